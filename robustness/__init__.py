@@ -1,0 +1,3 @@
+"""Measures how robust image classifiers are to real-world perturbations."""
+
+__version__ = "0.1.0"

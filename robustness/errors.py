@@ -1,0 +1,33 @@
+"""The one family of errors meant for a person.
+
+Each message is a single sentence or two: what was expected, what came, and what to do about it.
+A page shows it as it is; the command line prints it and exits with status 2.
+"""
+
+
+class RobustnessError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class ImageError(RobustnessError):
+    """The bytes or the file given as a picture cannot be used."""
+
+
+class UnknownNameError(RobustnessError):
+    """A name is not in a registry; the message lists the known ones."""
+
+
+class ParameterError(RobustnessError):
+    """A value lies outside the range in which it means something."""
+
+
+class WeightsError(RobustnessError):
+    """A model's weight file is missing, damaged or not the published one."""
+
+
+class DownloadError(WeightsError):
+    """A weight file could not be fetched; nothing was left under its final name."""
+
+
+class DownloadCancelledError(DownloadError):
+    """The user stopped a download; nothing was left under its final name."""
