@@ -1,0 +1,187 @@
+"""The loop over pictures, conditions and models, and the summary of what it yields."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import robustness
+from robustness import metrics, models
+from robustness.errors import ParameterError
+from robustness.images import DEFAULT_FIT, STUDY_SIDE
+from robustness.metrics.predictions import top_k
+from robustness.models import Classifier, Outputs
+from robustness.perturbations import compose
+from robustness.types import Condition, Measurement, Picture, RunSpec, check_seed
+
+Images = NDArray[np.float32]
+
+
+def make_spec(
+    model_names: Sequence[str] | None,
+    conditions: Sequence[Condition],
+    *,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+    side: int = STUDY_SIDE,
+) -> RunSpec:
+    """A checked RunSpec; no ``model_names`` means the default selection.
+
+    Raises ``UnknownNameError`` for a model that does not exist, ``WeightsError`` for one without
+    its weights, ``ParameterError`` for a seed out of range or no condition at all.
+    """
+    if not conditions:
+        raise ParameterError("Expected at least one perturbation, got none.")
+    names = models.resolve(list(model_names) if model_names else None)
+    hashes = tuple((name, models.REGISTRY[name].weights.digest) for name in names)
+    return RunSpec(hashes, tuple(conditions), check_seed(seed), fit, side)
+
+
+def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> Images:
+    """The picture under each condition: float32 (number of conditions, S, S, 3)."""
+    clean = picture.image[None]
+    results = [
+        compose(clean, dict(condition.steps), seed=seed, digests=[picture.digest])
+        for condition in conditions
+    ]
+    return np.concatenate(results)
+
+
+def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
+    """Every metric of the pictures: ``clean`` (1, S, S, 3) against each of ``images``."""
+    return {
+        metric.name: metric.function(clean, images)
+        for metric in metrics.REGISTRY
+        if metric.subject == metrics.PICTURE
+    }
+
+
+def measurements(
+    spec: RunSpec,
+    picture: Picture,
+    record: models.ModelRecord,
+    clean: Outputs,
+    outputs: Outputs,
+    seen: Mapping[str, NDArray[np.float64]],
+) -> list[Measurement]:
+    """The rows of one picture and one model, one for each condition of ``spec``.
+
+    ``clean`` holds the outputs for the clean picture (one row), ``outputs`` those for the
+    conditions in their order, ``seen`` the ``picture_scores``.
+    """
+    answers: dict[str, NDArray[np.float64]] = dict(seen)
+    stages: dict[str, dict[str, NDArray[np.float64]]] = {stage: {} for stage in clean.features}
+    for metric in metrics.REGISTRY:
+        if metric.subject == metrics.PREDICTION:
+            answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
+        elif metric.subject == metrics.FEATURES:
+            for stage, features in clean.features.items():
+                stages[stage][metric.name] = metric.function(features, outputs.features[stage])
+            answers[metric.name] = stages[record.embedding][metric.name]
+    clean_top5 = top_k(clean.probabilities)[0]
+    top5 = top_k(outputs.probabilities)
+    before = clean.probabilities[0]
+    rows = []
+    for index, condition in enumerate(spec.conditions):
+        after = outputs.probabilities[index]
+        rows.append(
+            Measurement(
+                image=picture.name,
+                image_digest=picture.digest,
+                label=picture.label,
+                model=record.name,
+                perturbation=condition.name,
+                strength=condition.strength,
+                parameter=condition.parameter,
+                seed=spec.seed,
+                clean_top1=int(clean_top5[0]),
+                clean_probability=float(before[clean_top5[0]]),
+                top1=int(top5[index, 0]),
+                probability=float(after[top5[index, 0]]),
+                retained_probability=float(after[clean_top5[0]]),
+                clean_top5=tuple(clean_top5.tolist()),
+                clean_top5_probabilities=tuple(before[clean_top5].tolist()),
+                top5=tuple(top5[index].tolist()),
+                top5_probabilities=tuple(after[top5[index]].tolist()),
+                scores={name: float(values[index]) for name, values in answers.items()},
+                stages={
+                    stage: {name: float(values[index]) for name, values in scores.items()}
+                    for stage, scores in stages.items()
+                },
+            )
+        )
+    return rows
+
+
+def evaluate(
+    spec: RunSpec,
+    pictures: Iterable[Picture],
+    *,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[Measurement]:
+    """Yields the rows picture by picture, model by model, condition by condition.
+
+    A picture is perturbed once and shared by all models; each model sees the clean picture and
+    all conditions in one batch. Closing the iterator stops the work. Raises ``WeightsError`` when
+    a model cannot be loaded.
+    """
+    classifiers = [load(name, side=spec.side) for name in spec.model_names]
+    for picture in pictures:
+        clean = picture.image[None]
+        images = perturbed(picture, spec.conditions, spec.seed)
+        seen = picture_scores(clean, images)
+        batch = np.concatenate([clean, images])
+        for classifier in classifiers:
+            outputs = classifier(batch)
+            yield from measurements(
+                spec, picture, classifier.record, outputs[:1], outputs[1:], seen
+            )
+
+
+def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Per model, in order of falling consistency: the study's ranking with Wilson intervals.
+
+    ``n`` counts the perturbed images; ``cosine`` and ``euclidean`` are means of the embedding's
+    similarity over them.
+    """
+    by_model: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, []).append(row)
+    feature_metrics = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+    summary = []
+    for model, group in by_model.items():
+        interval = metrics.wilson(sum(row.consistent for row in group), len(group))
+        summary.append(
+            {
+                "model": model,
+                "n": len(group),
+                "consistency": interval.rate,
+                "consistency_low": interval.low,
+                "consistency_high": interval.high,
+                **{
+                    name: float(np.mean([row.scores[name] for row in group]))
+                    for name in feature_metrics
+                },
+            }
+        )
+    return sorted(summary, key=lambda entry: -entry["consistency"])
+
+
+def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Everything needed to run ``spec`` again: the spec, the pictures (name, digest), versions."""
+    packages = ("numpy", "opencv-python-headless", "pillow", "tensorflow", "keras")
+    return {
+        "spec": spec.as_dict(),
+        "spec_digest": spec.digest,
+        "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
+        "versions": {
+            "robustness": robustness.__version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }

@@ -1,0 +1,18 @@
+"""Numbers from predictions, features and pictures: pure NumPy, one registered record each."""
+
+from robustness.metrics import features, pictures, predictions
+from robustness.metrics.intervals import Interval, wilson
+from robustness.metrics.record import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
+
+__all__ = [
+    "FEATURES",
+    "PICTURE",
+    "PREDICTION",
+    "REGISTRY",
+    "Interval",
+    "Metric",
+    "features",
+    "pictures",
+    "predictions",
+    "wilson",
+]

@@ -1,0 +1,175 @@
+"""Reads the two pickled weight formats of the offline models without trusting the pickles.
+
+A pickle may call anything it can name. The unpicklers here resolve only the few names that these
+files need, and every other name is refused before anything is called.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.errors import WeightsError
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+"""Header of ``torch.save`` before its zip format: torch/serialization.py, ``MAGIC_NUMBER``."""
+
+
+class _AllowListUnpickler(pickle.Unpickler):
+    """An unpickler that knows ``allowed`` and nothing else."""
+
+    allowed: dict[tuple[str, str], Any]
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.allowed[module, name]
+        except KeyError:
+            raise WeightsError(
+                f"The weight file names {module}.{name}, which a plain set of arrays does not "
+                "need; it was not loaded. Reinstall the package that carries it."
+            ) from None
+
+
+class _NumpyUnpickler(_AllowListUnpickler):
+    """Admits what a pickled NumPy array consists of."""
+
+    @staticmethod
+    def _empty_array(subtype: type, shape: tuple[int, ...], dtype: bytes) -> NDArray[Any]:
+        """Stands for ``_reconstruct``, which would build any subclass it is handed."""
+        return np.ndarray((0,), dtype=np.dtype("b"))
+
+    allowed = {  # noqa: RUF012 - a constant of the class
+        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+
+def read_numpy_pickle(data: bytes) -> dict[str, list[NDArray[np.float32]]]:
+    """{layer: [arrays]} from a pickle of NumPy arrays.
+
+    Raises ``WeightsError`` when the pickle names anything but NumPy arrays or is damaged.
+    """
+    content = _unpickle(_NumpyUnpickler(io.BytesIO(data), encoding="latin1").load)
+    if not isinstance(content, dict):
+        raise WeightsError(_expected("a dictionary of arrays by layer", content))
+    result = {}
+    for layer, arrays in content.items():
+        if not all(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arrays):
+            raise WeightsError(_expected(f"arrays of floats for layer {layer!r}", arrays))
+        result[str(layer)] = [np.ascontiguousarray(a, dtype=np.float32) for a in arrays]
+    return result
+
+
+@dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: np.dtype[Any]
+    count: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A view of a storage: offset, shape and strides in elements."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor(
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
+) -> _Tensor:
+    return _Tensor(storage, offset, shape, strides)
+
+
+class _TorchUnpickler(_AllowListUnpickler):
+    """Admits a state dict of float and long tensors whose storages follow the pickle."""
+
+    allowed = {  # noqa: RUF012 - a constant of the class
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+        ("torch", "FloatStorage"): np.dtype("<f4"),
+        ("torch", "LongStorage"): np.dtype("<i8"),
+    }
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _location, count, *_view = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise WeightsError(_expected("a tensor storage", pid))
+        return _Storage(str(key), dtype, int(count))
+
+
+def read_legacy_torch(data: bytes) -> dict[str, NDArray[Any]]:
+    """{name: array} from a state dict saved by ``torch.save`` in its format before the zip one.
+
+    Strides are honoured, so arrays come out in the logical order of their shape, C-contiguous.
+    Raises ``WeightsError`` when the file is of another format, damaged, or names anything else.
+    """
+    stream = io.BytesIO(data)
+    magic = _unpickle(_TorchUnpickler(stream).load)
+    protocol = _unpickle(_TorchUnpickler(stream).load)
+    if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
+        raise WeightsError(_expected("a legacy torch state dict", magic))
+    _unpickle(_TorchUnpickler(stream).load)  # sizes of the saving machine's C types
+    tensors = _unpickle(_TorchUnpickler(stream).load)
+    keys = _unpickle(_TorchUnpickler(stream).load)
+    if not isinstance(tensors, dict):
+        raise WeightsError(_expected("a dictionary of tensors", tensors))
+    storages = {t.storage.key: t.storage for t in tensors.values() if isinstance(t, _Tensor)}
+    buffers = {key: _read_storage(stream, storages.get(key), key) for key in keys}
+    return {
+        str(name): _materialise(tensor, buffers)
+        for name, tensor in tensors.items()
+        if isinstance(tensor, _Tensor)
+    }
+
+
+def _read_storage(stream: BinaryIO, storage: _Storage | None, key: str) -> NDArray[Any]:
+    if storage is None:
+        raise WeightsError(f"The weight file lists the storage {key!r}, which no tensor uses.")
+    count = int.from_bytes(stream.read(8), "little", signed=True)
+    raw = stream.read(storage.count * storage.dtype.itemsize)
+    if count != storage.count or len(raw) != storage.count * storage.dtype.itemsize:
+        raise WeightsError(f"The weight file ends inside the storage {key!r}; it is truncated.")
+    return np.frombuffer(raw, dtype=storage.dtype)
+
+
+def _materialise(tensor: _Tensor, buffers: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    buffer = buffers[tensor.storage.key]
+    reach = tensor.offset + sum(
+        (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
+    )
+    if min((tensor.offset, *tensor.strides, *tensor.shape)) < 0 or reach >= buffer.size:
+        raise WeightsError("The weight file describes a tensor outside its storage.")
+    item = buffer.itemsize
+    view = np.lib.stride_tricks.as_strided(
+        buffer[tensor.offset :], tensor.shape, [stride * item for stride in tensor.strides]
+    )
+    return np.ascontiguousarray(view)
+
+
+def _unpickle(load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged pickle may raise nearly anything
+        raise WeightsError(
+            f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
+            "Reinstall the package that carries it."
+        ) from error
+
+
+def _expected(what: str, got: object) -> str:
+    return f"The weight file should hold {what}, but holds {type(got).__name__}."

@@ -1,0 +1,70 @@
+"""TensorFlow, imported late and set up once.
+
+The import takes seconds, so nothing that ``--help`` or the first paint of a page needs may import
+TensorFlow at module level; whoever needs it calls ``tensorflow()`` or ``keras()``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_importing = threading.Lock()
+_START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
+
+
+def tensorflow() -> Any:
+    """The ``tensorflow`` module; quiet, with Keras on its TensorFlow backend."""
+    loaded = sys.modules.get("tensorflow")
+    if loaded is not None and not _importing.locked():
+        return loaded
+    with _importing:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        if "tensorflow" in sys.modules:
+            return sys.modules["tensorflow"]
+        with _without_start_up_noise():
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()  # looks for accelerators, and logs about it
+        return tf
+
+
+def keras() -> Any:
+    """The ``keras`` module on its TensorFlow backend."""
+    tensorflow()
+    import keras as keras_module
+
+    return keras_module
+
+
+@contextlib.contextmanager
+def _without_start_up_noise() -> Iterator[None]:
+    """Drops the lines that TensorFlow's C++ writes to stderr while it starts.
+
+    It writes them before it reads its log level, so no setting silences them. Everything else
+    written to stderr meanwhile is passed on afterwards.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # no stderr to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as capture:
+        os.dup2(capture.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            capture.seek(0)
+            for line in capture:
+                if not _START_UP_NOISE.match(line):
+                    os.write(2, line)
