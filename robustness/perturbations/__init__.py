@@ -3,7 +3,8 @@
 Importing this package registers them all.
 """
 
-from robustness.perturbations import lighting
+from importlib import import_module
+
 from robustness.perturbations.compose import apply, compose, image_digest, ordered
 from robustness.perturbations.record import (
     GEOMETRIC,
@@ -15,6 +16,11 @@ from robustness.perturbations.record import (
     Perturbation,
     Stage,
 )
+
+# The registry keeps the order of registration, so this is the order of the study: an import
+# statement would be sorted by name.
+for _module in ("lighting", "blur", "weather", "geometric", "noise"):
+    import_module(f"{__name__}.{_module}")
 
 __all__ = [
     "GEOMETRIC",
@@ -28,6 +34,5 @@ __all__ = [
     "apply",
     "compose",
     "image_digest",
-    "lighting",
     "ordered",
 ]

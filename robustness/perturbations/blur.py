@@ -1,0 +1,130 @@
+"""Blurs of the optics: Gaussian and out of focus."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
+from robustness.perturbations.record import (
+    LIGHTING,
+    REGISTRY,
+    SEVERITY_STRENGTHS,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    severity_curve,
+)
+
+gaussian_sigma = severity_curve(0.0, (1.0, 2.0, 3.0, 4.0, 6.0))
+
+GAUSSIAN_TRUNCATE = 4.0
+"""Where the kernel ends, in standard deviations: the default of scikit-image's ``gaussian``."""
+
+
+def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Convolves with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
+
+    Pixels beyond the border repeat the nearest one.
+    """
+    sigma = in_pixels(gaussian_sigma(strength), images)
+    width = 2 * int(GAUSSIAN_TRUNCATE * sigma + 0.5) + 1
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.GaussianBlur(image, (width, width), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="gaussian_blur",
+        label="Gaussian blur",
+        family=LIGHTING,
+        stage=Stage.OPTICS,
+        function=gaussian_blur,
+        parameter="standard deviation",
+        unit="px",
+        parameter_at=gaussian_sigma,
+        study_strength=0.6,
+        imagenet_c="gaussian_blur",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
+    )
+)
+
+defocus_radius = severity_curve(0.0, (3.0, 4.0, 6.0, 8.0, 10.0))
+defocus_alias = severity_curve(0.0, (0.1, 0.5, 0.5, 0.5, 0.5))
+defocus_gain = severity_curve(1.0, (1.0, 1.0, 1.0, 1.0119, 1.0119))
+"""Sum of the kernel. The original normalises the disk before it blurs it on a grid without a
+margin, so that its two largest kernels sum to 1.0130 and 1.0108, and agreeing with it means
+brightening as well; their mean serves for both, lest a flat image come back as blur grows."""
+
+NO_BLUR = 0.1
+"""Pixels; so narrow a Gaussian gives a neighbour e^-50 of the weight: nothing in float32."""
+MARGIN = 2
+"""Cells around the disk, so that its blur does not meet the border of the kernel."""
+
+
+def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Convolves with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).
+
+    Pixels beyond the border mirror those within (without repeating the border itself).
+    """
+    radius = in_pixels(defocus_radius(strength), images)
+    kernel = disk(radius, defocus_alias(strength)) * np.float32(defocus_gain(strength))
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.filter2D(image, -1, kernel, dst=out, borderType=cv2.BORDER_REFLECT_101)
+    return clipped(result)
+
+
+@lru_cache(maxsize=64)
+def disk(radius: float, alias_blur: float) -> Plane:
+    """Disk kernel of sum 1; ``radius`` and ``alias_blur`` in pixels of the kernel itself.
+
+    At a whole radius it is the original's: 1 where x^2 + y^2 <= radius^2, else 0, then blurred by
+    a Gaussian of ``alias_blur``. Between whole radii the cells enter ring by ring (a ring being
+    those of equal x^2 + y^2), each fading in while radius^2 grows from the ring before to its own.
+    ``alias_blur`` softens the pixel grid, which has no size in the scene: it never scales with S.
+    What it spreads beyond the original's grid, which ends at 8 or at a greater radius, is cut off:
+    four faint tips, for which the convolution would cost half as much again.
+    """
+    reach = max(8, math.ceil(radius))
+    x = np.arange(-reach - MARGIN, reach + MARGIN + 1, dtype=np.float64)
+    squared_distance = x[:, None] ** 2 + x[None, :] ** 2
+    rings, ring_of_cell = np.unique(squared_distance, return_inverse=True)
+    ring_of_rim = np.interp(radius**2, rings, np.arange(len(rings)))
+    inside = np.clip(ring_of_rim - ring_of_cell + 1.0, 0.0, 1.0)
+    kernel = inside.astype(np.float32)
+    if alias_blur > NO_BLUR:
+        cv2.GaussianBlur(kernel, (3, 3), alias_blur, dst=kernel)
+    kernel = kernel[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    used = np.flatnonzero(kernel.any(axis=0))
+    kernel = kernel[used[0] : used[-1] + 1, used[0] : used[-1] + 1]
+    kernel = kernel / kernel.sum()
+    kernel.flags.writeable = False
+    return kernel
+
+
+REGISTRY.add(
+    Perturbation(
+        name="defocus_blur",
+        label="Defocus blur",
+        family=LIGHTING,
+        stage=Stage.OPTICS,
+        function=defocus_blur,
+        parameter="disk radius",
+        unit="px",
+        parameter_at=defocus_radius,
+        study_strength=0.6,
+        # A disk inverts some frequencies: a fine periodic texture can come back a little.
+        monotone=False,
+        imagenet_c="defocus_blur",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
+    )
+)

@@ -1,0 +1,109 @@
+"""Changes of geometry: rotation and flips."""
+
+from __future__ import annotations
+
+import cv2
+
+from robustness.perturbations.arrays import blank, clipped
+from robustness.perturbations.record import (
+    GEOMETRIC,
+    REGISTRY,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    linear,
+)
+
+rotation_angle = linear(0.0, 180.0)
+
+QUARTER_TURNS = {90.0: cv2.ROTATE_90_COUNTERCLOCKWISE, 180.0: cv2.ROTATE_180}
+
+
+def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Turns the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
+
+    90 and 180 degrees only move pixels. Other angles interpolate with a bicubic kernel, clipped to
+    [0, 1] (a bilinear one blurs a turned image as much as a perturbation of its own would), and
+    fill the corners with the mirrored image, so that no black wedge is mistaken for an object.
+    """
+    angle = rotation_angle(strength)
+    side = images.shape[1]
+    centre = (side - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), angle, 1.0)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        if angle in QUARTER_TURNS:
+            cv2.rotate(image, QUARTER_TURNS[angle], dst=out)
+        else:
+            cv2.warpAffine(
+                image,
+                matrix,
+                (side, side),
+                dst=out,
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REFLECT_101,
+            )
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="rotation",
+        label="Rotation",
+        family=GEOMETRIC,
+        stage=Stage.GEOMETRY,
+        function=rotation,
+        parameter="angle, counter-clockwise",
+        unit="degrees",
+        parameter_at=rotation_angle,
+        study_strength=0.5,
+        # Half a turn brings many scenes (a horizon, a face) back nearer to themselves.
+        monotone=False,
+        source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
+    )
+)
+
+
+def flipped(strength: float) -> float:
+    """1 when the switch is on."""
+    return float(strength > 0.0)
+
+
+def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Mirrors left and right, at any strength above 0."""
+    return _flip(images, 1)
+
+
+def vertical_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Mirrors top and bottom, at any strength above 0."""
+    return _flip(images, 0)
+
+
+def _flip(images: Images, code: int) -> Images:
+    """``code`` as in ``cv2.flip``: 1 swaps left and right, 0 top and bottom."""
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.flip(image, code, dst=out)
+    return clipped(result)
+
+
+for _name, _label, _function in (
+    ("horizontal_flip", "Horizontal flip", horizontal_flip),
+    ("vertical_flip", "Vertical flip", vertical_flip),
+):
+    REGISTRY.add(
+        Perturbation(
+            name=_name,
+            label=_label,
+            family=GEOMETRIC,
+            stage=Stage.GEOMETRY,
+            function=_function,
+            parameter="flipped",
+            unit="on or off",
+            parameter_at=flipped,
+            study_strength=1.0,
+            graded=False,
+            source=f"the study's '{_label}'; ImageNet-C has no counterpart",
+        )
+    )
