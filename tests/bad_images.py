@@ -92,6 +92,16 @@ def tiff_tile(side: int) -> bytes:
     )
 
 
+def tiff_tiles(columns: int, rows: int) -> bytes:
+    """A TIFF of plain grey pixels, each in a tile of its own."""
+    count = columns * rows
+    return tiff(
+        struct.pack("<L", 8) * count,
+        *[(256, 4, 1, columns), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)],
+        *[(322, 4, 1, 1), (323, 4, 1, 1), (324, 4, count, 8), (325, 4, count, 8)],
+    )
+
+
 def bmp(width: int, height: int, body: bytes, *, compression: int = 0) -> bytes:
     """A BMP of the stated size with 8-bit pixels, its palette all black."""
     start = 14 + 40 + 1024
@@ -146,14 +156,14 @@ def gamma(value: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">LH", 1, round(value * 256))
 
 
-WIDE_PRIMARIES = np.array(  # columns: XYZ (D50) of red, green and blue of Display P3
-    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
-)
-
-
 def wide_profile() -> bytes:
     """The primaries of Display P3 with a plain gamma of 2.2."""
-    columns = {f"{name}XYZ": xyz(*WIDE_PRIMARIES[:, i]) for i, name in enumerate("rgb")}
+    red, green, blue = (
+        xyz(0.51512, 0.24120, -0.00105),
+        xyz(0.29198, 0.69225, 0.04189),
+        xyz(0.15710, 0.06657, 0.78407),
+    )
+    columns = {"rXYZ": red, "gXYZ": green, "bXYZ": blue}
     curves = {f"{name}TRC": gamma(2.2) for name in "rgb"}
     return icc(b"RGB ", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), **columns, **curves)
 
@@ -182,6 +192,15 @@ def exif(orientation: int, *, broken: bool = False) -> bytes:
         entries += struct.pack("<HHLL", 0x8769, 4, 1, 0xFFFFFFFF)
     count = struct.pack("<H", len(entries) // 12)
     return b"Exif\0\0II*\0" + struct.pack("<L", 8) + count + entries + b"\xff\xff\xff\x7f"
+
+
+def broken_exif_avif() -> bytes:
+    """An AVIF to be turned, with an EXIF block that its decoder stumbles over."""
+    block = Image.Exif()
+    block.update({0x0112: 6, 0x010E: "a description, without which the block would be dropped"})
+    data = saved(quarters(), "AVIF", exif=block)
+    assert data.count(b"MM\0*") == 1
+    return data.replace(b"MM\0*", b"nono")
 
 
 def quarters() -> Image.Image:
@@ -248,6 +267,10 @@ BAD: dict[str, Builder] = {
         b"", (256, 4, 1, 8), (257, 4, 1, 8), (262, 3, 1, 2), (277, 3, 1, 65535), (273, 4, 1, 8)
     ),
     "TIFF in a giant tile": lambda: tiff_tile(12_000),
+    "TIFF of a million tiles": lambda: tiff_tiles(1000, 1000),
+    "big TIFF of a million entries": lambda: (
+        b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 10**6) + bytes(20 * 10**6)
+    ),
     "float TIFF beyond 1": lambda: saved(plain("F", 200.0), "TIFF"),
     "float TIFF with NaN": lambda: saved(plain("F", float("nan")), "TIFF"),
     "float TIFF with infinity": lambda: saved(plain("F", float("inf")), "TIFF"),
@@ -349,15 +372,21 @@ GOOD_ODD: dict[str, tuple[Builder, RGB]] = {
         lambda: saved(plain("CMYK", (255, 0, 0, 0)), "JPEG", icc_profile=swapped_cmyk_profile()),
         (255, 0, 11),
     ),
-    "grey with a profile": (
-        lambda: saved(plain("L", 128), "PNG", icc_profile=linear_grey_profile()),
-        (188, 188, 188),
+    "CMYK with a profile of another kind": (
+        lambda: saved(plain("CMYK", (0, 255, 255, 0)), "TIFF", icc_profile=wide_profile()),
+        RED,
+    ),
+    "CMYK with a broken profile": (
+        lambda: saved(plain("CMYK", (0, 255, 255, 0)), "JPEG", icc_profile=noise(500)),
+        RED,
     ),
     "broken profile": (lambda: saved(plain("RGB", RED), "PNG", icc_profile=noise(500)), RED),
     "profile of another kind": (
         lambda: saved(plain("RGB", RED), "PNG", icc_profile=swapped_cmyk_profile()),
         RED,
     ),
+    "big TIFF": (lambda: saved(plain("RGB", RED), "TIFF", big_tiff=True), RED),
+    "TIFF of many tiles": (lambda: tiff_tiles(50, 50), (8, 8, 8)),
     "YCbCr TIFF": (lambda: saved(plain("RGB", RED).convert("YCbCr"), "TIFF"), RED),
     "LAB TIFF": (lambda: saved(plain("RGB", RED).convert("LAB"), "TIFF"), RED),
     "turned JPEG": (lambda: saved(quarters(), "JPEG", quality=95, exif=exif(6)), BLUE),
@@ -370,6 +399,7 @@ GOOD_ODD: dict[str, tuple[Builder, RGB]] = {
         BLUE,
     ),
     "broken EXIF": (lambda: saved(quarters(), "JPEG", exif=b"Exif\0\0" + noise(60)), RED),
+    "turned AVIF, broken EXIF": (broken_exif_avif, BLUE),
     "orientation out of range": (lambda: saved(quarters(), "PNG", exif=exif(77)), RED),
     "animated GIF": (lambda: animation("GIF"), RED),
     "animated PNG": (lambda: animation("PNG"), RED),
