@@ -90,3 +90,8 @@ REGISTRY.add(
         formula="-10 log10(mean squared error) dB, peak 1",
     )
 )
+
+
+def amplified_difference(clean: Floats, perturbed: Floats, gain: float) -> Floats:
+    """|perturbed - clean| times ``gain``, clipped to [0, 1]: black where nothing changed."""
+    return np.clip(np.abs(perturbed - clean) * np.float32(gain), 0.0, 1.0)

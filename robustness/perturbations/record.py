@@ -79,6 +79,12 @@ class Perturbation:
         marks = (0.0, *self.severity_strengths)
         return min(range(len(marks)), key=lambda level: abs(marks[level] - strength))
 
+    def value_text(self, strength: float) -> str:
+        """The physical value at ``strength`` with its unit, for people: "3.5 px"."""
+        if not self.graded:
+            return "on" if strength > 0 else "off"
+        return f"{self.parameter_at(strength):.3g} {self.unit}".strip()
+
     @property
     def in_study(self) -> bool:
         return self.study_strength is not None

@@ -1,0 +1,71 @@
+"""The Live page: a picture and sliders in; pictures side by side, answers and charts out."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from robustness.evaluate import make_spec
+from robustness.models import REGISTRY as MODELS
+from robustness.types import Condition, Picture
+from robustness.ui import cache, inputs, results
+from robustness.ui.frame import frame
+
+frame(
+    "Live robustness check",
+    "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
+)
+inputs.start_state()
+with st.sidebar:
+    st.divider()
+    chosen_models = inputs.model_input()
+    seed = inputs.seed_input()
+picture = inputs.picture_input()
+if not chosen_models:
+    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+    st.stop()
+
+
+@st.fragment
+def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
+    """Reruns alone when a control in it changes."""
+    start = time.perf_counter()
+    summary = st.empty()
+    output, controls = st.columns([7, 3], gap="medium")
+    with controls, st.container(key="controls", height=450, border=True):
+        strengths = inputs.perturbation_controls()
+    condition = Condition.of(strengths)
+    active = [name for name, value in condition.steps if value > 0]
+    what = condition.label if active else "no perturbation"
+    summary.html(results.headline([], len(model_names), what))
+
+    spec = make_spec(model_names, [condition], seed=seed)
+    altered = cache.change(picture, condition, seed)
+    scores = {name: float(values[0]) for name, values in altered.scores.items()}
+    with output:
+        results.show_pictures(picture, altered.images[0], what, scores)
+        if len(active) > 1:
+            st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
+        verdicts = st.empty()
+        verdicts.html(results.verdicts([], model_names))
+
+    slots = results.card_slots(len(model_names))
+    rows, forward = [], 0.0
+    for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
+        slot.caption(f"Asking {MODELS[name].label}, {place} of {len(model_names)} …")
+        row, milliseconds = cache.answer(spec, picture, name, altered)
+        rows.append(row)
+        forward += milliseconds
+        slot.html(results.card(row))
+        summary.html(results.headline(rows, len(model_names), what))
+        verdicts.html(results.verdicts(rows, model_names))
+    results.show_charts(rows)
+    total = 1000 * (time.perf_counter() - start)
+    st.caption(
+        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
+        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
+    )
+
+
+live(picture, chosen_models, seed)

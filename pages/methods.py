@@ -1,0 +1,12 @@
+"""The Methods page: what is measured, with which formulas, and what the numbers cannot say."""
+
+from __future__ import annotations
+
+from robustness.ui import methods
+from robustness.ui.frame import frame
+
+frame(
+    "Methods",
+    "What is done to the picture, what is asked of the models, and how to read the numbers.",
+)
+methods.show()

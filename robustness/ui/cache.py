@@ -1,0 +1,93 @@
+"""Calls of the core, remembered across reruns and sessions, keyed by digests.
+
+Arrays go in as underscored arguments: Streamlit samples large arrays when it hashes them and would
+take a changed picture for the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.evaluate import measurements, perturbed, picture_scores
+from robustness.images import study_image
+from robustness.models import Classifier, Outputs
+from robustness.samples import sample_bytes
+from robustness.types import Condition, Measurement, Picture, RunSpec
+
+Images = NDArray[np.float32]
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def sample_picture(name: str, fit: str) -> Picture:
+    """A bundled sample as a study image."""
+    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit))
+
+
+def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
+    """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
+    return _decoded(hashlib.sha256(data).hexdigest(), fit, name, data)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _decoded(digest: str, fit: str, name: str, _data: bytes) -> Picture:
+    return Picture.of(name, study_image(_data, name=name, fit=fit))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A picture under one condition: the result (1, S, S, 3), its scores, and the time it took."""
+
+    images: Images
+    scores: dict[str, NDArray[np.float64]]
+    milliseconds: float
+
+
+def change(picture: Picture, condition: Condition, seed: int) -> Change:
+    """The picture under ``condition``."""
+    return _change(picture.digest, condition, seed, picture)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _change(digest: str, condition: Condition, seed: int, _picture: Picture) -> Change:
+    start = time.perf_counter()
+    images = perturbed(_picture, [condition], seed)
+    scores = picture_scores(_picture.image[None], images)
+    return Change(images, scores, 1000 * (time.perf_counter() - start))
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def _outputs(
+    model: str,
+    digest: str,
+    condition: Condition | None,
+    seed: int,
+    _classifier: Classifier,
+    _images: Images,
+) -> tuple[Outputs, float]:
+    start = time.perf_counter()
+    outputs = _classifier(_images)
+    return outputs, 1000 * (time.perf_counter() - start)
+
+
+def answer(
+    spec: RunSpec, picture: Picture, model: str, altered: Change
+) -> tuple[Measurement, float]:
+    """What ``model`` makes of the only condition of ``spec``, and its forward time in ms.
+
+    The clean pass of a picture is computed once a model, however often the condition changes.
+    """
+    classifier = models.load(model, side=spec.side)
+    condition = spec.conditions[0]
+    clean, _ = _outputs(model, picture.digest, None, 0, classifier, picture.image[None])
+    outputs, milliseconds = _outputs(
+        model, picture.digest, condition, spec.seed, classifier, altered.images
+    )
+    rows = measurements(spec, picture, classifier.record, clean, outputs, altered.scores)
+    return rows[0], milliseconds

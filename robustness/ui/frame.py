@@ -1,0 +1,28 @@
+"""What every page starts with: title, style, and the links to the other pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+PAGES = (
+    ("app.py", "Live check", ":material/tune:"),
+    ("pages/methods.py", "Methods", ":material/menu_book:"),
+)
+
+_ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
+_STYLE = Path(__file__).with_name("style.css")
+
+
+def frame(title: str, introduction: str) -> None:
+    """Sets up the page; every page calls it first, so that each works when opened cold."""
+    st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
+    st.html(_STYLE)
+    with st.sidebar:
+        st.markdown("### Robustness")
+        st.caption("Is the classifier still right when the picture is not perfect?")
+        for path, label, icon in PAGES:
+            st.page_link(path, label=label, icon=icon)
+    st.title(title, anchor=False)
+    st.markdown(introduction)

@@ -1,0 +1,261 @@
+"""The controls that pages share: picture, models, perturbations. Their state lives in the URL."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import streamlit as st
+from PIL import Image
+
+from robustness import models
+from robustness.errors import DownloadError, ImageError
+from robustness.images import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
+from robustness.models.download import download
+from robustness.models.weights import megabytes
+from robustness.perturbations import REGISTRY, Perturbation
+from robustness.samples import REGISTRY as SAMPLES
+from robustness.samples import sample_bytes
+from robustness.types import MAX_SEED, Picture
+from robustness.ui import cache as cached
+from robustness.ui.text import plain
+
+FIRST_SAMPLE = "chelsea"
+FIRST_STRENGTHS = {"gaussian_blur": 0.6}
+"""What a visitor without a link sees first: a change that some models survive and some do not."""
+
+
+def start_state() -> None:
+    """Gives a first visit without a link something to look at; leaves a link's state alone."""
+    if "visited" not in st.session_state:
+        st.session_state["visited"] = True
+        if not st.query_params:
+            for name, strength in FIRST_STRENGTHS.items():
+                st.session_state[name] = strength
+                st.query_params[name] = f"{strength:g}"  # a widget's first value is not written
+
+
+def picture_input() -> Picture:
+    """Gallery, upload and camera; the picture chosen.
+
+    A file that cannot be used is named in one sentence, and the sample stays.
+    """
+    chosen = st.query_params.get("sample", FIRST_SAMPLE)
+    sample = chosen if chosen in SAMPLES else FIRST_SAMPLE
+    fit = _current_fit()
+    gallery, upload = st.columns([6, 5], gap="medium")
+    version = st.session_state.setdefault("upload_version", 0)
+    with upload:
+        file = st.file_uploader(
+            "Upload a photo",
+            type=list(ACCEPTED_EXTENSIONS),
+            key=f"upload_{version}",
+            help="It stays on the server that runs this page, and is not part of the link.",
+        )
+        with st.container(horizontal=True, vertical_alignment="center"):
+            with st.popover("Camera", icon=":material/photo_camera:"):
+                if st.toggle("Turn the camera on", key="camera_on"):
+                    file = st.camera_input("Take a photo", key=f"camera_{version}") or file
+            with st.popover("Picture options", icon=":material/crop:"):
+                st.segmented_control(
+                    "Fit to the square that models see",
+                    FITS,
+                    default=DEFAULT_FIT,
+                    required=True,
+                    key="fit",
+                    bind="query-params",
+                    help="crop: centre of the picture, as ImageNet models are tested; squash: "
+                    "the whole picture, distorted; letterbox: the whole picture with grey bars.",
+                )
+    with gallery, st.container(key="gallery"):
+        _gallery(None if file is not None else sample)
+    if file is not None:
+        try:
+            picture = cached.uploaded_picture(file.name, file.getvalue(), fit)
+        except ImageError as error:
+            st.error(plain(str(error)), icon=":material/broken_image:")
+        else:
+            st.info(
+                f"Showing {plain(file.name)}. An uploaded picture stays on this server and is not "
+                "part of the link: whoever opens the link sees the sample instead.",
+                icon=":material/lock:",
+            )
+            return picture
+    return cached.sample_picture(sample, fit)
+
+
+def _current_fit() -> str:
+    fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
+    return fit if fit in FITS else DEFAULT_FIT
+
+
+def _gallery(selected: str | None) -> None:
+    for column, sample in zip(
+        st.columns(len(SAMPLES), gap="small", wrap=False), SAMPLES, strict=True
+    ):
+        with column, st.container(key=f"sample-{sample.name}", gap="xsmall"):
+            st.image(_thumbnail(sample.name), width="stretch", alt=sample.alt)
+            st.button(
+                sample.name.capitalize(),
+                key=f"choose_{sample.name}",
+                type="primary" if sample.name == selected else "secondary",
+                width="stretch",
+                help=sample.label,
+                on_click=_choose_sample,
+                args=(sample.name,),
+            )
+
+
+def _choose_sample(name: str) -> None:
+    st.query_params["sample"] = name
+    st.session_state["upload_version"] += 1  # a fresh uploader: the sample replaces the upload
+
+
+@cache
+def _thumbnail(name: str, side: int = 160) -> bytes:
+    with Image.open(io.BytesIO(sample_bytes(name))) as image:
+        square = min(image.size)
+        left, top = (image.width - square) // 2, (image.height - square) // 2
+        small = image.convert("RGB").resize(
+            (side, side), Image.Resampling.LANCZOS, (left, top, left + square, top + square)
+        )
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def model_input() -> tuple[str, ...]:
+    """The models to ask; those without weights are listed with their reason and a download."""
+    states = {record.name: models.state(record) for record in models.REGISTRY}
+    ready = [name for name, state in states.items() if state.ready]
+    if not ready:
+        st.error(plain("; ".join(state.reason for state in states.values())))
+        st.stop()
+    chosen = st.multiselect(
+        "Models",
+        ready,
+        default=list(models.default_names()),
+        format_func=lambda name: models.REGISTRY[name].label,
+        key="models",
+        bind="query-params",
+        placeholder="Choose at least one model",
+    )
+    missing = [record for record in models.REGISTRY if not states[record.name].ready]
+    if missing:
+        with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
+            st.caption("Nothing is put in their place. Their published files can be fetched here.")
+            for record in missing:
+                _missing_model(record, states[record.name])
+    return tuple(chosen)
+
+
+def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
+    st.markdown(
+        f"**{record.label}** · {'damaged' if state.path else 'weights missing'}, "
+        f"{megabytes(record.weights.size)}"
+    )
+    if state.path or not isinstance(record.weights, models.PublishedFile):
+        st.caption(plain(state.reason))
+    if isinstance(record.weights, models.PublishedFile) and st.button(
+        f"Download {megabytes(record.weights.size)}",
+        key=f"download_{record.name}",
+        icon=":material/download:",
+        help=f"Fetches the official ImageNet weights of {record.label}.",
+    ):
+        _fetch(record)
+
+
+def _fetch(record: models.ModelRecord) -> None:
+    bar = st.progress(0.0, text=f"Connecting for {record.label} …")
+    # Pressing it reruns the page, which stops the download; nothing half-fetched is kept.
+    st.button("Cancel", key=f"cancel_{record.name}")
+
+    def show(done: int, total: int) -> None:
+        bar.progress(min(1.0, done / total), text=f"{megabytes(done)} of {megabytes(total)}")
+
+    try:
+        download(record.name, show)
+    except DownloadError as error:
+        bar.empty()
+        st.error(plain(str(error)))
+    else:
+        st.rerun()
+
+
+def seed_input() -> int:
+    """The seed of the random perturbations."""
+    return int(
+        st.number_input(
+            "Seed",
+            min_value=0,
+            max_value=MAX_SEED,
+            value=0,
+            step=1,
+            key="seed",
+            bind="query-params",
+            help="The same seed gives the same noise, here and on the command line.",
+        )
+    )
+
+
+def perturbation_controls() -> dict[str, float]:
+    """Sliders and switches for every perturbation, by family; {name: strength}."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("##### Perturb", width="stretch")
+        st.button(
+            "Reset",
+            icon=":material/restart_alt:",
+            on_click=_reset,
+            key="reset",
+            help="Sets every perturbation to 0.",
+        )
+    families: dict[str, list[Perturbation]] = {}
+    for record in REGISTRY:
+        families.setdefault(record.family, []).append(record)
+    strengths = {}
+    for family, records in families.items():
+        st.markdown(f"**{family}**")
+        for record in records:
+            strengths[record.name] = _control(record)
+    return strengths
+
+
+def _reset() -> None:
+    for record in REGISTRY:
+        st.session_state[record.name] = 0.0 if record.graded else False
+
+
+def _control(record: Perturbation) -> float:
+    if not record.graded:
+        return float(st.toggle(record.label, key=record.name, bind="query-params"))
+    strength = st.slider(
+        record.label,
+        min_value=0.0,
+        max_value=1.0,
+        step=0.01,
+        key=record.name,
+        bind="query-params",
+        help=f"{record.parameter[0].upper()}{record.parameter[1:]}. {record.source}",
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+        st.caption(_physical(record, strength), width="stretch")
+        if record.study_strength is not None:
+            st.button(
+                "Study",
+                key=f"study_{record.name}",
+                type="tertiary",
+                on_click=_set_strength,
+                args=(record.name, record.study_strength),
+                help=f"The study's setting: {record.value_text(record.study_strength)}",
+            )
+    return float(strength)
+
+
+def _set_strength(name: str, strength: float) -> None:
+    st.session_state[name] = strength
+
+
+def _physical(record: Perturbation, strength: float) -> str:
+    text = record.value_text(strength)
+    severity = record.severity_at(strength)
+    return f"{text} · ImageNet-C severity {severity}" if severity else text

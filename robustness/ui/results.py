@@ -1,0 +1,187 @@
+"""How results look: pictures side by side, a card a model, the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
+
+from robustness import charts, models
+from robustness.images import to_png
+from robustness.metrics.pictures import amplified_difference
+from robustness.types import Measurement, Picture
+
+Image = NDArray[np.float32]
+
+GAIN = 3
+UNSURE = 0.3
+"""Clean top-1 probability below which consistency means little."""
+
+
+def show_pictures(picture: Picture, image: Image, what: str, scores: dict[str, float]) -> None:
+    """Original, perturbed and amplified difference, lossless and of one size."""
+    panels = (
+        (picture.image, "Original", f"The original picture, {picture.name}"),
+        (image, "Perturbed", f"The picture after {what}"),
+        (
+            amplified_difference(picture.image, image, GAIN),
+            f"Difference x {GAIN}",
+            "Where the two differ: black where nothing changed",
+        ),
+    )
+    with st.container(key="pictures"):
+        for column, (pixels, caption, alt) in zip(
+            st.columns(3, gap="small", wrap=False), panels, strict=True
+        ):
+            # Streamlit would re-encode an array as JPEG, a perturbation of its own.
+            column.image(to_png(pixels), caption=caption, width="stretch", alt=alt)
+        st.caption(_visibility(scores))
+
+
+def _visibility(scores: dict[str, float]) -> str:
+    if not np.isfinite(scores["psnr"]):
+        return "Nothing is changed: both pictures are identical (SSIM 1)."
+    return (
+        f"How visible it is: SSIM {scores['ssim']:.3f} (1 is identical), "
+        f"PSNR {scores['psnr']:.1f} dB."
+    )
+
+
+def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
+    """The answer in a sentence, as HTML."""
+    kept = sum(row.consistent for row in rows)
+    if len(rows) < total:
+        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
+    elif kept == total:
+        text = (
+            f"All {total} models keep their answer" if total > 1 else "The model keeps its answer"
+        )
+    elif kept == 0:
+        text = (
+            f"All {total} models change their answer"
+            if total > 1
+            else "The model changes its answer"
+        )
+    else:
+        text = f"{kept} of {total} models keep their answer"
+    return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
+
+
+def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
+    """One line a model: kept or changed, and what it sees now; as HTML."""
+    answered = {row.model: row for row in rows}
+    lines = []
+    for name in model_names:
+        row = answered.get(name)
+        if row is None:
+            state = '<span class="rb-muted">waiting …</span>'
+        else:
+            seen = escape(models.class_names()[row.top1])
+            state = f"{_badge(row)} <span>{seen} {row.probability:.0%}</span>"
+        lines.append(f"<li><b>{escape(charts.model_label(name))}</b> {state}</li>")
+    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
+
+
+def _badge(row: Measurement) -> str:
+    if row.consistent:
+        return '<span class="rb-badge rb-kept">✓ kept</span>'
+    return '<span class="rb-badge rb-changed">✗ changed</span>'
+
+
+def card_slots(count: int) -> list[DeltaGenerator]:
+    """Places for ``count`` cards, two in a row."""
+    slots: list[DeltaGenerator] = []
+    while len(slots) < count:
+        slots += [column.empty() for column in st.columns(2, gap="small")]
+    return slots[:count]
+
+
+def card(row: Measurement) -> str:
+    """One model's verdict and top-5 for both pictures, as HTML."""
+    names = models.class_names()
+    label = charts.model_label(row.model)
+    before, after = escape(names[row.clean_top1]), escape(names[row.top1])
+    points = f"{100 * row.scores['confidence_change']:+.1f} points"
+    if row.consistent:
+        verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
+        detail = f"its confidence moved by {points}"
+    else:
+        verdict = (
+            f"<b>{before}</b> {row.clean_probability:.1%} → <b>{after}</b> {row.probability:.1%}"
+        )
+        detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
+    if row.clean_probability < UNSURE:
+        detail += "; unsure even of the original, so this means little"
+    lines = "".join(
+        f"<tr><td>{_bar(row.clean_top5[i], row.clean_top5_probabilities[i], row.clean_top1)}</td>"
+        f"<td>{_bar(row.top5[i], row.top5_probabilities[i], row.clean_top1)}</td></tr>"
+        for i in range(len(row.top5))
+    )
+    return (
+        f'<div class="rb-card"><div class="rb-cardhead"><h4>{escape(label)}</h4>{_badge(row)}</div>'
+        f'<div class="rb-verdict">{verdict}<div class="rb-muted">{detail}</div></div>'
+        f'<table class="rb-top5" aria-label="Top-5 classes of {escape(label)}">'
+        '<thead><tr><th scope="col">Original</th><th scope="col">Perturbed</th></tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _bar(index: int, probability: float, clean_top1: int) -> str:
+    name = escape(models.class_names()[index])
+    mark = " rb-original" if index == clean_top1 else ""
+    return (
+        f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
+        f"<span>{name}</span><span>{probability:.1%}</span></div>"
+    )
+
+
+def show_charts(rows: Sequence[Measurement]) -> None:
+    """Similarity of features, probability of the clean class, similarity per stage."""
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    stages = pd.DataFrame(
+        [
+            {"model": row.model, "stage": stage, "depth": place / (len(row.stages) - 1), **scores}
+            for row in rows
+            for place, (stage, scores) in enumerate(row.stages.items())
+        ]
+    )
+    columns = st.columns(3, gap="medium")
+    _chart(
+        columns[0],
+        "How far the features moved",
+        charts.similarity_bars(frame),
+        charts.describe(frame, ["cosine", "euclidean"]),
+        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
+        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖).",
+        "similarity",
+    )
+    _chart(
+        columns[1],
+        "What is left for the original class",
+        charts.clean_class_bars(frame),
+        charts.describe(frame, ["clean_probability", "retained_probability"]),
+        "Probability of the class that each model names for the original.",
+        "clean_class",
+    )
+    _chart(
+        columns[2],
+        "Where in the network it departs",
+        charts.stage_lines(stages),
+        charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
+        "Cosine similarity after each stage, from the first layers to the embedding.",
+        "stages",
+    )
+
+
+def _chart(
+    place: DeltaGenerator, title: str, figure: go.Figure, alt: str, caption: str, key: str
+) -> None:
+    place.markdown(f"##### {title}")
+    place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=f"{title}. {alt}")
+    place.caption(caption)
