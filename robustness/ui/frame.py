@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
@@ -22,7 +24,9 @@ def frame(title: str, introduction: str) -> None:
     with st.sidebar:
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
-        for path, label, icon in PAGES:
-            st.page_link(path, label=label, icon=icon)
+        # A page that is itself the main script ("streamlit run pages/methods.py") has no siblings.
+        with contextlib.suppress(StreamlitAPIException):
+            for path, label, icon in PAGES:
+                st.page_link(path, label=label, icon=icon)
     st.title(title, anchor=False)
     st.markdown(introduction)

@@ -135,7 +135,6 @@ def model_input() -> tuple[str, ...]:
         "Models",
         ready,
         default=list(models.default_names()),
-        format_func=lambda name: models.REGISTRY[name].label,
         key="models",
         bind="query-params",
         placeholder="Choose at least one model",

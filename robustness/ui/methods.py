@@ -16,10 +16,10 @@ def show() -> None:
     st.subheader("From photo to study image", anchor="study-image")
     st.markdown(
         "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
-        "through its colour profile) and composited on white where it is transparent. Its short side becomes 256 pixels and the central 224 x 224 are kept "
-        "(*crop*; *squash* and *letterbox* keep the whole picture). Perturbations act on this "
-        "study image, so every model sees the same one. Each model then resizes and normalises "
-        "it as it was trained to."
+        "through its colour profile) and composited on white where it is transparent. Its short "
+        "side becomes 256 pixels and the central 224 x 224 are kept (*crop*; *squash* and "
+        "*letterbox* keep the whole picture). Perturbations act on this study image, so every "
+        "model sees the same one. Each model then resizes and normalises it as it was trained to."
     )
     st.subheader("Perturbations", anchor="perturbations")
     st.markdown(

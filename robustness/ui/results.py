@@ -39,8 +39,10 @@ def show_pictures(picture: Picture, image: Image, what: str, scores: dict[str, f
         for column, (pixels, caption, alt) in zip(
             st.columns(3, gap="small", wrap=False), panels, strict=True
         ):
-            # Streamlit would re-encode an array as JPEG, a perturbation of its own.
-            column.image(to_png(pixels), caption=caption, width="stretch", alt=alt)
+            # Left to itself, Streamlit re-encodes as JPEG: a perturbation of its own.
+            column.image(
+                to_png(pixels), caption=caption, width="stretch", alt=alt, output_format="PNG"
+            )
         st.caption(_visibility(scores))
 
 

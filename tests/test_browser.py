@@ -1,0 +1,195 @@
+"""Journeys through the dashboard in a real browser."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from robustness.images import study_image, to_uint8
+from robustness.perturbations import REGISTRY, apply
+from robustness.samples import sample_bytes
+from tests.bad_images import BAD
+from tests.server import chromium, dashboard
+
+pytestmark = pytest.mark.browser
+
+DONE = re.compile(r"this update \d+ ms in all")
+HEADLINE = ".rb-headline"
+PICTURES = ".st-key-pictures img"
+TIMEOUT = 90_000  # ms: the first answer includes the import of TensorFlow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with dashboard() as running:
+        yield running
+
+
+def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    page.set_default_timeout(TIMEOUT)
+    page.goto(address)
+    return page
+
+
+def settled(page: Page) -> Page:
+    expect(page.get_by_text(DONE)).to_be_visible(timeout=TIMEOUT)
+    return page
+
+
+def headline(page: Page) -> str:
+    return page.locator(HEADLINE).inner_text()
+
+
+def cards(page: Page) -> list[str]:
+    return page.locator(".rb-card").all_inner_texts()
+
+
+def pixels(page: Page, index: int) -> np.ndarray:
+    """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as the browser got it."""
+    source = page.locator(PICTURES).nth(index).evaluate("image => image.src")
+    response = page.request.get(source)
+    assert response.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(response.body())).convert("RGB"))
+
+
+def move(page: Page, label: str, steps: int) -> None:
+    """Moves a slider by the keyboard and waits until the page shows something else."""
+    before = page.locator(PICTURES).nth(1).get_attribute("src")
+    slider = page.get_by_role("slider", name=label)
+    slider.focus()
+    for _ in range(abs(steps)):
+        slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
+    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", before or "")
+    settled(page)
+
+
+def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_a_click(
+    browser: Browser,
+) -> None:
+    with dashboard() as fresh:
+        page = browser.new_context().new_page()
+        hosts: set[str] = set()
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.goto(fresh)
+        expect(page.locator(PICTURES).nth(1)).to_be_visible(timeout=TIMEOUT)
+        assert "Asking 4 models" in headline(page)
+        settled(page)
+        assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
+        assert page.locator(".rb-card table").count() == 4
+        assert page.locator("[data-testid=stPlotlyChart]").count() == 3
+        assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
+        page.context.close()
+
+
+def test_pictures_are_lossless_and_are_what_the_core_computes(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&salt_and_pepper=0.5&seed=7"))
+    clean = study_image(sample_bytes("coffee"))
+    noisy = apply(REGISTRY["salt_and_pepper"], clean[None], 0.5, seed=7)[0]
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(clean))
+    np.testing.assert_array_equal(pixels(page, 1), to_uint8(noisy))
+    page.context.close()
+
+
+def test_a_slider_changes_the_picture_and_the_tables(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee"))
+    assert headline(page) == "All 4 models keep their answer under no perturbation."
+    before_cards, before = cards(page), pixels(page, 1)
+    move(page, "Increased brightness", 40)
+    assert "Increased brightness" in headline(page)
+    assert cards(page) != before_cards
+    assert not np.array_equal(pixels(page, 1), before)
+    assert "brightness=0.4" in page.url
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator(HEADLINE)).to_contain_text("no perturbation")
+    settled(page)
+    assert cards(page) == before_cards
+    page.context.close()
+
+
+def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, address))
+    page.get_by_role("button", name="Rocket", exact=True).click()
+    expect(page).to_have_url(re.compile("sample=rocket"))
+    settled(page)
+    move(page, "Increased contrast", 30)
+    other = settled(visit(browser, page.url))
+    assert headline(other) == headline(page)
+    assert cards(other) == cards(page)
+    np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
+    assert other.get_by_role("slider", name="Increased contrast").input_value() == "0.3"
+    page.context.close()
+    other.context.close()
+
+
+def test_an_upload_is_used_and_stays_out_of_the_link(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, f"{address}/?gaussian_blur=0.2"))
+    before = cards(page)
+    photo = tmp_path / "my *secret* photo.jpg"
+    Image.open(io.BytesIO(sample_bytes("motorcycle"))).convert("RGB").save(photo, quality=95)
+    page.locator("input[type=file]").first.set_input_files(photo)
+    expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
+    expect(page.get_by_text("not part of the link")).to_be_visible()
+    expect(page.locator(".rb-card").first).to_contain_text("moped")
+    settled(page)
+    assert cards(page) != before
+    assert "secret" not in page.url
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
+    page.context.close()
+
+
+def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, address))
+    before = cards(page)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(BAD["truncated JPEG"]())
+    page.locator("input[type=file]").first.set_input_files(broken)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_contain_text("broken.jpg")
+    settled(page)
+    assert "Traceback" not in page.inner_text("body")
+    assert cards(page) == before
+    page.context.close()
+
+
+@pytest.mark.parametrize("path", ["methods"])
+def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
+    with dashboard() as fresh:
+        page = visit(browser, f"{fresh}/{path}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+        assert "Traceback" not in page.inner_text("body")
+        page.get_by_role("link", name="Live check").click()
+        settled(page)
+        page.context.close()
+
+
+@pytest.mark.parametrize("path", ["", "methods"])
+def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
+    page = visit(browser, f"{address}/{path}", width=390)
+    if path:
+        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+    else:
+        settled(page)
+    widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")
+    assert widths[0] <= widths[1]
+    page.context.close()

@@ -1,0 +1,143 @@
+"""The pages' scripts, run without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.perturbations import REGISTRY
+from robustness.ui.text import plain
+from tests.bad_images import BAD
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
+
+
+def run(page: Path = ROOT / "app.py", **query: str) -> AppTest:
+    app = AppTest.from_file(str(page), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def headline(app: AppTest) -> str:
+    found = re.search(r'<div class="rb-headline"[^>]*>([^<]*)<', html(app))
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_runs_on_its_own(page: Path) -> None:
+    app = run(page)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value
+
+
+def test_every_perturbation_has_a_control_and_its_physical_value() -> None:
+    app = run(sample="coffee")
+    sliders = {slider.key for slider in app.slider}
+    toggles = {toggle.key for toggle in app.toggle}
+    for record in REGISTRY:
+        assert record.name in (sliders if record.graded else toggles)
+    captions = [caption.value for caption in app.caption]
+    assert "90 degrees" not in " ".join(captions)
+    app.slider(key="rotation").set_value(0.5).run()
+    assert any(caption.value.startswith("90 degrees") for caption in app.caption)
+    app.slider(key="gaussian_noise").set_value(0.6).run()
+    assert any("ImageNet-C severity 3" in caption.value for caption in app.caption)
+
+
+def test_study_setting_and_reset() -> None:
+    app = run(sample="coffee")
+    app.button(key="study_defocus_blur").click().run()
+    assert app.slider(key="defocus_blur").value == REGISTRY["defocus_blur"].study_strength
+    app.toggle(key="vertical_flip").set_value(True).run()
+    assert "Vertical flip" in headline(app)
+    app.button(key="reset").click().run()
+    assert app.slider(key="defocus_blur").value == 0
+    assert not app.toggle(key="vertical_flip").value
+    assert headline(app) == "All 4 models keep their answer under no perturbation."
+
+
+def test_the_link_sets_the_state_and_bad_values_are_ignored() -> None:
+    app = run(sample="rocket", fog="0.5", models="SqueezeNet", seed="3")
+    assert app.slider(key="fog").value == 0.5
+    assert app.multiselect(key="models").value == ["SqueezeNet"]
+    assert app.number_input(key="seed").value == 3
+    assert "Fog" in headline(app)
+    odd = run(sample="../../etc/passwd", fog="strong", brightness="7", seed="-1", fit="stretch")
+    assert not odd.exception
+    assert odd.slider(key="fog").value == 0
+    assert odd.slider(key="brightness").value in (0, 1)
+
+
+def test_another_sample_under_the_same_perturbation_is_another_picture() -> None:
+    app = run(sample="coffee", brightness="0.4")
+    coffee = html(app)
+    assert "espresso" in coffee
+    app.button(key="choose_motorcycle").click().run()
+    assert "espresso" not in html(app)
+    assert "moped" in html(app)
+
+
+def test_charts_hold_every_chosen_model() -> None:
+    app = run(sample="coffee", gaussian_blur="0.4")
+    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    labels = {models.REGISTRY[name].label for name in models.default_names()}
+    similarity, clean_class, stages = specs
+    for chart in (similarity, clean_class):
+        assert all(set(trace["y"]) == labels for trace in chart["data"])
+    assert {trace["name"] for trace in stages["data"]} == labels
+
+
+def test_missing_models_are_shown_with_size_and_a_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    app = run(sample="coffee")
+    assert "VGG16" not in app.multiselect(key="models").options
+    text = " ".join(element.value for element in app.markdown)
+    assert "VGG16" in text
+    assert "553 MB" in text
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://127.0.0.1:9/nothing")
+    app.button(key="download_EfficientNetB0").click().run()
+    assert not app.exception
+    assert "could not be fetched" in app.error[0].value
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_no_model_chosen_asks_for_one() -> None:
+    app = run(sample="coffee")
+    app.multiselect(key="models").set_value([]).run()
+    assert not app.exception
+    assert "Choose at least one model" in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    "name", ["empty", "text", "truncated JPEG", "30,000 x 30,000 PNG, whole", "random bytes"]
+)
+def test_a_bad_upload_gets_one_sentence_and_the_sample_stays(name: str) -> None:
+    app = run(sample="coffee", models="SqueezeNet")
+    before = html(app)
+    app.file_uploader[0].upload(f"{name}.png", BAD[name](), "image/png").run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "Traceback" not in app.error[0].value
+    assert html(app) == before
+
+
+def test_a_file_name_is_shown_as_it_is() -> None:
+    hostile = "![x](http://example.org/p.png) <b>*bold*</b> :smile: $x$ [l](javascript:1)"
+    escaped = plain(hostile)
+    for mark in "![]()<>*:$":
+        assert mark not in escaped.replace(f"\\{mark}", "")
