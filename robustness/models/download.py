@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pooch
 from pooch import HTTPDownloader
@@ -38,24 +40,20 @@ def download(name: str, progress: Progress | None = None) -> Path:
             file.digest,
             fname=file.filename,
             path=keras_cache(),
-            downloader=HTTPDownloader(
-                progressbar=_Meter(file.size, progress),
-                chunk_size=1 << 16,
-                timeout=TIMEOUT_SECONDS,
-            ),
+            downloader=partial(_fetch, expected=file.size, progress=progress),
         )
     except DownloadError:
         raise
-    except ValueError as error:  # pooch: the hash differs
-        raise DownloadError(
-            f"What {url} sent is not the published weight file of {record.name} (its hash "
-            "differs), so it was thrown away: try again, or another mirror."
-        ) from error
     except OSError as error:  # connection and file system alike; requests' errors among them
         raise DownloadError(
             f"The weights of {record.name} ({megabytes(file.size)}) could not be fetched from "
             f"{url}: {_reason(error)}. Nothing was kept; try again when it can be reached, or "
             f"put the file into {keras_cache()}."
+        ) from error
+    except ValueError as error:  # pooch: the hash differs; after requests' errors for a bad URL
+        raise DownloadError(
+            f"What {url} sent is not the published weight file of {record.name} (its hash "
+            "differs), so it was thrown away: try again, or another mirror."
         ) from error
     return Path(path)
 
@@ -66,31 +64,37 @@ def source_url(file: PublishedFile) -> str:
     return f"{mirror.rstrip('/')}/{file.filename}" if mirror else file.url
 
 
-class _Meter:
-    """What pooch calls a progress bar: counts the bytes and hands them to ``progress``."""
+def _fetch(url: str, path: str, pooch: Any, *, expected: int, progress: Progress | None) -> None:
+    get = HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)
+    with open(path, "wb") as stream:
+        get(url, _Meter(stream, expected, progress), pooch)
 
-    def __init__(self, expected: int, progress: Progress | None) -> None:
-        self.total = expected
+
+class _Meter:
+    """A file that counts what is written to it, stops at too much, and tells ``progress``.
+
+    pooch's own progress bars are told the size of a chunk, not how much of it arrived.
+    """
+
+    def __init__(self, stream: BinaryIO, expected: int, progress: Progress | None) -> None:
+        self._stream = stream
         self._expected = expected
         self._progress = progress
         self._arrived = 0
 
-    def update(self, count: int) -> None:
-        self._arrived += count
+    def write(self, data: bytes) -> None:
+        self._arrived += len(data)
         if self._arrived > self._expected:
             raise DownloadError(
                 f"The server sent more than the expected {self._expected} bytes, so the file was "
                 "thrown away: try another mirror."
             )
+        self._stream.write(data)
         if self._progress is not None:
             self._progress(self._arrived, self._expected)
 
-    def reset(self) -> None:
-        """Called by pooch before its last update, which repeats the total."""
-        self._arrived = 0
-
-    def close(self) -> None:
-        """Nothing to close."""
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _reason(error: OSError) -> str:

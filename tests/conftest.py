@@ -1,0 +1,41 @@
+"""Fixtures of the model tests; every test runs on caches of its own, never on the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models, samples
+from robustness.images import study_image
+
+OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Empty folders in place of the product's cache and Keras'; no mirror, no proxy."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUSTNESS_CACHE", str(folder / "robustness"))
+        patch.setenv("KERAS_HOME", str(folder / "keras"))
+        patch.delenv("ROBUSTNESS_WEIGHTS_MIRROR", raising=False)
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def classifiers(caches: Path) -> Mapping[str, models.Classifier]:
+    """The offline four, loaded once, each at its own input size."""
+    return {
+        name: models.load(name, side=models.REGISTRY[name].input_size) for name in OFFLINE_NAMES
+    }
+
+
+@pytest.fixture(scope="session")
+def photographs() -> NDArray[np.float32]:
+    """The five sample photographs as study images, (5, 224, 224, 3)."""
+    return np.stack([study_image(samples.sample_bytes(name)) for name in samples.REGISTRY.names])
