@@ -32,8 +32,12 @@ Moments = tuple[Floats, Floats, Floats]
 
 
 def _moments(image: Floats) -> Moments:
-    """The image, its local mean, and its local mean square."""
-    return image, _window(image), _window(image * image)
+    """The image about mid-grey, its local mean, and its local mean square.
+
+    Variances do not care about the shift, and in single precision they lose less to it.
+    """
+    centred = image - np.float32(0.5)
+    return centred, _window(centred), _window(centred * centred)
 
 
 def _window(image: Floats) -> Floats:
@@ -44,11 +48,12 @@ def _window(image: Floats) -> Floats:
 
 def _ssim(clean: Moments, image: Floats) -> float:
     reference, mean_a, square_a = clean
-    _, mean_b, square_b = _moments(image)
-    product = mean_a * mean_b
-    squares = mean_a * mean_a + mean_b * mean_b
-    covariance = _window(reference * image) - product
-    variances = square_a + square_b - squares
+    centred, mean_b, square_b = _moments(image)
+    covariance = _window(reference * centred) - mean_a * mean_b
+    variances = (square_a - mean_a * mean_a) + (square_b - mean_b * mean_b)
+    light_a, light_b = mean_a + np.float32(0.5), mean_b + np.float32(0.5)
+    product = light_a * light_b
+    squares = light_a * light_a + light_b * light_b
     c1, c2 = np.float32(SSIM_K1**2), np.float32(SSIM_K2**2)
     local = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
     pad = int(SSIM_TRUNCATE * SSIM_SIGMA + 0.5)
