@@ -1,0 +1,44 @@
+"""``python -m benchmarks``: every table, one after the other."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from benchmarks import forward_speed, live_speed, perturbation_speed, study_speed
+from benchmarks.study_networks import NAMES
+from robustness.models.runtime import tensorflow
+
+_TITLES = (
+    ("Perturbations against imagecorruptions, one 224 x 224 picture", perturbation_speed.main),
+    ("Forward passes as a share of the float32 matrix-product rate", forward_speed.main),
+    (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
+    ("A Live update with the same four networks", live_speed.main),
+)
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Prints the machine and all tables."""
+    tf = tensorflow()
+    print(
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, TensorFlow {tf.__version__}"
+    )
+    for title, run in _TITLES:
+        print(f"\n{title}\n")
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the README promises is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustness import cli
+from robustness.perturbations import REGISTRY, apply, record
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_screen_has_exactly_the_two_commands_each_one_line() -> None:
+    run, test = blocks("bash")[:2]
+    assert "-r requirements.txt" in run
+    assert run.strip().endswith("streamlit run app.py")
+    assert "-r requirements-dev.txt" in test
+    assert test.strip().endswith("pytest")
+    assert all(len(command.strip().splitlines()) == 1 for command in (run, test))
+
+
+def test_named_files_exist() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_its_commands_parse() -> None:
+    commands = re.findall(r"-m robustness (.*)", "\n".join(blocks("bash")))
+    assert commands
+    for command in commands:
+        cli._parser().parse_args(shlex.split(command))
+
+
+def test_every_command_of_the_table_exists() -> None:
+    for command in re.findall(r"^\| `(\w+)", README, re.MULTILINE):
+        if command.isupper():
+            continue  # a variable of the configuration table
+        assert cli._parser().parse_args([command, *arguments(command)])
+
+
+def arguments(command: str) -> list[str]:
+    needed = {
+        "predict": ["a.png"],
+        "study": ["a.png"],
+        "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
+    }
+    return needed.get(command, [])
+
+
+def test_the_ten_line_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python")
+    monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
+    exec(code, {**vars(record), "np": np})
+    images = np.full((2, 4, 4, 3), 0.5, np.float32)
+    dimmed = apply(REGISTRY["dimming"], images, 0.5)
+    np.testing.assert_allclose(dimmed, 0.3, rtol=1e-6)
+    assert dimmed.dtype == np.float32
