@@ -23,8 +23,7 @@ _PATTERNS = ("", "/")
 def model_style(name: str) -> tuple[str, str, str]:
     """(colour, marker symbol, dash) of the model called ``name``, the same everywhere."""
     place = models.REGISTRY.names.index(name) if name in models.REGISTRY else 0
-    # The two groups are rarely mixed; either starts at the front of the palette.
-    place %= 4 if place < 8 else len(_COLOURS)
+    place %= len(_COLOURS)
     return _COLOURS[place], _MARKERS[place], _DASHES[place]
 
 

@@ -7,6 +7,7 @@ Every ``RobustnessError`` ends in its sentence on stderr and exit status 2.
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import os
@@ -29,6 +30,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (0, 2 for bad input, 130 when interrupted)."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.command(options)
         sys.stdout.flush()
@@ -130,7 +133,10 @@ def _add_seed(command: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"expected names with commas between, got {text!r}")
+    return names
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -298,7 +304,7 @@ def _study(options: argparse.Namespace) -> None:
         from robustness.images import to_png
 
         _write(options.out / "study.json", _json(result).encode())
-        _write(options.out / "measurements.csv", _csv(rows).encode())
+        _write(options.out / "measurements.csv", _csv(rows).encode(errors="backslashreplace"))
         for number, picture in enumerate(pictures, start=1):
             folder = options.out / f"picture-{number}"
             _write(folder / "clean.png", to_png(picture.image))
@@ -350,7 +356,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _json(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    # ASCII alone: any name of a file then survives any encoding of stdout.
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _print_json(document: Any) -> None:

@@ -10,6 +10,8 @@ from robustness.errors import UnknownNameError
 
 
 class Named(Protocol):
+    """What a registry asks of a record."""
+
     @property
     def name(self) -> str: ...
 

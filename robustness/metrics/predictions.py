@@ -33,7 +33,9 @@ def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
 
 def jensen_shannon(clean: Floats, perturbed: Floats) -> Scores:
     """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991."""
-    p, q = np.broadcast_arrays(clean.astype(np.float64), perturbed.astype(np.float64))
+    # Whole copies: a sum over a broadcast view adds up in an order that depends on the batch.
+    p = np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C")
+    q = perturbed.astype(np.float64, order="C")
     middle = (p + q) / 2
     divergence = _relative_entropy(p, middle) / 2 + _relative_entropy(q, middle) / 2
     return np.clip(divergence, 0.0, 1.0)

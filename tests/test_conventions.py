@@ -1,0 +1,284 @@
+"""The rules that keep the rooms apart and the records complete."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from robustness import metrics, models, perturbations, samples
+from robustness.models import PublishedFile
+from robustness.models.record import PackagedFile
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
+PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
+
+ROOMS = (
+    "pages",
+    "ui",
+    "__main__",
+    "cli",
+    "report",
+    "charts",
+    "runs",
+    "sweep",
+    "scorecard",
+    "evaluate",
+    "engines",
+    "attacks",
+    "types",
+    "metrics",
+    "perturbations",
+    "models",
+    "datasets",
+    "samples",
+    "images",
+    "decoding",
+    "registry",
+    "errors",
+    "__init__",
+)
+"""From the top down: a room imports from those below it only. ``pages`` includes ``app.py``, and
+``__init__`` is the package's own, which holds its version."""
+
+APART = {
+    "metrics": {"perturbations", "models", "datasets", "samples"},
+    "perturbations": {"models", "datasets", "samples"},
+}
+"""Rooms that do not know each other, although one lies below the other."""
+
+every_file = pytest.mark.parametrize(
+    "path", PRODUCT, ids=[str(path.relative_to(ROOT)) for path in PRODUCT]
+)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def room(path: Path) -> str:
+    """The room that a file of the product belongs to."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "robustness" else "pages"
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Dotted names of everything imported within ``node``, at whatever depth."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for name in imports(tree(path)):
+        package, _, rest = name.partition(".")
+        if package == "robustness":
+            inner = rest.partition(".")[0]
+            known = (ROOT / "robustness" / inner).is_dir() or (
+                ROOT / "robustness" / f"{inner}.py"
+            ).is_file()
+            found.add(inner if inner and known else "__init__")
+    return found - {room(path)}
+
+
+def third_parties(*nodes: ast.AST) -> set[str]:
+    """Top-level packages from outside that are imported within ``nodes``."""
+    names = {name.partition(".")[0] for node in nodes for name in imports(node)}
+    return names - sys.stdlib_module_names - {"robustness"}
+
+
+# --- rooms ----------------------------------------------------------------------------------------
+
+
+@every_file
+def test_every_file_belongs_to_a_known_room(path: Path) -> None:
+    assert room(path) in ROOMS
+
+
+@every_file
+def test_imports_point_down(path: Path) -> None:
+    here = ROOMS.index(room(path))
+    upwards = {other for other in imported_rooms(path) if ROOMS.index(other) <= here}
+    assert not upwards
+    assert not imported_rooms(path) & APART.get(room(path), set())
+
+
+@every_file
+def test_streamlit_stays_in_the_pages_and_their_kit(path: Path) -> None:
+    if "streamlit" in third_parties(tree(path)):
+        assert room(path) in {"pages", "ui"}
+
+
+@every_file
+def test_tensorflow_is_imported_late_and_by_the_models_alone(path: Path) -> None:
+    nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    heavy = {node for node in nodes if third_parties(node) & {"tensorflow", "keras"}}
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
+    assert heavy <= {node for function in functions for node in ast.walk(function)}
+    if heavy:
+        assert room(path) in {"models", "attacks"}
+
+
+@every_file
+def test_only_the_command_line_prints(path: Path) -> None:
+    if room(path) != "cli":
+        names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+        assert not names & {"print", "pprint", "breakpoint"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_starts_with_its_frame(path: Path) -> None:
+    body = [
+        node
+        for node in tree(path).body[1:]  # after the docstring
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    first = body[0]
+    assert isinstance(first, ast.Expr)
+    assert isinstance(first.value, ast.Call)
+    assert ast.unparse(first.value.func) == "frame"
+    assert "robustness.ui.frame.frame" in set(imports(tree(path)))
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+@every_file
+def test_modules_and_what_they_offer_are_documented(path: Path) -> None:
+    assert ast.get_docstring(tree(path))
+    bare = [
+        node.name
+        for node in tree(path).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("record", models.REGISTRY, ids=models.REGISTRY.names)
+def test_a_model_record_is_complete(record: models.ModelRecord) -> None:
+    assert all((record.label, record.family, record.group in {"study", "offline"}))
+    assert 2010 < record.year < 2030
+    assert record.parameters > 10**6
+    assert record.weights.size > 10**6
+    assert record.stages[-1][0] == record.embedding
+    assert len({name for name, _ in record.stages}) == len(record.stages) > 1
+    if isinstance(record.weights, PublishedFile):
+        assert re.fullmatch(r"https://\S+\.h5", record.weights.url)
+        assert re.fullmatch(r"[0-9a-f]{32}", record.weights.md5)
+    else:
+        assert re.fullmatch(r"[0-9a-f]{64}", record.weights.sha256)
+
+
+def test_other_records_say_what_they_are() -> None:
+    texts = [
+        *(
+            (r.name, r.label, r.family, r.parameter, r.unit, r.source)
+            for r in perturbations.REGISTRY
+        ),
+        *((r.name, r.label, r.subject, r.formula) for r in metrics.REGISTRY),
+        *((r.name, r.label, r.alt, r.credit) for r in samples.REGISTRY),
+    ]
+    for record in texts:
+        assert all(text and text == text.strip() for text in record), record
+    for registry in (models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, samples.REGISTRY):
+        assert len({record.label for record in registry}) == len(registry), "no label twice"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def tracked() -> list[Path]:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no clone: there is no list of its files")
+    listed = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+
+
+def test_tracked_files_hold_no_path_of_a_developer_and_no_package_index() -> None:
+    slash = "/"  # the words are put together here, so that this file passes its own test
+    folders = "|".join(("work", "home", "root", "Users"))
+    forbidden = re.compile(
+        rf"(?<![\w.~-]){slash}(?:{folders}){slash}"
+        rf"|-{'-'}(?:extra-)?index-{'url'}|-{'-'}find-{'links'}|-{'-'}trusted-{'host'}"
+        rf"|pypi\.{'org'}|python{'hosted'}\.org"
+    )
+    found = []
+    for path in tracked():
+        data = path.read_bytes() if path.is_file() else b""
+        if b"\0" not in data:
+            for number, line in enumerate(data.decode(errors="replace").splitlines(), start=1):
+                if forbidden.search(line):
+                    found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    assert not found
+
+
+def requirements(name: str) -> set[str]:
+    """Names of the distributions that a requirements file asks for."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    matches = (re.match(r"[\w.-]+", line) for line in lines if not line.startswith(("#", "-")))
+    return {normal(match[0]) for match in matches if match}
+
+
+def normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+WITH_TENSORFLOW = "keras"
+"""Comes with TensorFlow, in the version that belongs to it: asking for it would be a second pin."""
+
+
+def located(paths: list[Path]) -> set[str]:
+    """Packages whose files are used without importing them: ``find_spec("...")``."""
+    calls = (n for path in paths for n in ast.walk(tree(path)) if isinstance(n, ast.Call))
+    return {
+        str(call.args[0].value)
+        for call in calls
+        if ast.unparse(call.func).endswith("find_spec") and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
+    direct = requirements("requirements.in")
+    providers = packages_distributions()
+    used = set()
+    for name in (third_parties(*map(tree, PRODUCT)) | located(PRODUCT)) - {WITH_TENSORFLOW}:
+        candidates = {normal(distribution) for distribution in providers.get(name, [name])}
+        assert candidates & direct, f"{name} is imported but requirements.in does not ask for it"
+        used |= candidates & direct
+    carriers = (r.weights for r in models.REGISTRY if isinstance(r.weights, PackagedFile))
+    used |= {normal(file.requirement.partition("==")[0]) for file in carriers}
+    assert direct == used
+
+
+def test_carriers_are_pinned_to_the_version_whose_hash_is_known() -> None:
+    wanted = {r.weights.requirement for r in models.REGISTRY if isinstance(r.weights, PackagedFile)}
+    assert wanted
+    for name in ("requirements.in", "requirements.txt", "requirements-dev.txt"):
+        lines = {line.split()[0] for line in (ROOT / name).read_text().splitlines() if line.strip()}
+        assert wanted <= lines, name
+
+
+def test_what_is_required_is_pinned() -> None:
+    direct = requirements("requirements.in")
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        pins = [line for line in lines if line and not line.startswith((" ", "#", "-"))]
+        assert all("==" in line for line in pins), name
+        assert direct <= {normal(line.partition("==")[0]) for line in pins}, name
