@@ -390,11 +390,11 @@ def outcome(model: str, kept: bool, cosine: float, euclidean: float) -> Measurem
 
 def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     rows = [
-        outcome("Worse", True, 0.5, 0.2),
-        outcome("Better", True, 0.9, 0.6),
-        outcome("Worse", False, 0.1, 0.3),
-        *(outcome("Better", True, 0.7, 0.8) for _ in range(2)),
-        outcome("Worse", False, 0.6, 0.1),
+        outcome("Worse", True, 0.9, 0.8),
+        outcome("Better", True, 0.5, 0.2),
+        outcome("Worse", False, 0.5, 0.9),
+        *(outcome("Better", True, 0.2, 0.4) for _ in range(2)),
+        outcome("Worse", False, 0.7, 0.7),
     ]
     better, worse = summarise(rows)
     assert list(better) == [
@@ -403,8 +403,8 @@ def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     ]
     assert (better["model"], better["n"], better["consistency"]) == ("Better", 3, 1.0)
     assert (worse["model"], worse["n"], worse["consistency"]) == ("Worse", 3, pytest.approx(1 / 3))
-    assert worse["cosine"] == pytest.approx(0.4)
-    assert better["euclidean"] == pytest.approx(2.2 / 3)
+    assert (better["cosine"], better["euclidean"]) == pytest.approx((0.3, 1 / 3))
+    assert (worse["cosine"], worse["euclidean"]) == pytest.approx((0.7, 0.8))
     # Wilson's interval of 1 in 3, from the published formula.
     assert worse["consistency_low"] == pytest.approx(0.0615, abs=1e-4)
     assert worse["consistency_high"] == pytest.approx(0.7923, abs=1e-4)

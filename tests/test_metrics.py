@@ -264,6 +264,8 @@ def test_top_k_puts_the_most_probable_first_and_breaks_ties_by_index() -> None:
     probabilities = rows([0.1, 0.3, 0.1, 0.3, 0.2], [0.2] * 5)
     np.testing.assert_array_equal(top_k(probabilities, 3), [[1, 3, 4], [0, 1, 2]])
     np.testing.assert_array_equal(top_k(probabilities), [[1, 3, 4, 0, 2], [0, 1, 2, 3, 4]])
+    many = rows([0.0, 0.0005] * 500)
+    np.testing.assert_array_equal(top_k(many, 400), [range(1, 801, 2)])
 
 
 def test_top5_overlap_counts_common_classes_whatever_their_order() -> None:
