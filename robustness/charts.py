@@ -14,17 +14,29 @@ import plotly.graph_objects as go
 from robustness import metrics, models
 
 # Okabe & Ito's colour-blind safe palette, without black and yellow, which vanish on one ground.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C8C8C", "#7B61C4")
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "x", "hexagon")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
+_MARKERS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "pentagon",
+    "hexagon",
+    "star",
+)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 _PATTERNS = ("", "/")
+
+BAD_TO_GOOD = ((0.0, "#b35806"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#2166ac"))
+"""Colour scale of heatmaps, low to high; told apart by the colour-blind."""
 
 
 def model_style(name: str) -> tuple[str, str, str]:
     """(colour, marker symbol, dash) of the model called ``name``, the same everywhere."""
     place = models.REGISTRY.names.index(name) if name in models.REGISTRY else 0
-    place %= len(_COLOURS)
-    return _COLOURS[place], _MARKERS[place], _DASHES[place]
+    place %= len(COLOURS)
+    return COLOURS[place], _MARKERS[place], _DASHES[place]
 
 
 def model_label(name: str) -> str:
@@ -49,7 +61,7 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
             textposition="outside",
             cliponaxis=False,
             marker={
-                "color": _COLOURS[place],
+                "color": COLOURS[place],
                 "pattern": _pattern(place),
             },
             hovertemplate="%{y}: %{x:.3f}<extra>" + metric.label + "</extra>",
@@ -57,7 +69,7 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
     low = min(0.0, float(frame[["cosine", "euclidean"]].min().min()))
     figure.update_xaxes(range=[low, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title=None)
     figure.update_yaxes(autorange="reversed", title=None)
-    return _finish(figure, rows=2 * len(frame), bargap=0.3)
+    return finish(figure, rows=2 * len(frame), bargap=0.3)
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
@@ -77,14 +89,14 @@ def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
             textposition="outside",
             cliponaxis=False,
             marker={
-                "color": ("#8796a5", _COLOURS[4])[place],
+                "color": ("#8796a5", COLOURS[4])[place],
                 "pattern": _pattern(place),
             },
             hovertemplate="%{y}: %{x:.2%}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     figure.update_yaxes(autorange="reversed")
-    return _finish(figure, rows=2 * len(frame), bargap=0.3)
+    return finish(figure, rows=2 * len(frame), bargap=0.3)
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
@@ -111,7 +123,7 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
         tickvals=[0, 0.5, 1], ticktext=["first", "middle", "last"], range=[-0.08, 1.08]
     )
     figure.update_yaxes(range=[min(0.0, lowest) - 0.02, 1.04], title=metrics.REGISTRY[metric].label)
-    return _finish(figure, height=340)
+    return finish(figure, height=340)
 
 
 def _pattern(place: int) -> dict[str, object]:
@@ -123,9 +135,10 @@ def _pattern(place: int) -> dict[str, object]:
     }
 
 
-def _finish(
+def finish(
     figure: go.Figure, *, rows: int = 0, height: int | None = None, bargap: float = 0.2
 ) -> go.Figure:
+    """The layout that all charts share; ``rows`` bars, or ``height`` pixels, set the height."""
     figure.update_layout(
         height=height or 110 + 28 * rows,
         margin={"l": 8, "r": 8, "t": 40, "b": 8},

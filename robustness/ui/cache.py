@@ -7,15 +7,19 @@ take a changed picture for the old one.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluate import measurements, perturbed, picture_scores
+from robustness.evaluate import evaluate, make_spec, measurements, perturbed, picture_scores
 from robustness.images import study_image
 from robustness.models import Classifier, Outputs
 from robustness.samples import sample_bytes
@@ -91,3 +95,51 @@ def answer(
     )
     rows = measurements(spec, picture, classifier.record, clean, outputs, altered.scores)
     return rows[0], milliseconds
+
+
+class Kept:
+    """The newest results by key, shared by all sessions; safe between threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._results: OrderedDict[str, list[Any]] = OrderedDict()
+
+    def get(self, key: str) -> list[Any] | None:
+        """The result under ``key``; None if there is none."""
+        with self._lock:
+            return self._results.get(key)
+
+    def put(self, key: str, rows: list[Any]) -> None:
+        """Keeps ``rows`` under ``key`` and forgets the oldest beyond the limit."""
+        with self._lock:
+            self._results[key] = rows
+            while len(self._results) > self._limit:
+                self._results.popitem(last=False)
+
+
+@st.cache_resource(show_spinner=False)
+def kept_rows() -> Kept:
+    """Finished evaluations and sweeps of this server. Unfinished ones are never kept."""
+    return Kept(64)
+
+
+def run_key(
+    pictures: Sequence[Picture],
+    names: Sequence[str],
+    conditions: Sequence[Condition],
+    seed: int,
+) -> str:
+    """The key of an evaluation: its RunSpec and the pictures' digests."""
+    spec = make_spec(names, conditions, seed=seed)
+    return ":".join([spec.digest, *(picture.digest for picture in pictures)])
+
+
+def evaluation(
+    pictures: Sequence[Picture],
+    names: Sequence[str],
+    conditions: Sequence[Condition],
+    seed: int,
+) -> Iterator[Measurement]:
+    """The rows of an evaluation as they come."""
+    return evaluate(make_spec(names, conditions, seed=seed), pictures)

@@ -10,11 +10,21 @@ from streamlit.errors import StreamlitAPIException
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
+    ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
+    ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _STYLE = Path(__file__).with_name("style.css")
+
+
+SHARED = ("sample", "models", "seed", "fit")
+"""Parts of the link that mean the same on every page, so that a click takes them along."""
+
+
+def _carried() -> dict[str, list[str]]:
+    return {name: st.query_params.get_all(name) for name in SHARED if name in st.query_params}
 
 
 def frame(title: str, introduction: str) -> None:
@@ -27,6 +37,6 @@ def frame(title: str, introduction: str) -> None:
         # A page that is itself the main script ("streamlit run pages/methods.py") has no siblings.
         with contextlib.suppress(StreamlitAPIException):
             for path, label, icon in PAGES:
-                st.page_link(path, label=label, icon=icon)
+                st.page_link(path, label=label, icon=icon, query_params=_carried())
     st.title(title, anchor=False)
     st.markdown(introduction)

@@ -7,6 +7,7 @@ from functools import cache
 
 import streamlit as st
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.errors import DownloadError, ImageError
@@ -16,7 +17,7 @@ from robustness.models.weights import megabytes
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.samples import REGISTRY as SAMPLES
 from robustness.samples import sample_bytes
-from robustness.types import MAX_SEED, Picture
+from robustness.types import MAX_SEED, Condition, Picture, study_conditions
 from robustness.ui import cache as cached
 from robustness.ui.text import plain
 
@@ -26,7 +27,10 @@ FIRST_STRENGTHS = {"gaussian_blur": 0.6}
 
 
 def start_state() -> None:
-    """Gives a first visit without a link something to look at; leaves a link's state alone."""
+    """Gives a first visit without a link something to look at; leaves a link's state alone.
+
+    Called by the Live page, ahead of the controls.
+    """
     if "visited" not in st.session_state:
         st.session_state["visited"] = True
         if not st.query_params:
@@ -40,48 +44,91 @@ def picture_input() -> Picture:
 
     A file that cannot be used is named in one sentence, and the sample stays.
     """
-    chosen = st.query_params.get("sample", FIRST_SAMPLE)
-    sample = chosen if chosen in SAMPLES else FIRST_SAMPLE
-    fit = _current_fit()
+    return pictures_input(several=False)[0]
+
+
+def pictures_input(*, several: bool) -> list[Picture]:
+    """Like ``picture_input``; with ``several``, further samples and files may join."""
+    sample, fit = current_sample(), _current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
-        file = st.file_uploader(
-            "Upload a photo",
+        key = f"upload_{version}"
+        st.file_uploader(
+            "Upload photos" if several else "Upload a photo",
             type=list(ACCEPTED_EXTENSIONS),
-            key=f"upload_{version}",
+            accept_multiple_files=several,
+            key=key,
+            on_change=_remember,
+            args=(key,),
             help="It stays on the server that runs this page, and is not part of the link.",
         )
         with st.container(horizontal=True, vertical_alignment="center"):
-            with st.popover("Camera", icon=":material/photo_camera:"):
-                if st.toggle("Turn the camera on", key="camera_on"):
-                    file = st.camera_input("Take a photo", key=f"camera_{version}") or file
-            with st.popover("Picture options", icon=":material/crop:"):
-                st.segmented_control(
-                    "Fit to the square that models see",
-                    FITS,
-                    default=DEFAULT_FIT,
-                    required=True,
-                    key="fit",
-                    bind="query-params",
-                    help="crop: centre of the picture, as ImageNet models are tested; squash: "
-                    "the whole picture, distorted; letterbox: the whole picture with grey bars.",
-                )
+            _camera(f"camera_{version}")
+            _picture_options()
+    uploaded = _uploaded(fit)
     with gallery, st.container(key="gallery"):
-        _gallery(None if file is not None else sample)
-    if file is not None:
+        _gallery(None if uploaded else sample)
+        others = [name for name in SAMPLES.names if uploaded or name != sample]
+        also = (
+            st.multiselect("Score these samples as well", others, key="also", bind="query-params")
+            if several
+            else []
+        )
+    if not several:
+        return uploaded[-1:] or [cached.sample_picture(sample, fit)]
+    first = uploaded or [cached.sample_picture(sample, fit)]
+    return [*first, *(cached.sample_picture(name, fit) for name in also)]
+
+
+def _camera(key: str) -> None:
+    with st.popover("Camera", icon=":material/photo_camera:"):
+        if st.toggle("Turn the camera on", key="camera_on"):
+            st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
+
+
+def _picture_options() -> None:
+    with st.popover("Picture options", icon=":material/crop:"):
+        st.segmented_control(
+            "Fit to the square that models see",
+            FITS,
+            default=DEFAULT_FIT,
+            required=True,
+            key="fit",
+            bind="query-params",
+            help="crop: centre of the picture, as ImageNet models are tested; squash: "
+            "the whole picture, distorted; letterbox: the whole picture with grey bars.",
+        )
+
+
+def _remember(key: str) -> None:
+    """Keeps what was uploaded for the session, so that it goes along to the other pages."""
+    given = st.session_state[key]
+    files = given if isinstance(given, list) else [given] if given else []
+    st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
+
+
+def _uploaded(fit: str) -> list[Picture]:
+    pictures = []
+    for name, data in st.session_state.get("uploads", []):
         try:
-            picture = cached.uploaded_picture(file.name, file.getvalue(), fit)
+            pictures.append(cached.uploaded_picture(name, data, fit))
         except ImageError as error:
             st.error(plain(str(error)), icon=":material/broken_image:")
-        else:
-            st.info(
-                f"Showing {plain(file.name)}. An uploaded picture stays on this server and is not "
-                "part of the link: whoever opens the link sees the sample instead.",
-                icon=":material/lock:",
-            )
-            return picture
-    return cached.sample_picture(sample, fit)
+    if pictures:
+        names = ", ".join(plain(picture.name) for picture in pictures)
+        st.info(
+            f"Showing {names}. An uploaded picture stays on this server and is not part of the "
+            "link: whoever opens the link sees the sample instead.",
+            icon=":material/lock:",
+        )
+    return pictures
+
+
+def current_sample() -> str:
+    """The sample named in the link, or the first one."""
+    chosen = st.query_params.get("sample", FIRST_SAMPLE)
+    return chosen if chosen in SAMPLES else FIRST_SAMPLE
 
 
 def _current_fit() -> str:
@@ -108,6 +155,7 @@ def _gallery(selected: str | None) -> None:
 
 def _choose_sample(name: str) -> None:
     st.query_params["sample"] = name
+    st.session_state["uploads"] = []
     st.session_state["upload_version"] += 1  # a fresh uploader: the sample replaces the upload
 
 
@@ -258,3 +306,70 @@ def _physical(record: Perturbation, strength: float) -> str:
     text = record.value_text(strength)
     severity = record.severity_at(strength)
     return f"{text} · ImageNet-C severity {severity}" if severity else text
+
+
+STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN = "study settings", "one dial", "each its own"
+
+
+def study_conditions_input() -> tuple[Condition, ...]:
+    """The study's ten conditions: at its settings, all at one strength, or each at its own."""
+    mode = st.segmented_control(
+        "Strength of the ten perturbations",
+        (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN),
+        default=STUDY_SETTINGS,
+        required=True,
+        key="mode",
+        bind="query-params",
+    )
+    if mode == ONE_DIAL:
+        dial = st.slider(
+            "Strength of all ten",
+            min_value=0.05,
+            max_value=1.0,
+            value=0.6,
+            step=0.05,
+            key="dial",
+            bind="query-params",
+            help="Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity "
+            "5. Flips have no strength: they are applied whole.",
+        )
+        return study_conditions(strength=float(dial))
+    if mode == EACH_ITS_OWN:
+        records = [record for record in REGISTRY if record.in_study]
+        columns = st.columns(5, gap="medium")
+        return tuple(
+            Condition.of({record.name: _own_strength(columns[place % 5], record)})
+            for place, record in enumerate(records)
+        )
+    return study_conditions()
+
+
+def _own_strength(place: DeltaGenerator, record: Perturbation) -> float:
+    key = f"own_{record.name}"
+    if not record.graded:
+        return float(place.toggle(record.label, value=True, key=key, bind="query-params"))
+    return float(
+        place.slider(
+            record.label,
+            min_value=0.0,
+            max_value=1.0,
+            value=record.study_strength,
+            step=0.01,
+            key=key,
+            bind="query-params",
+        )
+    )
+
+
+def perturbation_input() -> str:
+    """One perturbation, by family; its name."""
+    return str(
+        st.selectbox(
+            "Perturbation",
+            REGISTRY.names,
+            index=REGISTRY.names.index("gaussian_blur"),
+            format_func=lambda name: REGISTRY[name].label,
+            key="perturbation",
+            bind="query-params",
+        )
+    )

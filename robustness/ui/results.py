@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,12 @@ from streamlit.delta_generator import DeltaGenerator
 from robustness import charts, models
 from robustness.images import to_png
 from robustness.metrics.pictures import amplified_difference
+from robustness.scorecard import UNSURE
 from robustness.types import Measurement, Picture
 
 Image = NDArray[np.float32]
 
 GAIN = 3
-UNSURE = 0.3
-"""Clean top-1 probability below which consistency means little."""
 
 
 def show_pictures(picture: Picture, image: Image, what: str, scores: dict[str, float]) -> None:
@@ -96,6 +96,13 @@ def _badge(row: Measurement) -> str:
     return '<span class="rb-badge rb-changed">✗ changed</span>'
 
 
+def mark(row: Measurement) -> str:
+    """Kept or changed as one sign, with words for those who do not see it; as HTML."""
+    if row.consistent:
+        return '<span class="rb-kept" role="img" aria-label="kept">✓</span>'
+    return '<span class="rb-changed" role="img" aria-label="changed">✗</span>'
+
+
 def card_slots(count: int) -> list[DeltaGenerator]:
     """Places for ``count`` cards, two in a row."""
     slots: list[DeltaGenerator] = []
@@ -146,44 +153,60 @@ def _bar(index: int, probability: float, clean_top1: int) -> str:
 def show_charts(rows: Sequence[Measurement]) -> None:
     """Similarity of features, probability of the clean class, similarity per stage."""
     frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = pd.DataFrame(
+    stages = stage_frame(rows)
+    similarity, left, departs = st.columns(3, gap="medium")
+    similarity.markdown("##### How far the features moved")
+    chart(
+        similarity,
+        charts.similarity_bars(frame),
+        "similarity",
+        charts.describe(frame, ["cosine", "euclidean"]),
+    )
+    similarity.caption(
+        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
+        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
+    )
+    left.markdown("##### What is left for the original class")
+    chart(
+        left,
+        charts.clean_class_bars(frame),
+        "clean_class",
+        charts.describe(frame, ["clean_probability", "retained_probability"]),
+    )
+    left.caption("Probability of the class that each model names for the original.")
+    departs.markdown("##### Where in the network it departs")
+    chart(
+        departs,
+        charts.stage_lines(stages),
+        "stages",
+        charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
+    )
+    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
+
+
+def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
+    """One row a measurement and stage: model, stage, depth (0 first, 1 last), the similarities."""
+    return pd.DataFrame(
         [
             {"model": row.model, "stage": stage, "depth": place / (len(row.stages) - 1), **scores}
             for row in rows
             for place, (stage, scores) in enumerate(row.stages.items())
         ]
     )
-    columns = st.columns(3, gap="medium")
-    _chart(
-        columns[0],
-        "How far the features moved",
-        charts.similarity_bars(frame),
-        charts.describe(frame, ["cosine", "euclidean"]),
-        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
-        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖).",
-        "similarity",
-    )
-    _chart(
-        columns[1],
-        "What is left for the original class",
-        charts.clean_class_bars(frame),
-        charts.describe(frame, ["clean_probability", "retained_probability"]),
-        "Probability of the class that each model names for the original.",
-        "clean_class",
-    )
-    _chart(
-        columns[2],
-        "Where in the network it departs",
-        charts.stage_lines(stages),
-        charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
-        "Cosine similarity after each stage, from the first layers to the embedding.",
-        "stages",
-    )
 
 
-def _chart(
-    place: DeltaGenerator, title: str, figure: go.Figure, alt: str, caption: str, key: str
-) -> None:
-    place.markdown(f"##### {title}")
-    place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=f"{title}. {alt}")
-    place.caption(caption)
+def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
+    """A chart with its text alternative, without the toolbar."""
+    place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table as HTML; every cell is escaped."""
+    columns = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return (
+        '<div class="rb-scroll"><table class="rb-table">'
+        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

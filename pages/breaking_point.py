@@ -1,0 +1,26 @@
+"""The Breaking-point page: the smallest strength at which each model's answer changes."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness.ui import breaking, inputs
+from robustness.ui.frame import frame
+
+frame(
+    "Breaking point",
+    "How strong must a perturbation be until a model's answer changes? A sweep over the strength, "
+    "then bisection to 0.5 % of the range.",
+)
+with st.sidebar:
+    st.divider()
+    chosen_models = inputs.model_input()
+    seed = inputs.seed_input()
+picture = inputs.picture_input()
+perturbation = inputs.perturbation_input()
+if not chosen_models:
+    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+    st.stop()
+found = breaking.measure(picture, perturbation, chosen_models, seed)
+breaking.show(picture, perturbation, chosen_models, seed, found)
+breaking.show_summary(picture, chosen_models, seed)

@@ -1,0 +1,25 @@
+"""The Scorecard page: the whole study on one picture, or a handful."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness.ui import inputs, scorecard
+from robustness.ui.frame import frame
+
+frame(
+    "Scorecard",
+    "The study's ten perturbations on one picture or a handful: who keeps the answer, how far the "
+    "features move, and what the numbers can and cannot say.",
+)
+with st.sidebar:
+    st.divider()
+    chosen_models = inputs.model_input()
+    seed = inputs.seed_input()
+pictures = inputs.pictures_input(several=True)
+conditions = inputs.study_conditions_input()
+if not chosen_models:
+    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+    st.stop()
+rows = scorecard.measure(pictures, chosen_models, conditions, seed)
+scorecard.show(rows, pictures, conditions, seed)

@@ -1,0 +1,141 @@
+"""Plotly figures of the Scorecard: ranking, outcomes, and features against decision.
+
+Frames have one row a measurement (``Measurement.as_row``) unless stated otherwise.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from robustness.charts import BAD_TO_GOOD, COLOURS, finish, model_label, model_style
+from robustness.perturbations import REGISTRY
+from robustness.scorecard import PUBLISHED, STABLE_FEATURES
+
+
+def perturbation_label(name: str) -> str:
+    """The readable name of a perturbation, or of several joined by "+"."""
+    return " + ".join(REGISTRY[part].label for part in name.split("+"))
+
+
+def ranking(summary: pd.DataFrame) -> go.Figure:
+    """Prediction consistency of each model with its 95 % interval, best first.
+
+    ``summary`` has a row a model as ``evaluate.summarise`` gives it. Where the study published a
+    figure for the model it stands beside as a hollow diamond.
+    """
+    labels = [model_label(model) for model in summary["model"]]
+    figure = go.Figure()
+    figure.add_scatter(
+        name="measured, with 95 % interval",
+        x=summary["consistency"],
+        y=labels,
+        mode="markers",
+        marker={"size": 12, "color": COLOURS[0]},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": summary["consistency_high"] - summary["consistency"],
+            "arrayminus": summary["consistency"] - summary["consistency_low"],
+            "thickness": 2,
+            "width": 6,
+        },
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )
+    published = [(model_label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
+    if published:
+        figure.add_scatter(
+            name="published by the study",
+            x=[figures.consistency for _, figures in published],
+            y=[label for label, _ in published],
+            mode="markers",
+            marker={"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
+            hovertemplate="%{y}: %{x:.0%}<extra>published</extra>",
+        )
+    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title="Prediction consistency")
+    figure.update_yaxes(autorange="reversed")
+    return finish(figure, height=150 + 42 * len(summary))
+
+
+def outcomes(frame: pd.DataFrame) -> go.Figure:
+    """Heatmap perturbation x model: the mean probability left for the clean class.
+
+    Each cell says whether the answer was kept (✓) or changed (✗), or on how many pictures.
+    """
+    grouped = frame.groupby(["perturbation", "model"], sort=False)
+    left = grouped["retained_probability"].mean().unstack(sort=False)
+    shares = left.to_numpy(dtype=float)
+    kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
+    count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
+    words = [
+        [
+            f"{_outcome(kept[row, column], count[row, column])} {shares[row, column]:.0%}"
+            for column in range(shares.shape[1])
+        ]
+        for row in range(shares.shape[0])
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=[model_label(str(model)) for model in left.columns],
+            y=[perturbation_label(str(name)) for name in left.index],
+            text=words,
+            texttemplate="%{text}",
+            colorscale=BAD_TO_GOOD,
+            zmin=0,
+            zmax=1,
+            xgap=3,
+            ygap=3,
+            showscale=False,  # each cell says its number
+            hovertemplate="%{y}, %{x}: %{z:.1%} left for the clean class<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(side="top")
+    return finish(figure, height=110 + 34 * len(left))
+
+
+def _outcome(kept: int, count: int) -> str:
+    if count > 1:
+        return f"{kept}/{count} ✓"
+    return "✓" if kept else "✗"
+
+
+def movement(frame: pd.DataFrame) -> go.Figure:
+    """Every measurement by how far its features and its decision moved.
+
+    Right of the dashed line the features moved (cosine similarity below 0.8); open markers
+    changed their answer. Up is the Jensen-Shannon divergence of the two answers.
+    """
+    figure = go.Figure()
+    for model, rows in frame.groupby("model", sort=False):
+        colour, marker, _ = model_style(str(model))
+        figure.add_scatter(
+            name=model_label(str(model)),
+            x=1 - rows["cosine"],
+            y=rows["divergence"],
+            mode="markers",
+            marker={
+                "size": 11,
+                "color": colour,
+                "symbol": [marker if kept else f"{marker}-open" for kept in rows["consistent"]],
+                "line": {"width": 1.5, "color": colour},
+            },
+            customdata=[
+                f"{perturbation_label(name)}: {'kept' if kept else 'changed'}"
+                for name, kept in zip(rows["perturbation"], rows["consistent"], strict=True)
+            ],
+            hovertemplate="%{customdata}<br>features %{x:.2f}, decision %{y:.2f}"
+            "<extra>%{fullData.name}</extra>",
+        )
+    figure.add_vline(x=1 - STABLE_FEATURES, line={"dash": "dash", "width": 1.5, "color": "#8796a5"})
+    for side, text, anchor in (
+        (0.0, "features stayed", "left"),
+        (1.0, "features moved", "right"),
+    ):
+        figure.add_annotation(
+            text=text, x=side, y=1.0, xref="paper", yref="paper", showarrow=False, xanchor=anchor
+        )
+    figure.update_xaxes(title="Features moved (1 - cosine similarity)", rangemode="tozero")
+    figure.update_yaxes(title="Decision moved (divergence, bits)", range=[-0.04, 1.1])
+    return finish(figure, height=420)

@@ -1,0 +1,237 @@
+"""How the Breaking-point page looks: the summary, the curves, and the picture at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from robustness import charts, charts_sweep, scorecard
+from robustness.charts_scorecard import perturbation_label
+from robustness.evaluate import make_spec
+from robustness.perturbations import REGISTRY
+from robustness.sweep import Break, most_fragile, sweep
+from robustness.types import Condition, Measurement, Picture
+from robustness.ui import cache, results
+from robustness.ui.progress import shown, was_cancelled
+from robustness.ui.text import plain
+
+WORK = "Sweeping"
+STEPS = 21
+REPEATS = 5
+
+
+def measure(
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int, *, progress: bool = True
+) -> list[Measurement | Break]:
+    """Points and breaks of one perturbation, from the cache or swept with progress."""
+    key = _key(picture, perturbation, names, seed)
+    kept = cache.kept_rows().get(key)
+    if kept is not None:
+        return kept
+    if was_cancelled(WORK):
+        st.stop()
+    record = REGISTRY[perturbation]
+    repeats = REPEATS if record.random else 1
+    total = len(names) * (repeats * (STEPS if record.graded else 2) + 1)
+    events = sweep(picture, [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed)
+    found = list(shown(events, total, WORK) if progress else events)
+    cache.kept_rows().put(key, found)
+    return found
+
+
+def _key(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> str:
+    condition = Condition.of({perturbation: 1.0})
+    return f"sweep {STEPS} {REPEATS} " + cache.run_key([picture], names, [condition], seed)
+
+
+def show(
+    picture: Picture,
+    perturbation: str,
+    names: Sequence[str],
+    seed: int,
+    found: Sequence[Measurement | Break],
+) -> None:
+    """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
+    rows = [event for event in found if isinstance(event, Measurement)]
+    breaks = [event for event in found if isinstance(event, Break)]
+    st.html(f'<div class="rb-headline" role="status">{escape(_sentence(breaks))}</div>')
+    unsure = scorecard.unsure(rows)
+    if unsure:
+        cases = ", ".join(f"{charts.model_label(m)} ({p:.0%})" for _, m, p in unsure)
+        st.warning(
+            f"Unsure even of the clean picture, so breaking means little there: {cases}.",
+            icon=":material/help:",
+        )
+    st.html(results.html_table(_HEAD, [_row(entry) for entry in breaks]))
+    returning = [entry for entry in breaks if entry.returns]
+    if returning:
+        cases = "; ".join(
+            f"{charts.model_label(b.model)} at {_strengths(b.returns)}" for b in returning
+        )
+        st.info(
+            f"Not monotone: beyond the breaking point the clean answer comes back: {cases}.",
+            icon=":material/swap_vert:",
+        )
+    points = pd.DataFrame([row.as_row() for row in rows])
+    _curves(picture, perturbation, names, seed, points)
+
+
+_HEAD = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
+
+
+def _row(entry: Break) -> tuple[str, ...]:
+    record = REGISTRY[entry.perturbation]
+    if entry.strength is None:
+        tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
+        return charts.model_label(entry.model), f"never{tried}", "", "", "", _range(entry)
+    severity = "none" if entry.severity is None else f"severity {entry.severity}"
+    return (
+        charts.model_label(entry.model),
+        f"{entry.strength:.3f}",
+        record.value_text(entry.strength),
+        severity,
+        "" if entry.ssim is None else f"{entry.ssim:.2f}",
+        _range(entry),
+    )
+
+
+def _range(entry: Break) -> str:
+    if entry.repeats == 1:
+        return "" if entry.high is None else f"kept at {entry.low:.3f}, changed at {entry.high:.3f}"
+    if entry.low is None:
+        return f"never in {entry.repeats} repeats"
+    high = "never" if entry.high is None else f"{entry.high:.3f}"
+    return f"{entry.low:.3f} to {high} over {entry.repeats} seeds"
+
+
+def _strengths(values: Sequence[float]) -> str:
+    text = ", ".join(f"{value:.2f}" for value in values[:6])
+    return text + (" and more" if len(values) > 6 else "")
+
+
+def _sentence(breaks: Sequence[Break]) -> str:
+    label = REGISTRY[breaks[0].perturbation].label
+    first = most_fragile(breaks)
+    if first is None or first.strength is None:
+        return f"No model changes its answer under {label}, up to strength 1."
+    survivors = [charts.model_label(b.model) for b in breaks if b.never]
+    held = f" {', '.join(survivors)} never break." if len(survivors) > 1 else ""
+    held = f" {survivors[0]} never breaks." if len(survivors) == 1 else held
+    return (
+        f"{charts.model_label(first.model)} breaks first under {label}, at strength "
+        f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)}).{held}"
+    )
+
+
+def _curves(
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
+) -> None:
+    quantity = st.segmented_control(
+        "Curve",
+        list(charts_sweep.QUANTITIES),
+        default="retained_probability",
+        required=True,
+        format_func=charts_sweep.QUANTITIES.__getitem__,
+        key="quantity",
+    )
+    axis = st.segmented_control(
+        "Over",
+        charts_sweep.axis_names(perturbation),
+        default="strength",
+        required=True,
+        format_func=charts_sweep.AXES.__getitem__,
+        key=f"axis_{perturbation}",
+    )
+    event = st.plotly_chart(
+        charts_sweep.over_strength(points, quantity, axis),
+        key="curve",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{charts_sweep.QUANTITIES[quantity]} of each model over {charts_sweep.AXES[axis]}; "
+        "the breaking strengths stand in the table above.",
+    )
+    selected = event["selection"]["points"]
+    clicked = float(np.ravel(selected[0]["customdata"])[0]) if selected else None
+    strengths = sorted(set(points["strength"]))
+    if clicked is not None:
+        st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - clicked))
+    if st.session_state.get("shown_strength") not in strengths:
+        st.session_state["shown_strength"] = strengths[len(strengths) // 2]
+    st.caption("Open markers changed their answer. Click a point to see the picture at it.")
+    strength = st.select_slider(
+        "Picture at strength",
+        strengths,
+        key="shown_strength",
+        format_func=lambda value: f"{value:.2f}",
+    )
+    _picture_at(picture, perturbation, float(strength), names, seed)
+
+
+def _picture_at(
+    picture: Picture, perturbation: str, strength: float, names: Sequence[str], seed: int
+) -> None:
+    condition = Condition.of({perturbation: strength})
+    spec = make_spec(names, [condition], seed=seed)
+    altered = cache.change(picture, condition, seed)
+    scores = {name: float(values[0]) for name, values in altered.scores.items()}
+    what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
+    rows = [cache.answer(spec, picture, name, altered)[0] for name in names]
+    results.show_pictures(picture, altered.images[0], what, scores)
+    for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
+        slot.html(results.card(row))
+
+
+def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
+    """All perturbations against all models, once asked for: it takes a while."""
+    st.subheader("All perturbations", anchor=False)
+    known = [record.name for record in REGISTRY]
+    kept = cache.kept_rows()
+    missing = [name for name in known if kept.get(_key(picture, name, names, seed)) is None]
+    if missing and not st.session_state.get("sweep_all"):
+        st.caption(
+            f"Sweeps {len(missing)} perturbations on {plain(picture.name)} with "
+            f"{len(names)} models. Each one that is done is kept if you cancel."
+        )
+        st.button(
+            f"Sweep all {len(known)} perturbations",
+            icon=":material/play_arrow:",
+            on_click=st.session_state.update,
+            args=({"sweep_all": True},),
+        )
+        return
+    if missing:
+        place = st.empty()
+        with place.container(horizontal=True, vertical_alignment="center"):
+            bar = st.progress(0.0)
+            st.button("Cancel", on_click=st.session_state.update, args=({"sweep_all": False},))
+        for done, name in enumerate(missing):
+            bar.progress(
+                done / len(missing), text=f"{REGISTRY[name].label} ({done} of {len(missing)} done)"
+            )
+            measure(picture, name, names, seed, progress=False)
+        place.empty()
+    breaks = [
+        event
+        for name in known
+        for event in kept.get(_key(picture, name, names, seed)) or []
+        if isinstance(event, Break)
+    ]
+    first = most_fragile(breaks)
+    if first is not None and first.strength is not None:
+        st.markdown(
+            f"**Most fragile pair: {charts.model_label(first.model)} under "
+            f"{perturbation_label(first.perturbation)}, at strength {first.strength:.2f} "
+            f"({REGISTRY[first.perturbation].value_text(first.strength)}).**"
+        )
+    results.chart(
+        st,
+        charts_sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
+        "breaking_table",
+        "Breaking strength of every model under every perturbation; the same numbers can be had "
+        "as JSON from the sweep command.",
+    )

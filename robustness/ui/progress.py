@@ -1,0 +1,38 @@
+"""Long work on a page: what is being done, how far it is, and a way to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import streamlit as st
+
+Item = TypeVar("Item")
+
+
+def shown(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Passes on ``items`` while a bar says how many of ``total`` have come.
+
+    The button beside the bar reruns the page, which stops the script between two items.
+    """
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, text=f"{what}: loading the models …")
+        st.button("Cancel", key=f"cancel {what}", on_click=_cancel, args=(what,))
+    for done, item in enumerate(items, start=1):
+        bar.progress(min(1.0, done / total), text=f"{what}: {done} of {total}")
+        yield item
+    place.empty()
+
+
+def _cancel(what: str) -> None:
+    st.session_state[f"cancelled {what}"] = True
+
+
+def was_cancelled(what: str) -> bool:
+    """Whether the last run of ``what`` was cancelled; says so, with a button to start again."""
+    if not st.session_state.get(f"cancelled {what}"):
+        return False
+    st.warning("Cancelled. Nothing was lost; start again when you like.", icon=":material/block:")
+    st.button("Start again", on_click=st.session_state.pop, args=(f"cancelled {what}", None))
+    return True

@@ -1,0 +1,231 @@
+"""How the Scorecard looks: ranking and verdicts, outcomes, gallery, and the study's insight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import charts, charts_scorecard, models, scorecard
+from robustness.evaluate import perturbed, summarise
+from robustness.images import to_png
+from robustness.types import Condition, Measurement, Picture
+from robustness.ui import cache, results
+from robustness.ui.progress import shown, was_cancelled
+from robustness.ui.text import plain
+
+WORK = "Scoring"
+
+
+def measure(
+    pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
+) -> list[Measurement]:
+    """The rows of the scorecard, from the cache or computed with progress; stops if cancelled."""
+    key = cache.run_key(pictures, names, conditions, seed)
+    kept = cache.kept_rows().get(key)
+    if kept is not None:
+        return kept
+    if was_cancelled(WORK):
+        st.stop()
+    total = len(pictures) * len(names) * len(conditions)
+    rows = list(shown(cache.evaluation(pictures, names, conditions, seed), total, WORK))
+    cache.kept_rows().put(key, rows)
+    return rows
+
+
+def show(
+    rows: Sequence[Measurement],
+    pictures: Sequence[Picture],
+    conditions: Sequence[Condition],
+    seed: int,
+) -> None:
+    """Draws the sections top to bottom."""
+    summary = summarise(rows)
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    _headline(summary)
+    _unsure(rows, len(pictures))
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        st.subheader("Ranking", anchor=False)
+        table = pd.DataFrame(summary)
+        results.chart(
+            st,
+            charts_scorecard.ranking(table),
+            "ranking",
+            charts.describe(table, ["consistency", "consistency_low", "consistency_high"]),
+        )
+    with right:
+        st.subheader("Verdict", anchor=False)
+        st.html(_table(summary))
+        st.caption(scorecard.VERDICT_RULE)
+    published = [entry["model"] for entry in summary if entry["model"] in scorecard.PUBLISHED]
+    with st.expander(
+        "The study's published figures", expanded=bool(published), icon=":material/history_edu:"
+    ):
+        st.html(_published(summary))
+        st.caption(scorecard.PUBLISHED_NOTE)
+    st.subheader("What each perturbation did", anchor=False)
+    results.chart(
+        st,
+        charts_scorecard.outcomes(frame),
+        "outcomes",
+        "Per perturbation and model, whether the answer was kept and the probability left for the "
+        "clean class; the same numbers stand under the pictures below.",
+    )
+    st.caption("✓ kept, ✗ changed; the percentage is what is left for the clean class.")
+    _gallery(rows, pictures, conditions, seed)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Features moved, decision moved", anchor=False)
+        st.markdown(scorecard.insight(rows))
+        results.chart(st, charts_scorecard.movement(frame), "movement", scorecard.insight(rows))
+        st.caption("Open markers changed their answer. One marker a measurement.")
+    with right:
+        st.subheader("Where in each network it departs", anchor=False)
+        st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
+        stages = _stage_means(rows)
+        metric = st.segmented_control(
+            "Similarity",
+            ("cosine", "euclidean"),
+            default="cosine",
+            required=True,
+            key="stage_metric",
+            label_visibility="collapsed",
+        )
+        results.chart(
+            st,
+            charts.stage_lines(stages, metric),
+            "stages",
+            charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), [metric]),
+        )
+
+
+def _headline(summary: Sequence[dict[str, Any]]) -> None:
+    best, worst = summary[0], summary[-1]
+    unsettled = scorecard.unsettled_pairs(summary)
+    name = charts.model_label
+    if len(summary) == 1:
+        text = f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
+    else:
+        text = (
+            f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
+            f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
+        )
+    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    if unsettled:
+        pairs = "; ".join(f"{name(a)} and {name(b)}" for a, b in unsettled)
+        st.info(
+            f"The order is not established where intervals overlap: {pairs}. "
+            "More pictures narrow the intervals.",
+            icon=":material/balance:",
+        )
+
+
+def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
+    found = scorecard.unsure(rows)
+    if found:
+        cases = ", ".join(
+            f"{charts.model_label(model)} ({probability:.0%}"
+            + (f" on {plain(image)})" if pictures > 1 else ")")
+            for image, model, probability in found
+        )
+        st.warning(
+            f"Unsure even of the clean picture, so consistency means little there: {cases}.",
+            icon=":material/help:",
+        )
+
+
+def _table(summary: Sequence[dict[str, Any]]) -> str:
+    head = ("Model", "Consistency", "95 % interval", "Cosine", "Euclidean", "Verdict")
+    rows = [
+        (
+            charts.model_label(entry["model"]),
+            f"{entry['consistency']:.0%} of {entry['n']}",
+            f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
+            f"{entry['cosine']:.2f}",
+            f"{entry['euclidean']:.2f}",
+            scorecard.verdict(entry),
+        )
+        for entry in summary
+    ]
+    return results.html_table(head, rows)
+
+
+def _published(summary: Sequence[dict[str, Any]]) -> str:
+    measured = {entry["model"]: entry for entry in summary}
+    head = (
+        "Model",
+        "Consistency",
+        "measured",
+        "Cosine",
+        "measured",
+        "Euclidean",
+        "measured",
+        "Published verdict",
+    )
+    rows = []
+    for name, figures in scorecard.PUBLISHED.items():
+        ours = measured.get(name)
+        rows.append(
+            (
+                charts.model_label(name),
+                f"{figures.consistency:.0%}",
+                f"{ours['consistency']:.0%}" if ours else "not run",
+                f"{figures.cosine:.2f}",
+                f"{ours['cosine']:.2f}" if ours else "not run",
+                f"{figures.euclidean:.2f}",
+                f"{ours['euclidean']:.2f}" if ours else "not run",
+                figures.verdict,
+            )
+        )
+    return results.html_table(head, rows)
+
+
+def _gallery(
+    rows: Sequence[Measurement],
+    pictures: Sequence[Picture],
+    conditions: Sequence[Condition],
+    seed: int,
+) -> None:
+    st.subheader("The perturbed pictures and the answers", anchor=False)
+    picture = pictures[0]
+    if len(pictures) > 1:
+        by_name = {f"{place}: {p.name}": p for place, p in enumerate(pictures, start=1)}
+        picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
+    images = perturbed(picture, conditions, seed)
+    with st.container(key="answers"):
+        for start in range(0, len(conditions), 5):
+            columns = st.columns(5, gap="small")
+            for column, place in zip(columns, range(start, start + 5), strict=False):
+                if place < len(conditions):
+                    condition = conditions[place]
+                    column.image(
+                        to_png(images[place]),
+                        width="stretch",
+                        output_format="PNG",
+                        alt=f"{picture.name} under {condition.label}",
+                    )
+                    mine = [
+                        row
+                        for row in rows
+                        if row.image_digest == picture.digest and row.perturbation == condition.name
+                    ]
+                    column.html(_answers(condition, mine))
+
+
+def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:
+    names = models.class_names()
+    lines = "".join(
+        f"<li>{results.mark(row)} <b>{escape(charts.model_label(row.model))}</b> "
+        f"{escape(names[row.top1])} {row.probability:.0%}</li>"
+        for row in rows
+    )
+    return f'<div class="rb-answers"><b>{escape(condition.label)}</b><ul>{lines}</ul></div>'
+
+
+def _stage_means(rows: Sequence[Measurement]) -> pd.DataFrame:
+    stages = results.stage_frame(rows)
+    return stages.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
