@@ -28,6 +28,8 @@ ROOMS = (
     "__main__",
     "cli",
     "report",
+    "charts_sweep",
+    "charts_scorecard",
     "charts",
     "runs",
     "sweep",
