@@ -114,7 +114,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    listed = re.findall(r"^    (\w+) ", run("--help").out, re.MULTILINE)
+    listed = re.findall(r"^ {4}(\w+)", run("--help").out, re.MULTILINE)
     assert {"models", "perturbations", "predict", "perturb", "study"} <= set(listed)
     for command in ("", "models download", *listed):
         ended = run(*command.split(), "--help")
