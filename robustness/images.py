@@ -98,14 +98,14 @@ def to_png(image: Floats) -> bytes:
     return buffer.getvalue()
 
 
-def _scaled(size: tuple[int, int], target: int, reference: int) -> tuple[int, int]:
+def _scaled(size: tuple[int, int], target: float, reference: int) -> tuple[int, int]:
     """``size`` scaled so that the length ``reference`` becomes ``target``; at least 1 x 1."""
     width, height = (max(1, round(length * target / reference)) for length in size)
     return width, height
 
 
 def _crop(image: Image.Image, side: int) -> Image.Image:
-    short = round(side / CROP_SHARE)
+    short = side / CROP_SHARE  # not rounded: the long side follows it, then both are rounded
     width, height = _scaled(image.size, short, min(image.size))
     left, top = (width - side) // 2, (height - side) // 2
     if max(width, height) > 16 * short:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,3 +41,22 @@ def classifiers(caches: Path) -> Mapping[str, models.Classifier]:
 def photographs() -> NDArray[np.float32]:
     """The five sample photographs as study images, (5, 224, 224, 3)."""
     return np.stack([study_image(samples.sample_bytes(name)) for name in samples.REGISTRY.names])
+
+
+def save_official(network: Any, path: Path) -> models.PublishedFile:
+    """Writes the weights in the layout of Keras' official files; returns what to expect of it."""
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, network)
+    with path.open("rb") as stream:
+        md5 = hashlib.file_digest(stream, "md5").hexdigest()
+    return models.PublishedFile(f"http://127.0.0.1/{path.name}", path.stat().st_size, md5)
+
+
+def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.ModelRecord:
+    """Has the registry hold ``record``, anew or in place of the one of its name."""
+    patch.setitem(models.REGISTRY._records, record.name, record)
+    return record

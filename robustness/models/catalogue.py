@@ -33,6 +33,24 @@ def _keras_application(name: str) -> Any:
     return getattr(keras().applications, name)(weights=None)
 
 
+def _efficientnet_b0() -> Any:
+    """Keras' EfficientNet-B0 with the rescaling that it adds only for ``weights="imagenet"``.
+
+    The published file holds standard deviations where its normalisation layer takes variances,
+    so Keras divides by their square roots once more: keras/src/applications/efficientnet.py.
+    """
+    k = keras()
+
+    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
+        output = layer(*arguments, **options)
+        if isinstance(layer, k.layers.Normalization):
+            scale = [std**-0.5 for std in TORCH.std]
+            return k.layers.Rescaling(scale, name="normalization_rescaling")(output)
+        return output
+
+    return k.models.clone_model(_keras_application("EfficientNetB0"), call_function=call)
+
+
 REGISTRY.add(
     ModelRecord(
         name="VGG16",
@@ -135,7 +153,7 @@ REGISTRY.add(
             size=21_834_768,
             md5="902e53a9f72be733fc0bcb005b3ebbac",
         ),
-        build=partial(_keras_application, "EfficientNetB0"),
+        build=_efficientnet_b0,
     )
 )
 REGISTRY.add(

@@ -81,7 +81,9 @@ class Classifier:
             return probabilities, dict(zip(stages, pooled, strict=True))
 
         self._forward = forward
-        self(np.zeros((1, side, side, 3), np.float32))  # traces, and sets up the kernels
+        # Called as traced: of several models' first calls TensorFlow warns as of one's retracing.
+        self._traced = forward.get_concrete_function()
+        self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
@@ -102,7 +104,7 @@ class Classifier:
         )
 
     def _one_pass(self, batch: Floats) -> Outputs:
-        probabilities, features = self._forward(tensorflow().constant(batch))
+        probabilities, features = self._traced(tensorflow().constant(batch))
         return Outputs(
             probabilities.numpy(),
             {stage: features[stage].numpy() for stage, _ in self.record.stages},

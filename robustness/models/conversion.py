@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from robustness.models.record import LayerWeights, ModelRecord, PackagedFile
 from robustness.models.weights import product_cache, require, verified_bytes
 
-_VERSION = 1  # raise it when a converter changes what it writes
+_VERSION = 2  # raise it when a converter changes what it writes
+_DIGEST_BYTES = 32
 
 
 def layer_weights(record: ModelRecord, file: PackagedFile) -> LayerWeights:
@@ -26,8 +28,8 @@ def layer_weights(record: ModelRecord, file: PackagedFile) -> LayerWeights:
     """
     path = require(record)
     cached = converted_path(record.name, file)
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return _read(cached)  # the zip's checksums catch a damaged copy
+    with contextlib.suppress(OSError, ValueError):
+        return _read(cached)
     weights = file.read(verified_bytes(file, path))
     with contextlib.suppress(OSError):  # a read-only cache costs a conversion a start, no more
         _write(cached, weights)
@@ -36,17 +38,20 @@ def layer_weights(record: ModelRecord, file: PackagedFile) -> LayerWeights:
 
 def converted_path(name: str, file: PackagedFile) -> Path:
     """Where the conversion of ``file`` for the model ``name`` is cached."""
-    return product_cache() / "converted" / f"{name}-{file.sha256[:16]}-v{_VERSION}.npz"
+    return product_cache() / "converted" / f"{name}-{file.sha256[:16]}-v{_VERSION}.bin"
 
 
 def _read(path: Path) -> LayerWeights:
+    """The arrays in ``path``: an ``.npz`` after its SHA-256, as its own checksums miss headers."""
+    data = path.read_bytes()
+    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("the cached conversion is damaged")
     result: dict[str, list[NDArray[Any]]] = {}
-    with np.load(path, allow_pickle=False) as stored:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         for key in stored.files:
             layer, _, _position = key.rpartition("|")
             result.setdefault(layer, []).append(stored[key])
-    if not result:
-        raise ValueError("no weights in the cached conversion")
     return result
 
 
@@ -57,10 +62,13 @@ def _write(path: Path, weights: LayerWeights) -> None:
         for layer, group in weights.items()
         for position, array in enumerate(group)
     }
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            stream.write(hashlib.sha256(content.getbuffer()).digest())
+            stream.write(content.getbuffer())
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

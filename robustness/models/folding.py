@@ -44,7 +44,10 @@ def fold_batch_normalisation(model: Any) -> Any:
             normalisation = model.get_layer(followers[layer.name])
             result.get_layer(layer.name).set_weights(_folded_weights(layer, normalisation))
         elif layer.name not in folded and layer.weights:
-            result.get_layer(layer.name).set_weights(layer.get_weights())
+            copy = result.get_layer(layer.name)
+            copy.set_weights(layer.get_weights())
+            if isinstance(copy, k.layers.Normalization):
+                copy.finalize_state()  # it computes with what this derives from its weights
     return result
 
 
@@ -59,6 +62,8 @@ def _foldable(layers: Any, model: Any) -> dict[str, str]:
         if (
             len(readers) == 1
             and type(readers[0]) is layers.BatchNormalization
+            and readers[0].axis in (-1, 3)  # the channels, not rows or columns
+            and len(readers[0]._inbound_nodes) == 1
             and layer.activation.__name__ == "linear"
             and not any(layer.output is output for output in model.outputs)
         ):

@@ -7,11 +7,14 @@ files need, and every other name is refused before anything is called.
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import wraps
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,31 @@ from robustness.errors import WeightsError
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 """Header of ``torch.save`` before its zip format: torch/serialization.py, ``MAGIC_NUMBER``."""
+
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _damage_is_a_weights_error(
+    read: Callable[Parameters, Result],
+) -> Callable[Parameters, Result]:
+    """A damaged file may raise nearly anything; ``read`` raises ``WeightsError`` instead."""
+
+    @wraps(read)
+    def guarded(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+        try:
+            return read(*arguments, **options)
+        except WeightsError:
+            raise
+        except Exception as error:
+            raise WeightsError(
+                f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
+                "Reinstall the package that carries it."
+            ) from error
+
+    return guarded
 
 
 class _AllowListUnpickler(pickle.Unpickler):
@@ -42,24 +70,25 @@ class _NumpyUnpickler(_AllowListUnpickler):
     """Admits what a pickled NumPy array consists of."""
 
     @staticmethod
-    def _empty_array(subtype: type, shape: tuple[int, ...], dtype: bytes) -> NDArray[Any]:
+    def _empty_array(subtype: None, shape: tuple[int, ...], dtype: bytes) -> NDArray[Any]:
         """Stands for ``_reconstruct``, which would build any subclass it is handed."""
         return np.ndarray((0,), dtype=np.dtype("b"))
 
     allowed = {  # noqa: RUF012 - a constant of the class
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
         ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "ndarray"): None,  # only handed to _reconstruct, never called
         ("numpy", "dtype"): np.dtype,
     }
 
 
+@_damage_is_a_weights_error
 def read_numpy_pickle(data: bytes) -> dict[str, list[NDArray[np.float32]]]:
     """{layer: [arrays]} from a pickle of NumPy arrays.
 
     Raises ``WeightsError`` when the pickle names anything but NumPy arrays or is damaged.
     """
-    content = _unpickle(_NumpyUnpickler(io.BytesIO(data), encoding="latin1").load)
+    content = _unpickle(_NumpyUnpickler, io.BytesIO(data), encoding="latin1")
     if not isinstance(content, dict):
         raise WeightsError(_expected("a dictionary of arrays by layer", content))
     result = {}
@@ -110,6 +139,7 @@ class _TorchUnpickler(_AllowListUnpickler):
         return _Storage(str(key), dtype, int(count))
 
 
+@_damage_is_a_weights_error
 def read_legacy_torch(data: bytes) -> dict[str, NDArray[Any]]:
     """{name: array} from a state dict saved by ``torch.save`` in its format before the zip one.
 
@@ -117,13 +147,13 @@ def read_legacy_torch(data: bytes) -> dict[str, NDArray[Any]]:
     Raises ``WeightsError`` when the file is of another format, damaged, or names anything else.
     """
     stream = io.BytesIO(data)
-    magic = _unpickle(_TorchUnpickler(stream).load)
-    protocol = _unpickle(_TorchUnpickler(stream).load)
+    magic = _unpickle(_TorchUnpickler, stream)
+    protocol = _unpickle(_TorchUnpickler, stream)
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
         raise WeightsError(_expected("a legacy torch state dict", magic))
-    _unpickle(_TorchUnpickler(stream).load)  # sizes of the saving machine's C types
-    tensors = _unpickle(_TorchUnpickler(stream).load)
-    keys = _unpickle(_TorchUnpickler(stream).load)
+    _unpickle(_TorchUnpickler, stream)  # sizes of the saving machine's C types
+    tensors = _unpickle(_TorchUnpickler, stream)
+    keys = _unpickle(_TorchUnpickler, stream)
     if not isinstance(tensors, dict):
         raise WeightsError(_expected("a dictionary of tensors", tensors))
     storages = {t.storage.key: t.storage for t in tensors.values() if isinstance(t, _Tensor)}
@@ -150,7 +180,11 @@ def _materialise(tensor: _Tensor, buffers: dict[str, NDArray[Any]]) -> NDArray[A
     reach = tensor.offset + sum(
         (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
     )
-    if min((tensor.offset, *tensor.strides, *tensor.shape)) < 0 or reach >= buffer.size:
+    if (
+        min((tensor.offset, *tensor.strides, *tensor.shape)) < 0
+        or reach >= buffer.size
+        or math.prod(tensor.shape) > buffer.size  # strides of 0 would repeat it without end
+    ):
         raise WeightsError("The weight file describes a tensor outside its storage.")
     item = buffer.itemsize
     view = np.lib.stride_tricks.as_strided(
@@ -159,16 +193,18 @@ def _materialise(tensor: _Tensor, buffers: dict[str, NDArray[Any]]) -> NDArray[A
     return np.ascontiguousarray(view)
 
 
-def _unpickle(load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except WeightsError:
-        raise
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        raise WeightsError(
-            f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
-            "Reinstall the package that carries it."
-        ) from error
+def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO, **options: Any) -> Any:
+    """The next pickle of ``stream``."""
+    start = stream.tell()
+    for opcode, index, position in pickletools.genops(stream):
+        # The unpickler reserves memory up to the index, and no honest one outruns its position.
+        if opcode.name in _MEMO and isinstance(index, int) and index > (position or 0):
+            raise WeightsError(
+                f"The weight file asks for memory for {index} objects; it is damaged. "
+                "Reinstall the package that carries it."
+            )
+    stream.seek(start)
+    return kind(stream, **options).load()
 
 
 def _expected(what: str, got: object) -> str:

@@ -1,0 +1,371 @@
+"""The classifiers: reference outputs, Keras as the oracle, folding, and calls from threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models, samples
+from robustness.errors import ParameterError
+from robustness.images import study_image
+from robustness.models.classifier import MAX_BATCH
+from robustness.models.folding import fold_batch_normalisation
+from robustness.models.runtime import keras
+from robustness.models.weights import keras_cache
+from tests.conftest import OFFLINE_NAMES, register, save_official
+
+Floats = NDArray[np.float32]
+
+# Keras' own writer of the HDF5 layout.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+REFERENCE = json.loads(Path(__file__).with_name("reference_models.json").read_text())
+PREPROCESSING = {  # the module of keras.applications whose preprocess_input belongs to the model
+    "VGG16": "vgg16",
+    "ResNet50": "resnet",
+    "DenseNet121": "densenet",
+    "EfficientNetB0": "efficientnet",
+}
+CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize("name", OFFLINE_NAMES)
+@pytest.mark.parametrize("sample", samples.REGISTRY.names)
+def test_an_offline_model_gives_the_reference_answers(
+    name: str, sample: str, classifiers: Mapping[str, models.Classifier]
+) -> None:
+    reference, classifier = REFERENCE["models"][name], classifiers[name]
+    file = samples.REGISTRY[sample].filename
+    assert samples.REGISTRY[sample].sha256 == REFERENCE["images"][file]
+    assert classifier.side == classifier.record.input_size == reference["input"]
+    image = study_image(samples.sample_bytes(sample), side=classifier.side)
+    probabilities = classifier(image[None]).probabilities[0]
+    classes, expected = zip(*reference["top5"][file], strict=True)
+    assert np.argsort(-probabilities)[:5].tolist() == list(classes)
+    np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=0.002)
+
+
+@pytest.mark.parametrize("name", OFFLINE_NAMES)
+def test_an_offline_network_has_the_parameters_of_its_record(name: str) -> None:
+    record = models.REGISTRY[name]
+    assert record.build().count_params() == record.parameters
+    assert record.parameters == REFERENCE["models"][name]["parameters"]
+
+
+@dataclass
+class Study:
+    """A model of the study on random weights, and what Keras alone makes of three photographs."""
+
+    classifier: models.Classifier
+    outputs: models.Outputs
+    parameters: int
+    keras_probabilities: Floats
+    keras_embedding: Floats
+    wrongly_prepared: Floats  # the first photograph after the preprocessing of other models
+
+
+def randomise(network: Any, embedding: str, prepared: Floats) -> None:
+    """Random weights that tell the images ``prepared`` apart, as trained ones do.
+
+    Normalisations get the images' own statistics, else the signal would fade on its way; the
+    last layer is scaled to the embeddings so that the answers differ between images.
+    """
+    layers, rng = keras().layers, np.random.default_rng(5)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+        elif isinstance(layer, layers.Normalization):  # as in the file that Keras publishes
+            statistics = (CHANNEL_MEANS, CHANNEL_DEVIATIONS, 0)
+            layer.set_weights([np.array(values) for values in statistics])
+            layer.finalize_state()  # it computes with what this derives from its weights
+    embed = keras().Model(network.input, network.get_layer(embedding).output)
+    features = embed(prepared, training=True).numpy()
+    kernel = rng.normal(size=(features.shape[1], 1000))
+    kernel *= 2 / ((features - features.mean(0)) @ kernel).std()
+    network.layers[-1].set_weights([kernel, -features.mean(0) @ kernel])
+
+
+def through_a_published_file(
+    network: Any, record: models.ModelRecord, patch: pytest.MonkeyPatch, folder: Path
+) -> tuple[Any, models.Classifier]:
+    """Keras' network and our classifier, both loaded as always from the weights of ``network``."""
+    published = record.weights
+    patch.setenv("KERAS_HOME", str(folder))
+    path = keras_cache() / published.filename
+    file = save_official(network, path)
+
+    def get_file(name: str, origin: str, *, file_hash: str, cache_subdir: str) -> str:
+        assert models.PublishedFile(origin, published.size, file_hash) == published
+        assert (name, cache_subdir) == (published.filename, "models")
+        return str(path)
+
+    patch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    official = getattr(keras().applications, record.name)(weights="imagenet")
+    # Another name, because a loaded classifier stays for the rest of the process.
+    name = f"{record.name} on random weights"
+    register(patch, replace(record, name=name, weights=file))
+    return official, models.load(name)
+
+
+@pytest.fixture(scope="module", params=PREPROCESSING)
+def study(
+    request: pytest.FixtureRequest, photographs: Floats, tmp_path_factory: pytest.TempPathFactory
+) -> Study:
+    record, images = models.REGISTRY[request.param], photographs[:3]
+
+    def prepare(name: str, images: Floats) -> Floats:
+        module = getattr(keras().applications, PREPROCESSING[name])
+        return np.asarray(module.preprocess_input(images * np.float32(255)))
+
+    keras().utils.set_random_seed(5)
+    network = record.build()
+    layer = dict(record.stages)[record.embedding]
+    randomise(network, layer, prepare(record.name, images))
+    if record.name == "VGG16":  # its 553 MB are not written to disk for a test
+        official, classifier = network, models.Classifier(record, network)
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            folder = tmp_path_factory.mktemp("keras")
+            official, classifier = through_a_published_file(network, record, patch, folder)
+    oracle = keras().Model(official.input, [official.output, official.get_layer(layer).output])
+    own = "ResNet50" if record.name == "VGG16" else record.name  # those two share theirs
+    others = sorted({"ResNet50", "DenseNet121", "EfficientNetB0"} - {own})
+    batches = [prepare(record.name, images), *(prepare(name, images[:1]) for name in others)]
+    probabilities, embedding = oracle.predict(np.concatenate(batches), verbose=0)
+    return Study(
+        classifier,
+        classifier(images),
+        network.count_params(),
+        probabilities[:3],
+        embedding[:3],
+        probabilities[3:],
+    )
+
+
+def test_a_study_model_answers_as_kerass_own_pipeline(study: Study) -> None:
+    ours = study.outputs.probabilities
+    assert np.abs(ours - study.keras_probabilities).max() <= 1e-4
+    assert len(set(ours.argmax(1))) > 1, "weights that do not tell images apart test nothing"
+    assert len(study.wrongly_prepared) == 2
+    differences = np.abs(study.wrongly_prepared - study.keras_probabilities[0]).max(axis=1)
+    assert differences.min() > 0.01, "a wrong preprocessing would not show"
+
+
+def test_a_study_network_has_the_parameters_of_its_record(study: Study) -> None:
+    assert study.parameters == study.classifier.record.parameters
+
+
+def test_features_come_by_stage_and_end_with_the_embedding(study: Study) -> None:
+    record, features = study.classifier.record, study.outputs.features
+    assert list(features) == [stage for stage, _ in record.stages]
+    assert len(features) >= 5
+    for stage, values in features.items():
+        assert values.ndim == 2, stage
+        assert len(values) == 3
+        assert np.isfinite(values).all()
+        assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
+    assert record.embedding == list(features)[-1]
+    difference = np.abs(features[record.embedding] - study.keras_embedding).max()
+    assert difference <= 1e-4 * np.abs(study.keras_embedding).max()
+
+
+def test_what_is_left_of_the_network_has_no_normalisation_to_fold(
+    study: Study, classifiers: Mapping[str, models.Classifier]
+) -> None:
+    for classifier in (study.classifier, *classifiers.values()):
+        assert fold_batch_normalisation(classifier._model) is classifier._model
+    kinds = {type(layer).__name__ for layer in classifiers["EfficientNetLite0"]._model.layers}
+    assert "FoldedNormalisation" in kinds
+    assert "BatchNormalization" not in kinds
+
+
+def inverted_residual(layers: Any, x: Any) -> Any:
+    """As in EfficientNet: depthwise, squeeze-and-excitation, a shortcut."""
+    y = layers.Conv2D(12, 1, use_bias=False)(x)
+    y = layers.Activation("swish")(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, use_bias=False)(y)
+    y = layers.Activation("swish")(layers.BatchNormalization(epsilon=0.1)(y))
+    gate = layers.Reshape((1, 1, 24))(layers.GlobalAveragePooling2D()(y))
+    gate = layers.Conv2D(24, 1, activation="sigmoid")(layers.Conv2D(3, 1)(gate))
+    y = layers.Conv2D(x.shape[-1], 1)(layers.multiply([y, gate]))
+    return layers.add([x, layers.BatchNormalization(scale=False)(y)])
+
+
+def dense_block(layers: Any, x: Any) -> Any:
+    """As in DenseNet: normalisation first, and each output read by all that follow."""
+    for _ in range(2):
+        y = layers.ReLU()(layers.BatchNormalization()(x))
+        y = layers.Conv2D(8, 1, use_bias=False)(y)
+        y = layers.ReLU()(layers.BatchNormalization(center=False)(y))
+        y = layers.Conv2D(4, 3, padding="same", groups=2, use_bias=False)(y)
+        x = layers.concatenate([x, y])
+    return layers.BatchNormalization()(layers.DepthwiseConv2D(3, strides=2)(x))
+
+
+def read_twice(layers: Any, x: Any) -> Any:
+    y = layers.Conv2D(8, 3)(x)
+    return layers.add([y, layers.BatchNormalization()(y)])
+
+
+def with_activation(layers: Any, x: Any) -> Any:
+    return layers.BatchNormalization()(layers.Conv2D(8, 3, activation="relu")(x))
+
+
+def over_rows(layers: Any, x: Any) -> Any:
+    return layers.BatchNormalization(axis=1)(layers.Conv2D(8, 3)(x))
+
+
+def normalisation_used_twice(layers: Any, x: Any) -> Any:
+    normalise = layers.BatchNormalization()
+    active = layers.Conv2D(8, 3, activation="relu")(x)
+    return layers.add([normalise(layers.Conv2D(8, 3)(x)), normalise(active)])
+
+
+def convolution_used_twice(layers: Any, x: Any) -> Any:
+    convolve = layers.Conv2D(8, 3, padding="same")
+    return layers.add([layers.BatchNormalization()(convolve(x)), convolve(layers.ReLU()(x))])
+
+
+def shown_as_output(layers: Any, x: Any) -> Any:
+    y = layers.Conv2D(8, 3)(x)
+    return [y, layers.BatchNormalization()(y)]
+
+
+def with_random_weights(body: Any) -> Any:
+    inputs = keras().layers.Input((9, 9, 6))
+    network = keras().Model(inputs, body(keras().layers, inputs))
+    rng = np.random.default_rng(11)
+    network.set_weights([rng.uniform(0.2, 1.2, w.shape) for w in network.get_weights()])
+    return network
+
+
+def normalisations(network: Any) -> int:
+    kind = keras().layers.BatchNormalization
+    return sum(isinstance(layer, kind) for layer in network.layers)
+
+
+def assert_equal_outputs(one: Any, other: Any) -> None:
+    images = np.random.default_rng(12).normal(size=(3, 9, 9, 6)).astype(np.float32)
+    flatten = keras().tree.flatten
+    for a, b in zip(flatten(one(images)), flatten(other(images)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
+
+
+@pytest.mark.parametrize(("body", "left"), [(inverted_residual, 0), (dense_block, 2)])
+def test_folding_keeps_outputs_and_layer_names(body: Any, left: int) -> None:
+    network = with_random_weights(body)
+    folded = fold_batch_normalisation(network)
+    assert_equal_outputs(network, folded)
+    assert normalisations(network) == left + 3
+    assert normalisations(folded) == left
+    names = [{layer.name for layer in n.layers[1:]} for n in (network, folded)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        read_twice,
+        with_activation,
+        over_rows,
+        normalisation_used_twice,
+        convolution_used_twice,
+        shown_as_output,
+    ],
+)
+def test_what_cannot_be_folded_is_left(body: Any) -> None:
+    network = with_random_weights(body)
+    folded = fold_batch_normalisation(network)
+    assert_equal_outputs(network, folded)
+    assert normalisations(folded) == 1
+
+
+def test_one_trace_serves_every_batch_size(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats
+) -> None:
+    classifier, images = classifiers["SqueezeNet"], np.tile(photographs, (4, 1, 1, 1))
+    assert len(images) == 20 > MAX_BATCH
+    before = images.copy()
+    whole = classifier(images)
+    for size in (1, 2, 11):
+        pieces = [classifier(images[start : start + size]) for start in range(0, 20, size)]
+        joined = models.Outputs.join(pieces)
+        assert list(joined.features) == list(whole.features)
+        assert np.abs(joined.probabilities - whole.probabilities).max() <= 1e-5
+        for stage, values in whole.features.items():
+            np.testing.assert_allclose(
+                joined.features[stage], values, rtol=0, atol=1e-5 * np.abs(values).max()
+            )
+    assert len(whole) == 20
+    np.testing.assert_array_equal(whole[3:7].probabilities, whole.probabilities[3:7])
+    np.testing.assert_array_equal(whole[3:7].features["fire5"], whole.features["fire5"][3:7])
+    np.testing.assert_allclose(whole.probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(images, before)
+    assert classifier.trace_count == 1
+
+
+def test_threads_get_bitwise_the_results_of_one_caller(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats
+) -> None:
+    classifier = classifiers["EfficientNetLite0"]
+    batches = [np.ascontiguousarray(np.roll(photographs, k, axis=0)[:3]) for k in range(4)]
+    alone = [classifier(batch) for batch in batches]
+    barrier = threading.Barrier(4)
+
+    def together(batch: Floats) -> list[models.Outputs]:
+        barrier.wait()
+        return [classifier(batch) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for expected, repeated in zip(alone, pool.map(together, batches), strict=True):
+            for outputs in repeated:
+                np.testing.assert_array_equal(outputs.probabilities, expected.probabilities)
+                for stage, values in expected.features.items():
+                    np.testing.assert_array_equal(outputs.features[stage], values)
+    assert classifier.trace_count == 1
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 224, 224, 3), (224, 224, 3), (1, 224, 224, 1), (1, 240, 224, 3), (1, 3, 224, 224)]
+)
+def test_another_shape_is_refused(
+    shape: tuple[int, ...], classifiers: Mapping[str, models.Classifier]
+) -> None:
+    with pytest.raises(ParameterError, match=r"SqueezeNet expects .*\(N, 224, 224, 3\), got \("):
+        classifiers["SqueezeNet"](np.zeros(shape, np.float32))
+
+
+def test_images_are_resized_to_the_models_size(
+    photographs: Floats, classifiers: Mapping[str, models.Classifier]
+) -> None:
+    small = models.load("EfficientNetLite1", side=224)
+    assert small is not classifiers["EfficientNetLite1"]
+    outputs = small(photographs)
+    assert np.isfinite(outputs.probabilities).all()
+    assert outputs.probabilities.argmax(1)[:2].tolist() == [967, 285]
+    assert all(np.isfinite(values).all() for values in outputs.features.values())
+
+
+def test_threads_that_load_at_once_get_one_classifier() -> None:
+    barrier = threading.Barrier(4)
+
+    def load(_: int) -> models.Classifier:
+        barrier.wait()
+        return models.load("SqueezeNet", side=64)
+
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(load, range(4)))
+    assert len({id(classifier) for classifier in loaded}) == 1
+    assert loaded[0] is models.load("SqueezeNet", side=64)
+    assert np.isfinite(loaded[0](np.ones((2, 64, 64, 3), np.float32)).probabilities).all()
