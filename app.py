@@ -11,6 +11,7 @@ from robustness.models import REGISTRY as MODELS
 from robustness.types import Condition, Picture
 from robustness.ui import cache, inputs, results
 from robustness.ui.frame import frame
+from robustness.ui.model_input import model_input
 
 frame(
     "Live robustness check",
@@ -19,7 +20,7 @@ frame(
 inputs.start_state()
 with st.sidebar:
     st.divider()
-    chosen_models = inputs.model_input()
+    chosen_models = model_input()
     seed = inputs.seed_input()
 picture = inputs.picture_input()
 if not chosen_models:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from robustness.ui import breaking, inputs
 from robustness.ui.frame import frame
+from robustness.ui.model_input import model_input
 
 frame(
     "Breaking point",
@@ -14,7 +15,7 @@ frame(
 )
 with st.sidebar:
     st.divider()
-    chosen_models = inputs.model_input()
+    chosen_models = model_input()
     seed = inputs.seed_input()
 picture = inputs.picture_input()
 perturbation = inputs.perturbation_input()

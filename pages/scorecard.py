@@ -6,6 +6,7 @@ import streamlit as st
 
 from robustness.ui import inputs, scorecard
 from robustness.ui.frame import frame
+from robustness.ui.model_input import model_input
 
 frame(
     "Scorecard",
@@ -14,7 +15,7 @@ frame(
 )
 with st.sidebar:
     st.divider()
-    chosen_models = inputs.model_input()
+    chosen_models = model_input()
     seed = inputs.seed_input()
 pictures = inputs.pictures_input(several=True)
 conditions = inputs.study_conditions_input()

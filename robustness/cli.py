@@ -91,6 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
     _add_seed(study)
     _add_fit(study)
+
+    swept = _command(commands, "sweep", _sweep, "the strength at which each model's answer breaks")
+    swept.add_argument("image", metavar="IMAGE", help="a picture file")
+    which = swept.add_mutually_exclusive_group()
+    which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
+    which.add_argument("--all", action="store_true", help="every perturbation there is")
+    _add_models(swept)
+    swept.add_argument(
+        "--steps", type=int, default=21, metavar="N", help="strengths swept (default: 21)"
+    )
+    swept.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
+    )
+    _add_seed(swept)
+    _add_fit(swept)
     return parser
 
 
@@ -316,6 +331,55 @@ def _study(options: argparse.Namespace) -> None:
         _print_json(result)
     else:
         _print_ranking(result["summary"], len(pictures), len(conditions))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from robustness.images import load_study_image
+    from robustness.perturbations import REGISTRY
+    from robustness.sweep import Break, most_fragile, sweep
+    from robustness.types import Picture
+
+    if options.perturbation:
+        names = [REGISTRY[options.perturbation].name]
+    else:
+        names = [record.name for record in REGISTRY if options.all or record.in_study]
+    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
+    points: list[Measurement] = []
+    breaks: list[Break] = []
+    _progress("loading the models ...")
+    for event in sweep(
+        picture,
+        names,
+        options.models,
+        steps=options.steps,
+        repeats=options.repeats,
+        seed=options.seed,
+        fit=options.fit,
+    ):
+        if isinstance(event, Break):
+            breaks.append(event)
+            _progress(f"{event.perturbation}, {event.model}: done")
+        else:
+            points.append(event)
+    _end_progress()
+    if options.json:
+        _print_json(
+            {
+                "points": [row.as_row() for row in points],
+                "breaking": [entry.as_row() for entry in breaks],
+            }
+        )
+        return
+    print("perturbation          model               breaks at  physical value")
+    for entry in sorted(breaks, key=lambda b: 2.0 if b.strength is None else b.strength):
+        at, value = "never", ""
+        if entry.strength is not None:
+            at = f"{entry.strength:.3f}"
+            value = REGISTRY[entry.perturbation].value_text(entry.strength)
+        print(f"{entry.perturbation:22}{entry.model:20}{at:>9}  {value}")
+    first = most_fragile(breaks)
+    if first is not None:
+        print(f"\nMost fragile: {first.model} under {first.perturbation}.")
 
 
 def _print_ranking(summary: list[dict[str, Any]], pictures: int, conditions: int) -> None:
