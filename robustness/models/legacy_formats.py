@@ -1,7 +1,8 @@
 """Reads the two pickled weight formats of the offline models without trusting the pickles.
 
 A pickle may call anything it can name. The unpicklers here resolve only the few names that these
-files need, and every other name is refused before anything is called.
+files need, and every other name is refused before anything is called. What the names stand for is
+plain Python: NumPy's own ``__setstate__`` corrupts memory when a pickle hands it nonsense.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import pickle
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,19 +66,44 @@ class _AllowListUnpickler(pickle.Unpickler):
             ) from None
 
 
+class _PickledType:
+    """What a pickle tells of a ``numpy.dtype``: its code, such as "f4", and its byte order."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code = code
+        self.order = "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = state[1]
+
+
+class _PickledArray:
+    """What a pickle tells of a ``numpy.ndarray``."""
+
+    def __init__(self, *_: Any) -> None:
+        """Called as ``_reconstruct``, which names a subclass and an empty shape."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, self.shape, self.type, self.column_major, self.data = state
+
+    def array(self) -> NDArray[np.float32]:
+        if self.type.code not in ("f2", "f4", "f8") or self.type.order not in ("<", ">"):
+            raise WeightsError(
+                f"The weight file should hold arrays of floats, but holds {self.type.code!r}."
+            )
+        flat = np.frombuffer(self.data, f"{self.type.order}{self.type.code}")
+        shaped = flat.reshape(self.shape, order="F" if self.column_major else "C")
+        return np.array(shaped, dtype=np.float32, order="C")
+
+
 class _NumpyUnpickler(_AllowListUnpickler):
     """Admits what a pickled NumPy array consists of."""
 
-    @staticmethod
-    def _empty_array(subtype: None, shape: tuple[int, ...], dtype: bytes) -> NDArray[Any]:
-        """Stands for ``_reconstruct``, which would build any subclass it is handed."""
-        return np.ndarray((0,), dtype=np.dtype("b"))
-
     allowed = {  # noqa: RUF012 - a constant of the class
-        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy", "ndarray"): None,  # only handed to _reconstruct, never called
-        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
+        ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
+        ("numpy", "ndarray"): None,  # only handed to _reconstruct
+        ("numpy", "dtype"): _PickledType,
     }
 
 
@@ -88,26 +113,19 @@ def read_numpy_pickle(data: bytes) -> dict[str, list[NDArray[np.float32]]]:
 
     Raises ``WeightsError`` when the pickle names anything but NumPy arrays or is damaged.
     """
-    content = _unpickle(_NumpyUnpickler, io.BytesIO(data), encoding="latin1")
+    content = _unpickle(_NumpyUnpickler, io.BytesIO(data))
     if not isinstance(content, dict):
         raise WeightsError(_expected("a dictionary of arrays by layer", content))
-    result = {}
-    for layer, arrays in content.items():
-        if not all(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arrays):
-            raise WeightsError(_expected(f"arrays of floats for layer {layer!r}", arrays))
-        result[str(layer)] = [np.ascontiguousarray(a, dtype=np.float32) for a in arrays]
-    return result
+    return {str(layer): [a.array() for a in arrays] for layer, arrays in content.items()}
 
 
-@dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):  # a pickle can change the fields of other classes
     key: str
-    dtype: np.dtype[Any]
-    count: int
+    dtype: str
+    length: int
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A view of a storage: offset, shape and strides in elements."""
 
     storage: _Storage
@@ -128,13 +146,13 @@ class _TorchUnpickler(_AllowListUnpickler):
     allowed = {  # noqa: RUF012 - a constant of the class
         ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-        ("torch", "FloatStorage"): np.dtype("<f4"),
-        ("torch", "LongStorage"): np.dtype("<i8"),
+        ("torch", "FloatStorage"): "<f4",
+        ("torch", "LongStorage"): "<i8",
     }
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, count, *_view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
+        if kind != "storage" or dtype not in ("<f4", "<i8"):
             raise WeightsError(_expected("a tensor storage", pid))
         return _Storage(str(key), dtype, int(count))
 
@@ -169,8 +187,9 @@ def _read_storage(stream: BinaryIO, storage: _Storage | None, key: str) -> NDArr
     if storage is None:
         raise WeightsError(f"The weight file lists the storage {key!r}, which no tensor uses.")
     count = int.from_bytes(stream.read(8), "little", signed=True)
-    raw = stream.read(storage.count * storage.dtype.itemsize)
-    if count != storage.count or len(raw) != storage.count * storage.dtype.itemsize:
+    size = storage.length * np.dtype(storage.dtype).itemsize
+    raw = stream.read(size)
+    if count != storage.length or len(raw) != size:
         raise WeightsError(f"The weight file ends inside the storage {key!r}; it is truncated.")
     return np.frombuffer(raw, dtype=storage.dtype)
 
@@ -190,10 +209,10 @@ def _materialise(tensor: _Tensor, buffers: dict[str, NDArray[Any]]) -> NDArray[A
     view = np.lib.stride_tricks.as_strided(
         buffer[tensor.offset :], tensor.shape, [stride * item for stride in tensor.strides]
     )
-    return np.ascontiguousarray(view)
+    return np.array(view, order="C")
 
 
-def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO, **options: Any) -> Any:
+def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO) -> Any:
     """The next pickle of ``stream``."""
     start = stream.tell()
     for opcode, index, position in pickletools.genops(stream):
@@ -204,7 +223,7 @@ def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO, **options: Any)
                 "Reinstall the package that carries it."
             )
     stream.seek(start)
-    return kind(stream, **options).load()
+    return kind(stream).load()
 
 
 def _expected(what: str, got: object) -> str:
