@@ -47,6 +47,7 @@ def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
 
 def settled(page: Page) -> Page:
     expect(page.get_by_text(DONE)).to_be_visible(timeout=TIMEOUT)
+    expect(page.locator(".rb-card table").first).to_be_visible()
     return page
 
 
@@ -90,7 +91,7 @@ def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_
         settled(page)
         assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
         assert page.locator(".rb-card table").count() == 4
-        assert page.locator("[data-testid=stPlotlyChart]").count() == 3
+        expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
         assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
         page.context.close()
 
@@ -171,7 +172,63 @@ def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
     page.context.close()
 
 
-@pytest.mark.parametrize("path", ["methods"])
+def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
+    page.get_by_role("link", name="Scorecard").click()
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
+    expect(page).to_have_url(re.compile(r"/scorecard\?"))
+    for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
+        assert part in page.url
+    photo = tmp_path / "mine.png"
+    photo.write_bytes(sample_bytes("astronaut"))
+    page.locator("input[type=file]").first.set_input_files(photo)
+    expect(page.get_by_text("Showing mine")).to_be_visible()
+    page.get_by_role("link", name="Live check").click()
+    expect(page.get_by_text("Showing mine")).to_be_visible()
+    settled(page)
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
+    page.context.close()
+
+
+def test_a_click_on_the_breaking_curve_shows_the_picture_there(
+    browser: Browser, address: str
+) -> None:
+    link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
+    page = visit(browser, link)
+    expect(
+        page.get_by_text(re.compile("SqueezeNet 1.1 breaks first under Rotation"))
+    ).to_be_visible()
+    expect(page.locator(".rb-card")).to_have_count(1)
+    before = pixels(page, 1)
+    source = page.locator(PICTURES).nth(1).get_attribute("src")
+    curve = page.locator("[data-testid=stPlotlyChart]").first
+    curve.scroll_into_view_if_needed()
+    curve.locator(".scatterlayer .point").nth(2).click(force=True)
+    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", source or "")
+    turned = apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
+    np.testing.assert_array_equal(pixels(page, 1), to_uint8(turned))
+    assert not np.array_equal(before, pixels(page, 1))
+    page.context.close()
+
+
+def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
+    browser: Browser, address: str
+) -> None:
+    link = f"{address}/breaking_point?sample=rocket&models=EfficientNetLite0"
+    page = visit(browser, link)
+    page.get_by_role("button", name=re.compile("Sweep all")).click()
+    expect(page.get_by_text(re.compile(r"\([1-9]\d* of \d+ done\)"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    again = page.get_by_role("button", name=re.compile("Sweep all"))
+    expect(again).to_be_visible()
+    left = page.get_by_text(re.compile(r"Sweeps \d+ perturbations")).inner_text()
+    assert int(re.findall(r"\d+", left)[0]) < len(REGISTRY) - 1
+    page.context.close()
+
+
+@pytest.mark.parametrize("path", ["methods", "scorecard"])
 def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
     with dashboard() as fresh:
         page = visit(browser, f"{fresh}/{path}")
@@ -183,7 +240,7 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
         page.context.close()
 
 
-@pytest.mark.parametrize("path", ["", "methods"])
+@pytest.mark.parametrize("path", ["", "methods", "scorecard", "breaking_point"])
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)
     if path:

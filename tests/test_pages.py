@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.charts_sweep import QUANTITIES
+from robustness.images import study_image
 from robustness.perturbations import REGISTRY
+from robustness.samples import sample_bytes
+from robustness.sweep import Break, sweep
+from robustness.types import Picture
 from robustness.ui.text import plain
 from tests.bad_images import BAD
 
@@ -114,6 +120,51 @@ def test_missing_models_are_shown_with_size_and_a_download(
     assert not app.exception
     assert "could not be fetched" in app.error[0].value
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet")
+    text = html(app)
+    for record in REGISTRY:
+        if record.in_study:
+            assert escape(record.label) in text
+    assert "SqueezeNet 1.1 keeps its answer in" in headline(app)
+    assert "DenseNet121" in text  # the published figures stand there whatever was run
+    dial = app.segmented_control(key="mode").set_value("one dial").run()
+    assert not dial.exception
+    weak = dial.slider(key="dial").set_value(0.05).run()
+    assert "100%" in headline(weak)
+    own = weak.segmented_control(key="mode").set_value("each its own").run()
+    assert not own.exception
+    assert own.slider(key="own_rotation").value == 0.5
+
+
+def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", also="rocket")
+    assert "of 20" in html(app)
+    assert "21% on rocket" in app.warning[0].value
+    app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
+    assert "mine" in app.info[0].value
+    assert "of 20" in html(app)
+
+
+def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
+    app = run(
+        ROOT / "pages" / "breaking_point.py",
+        sample="coffee",
+        models="SqueezeNet",
+        perturbation="Rotation",
+    )
+    assert not app.exception
+    picture = Picture.of("coffee", study_image(sample_bytes("coffee")))
+    (found,) = [e for e in sweep(picture, ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)]
+    assert f"<td>{found.strength:.3f}</td>" in html(app)
+    assert f"at strength {found.strength:.2f}" in headline(app)
+    for quantity in QUANTITIES:
+        app.segmented_control(key="quantity").set_value(quantity).run()
+        assert not app.exception
+    app.select_slider(key="shown_strength").set_value(0.0).run()
+    assert "identical" in " ".join(caption.value for caption in app.caption)
 
 
 def test_no_model_chosen_asks_for_one() -> None:

@@ -192,12 +192,14 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     known = [record.name for record in REGISTRY]
     kept = cache.kept_rows()
     missing = [name for name in known if kept.get(_key(picture, name, names, seed)) is None]
+    # Both states fill the same two places, so that nothing of the one lingers in the other.
+    text, button = st.empty(), st.empty()
     if missing and not st.session_state.get("sweep_all"):
-        st.caption(
-            f"Sweeps {len(missing)} perturbations on {plain(picture.name)} with "
-            f"{len(names)} models. Each one that is done is kept if you cancel."
+        text.caption(
+            f"Sweeps {len(missing)} perturbations on {plain(picture.name)} with {len(names)} "
+            "models. Each one that is done is kept if you cancel."
         )
-        st.button(
+        button.button(
             f"Sweep all {len(known)} perturbations",
             icon=":material/play_arrow:",
             on_click=st.session_state.update,
@@ -205,16 +207,15 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
         )
         return
     if missing:
-        place = st.empty()
-        with place.container(horizontal=True, vertical_alignment="center"):
-            bar = st.progress(0.0)
-            st.button("Cancel", on_click=st.session_state.update, args=({"sweep_all": False},))
+        bar = text.progress(0.0)
+        button.button("Cancel", on_click=st.session_state.update, args=({"sweep_all": False},))
         for done, name in enumerate(missing):
             bar.progress(
                 done / len(missing), text=f"{REGISTRY[name].label} ({done} of {len(missing)} done)"
             )
             measure(picture, name, names, seed, progress=False)
-        place.empty()
+        text.empty()
+        button.empty()
     breaks = [
         event
         for name in known

@@ -8,6 +8,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from robustness.ui.state import arrive
+
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
@@ -19,18 +21,16 @@ _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched fr
 _STYLE = Path(__file__).with_name("style.css")
 
 
-SHARED = ("sample", "models", "seed", "fit")
-"""Parts of the link that mean the same on every page, so that a click takes them along."""
-
-
-def _carried() -> dict[str, list[str]]:
-    return {name: st.query_params.get_all(name) for name in SHARED if name in st.query_params}
+def _carried() -> dict[str, str]:
+    """What a click on another page takes along in the link; ``state`` keeps the rest."""
+    return {"sample": st.query_params["sample"]} if "sample" in st.query_params else {}
 
 
 def frame(title: str, introduction: str) -> None:
     """Sets up the page; every page calls it first, so that each works when opened cold."""
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
+    arrive(title)
     with st.sidebar:
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")

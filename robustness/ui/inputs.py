@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from functools import cache
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -16,6 +18,7 @@ from robustness.samples import REGISTRY as SAMPLES
 from robustness.samples import sample_bytes
 from robustness.types import MAX_SEED, Condition, Picture, study_conditions
 from robustness.ui import cache as cached
+from robustness.ui.state import keep, restore
 from robustness.ui.text import plain
 
 FIRST_SAMPLE = "chelsea"
@@ -85,8 +88,9 @@ def _camera(key: str) -> None:
 
 
 def _picture_options() -> None:
+    restore("fit", DEFAULT_FIT)
     with st.popover("Picture options", icon=":material/crop:"):
-        st.segmented_control(
+        fit = st.segmented_control(
             "Fit to the square that models see",
             FITS,
             default=DEFAULT_FIT,
@@ -96,6 +100,7 @@ def _picture_options() -> None:
             help="crop: centre of the picture, as ImageNet models are tested; squash: "
             "the whole picture, distorted; letterbox: the whole picture with grey bars.",
         )
+    keep("fit", fit)
 
 
 def _remember(key: str) -> None:
@@ -171,18 +176,18 @@ def _thumbnail(name: str, side: int = 160) -> bytes:
 
 def seed_input() -> int:
     """The seed of the random perturbations."""
-    return int(
-        st.number_input(
-            "Seed",
-            min_value=0,
-            max_value=MAX_SEED,
-            value=0,
-            step=1,
-            key="seed",
-            bind="query-params",
-            help="The same seed gives the same noise, here and on the command line.",
-        )
+    restore("seed", 0)
+    seed = st.number_input(
+        "Seed",
+        min_value=0,
+        max_value=MAX_SEED,
+        step=1,
+        key="seed",
+        bind="query-params",
+        help="The same seed gives the same noise, here and on the command line.",
     )
+    keep("seed", seed)
+    return int(seed)
 
 
 def perturbation_controls() -> dict[str, float]:
@@ -201,9 +206,15 @@ def perturbation_controls() -> dict[str, float]:
         families.setdefault(record.family, []).append(record)
     strengths = {}
     for family, records in families.items():
-        st.markdown(f"**{family}**")
-        for record in records:
-            strengths[record.name] = _control(record)
+        if any(record.in_study for record in records):
+            st.markdown(f"**{family}**")
+            place: Any = contextlib.nullcontext()
+        else:
+            active = any(st.session_state.get(record.name) for record in records)
+            place = st.expander(f"**{family}**", expanded=active)
+        with place:
+            for record in records:
+                strengths[record.name] = _control(record)
     return strengths
 
 

@@ -8,6 +8,7 @@ from robustness import models
 from robustness.errors import DownloadError
 from robustness.models.download import download
 from robustness.models.weights import megabytes
+from robustness.ui.state import keep, restore
 from robustness.ui.text import plain
 
 
@@ -18,14 +19,17 @@ def model_input() -> tuple[str, ...]:
     if not ready:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
+    default = list(models.default_names())
+    restore("models", default)
     chosen = st.multiselect(
         "Models",
         ready,
-        default=list(models.default_names()),
+        default=default,
         key="models",
         bind="query-params",
         placeholder="Choose at least one model",
     )
+    keep("models", chosen)
     missing = [record for record in models.REGISTRY if not states[record.name].ready]
     if missing:
         with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
