@@ -119,6 +119,7 @@ OUTSIDE: dict[str, tuple[Any, ...]] = {
     "long step": (*FOUR, 0, (2, 2), (4, 1)),
     "negative step": (*FOUR, 3, (4,), (-1,)),
     "negative shape": (*FOUR, 0, (-4,), (1,)),
+    "repeated 5 times": (*FOUR, 0, (5,), (0,)),
     "repeated 2**50 times": (*FOUR, 0, (2**50,), (0,)),
     "fewer steps than sides": (*FOUR, 0, (2, 2), (1,)),
     "a step that is no number": (*FOUR, 0, (2,), ("1",)),
@@ -140,6 +141,14 @@ def test_a_storage_of_another_size_than_claimed_is_refused(claim: int) -> None:
     tensor = Tensor(FloatStorage("a", np.zeros(4), claim), 0, (1,), (1,))
     with pytest.raises(WeightsError):
         read_legacy_torch(torch_file({"w": tensor}))
+
+
+def test_a_storage_counted_otherwise_than_claimed_is_refused() -> None:
+    data = torch_file({"w": Tensor(*FOUR, 0, (4,), (1,))})
+    count_at = len(data) - 4 * 4 - 8
+    assert data[count_at : count_at + 8] == struct.pack("<q", 4)
+    with pytest.raises(WeightsError, match="truncated"):
+        read_legacy_torch(data[:count_at] + struct.pack("<q", 3) + data[count_at + 8 :])
 
 
 @pytest.mark.parametrize(

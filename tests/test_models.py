@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from robustness import models, samples
 from robustness.errors import ParameterError
@@ -69,7 +70,7 @@ class Study:
     outputs: models.Outputs
     parameters: int
     keras_probabilities: Floats
-    keras_embedding: Floats
+    keras_features: list[Floats]
     wrongly_prepared: Floats  # the first photograph after the preprocessing of other models
 
 
@@ -152,17 +153,18 @@ def study(
         classifier, parameters = load_through_a_file(network, record, folder)
     else:
         classifier, parameters = models.Classifier(record, network), network.count_params()
-    oracle = keras().Model(network.input, [network.output, network.get_layer(layer).output])
+    stages = [network.get_layer(name).output for _, name in record.stages]
+    oracle = keras().Model(network.input, [network.output, *stages])
     own = record.name if on_disk else "ResNet50"  # VGG16 shares its preprocessing
     others = sorted({"ResNet50", "DenseNet121", "EfficientNetB0"} - {own})
     batches = [prepare(record.name, images), *(prepare(name, images[:1]) for name in others)]
-    probabilities, embedding = oracle.predict(np.concatenate(batches), verbose=0)
+    probabilities, *activations = oracle.predict(np.concatenate(batches), verbose=0)
     return Study(
         classifier,
         classifier(images),
         parameters,
         probabilities[:3],
-        embedding[:3],
+        [a[:3] if a.ndim == 2 else a[:3].mean(axis=(1, 2)) for a in activations],
         probabilities[3:],
     )
 
@@ -180,18 +182,15 @@ def test_a_study_network_has_the_parameters_of_its_record(study: Study) -> None:
     assert study.parameters == study.classifier.record.parameters
 
 
-def test_features_come_by_stage_and_end_with_the_embedding(study: Study) -> None:
+def test_features_are_kerass_activations_averaged_stage_by_stage(study: Study) -> None:
     record, features = study.classifier.record, study.outputs.features
     assert list(features) == [stage for stage, _ in record.stages]
-    assert len(features) >= 5
-    for stage, values in features.items():
-        assert values.ndim == 2, stage
-        assert len(values) == 3
-        assert np.isfinite(values).all()
-        assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
     assert record.embedding == list(features)[-1]
-    difference = np.abs(features[record.embedding] - study.keras_embedding).max()
-    assert difference <= 1e-4 * np.abs(study.keras_embedding).max()
+    assert len(features) >= 5
+    for (stage, values), expected in zip(features.items(), study.keras_features, strict=True):
+        assert values.shape == expected.shape == (3, values.shape[1]), stage
+        assert np.abs(values - expected).max() <= 1e-4 * np.abs(expected).max(), stage
+        assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
 
 
 def test_what_is_left_of_the_network_has_no_normalisation_to_fold(
@@ -259,15 +258,21 @@ def test_another_shape_is_refused(
         classifiers["SqueezeNet"](np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize(("name", "side"), [("EfficientNetLite1", 224), ("SqueezeNet", 300)])
 def test_images_are_resized_to_the_models_size(
-    photographs: Floats, classifiers: Mapping[str, models.Classifier]
+    name: str, side: int, classifiers: Mapping[str, models.Classifier]
 ) -> None:
-    small = models.load("EfficientNetLite1", side=224)
-    assert small is not classifiers["EfficientNetLite1"]
-    outputs = small(photographs)
-    assert np.isfinite(outputs.probabilities).all()
-    assert outputs.probabilities.argmax(1)[:2].tolist() == [967, 285]
-    assert all(np.isfinite(values).all() for values in outputs.features.values())
+    at_size = classifiers[name]
+    image = study_image(samples.sample_bytes("coffee"), side=side)
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
+    size = (at_size.side, at_size.side)
+    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
+    expected = at_size(np.stack(resized, axis=-1).clip(0, 1)[None])
+    outputs = models.load(name, side=side)(image[None])
+    assert outputs.probabilities.argmax() == 967
+    assert np.abs(outputs.probabilities - expected.probabilities).max() <= 1e-3
+    for stage, values in expected.features.items():
+        assert np.abs(outputs.features[stage] - values).max() <= 1e-3 * np.abs(values).max()
 
 
 def test_threads_that_load_at_once_get_one_classifier() -> None:
