@@ -14,6 +14,7 @@ PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
+    ("pages/catalogue.py", "Catalogue", ":material/photo_library:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 

@@ -127,6 +127,14 @@ def _uploaded(fit: str) -> list[Picture]:
     return pictures
 
 
+def sample_input() -> str:
+    """The gallery alone; the name of the sample chosen."""
+    sample = current_sample()
+    with st.container(key="gallery", width=640):
+        _gallery(sample)
+    return sample
+
+
 def current_sample() -> str:
     """The sample named in the link, or the first one."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)
@@ -158,7 +166,9 @@ def _gallery(selected: str | None) -> None:
 def _choose_sample(name: str) -> None:
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
-    st.session_state["upload_version"] += 1  # a fresh uploader: the sample replaces the upload
+    st.session_state["upload_version"] = (
+        st.session_state.get("upload_version", 0) + 1
+    )  # a fresh uploader: the sample replaces the upload
 
 
 @cache

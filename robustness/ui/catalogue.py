@@ -1,0 +1,80 @@
+"""Every perturbation at five strengths on one picture, drawn from the registry."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import streamlit as st
+
+from robustness.images import study_image, to_png
+from robustness.perturbations import REGISTRY, Perturbation, apply
+from robustness.samples import REGISTRY as SAMPLES
+from robustness.samples import sample_bytes
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+SIDE = 160
+"""Pixels along a picture of a strip; parameters in pixels scale with it."""
+
+
+def show(sample: str) -> None:
+    """Draws a strip a perturbation, by family."""
+    families: dict[str, list[Perturbation]] = {}
+    for record in REGISTRY:
+        families.setdefault(record.family, []).append(record)
+    st.caption(
+        f"{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
+        f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right."
+    )
+    for family, records in families.items():
+        st.subheader(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
+        for record in records:
+            _strip(record, sample)
+
+
+def _strip(record: Perturbation, sample: str) -> None:
+    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
+    text, strip = st.columns([2, 5], gap="medium")
+    text.html(_description(record))
+    with strip.container(key=f"strip-{record.name}"):
+        st.image(
+            _pictures(record.name, sample),
+            width="stretch" if record.graded else SIDE,
+            output_format="PNG",
+            alt=f"{record.label} at strength {', '.join(f'{s:g}' for s in strengths)}",
+        )
+        if record.graded:
+            cells = "".join(f"<span>{escape(_caption(record, s))}</span>" for s in strengths)
+            st.html(f'<div class="rb-strip">{cells}</div>')
+
+
+def _caption(record: Perturbation, strength: float) -> str:
+    severity = record.severity_at(strength)
+    text = record.value_text(strength)
+    return f"{text} (C{severity})" if severity else text
+
+
+def _description(record: Perturbation) -> str:
+    facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
+    if record.imagenet_c:
+        facts.append(f"ImageNet-C: {record.imagenet_c}, severity in brackets")
+    if record.random:
+        facts.append("random, by the seed")
+    if not record.monotone:
+        facts.append("not monotone: a higher strength is not always a larger change")
+    if record.study_strength is not None:
+        facts.append(f"study setting: {record.value_text(record.study_strength)}")
+    lines = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return (
+        f'<div class="rb-facts"><b>{escape(record.label)}</b> <code>{escape(record.name)}</code>'
+        f'<ul>{lines}</ul><div class="rb-muted">{escape(record.source)}</div></div>'
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _pictures(name: str, sample: str) -> bytes:
+    """The strip of one perturbation as a PNG."""
+    record = REGISTRY[name]
+    clean = study_image(sample_bytes(sample), name=sample, side=SIDE)[None]
+    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
+    return to_png(np.concatenate([apply(record, clean, s)[0] for s in strengths], axis=1))
