@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from imagecorruptions import corruptions as peer
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
@@ -36,3 +39,13 @@ def psnr(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
     """Peak signal-to-noise ratio in dB of two images in [0, 1]; equal ones give 200."""
     error = np.mean((image.astype(np.float64) - truth) ** 2)
     return float(-10 * np.log10(max(error, 1e-20)))
+
+
+def of_peer(name: str, photo: str, severity: int, seed: int = 0) -> NDArray[np.float64]:
+    """The corruption ``name`` of the photograph ``photo`` by the peer, in [0, 1], not rounded."""
+    np.random.seed(seed)  # noqa: NPY002 - the peer draws from NumPy's global stream
+    function = getattr(peer, name)
+    takes_seed = "seed" in inspect.signature(function).parameters
+    extra: dict[str, Any] = {"seed": seed} if takes_seed else {}
+    result = function(Image.fromarray(photo_bytes(photo)), severity, **extra)
+    return np.asarray(result, dtype=np.float64) / 255

@@ -7,11 +7,16 @@ from importlib import import_module
 
 from robustness.perturbations.compose import apply, compose, image_digest, ordered
 from robustness.perturbations.record import (
+    BLUR,
+    COLOUR,
+    DIGITAL,
+    FAMILIES,
     GEOMETRIC,
     LIGHTING,
     NOISE,
     REFERENCE_SIDE,
     REGISTRY,
+    WEATHER,
     Images,
     Perturbation,
     Stage,
@@ -19,15 +24,34 @@ from robustness.perturbations.record import (
 
 # The registry keeps the order of registration, so this is the order of the study: an import
 # statement would be sorted by name.
-for _module in ("lighting", "blur", "weather", "geometric", "noise"):
+for _module in (
+    "lighting",
+    "blur",
+    "weather",
+    "geometric",
+    "noise",
+    "sensor",
+    "motion",
+    "overlays",
+    "warping",
+    "digital",
+    "colour",
+    "camera",
+    "viewpoint",
+):
     import_module(f"{__name__}.{_module}")
 
 __all__ = [
+    "BLUR",
+    "COLOUR",
+    "DIGITAL",
+    "FAMILIES",
     "GEOMETRIC",
     "LIGHTING",
     "NOISE",
     "REFERENCE_SIDE",
     "REGISTRY",
+    "WEATHER",
     "Images",
     "Perturbation",
     "Stage",

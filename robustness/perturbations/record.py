@@ -27,6 +27,12 @@ REFERENCE_SIDE = 224
 LIGHTING = "Lighting & quality"
 GEOMETRIC = "Geometric"
 NOISE = "Noise"
+BLUR = "Blur"
+WEATHER = "Weather & obstruction"
+COLOUR = "Colour & camera"
+DIGITAL = "Compression & resolution"
+FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
+"""In the order in which people meet them: the first three are the study's."""
 
 
 class Stage(IntEnum):
@@ -53,6 +59,8 @@ class Perturbation:
     ``graded`` is false for a switch: any strength above 0 applies it fully.
     ``monotone`` claims that the mean absolute difference from the clean image does not shrink as
     the strength grows.
+    ``continuous`` is false where the effect moves in whole steps (a codec's quality, a grid of
+    pixels); the first step may be a little more than nothing.
     ``source`` cites where the algorithm and its constants come from.
     """
 
@@ -69,6 +77,7 @@ class Perturbation:
     graded: bool = True
     random: bool = False
     monotone: bool = True
+    continuous: bool = True
     imagenet_c: str | None = None
     severity_strengths: tuple[float, ...] = ()
 

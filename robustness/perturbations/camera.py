@@ -1,0 +1,1 @@
+"""What a camera does: exposure, gamma, vignetting, chromatic aberration, flicker bands."""

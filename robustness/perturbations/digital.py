@@ -1,0 +1,1 @@
+"""What files and screens do: pixelation, compression, low resolution."""

@@ -1,0 +1,1 @@
+"""Blur by movement and by structured glass: motion, zoom and glass blur."""

@@ -1,0 +1,1 @@
+"""What lies between scene and lens: snow, frost, spatter."""

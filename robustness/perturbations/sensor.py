@@ -1,0 +1,1 @@
+"""Noise of other kinds than the study's: shot, impulse and speckle noise."""
