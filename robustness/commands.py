@@ -50,11 +50,11 @@ def models_command(options: argparse.Namespace) -> None:
 
 def download_command(options: argparse.Namespace) -> None:
     """Fetches the published weights of models."""
-    from robustness import models
     from robustness.models.download import download
+    from robustness.models.weights import published
 
     for name in options.names:
-        models.REGISTRY[name]  # a typo in the last name must not come up after the first download
+        published(name)  # a typo in the last name must not come up after the first download
     for name in options.names:
         path = download(name, partial(_download_progress, name))
         end_progress()

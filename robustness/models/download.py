@@ -33,6 +33,7 @@ def download(name: str, progress: Progress | None = None) -> Path:
     ``DownloadCancelledError`` when ``progress`` raised it, ``DownloadError`` for anything else.
     """
     record, file = published(name)
+    pooch.get_logger().setLevel("WARNING")  # progress is the caller's to show
     url = source_url(file)
     try:
         path = pooch.retrieve(
