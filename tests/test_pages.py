@@ -12,11 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.charts_sweep import QUANTITIES
+from robustness.evaluate import evaluate, make_spec, summarise
 from robustness.images import study_image
 from robustness.perturbations import REGISTRY
 from robustness.samples import sample_bytes
 from robustness.sweep import Break, sweep
-from robustness.types import Picture
+from robustness.types import Picture, study_conditions
 from robustness.ui.text import plain
 from tests.bad_images import BAD
 
@@ -39,6 +40,10 @@ def headline(app: AppTest) -> str:
     found = re.search(r'<div class="rb-headline"[^>]*>([^<]*)<', html(app))
     assert found is not None
     return found[1]
+
+
+def coffee() -> Picture:
+    return Picture.of("coffee", study_image(sample_bytes("coffee")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -81,10 +86,24 @@ def test_the_link_sets_the_state_and_bad_values_are_ignored() -> None:
     assert app.multiselect(key="models").value == ["SqueezeNet"]
     assert app.number_input(key="seed").value == 3
     assert "Fog" in headline(app)
+    assert not app.warning
     odd = run(sample="../../etc/passwd", fog="strong", brightness="7", seed="-1", fit="stretch")
     assert not odd.exception
     assert odd.slider(key="fog").value == 0
     assert odd.slider(key="brightness").value in (0, 1)
+    assert "There is no sample called" in odd.warning[0].value
+
+
+def test_a_model_of_the_link_that_cannot_run_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    app = run(sample="coffee", models="VGG16")
+    assert "VGG16: weights missing, 553 MB" in app.warning[0].value.replace("\\", "")
+    assert len(app.button(key="reset").click().run().warning) == 1
+    app.multiselect(key="models").set_value(["SqueezeNet"]).run()
+    assert not app.warning
+    assert "Did you mean" in run(sample="coffee", models="SqueezeNt").warning[0].value
 
 
 def test_another_sample_under_the_same_perturbation_is_another_picture() -> None:
@@ -133,7 +152,9 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     dial = app.segmented_control(key="mode").set_value("one dial").run()
     assert not dial.exception
     weak = dial.slider(key="dial").set_value(0.05).run()
-    assert "100%" in headline(weak)
+    spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
+    (expected,) = summarise(list(evaluate(spec, [coffee()])))
+    assert f"in {expected['consistency']:.0%} of cases" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("each its own").run()
     assert not own.exception
     assert own.slider(key="own_rotation").value == 0.5
@@ -156,8 +177,7 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
         perturbation="Rotation",
     )
     assert not app.exception
-    picture = Picture.of("coffee", study_image(sample_bytes("coffee")))
-    (found,) = [e for e in sweep(picture, ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)]
+    (found,) = [e for e in sweep(coffee(), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)]
     assert f"<td>{found.strength:.3f}</td>" in html(app)
     assert f"at strength {found.strength:.2f}" in headline(app)
     for quantity in QUANTITIES:

@@ -52,6 +52,7 @@ def arguments(command: str) -> list[str]:
     needed = {
         "predict": ["a.png"],
         "study": ["a.png"],
+        "sweep": ["a.png"],
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])

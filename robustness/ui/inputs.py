@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness.errors import ImageError
+from robustness.errors import ImageError, UnknownNameError
 from robustness.images import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.samples import REGISTRY as SAMPLES
@@ -136,9 +136,13 @@ def sample_input() -> str:
 
 
 def current_sample() -> str:
-    """The sample named in the link, or the first one."""
+    """The sample named in the link; the first one, with a sentence, if there is no such sample."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)
-    return chosen if chosen in SAMPLES else FIRST_SAMPLE
+    try:
+        return SAMPLES[chosen].name
+    except UnknownNameError as error:
+        st.warning(plain(str(error)), icon=":material/link_off:")
+        return FIRST_SAMPLE
 
 
 def _current_fit() -> str:

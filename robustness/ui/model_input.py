@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from robustness import models
-from robustness.errors import DownloadError
+from robustness.errors import DownloadError, RobustnessError
 from robustness.models.download import download
 from robustness.models.weights import megabytes
 from robustness.ui.state import keep, restore
@@ -20,12 +22,15 @@ def model_input() -> tuple[str, ...]:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
     default = list(models.default_names())
+    _say_what_the_link_cannot_have(states)
     restore("models", default)
     chosen = st.multiselect(
         "Models",
         ready,
         default=default,
         key="models",
+        on_change=st.session_state.pop,
+        args=("refused models", None),
         bind="query-params",
         placeholder="Choose at least one model",
     )
@@ -37,6 +42,19 @@ def model_input() -> tuple[str, ...]:
             for record in missing:
                 _missing_model(record, states[record.name])
     return tuple(chosen)
+
+
+def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) -> None:
+    """Names each model of the link that cannot run here, until another choice is made."""
+    asked = [name for name in st.query_params.get_all("models") if name]
+    refused = [name for name in asked if name not in states or not states[name].ready]
+    if refused:  # said again on the next runs, when the link has been mended
+        st.session_state["refused models"] = refused
+    for name in st.session_state.get("refused models", []):
+        try:
+            models.require(models.REGISTRY[name])
+        except RobustnessError as error:
+            st.warning(plain(f"Asked for by the link: {error}"), icon=":material/link_off:")
 
 
 def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
