@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import forward_speed, live_speed, perturbation_speed, study_speed
+from benchmarks import batch_speed, forward_speed, live_speed, perturbation_speed, study_speed
 from benchmarks.study_networks import NAMES
 from robustness.models.runtime import tensorflow
 
@@ -14,6 +14,7 @@ _TITLES = (
     ("Perturbations against imagecorruptions, one 224 x 224 picture", perturbation_speed.main),
     ("Forward passes as a share of the float32 matrix-product rate", forward_speed.main),
     (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
+    ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
     ("A Live update with the same four networks", live_speed.main),
 )
 

@@ -1,0 +1,71 @@
+"""Times a Scorecard and a sweep against the bare forward passes that they need.
+
+One picture, the four offline models. The bare passes are those that the work itself made,
+replayed: the same batches through the same classifiers, with nothing around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.timing import interleaved_ms
+from robustness import models
+from robustness.evaluate import evaluate, make_spec
+from robustness.images import study_image
+from robustness.models import Classifier, Outputs
+from robustness.samples import sample_bytes
+from robustness.sweep import sweep
+from robustness.types import Picture, study_conditions
+
+NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
+SWEPT = "gaussian_blur"
+
+
+def measure(repeats: int = 5) -> list[dict[str, Any]]:
+    """Milliseconds of each piece of work and of its bare passes, and their ratio."""
+    picture = Picture.of("coffee", study_image(sample_bytes("coffee")))
+    for name in NAMES:
+        models.load(name)
+    spec = make_spec(NAMES, study_conditions())
+    work: dict[str, Callable[[], object]] = {
+        "Scorecard, 10 perturbations": lambda: list(evaluate(spec, [picture])),
+        "sweep, 21 strengths": lambda: list(sweep(picture, [SWEPT], NAMES)),
+    }
+    rows = []
+    for what, run in work.items():
+        passes = _passes(run)
+
+        def bare(passes: list[tuple[Classifier, Any]] = passes) -> None:
+            for classifier, images in passes:
+                classifier(images)
+
+        work_ms, bare_ms = interleaved_ms(run, bare, repeats=repeats)
+        rows.append({"what": what, "ms": work_ms, "bare_ms": bare_ms, "ratio": work_ms / bare_ms})
+    return rows
+
+
+def _passes(run: Callable[[], object]) -> list[tuple[Classifier, Any]]:
+    """The forward passes that ``run`` makes: classifier and batch."""
+    made: list[tuple[Classifier, Any]] = []
+    plain = Classifier.__call__
+
+    def recorded(self: Classifier, images: Any) -> Outputs:
+        made.append((self, images))
+        return plain(self, images)
+
+    with patch.object(Classifier, "__call__", recorded):
+        run()
+    return made
+
+
+def main() -> None:
+    """Prints the table."""
+    print(f"{'what':30}{'ms':>8}{'bare ms':>10}{'ratio':>8}")
+    for row in measure():
+        print(f"{row['what']:30}{row['ms']:8.0f}{row['bare_ms']:10.0f}{row['ratio']:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
