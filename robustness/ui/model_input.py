@@ -76,7 +76,8 @@ def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> No
 def _fetch(record: models.ModelRecord) -> None:
     bar = st.progress(0.0, text=f"Connecting for {record.label} …")
     # Pressing it reruns the page, which stops the download; nothing half-fetched is kept.
-    st.button("Cancel", key=f"cancel_{record.name}")
+    cancel = st.empty()
+    cancel.button("Cancel", key=f"cancel_{record.name}")
 
     def show(done: int, total: int) -> None:
         bar.progress(min(1.0, done / total), text=f"{megabytes(done)} of {megabytes(total)}")
@@ -85,6 +86,7 @@ def _fetch(record: models.ModelRecord) -> None:
         download(record.name, show)
     except DownloadError as error:
         bar.empty()
+        cancel.empty()
         st.error(plain(str(error)))
     else:
         st.rerun()
