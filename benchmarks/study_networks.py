@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -27,13 +25,10 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     return Classifier(record, record.build(), side=side)
 
 
-@contextmanager
-def standing_in() -> Iterator[None]:
-    """Makes the product take the study's models for ready, with ``random_classifier``."""
+@cache
+def stand_in() -> None:
+    """Makes this process take the study's models for ready, with ``random_classifier``."""
     ready = WeightsState(True, Path("random"), "")
-    with (
-        patch("robustness.models.load", random_classifier),
-        patch("robustness.models.state", lambda record: ready),
-        patch("robustness.models.weights.state", lambda record: ready),
-    ):
-        yield
+    patch("robustness.models.load", random_classifier).start()
+    patch("robustness.models.state", lambda record: ready).start()
+    patch("robustness.models.weights.state", lambda record: ready).start()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study_networks import NAMES, random_classifier, standing_in
+from benchmarks.study_networks import NAMES, random_classifier, stand_in
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluate import evaluate, make_spec, perturbed
@@ -41,17 +41,17 @@ def measure(repeats: int = 3) -> list[dict[str, Any]]:
                 network.predict(255 * image[None], verbose=0)
                 features.predict(255 * image[None], verbose=0)
 
-    with standing_in():
-        spec = make_spec(NAMES, conditions)
+    stand_in()
+    spec = make_spec(NAMES, conditions)
 
-        def ours() -> None:
-            list(evaluate(spec, [picture], load=random_classifier))
+    def ours() -> None:
+        list(evaluate(spec, [picture], load=random_classifier))
 
-        def bare() -> None:
-            for name in NAMES:
-                random_classifier(name)(images)
+    def bare() -> None:
+        for name in NAMES:
+            random_classifier(name)(images)
 
-        ours_ms, script_ms, bare_ms = interleaved_ms(ours, first_script, bare, repeats=repeats)
+    ours_ms, script_ms, bare_ms = interleaved_ms(ours, first_script, bare, repeats=repeats)
     return [
         {"what": "study run", "ms": ours_ms, "ratio": script_ms / ours_ms},
         {"what": "predict script", "ms": script_ms, "ratio": 1.0},
