@@ -6,7 +6,8 @@ dash in every chart, so that colour is never the only signal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -49,27 +50,24 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``cosine`` and ``euclidean``.
     """
-    figure = go.Figure()
-    for place, name in enumerate(("cosine", "euclidean")):
-        metric = metrics.REGISTRY[name]
-        figure.add_bar(
-            name=metric.label,
-            y=[model_label(model) for model in frame["model"]],
-            x=frame[name],
-            orientation="h",
-            text=[f"{value:.2f}" for value in frame[name]],
-            textposition="outside",
-            cliponaxis=False,
-            marker={
-                "color": COLOURS[place],
-                "pattern": _pattern(place),
-            },
-            hovertemplate="%{y}: %{x:.3f}<extra>" + metric.label + "</extra>",
+    names = ("cosine", "euclidean")
+    traces = [
+        _bars(
+            frame,
+            name,
+            metrics.REGISTRY[name].label,
+            (COLOURS[place], _PATTERNS[place]),
+            "{:.2f}",
         )
-    low = min(0.0, float(frame[["cosine", "euclidean"]].min().min()))
-    figure.update_xaxes(range=[low, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title=None)
-    figure.update_yaxes(autorange="reversed", title=None)
-    return finish(figure, rows=2 * len(frame), bargap=0.3)
+        for place, name in enumerate(names)
+    ]
+    low = min(0.0, float(frame[list(names)].min().min()))
+    return drawn(
+        traces,
+        height=110 + 56 * len(frame),
+        xaxis={"range": [low, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+        yaxis={"autorange": "reversed"},
+    )
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
@@ -77,26 +75,43 @@ def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``clean_probability`` and ``retained_probability``.
     """
-    figure = go.Figure()
-    series = (("Original", "clean_probability"), ("Perturbed", "retained_probability"))
-    for place, (label, column) in enumerate(series):
-        figure.add_bar(
-            name=label,
-            y=[model_label(model) for model in frame["model"]],
-            x=frame[column],
-            orientation="h",
-            text=[f"{value:.1%}" for value in frame[column]],
-            textposition="outside",
-            cliponaxis=False,
-            marker={
-                "color": ("#8796a5", COLOURS[4])[place],
-                "pattern": _pattern(place),
+    series = (
+        ("clean_probability", "Original", ("#8796a5", _PATTERNS[0])),
+        ("retained_probability", "Perturbed", (COLOURS[4], _PATTERNS[1])),
+    )
+    return drawn(
+        [_bars(frame, column, label, style, "{:.1%}") for column, label, style in series],
+        height=110 + 56 * len(frame),
+        xaxis={"range": [0, 1.15], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+        yaxis={"autorange": "reversed"},
+    )
+
+
+def _bars(
+    frame: pd.DataFrame, column: str, label: str, style: tuple[str, str], text: str
+) -> dict[str, Any]:
+    """One horizontal bar a model, told apart by colour and pattern (``style``)."""
+    colour, pattern = style
+    return {
+        "type": "bar",
+        "name": label,
+        "y": [model_label(model) for model in frame["model"]],
+        "x": frame[column].tolist(),
+        "orientation": "h",
+        "text": [text.format(value) for value in frame[column]],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "marker": {
+            "color": colour,
+            "pattern": {
+                "shape": pattern,
+                "fillmode": "overlay",
+                "fgcolor": "rgba(255,255,255,0.7)",
+                "size": 6,
             },
-            hovertemplate="%{y}: %{x:.2%}<extra>" + label + "</extra>",
-        )
-    figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_yaxes(autorange="reversed")
-    return finish(figure, rows=2 * len(frame), bargap=0.3)
+        },
+        "hovertemplate": "%{y}: %{x:.3f}<extra>" + label + "</extra>",
+    }
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
@@ -105,53 +120,68 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
     ``frame`` has one row a model and stage: ``model``, ``stage``, ``depth`` (0 at the first
     stage, 1 at the last) and the metric's column.
     """
-    figure = go.Figure()
+    traces = []
     for model, rows in frame.groupby("model", sort=False):
         colour, marker, dash = model_style(str(model))
-        figure.add_scatter(
-            name=model_label(str(model)),
-            x=rows["depth"],
-            y=rows[metric],
-            customdata=rows["stage"],
-            mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2.5},
-            marker={"symbol": marker, "size": 9},
-            hovertemplate="%{customdata}: %{y:.3f}<extra>%{fullData.name}</extra>",
+        traces.append(
+            {
+                "type": "scatter",
+                "name": model_label(str(model)),
+                "x": rows["depth"].tolist(),
+                "y": rows[metric].tolist(),
+                "customdata": rows["stage"].tolist(),
+                "mode": "lines+markers",
+                "line": {"color": colour, "dash": dash, "width": 2.5},
+                "marker": {"symbol": marker, "size": 9},
+                "hovertemplate": "%{customdata}: %{y:.3f}<extra>%{fullData.name}</extra>",
+            }
         )
-    lowest = float(frame[metric].min()) if len(frame) else 0.0
-    figure.update_xaxes(
-        tickvals=[0, 0.5, 1], ticktext=["first", "middle", "last"], range=[-0.08, 1.08]
+    lowest = min(0.0, float(frame[metric].min()) if len(frame) else 0.0)
+    return drawn(
+        traces,
+        height=340,
+        xaxis={
+            "tickvals": [0, 0.5, 1],
+            "ticktext": ["first", "middle", "last"],
+            "range": [-0.08, 1.08],
+        },
+        yaxis={
+            "range": [lowest - 0.02, 1.04],
+            "title": {"text": metrics.REGISTRY[metric].label},
+        },
     )
-    figure.update_yaxes(range=[min(0.0, lowest) - 0.02, 1.04], title=metrics.REGISTRY[metric].label)
-    return finish(figure, height=340)
 
 
-def _pattern(place: int) -> dict[str, object]:
-    return {
-        "shape": _PATTERNS[place],
-        "fillmode": "overlay",
-        "fgcolor": "rgba(255,255,255,0.7)",
-        "size": 6,
-    }
-
-
-def finish(
-    figure: go.Figure, *, rows: int = 0, height: int | None = None, bargap: float = 0.2
+def drawn(
+    traces: Sequence[Mapping[str, Any]],
+    *,
+    height: int,
+    xaxis: Mapping[str, Any],
+    yaxis: Mapping[str, Any],
+    **layout: Any,
 ) -> go.Figure:
-    """The layout that all charts share; ``rows`` bars, or ``height`` pixels, set the height."""
-    figure.update_layout(
-        height=height or 110 + 28 * rows,
-        margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "title": None},
-        bargap=bargap,
-        bargroupgap=0.06,
-        barmode="group",
-        hovermode="closest",
-        dragmode=False,
+    """A figure in the layout that all charts share, ``height`` in pixels.
+
+    Made in one go: Plotly checks a figure anew at each later change of it, which took ten times
+    as long.
+    """
+    shared = {"automargin": True, "fixedrange": True}
+    return go.Figure(
+        data=list(traces),
+        layout={
+            "height": height,
+            "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
+            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+            "bargap": 0.3,
+            "bargroupgap": 0.06,
+            "barmode": "group",
+            "hovermode": "closest",
+            "dragmode": False,
+            "xaxis": {**shared, **xaxis},
+            "yaxis": {**shared, **yaxis},
+            **layout,
+        },
     )
-    figure.update_xaxes(automargin=True, fixedrange=True)
-    figure.update_yaxes(automargin=True, fixedrange=True)
-    return figure
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -5,10 +5,14 @@ Frames have one row a measurement (``Measurement.as_row``) unless stated otherwi
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from robustness.charts import BAD_TO_GOOD, COLOURS, finish, model_label, model_style
+from robustness.charts import BAD_TO_GOOD, COLOURS, drawn, model_label, model_style
 from robustness.perturbations import REGISTRY
 from robustness.scorecard import PUBLISHED, STABLE_FEATURES
 
@@ -24,37 +28,48 @@ def ranking(summary: pd.DataFrame) -> go.Figure:
     ``summary`` has a row a model as ``evaluate.summarise`` gives it. Where the study published a
     figure for the model it stands beside as a hollow diamond.
     """
-    labels = [model_label(model) for model in summary["model"]]
-    figure = go.Figure()
-    figure.add_scatter(
-        name="measured, with 95 % interval",
-        x=summary["consistency"],
-        y=labels,
-        mode="markers",
-        marker={"size": 12, "color": COLOURS[0]},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": summary["consistency_high"] - summary["consistency"],
-            "arrayminus": summary["consistency"] - summary["consistency_low"],
-            "thickness": 2,
-            "width": 6,
-        },
-        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
-    )
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "measured, with 95 % interval",
+            "x": summary["consistency"].tolist(),
+            "y": [model_label(model) for model in summary["model"]],
+            "mode": "markers",
+            "marker": {"size": 12, "color": COLOURS[0]},
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": (summary["consistency_high"] - summary["consistency"]).tolist(),
+                "arrayminus": (summary["consistency"] - summary["consistency_low"]).tolist(),
+                "thickness": 2,
+                "width": 6,
+            },
+            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
+        }
+    ]
     published = [(model_label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
     if published:
-        figure.add_scatter(
-            name="published by the study",
-            x=[figures.consistency for _, figures in published],
-            y=[label for label, _ in published],
-            mode="markers",
-            marker={"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
-            hovertemplate="%{y}: %{x:.0%}<extra>published</extra>",
+        traces.append(
+            {
+                "type": "scatter",
+                "name": "published by the study",
+                "x": [figures.consistency for _, figures in published],
+                "y": [label for label, _ in published],
+                "mode": "markers",
+                "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
+                "hovertemplate": "%{y}: %{x:.0%}<extra>published</extra>",
+            }
         )
-    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title="Prediction consistency")
-    figure.update_yaxes(autorange="reversed")
-    return finish(figure, height=150 + 42 * len(summary))
+    return drawn(
+        traces,
+        height=150 + 42 * len(summary),
+        xaxis={
+            "range": [-0.03, 1.03],
+            "tickformat": ".0%",
+            "title": {"text": "Prediction consistency"},
+        },
+        yaxis={"autorange": "reversed"},
+    )
 
 
 def outcomes(frame: pd.DataFrame) -> go.Figure:
@@ -74,25 +89,45 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
         ]
         for row in range(shares.shape[0])
     ]
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares,
-            x=[model_label(str(model)) for model in left.columns],
-            y=[perturbation_label(str(name)) for name in left.index],
-            text=words,
-            texttemplate="%{text}",
-            colorscale=BAD_TO_GOOD,
-            zmin=0,
-            zmax=1,
-            xgap=3,
-            ygap=3,
-            showscale=False,  # each cell says its number
-            hovertemplate="%{y}, %{x}: %{z:.1%} left for the clean class<extra></extra>",
-        )
+    return heatmap(
+        shares,
+        words,
+        columns=[model_label(str(model)) for model in left.columns],
+        rows=[perturbation_label(str(name)) for name in left.index],
+        hover="%{y}, %{x}: %{z:.1%} left for the clean class",
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(side="top")
-    return finish(figure, height=110 + 34 * len(left))
+
+
+def heatmap(
+    values: NDArray[np.float64],
+    words: list[list[str]],
+    *,
+    columns: list[str],
+    rows: list[str],
+    hover: str,
+) -> go.Figure:
+    """Cells of ``values`` from 0 (bad) to 1 (good) that say ``words``."""
+    trace = {
+        "type": "heatmap",
+        "z": values,
+        "x": columns,
+        "y": rows,
+        "text": words,
+        "texttemplate": "%{text}",
+        "colorscale": BAD_TO_GOOD,
+        "zmin": 0,
+        "zmax": 1,
+        "xgap": 3,
+        "ygap": 3,
+        "showscale": False,  # each cell says its number
+        "hovertemplate": hover + "<extra></extra>",
+    }
+    return drawn(
+        [trace],
+        height=110 + 34 * len(rows),
+        xaxis={"side": "top"},
+        yaxis={"autorange": "reversed"},
+    )
 
 
 def _outcome(kept: int, count: int) -> str:
@@ -107,35 +142,61 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     Right of the dashed line the features moved (cosine similarity below 0.8); open markers
     changed their answer. Up is the Jensen-Shannon divergence of the two answers.
     """
-    figure = go.Figure()
+    traces = []
     for model, rows in frame.groupby("model", sort=False):
         colour, marker, _ = model_style(str(model))
-        figure.add_scatter(
-            name=model_label(str(model)),
-            x=1 - rows["cosine"],
-            y=rows["divergence"],
-            mode="markers",
-            marker={
-                "size": 11,
-                "color": colour,
-                "symbol": [marker if kept else f"{marker}-open" for kept in rows["consistent"]],
-                "line": {"width": 1.5, "color": colour},
-            },
-            customdata=[
-                f"{perturbation_label(name)}: {'kept' if kept else 'changed'}"
-                for name, kept in zip(rows["perturbation"], rows["consistent"], strict=True)
-            ],
-            hovertemplate="%{customdata}<br>features %{x:.2f}, decision %{y:.2f}"
-            "<extra>%{fullData.name}</extra>",
+        kept = rows["consistent"].tolist()
+        traces.append(
+            {
+                "type": "scatter",
+                "name": model_label(str(model)),
+                "x": (1 - rows["cosine"]).tolist(),
+                "y": rows["divergence"].tolist(),
+                "mode": "markers",
+                "marker": {
+                    "size": 11,
+                    "color": colour,
+                    "symbol": [marker if k else f"{marker}-open" for k in kept],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "customdata": [
+                    f"{perturbation_label(name)}: {'kept' if k else 'changed'}"
+                    for name, k in zip(rows["perturbation"], kept, strict=True)
+                ],
+                "hovertemplate": "%{customdata}<br>features %{x:.2f}, decision %{y:.2f}"
+                "<extra>%{fullData.name}</extra>",
+            }
         )
-    figure.add_vline(x=1 - STABLE_FEATURES, line={"dash": "dash", "width": 1.5, "color": "#8796a5"})
-    for side, text, anchor in (
-        (0.0, "features stayed", "left"),
-        (1.0, "features moved", "right"),
-    ):
-        figure.add_annotation(
-            text=text, x=side, y=1.0, xref="paper", yref="paper", showarrow=False, xanchor=anchor
-        )
-    figure.update_xaxes(title="Features moved (1 - cosine similarity)", rangemode="tozero")
-    figure.update_yaxes(title="Decision moved (divergence, bits)", range=[-0.04, 1.1])
-    return finish(figure, height=420)
+    border = 1 - STABLE_FEATURES
+    return drawn(
+        traces,
+        height=420,
+        xaxis={"title": {"text": "Features moved (1 - cosine similarity)"}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "Decision moved (divergence, bits)"}, "range": [-0.04, 1.1]},
+        shapes=[
+            {
+                "type": "line",
+                "x0": border,
+                "x1": border,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"dash": "dash", "width": 1.5, "color": "#8796a5"},
+            }
+        ],
+        annotations=[
+            {
+                "text": text,
+                "x": side,
+                "y": 1.0,
+                "xref": "paper",
+                "yref": "paper",
+                "showarrow": False,
+                "xanchor": anchor,
+            }
+            for side, text, anchor in (
+                (0.0, "features stayed", "left"),
+                (1.0, "features moved", "right"),
+            )
+        ],
+    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from robustness.charts import BAD_TO_GOOD, finish, model_label, model_style
-from robustness.charts_scorecard import perturbation_label
+from robustness.charts import drawn, model_label, model_style
+from robustness.charts_scorecard import heatmap, perturbation_label
 from robustness.perturbations import REGISTRY
 
 QUANTITIES = {
@@ -21,6 +21,8 @@ QUANTITIES = {
     "ssim": "SSIM",
 }
 """Columns that ``over_strength`` can draw, with their axis titles."""
+
+_NEVER = 1.05  # sorts and colours beyond every strength
 
 AXES = {
     "strength": "Strength",
@@ -51,36 +53,38 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
     The ``customdata`` of each point is its strength.
     """
     perturbation = str(points["perturbation"].iat[0])
-    figure = go.Figure()
     typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
-        {
-            **dict.fromkeys(QUANTITIES, "mean"),
-            "parameter": "first",
-        }
+        {**dict.fromkeys(QUANTITIES, "mean"), "parameter": "first"}
     )
+    traces = []
     for model, rows in typical.groupby("model", sort=False):
         colour, marker, dash = model_style(str(model))
-        figure.add_scatter(
-            name=model_label(str(model)),
-            x=axis_values(rows, axis),
-            y=rows[quantity],
-            customdata=rows["strength"],
-            mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2.5},
-            marker={
-                "size": 9,
-                "symbol": [
-                    marker if kept > 0.5 else f"{marker}-open" for kept in rows["consistent"]
-                ],
-                "line": {"width": 1.5, "color": colour},
-            },
-            hovertemplate="%{x:.3g}: %{y:.3f}<extra>%{fullData.name}</extra>",
+        kept = rows["consistent"].tolist()
+        traces.append(
+            {
+                "type": "scatter",
+                "name": model_label(str(model)),
+                "x": axis_values(rows, axis).tolist(),
+                "y": rows[quantity].tolist(),
+                "customdata": rows["strength"].tolist(),
+                "mode": "lines+markers",
+                "line": {"color": colour, "dash": dash, "width": 2.5},
+                "marker": {
+                    "size": 9,
+                    "symbol": [marker if share > 0.5 else f"{marker}-open" for share in kept],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "hovertemplate": "%{x:.3g}: %{y:.3f}<extra>%{fullData.name}</extra>",
+            }
         )
     record = REGISTRY[perturbation]
     title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
-    figure.update_xaxes(title=title, autorange="reversed" if axis == "ssim" else True)
-    figure.update_yaxes(title=QUANTITIES[quantity], range=[-0.04, 1.06])
-    return finish(figure, height=400)
+    return drawn(
+        traces,
+        height=400,
+        xaxis={"title": {"text": title}, "autorange": "reversed" if axis == "ssim" else True},
+        yaxis={"title": {"text": QUANTITIES[quantity]}, "range": [-0.04, 1.06]},
+    )
 
 
 def breaking_table(breaks: pd.DataFrame) -> go.Figure:
@@ -88,30 +92,18 @@ def breaking_table(breaks: pd.DataFrame) -> go.Figure:
 
     ``breaks`` has one row a ``sweep.Break``. An orange cell breaks early; "never" is in words.
     """
-    wide = breaks.assign(
-        value=breaks["strength"].astype(float).fillna(1.0).where(~breaks["never"], 1.05)
-    ).pivot(index="perturbation", columns="model", values="value")
+    value = breaks["strength"].astype(float).where(~breaks["never"], _NEVER)
+    wide = breaks.assign(value=value).pivot(index="perturbation", columns="model", values="value")
     wide = wide[list(dict.fromkeys(breaks["model"]))]
     wide = wide.loc[wide.median(axis=1).sort_values(kind="stable").index]
-    figure = go.Figure(
-        go.Heatmap(
-            z=wide.to_numpy(),
-            x=[model_label(str(model)) for model in wide.columns],
-            y=[perturbation_label(str(name)) for name in wide.index],
-            text=[[_cell(float(value)) for value in row] for row in wide.to_numpy()],
-            texttemplate="%{text}",
-            colorscale=BAD_TO_GOOD,
-            zmin=0,
-            zmax=1.05,
-            xgap=3,
-            ygap=3,
-            showscale=False,  # each cell says its number
-            hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
-        )
+    values = wide.to_numpy(dtype=float)
+    return heatmap(
+        values,
+        [[_cell(cell) for cell in row] for row in values],
+        columns=[model_label(str(model)) for model in wide.columns],
+        rows=[perturbation_label(str(name)) for name in wide.index],
+        hover="%{y}, %{x}: %{text}",
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(side="top")
-    return finish(figure, height=110 + 34 * len(wide))
 
 
 def _cell(value: float) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from robustness import charts
+from robustness import charts, charts_scorecard, charts_sweep
 from robustness.models import REGISTRY
 
 Chart = Callable[[pd.DataFrame], go.Figure]
@@ -187,3 +188,84 @@ def test_a_model_that_is_not_registered_goes_by_its_own_name() -> None:
     assert charts.model_label("my own network") == "my own network"
     figure = charts.stage_lines(stages(("my own network",)))
     assert figure.data[0].name == "my own network"
+
+
+def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_any() -> None:
+    summary = pd.DataFrame(
+        [
+            {"model": m, "consistency": 0.5, "consistency_low": 0.3, "consistency_high": 0.9}
+            for m in ("ResNet50", "SqueezeNet")
+        ]
+    )
+    measured, published = charts_scorecard.ranking(summary).data
+    assert list(measured.x) == [0.5, 0.5]
+    assert list(measured.error_x.array) == pytest.approx([0.4, 0.4])
+    assert list(measured.error_x.arrayminus) == pytest.approx([0.2, 0.2])
+    assert list(published.x) == [0.0]
+    assert list(published.y) == ["ResNet50"]
+    assert len(charts_scorecard.ranking(summary[1:]).data) == 1
+
+
+def measured_rows() -> pd.DataFrame:
+    """Two models, two perturbations, two strengths; the second model breaks at 1."""
+    return pd.DataFrame(
+        [
+            {
+                "model": model,
+                "perturbation": perturbation,
+                "strength": strength,
+                "parameter": strength / 2,
+                "retained_probability": 0.9 - 0.5 * strength * place,
+                "consistent": not (place and strength == 1.0),
+                "cosine": 1 - strength / 2,
+                "euclidean": 1 - strength / 2,
+                "ssim": 1 - strength,
+                "divergence": strength / 2,
+            }
+            for place, model in enumerate(("SqueezeNet", "VGG16"))
+            for perturbation in ("brightness", "fog")
+            for strength in (0.5, 1.0)
+        ]
+    )
+
+
+def test_outcomes_say_kept_or_changed_and_what_is_left() -> None:
+    rows = measured_rows()
+    (one,) = charts_scorecard.outcomes(rows[rows["strength"] == 1.0]).data
+    assert [list(words) for words in one.text] == [["✓ 90%", "✗ 40%"]] * 2
+    assert np.asarray(one.z).tolist() == [[0.9, 0.4]] * 2
+    (several,) = charts_scorecard.outcomes(rows).data
+    assert list(several.text[0]) == ["2/2 ✓ 90%", "1/2 ✓ 52%"]
+
+
+def test_movement_opens_the_markers_of_changed_answers() -> None:
+    kept, mixed = charts_scorecard.movement(measured_rows()).data
+    assert not any(symbol.endswith("-open") for symbol in kept.marker.symbol)
+    assert [symbol.endswith("-open") for symbol in mixed.marker.symbol] == [False, True] * 2
+    assert list(mixed.x) == pytest.approx([0.25, 0.5] * 2)
+
+
+@pytest.mark.parametrize("axis", charts_sweep.AXES)
+def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
+    points = measured_rows()
+    figure = charts_sweep.over_strength(points[points["perturbation"] == "fog"], "cosine", axis)
+    for trace in figure.data:
+        assert list(trace.customdata) == [0.5, 1.0]
+        assert list(trace.y) == [0.75, 0.5]
+    expected = {"strength": [0.5, 1.0], "parameter": [0.25, 0.5], "severity": [2.5, 5.0]}
+    assert list(figure.data[0].x) == expected.get(axis, [0.5, 0.0])
+    assert "severity" not in charts_sweep.axis_names("rotation")
+    assert charts_sweep.axis_names("vertical_flip") == ["strength"]
+
+
+def test_the_breaking_table_sorts_by_fragility_and_says_never() -> None:
+    breaks = pd.DataFrame(
+        [
+            {"model": model, "perturbation": name, "strength": strength, "never": strength is None}
+            for name, strengths in (("brightness", (0.8, None)), ("fog", (0.1, 0.2)))
+            for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
+        ]
+    )
+    (table,) = charts_sweep.breaking_table(breaks).data
+    assert list(table.y) == ["Fog effect", "Increased brightness"]
+    assert [list(words) for words in table.text] == [["0.10", "0.20"], ["0.80", "never"]]

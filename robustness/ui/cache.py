@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.evaluate import evaluate, make_spec, measurements, perturbed, picture_scores
-from robustness.images import study_image
+from robustness.images import study_image, to_png
 from robustness.models import Classifier, Outputs
 from robustness.samples import sample_bytes
 from robustness.types import Condition, Measurement, Picture, RunSpec
@@ -42,6 +42,16 @@ def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _decoded(digest: str, fit: str, name: str, _data: bytes) -> Picture:
     return Picture.of(name, study_image(_data, name=name, fit=fit))
+
+
+def original_png(picture: Picture) -> bytes:
+    """The clean picture as a PNG, encoded once."""
+    return _png(picture.digest, picture.image)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _png(digest: str, _image: Images) -> bytes:
+    return to_png(_image)
 
 
 @dataclass(frozen=True)

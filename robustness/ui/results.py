@@ -18,6 +18,7 @@ from robustness.images import to_png
 from robustness.metrics.pictures import amplified_difference
 from robustness.scorecard import UNSURE
 from robustness.types import Measurement, Picture
+from robustness.ui.cache import original_png
 
 Image = NDArray[np.float32]
 
@@ -27,22 +28,20 @@ GAIN = 3
 def show_pictures(picture: Picture, image: Image, what: str, scores: dict[str, float]) -> None:
     """Original, perturbed and amplified difference, lossless and of one size."""
     panels = (
-        (picture.image, "Original", f"The original picture, {picture.name}"),
-        (image, "Perturbed", f"The picture after {what}"),
+        (original_png(picture), "Original", f"The original picture, {picture.name}"),
+        (to_png(image), "Perturbed", f"The picture after {what}"),
         (
-            amplified_difference(picture.image, image, GAIN),
+            to_png(amplified_difference(picture.image, image, GAIN)),
             f"Difference x {GAIN}",
             "Where the two differ: black where nothing changed",
         ),
     )
     with st.container(key="pictures"):
-        for column, (pixels, caption, alt) in zip(
+        for column, (png, caption, alt) in zip(
             st.columns(3, gap="small", wrap=False), panels, strict=True
         ):
             # Left to itself, Streamlit re-encodes as JPEG: a perturbation of its own.
-            column.image(
-                to_png(pixels), caption=caption, width="stretch", alt=alt, output_format="PNG"
-            )
+            column.image(png, caption=caption, width="stretch", alt=alt, output_format="PNG")
         st.caption(_visibility(scores))
 
 
