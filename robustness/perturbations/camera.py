@@ -1,1 +1,209 @@
 """What a camera does: exposure, gamma, vignetting, chromatic aberration, flicker bands."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels, light_gain
+from robustness.perturbations.record import (
+    COLOUR,
+    REGISTRY,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    linear,
+)
+
+overexposure_stops = linear(0.0, 3.0)
+underexposure_stops = linear(0.0, -4.0)
+
+
+def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Lets ``overexposure_stops(strength)`` more stops of light in; what is too bright is white."""
+    return _exposed(images, overexposure_stops(strength))
+
+
+def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Lets as many stops less light in as ``underexposure_stops(strength)`` says, below 0."""
+    return _exposed(images, underexposure_stops(strength))
+
+
+def _exposed(images: Images, stops: float) -> Images:
+    result = blank(images)
+    np.multiply(images, light_gain(2.0**stops), out=result)
+    return clipped(result)
+
+
+for _name, _label, _function, _stops in (
+    ("exposure", "Overexposure", exposure, overexposure_stops),
+    ("darkness", "Underexposure", darkness, underexposure_stops),
+):
+    REGISTRY.add(
+        Perturbation(
+            name=_name,
+            label=_label,
+            family=COLOUR,
+            stage=Stage.EXPOSURE,
+            function=_function,
+            parameter="exposure",
+            unit="stops",
+            parameter_at=_stops,
+            study_strength=None,
+            source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
+            "metering badly against the light or at night, this project's choice",
+        )
+    )
+
+gamma_exponent = linear(1.0, 2.2)
+
+
+def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Raises every value to the power ``gamma_exponent(strength)``: middle tones get darker.
+
+    Black and white stay, so nothing is cut off.
+    """
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.pow(image, gamma_exponent(strength), dst=out)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="gamma",
+        label="Wrong gamma",
+        family=COLOUR,
+        stage=Stage.EXPOSURE,
+        function=gamma,
+        parameter="exponent",
+        unit="power",
+        parameter_at=gamma_exponent,
+        study_strength=None,
+        source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
+        "decoded once too often, the common mistake",
+    )
+)
+
+vignette_stops = linear(0.0, 4.0)
+
+
+def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Darkens towards the corners, which get ``vignette_stops(strength)`` stops less light.
+
+    By the law of the fourth power of the cosine of the angle at which light meets the sensor.
+    """
+    side = images.shape[1]
+    offset = (np.arange(side) - (side - 1) / 2) / ((side - 1) / 2)
+    squared = (offset[:, None] ** 2 + offset**2) / 2  # 1 at the corner
+    corner = 2.0 ** (vignette_stops(strength) / 2) - 1.0  # squared tangent of the angle there
+    gain = (1.0 + squared * corner) ** (-2.0 / DISPLAY_GAMMA)
+    layer = cv2.cvtColor(gain.astype(np.float32), cv2.COLOR_GRAY2RGB)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.multiply(image, layer, dst=out)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="vignetting",
+        label="Vignetting",
+        family=COLOUR,
+        stage=Stage.OPTICS,
+        function=vignetting,
+        parameter="light lost in the corners",
+        unit="stops",
+        parameter_at=vignette_stops,
+        study_strength=None,
+        source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
+        "this project's choice",
+    )
+)
+
+fringe_width = linear(0.0, 8.0)
+
+
+def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Enlarges red and shrinks blue, so that they part by ``fringe_width`` pixels in the corners.
+
+    Borders mirror; bicubic interpolation, as ``rotation`` does.
+    """
+    side = images.shape[1]
+    centre = (side - 1) / 2
+    growth = in_pixels(fringe_width(strength), images) / 2 / (centre * math.sqrt(2))
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        red, green, blue = cv2.split(image)
+        for channel, scale in ((red, 1.0 + growth), (blue, 1.0 - growth)):
+            cv2.warpAffine(
+                channel.copy(),
+                cv2.getRotationMatrix2D((centre, centre), 0.0, scale),
+                (side, side),
+                dst=channel,
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REFLECT_101,
+            )
+        cv2.merge([red, green, blue], dst=out)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="chromatic_aberration",
+        label="Chromatic aberration",
+        family=COLOUR,
+        stage=Stage.OPTICS,
+        function=chromatic_aberration,
+        parameter="red from blue in the corners",
+        unit="px",
+        parameter_at=fringe_width,
+        study_strength=None,
+        # A channel moved over a periodic texture can fall on its next period.
+        monotone=False,
+        source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
+        "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
+    )
+)
+
+band_depth = linear(0.0, 0.95)
+BANDS = 3.0
+"""Periods in a frame: lamps on 50 Hz flicker at 100 Hz, and a phone reads a frame in 1/33 s."""
+
+
+def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:
+    """Darkens ``BANDS`` horizontal bands, in their middle by ``band_depth(strength)`` of the light.
+
+    The lamp's light goes as the squared sine of time, and each row is exposed a little later than
+    the one above it. The moment at which the frame begins is random.
+    """
+    side = images.shape[1]
+    turns = BANDS * (np.arange(side) + 0.5) / side
+    depth = band_depth(strength)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        lost = depth * np.sin(math.pi * (turns + stream.uniform())) ** 2
+        gain = ((1.0 - lost) ** (1.0 / DISPLAY_GAMMA)).astype(np.float32)
+        np.multiply(image, gain[:, None, None], out=out)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="rolling_bands",
+        label="Flicker bands of a rolling shutter",
+        family=COLOUR,
+        stage=Stage.SENSOR,
+        function=rolling_bands,
+        parameter="light lost in the bands",
+        unit="of all light",
+        parameter_at=band_depth,
+        study_strength=None,
+        random=True,
+        source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
+        "rolling shutter; short exposure, three bands",
+    )
+)

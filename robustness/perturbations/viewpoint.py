@@ -1,1 +1,187 @@
 """Where the camera stands and what is in its way: shift, scale, perspective, occlusion."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.perturbations.arrays import Plane, blank, clipped
+from robustness.perturbations.blur import smoothed
+from robustness.perturbations.record import (
+    GEOMETRIC,
+    REGISTRY,
+    WEATHER,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    linear,
+)
+
+translation_share = linear(0.0, 0.3)
+zoom_in_factor = linear(1.0, 2.5)
+zoom_out_factor = linear(1.0, 0.4)
+view_angle = linear(0.0, 60.0)
+
+
+def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Moves the picture to the right by ``translation_share(strength)`` of its side.
+
+    What comes in from the left is its mirror image, as under ``rotation``.
+    """
+    shift = translation_share(strength) * images.shape[1]
+    matrix = np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    return _warped(images, matrix, cv2.BORDER_REFLECT_101)
+
+
+def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Enlarges by ``zoom_in_factor(strength)`` about the centre and cuts off what sticks out."""
+    return _zoomed(images, zoom_in_factor(strength))
+
+
+def zoom_out(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Shrinks to ``zoom_out_factor(strength)`` about the centre, on a wall of the mean colour.
+
+    It is smoothed before, as a lens does, so that fine textures do not turn into coarse ones.
+    """
+    factor = zoom_out_factor(strength)
+    smooth = blank(images)
+    for image, out in zip(images, smooth, strict=True):
+        smoothed(image, 0.5 * (1.0 / factor - 1.0), out)
+    return _zoomed(smooth, factor)
+
+
+def _zoomed(images: Images, factor: float) -> Images:
+    return _warped(images, _about_centre(images, np.diag([factor, factor, 1.0])))
+
+
+def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Turns the picture by ``view_angle(strength)`` degrees about its upright axis.
+
+    The camera stands one side of the picture away; the left half comes nearer. Around it is a wall
+    of its mean colour.
+    """
+    angle = math.radians(view_angle(strength))
+    distance = float(images.shape[1])
+    turn = np.array(
+        [[math.cos(angle), 0.0, 0.0], [0.0, 1.0, 0.0], [math.sin(angle) / distance, 0.0, 1.0]]
+    )
+    return _warped(images, _about_centre(images, turn))
+
+
+def _about_centre(images: Images, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``matrix``, a projective map (3, 3) about the origin, moved to the centre of ``images``."""
+    centre = (images.shape[1] - 1) / 2
+    there = np.array([[1.0, 0.0, centre], [0.0, 1.0, centre], [0.0, 0.0, 1.0]])
+    return there @ matrix @ np.linalg.inv(there)
+
+
+def _warped(
+    images: Images, matrix: NDArray[np.float64], border: int = cv2.BORDER_CONSTANT
+) -> Images:
+    """``images`` with each point moved by the projective map ``matrix`` (3, 3), bicubic.
+
+    A constant border has the mean colour of the image.
+    """
+    side = images.shape[1]
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.warpPerspective(
+            image,
+            matrix,
+            (side, side),
+            dst=out,
+            flags=cv2.INTER_CUBIC,
+            borderMode=border,
+            borderValue=cv2.mean(image),
+        )
+    return clipped(result)
+
+
+_IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), "
+for _name, _label, _function, _parameter, _unit, _curve, _source in (
+    (
+        *("translation", "Shift to the right", translation),
+        *("distance moved", "of the image's side", translation_share),
+        f"{_IMAGENET_P}'translate', in one step of up to 30 %",
+    ),
+    (
+        *("zoom_in", "Zoom in", zoom_in),
+        *("factor", "times", zoom_in_factor),
+        f"{_IMAGENET_P}'scale', up to a subject at two fifths of the distance",
+    ),
+    (
+        *("zoom_out", "Zoom out", zoom_out),
+        *("factor", "times", zoom_out_factor),
+        "as 'zoom_in', down to a subject two and a half times as far away",
+    ),
+    (
+        *("perspective", "Slanted view", perspective),
+        *("angle", "degrees", view_angle),
+        f"{_IMAGENET_P}'tilt', a projective map; up to 60 degrees, this project's choice",
+    ),
+):
+    REGISTRY.add(
+        Perturbation(
+            name=_name,
+            label=_label,
+            family=GEOMETRIC,
+            stage=Stage.GEOMETRY,
+            function=_function,
+            parameter=_parameter,
+            unit=_unit,
+            parameter_at=_curve,
+            study_strength=None,
+            # A texture moved by its own period falls on itself.
+            monotone=False,
+            source=_source,
+        )
+    )
+
+occluder_side = linear(0.0, 0.6)
+OCCLUDER_GREY = np.float32(0.5)
+
+
+def occlusion(images: Images, strength: float, rng: Streams) -> Images:
+    """Covers a square with grey, its side ``occluder_side(strength)`` of the image's.
+
+    Its place is random, always wholly inside; it grows about it. The edges are antialiased.
+    """
+    side = images.shape[1]
+    length = occluder_side(strength) * side
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        starts = stream.uniform(size=2) * (side - length)
+        rows, columns = (_covered(start, start + length, side) for start in starts)
+        cover = cv2.cvtColor(np.outer(rows, columns), cv2.COLOR_GRAY2RGB)
+        np.subtract(OCCLUDER_GREY, image, out=out)
+        out *= cover
+        out += image
+    return clipped(result)
+
+
+def _covered(start: float, stop: float, side: int) -> Plane:
+    """How much of each of ``side`` pixels in a row lies between ``start`` and ``stop``."""
+    edges = np.clip(np.arange(side + 1.0), start, stop)
+    return np.diff(edges).astype(np.float32)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="occlusion",
+        label="Occlusion by a grey square",
+        family=WEATHER,
+        stage=Stage.SCENE,
+        function=occlusion,
+        parameter="side of the square",
+        unit="of the image's side",
+        parameter_at=occluder_side,
+        study_strength=None,
+        random=True,
+        source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
+        "to 36 % of the area, this project's choice",
+    )
+)
