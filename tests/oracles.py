@@ -1,4 +1,4 @@
-"""Photographs and yardsticks that several tests share."""
+"""Photographs, yardsticks and the peer's corruptions, which several tests share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from imagecorruptions import corruptions as peer
+import pytest
+import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
+
+SEVERITIES = (1, 2, 3, 4, 5)
+at_every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 PHOTOS = ("coffee", "chelsea", "astronaut", "rocket", "motorcycle")
 
@@ -41,11 +45,35 @@ def psnr(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
     return float(-10 * np.log10(max(error, 1e-20)))
 
 
+def grey(level: float = 0.5, side: int = 224) -> NDArray[np.float32]:
+    """A batch of one study image, all of one grey."""
+    return np.full((1, side, side, 3), level, dtype=np.float32)
+
+
 def of_peer(name: str, photo: str, severity: int, seed: int = 0) -> NDArray[np.float64]:
-    """The corruption ``name`` of the photograph ``photo`` by the peer, in [0, 1], not rounded."""
+    """The corruption ``name`` of the photograph ``photo`` by the peer, in [0, 1], not rounded.
+
+    The peer is the PyPI package ``imagecorruptions``, which carries the code of ImageNet-C.
+    """
+    from imagecorruptions import corruptions as peer
+
     np.random.seed(seed)  # noqa: NPY002 - the peer draws from NumPy's global stream
     function = getattr(peer, name)
     takes_seed = "seed" in inspect.signature(function).parameters
     extra: dict[str, Any] = {"seed": seed} if takes_seed else {}
     result = function(Image.fromarray(photo_bytes(photo)), severity, **extra)
     return np.asarray(result, dtype=np.float64) / 255
+
+
+BANDS = ((1, 4), (4, 14), (14, 45), (45, 113))
+"""Cycles a side, from the coarsest to the finest."""
+
+
+def radial_power(difference: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean power of the channels of ``difference`` (S, S, 3) in each of ``BANDS``."""
+    spectrum = scipy.fft.rfft2(difference.astype(np.float32), axes=(0, 1))
+    power = (spectrum.real**2 + spectrum.imag**2).mean(axis=2, dtype=np.float64)
+    side = len(power)
+    cycles = np.minimum(np.arange(side), side - np.arange(side))
+    radius = np.hypot(cycles[:, None], np.arange(power.shape[1]))
+    return np.array([power[(radius >= low) & (radius < high)].mean() for low, high in BANDS])

@@ -1,133 +1,17 @@
-"""The perturbations against independent implementations, and against answers known beforehand.
-
-The peer is the PyPI package ``imagecorruptions``, which carries the code that made ImageNet-C.
-"""
+"""The study's perturbations against answers known beforehand, and independent implementations."""
 
 from __future__ import annotations
 
-import imagecorruptions
 import numpy as np
 import pytest
-from imagecorruptions import corruptions as peer
-from numpy.typing import NDArray
-from PIL import Image
 from scipy import stats
 from skimage import color, transform
 
-from robustness.perturbations import REGISTRY, Images, Perturbation, apply, image_digest
+from robustness.perturbations import REGISTRY, Perturbation, apply
 from robustness.perturbations.arrays import random_words, standard_normals
 from robustness.perturbations.blur import disk
-from robustness.perturbations.compose import stream
 from robustness.perturbations.weather import fog_decay, plasma
-from tests.oracles import PHOTOS, of_peer, photo_bytes, photos, psnr
-
-COUNTERPARTS = [record for record in REGISTRY if record.imagenet_c and record.in_study]
-SEVERITIES = (1, 2, 3, 4, 5)
-SEEDS = {"fog": 120}
-"""Seeds averaged over, 24 by default: clouds differ more from one another than noises do."""
-TOLERANCE = {"fog": (0.03, 0.01)}
-"""Of full scale, for mean and spread; four standard errors or more. (0.0015, 0.0008) by default."""
-
-LEAST_PSNR = 40.0
-"""dB, to the peer's uint8, where truncation alone costs it all above 53."""
-LEAST_UNROUNDED_PSNR = {"brightness": 130.0, "gaussian_blur": 130.0, "defocus_blur": 58.0}
-"""dB, to what the peer computes before it rounds, for those that repeat it step by step."""
-
-at_every_severity = pytest.mark.parametrize("severity", SEVERITIES)
-
-
-def grey(level: float = 0.5, side: int = 224) -> Images:
-    return np.full((1, side, side, 3), level, dtype=np.float32)
-
-
-@at_every_severity
-@pytest.mark.parametrize(
-    "record", [r for r in COUNTERPARTS if not r.random], ids=lambda record: record.name
-)
-def test_deterministic_ones_equal_the_peer(record: Perturbation, severity: int) -> None:
-    name = record.imagenet_c
-    assert name is not None
-    ours = apply(record, photos(), record.severity_strengths[severity - 1])
-    for photo, result in zip(PHOTOS, ours, strict=True):
-        rounded = imagecorruptions.corrupt(photo_bytes(photo), severity, name) / 255
-        assert psnr(result, rounded) >= LEAST_PSNR, photo
-        unrounded = of_peer(name, photo, severity)
-        assert psnr(result, unrounded) >= LEAST_UNROUNDED_PSNR.get(record.name, 0.0), photo
-
-
-@at_every_severity
-@pytest.mark.parametrize(
-    "record", [r for r in COUNTERPARTS if r.random], ids=lambda record: record.name
-)
-def test_random_ones_have_the_peers_mean_and_spread(record: Perturbation, severity: int) -> None:
-    """Mean and standard deviation of the picture, averaged over seeds, within ``TOLERANCE``."""
-    name = record.imagenet_c
-    assert name is not None
-    image, strength = photos("chelsea"), record.severity_strengths[severity - 1]
-    seeds = range(SEEDS.get(record.name, 24))
-    ours = [apply(record, image, strength, seed=seed) for seed in seeds]
-    theirs = [of_peer(name, "chelsea", severity, seed) for seed in seeds]
-    (mean, spread), (peer_mean, peer_spread) = (
-        np.mean([(x.mean(), x.std()) for x in results], axis=0) for results in (ours, theirs)
-    )
-    of_mean, of_spread = TOLERANCE.get(record.name, (0.0015, 0.0008))
-    assert mean == pytest.approx(peer_mean, abs=of_mean)
-    assert spread == pytest.approx(peer_spread, abs=of_spread)
-
-
-@at_every_severity
-def test_fog_equals_the_peer_on_the_same_random_numbers(
-    severity: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, record = photos("coffee"), REGISTRY["fog"]
-    ours = apply(record, image, record.severity_strengths[severity - 1], seed=5)
-    source = stream(5, image_digest(image[0]), "fog")
-    numbers = random_words(source, (256 * 256 - 1,), np.int16) / 32768
-    taken = 0
-
-    def replay(low: float, high: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        nonlocal taken
-        assert low == -high
-        chosen = numbers[taken : taken + int(np.prod(shape))].reshape(shape)
-        taken += chosen.size
-        return high * chosen
-
-    monkeypatch.setattr(np.random, "uniform", replay)
-    theirs = of_peer("fog", "coffee", severity)
-    assert taken == numbers.size
-    assert psnr(ours[0], theirs) > 100
-
-
-@at_every_severity
-def test_gaussian_noise_equals_the_peer_on_the_same_random_numbers(
-    severity: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, record = photos("rocket"), REGISTRY["gaussian_noise"]
-    ours = apply(record, image, record.severity_strengths[severity - 1], seed=5)
-    source = stream(5, image_digest(image[0]), record.name)
-
-    def replay(size: tuple[int, ...], scale: float) -> NDArray[np.float64]:
-        return standard_normals(source, size).astype(np.float64) * scale
-
-    monkeypatch.setattr(np.random, "normal", replay)
-    assert psnr(ours[0], of_peer(record.name, "rocket", severity)) > 130
-
-
-@at_every_severity
-def test_each_channel_of_salt_and_pepper_is_distributed_as_the_peers(severity: int) -> None:
-    """Shares of black and of white within 5 standard deviations of a binomial, on both sides."""
-    record = REGISTRY["salt_and_pepper"]
-    amount = record.parameter_at(record.severity_strengths[severity - 1])
-    between = np.clip(photos("coffee"), 0.1, 0.9)
-    ours = apply(record, between, record.severity_strengths[severity - 1])[0]
-    given = Image.fromarray((between[0] * 255).astype(np.uint8))
-    theirs = peer.impulse_noise(given, severity, seed=severity) / 255
-    tolerance = 5 * np.sqrt(amount / 2 / (224 * 224))
-    for result in (ours, theirs):
-        for channel in range(3):
-            for extreme in (0.0, 1.0):
-                share = float(np.mean(result[..., channel] == extreme))
-                assert share == pytest.approx(amount / 2, abs=tolerance)
+from tests.oracles import at_every_severity, grey, photos, psnr
 
 
 def test_brightness_keeps_hue_and_saturation() -> None:
@@ -170,19 +54,6 @@ def test_blurs_keep_the_light_and_scale_with_the_side(side: int) -> None:
     assert total == pytest.approx(1, abs=1e-4)
     # A disk's variance along one axis is radius^2 / 4; the antialiasing adds its own 0.2 px^2.
     assert variance == pytest.approx((6 * scale) ** 2 / 4 + 0.2, rel=0.05)
-
-
-@at_every_severity
-def test_disk_is_the_peers_but_for_the_margin_it_lacks(severity: int) -> None:
-    radius, alias = [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)][severity - 1]
-    ours, theirs = (
-        np.pad(k, 12 - len(k) // 2) for k in (disk(float(radius), alias), peer.disk(radius, alias))
-    )
-    # Its blur is mirrored at the end of a grid that reaches to 8, or to a radius above 8.
-    safe = 12 if radius < 8 else radius - 2
-    core = slice(12 - safe, 13 + safe)
-    np.testing.assert_allclose(ours[core, core], theirs[core, core], atol=2e-6, rtol=3e-3)
-    assert ours.sum() == pytest.approx(1, abs=1e-6)
 
 
 def test_disk_grows_between_whole_radii() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from robustness.perturbations import (
+    FAMILIES,
     GEOMETRIC,
     LIGHTING,
     NOISE,
@@ -37,10 +38,11 @@ STRENGTHS = (1e-6, 0.1, 0.37, 0.6, 1.0)
 TWENTIETHS = np.linspace(0.0, 1.0, 21).tolist()
 
 everyone = pytest.mark.parametrize("record", REGISTRY, ids=REGISTRY.names)
+graded = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.graded], ids=lambda record: record.name
+)
 continuous = pytest.mark.parametrize(
-    "record",
-    [r for r in REGISTRY if r.graded and r.continuous],
-    ids=lambda record: record.name,
+    "record", [r for r in REGISTRY if r.graded and r.continuous], ids=lambda record: record.name
 )
 random = pytest.mark.parametrize(
     "record", [r for r in REGISTRY if r.random], ids=lambda record: record.name
@@ -74,7 +76,7 @@ def test_record_is_complete(record: Perturbation) -> None:
         assert text
     assert len(record.source) > 20
     assert (record.function.__doc__ or "").strip()
-    assert record.family in {LIGHTING, GEOMETRIC, NOISE}
+    assert record.family in FAMILIES
     values = [record.parameter_at(strength) for strength in (0.0, *STRENGTHS)]
     assert all(math.isfinite(value) for value in values)
     assert len(set(values)) > 1
@@ -177,16 +179,17 @@ def test_strength_zero_is_the_identity(record: Perturbation) -> None:
     assert not np.shares_memory(result, images)
 
 
-@continuous
+@graded
 def test_effect_vanishes_with_the_strength(record: Perturbation) -> None:
     images = photos()
     for strength, limit in ((1e-300, 1e-7), (1e-5, 5e-4), (1e-3, 0.03)):
-        assert distance(apply(record, images, strength), images) < limit
+        after = distance(apply(record, images, strength), images)
+        assert after < (limit if record.continuous else 0.03)
 
 
 @continuous
 def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> None:
-    images = photos("coffee")
+    images = photos("coffee", side=112)
     results = (apply(record, images, strength) for strength in np.linspace(0.002, 1.0, 500))
     steps = [distance(before, after) for before, after in pairwise(results)]
     for place in range(1, len(steps) - 1):
@@ -194,6 +197,18 @@ def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> 
         around = max(steps[place - 1], steps[place + 1])
         strength = 0.002 * (place + 1)
         assert steps[place] < 3 * around + 3e-4, f"jumps by {steps[place]:.4f} after {strength}"
+
+
+@pytest.mark.parametrize("record", [r for r in REGISTRY if not r.continuous], ids=lambda r: r.name)
+def test_what_moves_in_steps_moves_in_small_ones(record: Perturbation) -> None:
+    """The record says that the effect stands still in places; elsewhere it takes no leap."""
+    images = photos("coffee")
+    results = [apply(record, images, strength) for strength in np.linspace(0.002, 1.0, 100)]
+    steps = [distance(before, after) for before, after in pairwise(results)]
+    values = [record.parameter_at(strength) for strength in np.linspace(0.0, 1.0, 1001)]
+    assert all(value == round(value) for value in values)
+    assert min(np.diff(values)) == -1.0
+    assert 0.0 == min(steps) < max(steps) < 0.06
 
 
 @monotone
@@ -213,7 +228,8 @@ def test_does_something_at_every_setting_that_people_meet(record: Perturbation) 
         strengths.append(record.study_strength)
     for strength in strengths:
         for image, result in zip(images, apply(record, images, strength), strict=True):
-            assert distance(result, image) > 0.005
+            far_off = np.mean(np.abs(result - image) > 0.1)  # as a few drops on the lens are
+            assert distance(result, image) > 0.005 or far_off > 0.002
 
 
 # --- random streams -----------------------------------------------------------------------------
@@ -221,7 +237,8 @@ def test_does_something_at_every_setting_that_people_meet(record: Perturbation) 
 
 @random
 def test_seeds_and_images_have_their_own_noise(record: Perturbation) -> None:
-    images = np.stack([np.full((64, 64, 3), level, np.float32) for level in (0.5, 0.5, 0.5001)])
+    photo = photos("astronaut", side=64)[0]
+    images = np.stack([photo, photo, np.minimum(photo + np.float32(1e-4), 1)])
     digests = ["first", "second", "first"]
     result = apply(record, images, 0.6, seed=1, digests=digests)
     assert distance(result[0], result[1]) > 0.01

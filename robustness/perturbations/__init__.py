@@ -22,7 +22,7 @@ from robustness.perturbations.record import (
     Stage,
 )
 
-# The registry keeps the order of registration, so this is the order of the study: an import
+# The registry keeps the order of registration, so the study's come first, in its order: an import
 # statement would be sorted by name.
 for _module in (
     "lighting",
@@ -33,6 +33,7 @@ for _module in (
     "sensor",
     "motion",
     "overlays",
+    "frost",
     "warping",
     "digital",
     "colour",

@@ -10,6 +10,7 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +33,24 @@ def clipped(images: Images) -> Images:
 def in_pixels(length: float, images: Images) -> float:
     """``length``, stated in pixels of a 224 x 224 image, in pixels of ``images``."""
     return length * images.shape[1] / REFERENCE_SIDE
+
+
+def at_side(layer: Plane, side: int) -> Plane:
+    """``layer``, drawn at side 224 so that its pattern is the same at every side, at ``side``."""
+    if len(layer) == side:
+        return layer
+    resized = np.empty((side, side, *layer.shape[2:]), dtype=np.float32)
+    cv2.resize(layer, (side, side), dst=resized, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+DISPLAY_GAMMA = 2.2
+"""Light is taken as value to this power, the usual approximation of sRGB's curve."""
+
+
+def light_gain(gain: float) -> float:
+    """What to multiply values by, so that the light is multiplied by ``gain``."""
+    return float(gain ** (1.0 / DISPLAY_GAMMA))
 
 
 Word = TypeVar("Word", np.uint16, np.int16, np.uint32)
@@ -59,12 +78,16 @@ def standard_normals(
     ``Generator.standard_normal``. The values are the 65536 mid-quantiles: the largest is 4.3,
     neighbours near 0 are 4e-5 apart, the standard deviation is 0.99999.
     """
-    words = random_words(stream, shape, np.uint16)
-    return _normal_quantiles().take(words, out=out, mode="clip")  # no index is out of range
+    return normal_quantiles(random_words(stream, shape, np.uint16), out)
+
+
+def normal_quantiles(words: NDArray[np.uint16], out: Plane | None = None) -> Plane:
+    """The standard normal number at each of ``words``, its place among 65536 equal shares."""
+    return _normal_table().take(words, out=out, mode="clip")  # no index is out of range
 
 
 @lru_cache(maxsize=1)
-def _normal_quantiles() -> Plane:
+def _normal_table() -> Plane:
     quantile = NormalDist().inv_cdf
     upper = [quantile((level + 0.5) / 65536) for level in range(32768, 65536)]
     table = np.array([-value for value in reversed(upper)] + upper, dtype=np.float32)

@@ -32,11 +32,18 @@ def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     Pixels beyond the border repeat the nearest one.
     """
     sigma = in_pixels(gaussian_sigma(strength), images)
-    width = 2 * int(GAUSSIAN_TRUNCATE * sigma + 0.5) + 1
     result = blank(images)
     for image, out in zip(images, result, strict=True):
-        cv2.GaussianBlur(image, (width, width), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
+        smoothed(image, sigma, out)
     return clipped(result)
+
+
+def smoothed(image: Plane, sigma: float, out: Plane | None = None) -> Plane:
+    """``image`` under a Gaussian of ``sigma`` of its own pixels, written to ``out`` if given."""
+    width = 2 * int(GAUSSIAN_TRUNCATE * sigma + 0.5) + 1
+    result = np.empty(image.shape, dtype=np.float32) if out is None else out
+    cv2.GaussianBlur(image, (width, width), sigma, dst=result, borderType=cv2.BORDER_REPLICATE)
+    return result
 
 
 REGISTRY.add(

@@ -1,1 +1,239 @@
 """Colour and contrast: saturation, hue, white balance, reduced contrast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.perturbations.arrays import DISPLAY_GAMMA, Plane, blank, clipped
+from robustness.perturbations.lighting import scale_about_mean
+from robustness.perturbations.record import (
+    COLOUR,
+    REGISTRY,
+    SEVERITY_STRENGTHS,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    linear,
+    severity_curve,
+)
+
+reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
+
+
+def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Multiplies the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
+    return scale_about_mean(images, reduced_contrast_factor(strength))
+
+
+REGISTRY.add(
+    Perturbation(
+        name="contrast",
+        label="Reduced contrast",
+        family=COLOUR,
+        stage=Stage.EXPOSURE,
+        function=contrast,
+        parameter="factor about the channel mean",
+        unit="times",
+        parameter_at=reduced_contrast_factor,
+        study_strength=None,
+        imagenet_c="contrast",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
+    )
+)
+
+saturation_factor = severity_curve(1.0, (0.3, 0.1, 2.0, 5.0, 20.0))
+saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
+
+
+def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Multiplies HSV's saturation by ``saturation_factor``, adds ``saturation_added``, cuts at 1.
+
+    Severities 1 and 2 take colour away and 3 to 5 overdo it, so that the picture comes back to
+    itself on the way from 2 to 3, near strength 0.49. What is added gives grey the hue 0 of HSV,
+    red, as in the original.
+    """
+    factor, added = saturation_factor(strength), saturation_added(strength)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.merge(_saturated(cv2.split(image), factor, added), dst=out)
+    return clipped(result)
+
+
+def _saturated(channels: Sequence[Plane], factor: float, added: float) -> list[Plane]:
+    """Hue and value stay, so every channel's distance from the value grows by one ratio."""
+    value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    range_ = value - cv2.min(cv2.min(channels[0], channels[1]), channels[2])
+    most = value / np.maximum(range_, np.float32(1e-20))
+    ratio = np.minimum(most * np.float32(added) + np.float32(factor), most)
+    new = [value - cv2.multiply(value - channel, ratio) for channel in channels]
+    if added > 0.0:
+        reddened = value * (range_ == 0.0) * np.float32(min(added, 1.0))
+        for channel in new[1:]:
+            channel -= reddened
+    return new
+
+
+REGISTRY.add(
+    Perturbation(
+        name="saturate",
+        label="Saturation (less, then more)",
+        family=COLOUR,
+        stage=Stage.EXPOSURE,
+        function=saturate,
+        parameter="factor of HSV saturation",
+        unit="times",
+        parameter_at=saturation_factor,
+        study_strength=None,
+        # The severities turn from less saturation to more, past none of either.
+        monotone=False,
+        imagenet_c="saturate",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
+    )
+)
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Weights of R, G and B (ITU-R BT.709)."""
+colour_taken = linear(0.0, 1.0)
+
+
+def greyscale(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Moves every pixel a share ``strength`` of the way to its luminance."""
+    matrix = (1.0 - strength) * np.eye(3) + strength * LUMINANCE
+    return _mixed(images, matrix)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="greyscale",
+        label="Loss of colour",
+        family=COLOUR,
+        stage=Stage.EXPOSURE,
+        function=greyscale,
+        parameter="colour taken away",
+        unit="of all colour",
+        parameter_at=colour_taken,
+        study_strength=None,
+        source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
+    )
+)
+
+hue_angle = linear(0.0, 180.0)
+
+
+def hue_shift(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Turns the hue by ``hue_angle(strength)`` degrees and keeps the luminance."""
+    return _mixed(images, hue_matrix(hue_angle(strength)))
+
+
+def hue_matrix(degrees: float) -> NDArray[np.float64]:
+    """Turns colours about the grey axis; the constants are those of the W3C module."""
+    weights = np.array([0.213, 0.715, 0.072])
+    grey = np.tile(weights, (3, 1))
+    across = np.array([[-0.213, -0.715, 0.928], [0.143, 0.140, -0.283], [-0.787, 0.715, 0.072]])
+    angle = math.radians(degrees)
+    return grey + math.cos(angle) * (np.eye(3) - grey) + math.sin(angle) * across
+
+
+REGISTRY.add(
+    Perturbation(
+        name="hue_shift",
+        label="Hue shift",
+        family=COLOUR,
+        stage=Stage.EXPOSURE,
+        function=hue_shift,
+        parameter="angle",
+        unit="degrees",
+        parameter_at=hue_angle,
+        study_strength=None,
+        # Vivid colours leave the range on the way round and are cut off.
+        monotone=False,
+        source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
+    )
+)
+
+
+def _mixed(images: Images, matrix: NDArray[np.float64]) -> Images:
+    """Every pixel times ``matrix`` (3, 3)."""
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.transform(image, matrix, dst=out)
+    return clipped(result)
+
+
+DAYLIGHT = (0.31271, 0.32902, 6504.0)
+TUNGSTEN = (0.44757, 0.40745, 2856.0)
+SKY = (0.25392, 0.26032, 20000.0)
+"""CIE 1931 x and y, and colour temperature in kelvin: illuminants D65 and A, and daylight of
+20000 K by the CIE formula."""
+XYZ_TO_RGB = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+"""To linear sRGB (IEC 61966-2-1)."""
+
+Illuminant = tuple[float, float, float]
+
+
+def white(light: Illuminant) -> NDArray[np.float64]:
+    """Linear sRGB of a white sheet of luminance 1 under ``light``, seen by a camera set to D65."""
+    x, y, _ = light
+    return XYZ_TO_RGB @ np.array([x / y, 1.0, (1.0 - x - y) / y])
+
+
+def temperature(light: Illuminant, strength: float) -> float:
+    """Kelvin on the way from daylight to ``light``, in equal steps of the reciprocal."""
+    return 1.0 / ((1.0 - strength) / DAYLIGHT[2] + strength / light[2])
+
+
+def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
+    return _lit(images, TUNGSTEN, strength)
+
+
+def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """The light turns from daylight to that of the blue sky, and the camera does not adapt."""
+    return _lit(images, SKY, strength)
+
+
+def _lit(images: Images, light: Illuminant, strength: float) -> Images:
+    """Multiplies the channels as ``light`` would, as far as ``strength`` goes, in equal ratios."""
+    gains = (white(light) / white(DAYLIGHT)) ** (strength / DISPLAY_GAMMA)
+    return _mixed(images, np.diag(gains))
+
+
+def warm_temperature(strength: float) -> float:
+    """Kelvin, falling from daylight's to a bulb's."""
+    return temperature(TUNGSTEN, strength)
+
+
+def cool_temperature(strength: float) -> float:
+    """Kelvin, rising from daylight's to the blue sky's."""
+    return temperature(SKY, strength)
+
+
+for _name, _label, _function, _temperature in (
+    ("warm_cast", "White balance too warm", warm_cast, warm_temperature),
+    ("cool_cast", "White balance too cool", cool_cast, cool_temperature),
+):
+    REGISTRY.add(
+        Perturbation(
+            name=_name,
+            label=_label,
+            family=COLOUR,
+            stage=Stage.EXPOSURE,
+            function=_function,
+            parameter="colour temperature of the light",
+            unit="K",
+            parameter_at=_temperature,
+            study_strength=None,
+            source="camera white balance errors as in Afifi & Brown, ICCV 2019; diagonal (von "
+            "Kries) gains from D65 to CIE illuminant A or to daylight of 20000 K",
+        )
+    )

@@ -1,1 +1,194 @@
-"""What files and screens do: pixelation, compression, low resolution."""
+"""What files and small displays do: coarse pixels, low resolution, lossy codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from robustness.perturbations.arrays import Plane, blank, clipped
+from robustness.perturbations.record import (
+    DIGITAL,
+    REFERENCE_SIDE,
+    REGISTRY,
+    SEVERITY_STRENGTHS,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    linear,
+    severity_curve,
+)
+
+
+def whole(curve: Callable[[float], float]) -> Callable[[float], float]:
+    """``curve`` rounded to whole numbers."""
+    return lambda strength: float(round(curve(strength)))
+
+
+pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
+"""At side 224: the original's scales .6 to .25 of it, cut to whole pixels."""
+
+
+def pixelate(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Averages into ``pixels_a_side(strength)`` pixels (at side 224), shown as squares.
+
+    Each pixel belongs wholly to the square in which its middle lies, so squares differ by a pixel.
+    """
+    side = images.shape[1]
+    few = _pixels(pixels_a_side(strength), side)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        rows = _means(np.ascontiguousarray(image).reshape(side, -1), few)
+        columns = _means(_transposed(rows.reshape(few, side, 3)).reshape(side, -1), few)
+        squares = clipped(_transposed(columns.reshape(few, few, 3)))
+        cv2.resize(squares, (side, side), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)
+    return result
+
+
+def _transposed(image: Images) -> Images:
+    """``image`` with rows and columns exchanged, C-contiguous."""
+    return np.asarray(cv2.transpose(image), dtype=np.float32)
+
+
+def _means(rows: Plane, few: int) -> Plane:
+    """The means of ``few`` groups of neighbouring ``rows``, as equal in size as can be."""
+    starts = np.floor(np.arange(few + 1) * len(rows) / few - 0.5).astype(np.intp) + 1
+    sizes = np.diff(starts)[:, None]
+    total = rows.take(starts[:-1], axis=0)
+    for place in range(1, sizes.max()):
+        following = rows.take(starts[:-1] + place, axis=0, mode="clip")
+        if place >= sizes.min():
+            following *= place < sizes
+        total += following
+    total *= (1.0 / sizes).astype(np.float32)
+    return total
+
+
+def _pixels(pixels: float, side: int) -> int:
+    """``pixels`` a side, stated at side 224, in whole pixels at ``side``."""
+    return max(1, round(pixels * side / REFERENCE_SIDE))
+
+
+REGISTRY.add(
+    Perturbation(
+        name="pixelate",
+        label="Pixelation",
+        family=DIGITAL,
+        stage=Stage.FILE,
+        function=pixelate,
+        parameter="pixels a side",
+        unit="px",
+        parameter_at=pixels_a_side,
+        study_strength=None,
+        # Where a grid of pixels falls on a fine texture can matter more than how fine it is.
+        monotone=False,
+        continuous=False,
+        imagenet_c="pixelate",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
+    )
+)
+
+LOWEST_RESOLUTION = 28.0
+
+
+def resolution(strength: float) -> float:
+    """Pixels a side (at side 224), falling to ``LOWEST_RESOLUTION`` in equal ratios."""
+    return float(round(REFERENCE_SIDE * (LOWEST_RESOLUTION / REFERENCE_SIDE) ** strength))
+
+
+def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Averages into ``resolution(strength)`` pixels a side, then enlarges smoothly (bicubic)."""
+    side = images.shape[1]
+    few = _pixels(resolution(strength), side)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        small = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
+        cv2.resize(small, (side, side), dst=out, interpolation=cv2.INTER_CUBIC)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="low_resolution",
+        label="Low resolution",
+        family=DIGITAL,
+        stage=Stage.FILE,
+        function=low_resolution,
+        parameter="pixels a side",
+        unit="px",
+        parameter_at=resolution,
+        study_strength=None,
+        # As for 'pixelate'.
+        monotone=False,
+        continuous=False,
+        source="a thumbnail enlarged again, as in Dodge & Karam, QoMEX 2016, on low quality; down "
+        "to an eighth of the side, this project's choice",
+    )
+)
+
+
+jpeg_quality = whole(severity_curve(100.0, (25.0, 18.0, 15.0, 10.0, 7.0)))
+webp_quality = whole(linear(100.0, 1.0))
+
+
+def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Saves and reads back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""
+    return _through_file(images, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, int(jpeg_quality(strength))])
+
+
+def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Saves and reads back as lossy WebP of ``webp_quality(strength)``."""
+    return _through_file(images, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(webp_quality(strength))])
+
+
+def _through_file(images: Images, extension: str, options: list[int]) -> Images:
+    """``images`` rounded to 8 bits, encoded by OpenCV's codec for ``extension`` and decoded."""
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        pixels = cv2.convertScaleAbs(image, alpha=255.0)
+        _, file = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+        np.divide(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)), np.float32(255), out=out)
+    return result
+
+
+REGISTRY.add(
+    Perturbation(
+        name="jpeg_compression",
+        label="JPEG compression",
+        family=DIGITAL,
+        stage=Stage.FILE,
+        function=jpeg_compression,
+        parameter="quality",
+        unit="of 100",
+        parameter_at=jpeg_quality,
+        study_strength=None,
+        # A coarser rounding can happen to hit a value better.
+        monotone=False,
+        continuous=False,
+        imagenet_c="jpeg_compression",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
+    )
+)
+
+REGISTRY.add(
+    Perturbation(
+        name="webp_compression",
+        label="WebP compression",
+        family=DIGITAL,
+        stage=Stage.FILE,
+        function=webp_compression,
+        parameter="quality",
+        unit="of 100",
+        parameter_at=webp_quality,
+        study_strength=None,
+        # As for 'jpeg_compression'.
+        monotone=False,
+        continuous=False,
+        source="lossy WebP (RFC 9649), which many sites serve in place of JPEG; the whole range of "
+        "its quality",
+    )
+)

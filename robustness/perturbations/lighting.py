@@ -63,7 +63,11 @@ def contrast_factor(strength: float) -> float:
 
 def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies the distance from each channel's mean by ``contrast_factor(strength)``."""
-    factor = contrast_factor(strength)
+    return scale_about_mean(images, contrast_factor(strength))
+
+
+def scale_about_mean(images: Images, factor: float) -> Images:
+    """Multiplies the distance from each channel's mean by ``factor``; clipped."""
     side = images.shape[1]
     result = blank(images)
     for image, out in zip(images, result, strict=True):

@@ -3,73 +3,78 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels, random_words
-from robustness.perturbations.blur import GAUSSIAN_TRUNCATE
+from robustness.perturbations.blur import NO_BLUR, smoothed
 from robustness.perturbations.record import (
     BLUR,
+    REFERENCE_SIDE,
     REGISTRY,
     SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
     Streams,
+    between_severities,
     severity_curve,
 )
 
 motion_radius = severity_curve(0.0, (10.0, 15.0, 15.0, 15.0, 20.0))
 motion_sigma = severity_curve(0.0, (3.0, 5.0, 8.0, 12.0, 15.0))
+MOTION_ANGLES = (-45.0, 45.0)
 
-LEAST_SIGMA = 0.05
-"""Pixels; so narrow a Gaussian gives the next pixel e^-200 of the weight: nothing."""
+Tap = tuple[int, int, float]
+"""Rows down, columns to the right, weight of one shifted copy of the image."""
 
 
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
-    """Smears each picture along one line, whose angle is uniform in [-45, 45] degrees.
+    """Leaves a trail behind every point, straight and fading as half a Gaussian.
 
-    The weights fall off from the pixel itself to one side as half a Gaussian of
-    ``motion_sigma(strength)`` pixels, cut at twice ``motion_radius(strength)`` (at side 224).
+    Its standard deviation is ``motion_sigma(strength)`` pixels (at side 224), and it is cut off
+    after twice ``motion_radius``. The direction, within 45 degrees of the horizontal, is random.
     """
     radius = in_pixels(motion_radius(strength), images)
     sigma = in_pixels(motion_sigma(strength), images)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        smear(image, radius, sigma, stream.uniform(-45.0, 45.0), out)
+        trail(image, taps(radius, sigma, stream.uniform(*MOTION_ANGLES)), out)
     return clipped(result)
 
 
-def smear(image: Plane, radius: float, sigma: float, angle: float, out: Plane) -> None:
-    """Writes ``image`` blurred along ``angle`` degrees to ``out``; lengths in its own pixels.
+def taps(radius: float, sigma: float, angle: float) -> list[Tap]:
+    """The copies that make up a trail at ``angle`` degrees, their weights summing to 1.
 
-    Tap i lies i pixels along the line, rounded half down to whole pixels as in the original. The
-    last of the 2 ``radius`` + 1 taps enters gradually. Pixels beyond the border repeat the
-    nearest one. Taps are summed one by one: the kernel holds too few for a Fourier transform.
+    One copy a pixel of the way, placed to whole pixels as the original does; a fractional
+    ``radius`` fades the last one in.
     """
-    taps = np.arange(math.ceil(2 * radius) + 1)
-    weights = np.exp(-0.5 * (taps / max(sigma, LEAST_SIGMA)) ** 2)
-    weights *= np.clip(2 * radius + 1 - taps, 0.0, 1.0)
+    reach = 2.0 * radius
+    along = np.arange(math.floor(reach) + 2)
+    weights = np.exp(-0.5 * (along / max(sigma, NO_BLUR)) ** 2)
+    weights *= np.minimum(reach + 1.0 - along, 1.0)
     weights /= weights.sum()
-    turn = math.radians(angle)
-    right = np.ceil(taps * math.cos(turn) - 0.5).astype(int)
-    down = np.ceil(taps * math.sin(turn) - 0.5).astype(int)
-    left, top = max(0, -int(right.min())), max(0, -int(down.min()))
-    padded = cv2.copyMakeBorder(
-        np.ascontiguousarray(image),
-        top,
-        max(0, int(down.max())),
-        left,
-        max(0, int(right.max())),
-        cv2.BORDER_REPLICATE,
+    down, right = (
+        -np.ceil(along * part - 0.5).astype(int)
+        for part in (math.sin(math.radians(angle)), math.cos(math.radians(angle)))
     )
-    height, width = image.shape[:2]
-    out.fill(0.0)
-    for weight, x, y in zip(weights.tolist(), right + left, down + top, strict=True):
-        cv2.scaleAdd(padded[y : y + height, x : x + width], weight, out, dst=out)
+    merged: dict[tuple[int, int], float] = {}
+    for row, column, weight in zip(down.tolist(), right.tolist(), weights.tolist(), strict=True):
+        merged[row, column] = merged.get((row, column), 0.0) + weight
+    return [(*place, weight) for place, weight in merged.items() if weight > 1e-7]
+
+
+def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
+    """Writes the sum of the shifted ``copies`` of ``image`` to ``out``; borders repeat."""
+    rows, columns = image.shape[:2]
+    margin = max(max(abs(down), abs(right)) for down, right, _ in copies)
+    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    out[:] = 0.0
+    for down, right, weight in copies:
+        top, left = margin - down, margin - right
+        cv2.scaleAdd(padded[top : top + rows, left : left + columns], weight, out, dst=out)
 
 
 REGISTRY.add(
@@ -79,81 +84,77 @@ REGISTRY.add(
         family=BLUR,
         stage=Stage.OPTICS,
         function=motion_blur,
-        parameter="standard deviation along the line",
+        parameter="standard deviation of the trail",
         unit="px",
         parameter_at=motion_sigma,
         study_strength=None,
         random=True,
+        # A trail as long as the period of stripes can bring them half-way back.
+        monotone=False,
         imagenet_c="motion_blur",
         severity_strengths=SEVERITY_STRENGTHS,
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'",
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
+        "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
     )
 )
 
-zoom_step = severity_curve(0.01, (0.01, 0.01, 0.02, 0.02, 0.03))
-zoom_count = severity_curve(1.0, (12.0, 16.0, 11.0, 13.0, 11.0))
-"""Number of factors, 1 included: that of the original's ``arange``, rounding errors included."""
-
-ZOOM_GRID = 100
-"""Factors per unit at which ``clipped_zoom`` equals the original; all of its own are among them."""
-
-
-def largest_zoom(strength: float) -> float:
-    """The greatest zoom factor that takes part."""
-    return 1.0 + zoom_step(strength) * (zoom_count(strength) - 1.0)
+ZOOM_STEPS = (0.01, 0.01, 0.01, 0.02, 0.02, 0.03)
+"""Between the zoom factors averaged over, at severities 0 to 5."""
+last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
+"""The last of the factors; the original writes arange(1, 1.16, 0.01), which ends one before."""
 
 
 def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """The mean of the picture and of its zooms by 1, 1 + step, 1 + 2 step, ... about the centre.
-
-    The step is ``zoom_step(strength)``; there are ``zoom_count(strength)`` zooms, the last of
-    which enters gradually where that is not a whole number.
-    """
-    step, count = zoom_step(strength), zoom_count(strength)
+    """Averages the image and its enlargements about the centre by ``zoom_weights(strength)``."""
     side = images.shape[1]
-    weights = np.clip(count - np.arange(1, math.ceil(count)), 0.0, 1.0)
-    total = 2.0 + float(weights.sum())
+    weights = zoom_weights(strength)
     result = blank(images)
-    zoomed = np.empty(images.shape[1:], dtype=np.float32)
+    larger = np.empty(images.shape[1:], dtype=np.float32)
     for image, out in zip(images, result, strict=True):
-        source = np.ascontiguousarray(image)
-        np.multiply(source, np.float32(2.0 / total), out=out)  # itself, and its zoom by 1
-        for place, weight in enumerate(weights.tolist(), start=1):
-            scale, offset = clipped_zoom(1.0 + place * step, side)
-            matrix = np.array([[scale, 0.0, offset], [0.0, scale, offset]])
-            cv2.warpAffine(
-                source,
-                matrix,
-                (side, side),
-                dst=zoomed,
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            cv2.scaleAdd(zoomed, weight / total, out, dst=out)
+        np.multiply(image, weights[1.0], out=out)
+        for factor, weight in weights.items():
+            if factor > 1.0:
+                cv2.warpAffine(
+                    image,
+                    _zoom_matrix(factor, side),
+                    (side, side),
+                    dst=larger,
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                    borderMode=cv2.BORDER_REPLICATE,
+                )
+                cv2.scaleAdd(larger, weight, out, dst=out)
     return clipped(result)
 
 
-def clipped_zoom(factor: float, side: int) -> tuple[float, float]:
-    """Scale and offset, in pixels, of the map from a pixel of the zoom to its source.
+def zoom_weights(strength: float) -> dict[float, float]:
+    """The share of each zoom factor in the average; the image itself counts twice.
 
-    The original cuts out a whole number of pixels and stretches their centres over a whole number
-    of pixels. This equals it at multiples of 1 / ``ZOOM_GRID`` and is linear between them, so
-    that a growing factor does not make the picture tremble.
+    At a severity they are the original's. Between two, the factors of either step share the weight
+    as the strength lies, and fade in one after the other up to ``last_zoom(strength)``.
     """
-    place = factor * ZOOM_GRID
-    if abs(place - round(place)) < 1e-6:
-        return whole_zoom(round(place) / ZOOM_GRID, side)
-    below = math.floor(place)
-    first, second = (whole_zoom(knot / ZOOM_GRID, side) for knot in (below, below + 1))
-    share = place - below
-    scale, offset = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
-    return scale, offset
+    last = last_zoom(strength)
+    level, past = between_severities(strength)
+    shares: dict[float, float] = {}
+    for step, share in ((ZOOM_STEPS[level], 1.0 - past), (ZOOM_STEPS[level + 1], past)):
+        for factor in np.arange(0.0, last - 1.0 + 0.01, step) + 1.0:
+            place = round(float(factor), 6)
+            faded_in = min(1.0 + (last - place) / 0.01, 1.0)
+            shares[place] = shares.get(place, 0.0) + share * max(faded_in, 0.0)
+    shares[1.0] *= 2.0
+    total = sum(shares.values())
+    return {factor: share / total for factor, share in shares.items() if share > 1e-6}
 
 
-def whole_zoom(factor: float, side: int) -> tuple[float, float]:
-    """Scale and offset, in pixels, of the original's ``clipped_zoom`` by ``factor``."""
+def _zoom_matrix(factor: float, side: int) -> Plane:
+    """From a pixel of the enlarged image to its place in the original, cut as ImageNet-C cuts.
+
+    There a centred square of whole pixels is enlarged corner to corner, which may give a pixel
+    more than ``side``; the first ``side`` of them are kept.
+    """
     cut = math.ceil(side / factor)
-    return (cut - 1) / max(round(cut * factor) - 1, 1), float((side - cut) // 2)
+    start = (side - cut) // 2
+    scale = (cut - 1) / (round(cut * factor) - 1)
+    return np.array([[scale, 0.0, start], [0.0, scale, start]], dtype=np.float32)
 
 
 REGISTRY.add(
@@ -165,8 +166,10 @@ REGISTRY.add(
         function=zoom_blur,
         parameter="largest zoom",
         unit="times",
-        parameter_at=largest_zoom,
+        parameter_at=last_zoom,
         study_strength=None,
+        # Stripes enlarged by their own period fall on themselves.
+        monotone=False,
         imagenet_c="zoom_blur",
         severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
@@ -174,115 +177,100 @@ REGISTRY.add(
 )
 
 glass_sigma = severity_curve(0.0, (0.7, 0.9, 1.0, 1.1, 1.5))
-glass_reach = severity_curve(0.0, (1.0, 2.0, 2.0, 3.0, 4.0))
-glass_passes = severity_curve(2.0, (2.0, 1.0, 3.0, 2.0, 2.0))
+GLASS_REACH = (0, 1, 2, 2, 3, 4)
+"""How far a pixel looks, in pixels at side 224, at severities 0 to 5."""
+GLASS_SWEEPS = (0, 2, 1, 3, 2, 2)
+"""How often every pixel looks, at severities 0 to 5."""
+glass_reach = severity_curve(GLASS_REACH[0], GLASS_REACH[1:])
 
-MOST_PASSES = 3
+Places = NDArray[np.int32]
+"""For each pixel of a flattened image, the place of another: shape (S * S,)."""
 
 
 def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
-    """Gaussian blur, then pixels copied from random places close by, then Gaussian blur again.
+    """Blurs by ``glass_sigma(strength)``, lets every pixel copy one nearby, and blurs again.
 
-    Both blurs have ``glass_sigma(strength)`` pixels; a pixel moves by up to
-    ``glass_reach(strength)`` pixels (at side 224) in each of ``glass_passes(strength)`` passes.
-    The original cuts its first blur down to whole 255ths, which darkens it by half of one.
+    Between two severities a pixel looks as far as at either, the share of the upper one growing
+    with the strength; which pixels those are, and in which direction each of them looks, is the
+    same at every strength. The original cuts to 8 bits before it copies; this does not.
     """
     sigma = in_pixels(glass_sigma(strength), images)
-    reach = in_pixels(glass_reach(strength), images)
-    passes = glass_passes(strength)
     side = images.shape[1]
-    width = 2 * int(GAUSSIAN_TRUNCATE * sigma + 0.5) + 1
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        lots = random_words(stream, (MOST_PASSES, 3, side, side), np.uint16)
-        cv2.GaussianBlur(image, (width, width), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
-        sources: NDArray[np.intp] | None = None
-        for place in range(math.ceil(passes)):
-            taking_part = min(passes - place, 1.0)
-            moves = displacements(lots[place], reach, taking_part)
-            step = copied_from(*moves)
-            sources = step if sources is None else sources.take(step)
-        shuffled = out.reshape(-1, 3).take(sources, axis=0).reshape(out.shape)
-        cv2.GaussianBlur(shuffled, (width, width), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
+        looks = random_words(stream, (max(GLASS_SWEEPS), 2, side, side), np.int16)
+        lots = random_words(stream, (side * side,), np.uint16)
+        sources = glass_sources(looks, lots, strength)
+        pixels = smoothed(image, sigma, out).reshape(-1, 3)
+        smoothed(pixels.take(sources, axis=0).reshape(image.shape), sigma, out)
     return clipped(result)
 
 
-def displacements(
-    lots: NDArray[np.uint16], reach: float, taking_part: float
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Steps down and to the right, in whole pixels, (S, S) each, from ``lots`` (3, S, S).
+def glass_sources(looks: NDArray[np.int16], lots: NDArray[np.uint16], strength: float) -> Places:
+    """Where each pixel is copied from in the end.
 
-    At a whole ``reach`` each is uniform over -reach, ..., reach - 1, as in the original; between,
-    the pixels go over to the next whole reach one by one. Those nearer to the border than their
-    reach stay, and so does all but a share ``taking_part``.
+    ``looks`` (sweeps, 2, S, S) are uniform numbers that say where a pixel looks, right and down;
+    ``lots`` (S * S,) say in which order the pixels go over from one severity to the next.
     """
-    whole = math.floor(reach)
-    in_65536ths = round((reach - whole) * 65536), round(taking_part * 65536)
-    own: NDArray[np.int32] | int = whole
-    if in_65536ths[0]:
-        own = (lots[2] < in_65536ths[0]) + np.int32(whole)
-    down, right = ((lot.astype(np.int32) * (2 * own) >> 16) - own for lot in lots[:2])
-    stays = _reach_to_border(lots.shape[1]) < own
-    if in_65536ths[1] < 65536:
-        stays |= (lots[2] * np.uint16(SCRAMBLER)) >= in_65536ths[1]
-    down[stays] = 0
-    right[stays] = 0
-    return down, right
+    level, past = between_severities(strength)
+    upper = lots < round(past * 65536)
+    sources = np.arange(lots.size, dtype=np.int32)
+    for sweep, look in enumerate(looks):
+        targets = _targets(look, level if sweep < GLASS_SWEEPS[level] else 0)
+        if past > 0.0:
+            higher = _targets(look, level + 1 if sweep < GLASS_SWEEPS[level + 1] else 0)
+            targets = np.where(upper, higher, targets)
+        sources = sources.take(swept(targets))
+    return sources
 
 
-SCRAMBLER = 40503
-"""Odd, near 65536 over the golden ratio: times it, the 16-bit numbers come in another order."""
+def _targets(look: NDArray[np.int16], severity: int) -> Places:
+    """Where the pixels look at ``severity``: up to its reach before themselves, one less after.
 
-
-@lru_cache(maxsize=8)
-def _reach_to_border(side: int) -> NDArray[np.int32]:
-    """The greatest reach (S, S) at which the original's loop visits a pixel."""
-    place = np.arange(side, dtype=np.int32)
-    inset = np.minimum(place - 1, side - place)
-    table = np.minimum(inset[:, None], inset[None, :])
-    table.flags.writeable = False
-    return table
-
-
-def copied_from(down: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Flat index (S * S) of the pixel that each one receives in one pass of the original's loop.
-
-    The loop goes from the last pixel to the first and replaces each by what is then found at its
-    displacement (it means to swap the two, but copies through a view). A place that the loop has
-    passed holds a copy already, so that copies come of copies: links that lead towards the end
-    of the picture are followed, all at once and twice as far each time, until none is left.
+    Those so near to a border that they would look across it look at themselves.
     """
-    side = len(down)
-    count = side * side
-    # The places after the first ``count`` stand for what the picture held before the pass.
-    link = np.arange(2 * count, dtype=np.intp)
-    target = (down * np.int32(side) + right).ravel() + link[:count]
-    moving = np.flatnonzero(target > link[:count])
-    np.add(target, count, out=link[:count])
-    link[moving] = target[moving]
-    while moving.size:
-        further = link.take(link.take(moving))
-        link[moving] = further
-        moving = moving[further < count]
-    return link[:count] - count
+    side = look.shape[1]
+    reach = GLASS_REACH[severity] * side / REFERENCE_SIDE
+    shift = np.floor(look * np.float32(reach / 32768)).astype(np.int32)
+    margin = math.ceil(reach)
+    inside = slice(margin + 1, side - margin + 1)
+    targets = np.arange(side * side, dtype=np.int32).reshape(side, side)
+    targets[inside, inside] += (shift[1] * side + shift[0])[inside, inside]
+    return targets.ravel()
+
+
+def swept(targets: Places) -> Places:
+    """Where each pixel is copied from in one sweep, pixel by pixel from the last to the first.
+
+    A pixel that looks at a later one finds there what that one has just copied, so the chain of
+    looks is followed until it leads to one not yet reached. The result is that of the sweep.
+    """
+    sources = targets.copy()
+    chained = np.flatnonzero(targets > np.arange(targets.size, dtype=np.int32))
+    while chained.size:
+        seen = sources[chained]
+        sources[chained] = targets[seen]
+        chained = chained[sources[chained] > seen]
+    return sources
 
 
 REGISTRY.add(
     Perturbation(
         name="glass_blur",
-        label="Glass blur",
+        label="Frosted glass blur",
         family=BLUR,
         stage=Stage.OPTICS,
         function=glass_blur,
-        parameter="largest displacement",
+        parameter="reach of a pixel",
         unit="px",
         parameter_at=glass_reach,
         study_strength=None,
         random=True,
-        # Passes come and go from level to level, as in ImageNet-C.
+        # Its sweeps go 2, 1, 3, 2, 2, so that a fine texture can be mixed less at more reach.
         monotone=False,
         imagenet_c="glass_blur",
         severity_strengths=SEVERITY_STRENGTHS,
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur'",
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
+        "where it means to swap them",
     )
 )

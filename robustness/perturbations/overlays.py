@@ -1,1 +1,201 @@
-"""What lies between scene and lens: snow, frost, spatter."""
+"""What lies between scene and lens: snow and spatter (frost has a module of its own)."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import cv2
+import numpy as np
+
+from robustness.perturbations.arrays import Plane, at_side, blank, clipped, standard_normals
+from robustness.perturbations.blur import smoothed
+from robustness.perturbations.motion import taps, trail
+from robustness.perturbations.record import (
+    REFERENCE_SIDE,
+    REGISTRY,
+    SEVERITY_STRENGTHS,
+    WEATHER,
+    Images,
+    Perturbation,
+    Stage,
+    Streams,
+    between_severities,
+    severity_curve,
+)
+
+snow_mean = severity_curve(-0.85, (0.1, 0.2, 0.55, 0.55, 0.55))
+"""Of the noise whose peaks are flakes; at strength 0 no peak reaches the threshold."""
+SNOW_SPREAD = 0.3
+snow_threshold = severity_curve(0.5, (0.5, 0.5, 0.9, 0.85, 0.85))
+snow_zoom_start = severity_curve(74.0, (74.0, 56.0, 84.0, 87.0, 67.0))
+snow_zoom_scale = severity_curve(74 / 224, (74 / 224, 111 / 223, 55 / 223, 49 / 224, 89 / 224))
+"""Place of the first flake pixel in the noise, and steps in it: zooms of 3, 2, 4, 4.5 and 2.5."""
+snow_radius = severity_curve(10.0, (10.0, 12.0, 12.0, 12.0, 12.0))
+snow_sigma = severity_curve(4.0, (4.0, 4.0, 8.0, 8.0, 12.0))
+SNOW_ANGLES = (-135.0, -45.0)
+snow_clean_share = severity_curve(1.0, (0.8, 0.7, 0.7, 0.65, 0.55))
+
+
+def snow_cover(strength: float) -> float:
+    """Share of the noise that becomes flakes; 0 at strength 0."""
+    if strength == 0.0:
+        return 0.0
+    return 1.0 - NormalDist(snow_mean(strength), SNOW_SPREAD).cdf(snow_threshold(strength))
+
+
+def snow(images: Images, strength: float, rng: Streams) -> Images:
+    """Whitens the scene and adds flakes that leave trails, once as they are and once upside down.
+
+    The flakes are the peaks of one enlarged noise: more of it rises above the threshold as the
+    strength grows. It is drawn at side 224, so that they grow with the image.
+    """
+    side = images.shape[1]
+    keep = snow_clean_share(strength)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        noise = standard_normals(stream, (REFERENCE_SIDE, REFERENCE_SIDE))
+        layer = at_side(flakes(noise, strength, stream.uniform(*SNOW_ANGLES)), side)
+        whitened = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        white = cv2.cvtColor(whitened * np.float32(1.5) + np.float32(0.5), cv2.COLOR_GRAY2RGB)
+        cv2.max(image, white, dst=white)
+        cv2.addWeighted(image, keep, white, 1.0 - keep, 0.0, dst=out)
+        layer += cv2.rotate(layer, cv2.ROTATE_180)
+        cv2.add(out, cv2.cvtColor(layer, cv2.COLOR_GRAY2RGB), dst=out)
+    return clipped(result)
+
+
+def flakes(noise: Plane, strength: float, angle: float) -> Plane:
+    """The layer of flakes, in [0, 1], made of standard normal ``noise`` (224, 224)."""
+    start, scale = snow_zoom_start(strength), snow_zoom_scale(strength)
+    matrix = np.array([[scale, 0.0, start], [0.0, scale, start]])
+    # A pixel more than the image: the original enlarges to 225 and blurs before it crops.
+    size = (REFERENCE_SIDE + 1, REFERENCE_SIDE + 1)
+    peaks = noise * np.float32(SNOW_SPREAD) + np.float32(snow_mean(strength))
+    layer = np.empty(size, dtype=np.float32)
+    cv2.warpAffine(peaks, matrix, size, dst=layer, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    threshold = snow_threshold(strength)
+    cv2.threshold(layer, threshold, 0.0, cv2.THRESH_TOZERO, dst=layer)
+    np.minimum(layer, 1.0, out=layer)
+    fallen = np.empty_like(layer)
+    trail(layer, taps(snow_radius(strength), snow_sigma(strength), angle), fallen)
+    return np.ascontiguousarray(fallen[:REFERENCE_SIDE, :REFERENCE_SIDE])
+
+
+REGISTRY.add(
+    Perturbation(
+        name="snow",
+        label="Snow",
+        family=WEATHER,
+        stage=Stage.SCENE,
+        function=snow,
+        parameter="flake cover",
+        unit="of the layer",
+        parameter_at=snow_cover,
+        study_strength=None,
+        random=True,
+        # Severities 2 and 3 differ in kind: many small flakes, then fewer and larger ones.
+        monotone=False,
+        imagenet_c="snow",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
+        "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+    )
+)
+
+SPATTER_LEVELS = (
+    (0.65, 0.3, 4.0, 0.69, 0.6),
+    (0.65, 0.3, 3.0, 0.68, 0.6),
+    (0.65, 0.3, 2.0, 0.68, 0.5),
+    (0.65, 0.3, 1.0, 0.65, 1.5),
+    (0.67, 0.4, 1.0, 0.65, 1.5),
+)
+"""Mean and spread of the noise, its blur in pixels, the threshold above which it is liquid, and
+the opacity of the water (severities 1 to 3) or the blur of the mud in pixels (4 and 5)."""
+FIRST_MUDDY = 4
+WATER = (175 / 255, 238 / 255, 238 / 255)
+MUD = (63 / 255, 42 / 255, 20 / 255)
+EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
+MUD_EDGE = 0.8
+"""Mud thinner than this is none."""
+spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
+"""Share of the blurred noise above the threshold."""
+
+
+def spatter(images: Images, strength: float, rng: Streams) -> Images:
+    """Puts drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).
+
+    Between two severities the two pictures are mixed; both are made of the same noise, drawn at
+    side 224 so that drops grow with the image.
+    """
+    level, past = between_severities(strength)
+    shares = [(level, 1.0 - past), (level + 1, past)]
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        noise = standard_normals(stream, (REFERENCE_SIDE, REFERENCE_SIDE))
+        out[:] = 0.0
+        for severity, share in shares:
+            if share > 0.0:
+                cv2.scaleAdd(spattered(image, noise, severity), share, out, dst=out)
+    return clipped(result)
+
+
+def spattered(image: Images, noise: Plane, severity: int) -> Images:
+    """``image`` with the liquid of ``severity`` (0: none) that standard normal ``noise`` gives."""
+    if severity == 0:
+        return image
+    side = len(image)
+    mean, spread, blur, threshold, last = SPATTER_LEVELS[severity - 1]
+    liquid = smoothed(noise * np.float32(spread) + np.float32(mean), blur)
+    cv2.threshold(liquid, threshold, 0.0, cv2.THRESH_TOZERO, dst=liquid)
+    if severity < FIRST_MUDDY:
+        drops = _coloured(at_side(water(liquid) * np.float32(last), side), WATER)
+        return clipped(np.add(image, drops, out=drops))
+    mud = smoothed((liquid > threshold).astype(np.float32), last)
+    cv2.threshold(mud, MUD_EDGE, 0.0, cv2.THRESH_TOZERO, dst=mud)
+    mud = at_side(mud, side)
+    splashed = _coloured(mud, MUD)
+    splashed += cv2.multiply(image, cv2.cvtColor(1.0 - mud, cv2.COLOR_GRAY2RGB))
+    return splashed
+
+
+def water(liquid: Plane) -> Plane:
+    """How much light the drops add, at most 1: more of it towards one side, as if lit from there.
+
+    ``liquid`` (224, 224) in [0, 1] is 0 where there is none. The steps are the original's.
+    """
+    depth = (liquid * 255).astype(np.uint8)
+    distance = cv2.distanceTransform(255 - cv2.Canny(depth, 50, 150), cv2.DIST_L2, 5)
+    np.minimum(distance, 20.0, out=distance)
+    relief = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
+    relief = cv2.filter2D(relief, cv2.CV_8U, EMBOSS)
+    light = cv2.blur(relief, (3, 3)).astype(np.float32)
+    light *= depth
+    return light / np.float32(max(light.max(), 1e-20))
+
+
+def _coloured(plane: Plane, colour: tuple[float, float, float]) -> Images:
+    """``plane`` (S, S) times ``colour``: (S, S, 3)."""
+    result = np.empty((*plane.shape, 3), dtype=np.float32)
+    cv2.merge([plane * np.float32(part) for part in colour], dst=result)
+    return result
+
+
+REGISTRY.add(
+    Perturbation(
+        name="spatter",
+        label="Spatter",
+        family=WEATHER,
+        stage=Stage.OPTICS,
+        function=spatter,
+        parameter="share of the lens that is wet",
+        unit="of the lens",
+        parameter_at=spatter_cover,
+        study_strength=None,
+        random=True,
+        # Water brightens and mud darkens: on the way from one to the other there is less of both.
+        monotone=False,
+        imagenet_c="spatter",
+        severity_strengths=SEVERITY_STRENGTHS,
+        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
+    )
+)

@@ -92,7 +92,9 @@ class Perturbation:
         """The physical value at ``strength`` with its unit, for people: "3.5 px"."""
         if not self.graded:
             return "on" if strength > 0 else "off"
-        return f"{self.parameter_at(strength):.3g} {self.unit}".strip()
+        value = self.parameter_at(strength)
+        number = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return f"{number} {self.unit}".strip()
 
     @property
     def in_study(self) -> bool:
@@ -113,6 +115,15 @@ def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float]
     marks = (0.0, *SEVERITY_STRENGTHS)
     values = (identity, *levels)
     return lambda strength: float(np.interp(strength, marks, values))
+
+
+def between_severities(strength: float) -> tuple[int, float]:
+    """The ImageNet-C severity (0 to 4) at or below ``strength``, and the share of the way above it.
+
+    At strength 1 that is all the way above 4.
+    """
+    level = min(int(strength * 5), 4)
+    return level, strength * 5 - level
 
 
 def linear(start: float, stop: float) -> Callable[[float], float]:
