@@ -5,6 +5,8 @@ Importing this package registers them all.
 
 from importlib import import_module
 
+import cv2
+
 from robustness.perturbations.compose import apply, compose, image_digest, ordered
 from robustness.perturbations.record import (
     BLUR,
@@ -21,6 +23,9 @@ from robustness.perturbations.record import (
     Perturbation,
     Stage,
 )
+
+# Two, not one a core: study images are small, and the other cores are TensorFlow's.
+cv2.setNumThreads(2)
 
 # The registry keeps the order of registration, so the study's come first, in its order: an import
 # statement would be sorted by name.
