@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,13 +20,6 @@ from robustness.models.runtime import keras, tensorflow
 from robustness.models.weights import require
 
 Floats = NDArray[np.float32]
-
-_passes = ThreadPoolExecutor(
-    max_workers=min(4, max(1, (os.cpu_count() or 1) // 4)), thread_name_prefix="forward-pass"
-)
-"""The threads that run forward passes. TensorFlow's CPU kernels keep what they have prepared for
-each calling thread, and a page's script has a new thread at every move of a slider: run there, a
-pass of one picture took up to twelve times as long. One pass already uses several cores."""
 
 MAX_BATCH = 16
 """Images in one forward pass; larger batches gain nothing on a CPU and cost memory."""
@@ -113,9 +104,6 @@ class Classifier:
         )
 
     def _one_pass(self, batch: Floats) -> Outputs:
-        return _passes.submit(self._run, batch).result()
-
-    def _run(self, batch: Floats) -> Outputs:
         probabilities, features = self._traced(tensorflow().constant(batch))
         return Outputs(
             probabilities.numpy(),
