@@ -32,13 +32,13 @@ def measure(
     kept = cache.kept_rows().get(key)
     if kept is not None:
         return kept
-    if was_cancelled(WORK):
+    if was_cancelled(WORK, key):
         st.stop()
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
     total = len(names) * (repeats * (STEPS if record.graded else 2) + 1)
     events = sweep(picture, [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed)
-    found = list(shown(events, total, WORK) if progress else events)
+    found = list(shown(events, total, WORK, key) if progress else events)
     cache.kept_rows().put(key, found)
     return found
 

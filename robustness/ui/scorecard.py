@@ -28,10 +28,10 @@ def measure(
     kept = cache.kept_rows().get(key)
     if kept is not None:
         return kept
-    if was_cancelled(WORK):
+    if was_cancelled(WORK, key):
         st.stop()
     total = len(pictures) * len(names) * len(conditions)
-    rows = list(shown(cache.evaluation(pictures, names, conditions, seed), total, WORK))
+    rows = list(shown(cache.evaluation(pictures, names, conditions, seed), total, WORK, key))
     cache.kept_rows().put(key, rows)
     return rows
 
