@@ -224,7 +224,10 @@ def perturbation_controls() -> dict[str, float]:
             st.markdown(f"**{family}**")
             place: Any = contextlib.nullcontext()
         else:
-            active = any(st.session_state.get(record.name) for record in records)
+            active = any(
+                st.session_state.get(record.name) or record.name in st.query_params
+                for record in records
+            )
             place = st.expander(f"**{family}**", expanded=active)
         with place:
             for record in records:
