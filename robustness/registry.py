@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from robustness.errors import UnknownNameError
@@ -35,6 +35,12 @@ class Registry(Generic[Record]):
             raise ValueError(f"the {self.kind} {record.name!r} is registered twice")
         self._records[record.name] = record
         return record
+
+    def exchange(self, old: Iterable[str], new: Iterable[Record]) -> None:
+        """Puts the records ``new`` in place of those named ``old``, at the end, in one step."""
+        gone = set(old)
+        kept = {name: record for name, record in self._records.items() if name not in gone}
+        self._records = kept | {record.name: record for record in new}
 
     def __getitem__(self, name: str) -> Record:
         """The record called ``name``; raises ``UnknownNameError`` that lists the known names."""
