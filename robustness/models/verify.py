@@ -1,0 +1,93 @@
+"""Reads every weight file again, wherever it lies, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.models.digests import fresh_digest, sums
+from robustness.models.download import leftovers
+from robustness.models.places import all_places
+from robustness.models.record import ModelRecord, OwnFile, Preset
+from robustness.models.weights import megabytes
+
+OK = "ok"
+UNPUBLISHED = "ok, no published hash"
+DAMAGED = "damaged"
+MISSING = "missing"
+LEFT = "left over"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file of a model: ``reason`` says what is wrong with it, empty if nothing is.
+
+    ``path`` is None where nothing says where it would lie.
+    """
+
+    model: str
+    state: str
+    path: Path | None
+    reason: str = ""
+
+
+def findings(record: ModelRecord) -> Iterator[Finding]:
+    """What there is of the weights of ``record``, place by place; one that is missing if nothing.
+
+    What an earlier download left beside a place is ``left over``: it is never used.
+    """
+    weights = record.weights
+    found = False
+    candidates = all_places(record)
+    for path in candidates:
+        if os.path.exists(path):  # "no" where a folder may not be entered
+            found = True
+            if isinstance(weights, Preset):
+                yield from _preset(record.name, weights, path)
+            elif isinstance(weights, OwnFile):
+                yield Finding(record.name, UNPUBLISHED, path)
+            else:
+                yield _checked(record.name, path, weights.digest, "published")
+        if not isinstance(weights, OwnFile):
+            for left in leftovers(path):
+                yield Finding(record.name, LEFT, left, _left(left))
+    if not found:
+        yield Finding(record.name, MISSING, candidates[-1] if candidates else None)
+
+
+def _preset(model: str, preset: Preset, folder: Path) -> Iterator[Finding]:
+    known = sums(folder)
+    for name in preset.files:
+        path = folder / name
+        if not os.path.isfile(path):
+            yield Finding(model, DAMAGED, path, "it is not there, so the preset is not used")
+        elif known is None:
+            yield _checked(model, path, None, "")
+        elif name not in known:
+            yield Finding(model, DAMAGED, path, "the list of sums beside it has none of it")
+        else:
+            yield _checked(model, path, known[name], "listed")
+
+
+def _checked(model: str, path: Path, digest: str | None, kind: str) -> Finding:
+    """The file ``path`` read from first to last; ``kind`` says whose ``digest`` is."""
+    try:
+        actual = fresh_digest(path, digest or "sha256:")
+    except OSError as error:
+        return Finding(model, DAMAGED, path, f"it cannot be read: {error.strerror}")
+    if digest is None:
+        return Finding(model, UNPUBLISHED, path)
+    if actual != digest:
+        algorithm = digest.partition(":")[0].upper()
+        return Finding(model, DAMAGED, path, f"its {algorithm} differs from the {kind} one")
+    return Finding(model, OK, path)
+
+
+def _left(path: Path) -> str:
+    if path.name.endswith(".damaged"):
+        return "set aside as damaged, may be deleted"
+    files = path.rglob("*") if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return f"unfinished download of {megabytes(size)}, continued by the next one"
