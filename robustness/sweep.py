@@ -107,15 +107,14 @@ def sweep(
         for record in records
     }
     chosen = make_spec(model_names, [Condition.of({records[0].name: 0.0})]).model_names
-    classifiers = [load(name, side=side) for name in chosen]
-    clean = {c.record.name: c(picture.image[None]) for c in classifiers}
+    clean = {name: load(name, side=side)(picture.image[None]) for name in chosen}
     for record in records:
         found: dict[str, list[_Found]] = {name: [] for name in chosen}
         for spec in specs[record.name]:
             images = perturbed(picture, spec.conditions, spec.seed)
             seen = picture_scores(picture.image[None], images)
-            for classifier in classifiers:
-                name = classifier.record.name
+            for name in chosen:
+                classifier = load(name, side=side)  # anew if the memory budget had it released
                 outputs = Outputs.join([clean[name], classifier(images[1:])])
                 rows = measurements(spec, picture, classifier.record, clean[name], outputs, seen)
                 yield from rows

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.errors import ParameterError, WeightsError
+from robustness.errors import ParameterError
 from robustness.images import STUDY_SIDE
-from robustness.models.conversion import layer_weights
 from robustness.models.folding import fold_batch_normalisation
-from robustness.models.record import REGISTRY, ModelRecord, Normalisation, PackagedFile
+from robustness.models.loading import Stages
+from robustness.models.record import ModelRecord, Normalisation, OwnFile
 from robustness.models.runtime import keras, tensorflow
-from robustness.models.weights import require
 
 Floats = NDArray[np.float32]
 
@@ -65,20 +62,27 @@ class Classifier:
     Calls are safe, and give equal results, from several threads at once.
     """
 
-    def __init__(self, record: ModelRecord, network: Any, *, side: int = STUDY_SIDE) -> None:
-        """``network`` is what ``record.build()`` returns, with its weights set."""
+    def __init__(
+        self, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
+    ) -> None:
+        """``network`` is a functional model with its weights; ``stages`` are layers of it.
+
+        It maps normalised pixels of the record's input size to probabilities.
+        """
         tf = tensorflow()
         self.record = record
         self.side = side
-        self._model = _with_stages(fold_batch_normalisation(network), record)
+        self.stages = tuple(stage for stage, _ in stages)
+        if not isinstance(record.weights, OwnFile):  # that may hold any layer there is
+            network = fold_batch_normalisation(network)
+        self._model = _with_stages(network, stages)
         prepare = _preparation(record.normalisation, record.input_size, side)
-        stages = [stage for stage, _ in record.stages]
 
         @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
         def forward(images: Any) -> Any:
             probabilities, *activations = self._model(prepare(images), training=False)
-            pooled = [a if a.shape.rank == 2 else tf.reduce_mean(a, (1, 2)) for a in activations]
-            return probabilities, dict(zip(stages, pooled, strict=True))
+            pooled = [_pooled(activation) for activation in activations]
+            return tf.cast(probabilities, tf.float32), dict(zip(self.stages, pooled, strict=True))
 
         self._forward = forward
         # Called as traced: of several models' first calls TensorFlow warns as of one's retracing.
@@ -107,7 +111,7 @@ class Classifier:
         probabilities, features = self._traced(tensorflow().constant(batch))
         return Outputs(
             probabilities.numpy(),
-            {stage: features[stage].numpy() for stage, _ in self.record.stages},
+            {stage: features[stage].numpy() for stage in self.stages},
         )
 
     @property
@@ -134,45 +138,24 @@ def _preparation(normalisation: Normalisation, size: int, side: int) -> Any:
     return prepare
 
 
-def _with_stages(network: Any, record: ModelRecord) -> Any:
-    outputs = [network.get_layer(layer).output for _, layer in record.stages]
-    return keras().Model(network.inputs, [network.output, *outputs])
+def _pooled(activation: Any) -> Any:
+    """(N, ..., D) to (N, D): averaged over whatever lies between."""
+    between = tuple(range(1, activation.shape.rank - 1))
+    tf = tensorflow()
+    activation = tf.cast(activation, tf.float32)
+    return tf.reduce_mean(activation, between) if between else activation
 
 
-def _load_weights(record: ModelRecord, network: Any) -> None:
-    if isinstance(record.weights, PackagedFile):
-        weights = layer_weights(record, record.weights)
-        for layer in network.layers:
-            if layer.weights:
-                layer.set_weights(weights[layer.name])
-        return
-    path = require(record)
-    try:
-        network.load_weights(str(path))
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(
-            f"The weight file {path} does not fit {record.name} ({type(error).__name__}): "
-            "delete it and download it again."
-        ) from error
+def layer_output(network: Any, layer: Any) -> Any:
+    """What ``layer`` gives within the functional ``network``; None unless it is used once there.
 
-
-_loading = threading.Lock()
-
-
-@cache
-def _loaded(name: str, side: int) -> Classifier:
-    record = REGISTRY[name]
-    require(record)  # before the seconds that TensorFlow takes to import
-    network = record.build()
-    _load_weights(record, network)
-    return Classifier(record, network, side=side)
-
-
-def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
-    """The classifier called ``name`` for study images of ``side`` pixels, loaded once a process.
-
-    Raises ``UnknownNameError`` for an unknown name and ``WeightsError`` when its weights are
-    missing or damaged.
+    A layer of a sequential or nested model has outputs outside of this network as well.
     """
-    with _loading:  # two sessions that ask at once build it once
-        return _loaded(name, side)
+    ours = [node for nodes in network._nodes_by_depth.values() for node in nodes]
+    within = [node for node in layer._inbound_nodes if any(node is other for other in ours)]
+    return within[0].outputs[0] if len(within) == 1 and len(within[0].outputs) == 1 else None
+
+
+def _with_stages(network: Any, stages: Stages) -> Any:
+    outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
+    return keras().Model(network.inputs, [network.output, *outputs])

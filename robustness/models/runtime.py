@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from robustness.models.allocator import use_returnable_memory
+
 _importing = threading.Lock()
 _START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
 
@@ -29,6 +31,7 @@ def tensorflow() -> Any:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         if "tensorflow" in sys.modules:
             return sys.modules["tensorflow"]
+        use_returnable_memory()
         with _without_start_up_noise():
             import tensorflow as tf
 

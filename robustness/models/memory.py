@@ -1,0 +1,57 @@
+"""How much memory loaded models may take, and how much one of them takes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from robustness import settings
+from robustness.errors import ParameterError
+from robustness.models.record import ModelRecord
+from robustness.models.weights import size
+
+GRAPH_BYTES = 90 * 10**6
+"""What a loaded model takes beside its weights. Measured: 6 (VGG16) to 85 MB (DenseNet121)."""
+
+WHILE_LOADING = 3
+"""How many times of what it keeps a model takes while it is loaded. Measured: 2.2 GB for VGG16."""
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def budget() -> int:
+    """Bytes that loaded models may take: the setting ``memory``, else half of the machine's.
+
+    Raises ``ParameterError`` for a setting that is no size.
+    """
+    chosen = settings.text(settings.MEMORY)
+    if chosen is None:
+        return machine_memory() // 2
+    match = _SIZE.fullmatch(chosen.strip())
+    if match is None or float(match[1]) == 0:
+        raise ParameterError(
+            f"The setting 'memory' must be a size such as 4GB or 800MB, got {chosen!r}."
+        )
+    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine, or the container around this process, has."""
+    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in _CGROUP_LIMITS:
+        try:
+            sizes.append(int(limit.read_text()))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return min(sizes)
+
+
+def needed(record: ModelRecord) -> int:
+    """Bytes that the loaded model takes, estimated from its weights."""
+    return int(1.1 * (size(record) or 0)) + GRAPH_BYTES
