@@ -6,12 +6,15 @@ import time
 
 import streamlit as st
 
+from robustness import models
+from robustness.errors import RobustnessError
 from robustness.evaluate import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.types import Condition, Picture
 from robustness.ui import cache, inputs, results
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
+from robustness.ui.text import plain
 
 frame(
     "Live robustness check",
@@ -32,6 +35,11 @@ if not chosen_models:
 def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     """Reruns alone when a control in it changes."""
     start = time.perf_counter()
+    states = {name: models.state(MODELS[name]) for name in model_names}
+    for state in states.values():
+        if not state.ready:  # one of the user's has turned out unusable since the page was drawn
+            st.error(plain(state.reason), icon=":material/model_training:")
+    model_names = tuple(name for name, state in states.items() if state.ready)
     summary = st.empty()
     output, controls = st.columns([7, 3], gap="medium")
     with controls, st.container(key="controls", height=450, border=True):
@@ -55,12 +63,18 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     rows, forward = [], 0.0
     for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
         slot.caption(f"Asking {MODELS[name].label}, {place} of {len(model_names)} …")
-        row, milliseconds = cache.answer(spec, picture, name, altered)
+        try:
+            row, milliseconds = cache.answer(spec, picture, name, altered)
+        except RobustnessError as error:
+            slot.error(plain(str(error)), icon=":material/model_training:")
+            continue
         rows.append(row)
         forward += milliseconds
         slot.html(results.card(row))
         summary.html(results.headline(rows, len(model_names), what))
         verdicts.html(results.verdicts(rows, model_names))
+    if not rows:
+        return
     results.show_charts(rows)
     total = 1000 * (time.perf_counter() - start)
     st.caption(

@@ -6,9 +6,7 @@ Heavy modules are imported by the command that needs them, so that ``--help`` an
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from robustness.console import as_json, end_progress, make_folder, print_json, progress, write_file
@@ -17,53 +15,6 @@ from robustness.errors import ParameterError
 if TYPE_CHECKING:
     from robustness.sweep import Break
     from robustness.types import Measurement
-
-
-def models_command(options: argparse.Namespace) -> None:
-    """Lists the models and whether they are ready."""
-    from robustness import models
-
-    rows: list[dict[str, Any]] = []
-    for record in models.REGISTRY:
-        state = models.state(record)
-        rows.append(
-            {
-                "name": record.name,
-                "group": record.group,
-                "parameters": record.parameters,
-                "input_size": record.input_size,
-                "ready": state.ready,
-                "weights_bytes": record.weights.size,
-                "reason": state.reason,
-            }
-        )
-    if options.json:
-        print_json(rows)
-        return
-    for row in rows:
-        state_text = "ready" if row["ready"] else row["reason"]
-        millions = f"{row['parameters'] / 1e6:.1f} M"
-        print(
-            f"{row['name']:18}{row['group']:9}{millions:>8}{row['input_size']:5} px  {state_text}"
-        )
-
-
-def download_command(options: argparse.Namespace) -> None:
-    """Fetches the published weights of models."""
-    from robustness.models.download import download
-    from robustness.models.weights import published
-
-    for name in options.names:
-        published(name)  # a typo in the last name must not come up after the first download
-    for name in options.names:
-        path = download(name, partial(_download_progress, name))
-        end_progress()
-        print(f"{name}: {path}")
-
-
-def _download_progress(name: str, done: int, total: int) -> None:
-    if sys.stderr.isatty() or done * 10 // total != (done - 2**16) * 10 // total:  # a line a tenth
-        progress(f"{name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB ({done / total:.0%})")
 
 
 def perturbations_command(options: argparse.Namespace) -> None:
@@ -111,19 +62,19 @@ def predict_command(options: argparse.Namespace) -> None:
         side: [fit(picture, fit=options.fit, side=side) for _, picture in decoded]
         for side in {models.REGISTRY[name].input_size for name in names}
     }
-    labels, synsets = models.class_names(), models.synsets()
     tops: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for name in names:
         side = models.REGISTRY[name].input_size
         progress(f"{name} ...")
         classifier = models.load(name, side=side)
+        labels = models.REGISTRY[name].labels()
         for index, picture in enumerate(fitted[side]):
             probabilities = classifier(picture[None]).probabilities
             tops[index, name] = [
                 {
                     "index": int(c),
-                    "synset": synsets[c],
-                    "name": labels[c],
+                    "synset": labels.synsets[c] if labels.synsets else None,
+                    "name": labels.names[c],
                     "probability": float(probabilities[0, c]),
                 }
                 for c in top_k(probabilities)[0]
@@ -209,6 +160,7 @@ def study_command(options: argparse.Namespace) -> None:
 def sweep_command(options: argparse.Namespace) -> None:
     """The strength at which each model's answer breaks."""
     from robustness.images import load_study_image
+    from robustness.models import by_labels
     from robustness.perturbations import REGISTRY
     from robustness.sweep import Break, most_fragile, sweep
     from robustness.types import Picture
@@ -251,30 +203,36 @@ def sweep_command(options: argparse.Namespace) -> None:
             at = f"{entry.strength:.3f}"
             value = REGISTRY[entry.perturbation].value_text(entry.strength)
         print(f"{entry.perturbation:22}{entry.model:20}{at:>9}  {value}")
-    first = most_fragile(breaks)
-    if first is not None:
-        print(f"\nMost fragile: {first.model} under {first.perturbation}.")
+    groups = by_labels(dict.fromkeys(entry.model for entry in breaks))
+    for labels, members in groups:
+        first = most_fragile([entry for entry in breaks if entry.model in members])
+        if first is not None:
+            among = f" of the models of {labels.title}" if len(groups) > 1 else ""
+            print(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")
 
 
 def _print_ranking(summary: list[dict[str, Any]], pictures: int, conditions: int) -> None:
+    from robustness import scorecard
+
     print(f"{pictures} picture(s) x {conditions} perturbation(s)\n")
     print("rank  model               consistency  95 % interval   cosine  Euclidean")
-    for rank, entry in enumerate(summary, start=1):
-        interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
-        print(
-            f"{rank:4}  {entry['model']:18}{entry['consistency']:13.0%}  {interval:14}"
-            f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}"
-        )
-    if len(summary) > 1:
-        unsettled = any(
-            below["consistency_high"] >= above["consistency_low"]
-            for above, below in itertools.pairwise(summary)
-        )
-        if unsettled:
+    rankings = scorecard.rankings(summary)
+    for ranking in rankings:
+        if len(rankings) > 1:
+            print(f"models of {ranking[0]['label_set']}:")
+        for rank, entry in enumerate(ranking, start=1):
+            interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
             print(
-                "\nIntervals of neighbouring models overlap: with this few images the order is "
-                "not established."
+                f"{rank:4}  {entry['model']:18}{entry['consistency']:13.0%}  {interval:14}"
+                f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}"
             )
+    if len(rankings) > 1:
+        print("\nModels are ranked only against those that tell the same classes apart.")
+    if scorecard.unsettled_pairs(summary):
+        print(
+            "\nIntervals of neighbouring models overlap: with this few images the order is not "
+            "established."
+        )
 
 
 def _csv(rows: list[Measurement]) -> str:

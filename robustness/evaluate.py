@@ -38,7 +38,7 @@ def make_spec(
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
     names = models.resolve(list(model_names) if model_names else None)
-    hashes = tuple((name, models.REGISTRY[name].weights.digest) for name in names)
+    hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     return RunSpec(hashes, tuple(conditions), check_seed(seed), fit, side)
 
 
@@ -75,6 +75,7 @@ def measurements(
     conditions in their order, ``seen`` the ``picture_scores``.
     """
     answers: dict[str, NDArray[np.float64]] = dict(seen)
+    embedding = list(clean.features)[-1]
     stages: dict[str, dict[str, NDArray[np.float64]]] = {stage: {} for stage in clean.features}
     for metric in metrics.REGISTRY:
         if metric.subject == metrics.PREDICTION:
@@ -82,7 +83,7 @@ def measurements(
         elif metric.subject == metrics.FEATURES:
             for stage, features in clean.features.items():
                 stages[stage][metric.name] = metric.function(features, outputs.features[stage])
-            answers[metric.name] = stages[record.embedding][metric.name]
+            answers[metric.name] = stages[embedding][metric.name]
     clean_top5 = top_k(clean.probabilities)[0]
     top5 = top_k(outputs.probabilities)
     before = clean.probabilities[0]
@@ -130,13 +131,15 @@ def evaluate(
     all conditions in one batch. Closing the iterator stops the work. Raises ``WeightsError`` when
     a model cannot be loaded.
     """
-    classifiers = [load(name, side=spec.side) for name in spec.model_names]
+    for name in spec.model_names:  # one that cannot be loaded says so before any work is done
+        load(name, side=spec.side)
     for picture in pictures:
         clean = picture.image[None]
         images = perturbed(picture, spec.conditions, spec.seed)
         seen = picture_scores(clean, images)
         batch = np.concatenate([clean, images])
-        for classifier in classifiers:
+        for name in spec.model_names:
+            classifier = load(name, side=spec.side)  # anew if the memory budget had it released
             outputs = classifier(batch)
             yield from measurements(
                 spec, picture, classifier.record, outputs[:1], outputs[1:], seen
@@ -146,8 +149,9 @@ def evaluate(
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Per model, in order of falling consistency: the study's ranking with Wilson intervals.
 
-    ``n`` counts the perturbed images; ``cosine`` and ``euclidean`` are means of the embedding's
-    similarity over them.
+    Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
+    the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
+    ``euclidean`` are means of the embedding's similarity over them.
     """
     by_model: dict[str, list[Measurement]] = {}
     for row in rows:
@@ -169,7 +173,11 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
                 },
             }
         )
-    return sorted(summary, key=lambda entry: -entry["consistency"])
+    ranked: list[dict[str, Any]] = []
+    for labels, names in models.by_labels(by_model):
+        entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
+        ranked += sorted(entries, key=lambda entry: -entry["consistency"])
+    return ranked
 
 
 def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -62,7 +62,15 @@ def unsettled_pairs(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, str
     return [
         (above["model"], below["model"])
         for above, below in itertools.pairwise(summary)
-        if below["consistency_high"] >= above["consistency_low"]
+        if below["label_set"] == above["label_set"]
+        and below["consistency_high"] >= above["consistency_low"]
+    ]
+
+
+def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """``summary`` in its separate rankings, one for each set of classes."""
+    return [
+        list(group) for _, group in itertools.groupby(summary, key=lambda entry: entry["label_set"])
     ]
 
 

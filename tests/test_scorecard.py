@@ -30,6 +30,7 @@ def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
         "consistency_low": interval.low,
         "consistency_high": interval.high,
         "cosine": cosine,
+        "label_set": "ImageNet-1k",
     }
 
 
@@ -57,6 +58,16 @@ def test_the_order_is_established_only_where_intervals_part() -> None:
     ]
     assert scorecard.unsettled_pairs(summary) == [("b", "c")]
     assert scorecard.unsettled_pairs(summary[:1]) == []
+
+
+def test_models_of_other_classes_are_ranked_apart() -> None:
+    others = [{"model": name, **entry(55, 100), "label_set": "digits"} for name in ("x", "y")]
+    summary = [{"model": "a", **entry(60, 100)}, *others]
+    assert [[e["model"] for e in ranking] for ranking in scorecard.rankings(summary)] == [
+        ["a"],
+        ["x", "y"],
+    ]
+    assert scorecard.unsettled_pairs(summary) == [("x", "y")]
 
 
 def test_published_figures_are_of_the_studys_models_and_within_the_note() -> None:

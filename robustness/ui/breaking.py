@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_sweep, scorecard
+from robustness import charts, charts_sweep, models, scorecard
 from robustness.charts_scorecard import perturbation_label
 from robustness.evaluate import make_spec
 from robustness.perturbations import REGISTRY
@@ -114,10 +114,23 @@ def _strengths(values: Sequence[float]) -> str:
 
 
 def _sentence(breaks: Sequence[Break]) -> str:
+    groups = models.by_labels(entry.model for entry in breaks)
+    if len(groups) > 1:  # strengths compare only between models that tell the same classes apart
+        return " ".join(
+            _sentence([entry for entry in breaks if entry.model in names]) for _, names in groups
+        )
     label = REGISTRY[breaks[0].perturbation].label
     first = most_fragile(breaks)
+    if len(breaks) == 1 and first is None:
+        model = charts.model_label(breaks[0].model)
+        return f"{model} does not change its answer under {label}, up to strength 1."
     if first is None or first.strength is None:
         return f"No model changes its answer under {label}, up to strength 1."
+    if len(breaks) == 1:
+        return (
+            f"{charts.model_label(first.model)} breaks under {label} at strength "
+            f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)})."
+        )
     survivors = [charts.model_label(b.model) for b in breaks if b.never]
     held = f" {', '.join(survivors)} never break." if len(survivors) > 1 else ""
     held = f" {survivors[0]} never breaks." if len(survivors) == 1 else held
@@ -222,10 +235,13 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
         for event in kept.get(_key(picture, name, names, seed)) or []
         if isinstance(event, Break)
     ]
-    first = most_fragile(breaks)
-    if first is not None and first.strength is not None:
+    for labels, members in models.by_labels(names):
+        first = most_fragile([entry for entry in breaks if entry.model in members])
+        if first is None or first.strength is None:
+            continue
+        among = "" if len(members) == len(names) else f" among {plain(labels.title)} models"
         st.markdown(
-            f"**Most fragile pair: {charts.model_label(first.model)} under "
+            f"**Most fragile pair{among}: {charts.model_label(first.model)} under "
             f"{perturbation_label(first.perturbation)}, at strength {first.strength:.2f} "
             f"({REGISTRY[first.perturbation].value_text(first.strength)}).**"
         )

@@ -8,13 +8,17 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from robustness.errors import ParameterError
+from robustness.models import own
 from robustness.ui.state import arrive
+from robustness.ui.text import plain
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
     ("pages/catalogue.py", "Catalogue", ":material/photo_library:"),
+    ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 
@@ -41,3 +45,7 @@ def frame(title: str, introduction: str) -> None:
                 st.page_link(path, label=label, icon=icon, query_params=_carried())
     st.title(title, anchor=False)
     st.markdown(introduction)
+    try:
+        own.refresh()
+    except ParameterError as error:  # the built-in models go on working
+        st.error(plain(str(error)), icon=":material/settings:")

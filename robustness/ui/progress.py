@@ -7,6 +7,9 @@ from typing import TypeVar
 
 import streamlit as st
 
+from robustness.errors import RobustnessError
+from robustness.ui.text import plain
+
 Item = TypeVar("Item")
 
 
@@ -14,15 +17,20 @@ def shown(items: Iterable[Item], total: int, what: str, key: str) -> Iterator[It
     """Passes on ``items`` while a bar says how many of ``total`` have come.
 
     The button beside the bar reruns the page, which stops the script between two items. ``key``
-    names the work, so that other work is not taken for cancelled too.
+    names the work, so that other work is not taken for cancelled too. An error for the user ends
+    the page in its sentence.
     """
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, text=f"{what}: loading the models …")
         st.button("Cancel", key=f"cancel {what}", on_click=_cancel, args=(what, key))
-    for done, item in enumerate(items, start=1):
-        bar.progress(min(1.0, done / total), text=f"{what}: {done} of {total}")
-        yield item
+    try:
+        for done, item in enumerate(items, start=1):
+            bar.progress(min(1.0, done / total), text=f"{what}: {done} of {total}")
+            yield item
+    except RobustnessError as error:  # a model of the user's may turn out unusable
+        place.error(plain(str(error)), icon=":material/error:")
+        st.stop()
     place.empty()
 
 

@@ -19,6 +19,7 @@ from robustness.metrics.pictures import amplified_difference
 from robustness.scorecard import UNSURE
 from robustness.types import Measurement, Picture
 from robustness.ui.cache import original_png
+from robustness.ui.text import plain
 
 Image = NDArray[np.float32]
 
@@ -74,6 +75,19 @@ def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
     return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
 
 
+def other_classes(names: Sequence[str]) -> str:
+    """Why some of the models ``names`` are not ranked against the others, as Markdown."""
+    groups = [
+        f"{', '.join(plain(charts.model_label(name)) for name in members)} "
+        f"{'tell' if len(members) > 1 else 'tells'} {len(labels):,} classes apart"
+        for labels, members in models.by_labels(names)
+    ]
+    return (
+        f"{'; '.join(groups)}. Keeping an answer among few classes is easier than among many, so "
+        "models are ranked only against those with the same classes."
+    )
+
+
 def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
     """One line a model: kept or changed, and what it sees now; as HTML."""
     answered = {row.model: row for row in rows}
@@ -83,7 +97,7 @@ def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
         if row is None:
             state = '<span class="rb-muted">waiting …</span>'
         else:
-            seen = escape(models.class_names()[row.top1])
+            seen = escape(models.class_name(name, row.top1))
             state = f"{_badge(row)} <span>{seen} {row.probability:.0%}</span>"
         lines.append(f"<li><b>{escape(charts.model_label(name))}</b> {state}</li>")
     return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
@@ -112,7 +126,7 @@ def card_slots(count: int) -> list[DeltaGenerator]:
 
 def card(row: Measurement) -> str:
     """One model's verdict and top-5 for both pictures, as HTML."""
-    names = models.class_names()
+    names = models.REGISTRY[row.model].labels().names
     label = charts.model_label(row.model)
     before, after = escape(names[row.clean_top1]), escape(names[row.top1])
     points = f"{100 * row.scores['confidence_change']:+.1f} points"
@@ -126,9 +140,15 @@ def card(row: Measurement) -> str:
         detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
     if row.clean_probability < UNSURE:
         detail += "; unsure even of the original, so this means little"
+
+    def bar(index: int, probability: float) -> str:
+        return _bar(names[index], probability, index == row.clean_top1)
+
     lines = "".join(
-        f"<tr><td>{_bar(row.clean_top5[i], row.clean_top5_probabilities[i], row.clean_top1)}</td>"
-        f"<td>{_bar(row.top5[i], row.top5_probabilities[i], row.clean_top1)}</td></tr>"
+        "<tr>"
+        f"<td>{bar(row.clean_top5[i], row.clean_top5_probabilities[i])}</td>"
+        f"<td>{bar(row.top5[i], row.top5_probabilities[i])}</td>"
+        "</tr>"
         for i in range(len(row.top5))
     )
     return (
@@ -140,9 +160,9 @@ def card(row: Measurement) -> str:
     )
 
 
-def _bar(index: int, probability: float, clean_top1: int) -> str:
-    name = escape(models.class_names()[index])
-    mark = " rb-original" if index == clean_top1 else ""
+def _bar(name: str, probability: float, original: bool) -> str:
+    name = escape(name)
+    mark = " rb-original" if original else ""
     return (
         f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
         f"<span>{name}</span><span>{probability:.1%}</span></div>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -104,17 +104,15 @@ def show(
 
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
-    best, worst = summary[0], summary[-1]
     unsettled = scorecard.unsettled_pairs(summary)
     name = charts.model_label
-    if len(summary) == 1:
-        text = f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
-    else:
-        text = (
-            f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
-            f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
-        )
+    rankings = scorecard.rankings(summary)
+    text = " ".join(_extremes(ranking) for ranking in rankings)
     st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    if len(rankings) > 1:
+        st.info(
+            results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
+        )
     if unsettled:
         pairs = "; ".join(f"{name(a)} and {name(b)}" for a, b in unsettled)
         st.info(
@@ -122,6 +120,17 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
             "More pictures narrow the intervals.",
             icon=":material/balance:",
         )
+
+
+def _extremes(ranking: Sequence[Mapping[str, Any]]) -> str:
+    best, worst = ranking[0], ranking[-1]
+    name = charts.model_label
+    if len(ranking) == 1:
+        return f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
+    return (
+        f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
+        f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
+    )
 
 
 def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
@@ -217,10 +226,9 @@ def _gallery(
 
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:
-    names = models.class_names()
     lines = "".join(
         f"<li>{results.mark(row)} <b>{escape(charts.model_label(row.model))}</b> "
-        f"{escape(names[row.top1])} {row.probability:.0%}</li>"
+        f"{escape(models.class_name(row.model, row.top1))} {row.probability:.0%}</li>"
         for row in rows
     )
     return f'<div class="rb-answers"><b>{escape(condition.label)}</b><ul>{lines}</ul></div>'
