@@ -1,6 +1,7 @@
 """The command line: its options, its exit codes.
 
-Every ``RobustnessError`` ends in its sentence on stderr and exit status 2.
+Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
+with status 1 when it found a damaged file, ``models check`` when a model answered wrongly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import __version__, commands
+from robustness import __version__, commands, model_commands
 from robustness.console import end_progress
 from robustness.errors import RobustnessError
 
@@ -22,13 +23,22 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status (0, 2 for bad input, 130 when interrupted)."""
+    """Runs one command; returns the exit status.
+
+    0; 1 when ``models verify`` or ``models check`` found something wrong; 2 for bad input; 130
+    when interrupted.
+    """
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options.command(options)
+        if options.asks_models:
+            from robustness.models import own
+
+            own.refresh()
+        status: int | None = options.command(options)
         sys.stdout.flush()
+        return status or 0
     except RobustnessError as error:
         end_progress()
         print(f"robustness: {error}", file=sys.stderr)
@@ -59,15 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = _command(
-        parsers, "models", commands.models_command, "list the models and whether they are ready"
-    )
-    actions = listing.add_subparsers(metavar="[download]")
-    fetch = actions.add_parser("download", help="fetch the published weights of models")
-    fetch.add_argument("names", nargs="+", metavar="NAME", help="name of a model")
-    fetch.set_defaults(command=commands.download_command)
+    _add_models_commands(parsers)
 
-    _command(parsers, "perturbations", commands.perturbations_command, "list the perturbations")
+    perturbations = _command(
+        parsers, "perturbations", commands.perturbations_command, "list the perturbations"
+    )
+    perturbations.set_defaults(asks_models=False)
 
     predict = _command(parsers, "predict", commands.predict_command, "top-5 classes of pictures")
     _add_images(predict)
@@ -77,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     perturb = _command(
         parsers, "perturb", commands.perturb_command, "write a perturbed study image", json=False
     )
+    perturb.set_defaults(asks_models=False)
     perturb.add_argument("image", metavar="IMAGE")
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
@@ -124,13 +132,62 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_models_commands(parsers: Any) -> None:
+    listing = _command(
+        parsers,
+        "models",
+        model_commands.models_command,
+        "list the models and whether they are ready",
+    )
+    actions = listing.add_subparsers(metavar="[download|verify|check]")
+
+    fetch = actions.add_parser(
+        "download",
+        help="fetch the published weights of models",
+        description="Fetch the published weights of models.",
+    )
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
+    fetch.add_argument(
+        "--group", choices=model_commands.GROUPS, help="instead of names: all of a group"
+    )
+    fetch.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="fill a folder that serves another machine as its source",
+    )
+    fetch.set_defaults(command=model_commands.download_command, refuse=fetch.error)
+
+    verify = actions.add_parser(
+        "verify",
+        help="read every weight file again and say what is wrong",
+        description="Read every weight file again and say what is wrong; status 1 if anything is.",
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
+    verify.set_defaults(command=model_commands.verify_command)
+
+    check = actions.add_parser(
+        "check",
+        help="ask models about pictures that they know",
+        description="Ask models about pictures that they know; status 1 if any answers wrongly.",
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
+    check.set_defaults(command=model_commands.check_command)
+
+    for action in (fetch, verify, check):
+        # Suppressed, lest it undo one that stands before the action.
+        action.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document"
+        )
+
+
 def _command(
     parsers: Any, name: str, run: Any, help_: str, *, json: bool = True
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = parsers.add_parser(
         name, help=help_, description=help_[0].upper() + help_[1:] + "."
     )
-    command.set_defaults(command=run)
+    command.set_defaults(command=run, asks_models=True)
     if json:
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return command

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import models, samples
+from robustness import models, samples, settings
 from robustness.images import study_image
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
@@ -24,7 +24,10 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(folder / "robustness"))
         patch.setenv("KERAS_HOME", str(folder / "keras"))
-        patch.delenv("ROBUSTNESS_WEIGHTS_MIRROR", raising=False)
+        for setting in settings.REGISTRY:
+            if setting is not settings.CACHE:
+                patch.delenv(setting.variable, raising=False)
+        patch.delenv(settings.CONFIG_VARIABLE, raising=False)
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield folder
 
@@ -53,7 +56,7 @@ def save_official(network: Any, path: Path) -> models.PublishedFile:
         save_weights_to_hdf5_group(file, network)
     with path.open("rb") as stream:
         md5 = hashlib.file_digest(stream, "md5").hexdigest()
-    return models.PublishedFile(f"http://127.0.0.1/{path.name}", path.stat().st_size, md5)
+    return models.PublishedFile(f"http://127.0.0.1/{path.name}", path.stat().st_size, f"md5:{md5}")
 
 
 def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.ModelRecord:

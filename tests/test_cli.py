@@ -22,6 +22,7 @@ from PIL import Image
 from robustness import __version__, models, perturbations
 from robustness.cli import main
 from robustness.images import load_study_image
+from robustness.models.weights import size
 from robustness.samples import sample_path
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,8 @@ COFFEE = str(sample_path("coffee"))
 NAMES = [
     *("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0"),
     *("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"),
+    *("ResNet50V2", "MobileNetV3Large", "EfficientNetV2B0", "ConvNeXtTiny"),
+    *("ViTB16", "DeiTTiny", "DeiTSmall"),
 ]
 MODELS = ["SqueezeNet", "EfficientNetLite0"]
 
@@ -130,21 +133,23 @@ def test_version(run: Run) -> None:
     assert run("--version") == Ended(0, f"{__version__}\n", "")
 
 
-def test_models_lists_the_eight_and_whether_they_are_ready(run: Run) -> None:
+def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
     ended = run("models", "--json")
     rows = document(ended.out)
     assert (ended.status, ended.err) == (0, "")
     assert [row["name"] for row in rows] == NAMES
     for row, record in zip(rows, models.REGISTRY, strict=True):
         assert list(row) == [
-            *("name", "group", "parameters", "input_size"),
-            *("ready", "weights_bytes", "reason"),
+            *("name", "group", "family", "year", "parameters", "input_size"),
+            *("ready", "weights_bytes", "published", "reason"),
         ]
         assert (row["group"], row["parameters"]) == (record.group, record.parameters)
-        assert row["weights_bytes"] == record.weights.size
+        assert row["weights_bytes"] == size(record)
         assert row["ready"] is (row["reason"] == "") is (record.group == "offline")
     assert rows[0]["reason"].startswith("VGG16: weights missing, 553 MB; fetch them with ")
-    assert [row["input_size"] for row in rows] == [224, 224, 224, 224, 224, 224, 240, 260]
+    sizes = {row["name"]: row["input_size"] for row in rows if row["input_size"] != 224}
+    assert sizes == {"EfficientNetLite1": 240, "EfficientNetLite2": 260}
+    assert rows[0]["published"]["top1"] == 71.3
 
 
 def test_perturbations_lists_each_with_its_physical_parameter(run: Run) -> None:
@@ -348,7 +353,7 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
     for entry in summary:
         assert list(entry) == [
             *("model", "n", "consistency", "consistency_low", "consistency_high"),
-            *("cosine", "euclidean"),
+            *("cosine", "euclidean", "label_set"),
         ]
         mine = rows[rows["model"] == entry["model"]]
         low, high = wilson(mine["consistent"].mean(), len(mine))
@@ -362,7 +367,7 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
 
 def test_study_manifest_says_how_to_run_it_again(study: Study) -> None:
     manifest = study.result["manifest"]
-    assert manifest["spec"]["models"] == {m: models.REGISTRY[m].weights.digest for m in MODELS}
+    assert manifest["spec"]["models"] == {m: models.digest(models.REGISTRY[m]) for m in MODELS}
     settings = [{name: perturbations.REGISTRY[name].study_strength} for name in CONDITIONS]
     assert manifest["spec"]["perturbations"] == settings
     assert (manifest["spec"]["seed"], manifest["spec"]["fit"]) == (3, "crop")

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from robustness import metrics, models, perturbations, samples
-from robustness.models import PublishedFile
-from robustness.models.record import PackagedFile
+from robustness.models import PackagedFile, Preset, PublishedFile
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
@@ -28,6 +27,7 @@ ROOMS = (
     "__main__",
     "cli",
     "commands",
+    "model_commands",
     "console",
     "report",
     "charts_sweep",
@@ -47,6 +47,8 @@ ROOMS = (
     "samples",
     "images",
     "decoding",
+    "pace",
+    "settings",
     "registry",
     "errors",
     "__init__",
@@ -59,6 +61,9 @@ APART = {
     "perturbations": {"models", "datasets", "samples"},
 }
 """Rooms that do not know each other, although one lies below the other."""
+
+OPTIONAL = {"requirements-hub.in": "keras_hub"}
+"""Files of optional requirements, and what they are for; nothing else may need it."""
 
 every_file = pytest.mark.parametrize(
     "path", PRODUCT, ids=[str(path.relative_to(ROOT)) for path in PRODUCT]
@@ -130,16 +135,19 @@ def test_streamlit_stays_in_the_pages_and_their_kit(path: Path) -> None:
 @every_file
 def test_tensorflow_is_imported_late_and_by_the_models_alone(path: Path) -> None:
     nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    heavy = {node for node in nodes if third_parties(node) & {"tensorflow", "keras"}}
+    optional = set(OPTIONAL.values())
+    heavy = {node for node in nodes if third_parties(node) & {"tensorflow", "keras", *optional}}
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
     assert heavy <= {node for function in functions for node in ast.walk(function)}
     if heavy:
         assert room(path) in {"models", "attacks"}
+    if third_parties(tree(path)) & optional:
+        assert path == ROOT / "robustness" / "models" / "transformers.py"
 
 
 @every_file
 def test_only_the_command_line_prints(path: Path) -> None:
-    if room(path) not in {"cli", "commands", "console"}:
+    if room(path) not in {"cli", "commands", "model_commands", "console"}:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
         assert not names & {"print", "pprint", "breakpoint"}
 
@@ -176,17 +184,25 @@ def test_modules_and_what_they_offer_are_documented(path: Path) -> None:
 
 @pytest.mark.parametrize("record", models.REGISTRY, ids=models.REGISTRY.names)
 def test_a_model_record_is_complete(record: models.ModelRecord) -> None:
-    assert all((record.label, record.family, record.group in {"study", "offline"}))
-    assert 2010 < record.year < 2030
-    assert record.parameters > 10**6
-    assert record.weights.size > 10**6
-    assert record.stages[-1][0] == record.embedding
-    assert len({name for name, _ in record.stages}) == len(record.stages) > 1
-    if isinstance(record.weights, PublishedFile):
-        assert re.fullmatch(r"https://\S+\.h5", record.weights.url)
-        assert re.fullmatch(r"[0-9a-f]{32}", record.weights.md5)
+    assert all((record.label, record.family))
+    assert record.group in {models.STUDY, models.OFFLINE, models.MODERN}
+    assert 2010 < (record.year or 0) < 2030
+    assert (record.parameters or 0) > 10**6
+    assert len({name for name, _ in record.stages}) == len(record.stages) >= 5
+    assert len(record.labels().names) == 1000
+    weights = record.weights
+    if isinstance(weights, PublishedFile):
+        assert re.fullmatch(r"https://\S+\.h5", weights.url)
+        assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", weights.digest)
+        assert weights.size is None or weights.size > 10**6
+    elif isinstance(weights, PackagedFile):
+        assert re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
+        assert weights.size > 10**6
     else:
-        assert re.fullmatch(r"[0-9a-f]{64}", record.weights.sha256)
+        assert isinstance(weights, Preset)
+        assert re.fullmatch(r"keras/\w+/keras/\w+/\d+", weights.handle)
+        package, file = weights.requires
+        assert OPTIONAL[file.replace(".txt", ".in")] == package
 
 
 def test_other_records_say_what_they_are() -> None:
@@ -262,7 +278,8 @@ def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
     direct = requirements("requirements.in")
     providers = packages_distributions()
     used = set()
-    for name in (third_parties(*map(tree, PRODUCT)) | located(PRODUCT)) - {WITH_TENSORFLOW}:
+    named = third_parties(*map(tree, PRODUCT)) | located(PRODUCT)
+    for name in named - {WITH_TENSORFLOW, *OPTIONAL.values()}:
         candidates = {normal(distribution) for distribution in providers.get(name, [name])}
         assert candidates & direct, f"{name} is imported but requirements.in does not ask for it"
         used |= candidates & direct

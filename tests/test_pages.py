@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from robustness.sweep import Break, sweep
 from robustness.types import Picture, study_conditions
 from robustness.ui.text import plain
 from tests.bad_images import BAD
+from tests.conftest import register
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
@@ -134,7 +136,10 @@ def test_missing_models_are_shown_with_size_and_a_download(
     text = " ".join(element.value for element in app.markdown)
     assert "VGG16" in text
     assert "553 MB" in text
-    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://127.0.0.1:9/nothing")
+    record = models.REGISTRY["EfficientNetB0"]
+    assert isinstance(record.weights, models.PublishedFile)
+    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.filename}")
+    register(monkeypatch, replace(record, weights=nowhere))
     app.button(key="download_EfficientNetB0").click().run()
     assert not app.exception
     assert "could not be fetched" in app.error[0].value

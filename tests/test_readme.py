@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustness import cli
+from robustness import cli, models, settings
+from robustness.models import own
 from robustness.perturbations import REGISTRY, apply, record
+from tests.own_models import DIGITS, small_network
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,7 +33,11 @@ def test_the_first_screen_has_exactly_the_two_commands_each_one_line() -> None:
 
 def test_named_files_exist() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+        if target.startswith("#"):
+            headings = re.findall(r"^## (.*)$", README, re.MULTILINE)
+            assert target[1:] in {title.lower().replace(" ", "-") for title in headings}
+        else:
+            assert (ROOT / target).is_file(), target
 
 
 def test_its_commands_parse() -> None:
@@ -56,6 +62,29 @@ def arguments(command: str) -> list[str]:
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])
+
+
+def test_the_description_of_ones_own_model_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = blocks("toml")
+    small_network(side=32).save(tmp_path / "digits.keras")
+    (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
+    (tmp_path / "models.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
+    own.refresh()
+    try:
+        assert len(text.strip().splitlines()) <= 10
+        assert models.REGISTRY["digits"].label == "My digits network"
+        assert models.load("digits").record.input_size == 32
+    finally:
+        monkeypatch.delenv("ROBUSTNESS_MODELS")
+        own.refresh()
+
+
+def test_every_setting_is_explained() -> None:
+    for setting in settings.REGISTRY:
+        assert f"| `{setting.variable}` | `{setting.name}` |" in README
 
 
 def test_the_ten_line_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:

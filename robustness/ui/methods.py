@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import metrics, models
-from robustness.models.weights import megabytes
+from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.samples import REGISTRY as SAMPLES
 
@@ -100,9 +100,9 @@ def _models() -> pd.DataFrame:
                 "Group": record.group,
                 "Family": record.family,
                 "Year": record.year,
-                "Parameters": f"{record.parameters / 1e6:.1f} M",
+                "Parameters": parameters_text(record),
                 "Input": f"{record.input_size} px",
-                "Weights": megabytes(record.weights.size),
+                "Weights": size_text(record),
                 "State": "ready" if models.state(record).ready else "weights missing",
             }
             for record in models.REGISTRY

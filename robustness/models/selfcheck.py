@@ -1,0 +1,137 @@
+"""Does a model that is ready answer as it should? A known picture tells, and how long it takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import samples
+from robustness.errors import ParameterError, RobustnessError
+from robustness.images import load_study_image, study_image
+from robustness.models.classifier import Classifier
+from robustness.models.loaded import load
+from robustness.models.record import REGISTRY, Check, ModelRecord
+
+TOLERANCE = 0.02
+"""Largest difference of a probability from its reference. Right weights on another processor
+differ by less than 0.001; a wrong channel order, scale or mean differed by 0.03 or more."""
+
+PASSES = 7
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of a known picture, and what it should have said.
+
+    ``expected`` are class names, any of which is right; ``expected_probability`` is the reference
+    probability of the top-1 class, None where none is known.
+    """
+
+    picture: str
+    expected: tuple[str, ...]
+    expected_probability: float | None
+    top1: str
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        if self.top1 not in self.expected:
+            return False
+        reference = self.expected_probability
+        return reference is None or abs(self.probability - reference) <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The self-check of one model; ``milliseconds`` is the median of single-picture passes.
+
+    ``problem`` is the sentence that says why there are none, else empty.
+    """
+
+    model: str
+    answers: tuple[Answer, ...] = ()
+    milliseconds: float | None = None
+    problem: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether every known picture was answered as expected; None where none is known."""
+        if self.problem:
+            return False
+        return all(answer.right for answer in self.answers) if self.answers else None
+
+    def as_row(self) -> dict[str, Any]:
+        """The check as one JSON-ready row."""
+        answers = [{**asdict(answer), "right": answer.right} for answer in self.answers]
+        return {
+            "model": self.model,
+            "right": self.right,
+            "milliseconds": self.milliseconds,
+            "answers": answers,
+            "problem": self.problem,
+        }
+
+
+def self_check(name: str) -> SelfCheck:
+    """Runs the model called ``name`` on its known pictures, at its own input size.
+
+    Raises what ``load`` raises, ``ImageError`` for a picture that cannot be read, and
+    ``ParameterError`` for an expected class that the model does not have.
+    """
+    record = REGISTRY[name]
+    known = set(record.labels().names)
+    for check in record.checks:
+        strangers = [label for label in check.classes if label not in known]
+        if strangers:
+            raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
+    classifier = load(name, side=record.input_size)
+    return SelfCheck(
+        name,
+        tuple(_answer(record, check, classifier) for check in record.checks),
+        latency(classifier),
+    )
+
+
+def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
+    """The self-check of each model in turn; one that cannot run says why, and the next goes on."""
+    for name in names:
+        try:
+            yield self_check(name)
+        except RobustnessError as error:
+            yield SelfCheck(name, problem=str(error))
+
+
+def _answer(record: ModelRecord, check: Check, classifier: Classifier) -> Answer:
+    probabilities = classifier(_picture(check, record.input_size)[None]).probabilities[0]
+    top1 = int(probabilities.argmax())
+    return Answer(
+        picture=check.picture.name if isinstance(check.picture, Path) else check.picture,
+        expected=check.classes,
+        expected_probability=check.probability,
+        top1=record.labels().names[top1],
+        probability=float(probabilities[top1]),
+    )
+
+
+def _picture(check: Check, side: int) -> NDArray[np.float32]:
+    if isinstance(check.picture, Path):
+        return load_study_image(str(check.picture), side=side)
+    return study_image(samples.sample_bytes(check.picture), name=check.picture, side=side)
+
+
+def latency(classifier: Classifier) -> float:
+    """Median milliseconds of a pass over one picture."""
+    image = np.full((1, classifier.side, classifier.side, 3), 0.5, np.float32)
+    times = []
+    for _ in range(PASSES):
+        start = time.perf_counter()
+        classifier(image)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)

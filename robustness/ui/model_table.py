@@ -1,0 +1,240 @@
+"""How the Models page looks: the table of models, the self-check, and the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+import pandas as pd
+import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
+
+from robustness import models
+from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
+from robustness.models.weights import describe, parameters_text, size_text
+from robustness.ui import results
+from robustness.ui.downloads import download_button
+from robustness.ui.progress import shown, was_cancelled
+from robustness.ui.text import plain
+
+WORK = "Checking"
+
+GROUPS: Mapping[str, tuple[str, str]] = {
+    models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
+    models.STUDY: ("The study", "The four networks of the study that this grew from."),
+    models.MODERN: ("Modern", "Newer networks, convolutional and transformers."),
+    models.OWN: ("Your own", "Described in your file of models."),
+}
+
+
+def show() -> None:
+    """Draws the sections top to bottom."""
+    states = {record.name: models.state(record) for record in models.REGISTRY}
+    ready = [name for name, state in states.items() if state.ready]
+    text = f"{len(ready)} of {len(states)} models are ready on this machine."
+    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    place = st.container()
+    checks = _self_check(ready)
+    with place:
+        _table(states, checks)
+    _weights(states)
+
+
+def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfCheck]) -> None:
+    order = list(GROUPS)
+    records = sorted(models.REGISTRY, key=lambda record: order.index(record.group))
+    frame = pd.DataFrame(
+        [_row(record, states[record.name], checks.get(record.name)) for record in records]
+    )
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height="content",
+        placeholder="",
+        column_config={
+            "Model": st.column_config.TextColumn(pinned=True),
+            "Year": st.column_config.NumberColumn(format="%d"),
+            "Top-1": _percent("Published ImageNet validation accuracy."),
+            "Top-5": _percent("Published ImageNet validation accuracy."),
+            "mCE": _percent(
+                "Published mean corruption error on ImageNet-C, relative to AlexNet; lower is "
+                "better. Measured on the published image files, with other weights of the same "
+                "architecture."
+            ),
+            "Latency": st.column_config.NumberColumn(
+                format="%.0f ms",
+                help=f"One picture on this machine: median of {PASSES} passes of the self-check.",
+            ),
+        },
+    )
+    st.caption(
+        "Click a column's head to sort. Latency and answer come from the self-check below; the "
+        "sources of the published figures stand under each model's weights."
+    )
+
+
+def _percent(text: str) -> ColumnConfig:
+    return st.column_config.NumberColumn(format="%.1f", help=text + " In percent.")
+
+
+def _row(
+    record: models.ModelRecord, state: models.WeightsState, check: SelfCheck | None
+) -> dict[str, object]:
+    published = record.published
+    return {
+        "Model": record.label,
+        "State": _state(state),
+        "Group": GROUPS[record.group][0],
+        "Family": record.family,
+        "Year": record.year,
+        "Parameters": parameters_text(record),
+        "Input": f"{record.input_size} px",
+        "Top-1": published.top1,
+        "Top-5": published.top5,
+        "mCE": published.mce,
+        "Weights": size_text(record),
+        "Latency": check.milliseconds if check else None,
+        "Self-check": _verdict(check) if check else "not run",
+    }
+
+
+def _state(state: models.WeightsState) -> str:
+    if state.ready:
+        return "ready"
+    return "not usable" if state.path else "missing"
+
+
+def _verdict(check: SelfCheck) -> str:
+    if check.right is None:
+        return "no known picture"
+    return "✓ right" if check.right else "✗ wrong"
+
+
+# --- self-check -----------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def _kept() -> dict[str, SelfCheck]:
+    """The newest self-check of each model, by its name and weights; shared by all sessions."""
+    return {}
+
+
+def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
+    """The section with its button; returns the checks that there are."""
+    st.subheader("Self-check", anchor="self-check")
+    st.markdown(
+        "Each ready model is asked about pictures whose class is known. Where reference "
+        "probabilities are known too, they must agree: a wrong channel order or scale can leave "
+        "the top-1 class right and shows in the probability alone."
+    )
+    keys = {name: f"{name} {models.digest(models.REGISTRY[name])}" for name in ready}
+    key = " ".join(keys.values())
+    place = st.container()
+    asked = place.button(
+        f"Check the {len(ready)} ready models",
+        key="self_check",
+        icon=":material/fact_check:",
+        disabled=not ready,
+    )
+    if asked:
+        st.session_state["checking"] = key
+        st.session_state.pop(f"cancelled {WORK}", None)
+    if st.session_state.get("checking") == key and not was_cancelled(WORK, key):
+        for check in shown(self_checks(ready), len(ready), WORK, key):
+            _kept()[keys[check.model]] = check
+        del st.session_state["checking"]
+    found = {name: _kept()[k] for name, k in keys.items() if k in _kept()}
+    if found:
+        rows = [row for check in found.values() for row in _rows(check)]
+        st.html(results.html_table(_HEAD, rows))
+    return found
+
+
+_HEAD = ("Model", "Picture", "Expected", "Answer", "Verdict")
+
+
+def _rows(check: SelfCheck) -> list[tuple[str, ...]]:
+    label = models.REGISTRY[check.model].label
+    if check.problem:
+        return [(label, "", "", check.problem, "✗ not run")]
+    if not check.answers:
+        return [(label, "none known", "", "", "no known picture")]
+    return [
+        (
+            "" if place else label,
+            answer.picture,
+            _expected(answer),
+            f"{answer.top1} {answer.probability:.1%}",
+            "✓ right" if answer.right else "✗ wrong",
+        )
+        for place, answer in enumerate(check.answers)
+    ]
+
+
+def _expected(answer: Answer) -> str:
+    names = " or ".join(answer.expected)
+    reference = answer.expected_probability
+    return names if reference is None else f"{names} {reference:.1%}"
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def _weights(states: Mapping[str, models.WeightsState]) -> None:
+    st.subheader("Weights", anchor="weights")
+    st.markdown(
+        "Every file is checked against its published hash before it is used. A model whose weights "
+        "are missing is never replaced by another."
+    )
+    for group, (title, text) in GROUPS.items():
+        records = [record for record in models.REGISTRY if record.group == group]
+        if not records:
+            continue
+        st.markdown(f"**{title}.** {text}")
+        for start in range(0, len(records), _COLUMNS):
+            row = records[start : start + _COLUMNS]
+            for column, record in zip(st.columns(_COLUMNS, gap="small"), row, strict=False):
+                with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
+                    _card(record, states[record.name])
+
+
+_COLUMNS = 4
+
+
+def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
+    badge = "rb-kept" if state.ready else "rb-changed"
+    sign = "✓" if state.ready else "✗"
+    st.html(
+        f'<div class="rb-cardhead"><h4>{escape(record.label)}</h4>'
+        f'<span class="rb-badge {badge}">{sign} {_state(state)}</span></div>'
+        f'<div class="rb-muted">{escape(_facts(record))}</div>'
+    )
+    fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
+    if not state.ready and (state.path or not fetched or "pip install" in state.reason):
+        st.caption(plain(state.reason))
+    with st.container(horizontal=True, gap="small"):
+        with st.popover("Source", icon=":material/info:"):
+            st.html(results.html_table(("Weights", record.label), _origin(record, state)))
+        if not state.ready:
+            download_button(record)
+
+
+def _facts(record: models.ModelRecord) -> str:
+    count = parameters_text(record)
+    parts = [f"{count} parameters" if count else "", size_text(record)]
+    return " · ".join(part for part in parts if part)
+
+
+def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
+    origin = describe(record)
+    rows = [("Source", origin.source), ("Published hash", origin.digest or "none")]
+    if state.path is not None:
+        rows.append(("Found at", str(state.path)))
+    else:
+        rows.append(("Looked for at", "\n".join(str(place) for place in origin.places)))
+    published = record.published
+    if published.source:
+        rows.append(("Accuracy according to", published.source))
+    if published.robustness_source:
+        rows.append(("mCE according to", published.robustness_source))
+    return rows
