@@ -82,6 +82,11 @@ def path(setting: Setting) -> Path | None:
     return None
 
 
+def check() -> None:
+    """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
+    _places()
+
+
 def _places() -> list[tuple[Mapping[str, str], Path]]:
     """The places that settings come from, first to last, with the folder of relative paths."""
     here = Path.cwd()

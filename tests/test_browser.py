@@ -198,7 +198,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
     page = visit(browser, link)
     expect(
-        page.get_by_text(re.compile("SqueezeNet 1.1 breaks first under Rotation"))
+        page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))
     ).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
@@ -228,6 +228,15 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     page.context.close()
 
 
+def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
+    page = visit(browser, f"{address}/models")
+    page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
+    expect(page.get_by_text("✓ right").first).to_be_visible(timeout=TIMEOUT)
+    row = page.get_by_role("row", name=re.compile("SqueezeNet 1.1 coffee"))
+    expect(row).to_contain_text("espresso 93.7%")
+    page.context.close()
+
+
 @pytest.mark.parametrize("path", ["methods", "scorecard"])
 def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
     with dashboard() as fresh:
@@ -240,7 +249,7 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
         page.context.close()
 
 
-@pytest.mark.parametrize("path", ["", "methods", "scorecard", "breaking_point"])
+@pytest.mark.parametrize("path", ["", "methods", "scorecard", "breaking_point", "models"])
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)
     if path:

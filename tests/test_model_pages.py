@@ -17,6 +17,9 @@ from tests.own_models import DIGITS, describe, small_network
 from tests.test_own_models import with_lambda
 from tests.test_pages import ROOT, headline, html, run
 
+# Keras' own writer of the .keras file.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 MODELS = ROOT / "pages" / "models.py"
 
 

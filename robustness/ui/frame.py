@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from robustness import settings
 from robustness.errors import ParameterError
 from robustness.models import own
 from robustness.ui.state import arrive
@@ -45,6 +46,11 @@ def frame(title: str, introduction: str) -> None:
                 st.page_link(path, label=label, icon=icon, query_params=_carried())
     st.title(title, anchor=False)
     st.markdown(introduction)
+    try:
+        settings.check()
+    except ParameterError as error:
+        st.error(plain(str(error)), icon=":material/settings:")
+        st.stop()
     try:
         own.refresh()
     except ParameterError as error:  # the built-in models go on working
