@@ -197,9 +197,9 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
 ) -> None:
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
     page = visit(browser, link)
-    expect(
-        page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))
-    ).to_be_visible()
+    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible(
+        timeout=TIMEOUT
+    )
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
     source = page.locator(PICTURES).nth(1).get_attribute("src")
