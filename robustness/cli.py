@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import __version__, commands, model_commands
+from robustness import __version__, commands, dataset_commands, model_commands
 from robustness.console import end_progress
 from robustness.errors import RobustnessError
 
@@ -129,7 +129,63 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_seed(swept)
     _add_fit(swept)
+
+    _add_evaluate_command(parsers)
     return parser
+
+
+def _add_evaluate_command(parsers: Any) -> None:
+    evaluated = _command(
+        parsers,
+        "evaluate",
+        dataset_commands.evaluate_command,
+        "evaluate a whole dataset and save the run",
+    )
+    evaluated.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder (flat, or one sub-folder a class), a .csv or .parquet of paths and labels, "
+        "a .zip, a URL such as s3://bucket/photos, or 'samples'",
+    )
+    evaluated.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="RUNS",
+        help="the folder that holds runs (default: runs)",
+    )
+    _add_models(evaluated)
+    which = evaluated.add_mutually_exclusive_group()
+    which.add_argument("--perturbations", metavar="A,B", type=_names, help="instead of a suite")
+    which.add_argument(
+        "--suite", choices=("study", "imagenet-c"), help="default: study, ten perturbations"
+    )
+    how = evaluated.add_mutually_exclusive_group()
+    how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
+    how.add_argument(
+        "--severities",
+        type=_severities,
+        metavar="1-5",
+        help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
+    )
+    _add_seed(evaluated)
+    _add_fit(evaluated)
+    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N pictures")
+    evaluated.add_argument("--sample", type=int, metavar="N", help="N pictures drawn by the seed")
+    evaluated.add_argument(
+        "--batch", type=int, metavar="N", help="pictures worked on at once (default: by memory)"
+    )
+    evaluated.add_argument(
+        "--labels",
+        choices=("folders", "none"),
+        default="folders",
+        help="classes from sub-folders or the table's column (default), or none",
+    )
+    evaluated.add_argument("--engine", default="local", metavar="local|ray", help="default: local")
+    evaluated.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster")
+    evaluated.add_argument(
+        "--resume", action="store_true", help="go on with the unfinished run of the same request"
+    )
 
 
 def _add_models_commands(parsers: Any) -> None:
@@ -217,6 +273,28 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
 
 def _add_seed(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def _strengths(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number, or several with commas between, got {text!r}"
+        ) from None
+
+
+def _severities(text: str) -> list[int]:
+    levels: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            levels += range(int(first), int(last or first) + 1)
+    except ValueError:
+        levels = []
+    if not levels:
+        raise argparse.ArgumentTypeError(f"expected such as 3, 1-5 or 1,3,5, got {text!r}")
+    return levels
 
 
 def _names(text: str) -> list[str]:

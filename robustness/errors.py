@@ -21,6 +21,10 @@ class ParameterError(RobustnessError):
     """A value lies outside the range in which it means something."""
 
 
+class RunError(RobustnessError):
+    """A saved run is missing, unfinished, damaged, or not a run at all."""
+
+
 class WeightsError(RobustnessError):
     """A model's weight file is missing, damaged or not the published one."""
 

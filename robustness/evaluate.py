@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,7 @@ from robustness import metrics, models
 from robustness.errors import ParameterError
 from robustness.images import DEFAULT_FIT, STUDY_SIDE
 from robustness.metrics.predictions import top_k
-from robustness.models import Classifier, Outputs
+from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import compose
 from robustness.types import Condition, Measurement, Picture, RunSpec, check_seed
 
@@ -42,14 +43,20 @@ def make_spec(
     return RunSpec(hashes, tuple(conditions), check_seed(seed), fit, side)
 
 
+def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
+    """Each picture clean and under each condition: float32 (N, 1 + conditions, S, S, 3)."""
+    clean = np.stack([picture.image for picture in pictures])
+    digests = [picture.digest for picture in pictures]
+    result = np.empty((len(pictures), 1 + len(conditions), *clean.shape[1:]), np.float32)
+    result[:, 0] = clean
+    for place, condition in enumerate(conditions, start=1):
+        result[:, place] = compose(clean, dict(condition.steps), seed=seed, digests=digests)
+    return result
+
+
 def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> Images:
     """The picture under each condition: float32 (number of conditions, S, S, 3)."""
-    clean = picture.image[None]
-    results = [
-        compose(clean, dict(condition.steps), seed=seed, digests=[picture.digest])
-        for condition in conditions
-    ]
-    return np.concatenate(results)
+    return frames([picture], conditions, seed)[0, 1:]
 
 
 def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
@@ -64,7 +71,7 @@ def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float6
 def measurements(
     spec: RunSpec,
     picture: Picture,
-    record: models.ModelRecord,
+    record: ModelRecord,
     clean: Outputs,
     outputs: Outputs,
     seen: Mapping[str, NDArray[np.float64]],
@@ -119,6 +126,41 @@ def measurements(
     return rows
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pictures made ready for the models: their ``frames``, and the ``picture_scores`` of each."""
+
+    pictures: Sequence[Picture]
+    frames: Images
+    seen: Sequence[Mapping[str, NDArray[np.float64]]]
+
+
+def prepare(spec: RunSpec, pictures: Sequence[Picture]) -> Batch:
+    """Perturbs ``pictures`` (at least one) and scores how visible that is; asks no model."""
+    made = frames(pictures, spec.conditions, spec.seed)
+    return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
+
+
+def answers(
+    spec: RunSpec, batch: Batch, *, load: Callable[..., Classifier] = models.load
+) -> Iterator[tuple[ModelRecord, list[list[Measurement]]]]:
+    """Model by model, the rows of each picture of the batch, one for each condition.
+
+    Each model sees all frames of the batch in as few passes as they fill.
+    """
+    count, each = batch.frames.shape[:2]
+    flat = batch.frames.reshape(count * each, *batch.frames.shape[2:])
+    for name in spec.model_names:
+        classifier = load(name, side=spec.side)  # anew if the memory budget had it released
+        outputs = classifier(flat)
+        rows = []
+        for place, picture in enumerate(batch.pictures):
+            own = outputs[place * each : (place + 1) * each]
+            seen = batch.seen[place]
+            rows.append(measurements(spec, picture, classifier.record, own[:1], own[1:], seen))
+        yield classifier.record, rows
+
+
 def evaluate(
     spec: RunSpec,
     pictures: Iterable[Picture],
@@ -134,16 +176,8 @@ def evaluate(
     for name in spec.model_names:  # one that cannot be loaded says so before any work is done
         load(name, side=spec.side)
     for picture in pictures:
-        clean = picture.image[None]
-        images = perturbed(picture, spec.conditions, spec.seed)
-        seen = picture_scores(clean, images)
-        batch = np.concatenate([clean, images])
-        for name in spec.model_names:
-            classifier = load(name, side=spec.side)  # anew if the memory budget had it released
-            outputs = classifier(batch)
-            yield from measurements(
-                spec, picture, classifier.record, outputs[:1], outputs[1:], seen
-            )
+        for _, (rows,) in answers(spec, prepare(spec, [picture]), load=load):
+            yield from rows
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -180,16 +214,21 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     return ranked
 
 
+def versions() -> dict[str, str]:
+    """The versions of everything that may change a row."""
+    packages = ("numpy", "opencv-python-headless", "pillow", "tensorflow", "keras")
+    return {
+        "robustness": robustness.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
 def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything needed to run ``spec`` again: the spec, the pictures (name, digest), versions."""
-    packages = ("numpy", "opencv-python-headless", "pillow", "tensorflow", "keras")
     return {
         "spec": spec.as_dict(),
         "spec_digest": spec.digest,
         "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
-        "versions": {
-            "robustness": robustness.__version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-        },
+        "versions": versions(),
     }

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.errors import ParameterError
+from robustness.errors import ParameterError, UnknownNameError
 from robustness.images import DEFAULT_FIT, STUDY_SIDE
-from robustness.perturbations import REGISTRY, image_digest, ordered
+from robustness.perturbations import REGISTRY, Perturbation, image_digest, ordered
 
 MAX_SEED = 2**32 - 1
 
@@ -97,6 +97,62 @@ def study_conditions(
     return tuple(conditions)
 
 
+STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
+SUITES = (STUDY_SUITE, IMAGENET_C_SUITE)
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def suite_names(suite: str) -> tuple[str, ...]:
+    """The perturbations of a suite: the study's ten, or ImageNet-C's 19 corruptions.
+
+    Raises ``UnknownNameError`` for another suite.
+    """
+    if suite not in SUITES:
+        raise UnknownNameError(f"There is no suite {suite!r}. Known: {', '.join(SUITES)}.")
+    if suite == STUDY_SUITE:
+        return tuple(record.name for record in REGISTRY if record.in_study)
+    return tuple(record.name for record in REGISTRY if record.imagenet_c == record.name)
+
+
+def graded_conditions(
+    names: Iterable[str],
+    *,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """Each perturbation at each of the ``strengths``, or of ImageNet-C's ``severities``.
+
+    With neither, each at its study setting as in ``study_conditions``. A switch, which has no
+    degrees, comes once. Raises ``UnknownNameError`` or ``ParameterError`` for what does not exist.
+    """
+    if strengths is None and severities is None:
+        return study_conditions(names)
+    conditions = []
+    for name in dict.fromkeys(names):
+        record = REGISTRY[name]
+        values = (
+            list(strengths)
+            if strengths is not None
+            else [_at_severity(record, level) for level in severities or ()]
+        )
+        if not values:
+            raise ParameterError("Expected at least one strength or severity, got none.")
+        if not record.graded:
+            values = [max(values)]
+        conditions += [Condition.of({name: value}) for value in dict.fromkeys(values)]
+    return tuple(conditions)
+
+
+def _at_severity(record: Perturbation, level: int) -> float:
+    if level not in SEVERITIES:
+        raise ParameterError(f"Expected a severity from 1 to 5, got {level}.")
+    if not record.severity_strengths:
+        raise ParameterError(
+            f"{record.name} has no ImageNet-C severities: give a strength from 0 to 1 instead."
+        )
+    return record.severity_strengths[level - 1]
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """What was asked: enough to run it again and get the same rows.
@@ -123,6 +179,23 @@ class RunSpec:
             "fit": self.fit,
             "side": self.side,
         }
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any]) -> RunSpec:
+        """The spec that ``as_dict`` gave; raises what ``Condition.of`` and ``check_seed`` raise.
+
+        Raises ``ParameterError`` for anything else.
+        """
+        try:
+            return cls(
+                models=tuple((str(name), str(hash_)) for name, hash_ in spec["models"].items()),
+                conditions=tuple(Condition.of(steps) for steps in spec["perturbations"]),
+                seed=check_seed(int(spec["seed"])),
+                fit=str(spec["fit"]),
+                side=int(spec["side"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ParameterError(f"This is no spec of a run ({error!r} is amiss).") from error
 
     @property
     def digest(self) -> str:

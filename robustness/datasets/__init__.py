@@ -1,0 +1,70 @@
+"""Datasets: a folder, a table, an archive, shared storage or the samples, as pictures in order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from robustness.datasets.archive import Archive
+from robustness.datasets.bundled import SOURCE as SAMPLES
+from robustness.datasets.bundled import Samples
+from robustness.datasets.folder import Folder
+from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
+from robustness.datasets.record import Dataset, Entry
+from robustness.datasets.remote import Remote
+from robustness.datasets.table import SUFFIXES, Table
+from robustness.errors import ParameterError
+
+__all__ = [
+    "FOLDERS",
+    "LABELLINGS",
+    "NO_LABELS",
+    "SAMPLES",
+    "Dataset",
+    "Entry",
+    "class_index",
+    "labelled",
+    "open_dataset",
+]
+
+
+def open_dataset(source: str) -> Dataset:
+    """Lists the pictures of ``source``; none of them is read.
+
+    ``source`` is the path of a folder, a zip archive or a table (CSV or Parquet), a URL of a
+    folder that fsspec knows, or ``samples``. Raises ``ParameterError`` where there is no such
+    thing, where it cannot be used, or where it holds no picture.
+    """
+    dataset = _opened(source)
+    if not dataset.entries:
+        raise ParameterError(
+            f"There are no pictures in {source}: expected files such as .jpg or .png, in it or in "
+            "sub-folders."
+        )
+    return dataset
+
+
+def _opened(source: str) -> Dataset:
+    if "://" in source:
+        return Remote(source)
+    path = Path(source)
+    if source == SAMPLES and not path.exists():
+        return Samples()
+    if path.is_dir():
+        return Folder(path)
+    if not path.exists():
+        raise ParameterError(
+            f"There is no folder or file {source}: expected a folder of pictures, a zip archive, a "
+            f"CSV or Parquet table of paths, or '{SAMPLES}'."
+        )
+    if not os.path.isfile(path):
+        raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return Archive(path)
+    if suffix in SUFFIXES:
+        return Table(path)
+    raise ParameterError(
+        f"{source} is no dataset: expected a folder of pictures, a .zip archive or a "
+        f"{' or '.join(SUFFIXES)} table; for single pictures use 'study'."
+    )

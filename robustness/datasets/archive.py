@@ -1,0 +1,112 @@
+"""A zip archive of pictures, read without unpacking it to disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from robustness.datasets.files import folders_of, is_picture
+from robustness.datasets.record import Dataset, Entry, distinct
+from robustness.errors import ImageError, ParameterError
+from robustness.images import MAX_FILE_BYTES
+
+MAX_ENTRIES = 1_000_000
+MAX_RATIO = 100
+"""Bytes unpacked for each byte of the archive; photographs hardly shrink, bombs do by thousands."""
+
+_FREE_BYTES = 256 * 1024 * 1024  # a small archive of drawings may shrink a lot, and does no harm
+
+
+class Archive(Dataset):
+    """The pictures in a zip archive, by their path in it.
+
+    An archive with paths that lead out of it, or that unpacks to far more than it holds, is
+    refused whole.
+    """
+
+    wrapped = True
+
+    def __init__(self, path: Path) -> None:
+        """Lists the archive; raises ``ParameterError`` for one that cannot be used."""
+        self._path = path.resolve()
+        self._open: zipfile.ZipFile | None = None
+        self._reading = threading.Lock()
+        super().__init__(str(self._path), path.stem, _entries(path))
+
+    def read(self, entry: Entry) -> bytes:
+        """The unpacked bytes; raises ``ImageError`` for a damaged, locked or too large file."""
+        try:
+            with self._reading:  # one file handle, one place in it
+                if self._open is None:
+                    self._open = zipfile.ZipFile(self._path)
+                info = self._open.infolist()[int(entry.place)]
+                if info.file_size > MAX_FILE_BYTES:
+                    raise ImageError(
+                        f"{entry.name} unpacks to {info.file_size:,} bytes: expected a picture of "
+                        f"at most {MAX_FILE_BYTES:,}."
+                    )
+                with self._open.open(info) as file:
+                    return file.read(MAX_FILE_BYTES + 1)
+        except ImageError:
+            raise
+        except RuntimeError as error:  # an encrypted file
+            raise ImageError(
+                f"{entry.name} is locked by a password: expected an open zip archive."
+            ) from error
+        except Exception as error:  # zipfile raises nearly anything on hostile bytes
+            raise ImageError(
+                f"{entry.name} cannot be unpacked: this part of the archive is damaged; make the "
+                "archive again."
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None, "_reading": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _reading=threading.Lock())
+
+
+def _entries(path: Path) -> list[Entry]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except Exception as error:  # zipfile raises nearly anything on hostile bytes
+        raise ParameterError(
+            f"{path.name} cannot be opened as a zip archive: it is damaged or of another kind; "
+            "make the archive again."
+        ) from error
+    _check(path, infos)
+    wanted = [
+        (place, info)
+        for place, info in enumerate(infos)
+        if not info.is_dir() and is_picture(info.filename)
+    ]
+    names = distinct([info.filename for _, info in wanted])
+    return [
+        Entry(name, str(place), info.file_size, folders_of(info.filename))
+        for name, (place, info) in zip(names, wanted, strict=True)
+    ]
+
+
+def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    if len(infos) > MAX_ENTRIES:
+        raise ParameterError(
+            f"{path.name} holds {len(infos):,} files: expected at most {MAX_ENTRIES:,}; split it."
+        )
+    for info in infos:
+        # Before Python cleans the name: a drive, a root or a way up has no business in there.
+        name = info.orig_filename.replace("\\", "/")
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or name[1:2] == ":":
+            raise ParameterError(
+                f"{path.name} is refused: it holds {info.orig_filename!r}, a path that leads out "
+                "of the archive; make the archive again from inside the folder."
+            )
+    packed, unpacked = os.path.getsize(path), sum(info.file_size for info in infos)
+    if unpacked > max(_FREE_BYTES, MAX_RATIO * packed):
+        raise ParameterError(
+            f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, more than "
+            f"{MAX_RATIO} times as much, as no photographs do; use a folder instead."
+        )

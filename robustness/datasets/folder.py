@@ -1,0 +1,66 @@
+"""A folder of pictures: flat, or with one sub-folder a class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from robustness.datasets.files import folders_of, is_picture
+from robustness.datasets.record import Dataset, Entry
+from robustness.errors import ImageError, ParameterError
+from robustness.images import read_file
+
+_LEADS_OUT = "It is a link that leads out of the folder, and is not followed."
+
+
+class Folder(Dataset):
+    """The pictures below a folder, by their path in it.
+
+    Links are followed only where they stay inside of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Lists the folder; raises ``ParameterError`` where it cannot be listed."""
+        self._root = path.resolve()
+        super().__init__(str(self._root), self._root.name or str(path), list(self._listed()))
+
+    def _listed(self) -> Iterator[Entry]:
+        def refuse(error: OSError) -> None:
+            raise ParameterError(
+                f"The folder {error.filename} cannot be listed: {error.strerror}; check its "
+                "permissions."
+            ) from error
+
+        for folder, subfolders, files in os.walk(self._root, onerror=refuse):
+            subfolders.sort()
+            here = Path(folder)
+            for name in sorted(files):
+                relative = (here / name).relative_to(self._root).as_posix()
+                if is_picture(relative):
+                    yield self._entry(relative)
+            for name in subfolders:
+                path = here / name
+                if path.is_symlink() and not name.startswith("."):
+                    relative = path.relative_to(self._root).as_posix()
+                    reason = "It is a link to a folder, and is not followed."
+                    yield Entry(relative, relative, refused=reason)
+
+    def _entry(self, relative: str) -> Entry:
+        path = self._root / relative
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = None  # reading it will tell why
+        refused = "" if self._is_inside(path) else _LEADS_OUT
+        return Entry(relative, relative, size, folders_of(relative), refused=refused)
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._root)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the file; raises ``ImageError`` where it cannot be read or leads out."""
+        path = self._root / entry.place
+        if not self._is_inside(path):  # it may have changed since it was listed
+            raise ImageError(f"{entry.name}: {_LEADS_OUT}")
+        return read_file(path)

@@ -1,0 +1,104 @@
+"""From what somebody wrote beside a picture to the index of a class."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+from robustness.datasets.record import Dataset, Entry
+from robustness.errors import ParameterError
+from robustness.models.labels import Labels
+
+FOLDERS, NO_LABELS = "folders", "none"
+LABELLINGS = (FOLDERS, NO_LABELS)
+"""Where labels come from: a table's column or else the names of the sub-folders; or nowhere."""
+
+
+def class_index(text: str, labels: Labels) -> int | None:
+    """The class that ``text`` means: a name, a synset or an index of ``labels``; None if neither.
+
+    Case, and blanks against ``_`` and ``-``, make no difference. A name goes before an index.
+    """
+    return _index(text, _lookup(labels))
+
+
+def _index(text: str, lookup: Mapping[str, int]) -> int | None:
+    return lookup.get(_plain(text))
+
+
+def _lookup(labels: Labels) -> dict[str, int]:
+    found = {str(index): index for index in range(len(labels))}
+    found |= {synset: index for index, synset in enumerate(labels.synsets or ())}
+    return found | {_plain(name): index for index, name in enumerate(labels.names)}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+
+
+def labelled(
+    dataset: Dataset, label_sets: Sequence[Labels], labelling: str = FOLDERS
+) -> dict[str, tuple[int | None, ...]]:
+    """The class index of every entry, for each of ``label_sets`` by its ``key``.
+
+    An entry is labelled by what its dataset says, else by the outermost sub-folder that it lies
+    in. Of an archive, a folder around everything that is no class is passed over. A class may
+    exist in some of the label sets only. Raises ``ParameterError`` for a label that is none in any set.
+    """
+    texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
+    lookups = {labels.key: _lookup(labels) for labels in label_sets}
+    distinct = dict.fromkeys(text for text in texts if text is not None)
+    known = {
+        key: {text: _index(text, lookup) for text in distinct} for key, lookup in lookups.items()
+    }
+    strangers = [t for t in distinct if all(found[t] is None for found in known.values())]
+    if strangers:
+        raise _no_class(strangers, label_sets)
+    return {
+        key: tuple(None if text is None else found[text] for text in texts)
+        for key, found in known.items()
+    }
+
+
+def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
+    entries = [entry for entry in dataset.entries if not entry.refused]
+    lookups = [_lookup(labels) for labels in label_sets]
+
+    def is_class(text: str) -> bool:
+        return any(_index(text, lookup) is not None for lookup in lookups)
+
+    depth = 0
+    while dataset.wrapped and _wrapper(entries, depth) and not is_class(entries[0].folders[depth]):
+        depth += 1
+    return [None if entry.refused else _text(entry, depth) for entry in dataset.entries]
+
+
+def _wrapper(entries: Sequence[Entry], depth: int) -> bool:
+    """Whether all entries lie in one and the same folder at ``depth``."""
+    if not entries or any(len(entry.folders) <= depth for entry in entries):
+        return False
+    return len({entry.folders[depth] for entry in entries}) == 1
+
+
+def _text(entry: Entry, depth: int) -> str | None:
+    if entry.label is not None:
+        return entry.label
+    return entry.folders[depth] if len(entry.folders) > depth else None
+
+
+def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> ParameterError:
+    shown = ", ".join(repr(text) for text in strangers[:3])
+    more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
+    titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
+    close = _close(strangers[0], (name for labels in label_sets for name in labels.names))
+    hint = f" Did you mean {close!r}?" if close else ""
+    return ParameterError(
+        f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
+        f"class for each sub-folder or label.{hint} For pictures without classes use --labels none."
+    )
+
+
+def _close(text: str, names: Iterable[str]) -> str | None:
+    by_plain = {_plain(name): name for name in names}
+    found = difflib.get_close_matches(_plain(text), by_plain, n=1)
+    return by_plain[found[0]] if found else None

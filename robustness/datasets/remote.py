@@ -1,0 +1,54 @@
+"""A folder of pictures in shared storage, by a URL that fsspec knows: ``s3://bucket/photos``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustness.datasets.files import folders_of, is_picture
+from robustness.datasets.record import Dataset, Entry
+from robustness.errors import ImageError, ParameterError
+from robustness.images import MAX_FILE_BYTES
+
+
+class Remote(Dataset):
+    """The pictures below a URL, by their path below it."""
+
+    def __init__(self, url: str) -> None:
+        """Lists the folder; raises ``ParameterError`` where it cannot be listed."""
+        import fsspec
+
+        try:
+            files, root = fsspec.core.url_to_fs(url)
+            found = files.find(root, detail=True)
+        except ImportError as error:
+            raise ParameterError(f"{url} cannot be opened: {error}.") from error
+        except Exception as error:  # each storage raises its own
+            raise ParameterError(
+                f"{url} cannot be listed ({type(error).__name__}: {error}); check the address and "
+                "the credentials."
+            ) from error
+        self._root = root.rstrip("/")
+        entries = []
+        for path in sorted(found):
+            relative = path[len(self._root) :].lstrip("/")
+            if is_picture(relative):
+                size = found[path].get("size")
+                entries.append(Entry(relative, path, size, folders_of(relative)))
+        super().__init__(url, self._root.rsplit("/", 1)[-1] or url, entries)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the file; raises ``ImageError`` where it cannot be fetched."""
+        try:
+            with self._files().open(entry.place, "rb") as file:
+                data: bytes = file.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # each storage raises its own
+            raise ImageError(
+                f"{entry.name} cannot be fetched ({type(error).__name__}): check that it is still "
+                "there and may be read."
+            ) from error
+        return data
+
+    def _files(self) -> Any:
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.source)[0]  # which it keeps, one for each process

@@ -1,0 +1,85 @@
+"""Measurements as a table of columns: what is kept on disk and sent between machines.
+
+A row has the columns of ``Measurement.as_row``; before them ``position``, the picture's place in
+its dataset, and after them, null without a label, whether the clean and the perturbed top-1 and
+top-5 were right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from robustness import metrics
+from robustness.types import Measurement
+
+RIGHT = ("clean_correct", "correct", "clean_correct5", "correct5")
+"""Columns that say whether an answer was right: top-1, then top-5."""
+
+_FEATURES = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+_SCORES = [m.name for m in metrics.REGISTRY if m.name != "consistent"]
+_CLASSES, _SHARES = pa.list_(pa.int32()), pa.list_(pa.float64())
+
+SCHEMA = pa.schema(
+    [
+        ("position", pa.int32()),
+        ("image", pa.string()),
+        ("image_digest", pa.string()),
+        ("label", pa.int32()),
+        ("model", pa.string()),
+        ("perturbation", pa.string()),
+        ("strength", pa.float64()),
+        ("parameter", pa.float64()),
+        ("seed", pa.int64()),
+        ("clean_top1", pa.int32()),
+        ("clean_probability", pa.float64()),
+        ("top1", pa.int32()),
+        ("probability", pa.float64()),
+        ("retained_probability", pa.float64()),
+        ("clean_top5", _CLASSES),
+        ("clean_top5_probabilities", _SHARES),
+        ("top5", _CLASSES),
+        ("top5_probabilities", _SHARES),
+        ("consistent", pa.bool_()),
+        *((name, pa.float64()) for name in _SCORES),
+        *((name, pa.bool_()) for name in RIGHT),
+        (
+            "stages",
+            pa.list_(
+                pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in _FEATURES)])
+            ),
+        ),
+    ]
+)
+
+NUMBERS = tuple(
+    field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
+)
+"""The columns that hold one value each: enough for every statistic, and small."""
+
+
+def correctness(row: Measurement) -> dict[str, bool | None]:
+    """The columns ``RIGHT`` of one measurement."""
+    if row.label is None:
+        return dict.fromkeys(RIGHT)
+    right = (
+        row.clean_top1 == row.label,
+        row.top1 == row.label,
+        row.label in row.clean_top5,
+        row.label in row.top5,
+    )
+    return dict(zip(RIGHT, right, strict=True))
+
+
+def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as a table in ``SCHEMA``; ``positions`` has one number for each of them."""
+    return pa.Table.from_pylist(
+        [_flat(row, position) for row, position in zip(rows, positions, strict=True)], SCHEMA
+    )
+
+
+def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
+    stages = [{"stage": stage, **scores} for stage, scores in row.stages.items()]
+    return {**row.as_row(), **correctness(row), "position": position, "stages": stages}

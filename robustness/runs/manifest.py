@@ -1,0 +1,137 @@
+"""What a saved run says of itself: what was asked, of which pictures, with what, and how far."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from robustness.disk import write_whole
+from robustness.errors import RobustnessError, RunError
+from robustness.types import RunSpec
+
+FILE = "manifest.json"
+FORMAT, VERSION = "robustness run", 1
+
+UNFINISHED, FINISHED = "unfinished", "finished"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pictures of a run: how to open them again, and which of them.
+
+    ``digest`` is ``Dataset.digest`` after the selection; ``pictures`` counts them, readable or
+    not. A ``sample`` is drawn with the run's seed.
+    """
+
+    source: str
+    title: str
+    labelling: str
+    limit: int | None
+    sample: int | None
+    pictures: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A run in a page of JSON.
+
+    ``created`` is in UTC, ISO 8601. ``batch`` is the number of pictures in a chunk. ``seconds`` is
+    the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
+    ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
+    is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
+    """
+
+    id: str
+    created: str
+    spec: RunSpec
+    dataset: Asked
+    batch: int
+    engine: str
+    versions: Mapping[str, str]
+    status: str = UNFINISHED
+    images: int = 0
+    unreadable: int = 0
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+    parts: Mapping[str, int] = field(default_factory=dict)
+    content: str | None = None
+
+    @property
+    def key(self) -> str:
+        """A digest of what was asked; runs with equal keys have equal rows."""
+        asked = {
+            "spec": self.spec.as_dict(),
+            "pictures": self.dataset.digest,
+            "labelling": self.dataset.labelling,
+            "versions": dict(self.versions),
+        }
+        canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as it stands in its file."""
+        values = {name: value for name, value in vars(self).items() if name != "spec"}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            **values,
+            "dataset": asdict(self.dataset),
+            "spec": self.spec.as_dict(),
+            "spec_digest": self.spec.digest,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes it into ``folder``, whole or not at all."""
+        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+        write_whole(folder / FILE, text.encode())
+
+    def updated(self, **changes: Any) -> Manifest:
+        """The manifest with ``changes``."""
+        return replace(self, **changes)
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        if not folder.is_dir():
+            raise RunError(f"There is no run {folder.name} in {folder.parent}.") from error
+        raise RunError(
+            f"{folder} is no saved run: expected a {FILE} in it that can be read."
+        ) from error
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise RunError(f"{folder} is no saved run: its {FILE} is of something else.")
+        if values.get("version") != VERSION:
+            raise RunError(
+                f"{folder} was written by another version of this program (format "
+                f"{values.get('version')!r}, expected {VERSION}): run it again, or use that version."
+            )
+        return _from_dict(values)
+    except RunError:
+        raise
+    except (RobustnessError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
+        raise RunError(f"The {FILE} of {folder} is damaged: {reason}") from error
+
+
+def _from_dict(values: Mapping[str, Any]) -> Manifest:
+    names = set(Manifest.__dataclass_fields__)
+    kept = {name: value for name, value in values.items() if name in names}
+    spec = RunSpec.from_dict(values["spec"])
+    manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
+    if manifest.status not in (UNFINISHED, FINISHED):
+        raise ValueError(manifest.status)
+    if not isinstance(manifest.parts, dict) or not isinstance(manifest.batch, int):
+        raise TypeError("parts")
+    if manifest.batch < 1 or manifest.dataset.pictures < 1:
+        raise ValueError("batch")
+    return manifest

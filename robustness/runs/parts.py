@@ -1,0 +1,85 @@
+"""The rows of a run on disk: Parquet files of one or several whole chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustness.disk import put_whole
+from robustness.engines import Chunk
+from robustness.errors import RunError
+from robustness.rows import SCHEMA
+
+_KEY = b"robustness"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a file of rows says of itself, without its rows.
+
+    ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
+    ``seconds`` is the time since the part before it.
+    """
+
+    path: Path
+    chunks: tuple[int, ...]
+    images: int
+    unreadable: tuple[tuple[str, str], ...]
+    seconds: float
+    rows: int
+
+
+def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
+    """Writes ``chunks`` (at least one) as one file, whole or not at all."""
+    ordered = sorted(chunks, key=lambda chunk: chunk.number)
+    about = {
+        "chunks": [chunk.number for chunk in ordered],
+        "images": sum(chunk.images for chunk in ordered),
+        "unreadable": [pair for chunk in ordered for pair in chunk.unreadable],
+        "seconds": seconds,
+    }
+    table = pa.concat_tables([chunk.table for chunk in ordered])
+    described = table.replace_schema_metadata({_KEY: json.dumps(about).encode()})
+    path = folder / f"part-{ordered[0].number:06d}.parquet"
+    put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+    return read_part(path)
+
+
+def read_part(path: Path) -> Part:
+    """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
+    try:
+        with pq.ParquetFile(path) as file:
+            about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError("schema")
+            return Part(
+                path=path,
+                chunks=tuple(int(number) for number in about["chunks"]),
+                images=int(about["images"]),
+                unreadable=tuple((str(name), str(why)) for name, why in about["unreadable"]),
+                seconds=float(about["seconds"]),
+                rows=file.metadata.num_rows,
+            )
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
+            "and go on with --resume."
+        ) from error
+
+
+def all_parts(folder: Path) -> list[Part]:
+    """The parts in ``folder``, by their first chunk; raises ``RunError`` as ``read_part`` does.
+
+    Raises it, too, where two parts hold the same chunk.
+    """
+    parts = [read_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+    numbers = [number for part in parts for number in part.chunks]
+    if len(numbers) != len(set(numbers)):
+        raise RunError(f"{folder} holds some rows twice: it was mixed from several runs.")
+    return parts

@@ -1,0 +1,262 @@
+"""A run in the making: planned, started or gone on with, and written down as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from robustness import models
+from robustness.datasets import FOLDERS, labelled, open_dataset
+from robustness.disk import TEMPORARY
+from robustness.engines import REGISTRY as ENGINES
+from robustness.engines import Chunk, Job, default_batch
+from robustness.errors import ParameterError, RunError
+from robustness.evaluate import versions
+from robustness.runs.manifest import FINISHED, Asked, Manifest
+from robustness.runs.parts import Part, all_parts, write_part
+from robustness.runs.store import listing, load
+from robustness.types import RunSpec
+
+MAX_BATCH = 1024
+
+_ROWS_TO_WRITE = 4096
+_SECONDS_TO_WRITE = 5.0
+"""At least so many rows or seconds of work go into one file: few files, and little to lose."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do; nothing is computed or written yet."""
+
+    job: Job
+    asked: Asked
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.job.spec
+
+
+def plan(
+    source: str,
+    spec: RunSpec,
+    *,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+    batch: int | None = None,
+) -> Plan:
+    """Lists the pictures of ``source`` and finds their classes.
+
+    ``limit`` keeps the first pictures, ``sample`` draws from these with the seed of ``spec``;
+    ``batch`` is how many are worked on at once (by default as many as fill the passes). Raises
+    ``ParameterError`` where the source, a label or a number cannot be used.
+    """
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise ParameterError(f"Expected --batch to lie between 1 and {MAX_BATCH}, got {batch}.")
+    dataset = open_dataset(source)
+    dataset.select(limit, sample, spec.seed)
+    sets = [labels for labels, _ in models.by_labels(spec.model_names)]
+    labels = labelled(dataset, sets, labelling)
+    asked = Asked(
+        source=dataset.source,
+        title=dataset.title,
+        labelling=labelling,
+        limit=limit,
+        sample=sample,
+        pictures=len(dataset),
+        digest=dataset.digest,
+    )
+    return Plan(Job(spec, dataset, labels, batch or default_batch(spec)), asked)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: pictures ``done`` of ``total``, of which ``unreadable`` were not read.
+
+    ``loading`` is true until the models are there.
+    """
+
+    done: int
+    total: int
+    unreadable: int
+    loading: bool = False
+
+
+class Session:
+    """One sitting over a run: holds its folder alone, and writes what comes of it.
+
+    A context manager; on leaving it, however that happens, what was computed is on the disk.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, manifest: Manifest, lock: FileLock) -> None:
+        """Made by ``start``."""
+        self.folder = folder
+        self.manifest = manifest
+        self._lock = lock
+        self._job = Job(manifest.spec, plan.job.dataset, plan.job.labels, manifest.batch)
+        for leftover in folder.glob(TEMPORARY):
+            leftover.unlink()
+        self._parts = all_parts(folder)
+        self._waiting: list[Chunk] = []
+        self._since = time.perf_counter()
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == FINISHED
+
+    @property
+    def resumed(self) -> int:
+        """How many pictures earlier sittings have done, readable or not."""
+        return sum(part.images + len(part.unreadable) for part in self._parts)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        try:
+            self._write()
+        finally:
+            self._lock.release()
+
+    def perform(self, engine: str = "local", address: str | None = None) -> Iterator[Progress]:
+        """Does what is left to do; yields after every chunk.
+
+        Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
+        engine, ``RunError`` where the disk does not take the rows, and what the engine raises.
+        """
+        run = ENGINES[engine].run
+        done = {number for part in self._parts for number in part.chunks}
+        todo = [number for number in range(self._job.chunk_count) if number not in done]
+        began = time.perf_counter()
+        yield self._progress(loading=True)
+        for chunk in run(self._job, todo, address) if todo else ():
+            if chunk is None:
+                started = self.manifest.startup_seconds + time.perf_counter() - began
+                self.manifest = self.manifest.updated(startup_seconds=started)
+                self._since = time.perf_counter()
+                continue
+            self._waiting.append(chunk)
+            if self._is_due():
+                self._write()
+            yield self._progress()
+        self._write()
+        self._finish()
+
+    def _progress(self, *, loading: bool = False) -> Progress:
+        unreadable = sum(len(part.unreadable) for part in (*self._parts, *self._waiting))
+        read = sum(part.images for part in (*self._parts, *self._waiting))
+        return Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+
+    def _is_due(self) -> bool:
+        rows = sum(chunk.table.num_rows for chunk in self._waiting)
+        return rows >= _ROWS_TO_WRITE or time.perf_counter() - self._since >= _SECONDS_TO_WRITE
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        now = time.perf_counter()
+        try:
+            self._parts.append(write_part(self.folder, self._waiting, now - self._since))
+        except OSError as error:
+            raise RunError(
+                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
+                "then go on with --resume."
+            ) from error
+        self._waiting, self._since = [], now
+        self._note()
+
+    def _note(self, **changes: object) -> None:
+        self.manifest = self.manifest.updated(
+            images=sum(part.images for part in self._parts),
+            unreadable=sum(len(part.unreadable) for part in self._parts),
+            seconds=sum(part.seconds for part in self._parts),
+            parts={part.path.name: part.path.stat().st_size for part in self._parts},
+            **changes,
+        )
+        self.manifest.write(self.folder)
+
+    def _finish(self) -> None:
+        done = {number for part in self._parts for number in part.chunks}
+        if len(done) < self._job.chunk_count:
+            raise RunError(
+                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
+                "on with --resume."
+            )
+        self._note(status=FINISHED, content=_content(self.folder, self._parts))
+
+
+def _content(folder: Path, parts: Sequence[Part]) -> str | None:
+    """SHA-256 over the digests of the study images, in the order of the dataset."""
+    import pyarrow.parquet as pq
+
+    digests: dict[int, str] = {}
+    for part in parts:
+        table = pq.read_table(part.path, columns=["position", "image_digest"])
+        digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    if not digests:
+        return None
+    return hashlib.sha256("\n".join(digests[place] for place in sorted(digests)).encode()).hexdigest()
+
+
+def start(plan: Plan, runs: Path, *, engine: str = "local", resume: bool = False) -> Session:
+    """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
+
+    Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
+    nothing left to do, else begins. Raises ``RunError`` where the folder cannot be written to, or
+    where the run is being written by somebody else.
+    """
+    fresh = Manifest(
+        id=_new_id(plan.asked.title),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=plan.spec,
+        dataset=plan.asked,
+        batch=plan.job.batch,
+        engine=ENGINES[engine].name,
+        versions=versions(),
+    )
+    if resume:
+        same = [
+            entry
+            for entry in listing(runs)
+            if entry.manifest is not None and entry.manifest.key == fresh.key
+        ]
+        same.sort(key=lambda e: e.manifest is not None and e.manifest.status == FINISHED)
+        for entry in same:
+            if entry.manifest is not None:
+                if entry.manifest.status == FINISHED:
+                    load(entry.folder)  # says so if it is damaged
+                return Session(plan, entry.folder, entry.manifest, _locked(entry.folder))
+    folder = runs / fresh.id
+    try:
+        folder.mkdir(parents=True)
+        fresh.write(folder)
+    except OSError as error:
+        raise RunError(
+            f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
+            "--out."
+        ) from error
+    return Session(plan, folder, fresh, _locked(folder))
+
+
+def _new_id(title: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "run"
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def _locked(folder: Path) -> FileLock:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(
+            f"The run {folder.name} is being written by another process: wait for it to end."
+        ) from error
+    return lock

@@ -1,0 +1,192 @@
+"""Saved runs: a folder each, with a manifest and its rows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustness.datasets import Dataset, open_dataset
+from robustness.errors import ImageError, RobustnessError, RunError
+from robustness.images import study_image
+from robustness.rows import NUMBERS
+from robustness.runs import manifest as manifests
+from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.parts import Part, all_parts
+from robustness.types import Condition, Picture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """One saved run, opened for reading."""
+
+    def __init__(self, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.parts = tuple(parts)
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == FINISHED
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return self.manifest.spec.conditions
+
+    @property
+    def seed(self) -> int:
+        return self.manifest.spec.seed
+
+    @property
+    def images(self) -> int:
+        """How many pictures were read and evaluated."""
+        return sum(part.images for part in self.parts)
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """(name, reason) of the pictures that could not be read."""
+        return [pair for part in self.parts for pair in part.unreadable]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the pictures in all sittings, without loading the models."""
+        return sum(part.seconds for part in self.parts)
+
+    def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
+        """The rows, in the order of the dataset; all ``columns`` unless named."""
+        filters = None if model is None else [("model", "==", model)]
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "position"]))
+        tables = [pq.read_table(part.path, columns=wanted, filters=filters) for part in self.parts]
+        if not tables:
+            raise RunError(f"The run {self.id} has no rows yet.")
+        joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        return joined if _in_order(self.parts) else joined.sort_by("position")
+
+    def frame(
+        self, columns: Sequence[str] | None = NUMBERS, model: str | None = None
+    ) -> pd.DataFrame:
+        """The rows as a frame: by default the columns of one value each."""
+        table = self.table(columns, model)
+        words = ["image", "image_digest", "model", "perturbation"]
+        frame = table.to_pandas(
+            categories=[name for name in words if name in table.column_names],
+            integer_object_nulls=False,
+            types_mapper=_nullable,
+        )
+        return frame if columns is None else frame[list(columns)]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The pictures, listed again; raises ``RunError`` if they are not the same any more."""
+        asked = self.manifest.dataset
+        try:
+            dataset = open_dataset(asked.source)
+        except RobustnessError as error:
+            raise RunError(f"The pictures of this run cannot be opened again: {error}") from error
+        dataset.select(asked.limit, asked.sample, self.seed)
+        return dataset
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {entry.name: place for place, entry in enumerate(self.dataset.entries)}
+
+    def picture(self, name: str) -> Picture:
+        """The study image called ``name``, read again.
+
+        Raises ``RunError`` or ``ImageError`` where that is not possible any more.
+        """
+        dataset = self.dataset
+        if name not in self._places:
+            raise ImageError(f"{name} is not among the pictures of {dataset.source} any more.")
+        spec = self.manifest.spec
+        data = dataset.read(dataset.entries[self._places[name]])
+        return Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+
+
+def _nullable(kind: pa.DataType) -> object:
+    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
+    import pandas as pd
+
+    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+
+
+def _in_order(parts: Sequence[Part]) -> bool:
+    numbers = [number for part in parts for number in part.chunks]
+    return numbers == sorted(numbers)
+
+
+def load(folder: Path, *, unfinished: bool = False) -> Run:
+    """The run in ``folder``.
+
+    Raises ``RunError`` where there is none, where it is damaged, and for one that is not finished
+    unless ``unfinished`` allows that.
+    """
+    manifest = manifests.read(folder)
+    parts = all_parts(folder)
+    if manifest.status == FINISHED:
+        found = {part.path.name: part.path.stat().st_size for part in parts}
+        if found != dict(manifest.parts):
+            raise RunError(
+                f"The run {manifest.id} is damaged: its files of rows are not those that it wrote."
+            )
+    elif not unfinished:
+        raise RunError(
+            f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
+            f"{manifest.dataset.pictures} pictures): go on with it by evaluate --resume."
+        )
+    return Run(folder, manifest, parts)
+
+
+def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
+    """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
+    if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunError(f"{run_id!r} is no name of a run.")
+    return load(runs / run_id, unfinished=unfinished)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One folder among the runs: its manifest, or the ``reason`` why it cannot be used."""
+
+    folder: Path
+    manifest: Manifest | None
+    reason: str = ""
+
+
+def listing(runs: Path) -> list[Listed]:
+    """Every folder in ``runs``, the newest run first, then those that are no runs."""
+    found, broken = [], []
+    for folder in sorted(path for path in _subfolders(runs) if not path.name.startswith(".")):
+        try:
+            found.append(Listed(folder, manifests.read(folder)))
+        except RunError as error:
+            broken.append(Listed(folder, None, str(error)))
+    found.sort(key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True)
+    return found + broken
+
+
+def _subfolders(runs: Path) -> list[Path]:
+    try:
+        return [path for path in runs.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
+
+
+def delete(folder: Path) -> None:
+    """Deletes the run in ``folder``; raises ``RunError`` for anything that is not a run."""
+    manifests.read(folder)
+    shutil.rmtree(folder)
