@@ -34,6 +34,7 @@ ROOMS = (
     "charts_scorecard",
     "charts",
     "runs",
+    "statistics",
     "sweep",
     "scorecard",
     "evaluate",

@@ -1,0 +1,48 @@
+"""What a run over many images tells, with intervals and tests that take images as the unit.
+
+Frames have one row a measurement, with at least ``COLUMNS``. Tables come as lists of flat,
+JSON-ready dictionaries; what is not known is None.
+"""
+
+from robustness.statistics.bootstrap import INTERVAL_RULE
+from robustness.statistics.calibration import BINS, reliability
+from robustness.statistics.classes import by_class, class_title
+from robustness.statistics.correctness import CORRECTNESS, correctness, with_correctness
+from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
+from robustness.statistics.grid import COLUMNS
+from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
+from robustness.statistics.ranking import (
+    QUANTITIES,
+    TEST_RULE,
+    advice,
+    compare,
+    compare_by_condition,
+    ranking,
+)
+from robustness.statistics.summaries import by_perturbation, by_severity, summary
+
+__all__ = [
+    "BINS",
+    "CAUTION",
+    "COLUMNS",
+    "CORRECTNESS",
+    "DIFFERENCE_COLUMNS",
+    "INTERVAL_RULE",
+    "QUANTITIES",
+    "TEST_RULE",
+    "advice",
+    "by_class",
+    "by_perturbation",
+    "by_severity",
+    "class_title",
+    "compare",
+    "compare_by_condition",
+    "correctness",
+    "corruption_errors",
+    "difference",
+    "published",
+    "ranking",
+    "reliability",
+    "summary",
+    "with_correctness",
+]

@@ -1,0 +1,124 @@
+"""Two runs side by side: what changed on the images and conditions that both have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.statistics.bootstrap import derived, resampled_totals
+from robustness.statistics.correctness import require, with_correctness
+from robustness.statistics.grid import Grid, laid_out
+from robustness.statistics.paired import ALPHA, holm, sign_flip
+from robustness.statistics.ranking import QUANTITIES
+
+_KEYS = ["image_digest", "model", "perturbation", "strength"]
+
+DIFFERENCE_COLUMNS = (
+    "image_digest",
+    "label",
+    "model",
+    "perturbation",
+    "strength",
+    "consistent",
+    "clean_correct",
+    "correct",
+    "clean_correct5",
+    "correct5",
+)
+"""What ``difference`` reads of a measurement; see ``grid.COLUMNS``."""
+
+BETTER, WORSE, OPEN = "better", "worse", "not established"
+
+
+def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the second run did better or worse than the first, on what they share.
+
+    Images are matched by their digest. One entry a model over all shared conditions
+    (``perturbation`` is None), then one a model and condition. Keys: ``model``, ``perturbation``,
+    ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
+    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired bootstrap
+    interval, ``q_p`` and ``q_verdict`` (better, worse, not established; by the sign-flip test,
+    Holm's correction over the models, or over the models and conditions). None where labels are
+    missing. [] if the runs share nothing.
+    """
+    entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
+    for quantity in QUANTITIES:
+        _settle([e for e in entries if e["perturbation"] is None], quantity)
+        _settle([e for e in entries if e["perturbation"] is not None], quantity)
+    order = [name for _, names in models.by_labels(e["model"] for e in entries) for name in names]
+    return sorted(entries, key=lambda e: (e["perturbation"] is not None, order.index(e["model"])))
+
+
+def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
+    """The rows that both have; ``image`` is the digest, ``x_a`` and ``x_b`` the columns ``x``."""
+    sides = []
+    for frame in (frame_a, frame_b):
+        require(frame, (*_KEYS, "consistent"))
+        whole = with_correctness(frame)[[*_KEYS, *QUANTITIES.values()]]
+        kinds = {name: float if name == "strength" else str for name in _KEYS}
+        # One picture under two names gives the same rows twice.
+        sides.append(whole.astype(kinds).drop_duplicates(_KEYS))
+    both = sides[0].merge(sides[1], on=_KEYS, suffixes=("_a", "_b"))
+    return both.rename(columns={"image_digest": "image"})
+
+
+def _entries(grid: Grid) -> list[dict[str, Any]]:
+    """Those of one model: over all conditions first, then each by itself."""
+    keys = (None, *grid.conditions)
+    rows = ~np.isnan(grid.values("consistent_a"))
+    images = [rows.any(axis=1).sum(), *rows.sum(axis=0)]
+    changes = {quantity: _changes(grid, quantity) for quantity in QUANTITIES}
+    return [
+        {
+            "model": grid.model,
+            "perturbation": key.perturbation if key else None,
+            "strength": key.strength if key else None,
+            "n_images": int(images[at]),
+            **{name: value for found in changes.values() for name, value in found[at].items()},
+        }
+        for at, key in enumerate(keys)
+        if images[at]
+    ]
+
+
+def _changes(grid: Grid, quantity: str) -> list[dict[str, Any]]:
+    """The figures of ``quantity`` over all conditions, then under each."""
+    a, b = (grid.values(f"{QUANTITIES[quantity]}_{side}") for side in "ab")
+    known = ~np.isnan(a) & ~np.isnan(b)
+    counts, of_a, of_b = (_with_total(np.where(known, x, 0.0)) for x in (known, a, b))
+    rows = counts.sum(axis=0)
+    net = of_b - of_a
+    totals = resampled_totals(np.hstack([net, counts]))
+    with np.errstate(invalid="ignore"):  # undefined without labels
+        replicates = totals[:, : len(rows)] / totals[:, len(rows) :]
+        found = derived(net.sum(axis=0) / rows, replicates)
+        rates = of_a.sum(axis=0) / rows, of_b.sum(axis=0) / rows
+    return [
+        {
+            f"{quantity}_a": float(rates[0][at]) if rows[at] else None,
+            f"{quantity}_b": float(rates[1][at]) if rows[at] else None,
+            **found.named(f"{quantity}_difference", at),
+            f"{quantity}_p": sign_flip(net[:, at].astype(np.int64)) if rows[at] else None,
+        }
+        for at in range(len(rows))
+    ]
+
+
+def _with_total(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(n, 1 + conditions): the row's total ahead of ``values`` (n, conditions)."""
+    return np.column_stack([values.sum(axis=1), values]).astype(np.float64)
+
+
+def _settle(entries: list[dict[str, Any]], quantity: str) -> None:
+    """Adds the verdicts on ``quantity``."""
+    tested = [entry for entry in entries if entry[f"{quantity}_p"] is not None]
+    adjusted = holm([entry[f"{quantity}_p"] for entry in tested])
+    for entry in entries:
+        entry[f"{quantity}_verdict"] = None
+    for entry, p in zip(tested, adjusted, strict=True):
+        direction = BETTER if entry[f"{quantity}_difference"] > 0 else WORSE
+        entry[f"{quantity}_verdict"] = direction if p < ALPHA else OPEN

@@ -1,0 +1,145 @@
+"""Measurements as dense arrays, images x conditions, one grid a model.
+
+A frame has one row a measurement with at least ``COLUMNS``. ``image`` tells the images of a run
+apart, a pair (``perturbation``, ``strength``) its conditions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness import metrics
+from robustness.perturbations import REGISTRY
+from robustness.statistics.correctness import CORRECTNESS, require, with_correctness
+
+Floats = NDArray[np.float64]
+
+MEANS = tuple(
+    metric.name
+    for metric in metrics.REGISTRY
+    if math.isfinite(metric.high) and metric.name != "consistent"
+)
+"""Metrics of which a mean makes sense; a PSNR is infinite where nothing changed."""
+
+COLUMNS = (
+    "image",
+    "label",
+    "model",
+    "perturbation",
+    "strength",
+    "clean_probability",
+    "probability",
+    "consistent",
+    *MEANS,
+    *CORRECTNESS,
+)
+"""What this package reads of a measurement. In place of ``CORRECTNESS`` a frame may have
+``clean_top1``, ``top1``, ``clean_top5`` and ``top5``."""
+
+
+@dataclass(frozen=True)
+class ConditionKey:
+    """A perturbation at a strength; the strength is None for a composition.
+
+    ``severity`` is that of ImageNet-C, 1 to 5, where the strength is exactly one.
+    """
+
+    perturbation: str
+    strength: float | None
+
+    @property
+    def severity(self) -> int | None:
+        if self.strength is None or self.perturbation not in REGISTRY:
+            return None
+        marks = REGISTRY[self.perturbation].severity_strengths
+        levels = [
+            place
+            for place, mark in enumerate(marks, start=1)
+            if math.isclose(mark, self.strength, abs_tol=1e-9)
+        ]
+        return levels[0] if levels else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows of one model; every grid of a frame has the same ``images`` and ``conditions``.
+
+    ``places`` are the rows' positions in ``frame``; ``image_of`` and ``condition_of`` say where
+    in the grid each of them belongs.
+    """
+
+    model: str
+    images: NDArray[np.object_]
+    conditions: tuple[ConditionKey, ...]
+    frame: pd.DataFrame
+    places: NDArray[np.intp]
+    image_of: NDArray[np.intp]
+    condition_of: NDArray[np.intp]
+
+    def values(self, column: str) -> Floats:
+        """(images, conditions) of a number or truth value; NaN where there is none."""
+        found = np.full((len(self.images), len(self.conditions)), np.nan)
+        column_values = self.frame[column].iloc[self.places]
+        found[self.image_of, self.condition_of] = column_values.to_numpy(float, na_value=np.nan)
+        return found
+
+    def per_image(self, column: str) -> Floats:
+        """(images,): mean over the conditions that are there; NaN where there is none."""
+        return mean_of_rows(self.values(column))
+
+
+def mean_of_rows(values: Floats) -> Floats:
+    """(n,): the mean of each row without its NaNs; NaN for a row of nothing else."""
+    counts = (~np.isnan(values)).sum(axis=1)
+    totals = np.nansum(values, axis=1)
+    return np.divide(totals, counts, out=np.full(len(values), np.nan), where=counts > 0)
+
+
+def grids(frame: pd.DataFrame) -> list[Grid]:
+    """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
+
+    Images are in the order of their ids, conditions by perturbation as they appear and by growing
+    strength. Raises ``ParameterError`` if a column is missing.
+    """
+    require(frame, ("image", "model", "perturbation", "strength", "consistent"))
+    return laid_out(with_correctness(frame))
+
+
+def laid_out(frame: pd.DataFrame) -> list[Grid]:
+    """As ``grids``, of whatever else ``frame`` holds."""
+    image_of, images = pd.factorize(frame["image"], sort=True)
+    condition_of, conditions = _conditions(frame)
+    model_of, names = pd.factorize(frame["model"])
+    found = []
+    for code, name in enumerate(names):
+        places = np.flatnonzero(model_of == code)
+        found.append(
+            Grid(
+                str(name),
+                np.asarray(images, dtype=object),
+                conditions,
+                frame,
+                places,
+                image_of[places],
+                condition_of[places],
+            )
+        )
+    return found
+
+
+def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionKey, ...]]:
+    names_of, names = pd.factorize(frame["perturbation"])
+    strengths = frame["strength"].to_numpy(float, na_value=np.nan)
+    strength_of, levels = pd.factorize(strengths, sort=True)  # -1 for a composition
+    codes = names_of * (len(levels) + 1) + strength_of + 1
+    present, condition_of = np.unique(codes, return_inverse=True)
+    keys = []
+    for code in present.tolist():
+        name, level = divmod(code, len(levels) + 1)
+        keys.append(ConditionKey(str(names[name]), float(levels[level - 1]) if level else None))
+    return condition_of, tuple(keys)

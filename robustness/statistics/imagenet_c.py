@@ -1,0 +1,143 @@
+"""Corruption errors as ImageNet-C defines them, relative to AlexNet.
+
+CE = sum over severities of the error / the same of AlexNet; relative CE = what the corruption adds
+to the clean error, summed and divided likewise; both in percent, lower is better (Hendrycks &
+Dietterich, ICLR 2019). Ours are measured in memory, without the JPEG step of the published files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.statistics.bootstrap import Estimates, derived, means
+from robustness.statistics.grid import Grid, grids
+
+Floats = NDArray[np.float64]
+
+CAUTION = "in-memory, not comparable with published mCE"
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+ALEXNET_CLEAN_ERROR = 0.435
+ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
+    "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
+    "shot_noise": (0.71224, 0.85108, 0.93574, 0.98182, 0.99146),
+    "impulse_noise": (0.78374, 0.89808, 0.9487, 0.9872, 0.99548),
+    "defocus_blur": (0.65624, 0.73202, 0.85036, 0.91364, 0.94714),
+    "glass_blur": (0.64308, 0.75054, 0.88806, 0.91622, 0.93344),
+    "motion_blur": (0.5843, 0.70048, 0.82108, 0.8975, 0.92638),
+    "zoom_blur": (0.70008, 0.76992, 0.80784, 0.84198, 0.87198),
+    "snow": (0.71726, 0.88392, 0.86468, 0.9187, 0.94952),
+    "frost": (0.6139, 0.79734, 0.8879, 0.89942, 0.9343),
+    "fog": (0.67474, 0.7605, 0.84378, 0.8726, 0.945),
+    "brightness": (0.4514, 0.48502, 0.54048, 0.62166, 0.7244),
+    "contrast": (0.64548, 0.7615, 0.88874, 0.9776, 0.9927),
+    "elastic_transform": (0.52596, 0.70116, 0.55686, 0.64076, 0.80554),
+    "pixelate": (0.52218, 0.5462, 0.73728, 0.87092, 0.91262),
+    "jpeg_compression": (0.51002, 0.54718, 0.57294, 0.65458, 0.74778),
+}
+"""Top-1 errors at severities 1 to 5: hendrycks/robustness, issue 10; the clean error: the paper."""
+
+
+def corruption_errors(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per ImageNet-1k model: CE and relative CE of each corruption with all five severities.
+
+    Keys: ``model``, ``n_images``, ``note`` (``CAUTION``), ``corruptions``, and with intervals
+    ``mean_ce`` and ``mean_relative_ce`` over the corruptions that are there. ``corruptions``
+    is a list of ``corruption``, ``ce`` and ``relative_ce`` with intervals. All in percent. A model
+    without labels or without such a corruption is left out.
+    """
+    found = []
+    for grid in grids(frame):
+        complete = _complete(grid)
+        if _knows_imagenet(grid.model) and complete:
+            entry = _of_model(grid, complete)
+            if entry is not None:
+                found.append(entry)
+    return found
+
+
+def published(names: list[str]) -> list[dict[str, Any]]:
+    """What was published for ImageNet-C of the models ``names``, AlexNet's 100 first.
+
+    Keys: ``model``, ``mce``, ``relative_mce``, both in percent, and ``source``.
+    """
+    rows: list[dict[str, Any]] = [
+        {"model": "AlexNet", "mce": 100.0, "relative_mce": 100.0, "source": "by definition"}
+    ]
+    for name in names:
+        scores = models.REGISTRY[name].published if name in models.REGISTRY else None
+        if scores is not None and scores.mce is not None:
+            rows.append(
+                {
+                    "model": name,
+                    "mce": scores.mce,
+                    "relative_mce": scores.relative_mce,
+                    "source": scores.robustness_source,
+                }
+            )
+    return rows
+
+
+def _knows_imagenet(model: str) -> bool:
+    if model not in models.REGISTRY:
+        return False
+    return models.REGISTRY[model].labels().key == models.imagenet().key
+
+
+def _complete(grid: Grid) -> dict[str, list[int]]:
+    """The places of the five severities of every corruption that has them all."""
+    places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
+    return {
+        name: [places[name, level] for level in SEVERITIES]
+        for name in ALEXNET_ERRORS
+        if all((name, level) in places for level in SEVERITIES)
+    }
+
+
+def _of_model(grid: Grid, complete: Mapping[str, list[int]]) -> dict[str, Any] | None:
+    errors = 1 - grid.values("correct")[:, [at for places in complete.values() for at in places]]
+    clean = 1 - grid.per_image("clean_correct")
+    labelled = ~np.isnan(clean)
+    columns = np.column_stack([clean, errors])
+    there = ~np.isnan(columns)
+    if not there.any(axis=0).all():
+        return None
+    base = means(np.where(there, columns, 0.0), there.astype(float), rates=True)
+    alexnet = np.array([ALEXNET_ERRORS[name] for name in complete])
+    absolute, relative = _relative_to(base, alexnet)
+    overall = [
+        derived(e.value.mean(keepdims=True), e.replicates.mean(1, keepdims=True))
+        for e in (absolute, relative)
+    ]
+    return {
+        "model": grid.model,
+        "n_images": int(labelled.sum()),
+        "note": CAUTION,
+        **overall[0].named("mean_ce", 0),
+        **overall[1].named("mean_relative_ce", 0),
+        "corruptions": [
+            {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
+            for at, name in enumerate(complete)
+        ],
+    }
+
+
+def _relative_to(base: Estimates, alexnet: Floats) -> tuple[Estimates, Estimates]:
+    """(CE, relative CE) from the clean error in column 0 and five columns a corruption."""
+    total = alexnet.sum(axis=1)
+    added = total - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+
+    def errors(all_errors: Floats) -> tuple[Floats, Floats]:
+        clean = all_errors[..., :1]
+        sums = all_errors[..., 1:].reshape(*all_errors.shape[:-1], *alexnet.shape).sum(axis=-1)
+        return 100 * sums / total, 100 * (sums - len(SEVERITIES) * clean) / added
+
+    values, replicates = errors(base.value), errors(base.replicates)
+    return derived(values[0], replicates[0]), derived(values[1], replicates[1])

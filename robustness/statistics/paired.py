@@ -1,0 +1,98 @@
+"""Tests of two answers to the same images, and how many images would settle them.
+
+With one condition an image adds at most 1 to either side, and McNemar's test counts the images
+that do. Under several conditions the rows of one image are not independent. Then the image's net
+count d (how often it went well under a only, minus under b only) is what is exchangeable: under
+the null hypothesis its sign is a coin toss, and the test asks how often coin tosses give a total
+as far from 0. With one condition that is McNemar's exact test; its normal approximation,
+(sum d)^2 / sum d^2 on one degree of freedom, is the cluster-adjusted McNemar test of Durkalski,
+Palesch, Lipsitz & Rust, Statistics in Medicine 22, 2003, for clusters of equal size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+
+ALPHA = 0.05
+POWER = 0.8
+EXACT_DISCORDANT = 1000
+"""Discordant images up to which McNemar's test is the exact binomial one."""
+EXACT_TOTAL = 5000
+"""Total of |d| up to which the sign-flip distribution is worked out exactly."""
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """(images that only ``a`` has right, only ``b``, two-sided p); (n,) truth values each.
+
+    Exact up to ``EXACT_DISCORDANT`` discordant images, else chi-squared with continuity
+    correction.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
+
+    table = [[int((a & b).sum()), int((a & ~b).sum())], [int((~a & b).sum()), int((~a & ~b).sum())]]
+    only_a, only_b = table[0][1], table[1][0]
+    if only_a + only_b == 0:
+        return 0, 0, 1.0
+    result = test(table, exact=only_a + only_b <= EXACT_DISCORDANT, correction=True)
+    return only_a, only_b, min(1.0, float(result.pvalue))
+
+
+def sign_flip(net: Integers) -> float:
+    """Two-sided p that coin tosses for the signs of ``net`` (n,) give a total as far from 0."""
+    sizes = np.abs(net[net != 0])
+    observed, total = abs(int(net.sum())), int(sizes.sum())
+    if not observed:
+        return 1.0
+    if total > EXACT_TOTAL:
+        from scipy.stats import chi2  # slow to import
+
+        return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))
+    chances = _distribution(sizes)
+    sums = np.arange(-total, total + 1)
+    return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
+
+
+def _distribution(sizes: Integers) -> NDArray[np.float64]:
+    """The chances of every total of ``sizes`` with random signs, from -sum to +sum."""
+    from scipy.stats import binom
+
+    chances = np.ones(1)
+    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
+        step = np.zeros(2 * size * count + 1)  # count coins of that size: steps of twice the size
+        step[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, step)
+    return chances
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number: Holm, Scandinavian Journal of Statistics 6, 1979."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests  # slow to import
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
+def images_needed(net: Integers, tests: int) -> int | None:
+    """About how many images would establish the mean of ``net`` (n,), if it is what it seems.
+
+    For a power of 80 % at 0.05 / ``tests``, the strictest level that Holm's correction can ask:
+    ((z(1 - alpha / 2) + z(power)) sd / mean)^2, and no fewer than the sign-flip test can ever do
+    with, given the share of images that differ at all. None for a mean of 0.
+    """
+    from scipy.stats import norm  # slow to import
+
+    mean, n = float(net.mean()), len(net)
+    if mean == 0:
+        return None
+    alpha = ALPHA / tests
+    spread = float(net.std(ddof=1)) if n > 1 else 0.0
+    by_power = ((norm.isf(alpha / 2) + norm.ppf(POWER)) * spread / mean) ** 2
+    at_least = (1 - math.log2(alpha)) * n / np.count_nonzero(net)  # 2 * 2^-m <= alpha
+    return math.ceil(max(by_power, at_least))

@@ -1,0 +1,193 @@
+"""Which model is better, how sure that is, and how many more images would settle the rest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.statistics.bootstrap import bounds, resampled_totals
+from robustness.statistics.grid import ConditionKey, Grid, grids
+from robustness.statistics.paired import ALPHA, holm, images_needed, mcnemar, sign_flip
+
+QUANTITIES: Mapping[str, str] = {
+    "consistency": "consistent",
+    "perturbed_accuracy": "correct",
+}
+"""What models can be ranked by, with the column that holds it."""
+
+ABSURD = 1_000_000
+"""Beyond so many images the advice is to stop asking."""
+
+TEST_RULE = (
+    "Established: an exact sign-flip test over images (McNemar's test where there is one "
+    "condition; Durkalski's cluster-adjusted form of it for large runs) gives p below 0.05 after "
+    "Holm's correction over all pairs."
+)
+
+
+def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str, Any]]:
+    """Every pair of models with the same classes, over all conditions.
+
+    Only images that every model of the group answered under every condition count (with the
+    accuracy: and that have a label). Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
+    ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired bootstrap
+    interval ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
+    ``more_images``: how many more would settle it, None if it is settled or the difference is 0.
+    The pairs of one group stand together; [] where nothing can be compared.
+    """
+    found = []
+    for title, group, keys, values in _groups(frame, quantity):
+        pairs = list(itertools.combinations(range(len(group)), 2))
+        conditions = len(keys)
+        nets = np.stack([_net(values, *pair) for pair in pairs], axis=1)
+        ps = [sign_flip(net) for net in nets.T]
+        adjusted = holm(ps)
+        low, high = bounds(resampled_totals(nets / (len(nets) * conditions)))
+        for at, (a, b) in enumerate(pairs):
+            net = nets[:, at]
+            difference = float(net.mean() / conditions)
+            interval = (_number(low[at]), _number(high[at]))
+            if difference < 0:
+                a, b, difference = b, a, -difference
+                interval = (_negative(interval[1]), _negative(interval[0]))
+            established = adjusted[at] < ALPHA
+            found.append(
+                {
+                    "quantity": quantity,
+                    "label_set": title,
+                    "better": group[a],
+                    "worse": group[b],
+                    "n_images": len(net),
+                    "difference": difference,
+                    "difference_low": interval[0],
+                    "difference_high": interval[1],
+                    "p": ps[at],
+                    "p_holm": adjusted[at],
+                    "established": established,
+                    "more_images": None if established else _more(net, len(pairs)),
+                }
+            )
+    return found
+
+
+def _more(net: NDArray[np.int64], tests: int) -> int | None:
+    needed = images_needed(net, tests)
+    return None if needed is None else max(1, needed - len(net))
+
+
+def advice(pair: Mapping[str, Any]) -> str:
+    """What a pair of ``compare`` says about more images, as half a sentence."""
+    if pair["established"]:
+        return "established"
+    if pair["more_images"] is None:
+        return "no difference seen: no number of images can be named"
+    if pair["more_images"] > ABSURD:
+        return "the difference is too small to be settled by any sensible number of images"
+    return f"about {_rounded(pair['more_images']):,} more images would settle it"
+
+
+def _rounded(number: int) -> int:
+    """``number`` with two leading digits, rounded up: it rests on an estimate."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // step) * step
+
+
+def ranking(
+    summary: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The entries of ``summary`` with the places that are established, best first.
+
+    Per group of models with the same classes: by falling quantity of the ``pairs`` (as ``compare``
+    gives them). Adds ``place_low`` and ``place_high``: a model stands behind those established as
+    better and ahead of those established as worse, and anywhere between.
+    """
+    quantity = pairs[0]["quantity"] if pairs else "consistency"
+    found: list[dict[str, Any]] = []
+    for title, group in itertools.groupby(summary, key=lambda entry: entry["label_set"]):
+        entries = sorted((entry for entry in group), key=lambda entry: -(entry[quantity] or 0.0))
+        known = [pair for pair in pairs if pair["label_set"] == title and pair["established"]]
+        for entry in entries:
+            behind = sum(pair["worse"] == entry["model"] for pair in known)
+            ahead = sum(pair["better"] == entry["model"] for pair in known)
+            found.append({**entry, "place_low": 1 + behind, "place_high": len(entries) - ahead})
+    return found
+
+
+def compare_by_condition(
+    frame: pd.DataFrame, quantity: str = "consistency"
+) -> list[dict[str, Any]]:
+    """McNemar's test of every pair of models under every condition by itself.
+
+    Images as in ``compare``; Holm's correction is over all pairs and conditions of a group. Keys:
+    ``quantity``, ``label_set``, ``perturbation``, ``strength``, ``model_a``, ``model_b``,
+    ``n_images``, ``only_a`` and ``only_b`` (images that went well with one of them alone),
+    ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
+    """
+    found = []
+    for title, group, keys, values in _groups(frame, quantity):
+        entries = []
+        for at, key in enumerate(keys):
+            for a, b in itertools.combinations(range(len(group)), 2):
+                only_a, only_b, p = mcnemar(values[a, :, at] > 0, values[b, :, at] > 0)
+                entries.append(
+                    {
+                        "quantity": quantity,
+                        "label_set": title,
+                        "perturbation": key.perturbation,
+                        "strength": key.strength,
+                        "model_a": group[a],
+                        "model_b": group[b],
+                        "n_images": values.shape[1],
+                        "only_a": only_a,
+                        "only_b": only_b,
+                        "difference": (only_a - only_b) / values.shape[1],
+                        "p": p,
+                    }
+                )
+        adjusted = holm([entry["p"] for entry in entries])
+        found += [
+            {**entry, "p_holm": p, "established": p < ALPHA}
+            for entry, p in zip(entries, adjusted, strict=True)
+        ]
+    return found
+
+
+Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
+"""Name of the classes, models, conditions, and (models, images, conditions) of 0 and 1."""
+
+
+def _groups(frame: pd.DataFrame, quantity: str) -> list[Group]:
+    """The groups of two models or more with the same classes.
+
+    Only the images that all of the group's models have under all conditions.
+    """
+    by_name: dict[str, Grid] = {grid.model: grid for grid in grids(frame)}
+    found = []
+    for labels, names in models.by_labels(by_name):
+        if len(names) < 2:
+            continue
+        values = [by_name[name].values(QUANTITIES[quantity]) for name in names]
+        whole = np.logical_and.reduce([~np.isnan(each).any(axis=1) for each in values])
+        if whole.any():
+            answers = np.stack([v[whole] for v in values]).astype(np.int8)
+            found.append((labels.title, names, by_name[names[0]].conditions, answers))
+    return found
+
+
+def _net(values: NDArray[np.int8], a: int, b: int) -> NDArray[np.int64]:
+    """(images,): under how many conditions more a model went well than another."""
+    return np.asarray(values[a].sum(axis=1, dtype=np.int64) - values[b].sum(axis=1, dtype=np.int64))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value

@@ -1,0 +1,221 @@
+"""A run in figures: per model, per model and condition, per model and severity.
+
+Every figure ``x`` stands beside ``x_low`` and ``x_high``, by ``bootstrap.INTERVAL_RULE``. What
+needs labels is None without them. Accuracies count the labelled images only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.statistics.bootstrap import Estimates, complement, derived, means
+from robustness.statistics.calibration import calibration_error
+from robustness.statistics.grid import MEANS, ConditionKey, Grid, grids
+
+Floats = NDArray[np.float64]
+
+RATES: Mapping[str, str] = {
+    "consistency": "consistent",
+    "clean_accuracy": "clean_correct",
+    "perturbed_accuracy": "correct",
+    "clean_accuracy_top5": "clean_correct5",
+    "perturbed_accuracy_top5": "correct5",
+}
+"""Figures that are shares of images, with the column they count."""
+
+FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
+"""All figures that are means over rows, with their columns."""
+
+_ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
+
+
+def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model, by falling consistency among those with the same classes.
+
+    Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
+    ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
+    also ``..._top5``), and the means of ``MEANS``. All over all rows of the model.
+    """
+    entries = {}
+    for grid in grids(frame):
+        found = means(*_totals(grid), rates=_is_rate(1))
+        entries[grid.model] = {
+            "model": grid.model,
+            "n_images": len(np.unique(grid.image_of)),
+            **_figures(found, 0),
+        }
+    ranked: list[dict[str, Any]] = []
+    for labels, names in models.by_labels(entries):
+        group = [{"label_set": labels.title, **entries[name]} for name in names]
+        ranked += sorted(group, key=lambda entry: -entry["consistency"])
+    return ranked
+
+
+def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model and condition, in the order of the models and conditions.
+
+    Keys: ``model``, ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the
+    strength is exactly one), ``n_images``, the figures of ``summary``, and without intervals the
+    expected calibration error ``clean_ece`` and ``perturbed_ece``, each with ``..._by_chance``:
+    what so few images give a perfectly calibrated model.
+    """
+    return [entry for grid in grids(frame) for entry in _by_condition(grid)]
+
+
+def _by_condition(grid: Grid) -> list[dict[str, Any]]:
+    size = len(grid.conditions)
+    sums, counts = [], []
+    for column in FIGURES.values():
+        values = grid.values(column)
+        there = ~np.isnan(values)
+        sums.append(np.where(there, values, 0.0))
+        counts.append(there.astype(np.float64))
+    found = means(np.hstack(sums), np.hstack(counts), rates=_is_rate(size))
+    rows = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
+    return [
+        {
+            "model": grid.model,
+            **_condition(key),
+            "n_images": rows[place],
+            **_figures(found, place, size),
+            **calibration,
+        }
+        for place, (key, calibration) in enumerate(
+            zip(grid.conditions, _calibration(grid), strict=True)
+        )
+        if rows[place]
+    ]
+
+
+def _condition(key: ConditionKey) -> dict[str, Any]:
+    return {
+        "perturbation": key.perturbation,
+        "strength": key.strength,
+        "severity": key.severity,
+    }
+
+
+def _calibration(grid: Grid) -> list[dict[str, float | None]]:
+    columns = ("clean_probability", "clean_correct", "probability", "correct")
+    clean_sure, clean_right, sure, right = (grid.values(column) for column in columns)
+    found = []
+    for place in range(len(grid.conditions)):
+        pairs = {
+            "clean_ece": (clean_sure[:, place], clean_right[:, place]),
+            "perturbed_ece": (sure[:, place], right[:, place]),
+        }
+        entry: dict[str, float | None] = {}
+        for name, pair in pairs.items():
+            error, by_chance = calibration_error(*pair)
+            known = not np.isnan(error)
+            entry |= {
+                name: error if known else None,
+                f"{name}_by_chance": by_chance if known else None,
+            }
+        found.append(entry)
+    return found
+
+
+def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
+
+    ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation`` without
+    perturbation, strength and calibration, with ``severity`` and ``perturbations`` (their names).
+    Empty if no perturbation has two severities or more.
+    """
+    found = []
+    for grid in grids(frame):
+        names, levels = graded(grid.conditions)
+        if len(levels) < 2 or not names:
+            continue
+        places = [
+            [
+                place
+                for place, key in enumerate(grid.conditions)
+                if key.perturbation in names and key.severity == level
+            ]
+            for level in levels
+        ]
+        groups = [_totals(grid, chosen) for chosen in places]
+        size = len(levels)
+        sums, counts = (_interleaved([group[side] for group in groups]) for side in (0, 1))
+        estimates = means(sums, counts, rates=_is_rate(size))
+        found += [
+            {
+                "model": grid.model,
+                "severity": level,
+                "perturbations": names,
+                "n_images": len(np.unique(grid.image_of)),
+                **_figures(estimates, place, size),
+            }
+            for place, level in enumerate(levels)
+        ]
+    return found
+
+
+def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """(perturbations that have every severity that occurs, those severities)."""
+    levels: dict[str, set[int]] = {}
+    for key in conditions:
+        if key.severity is not None:
+            levels.setdefault(key.perturbation, set()).add(key.severity)
+    every = set().union(*levels.values())
+    names = tuple(name for name, mine in levels.items() if mine == every)
+    return names, tuple(sorted(every))
+
+
+def _totals(grid: Grid, conditions: Sequence[int] | None = None) -> tuple[Floats, Floats]:
+    """(sums, counts) of each image over ``conditions``, (n, number of figures) each."""
+    sums, counts = [], []
+    for column in FIGURES.values():
+        values = grid.values(column)
+        values = values if conditions is None else values[:, list(conditions)]
+        there = ~np.isnan(values)
+        count = there.sum(axis=1).astype(np.float64)
+        total = np.where(there, values, 0.0).sum(axis=1)
+        if column in _ONCE:
+            total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
+        sums.append(total)
+        counts.append(count)
+    return np.column_stack(sums), np.column_stack(counts)
+
+
+def _interleaved(groups: Sequence[Floats]) -> Floats:
+    """(n, figures x groups), the groups of a figure side by side, from (n, figures) a group."""
+    return np.stack(groups, axis=2).reshape(len(groups[0]), -1)
+
+
+def _is_rate(size: int) -> NDArray[np.bool_]:
+    return np.repeat([name in RATES for name in FIGURES], size)
+
+
+def _figures(found: Estimates, place: int, size: int = 1) -> dict[str, Any]:
+    """The figures of group ``place`` of ``size`` from columns ordered by figure, then group."""
+    at = {name: number * size + place for number, name in enumerate(FIGURES)}
+    entry: dict[str, Any] = {}
+    for name in FIGURES:
+        entry |= found.named(name, at[name])
+    entry |= complement(entry, "consistency", "flip_rate")
+    for suffix in ("", "_top5"):
+        entry |= _drops(
+            found, at[f"clean_accuracy{suffix}"], at[f"perturbed_accuracy{suffix}"], suffix
+        )
+    return entry
+
+
+def _drops(found: Estimates, clean: int, perturbed: int, suffix: str) -> dict[str, Any]:
+    """What the perturbation took of the accuracy: as a difference, and as a share of the clean."""
+    before, after = found.value[clean], found.value[perturbed]
+    befores, afters = found.replicates[:, clean], found.replicates[:, perturbed]
+    with np.errstate(divide="ignore", invalid="ignore"):  # undefined where nothing was right
+        value = np.array([before - after, (before - after) / before])
+        replicates = np.column_stack([befores - afters, (befores - afters) / befores])
+    replicates[~np.isfinite(replicates)] = np.nan
+    drops = derived(value, replicates)
+    return drops.named(f"drop{suffix}", 0) | drops.named(f"relative_drop{suffix}", 1)

@@ -1,0 +1,65 @@
+"""Frames of measurements with known answers, as a run over many images gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from robustness.statistics.grid import MEANS
+
+Condition = tuple[str, float | None]
+
+
+def rows(
+    consistent: ArrayLike,
+    *,
+    model: str = "SqueezeNet",
+    conditions: Sequence[Condition] = (("fog", 0.2),),
+    clean_correct: ArrayLike | None = None,
+    correct: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    figures: Mapping[str, ArrayLike] | None = None,
+) -> pd.DataFrame:
+    """The rows of one model from arrays (images, conditions); ``clean_correct`` is (images,).
+
+    Without ``labels`` (class indices) nothing is labelled. Metrics are 0.5 unless ``figures``
+    gives them.
+    """
+    kept = np.asarray(consistent, dtype=bool).reshape(-1, len(conditions))
+    images, count = kept.shape
+
+    def wide(values: ArrayLike) -> NDArray[np.generic]:
+        array = np.asarray(values)
+        array = array[:, None] if array.ndim == 1 and array.shape == (images,) else array
+        return np.broadcast_to(array, kept.shape).ravel()
+
+    size = images * count
+    empty = pd.Series([None] * size, dtype="boolean")
+    columns: dict[str, object] = {
+        "image": np.repeat([f"{place:05}.png" for place in range(images)], count),
+        "image_digest": np.repeat([f"digest {place:05}" for place in range(images)], count),
+        "label": pd.Series(
+            [None] * size if labels is None else wide(labels).tolist(), dtype="Int64"
+        ),
+        "model": model,
+        "perturbation": [name for name, _ in conditions] * images,
+        "strength": np.array([strength for _, strength in conditions] * images, dtype=float),
+        "clean_probability": 0.9,
+        "retained_probability": np.where(kept.ravel(), 0.8, 0.1),
+        "probability": 0.8,
+        "consistent": kept.ravel(),
+        **dict.fromkeys(MEANS, 0.5),
+        **{name: wide(values) for name, values in (figures or {}).items()},
+    }
+    for name, values in (("clean_correct", clean_correct), ("correct", correct)):
+        known = empty if values is None else pd.Series(wide(values).astype(bool), dtype="boolean")
+        columns |= {name: known, f"{name}5": known}
+    return pd.DataFrame(columns)
+
+
+def severities(*names: str) -> list[Condition]:
+    """The five severities of each perturbation."""
+    return [(name, level / 5) for name in names for level in range(1, 6)]
