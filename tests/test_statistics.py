@@ -78,9 +78,13 @@ def test_large_runs_are_drawn_in_blocks_with_the_same_result(
 ) -> None:
     values = random().random((50, 2))
     whole = means(values, np.ones_like(values), rates=False)
+    table = by_perturbation(two_models())
     monkeypatch.setattr("robustness.statistics.bootstrap._CELLS", 333)
+    monkeypatch.setattr("robustness.statistics.summaries._CELLS", 2000)
     pieces = means(values, np.ones_like(values), rates=False)
     np.testing.assert_allclose(pieces.replicates, whole.replicates, atol=1e-12)
+    for entry, peer in zip(by_perturbation(two_models()), table, strict=True):
+        assert entry == pytest.approx(peer, abs=1e-12)
 
 
 def test_intervals_cover_where_rows_of_one_image_go_together() -> None:

@@ -32,6 +32,7 @@ RATES: Mapping[str, str] = {
 FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 """All figures that are means over rows, with their columns."""
 
+_CELLS = 16_000_000  # of the figures of conditions worked on at once: 128 MB
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
 
@@ -69,27 +70,22 @@ def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _by_condition(grid: Grid) -> list[dict[str, Any]]:
-    size = len(grid.conditions)
-    sums, counts = [], []
-    for column in FIGURES.values():
-        values = grid.values(column)
+    at_once = max(1, _CELLS // (len(grid.images) * len(FIGURES)))
+    figures: list[dict[str, Any]] = []
+    for start in range(0, len(grid.conditions), at_once):
+        columns = [grid.values(name)[:, start : start + at_once] for name in FIGURES.values()]
+        size = columns[0].shape[1]
+        values = np.hstack(columns)
         there = ~np.isnan(values)
-        sums.append(np.where(there, values, 0.0))
-        counts.append(there.astype(np.float64))
-    found = means(np.hstack(sums), np.hstack(counts), rates=_is_rate(size))
+        found = means(np.where(there, values, 0.0), there.astype(float), rates=_is_rate(size))
+        figures += [_figures(found, place, size) for place in range(size)]
     rows = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
     return [
-        {
-            "model": grid.model,
-            **_condition(key),
-            "n_images": rows[place],
-            **_figures(found, place, size),
-            **calibration,
-        }
-        for place, (key, calibration) in enumerate(
-            zip(grid.conditions, _calibration(grid), strict=True)
+        {"model": grid.model, **_condition(key), "n_images": count, **found, **calibration}
+        for key, count, found, calibration in zip(
+            grid.conditions, rows, figures, _calibration(grid), strict=True
         )
-        if rows[place]
+        if count
     ]
 
 
