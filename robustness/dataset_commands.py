@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from robustness.runs import Run, Session
 
 
+_SHOWN = 10
+"""Unreadable pictures that are printed one by one; the JSON has them all."""
+
+
 def evaluate_command(options: argparse.Namespace) -> None:
     """Evaluates a dataset, saves the run, and prints what it tells."""
     from robustness import runs
@@ -55,6 +59,9 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
     from robustness.pace import Pace, Unit
 
     total = session.manifest.dataset.pictures
+    if session.finished:
+        progress(f"{session.folder.name} is finished: nothing is left to do")
+        return
     if session.resumed:
         progress(f"{session.folder.name}: {session.resumed} of {total} pictures were done before")
     pace = Pace(Unit("pictures"), total)
@@ -80,9 +87,8 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
 
 def _document(run: Run) -> dict[str, Any]:
     from robustness import statistics
-    from robustness.rows import NUMBERS
 
-    frame = run.frame(NUMBERS) if run.images else None
+    rows = run.frame() if run.images else None
     return {
         "run": run.id,
         "folder": str(run.folder),
@@ -90,6 +96,56 @@ def _document(run: Run) -> dict[str, Any]:
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "summary": [] if frame is None else statistics.summary(frame),
-        "by_perturbation": [] if frame is None else statistics.by_perturbation(frame),
+        "summary": [] if rows is None else statistics.summary(rows),
+        "by_perturbation": [] if rows is None else statistics.by_perturbation(rows),
     }
+
+
+def _print_run(run: Run) -> None:
+    from robustness import statistics
+
+    print(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
+    for name, reason in run.unreadable[:_SHOWN]:
+        print(f"unreadable: {name}: {reason}")
+    if len(run.unreadable) > _SHOWN:
+        print(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
+    if not run.images:
+        print("\nNo picture could be read, so there is nothing to tell.")
+        return
+    rows = run.frame()
+    entries = statistics.summary(rows)
+    with_labels = any(entry["clean_accuracy"] is not None for entry in entries)
+    head = "\nrank  model               consistency  95 % interval   cosine  Euclidean"
+    print(head + ("  accuracy: clean  perturbed" if with_labels else ""))
+    rank = 0
+    for place, entry in enumerate(entries):
+        fresh = place == 0 or entry["label_set"] != entries[place - 1]["label_set"]
+        rank = 1 if fresh else rank + 1
+        interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
+        accuracy = ""
+        if entry["clean_accuracy"] is not None:
+            accuracy = f"{entry['clean_accuracy']:17.1%}{entry['perturbed_accuracy']:11.1%}"
+        print(
+            f"{rank:4}  {entry['model']:18}{entry['consistency']:13.1%}  {interval:14}"
+            f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}{accuracy}"
+        )
+    _print_pairs(statistics.compare(rows))
+    print(f"\nSaved in {run.folder}")
+
+
+def _print_pairs(pairs: list[dict[str, Any]]) -> None:
+    """Which differences are established, and what would settle the others."""
+    from robustness.statistics import advice
+
+    if pairs:
+        print("\nDifference in consistency, in points, with its 95 % interval:")
+    for pair in pairs:
+        interval = (
+            ""
+            if pair["difference_low"] is None
+            else f" ({100 * pair['difference_low']:+.1f} to {100 * pair['difference_high']:+.1f})"
+        )
+        print(
+            f"  {pair['better']} over {pair['worse']}: {100 * pair['difference']:+.1f}{interval}, "
+            f"{advice(pair)}"
+        )

@@ -1,8 +1,7 @@
 """Measurements as a table of columns: what is kept on disk and sent between machines.
 
 A row has the columns of ``Measurement.as_row``; before them ``position``, the picture's place in
-its dataset, and after them, null without a label, whether the clean and the perturbed top-1 and
-top-5 were right.
+its dataset, and after them those of ``statistics.CORRECTNESS``.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from robustness import metrics
+from robustness.statistics import CORRECTNESS, correctness
 from robustness.types import Measurement
-
-RIGHT = ("clean_correct", "correct", "clean_correct5", "correct5")
-"""Columns that say whether an answer was right: top-1, then top-5."""
 
 _FEATURES = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
 _SCORES = [m.name for m in metrics.REGISTRY if m.name != "consistent"]
@@ -44,7 +41,7 @@ SCHEMA = pa.schema(
         ("top5_probabilities", _SHARES),
         ("consistent", pa.bool_()),
         *((name, pa.float64()) for name in _SCORES),
-        *((name, pa.bool_()) for name in RIGHT),
+        *((name, pa.bool_()) for name in CORRECTNESS),
         (
             "stages",
             pa.list_(
@@ -58,19 +55,6 @@ NUMBERS = tuple(
     field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
 )
 """The columns that hold one value each: enough for every statistic, and small."""
-
-
-def correctness(row: Measurement) -> dict[str, bool | None]:
-    """The columns ``RIGHT`` of one measurement."""
-    if row.label is None:
-        return dict.fromkeys(RIGHT)
-    right = (
-        row.clean_top1 == row.label,
-        row.top1 == row.label,
-        row.label in row.clean_top5,
-        row.label in row.top5,
-    )
-    return dict(zip(RIGHT, right, strict=True))
 
 
 def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:

@@ -1,9 +1,10 @@
-"""Engines: where the pictures of a dataset are evaluated, here or on a cluster."""
+"""Engines: where the pictures of a dataset are evaluated, here or on a cluster.
 
-from __future__ import annotations
+Importing this package registers them all.
+"""
 
+from robustness.engines import local, ray_cluster
 from robustness.engines.chunks import Chunk, Job, default_batch
-from robustness.engines.local import chunks as _registers_itself  # noqa: F401
 from robustness.engines.record import REGISTRY, Engine
 
-__all__ = ["REGISTRY", "Chunk", "Engine", "Job", "default_batch"]
+__all__ = ["REGISTRY", "Chunk", "Engine", "Job", "default_batch", "local", "ray_cluster"]
