@@ -24,9 +24,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     from robustness import runs
     from robustness.evaluate import make_spec
 
-    spec = make_spec(
-        options.models, _conditions(options), seed=options.seed, fit=options.fit
-    )
+    spec = make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
     plan = runs.plan(
         options.source,
         spec,

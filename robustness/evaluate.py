@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import robustness
 from robustness import metrics, models
 from robustness.errors import ParameterError
-from robustness.images import DEFAULT_FIT, STUDY_SIDE
+from robustness.images import DEFAULT_FIT, STUDY_SIDE, check_fit
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import compose
@@ -33,11 +33,12 @@ def make_spec(
 ) -> RunSpec:
     """A checked RunSpec; no ``model_names`` means the default selection.
 
-    Raises ``UnknownNameError`` for a model that does not exist, ``WeightsError`` for one without
-    its weights, ``ParameterError`` for a seed out of range or no condition at all.
+    Raises ``UnknownNameError`` for a model or a fit that does not exist, ``WeightsError`` for a
+    model without its weights, ``ParameterError`` for a seed out of range or no condition at all.
     """
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
+    check_fit(fit)
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     return RunSpec(hashes, tuple(conditions), check_seed(seed), fit, side)

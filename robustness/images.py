@@ -28,6 +28,7 @@ __all__ = [
     "MAX_SIDE",
     "PADDING",
     "STUDY_SIDE",
+    "check_fit",
     "decode",
     "fit",
     "load_study_image",
@@ -63,13 +64,19 @@ def fit(
     Resizing is bicubic and antialiased, on 8 bits. Raises ``UnknownNameError`` for another
     ``fit`` and ``ParameterError`` for a side outside 1 to ``MAX_SIDE`` or an image not in RGB.
     """
-    if fit not in _FITTERS:
-        raise UnknownNameError(f"There is no fit called {fit!r}. Known: {', '.join(FITS)}.")
+    fitter = _FITTERS[check_fit(fit)]
     if not 1 <= side <= MAX_SIDE:
         raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
     if image.mode != "RGB":
         raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
-    return np.asarray(_FITTERS[fit](image, side), dtype=np.float32) / np.float32(255)
+    return np.asarray(fitter(image, side), dtype=np.float32) / np.float32(255)
+
+
+def check_fit(fit: str) -> str:
+    """``fit`` itself; raises ``UnknownNameError`` unless it is one of ``FITS``."""
+    if fit not in FITS:
+        raise UnknownNameError(f"There is no fit called {fit!r}. Known: {', '.join(FITS)}.")
+    return fit
 
 
 def study_image(

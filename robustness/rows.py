@@ -44,9 +44,7 @@ SCHEMA = pa.schema(
         *((name, pa.bool_()) for name in CORRECTNESS),
         (
             "stages",
-            pa.list_(
-                pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in _FEATURES)])
-            ),
+            pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in _FEATURES)])),
         ),
     ]
 )

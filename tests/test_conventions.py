@@ -27,6 +27,7 @@ ROOMS = (
     "__main__",
     "cli",
     "commands",
+    "dataset_commands",
     "model_commands",
     "console",
     "report",
@@ -34,20 +35,22 @@ ROOMS = (
     "charts_scorecard",
     "charts",
     "runs",
+    "engines",
+    "rows",
     "statistics",
     "sweep",
     "scorecard",
     "evaluate",
-    "engines",
     "attacks",
     "types",
     "metrics",
     "perturbations",
-    "models",
     "datasets",
+    "models",
     "samples",
     "images",
     "decoding",
+    "disk",
     "pace",
     "settings",
     "registry",
@@ -63,8 +66,14 @@ APART = {
 }
 """Rooms that do not know each other, although one lies below the other."""
 
-OPTIONAL = {"requirements-hub.in": "keras_hub"}
-"""Files of optional requirements, and what they are for; nothing else may need it."""
+OPTIONAL = {"requirements-hub.in": "keras_hub", "requirements-ray.in": "ray"}
+"""Files of optional requirements, and the package that each is for."""
+
+OPTIONAL_USERS = {
+    "keras_hub": ROOT / "robustness" / "models" / "transformers.py",
+    "ray": ROOT / "robustness" / "engines" / "ray_cluster.py",
+}
+"""The one file that may import each of them; nothing else may need it."""
 
 every_file = pytest.mark.parametrize(
     "path", PRODUCT, ids=[str(path.relative_to(ROOT)) for path in PRODUCT]
@@ -136,19 +145,35 @@ def test_streamlit_stays_in_the_pages_and_their_kit(path: Path) -> None:
 @every_file
 def test_tensorflow_is_imported_late_and_by_the_models_alone(path: Path) -> None:
     nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    optional = set(OPTIONAL.values())
-    heavy = {node for node in nodes if third_parties(node) & {"tensorflow", "keras", *optional}}
+    packages = {"tensorflow", "keras", "keras_hub"}
+    heavy = {node for node in nodes if third_parties(node) & packages}
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
     assert heavy <= {node for function in functions for node in ast.walk(function)}
     if heavy:
         assert room(path) in {"models", "attacks"}
-    if third_parties(tree(path)) & optional:
-        assert path == ROOT / "robustness" / "models" / "transformers.py"
+
+
+@every_file
+def test_what_is_optional_is_imported_late_and_in_one_file(path: Path) -> None:
+    top = {
+        name.partition(".")[0]
+        for node in tree(path).body
+        if not _deferred(node)
+        for name in imports(node)
+    }
+    for package in OPTIONAL.values():
+        if package in third_parties(tree(path)):
+            assert path == OPTIONAL_USERS[package]
+            assert package not in top
+
+
+def _deferred(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.ClassDef)
 
 
 @every_file
 def test_only_the_command_line_prints(path: Path) -> None:
-    if room(path) not in {"cli", "commands", "model_commands", "console"}:
+    if room(path) not in {"cli", "commands", "dataset_commands", "model_commands", "console"}:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
         assert not names & {"print", "pprint", "breakpoint"}
 

@@ -43,7 +43,8 @@ def labelled(
 
     An entry is labelled by what its dataset says, else by the outermost sub-folder that it lies
     in. Of an archive, a folder around everything that is no class is passed over. A class may
-    exist in some of the label sets only. Raises ``ParameterError`` for a label that is none in any set.
+    exist in some of the label sets only. Raises ``ParameterError`` for a label that is no class of
+    any.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     lookups = {labels.key: _lookup(labels) for labels in label_sets}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +83,10 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:
     for name in names:
         if name in by_lower:
             values = frame[by_lower[name]]
-            return ["" if missing else _text(v) for v, missing in zip(values, values.isna())]
+            return ["" if gap else _text(v) for v, gap in zip(values, values.isna(), strict=True)]
     return None
 
 
 def _text(value: object) -> str:
     """``value`` as text; a class index that a gap has made a decimal number as a whole one."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+    return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())

@@ -106,8 +106,6 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
             own += [replace(row, label=labels[position]) for row in rows]
     rows = [row for own in by_picture for row in own]
     places = [
-        position
-        for own, position in zip(by_picture, ready.positions, strict=True)
-        for _ in own
+        position for own, position in zip(by_picture, ready.positions, strict=True) for _ in own
     ]
     return Chunk(ready.number, to_table(rows, places), len(ready.positions), ready.unreadable)

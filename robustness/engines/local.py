@@ -22,7 +22,7 @@ def chunks(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Chunk | None]:
-    """Yields None when the models are loaded, then the chunks of ``job`` in the order of ``numbers``.
+    """Yields None when the models are loaded, then the chunks ``numbers`` of ``job`` in order.
 
     At most ``PREPARERS + 1`` chunks are in memory at a time, whatever their number. Raises
     ``WeightsError`` when a model cannot be loaded.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from robustness.engines.chunks import Chunk, Job
 from robustness.registry import Registry
 
+
 @dataclass(frozen=True)
 class Engine:
     """Evaluates chunks of a job somewhere.

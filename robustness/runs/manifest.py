@@ -113,7 +113,7 @@ def read(folder: Path) -> Manifest:
         if values.get("version") != VERSION:
             raise RunError(
                 f"{folder} was written by another version of this program (format "
-                f"{values.get('version')!r}, expected {VERSION}): run it again, or use that version."
+                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that version."
             )
         return _from_dict(values)
     except RunError:

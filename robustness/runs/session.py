@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +126,9 @@ class Session:
         finally:
             self._lock.release()
 
-    def perform(self, engine: str = "local", address: str | None = None) -> Iterator[Progress]:
+    def perform(
+        self, engine: str = "local", address: str | None = None
+    ) -> Generator[Progress, None, None]:
         """Does what is left to do; yields after every chunk.
 
         Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
@@ -151,8 +153,9 @@ class Session:
         self._finish()
 
     def _progress(self, *, loading: bool = False) -> Progress:
-        unreadable = sum(len(part.unreadable) for part in (*self._parts, *self._waiting))
-        read = sum(part.images for part in (*self._parts, *self._waiting))
+        found: list[Part | Chunk] = [*self._parts, *self._waiting]
+        unreadable = sum(len(part.unreadable) for part in found)
+        read = sum(part.images for part in found)
         return Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
 
     def _is_due(self) -> bool:
@@ -203,7 +206,9 @@ def _content(folder: Path, parts: Sequence[Part]) -> str | None:
         digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
     if not digests:
         return None
-    return hashlib.sha256("\n".join(digests[place] for place in sorted(digests)).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join(digests[place] for place in sorted(digests)).encode()
+    ).hexdigest()
 
 
 def start(plan: Plan, runs: Path, *, engine: str = "local", resume: bool = False) -> Session:
