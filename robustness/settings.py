@@ -55,6 +55,16 @@ CACHE = REGISTRY.add(
 MODELS = REGISTRY.add(
     Setting("models", "file that describes your own models (default: models.toml)", is_path=True)
 )
+RUNS = REGISTRY.add(
+    Setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
+)
+DATASETS = REGISTRY.add(
+    Setting(
+        "datasets",
+        "folder whose folders, archives and tables the dashboard may evaluate",
+        is_path=True,
+    )
+)
 MEMORY = REGISTRY.add(
     Setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
 )

@@ -10,7 +10,7 @@ from robustness.datasets.bundled import SOURCE as SAMPLES
 from robustness.datasets.bundled import Samples
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
-from robustness.datasets.record import Dataset, Entry
+from robustness.datasets.record import Dataset, Entry, distinct
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, Table
 from robustness.errors import ParameterError
@@ -23,6 +23,7 @@ __all__ = [
     "Dataset",
     "Entry",
     "class_index",
+    "distinct",
     "labelled",
     "open_dataset",
 ]

@@ -23,9 +23,6 @@ _MAX_GROUP = 16
 _ROUNDS = 20
 """Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
 
-_RETRIES = 5
-"""A group whose worker died is done again so often: machines fail, but so may a picture's size."""
-
 
 class Worker:
     """Lives in a process of the cluster; keeps its models between chunks."""
@@ -139,7 +136,6 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
         # One core stays free on every machine: actors that take all of them leave none for others.
         num_cpus=max(1, min(machines, default=1) - 1),
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
     )
     yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 

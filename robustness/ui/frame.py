@@ -18,7 +18,8 @@ PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
-    ("pages/catalogue.py", "Catalogue", ":material/photo_library:"),
+    ("pages/dataset.py", "Dataset", ":material/photo_library:"),
+    ("pages/catalogue.py", "Catalogue", ":material/grid_view:"),
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )

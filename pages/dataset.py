@@ -1,0 +1,26 @@
+"""The Dataset page: many pictures at once, with statistics that take pictures as the unit."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness.ui import dataset, dataset_results, inputs
+from robustness.ui.frame import frame
+from robustness.ui.model_input import model_input
+
+frame(
+    "Dataset",
+    "Many pictures at once: who keeps the answer, how certain that is, and which pictures break "
+    "it. Runs are saved, can be gone on with, and open by their link.",
+)
+with st.sidebar:
+    st.divider()
+    chosen_models = model_input()
+    seed = inputs.seed_input()
+if chosen_models:
+    dataset.new_run(chosen_models, seed)
+else:
+    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+run = dataset.saved_run()
+if run is not None:
+    dataset_results.show(run)

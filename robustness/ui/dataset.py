@@ -1,0 +1,192 @@
+"""The Dataset page: a run in the making with its progress, and the runs that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from robustness import charts, runs
+from robustness.errors import RobustnessError, RunError
+from robustness.evaluate import make_spec
+from robustness.pace import Pace, Unit
+from robustness.runs import Listed, Manifest, Plan, Run
+from robustness.ui.dataset_input import Request, request_input, runs_folder
+from robustness.ui.text import plain
+
+BATCH = 4
+"""Pictures between two looks at the Cancel button."""
+
+WORK = "dataset work"
+"""Key of the session's request that is being worked on."""
+
+
+def new_run(model_names: Sequence[str], seed: int) -> None:
+    """Draws the controls of a new run, and performs it once asked for."""
+    with st.container(border=True, key="new-run"):
+        try:
+            request = request_input()
+            plan = None if request is None else _planned(request, tuple(model_names), seed)
+        except RobustnessError as error:
+            st.error(plain(str(error)), icon=":material/folder_off:")
+            return
+        if plan is None:
+            st.session_state.pop(WORK, None)
+            return
+        _begin(plan)
+
+
+def _planned(request: Request, model_names: tuple[str, ...], seed: int) -> Plan:
+    spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit)
+    return runs.plan(
+        request.source,
+        spec,
+        labelling=request.labelling,
+        limit=request.limit,
+        batch=BATCH,
+    )
+
+
+def _begin(plan: Plan) -> None:
+    key = f"{plan.spec.digest} {plan.asked}"
+    pictures, frames = plan.asked.pictures, 1 + len(plan.spec.conditions)
+    passes = pictures * frames * len(plan.spec.models)
+    size = (
+        f"{pictures:,} picture{'s' * (pictures != 1)} × {len(plan.spec.conditions)} "
+        f"condition{'s' * (frames != 2)} × {len(plan.spec.models)} "
+        f"model{'s' * (len(plan.spec.models) != 1)}: {passes:,} forward passes."
+    )
+    if st.session_state.get(WORK) == key:
+        _perform(plan, key)
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Evaluate",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=st.session_state.update,
+            args=({WORK: key},),
+        )
+        st.caption(size)
+    if st.session_state.get("cancelled run") == key:
+        st.warning(
+            "Cancelled. What was done is kept: *Evaluate* goes on from there, and the run stands "
+            "below as unfinished.",
+            icon=":material/block:",
+        )
+
+
+def _perform(plan: Plan, key: str) -> None:
+    """Performs or goes on with the run; a rerun of the page stops it between two chunks."""
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, text="Loading the models …")
+        st.button("Cancel", key="cancel run", on_click=_cancel, args=(key,))
+    pace = Pace(Unit("pictures"), plan.asked.pictures)
+    try:
+        with runs.start(plan, runs_folder(), resume=True) as session:
+            for state in () if session.finished else session.perform():
+                pace.note(state.done)
+                text = "Loading the models …" if state.loading else f"Evaluating: {pace.text}"
+                if state.unreadable:
+                    text += f", {state.unreadable} unreadable"
+                bar.progress(state.done / state.total, text=text)
+    except RobustnessError as error:
+        st.session_state.pop(WORK, None)
+        place.error(plain(str(error)), icon=":material/error:")
+        return
+    st.session_state.pop(WORK, None)
+    st.session_state.pop("cancelled run", None)
+    st.query_params["run"] = session.folder.name
+    st.rerun()
+
+
+def _cancel(key: str) -> None:
+    st.session_state.pop(WORK, None)
+    st.session_state["cancelled run"] = key
+
+
+def saved_run() -> Run | None:
+    """The choice among the runs that are kept; the one that is open, with what it is."""
+    folder = runs_folder()
+    try:
+        entries = runs.listing(folder)
+    except RunError as error:
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        return None
+    known = [entry.folder.name for entry in entries if entry.manifest is not None]
+    asked = st.query_params.get("run")
+    if known or asked:
+        st.subheader("Runs", anchor=False)
+    _broken([entry for entry in entries if entry.manifest is None])
+    if known:
+        _choice(entries, known, asked)
+    if asked is None:
+        if known:
+            st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
+        return None
+    try:
+        run = runs.find(folder, asked, unfinished=True)
+    except RunError as error:
+        st.error(plain(str(error)), icon=":material/link_off:")
+        return None
+    _about(run)
+    return run
+
+
+def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) -> None:
+    titles = {e.folder.name: _title(e.manifest) for e in entries if e.manifest is not None}
+    # The link decides, so that whatever set it, a finished run or a click, is what is shown.
+    st.session_state["chosen run"] = asked if asked in titles else None
+    st.selectbox(
+        "Run",
+        known,
+        index=None,
+        format_func=titles.__getitem__,
+        key="chosen run",
+        on_change=_open_chosen,
+        placeholder=f"{len(known)} run{'s' * (len(known) != 1)} in the folder",
+        label_visibility="collapsed",
+    )
+
+
+def _title(manifest: Manifest) -> str:
+    done = manifest.images + manifest.unreadable
+    state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
+    return (
+        f"{manifest.dataset.title}, {manifest.dataset.pictures:,} pictures, "
+        f"{len(manifest.spec.models)} models, {len(manifest.spec.conditions)} conditions, "
+        f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
+    )
+
+
+def _open_chosen() -> None:
+    chosen = st.session_state["chosen run"]
+    if chosen is None:
+        st.query_params.pop("run", None)
+    else:
+        st.query_params["run"] = chosen
+
+
+def _broken(entries: Sequence[Listed]) -> None:
+    if entries:
+        with st.expander(f"{len(entries)} folders are no runs", icon=":material/folder_off:"):
+            for entry in entries:
+                st.caption(plain(entry.reason))
+
+
+def _about(run: Run) -> None:
+    manifest = run.manifest
+    asked = ", ".join(charts.model_label(name) for name in manifest.spec.model_names)
+    if not run.finished:
+        done = run.images + len(run.unreadable)
+        st.warning(
+            f"This run is not finished: {done} of {manifest.dataset.pictures} pictures are done, "
+            "and what follows counts these alone. The same request goes on with it.",
+            icon=":material/hourglass_bottom:",
+        )
+    st.caption(
+        f"{plain(manifest.dataset.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
+        f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "
+        "opens it on this server sees the same."
+    )
