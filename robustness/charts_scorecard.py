@@ -5,6 +5,7 @@ Frames have one row a measurement (``Measurement.as_row``) unless stated otherwi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,14 @@ def heatmap(
     columns: list[str],
     rows: list[str],
     hover: str,
+    targets: Mapping[str, Any] | None = None,
 ) -> go.Figure:
-    """Cells of ``values`` from 0 (bad) to 1 (good) that say ``words``."""
-    trace = {
+    """Cells of ``values`` from 0 (bad) to 1 (good) that say ``words``.
+
+    ``targets`` is a trace of markers over the cells: pointer and clicks are answered by the
+    nearest of them, in place of the cells.
+    """
+    trace: dict[str, Any] = {
         "type": "heatmap",
         "z": values,
         "x": columns,
@@ -122,11 +128,16 @@ def heatmap(
         "showscale": False,  # each cell says its number
         "hovertemplate": hover + "<extra></extra>",
     }
+    layout: dict[str, Any] = {}
+    if targets is not None:
+        trace |= {"hoverinfo": "skip", "hovertemplate": None}
+        layout = {"hoverdistance": -1, "showlegend": False}  # the nearest, however wide the cell
     return drawn(
-        [trace],
+        [trace, targets] if targets is not None else [trace],
         height=110 + 34 * len(rows),
         xaxis={"side": "top"},
         yaxis={"autorange": "reversed"},
+        **layout,
     )
 
 

@@ -31,6 +31,8 @@ ROOMS = (
     "model_commands",
     "console",
     "report",
+    "charts_differences",
+    "charts_dataset",
     "charts_sweep",
     "charts_scorecard",
     "charts",

@@ -41,7 +41,9 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
-    also ``..._top5``), and the means of ``MEANS``. All over all rows of the model.
+    also ``..._top5``), and the means of ``MEANS``. All over all rows of the model. Without
+    interval the expected calibration errors ``clean_ece`` (of each picture once) and
+    ``perturbed_ece``, and ``clean_ece_by_chance`` as in ``by_perturbation``.
     """
     entries = {}
     for grid in grids(frame):
@@ -50,6 +52,7 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "model": grid.model,
             "n_images": len(np.unique(grid.image_of)),
             **_figures(found, 0),
+            **_overall_calibration(grid),
         }
     ranked: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
@@ -99,23 +102,29 @@ def _condition(key: ConditionKey) -> dict[str, Any]:
 
 def _calibration(grid: Grid) -> list[dict[str, float | None]]:
     columns = ("clean_probability", "clean_correct", "probability", "correct")
-    clean_sure, clean_right, sure, right = (grid.values(column) for column in columns)
+    values = [grid.values(column) for column in columns]
     found = []
     for place in range(len(grid.conditions)):
-        pairs = {
-            "clean_ece": (clean_sure[:, place], clean_right[:, place]),
-            "perturbed_ece": (sure[:, place], right[:, place]),
-        }
-        entry: dict[str, float | None] = {}
-        for name, pair in pairs.items():
-            error, by_chance = calibration_error(*pair)
-            known = not np.isnan(error)
-            entry |= {
-                name: error if known else None,
-                f"{name}_by_chance": by_chance if known else None,
-            }
-        found.append(entry)
+        clean_sure, clean_right, sure, right = (each[:, place] for each in values)
+        found.append(_ece("clean", clean_sure, clean_right) | _ece("perturbed", sure, right))
     return found
+
+
+def _overall_calibration(grid: Grid) -> dict[str, float | None]:
+    clean = _ece("clean", grid.per_image("clean_probability"), grid.per_image("clean_correct"))
+    perturbed = _ece(
+        "perturbed", *(grid.values(name).ravel() for name in ("probability", "correct"))
+    )
+    # Rows of one image are not independent: what chance would give over them is not known.
+    return clean | {"perturbed_ece": perturbed["perturbed_ece"]}
+
+
+def _ece(kind: str, confidence: Floats, correct: Floats) -> dict[str, float | None]:
+    names = (f"{kind}_ece", f"{kind}_ece_by_chance")
+    values = calibration_error(confidence, correct)
+    return {
+        name: None if np.isnan(value) else value for name, value in zip(names, values, strict=True)
+    }
 
 
 def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
