@@ -20,8 +20,8 @@ Entry = Mapping[str, Any]
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
-    "perturbed_accuracy": "Accuracy",
-    "perturbed_accuracy_top5": "Top-5 accuracy",
+    "perturbed_accuracy": "Perturbed accuracy",
+    "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
     "top5_overlap": metrics.REGISTRY["top5_overlap"].label,
     "cosine": metrics.REGISTRY["cosine"].label,
     "euclidean": metrics.REGISTRY["euclidean"].label,

@@ -23,25 +23,28 @@ def perturbation_label(name: str) -> str:
     return " + ".join(REGISTRY[part].label for part in name.split("+"))
 
 
-def ranking(summary: pd.DataFrame) -> go.Figure:
-    """Prediction consistency of each model with its 95 % interval, best first.
+def ranking(
+    summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
+) -> go.Figure:
+    """A rate of each model with its 95 % interval, in the order of ``summary``.
 
-    ``summary`` has a row a model as ``evaluate.summarise`` gives it. Where the study published a
-    figure for the model it stands beside as a hollow diamond.
+    ``summary`` has a row a model with ``quantity`` and its bounds, as ``evaluate.summarise`` gives
+    them. Where the study published a consistency for the model it stands beside as a hollow
+    diamond.
     """
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "name": "measured, with 95 % interval",
-            "x": summary["consistency"].tolist(),
+            "x": summary[quantity].tolist(),
             "y": [model_label(model) for model in summary["model"]],
             "mode": "markers",
             "marker": {"size": 12, "color": COLOURS[0]},
             "error_x": {
                 "type": "data",
                 "symmetric": False,
-                "array": (summary["consistency_high"] - summary["consistency"]).tolist(),
-                "arrayminus": (summary["consistency"] - summary["consistency_low"]).tolist(),
+                "array": (summary[f"{quantity}_high"] - summary[quantity]).tolist(),
+                "arrayminus": (summary[quantity] - summary[f"{quantity}_low"]).tolist(),
                 "thickness": 2,
                 "width": 6,
             },
@@ -49,7 +52,7 @@ def ranking(summary: pd.DataFrame) -> go.Figure:
         }
     ]
     published = [(model_label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
-    if published:
+    if published and quantity == "consistency":
         traces.append(
             {
                 "type": "scatter",
@@ -67,7 +70,7 @@ def ranking(summary: pd.DataFrame) -> go.Figure:
         xaxis={
             "range": [-0.03, 1.03],
             "tickformat": ".0%",
-            "title": {"text": "Prediction consistency"},
+            "title": {"text": title},
         },
         yaxis={"autorange": "reversed"},
     )

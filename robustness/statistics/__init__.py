@@ -6,6 +6,7 @@ JSON-ready dictionaries; what is not known is None.
 
 from robustness.statistics.bootstrap import INTERVAL_RULE
 from robustness.statistics.calibration import BINS, reliability
+from robustness.statistics.cases import CASE_COLUMNS, SURVIVORS, WORST, cases, class_names
 from robustness.statistics.classes import by_class, class_title
 from robustness.statistics.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
@@ -23,17 +24,22 @@ from robustness.statistics.summaries import by_perturbation, by_severity, summar
 
 __all__ = [
     "BINS",
+    "CASE_COLUMNS",
     "CAUTION",
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
     "INTERVAL_RULE",
     "QUANTITIES",
+    "SURVIVORS",
     "TEST_RULE",
+    "WORST",
     "advice",
     "by_class",
     "by_perturbation",
     "by_severity",
+    "cases",
+    "class_names",
     "class_title",
     "compare",
     "compare_by_condition",

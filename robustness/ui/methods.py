@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import metrics, models
+from robustness import statistics as figures
 from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.samples import REGISTRY as SAMPLES
@@ -34,6 +35,7 @@ def show() -> None:
         "height and width; the last stage is the embedding that the classifier head reads."
     )
     st.dataframe(_metrics(), hide_index=True, height="content")
+    _many_images()
     st.subheader("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
     st.subheader("What the numbers cannot say", anchor="limits")
@@ -51,9 +53,43 @@ def show() -> None:
     st.markdown(
         "Hendrycks & Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions "
         "and Perturbations*, ICLR 2019. Wang et al., *Image Quality Assessment*, IEEE TIP 2004 "
-        "(SSIM). Wilson, JASA 1927 (interval). Lin, IEEE TIT 1991 (Jensen-Shannon divergence)."
+        "(SSIM). Wilson, JASA 1927 (interval). Lin, IEEE TIT 1991 (Jensen-Shannon divergence). "
+        "Efron, Annals of Statistics 1979 (bootstrap). McNemar, Psychometrika 1947. "
+        "Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 2003 (clustered pairs). Holm, "
+        "Scandinavian Journal of Statistics 1979. Guo, Pleiss, Sun & Weinberger, "
+        "ICML 2017 (calibration)."
     )
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
+
+
+def _many_images() -> None:
+    st.subheader("Runs over many images", anchor="datasets")
+    st.markdown(
+        "**Intervals.** The image is the unit: several conditions of one image are not "
+        "independent, so an image is drawn with all its rows or not at all. "
+        f"{figures.INTERVAL_RULE} All figures see the same resamples, so differences between "
+        "models, conditions and runs are paired. With fewer than some thirty images "
+        "percentile intervals are too narrow.\n\n"
+        "**Figures.** Flip rate = 1 - consistency. With labels: accuracy lost = clean - perturbed "
+        "accuracy, and relative to the clean accuracy. Accuracies count labelled images only.\n\n"
+        "**Comparing models.** d is, per image, the number of conditions under which model A went "
+        "well and B did not, minus the reverse. If the models were equal, the sign of each d would "
+        "be a coin toss; p is the chance that tosses give a total as far from 0. It is worked out "
+        "exactly, and for large runs by (Σd)² / Σd² on the chi-squared distribution with one "
+        "degree of freedom, the cluster-adjusted McNemar test of Durkalski et al. With one "
+        "condition it is McNemar's test. Holm's correction covers all pairs; the tests of single "
+        "conditions are corrected over all pairs and conditions. A difference is established where "
+        "the corrected p is below 0.05.\n\n"
+        "**More images.** n = ((z(1 - α/2) + z(0.8)) · sd(d) / mean(d))² images find the "
+        "difference, if it is what it seems, with 80 % power; α = 0.05 by the number of pairs. No "
+        "fewer are named than the exact test can ever do with.\n\n"
+        f"**Calibration.** ECE = Σ over {figures.BINS} bins of equal width of (share of answers in "
+        "the bin) · |accuracy - mean confidence|. By chance, a perfectly calibrated model shows "
+        "about Σ over the bins of √(2/π · Σ p(1 - p)) / N.\n\n"
+        "**Corruption error.** CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; "
+        "relative CE = 100 · Σ (error - clean error) / the same of AlexNet; their means over the "
+        f"corruptions that were run whole. {figures.CAUTION[0].upper()}{figures.CAUTION[1:]}."
+    )
 
 
 def _perturbations() -> pd.DataFrame:

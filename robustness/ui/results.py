@@ -98,13 +98,14 @@ def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
             state = '<span class="rb-muted">waiting …</span>'
         else:
             seen = escape(models.class_name(name, row.top1))
-            state = f"{_badge(row)} <span>{seen} {row.probability:.0%}</span>"
+            state = f"{badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
         lines.append(f"<li><b>{escape(charts.model_label(name))}</b> {state}</li>")
     return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
 
 
-def _badge(row: Measurement) -> str:
-    if row.consistent:
+def badge(kept: bool) -> str:
+    """Whether the answer was kept or changed, as HTML."""
+    if kept:
         return '<span class="rb-badge rb-kept">✓ kept</span>'
     return '<span class="rb-badge rb-changed">✗ changed</span>'
 
@@ -152,7 +153,8 @@ def card(row: Measurement) -> str:
         for i in range(len(row.top5))
     )
     return (
-        f'<div class="rb-card"><div class="rb-cardhead"><h4>{escape(label)}</h4>{_badge(row)}</div>'
+        f'<div class="rb-card"><div class="rb-cardhead"><h4>{escape(label)}</h4>'
+        f"{badge(row.consistent)}</div>"
         f'<div class="rb-verdict">{verdict}<div class="rb-muted">{detail}</div></div>'
         f'<table class="rb-top5" aria-label="Top-5 classes of {escape(label)}">'
         '<thead><tr><th scope="col">Original</th><th scope="col">Perturbed</th></tr></thead>'

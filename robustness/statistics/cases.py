@@ -1,0 +1,54 @@
+"""Which measurements to look at: the answers that fell furthest, and those that held out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from robustness.statistics.classes import class_title
+
+CASE_COLUMNS = (
+    "image",
+    "label",
+    "model",
+    "perturbation",
+    "strength",
+    "clean_top1",
+    "clean_probability",
+    "top1",
+    "probability",
+    "retained_probability",
+    "consistent",
+    "ssim",
+)
+"""What a case is told by."""
+
+WORST, SURVIVORS = "worst", "survivors"
+
+
+def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Rows of ``frame`` in the order in which to look at them, each image once.
+
+    ``WORST``: answers that changed, by the fall of the probability of the clean class.
+    ``SURVIVORS``: answers that stayed, by how visible the change is (lowest SSIM first).
+    """
+    kept = frame["consistent"].to_numpy(bool)
+    if kind == WORST:
+        chosen = frame[~kept]
+        order = (chosen["retained_probability"] - chosen["clean_probability"]).to_numpy(float)
+    else:
+        chosen = frame[kept]
+        order = chosen["ssim"].to_numpy(float)
+    return chosen.iloc[np.argsort(order, kind="stable")].drop_duplicates("image")
+
+
+def class_names(frame: pd.DataFrame) -> pd.Series:
+    """The class of every row's picture: of its label, else the one the model names for it clean."""
+    index = frame["label"].astype("Int64").fillna(frame["clean_top1"].astype("Int64"))
+    keys = pd.DataFrame({"model": frame["model"].astype(str), "index": index.astype(int)})
+    names = {
+        (model, place): class_title(model, place)
+        for model, place in keys.drop_duplicates().itertuples(index=False)
+    }
+    titles = [names[key] for key in zip(keys["model"], keys["index"], strict=True)]
+    return pd.Series(titles, index=frame.index)

@@ -1,0 +1,260 @@
+"""How the results of a run over many images look, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import charts, charts_dataset, charts_differences, charts_scorecard, models
+from robustness import statistics as figures
+from robustness.charts_scorecard import perturbation_label
+from robustness.ui import dataset_cases, dataset_labels, dataset_tables, results
+from robustness.ui.dataset_run import Run
+
+FEW = 30
+"""Images below which a percentile interval is clearly too narrow."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of ``robustness.statistics`` that the page shows."""
+
+    summary: list[dict[str, Any]]
+    pairs: Mapping[str, list[dict[str, Any]]]
+    tests: Mapping[str, list[dict[str, Any]]]
+    by_perturbation: list[dict[str, Any]]
+    by_severity: list[dict[str, Any]]
+    by_class: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    bins: list[dict[str, Any]]
+
+    @property
+    def quantities(self) -> list[str]:
+        """What models can be ranked by here: the accuracy only where there are labels."""
+        return [q for q in figures.QUANTITIES if any(e[q] is not None for e in self.summary)]
+
+
+@st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
+def _tables(run_id: str, rows: int, _frame: pd.DataFrame) -> Tables:
+    _frame = figures.with_correctness(_frame)
+    return Tables(
+        summary=figures.summary(_frame),
+        pairs={q: figures.compare(_frame, q) for q in figures.QUANTITIES},
+        tests={q: figures.compare_by_condition(_frame, q) for q in figures.QUANTITIES},
+        by_perturbation=figures.by_perturbation(_frame),
+        by_severity=figures.by_severity(_frame),
+        by_class=figures.by_class(_frame),
+        errors=figures.corruption_errors(_frame),
+        bins=figures.reliability(_frame),
+    )
+
+
+def show(run: Run) -> None:
+    """Draws everything that ``run`` tells."""
+    frame = run.frame()
+    if frame.empty:
+        st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
+        dataset_tables.unreadable(run.unreadable)
+        return
+    tables = _tables(run.id, len(frame), frame)
+    _headline(run, frame, tables)
+    _ranking(tables)
+    _heatmap(run, frame, tables)
+    _curves(tables)
+    dataset_labels.accuracy(tables.summary, tables.bins)
+    dataset_labels.corruption_errors(tables.errors)
+    dataset_labels.classes(tables.by_class)
+    dataset_cases.gallery(run, frame)
+    dataset_tables.unreadable(run.unreadable)
+
+
+def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+    text = " ".join(
+        _answer(group, [p for p in tables.pairs["consistency"] if p["label_set"] == title])
+        for title, group in charts_dataset.grouped(tables.summary, "label_set").items()
+    )
+    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    images = frame["image"].nunique()
+    counted = (
+        f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "
+        f"condition{'s' * (len(run.conditions) != 1)}, {len(frame):,} measurements."
+    )
+    if run.unreadable:
+        counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
+    st.caption(counted)
+    if images < FEW:
+        st.info(
+            f"Fewer than {FEW} images: intervals found by resampling so few are too narrow. Take "
+            "them for a first impression.",
+            icon=":material/science:",
+        )
+    if len(models.by_labels(e["model"] for e in tables.summary)) > 1:
+        st.info(results.other_classes([e["model"] for e in tables.summary]), icon=":material/rule:")
+
+
+def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Who keeps its answer most often among models with the same classes, and is that certain?"""
+    name = charts.model_label
+    best, worst = group[0], group[-1]
+    first = f"{best['consistency']:.0%} ({dataset_tables.interval(best, 'consistency')})"
+    if len(group) == 1:
+        return f"{name(best['model'])} keeps its answer in {first} of cases."
+    text = (
+        f"{name(best['model'])} keeps its answer most often, in {first} of cases, "
+        f"{name(worst['model'])} least often, in {worst['consistency']:.0%}."
+    )
+    settled = sum(pair["established"] for pair in pairs)
+    if not pairs:
+        return f"{text} No image was seen by all of them."
+    if settled == len(pairs):
+        return f"{text} The order is established."
+    if not settled:
+        return f"{text} None of the differences is established."
+    return f"{text} {settled} of {len(pairs)} differences are established."
+
+
+def _ranking(tables: Tables) -> None:
+    st.subheader("Ranking", anchor=False)
+    quantity = "consistency"
+    if len(tables.quantities) > 1:
+        quantity = st.segmented_control(
+            "Rank by",
+            tables.quantities,
+            default="consistency",
+            required=True,
+            format_func=charts_dataset.QUANTITIES.__getitem__,
+            key="rank_by",
+            bind="query-params",
+        )
+    title = charts_dataset.QUANTITIES[quantity]
+    pairs = tables.pairs[quantity]
+    ranked = figures.ranking(tables.summary, pairs)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        results.chart(
+            st,
+            charts_scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+            "ranking",
+            f"{title} of each model with its interval; the table beside holds the numbers.",
+        )
+    with right:
+        st.html(dataset_tables.ranking(ranked))
+        st.caption(
+            "Place: behind every model that is established as better, ahead of every one "
+            "established as worse. " + figures.INTERVAL_RULE
+        )
+    if pairs:
+        _pairs(pairs, tables.tests[quantity])
+
+
+def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
+    st.markdown("##### Which differences are established")
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        results.chart(
+            st,
+            charts_differences.pair_differences(pairs),
+            "pairs",
+            "Difference of each pair of models with its interval; the table holds the numbers.",
+        )
+    with right:
+        st.html(dataset_tables.pairs(pairs))
+        st.caption(
+            f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
+            "of 80 %, if the difference is what it seems to be."
+        )
+    with st.expander("Every pair under every condition by itself (McNemar's test)"):
+        st.dataframe(dataset_tables.tests(tests), hide_index=True)
+
+
+@st.fragment
+def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+    st.subheader("What each perturbation did", anchor=False)
+    there = [
+        name
+        for name in charts_dataset.QUANTITIES
+        if any(entry[name] is not None for entry in tables.by_perturbation)
+    ]
+    quantity = st.segmented_control(
+        "Show",
+        there,
+        default="consistency",
+        required=True,
+        format_func=charts_dataset.QUANTITIES.__getitem__,
+        key="cell_figure",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    event = st.plotly_chart(
+        charts_dataset.perturbation_heatmap(tables.by_perturbation, quantity),
+        key=f"cells_{quantity}",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{charts_dataset.QUANTITIES[quantity]} of each model under each perturbation; the "
+        "table under it holds the numbers.",
+    )
+    selected = event["selection"]["points"]
+    if selected:
+        perturbation, strength, model = selected[0]["customdata"]
+        dataset_cases.cell(run, frame, perturbation, strength, model)
+    else:
+        st.caption("Click a cell to see its pictures.")
+    with st.expander("All figures, per model and condition"):
+        st.dataframe(dataset_tables.conditions(tables.by_perturbation), hide_index=True)
+
+
+_AVERAGE = "average"
+
+
+@st.fragment
+def _curves(tables: Tables) -> None:
+    several = [
+        name
+        for name, entries in charts_dataset.grouped(tables.by_perturbation, "perturbation").items()
+        if len({entry["strength"] for entry in entries}) > 1
+    ]
+    if not several:
+        return
+    st.subheader("As it gets stronger", anchor=False)
+    names = [*([_AVERAGE] if tables.by_severity else []), *several]
+    left, right = st.columns(2, gap="medium")
+    chosen = left.selectbox(
+        "Perturbation",
+        names,
+        format_func=lambda name: _curve_label(name, tables),
+        key="curve_of",
+        bind="query-params",
+    )
+    quantity = right.selectbox(
+        "Figure",
+        tables.quantities,
+        format_func=charts_dataset.QUANTITIES.__getitem__,
+        key="curve_figure",
+        bind="query-params",
+    )
+    level = "severity" if chosen == _AVERAGE else "strength"
+    entries = (
+        tables.by_severity
+        if chosen == _AVERAGE
+        else [entry for entry in tables.by_perturbation if entry["perturbation"] == chosen]
+    )
+    results.chart(
+        st,
+        charts_dataset.over_levels(entries, quantity, level),
+        "levels",
+        f"{charts_dataset.QUANTITIES[quantity]} of each model over "
+        f"{charts_dataset.LEVELS[level]}; the table of all figures holds the numbers.",
+    )
+    st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
+
+
+def _curve_label(name: str, tables: Tables) -> str:
+    if name != _AVERAGE:
+        return perturbation_label(name)
+    return f"Mean of {len(tables.by_severity[0]['perturbations'])} ImageNet-C corruptions"
