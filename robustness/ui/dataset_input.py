@@ -163,14 +163,13 @@ def _below(allowed: Path) -> list[str]:
         raise ParameterError(
             f"The folder of the setting 'datasets', {allowed}, cannot be listed: {error.strerror}."
         ) from error
-    names = [
+    return [
         path.name
         for path in entries
         if not path.name.startswith(".")
         and path.resolve().is_relative_to(allowed.resolve())
         and (path.is_dir() or path.suffix.lower() == ".zip")
     ]
-    return names
 
 
 def _conditions_input() -> tuple[Condition, ...]:
