@@ -260,7 +260,7 @@ def test_equal_names_in_an_archive_are_told_apart(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.png", png(2))
     dataset = open_dataset(str(path))
-    assert names(dataset) == ["a.png", "a.png (2)"]
+    assert names(dataset) == ["a.png", "a (2).png"]
     assert [dataset.read(entry) for entry in dataset.entries] == [png(1), png(2)]
 
 

@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -77,14 +78,14 @@ class Dataset(ABC):
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """``names``, the second of a kind with " (2)" behind it, and so on."""
+    """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
     seen: set[str] = set()
     result = []
     for name in names:
-        number, unique = 1, name
+        path, number, unique = PurePosixPath(name), 1, name
         while unique in seen:
             number += 1
-            unique = f"{name} ({number})"
+            unique = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
         seen.add(unique)
         result.append(unique)
     return result

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from robustness.datasets import Dataset, open_dataset
 from robustness.errors import ImageError, RobustnessError, RunError
 from robustness.images import study_image
-from robustness.rows import NUMBERS
+from robustness.rows import NUMBERS, SCHEMA
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts
@@ -69,8 +69,8 @@ class Run:
         filters = None if model is None else [("model", "==", model)]
         wanted = None if columns is None else list(dict.fromkeys([*columns, "position"]))
         tables = [pq.read_table(part.path, columns=wanted, filters=filters) for part in self.parts]
-        if not tables:
-            raise RunError(f"The run {self.id} has no rows yet.")
+        empty = SCHEMA.empty_table()
+        tables = tables or [empty if wanted is None else empty.select(wanted)]
         joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
         return joined if _in_order(self.parts) else joined.sort_by("position")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from robustness import charts, runs
@@ -11,7 +13,10 @@ from robustness.errors import RobustnessError, RunError
 from robustness.evaluate import make_spec
 from robustness.pace import Pace, Unit
 from robustness.runs import Listed, Manifest, Plan, Run
-from robustness.ui.dataset_input import Request, request_input, runs_folder
+from robustness.runs.manifest import FILE as MANIFEST
+from robustness.types import Picture
+from robustness.ui.dataset_input import Request, request_input
+from robustness.ui.run_link import RUN, runs_folder
 from robustness.ui.text import plain
 
 BATCH = 4
@@ -97,7 +102,7 @@ def _perform(plan: Plan, key: str) -> None:
         return
     st.session_state.pop(WORK, None)
     st.session_state.pop("cancelled run", None)
-    st.query_params["run"] = session.folder.name
+    st.query_params[RUN] = session.folder.name
     st.rerun()
 
 
@@ -106,7 +111,36 @@ def _cancel(key: str) -> None:
     st.session_state["cancelled run"] = key
 
 
-def saved_run() -> Run | None:
+class Opened:
+    """A run that is looked at: its rows and its list of pictures are read once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
+        self.unreadable = run.unreadable
+        self._frame = run.frame()
+
+    def frame(self) -> pd.DataFrame:
+        """One row a measurement, with the columns of one value each."""
+        return self._frame
+
+    def picture(self, image_id: str) -> Picture:
+        """The study image called ``image_id``; raises ``RobustnessError`` if it is not there."""
+        return self.run.picture(image_id)
+
+
+@st.cache_resource(show_spinner="Reading the run …", max_entries=4)
+def _opened(folder: str, run_id: str, written: int) -> Opened:
+    return Opened(runs.find(Path(folder), run_id, unfinished=True))
+
+
+def _written(folder: Path, run_id: str) -> int:
+    """When the run last changed; 0 where there is none."""
+    manifest = folder / Path(run_id).name / MANIFEST
+    return manifest.stat().st_mtime_ns if manifest.exists() else 0
+
+
+def saved_run() -> Opened | None:
     """The choice among the runs that are kept; the one that is open, with what it is."""
     folder = runs_folder()
     try:
@@ -115,7 +149,7 @@ def saved_run() -> Run | None:
         st.error(plain(str(error)), icon=":material/folder_off:")
         return None
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
-    asked = st.query_params.get("run")
+    asked = st.query_params.get(RUN)
     if known or asked:
         st.subheader("Runs", anchor=False)
     _broken([entry for entry in entries if entry.manifest is None])
@@ -126,12 +160,12 @@ def saved_run() -> Run | None:
             st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
         return None
     try:
-        run = runs.find(folder, asked, unfinished=True)
+        opened = _opened(str(folder), asked, _written(folder, asked))
     except RunError as error:
         st.error(plain(str(error)), icon=":material/link_off:")
         return None
-    _about(run)
-    return run
+    _about(opened.run)
+    return opened
 
 
 def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) -> None:
@@ -163,9 +197,9 @@ def _title(manifest: Manifest) -> str:
 def _open_chosen() -> None:
     chosen = st.session_state["chosen run"]
     if chosen is None:
-        st.query_params.pop("run", None)
+        st.query_params.pop(RUN, None)
     else:
-        st.query_params["run"] = chosen
+        st.query_params[RUN] = chosen
 
 
 def _broken(entries: Sequence[Listed]) -> None:

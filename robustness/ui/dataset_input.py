@@ -25,6 +25,7 @@ from robustness.types import (
     graded_conditions,
     suite_names,
 )
+from robustness.ui.run_link import runs_folder
 from robustness.ui.text import plain
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
@@ -46,11 +47,6 @@ class Request:
     labelling: str
     limit: int | None
     fit: str
-
-
-def runs_folder() -> Path:
-    """Where the dashboard keeps runs: the setting ``runs``, else ``runs`` in the working folder."""
-    return settings.path(settings.RUNS) or Path("runs").resolve()
 
 
 def request_input() -> Request | None:

@@ -11,8 +11,12 @@ from streamlit.errors import StreamlitAPIException
 from robustness import settings
 from robustness.errors import ParameterError
 from robustness.models import own
+from robustness.ui.run_link import IMAGE, RUN, linked_run
 from robustness.ui.state import arrive
 from robustness.ui.text import plain
+
+RUN_PAGE = "Dataset"
+"""Title of the page that shows a run."""
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
@@ -24,13 +28,15 @@ PAGES = (
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 
+CARRIED = ("sample", RUN, IMAGE)
+
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _STYLE = Path(__file__).with_name("style.css")
 
 
 def _carried() -> dict[str, str]:
     """What a click on another page takes along in the link; ``state`` keeps the rest."""
-    return {"sample": st.query_params["sample"]} if "sample" in st.query_params else {}
+    return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
 
 
 def frame(title: str, introduction: str) -> None:
@@ -47,6 +53,8 @@ def frame(title: str, introduction: str) -> None:
                 st.page_link(path, label=label, icon=icon, query_params=_carried())
     st.title(title, anchor=False)
     st.markdown(introduction)
+    if title != RUN_PAGE:
+        linked_run()
     try:
         settings.check()
     except ParameterError as error:

@@ -18,6 +18,7 @@ from robustness.samples import REGISTRY as SAMPLES
 from robustness.samples import sample_bytes
 from robustness.types import MAX_SEED, Condition, Picture, study_conditions
 from robustness.ui import cache as cached
+from robustness.ui.run_link import leave, linked_picture
 from robustness.ui.state import keep, restore
 from robustness.ui.text import plain
 
@@ -66,18 +67,18 @@ def pictures_input(*, several: bool) -> list[Picture]:
         with st.container(horizontal=True, vertical_alignment="center"):
             _camera(f"camera_{version}")
             _picture_options()
-    uploaded = _uploaded(fit)
+    given = _uploaded(fit) or _of_a_run()
     with gallery, st.container(key="gallery"):
-        _gallery(None if uploaded else sample)
-        others = [name for name in SAMPLES.names if uploaded or name != sample]
+        _gallery(None if given else sample)
+        others = [name for name in SAMPLES.names if given or name != sample]
         also = (
             st.multiselect("Score these samples as well", others, key="also", bind="query-params")
             if several
             else []
         )
     if not several:
-        return uploaded[-1:] or [cached.sample_picture(sample, fit)]
-    first = uploaded or [cached.sample_picture(sample, fit)]
+        return given[-1:] or [cached.sample_picture(sample, fit)]
+    first = given or [cached.sample_picture(sample, fit)]
     return [*first, *(cached.sample_picture(name, fit) for name in also)]
 
 
@@ -108,6 +109,13 @@ def _remember(key: str) -> None:
     given = st.session_state[key]
     files = given if isinstance(given, list) else [given] if given else []
     st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
+    if files:
+        leave()
+
+
+def _of_a_run() -> list[Picture]:
+    picture = linked_picture()
+    return [] if picture is None else [picture]
 
 
 def _uploaded(fit: str) -> list[Picture]:
@@ -168,6 +176,7 @@ def _gallery(selected: str | None) -> None:
 
 
 def _choose_sample(name: str) -> None:
+    leave()
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
     st.session_state["upload_version"] = (
