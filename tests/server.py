@@ -25,12 +25,12 @@ HOW_TO_GET_ONE = (
 
 
 @contextmanager
-def dashboard() -> Iterator[str]:
-    """Starts a fresh server; yields its address."""
+def dashboard(script: str | Path = "app.py") -> Iterator[str]:
+    """Starts a fresh server of ``script``; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
     options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
     with subprocess.Popen(
         command + options, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,7 @@ def html(app: AppTest) -> str:
     return "\n".join(element.proto.body for element in app.get("html"))
 
 
-def charts(app: AppTest) -> list[dict[str, object]]:
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
@@ -181,7 +182,7 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
     ]
     targets = json.loads(chart.proto.spec)["data"][1]
     assert targets["customdata"][0][0] in {"fog", "rotation", "horizontal_flip", "fog+rotation"}
-    app.session_state["cells_consistency"] = {
+    app.session_state["cells_consistency_None"] = {
         "selection": {
             "points": [{"customdata": ["rotation", 0.1, "SqueezeNet"]}],
             "point_indices": [0],
@@ -201,6 +202,16 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
         f"{(~changed).sum()} of {len(changed)} answers changed;" in caption.value
         for caption in app.caption
     )
+
+
+def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:
+    def targets(app: AppTest) -> list[list[object]]:
+        (cells,) = [c for c in charts(app) if c["data"][0]["type"] == "heatmap"]
+        return list(cells["data"][1]["customdata"])
+
+    assert ["fog", None, "SqueezeNet"] in targets(shown(made_up()))
+    at_one = targets(shown(made_up(), cell_strength="0.6"))
+    assert {(name, strength) for name, strength, _ in at_one} == {("fog", 0.6)}
 
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
@@ -258,6 +269,16 @@ def test_one_image_and_one_model_make_a_page(shown: Shown) -> None:
     assert not app.exception
     assert "SqueezeNet 1.1 keeps its answer in" in html(app)
     assert headings(app)[0] == "Ranking"
+
+
+def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
+    run = made_up(images=40)
+    run.table["model"] = run.table["model"].replace("SqueezeNet", "someone's <i>network</i>")
+    app = shown(run)
+    assert not app.exception
+    text = html(app)
+    assert "someone&#x27;s &lt;i&gt;network&lt;/i&gt; keeps its answer in" in text
+    assert any("ranked only against those with the same classes" in i.value for i in app.info)
 
 
 def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Shown) -> None:

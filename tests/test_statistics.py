@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -186,6 +187,17 @@ def test_images_without_a_label_do_not_count_for_the_accuracy() -> None:
     assert entry["consistency"] == 0.75
 
 
+def test_a_rate_of_few_labelled_images_among_many_has_an_interval_too() -> None:
+    right = np.arange(12) % 2 == 0
+    frame = rows(np.ones(12), labels=np.zeros(12, int), clean_correct=right, correct=right)
+    frame.loc[3:, ["label", *CORRECTNESS]] = None
+    (entry,) = summary(frame)
+    low, high = proportion_confint(2, 3, method="wilson")
+    assert entry["clean_accuracy"] == pytest.approx(2 / 3)
+    assert entry["clean_accuracy_low"] == pytest.approx(low)
+    assert entry["clean_accuracy_high"] == pytest.approx(high)
+
+
 def test_conditions_stand_apart_with_their_severity() -> None:
     conditions = [("fog", 0.2), ("fog", 0.5), ("rotation", 0.2), ("fog+rotation", None)]
     kept = np.eye(4, dtype=bool)[random().integers(0, 4, 50)]
@@ -240,6 +252,15 @@ def test_frames_that_lack_a_column_are_refused_by_its_name() -> None:
         summary(rows([1]).drop(columns="strength"))
     with pytest.raises(ParameterError, match="clean_top5"):
         summary(rows([1]).drop(columns="correct5"))
+
+
+def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
+    frame = pd.concat([two_models(), rows([1, 0, 1], model="EfficientNetLite1")])
+    frame.astype({"image": "category", "model": "category"}).to_parquet(tmp_path / "part.parquet")
+    stored = pd.read_parquet(tmp_path / "part.parquet", columns=list(COLUMNS))
+    plain = frame.assign(**{name: frame[name].astype(object) for name in CORRECTNESS})
+    for table in (summary, by_perturbation, by_class, reliability):
+        assert table(frame) == table(stored) == table(plain)
 
 
 def test_no_rows_make_no_entries() -> None:

@@ -20,9 +20,9 @@ SEED = 0
 _CELLS = 4_000_000  # of the matrix of draws held at once: 32 MB
 
 INTERVAL_RULE = (
-    "95 % percentile interval over 2000 resamples of the images. Where all images agree, "
-    "resampling cannot show doubt: a rate then has Wilson's interval with the number of images, "
-    "any other figure none."
+    "95 % percentile interval over 2000 resamples of the images. Where all images agree, or so few "
+    "are labelled that a resample may hold none of them, resampling cannot show the doubt: a rate "
+    "then has Wilson's interval with the number of images, any other figure none."
 )
 
 
@@ -81,7 +81,7 @@ def means(sums: Floats, counts: Floats, *, rates: bool | NDArray[np.bool_]) -> E
     low, high = bounds(replicates)
     alike, images = _agreement(sums, counts)
     low[alike] = high[alike] = np.nan
-    use = alike & np.broadcast_to(rates, (k,))
+    use = np.isnan(low) & (images > 0) & np.broadcast_to(rates, (k,))
     low[use], high[use] = wilson_bounds(value[use], images[use])
     return Estimates(value, replicates, low, high)
 

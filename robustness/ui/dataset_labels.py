@@ -107,7 +107,8 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
         "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
         "the corruption adds to the clean error."
     )
-    shown = figures.published([entry["model"] for entry in entries])
+    run = [entry["model"] for entry in entries]
+    shown = figures.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     right.html(
         results.html_table(
             ("Published, on JPEG files", "mCE", "relative mCE"),

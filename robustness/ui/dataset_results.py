@@ -190,9 +190,11 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
+    level = _strength_input(tables.by_perturbation)
+    entries = [e for e in tables.by_perturbation if level is None or e["strength"] == level]
     event = st.plotly_chart(
-        charts_dataset.perturbation_heatmap(tables.by_perturbation, quantity),
-        key=f"cells_{quantity}",
+        charts_dataset.perturbation_heatmap(entries, quantity),
+        key=f"cells_{quantity}_{level}",
         on_select="rerun",
         selection_mode="points",
         config={"displayModeBar": False},
@@ -209,6 +211,21 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
         st.dataframe(dataset_tables.conditions(tables.by_perturbation), hide_index=True)
 
 
+def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
+    """The strength at which the heatmap stands; None for the mean of all."""
+    names = charts_dataset.grouped(entries, "perturbation").values()
+    if all(len({entry["strength"] for entry in rows}) == 1 for rows in names):
+        return None
+    levels = sorted({entry["strength"] for entry in entries} - {None})
+    return st.segmented_control(
+        "Strength (none chosen: the mean of all)",
+        levels,
+        format_func=lambda level: f"{level:g}",
+        key="cell_strength",
+        bind="query-params",
+    )
+
+
 _AVERAGE = "average"
 
 
@@ -222,7 +239,8 @@ def _curves(tables: Tables) -> None:
     if not several:
         return
     st.subheader("As it gets stronger", anchor=False)
-    names = [*([_AVERAGE] if tables.by_severity else []), *several]
+    averaged = tables.by_severity and len(tables.by_severity[0]["perturbations"]) > 1
+    names = [*([_AVERAGE] if averaged else []), *several]
     left, right = st.columns(2, gap="medium")
     chosen = left.selectbox(
         "Perturbation",
