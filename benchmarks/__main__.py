@@ -6,7 +6,15 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import batch_speed, forward_speed, live_speed, perturbation_speed, study_speed
+from benchmarks import (
+    batch_speed,
+    dataset_memory,
+    dataset_speed,
+    forward_speed,
+    live_speed,
+    perturbation_speed,
+    study_speed,
+)
 from benchmarks.study_networks import NAMES
 from robustness.models.runtime import tensorflow
 
@@ -16,6 +24,8 @@ _TITLES = (
     (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
     ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
     ("A Live update with the same four networks", live_speed.main),
+    ("A dataset against the bare batched forward passes, offline models", dataset_speed.main),
+    ("Memory of a dataset", dataset_memory.main),
 )
 
 

@@ -61,7 +61,7 @@ RUNS = REGISTRY.add(
 DATASETS = REGISTRY.add(
     Setting(
         "datasets",
-        "folder whose folders, archives and tables the dashboard may evaluate",
+        "folder whose sub-folders and archives the dashboard may evaluate",
         is_path=True,
     )
 )

@@ -1,0 +1,53 @@
+"""Peak memory of the command ``evaluate`` over few and over many pictures.
+
+The whole command in a process of its own, summary included: one offline model under the study's
+ten perturbations. Memory is the process's high-water mark as Linux keeps it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.made_datasets import flat_folder
+
+MODEL = "SqueezeNet"
+_SCRIPT = """
+import re, sys
+from robustness import cli
+status = cli.main(sys.argv[1:])
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+print("peak", int(peak[1]) * 1024)
+sys.exit(status)
+"""
+
+
+def peak_bytes(source: Path, out: Path, images: int) -> int:
+    """The high-water mark of evaluating the first ``images`` pictures of ``source``."""
+    options = ["--models", MODEL, "--limit", str(images), "--out", str(out)]
+    command = [sys.executable, "-c", _SCRIPT, "evaluate", str(source), *options]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    return int(done.stdout.rsplit("peak ", 1)[1])
+
+
+def measure(few: int = 200, many: int = 2000) -> tuple[int, int]:
+    """Peak bytes with ``few`` and with ``many`` pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = flat_folder(Path(folder) / "pictures", many)
+        out = Path(folder) / "runs"
+        return peak_bytes(source, out, few), peak_bytes(source, out, many)
+
+
+def main() -> None:
+    """Prints the line."""
+    few, many = measure()
+    print(
+        f"{MODEL}, peak of the process: {few / 1e6:.0f} MB at 200 pictures, {many / 1e6:.0f} MB at "
+        f"2,000: {many / few:.2f} times"
+    )
+
+
+if __name__ == "__main__":
+    main()
