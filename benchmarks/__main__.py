@@ -13,6 +13,7 @@ from benchmarks import (
     forward_speed,
     live_speed,
     perturbation_speed,
+    statistics_speed,
     study_speed,
 )
 from benchmarks.study_networks import NAMES
@@ -23,6 +24,7 @@ _TITLES = (
     ("Forward passes as a share of the float32 matrix-product rate", forward_speed.main),
     (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
     ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
+    (f"Figures with intervals, {statistics_speed.IMAGES} images", statistics_speed.main),
     ("A Live update with the same four networks", live_speed.main),
     ("A dataset against the bare batched forward passes, offline models", dataset_speed.main),
     ("Memory of a dataset", dataset_memory.main),
