@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from robustness import runs
 from robustness.images import study_image, to_uint8
 from robustness.perturbations import REGISTRY, apply
 from robustness.samples import sample_bytes
@@ -228,6 +229,32 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     page.context.close()
 
 
+def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    with dashboard() as fresh:
+        page = visit(browser, f"{fresh}/dataset?models=EfficientNetLite2")
+        page.get_by_text("ImageNet-C's 19 by severity").click()
+        expect(page.get_by_text("57 conditions")).to_be_visible(timeout=TIMEOUT)
+        page.get_by_role("button", name="Evaluate").click()
+        expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible(
+            timeout=TIMEOUT
+        )
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("What was done is kept")).to_be_visible(timeout=TIMEOUT)
+        (entry,) = runs.listing(tmp_path / "runs")
+        part = runs.load(entry.folder, unfinished=True)
+        assert 1 <= part.images < 5
+        page.get_by_role("button", name="Evaluate").click()
+        expect(page.locator(HEADLINE)).to_contain_text(
+            "EfficientNet-Lite2 keeps its answer in", timeout=TIMEOUT
+        )
+        assert f"run={entry.folder.name}" in page.url
+        assert runs.load(entry.folder).images == 5
+        page.context.close()
+
+
 def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/models")
     page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
@@ -250,7 +277,9 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
         page.context.close()
 
 
-@pytest.mark.parametrize("path", ["", "methods", "scorecard", "breaking_point", "models"])
+@pytest.mark.parametrize(
+    "path", ["", "methods", "scorecard", "breaking_point", "models", "dataset"]
+)
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)
     if path:

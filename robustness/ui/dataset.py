@@ -19,8 +19,8 @@ from robustness.ui.dataset_input import Request, request_input
 from robustness.ui.run_link import RUN, runs_folder
 from robustness.ui.text import plain
 
-BATCH = 4
-"""Pictures between two looks at the Cancel button."""
+FRAMES_AT_ONCE = 44
+"""Pictures and their perturbed versions between two looks at the Cancel button."""
 
 WORK = "dataset work"
 """Key of the session's request that is being worked on."""
@@ -48,7 +48,7 @@ def _planned(request: Request, model_names: tuple[str, ...], seed: int) -> Plan:
         spec,
         labelling=request.labelling,
         limit=request.limit,
-        batch=BATCH,
+        batch=max(1, FRAMES_AT_ONCE // (1 + len(request.conditions))),
     )
 
 
