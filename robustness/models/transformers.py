@@ -32,6 +32,10 @@ STAGES = (
 """The class token after four of the encoder blocks; the last, after block 12 and the final layer
 normalisation, is what the classifier head reads."""
 
+READ_TOKENS = "read_tokens"
+"""The layer whose output the attention of the last block reads: all tokens, normalised. That of
+the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
+
 _TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
 
 CONFIG, TASK = "config.json", "task.json"
@@ -116,7 +120,8 @@ def _rewire(family: str, network: Any) -> Any:
 
     Each encoder block is a layer of KerasHub's encoder, whose outputs cannot be asked for. At a
     stage the class token is taken from the other tokens and put back in front of them, so that
-    it has a layer on the way to the answer.
+    it has a layer on the way to the answer. The last block comes in two parts, around
+    ``READ_TOKENS``.
     """
     k = keras()
 
@@ -131,14 +136,31 @@ def _rewire(family: str, network: Any) -> Any:
             output = self.block(tokens)
             return output[0] if isinstance(output, tuple) else output
 
+    class RestOf(k.layers.Layer):  # type: ignore[name-defined]
+        """An encoder block after its first layer normalisation, which gave ``read``."""
+
+        def __init__(self, block: Any) -> None:
+            super().__init__()
+            self.block = block
+
+        def call(self, tokens: Any, read: Any) -> Any:
+            tokens = tokens + self.block.mha(read, read)
+            hidden = self.block.mlp(self.block.layer_norm_2(tokens))
+            if family == "deit":
+                return self.block.output_layer(hidden, tokens)
+            return tokens + hidden
+
     inputs = k.layers.Input((SIDE, SIDE, 3))
     tokens = network.backbone.get_layer(f"{family}_patching_and_embedding")(inputs)
     encoder = network.backbone.get_layer(f"{family}_encoder")
-    for number, block in enumerate(encoder.encoder_layers, start=1):
+    *blocks, last = encoder.encoder_layers
+    for number, block in enumerate(blocks, start=1):
         tokens = TokensOf(block)(tokens)
         if number in _TAPPED:
             token = k.layers.Identity(name=f"block{number}")(tokens[:, :1])
             tokens = k.layers.Concatenate(axis=1)([token, tokens[:, 1:]])
+    read = k.layers.Identity(name=READ_TOKENS)(last.layer_norm_1(tokens))
+    tokens = RestOf(last)(tokens, read)
     token = k.layers.Identity(name=STAGES[-1][1])(encoder.layer_norm(tokens)[:, 0])
     return k.Model(inputs, k.layers.Softmax()(network.output_dense(token)))
 
