@@ -35,3 +35,7 @@ class DownloadError(WeightsError):
 
 class DownloadCancelledError(DownloadError):
     """The user stopped a download; nothing was left under its final name."""
+
+
+class ExplanationError(RobustnessError):
+    """A model gives no access to what an explanation of its answer needs."""

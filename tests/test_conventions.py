@@ -44,6 +44,7 @@ ROOMS = (
     "scorecard",
     "evaluate",
     "attacks",
+    "explain",
     "types",
     "metrics",
     "perturbations",
