@@ -11,7 +11,7 @@ from robustness.errors import RobustnessError
 from robustness.evaluate import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.types import Condition, Picture
-from robustness.ui import cache, inputs, results
+from robustness.ui import attention, cache, inputs, results
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
 from robustness.ui.text import plain
@@ -80,6 +80,10 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     st.caption(
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
         f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
+    )
+    attention.section(
+        [("Original", picture.image), ("Perturbed", altered.images[0])],
+        {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
     )
 
 
