@@ -209,9 +209,13 @@ def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
     """One row a measurement and stage: model, stage, depth (0 first, 1 last), the similarities."""
     return pd.DataFrame(
         [
-            {"model": row.model, "stage": stage, "depth": place / (len(row.stages) - 1), **scores}
+            {"model": row.model, "stage": stage, "depth": depth, **scores}
             for row in rows
-            for place, (stage, scores) in enumerate(row.stages.items())
+            for depth, (stage, scores) in zip(
+                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage is the last
+                row.stages.items(),
+                strict=True,
+            )
         ]
     )
 
