@@ -28,14 +28,14 @@ from robustness.ui.text import plain
 
 Images = NDArray[np.float32]
 
-LOOK_SECONDS = 0.25
-"""How often the page looks for maps that have come."""
+LOOK_SECONDS = 0.15
+"""How often the page looks for maps that have come, and has the next model asked."""
 
 QUIET_SECONDS = 0.3
 """So long nothing else must have been asked for before any map is computed: while a slider is
 moved on and on, the models have the machine to themselves."""
 
-_FUTURES = "attention futures"
+_RUNNING = "attention running"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,6 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
     by model name, the clean one first. To be drawn last on a page, once; while the switch is off
     nothing is computed or imported.
     """
-    for future in st.session_state.pop(_FUTURES, []):
-        future.cancel()  # of another picture, unless it runs already
     asked = st.toggle(
         "**Where does the model look?**",
         key="attention",
@@ -109,7 +107,7 @@ def _show(work: Sequence[Work], captions: Sequence[str], since: float | None) ->
     answers = [(_kept().get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
-        _begin(missing)
+        _begin(missing[0])
     columns = [column for _ in work[::2] for column in st.columns(2, gap="medium")]
     for column, item, answer in zip(columns, work, answers, strict=False):
         with column.container(key=f"attention-{item.model}", border=True):
@@ -147,7 +145,7 @@ def _draw(work: Work, captions: Sequence[str], views: Sequence[View]) -> None:
 
 
 def _peak(view: View) -> str:
-    return f"peak {view.peak:.0%}" if view.peak > 0 else "none"
+    return f"peak\u00a0{view.peak:.0%}" if view.peak > 0 else "none"
 
 
 @cache
@@ -169,11 +167,14 @@ def _legend() -> str:
 # --- computed beside the script -------------------------------------------------------------------
 
 
-def _begin(work: Sequence[Work]) -> None:
-    """Has ``work`` computed, unless that was begun already."""
-    if _FUTURES not in st.session_state:
-        kept = _kept()
-        st.session_state[_FUTURES] = [_worker().submit(_compute, item, kept) for item in work]
+def _begin(work: Work) -> None:
+    """Has ``work`` computed, unless this session's last is still under way.
+
+    One model at a time, so that no queue is left to work off when the picture changes.
+    """
+    running = st.session_state.get(_RUNNING)
+    if running is None or running.done():
+        st.session_state[_RUNNING] = _worker().submit(_compute, work, _kept())
 
 
 def _compute(work: Work, kept: Kept) -> None:
@@ -206,7 +207,7 @@ def _views(work: Work) -> tuple[View, ...]:
 @st.cache_resource(show_spinner=False)
 def _kept() -> Kept:
     """Answers of this server, shared by all sessions."""
-    return Kept(64)
+    return Kept(128)
 
 
 @st.cache_resource(show_spinner=False)

@@ -11,6 +11,32 @@ from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.samples import REGISTRY as SAMPLES
 
+_ATTENTION = """
+Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where
+`A_k` is channel k of the last feature maps and `w_k` the gradient `∂y/∂A_k` averaged over all
+cells. `y` is the logit of the class, before the softmax: a probability near 1 has no gradient
+left. The map is enlarged bilinearly to the size of the picture.
+
+- *Last feature maps*: the output of the last convolutional stage, before what makes a vector of
+  it (a global average, or a flattening), and before a last local pooling as in VGG16. Of a vision
+  transformer: the 14 x 14 patches as the attention of the last block reads them, the only ones
+  that the class token still takes something from.
+- *Unit and scale*: logits a cell. Where the head is a global average and at most one dense layer,
+  as in most of these networks, the cells before the ReLU sum to the logit less its bias;
+  elsewhere they approximate it. All maps of a model share one scale, from 0 to the strongest cell
+  among its pictures and classes, and *peak* is each map's strongest cell on it. Scales of two
+  models do not compare.
+- *How to read it*: ask whether the evidence lies on the object, and whether a perturbation moved
+  it elsewhere or only weakened it. The map of the new class shows what the model took for it.
+- *What it cannot say*: nothing finer than a cell (7 x 7 to 14 x 14); nothing of evidence against a
+  class, which the ReLU drops; nothing of what the model sees there. A map on the object does not
+  make the answer right.
+- *Sanity*: with other weights in the last layer the map must change (Adebayo et al. 2018); the
+  tests check that, and the formula against one written out apart from the product.
+- *Without a map*: a SavedModel, whose layers cannot be reached, and a network whose answer is not
+  computed of one grid of features.
+"""
+
 
 def show() -> None:
     """Draws the sections top to bottom."""
@@ -36,6 +62,8 @@ def show() -> None:
     )
     st.dataframe(_metrics(), hide_index=True, height="content")
     _many_images()
+    st.subheader("Where the model looks", anchor="attention")
+    st.markdown(_ATTENTION)
     st.subheader("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
     st.subheader("What the numbers cannot say", anchor="limits")
@@ -57,7 +85,9 @@ def show() -> None:
         "Efron, Annals of Statistics 1979 (bootstrap). McNemar, Psychometrika 1947. "
         "Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 2003 (clustered pairs). Holm, "
         "Scandinavian Journal of Statistics 1979. Guo, Pleiss, Sun & Weinberger, "
-        "ICML 2017 (calibration)."
+        "ICML 2017 (calibration). "
+        "Selvaraju et al., *Grad-CAM*, ICCV 2017. Adebayo et al., *Sanity Checks for Saliency "
+        "Maps*, NeurIPS 2018."
     )
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
 
