@@ -18,6 +18,7 @@ from robustness.explain.layers import grip
 from robustness.models import own
 from robustness.models.labels import Labels
 from robustness.models.runtime import keras, tensorflow
+from robustness.models.transformers import Transformer
 from tests.grad_cam_oracle import Floats, upsampled, weighed
 from tests.own_models import DIGITS, describe, small_network
 from tests.transformer_oracle import needs_hub, normalised, preset, randomise
@@ -141,12 +142,15 @@ def test_every_convolutional_model_has_a_last_grid_and_logits(record: models.Mod
 
 
 @needs_hub
-@pytest.mark.parametrize("name", ["DeiTTiny", "ViTB16"])
+@pytest.mark.parametrize(("family", "name"), [("DeiT", "DeiTTiny"), ("ViT", "ViTB16")])
 def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
-    photographs: Floats, name: str
+    photographs: Floats, family: str, name: str
 ) -> None:
-    record, images, classes = models.REGISTRY[name], photographs[:2], [3, 700]
-    task = record.build()
+    images, classes = photographs[:2], [3, 700]
+    record = models.REGISTRY[name]
+    small = Transformer(family, heads=3, width=48, normalisation=record.normalisation)
+    record = replace(record, weights=small.preset(preset(record).handle))
+    task = small.build()
     prepared = normalised(record, images)
     randomise(task, prepared)
     tf = tensorflow()
@@ -161,7 +165,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
         tape.watch(read)
         attended = tokens + last.mha(read, read)
         hidden = last.mlp(last.layer_norm_2(attended))
-        after = last.output_layer(hidden, attended) if name == "DeiTTiny" else attended + hidden
+        after = last.output_layer(hidden, attended) if family == "DeiT" else attended + hidden
         logits = task.output_dense(encoder.layer_norm(after)[:, 0])
         total = logits[0, classes[0]] + logits[1, classes[1]]
     np.testing.assert_allclose(logits, task(prepared), atol=1e-4 * np.abs(logits).max())

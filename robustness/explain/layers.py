@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.errors import ExplanationError
-from robustness.models.record import ModelRecord, OwnFile
+from robustness.models.record import ModelRecord, OwnFile, Preset
 from robustness.models.runtime import keras, tensorflow
 from robustness.models.transformers import PATCH, READ_TOKENS, SIDE
 
@@ -41,7 +41,7 @@ def grip(record: ModelRecord, network: Any) -> Grip:
     """
     answer = network.outputs[0]
     logits = _before_softmax(answer)
-    if any(layer.name == READ_TOKENS for layer in network.layers):
+    if isinstance(record.weights, Preset):
         return Grip(network.get_layer(READ_TOKENS).output, _patches, *logits)
     return Grip(_last_maps(record, answer), _same, *logits)
 
