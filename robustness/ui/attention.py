@@ -110,11 +110,12 @@ def _show(work: Sequence[Work], captions: Sequence[str], since: float | None) ->
         _begin(missing[0])
     columns = [column for _ in work[::2] for column in st.columns(2, gap="medium")]
     for column, item, answer in zip(columns, work, answers, strict=False):
+        if answer is not None and answer.refusal:
+            column.info(plain(answer.refusal), icon=":material/visibility_off:")
+            continue
         with column.container(key=f"attention-{item.model}", border=True):
             if answer is None:
                 st.caption(f"Looking with {plain(charts.model_label(item.model))} …")
-            elif answer.refusal:
-                st.info(plain(answer.refusal), icon=":material/visibility_off:")
             else:
                 _draw(item, captions, answer.views)
     if since is not None and not missing:
