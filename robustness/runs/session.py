@@ -20,7 +20,7 @@ from robustness.engines import REGISTRY as ENGINES
 from robustness.engines import Chunk, Job, default_batch
 from robustness.errors import ParameterError, RunError
 from robustness.evaluate import versions
-from robustness.runs.manifest import FINISHED, Asked, Manifest
+from robustness.runs.manifest import FINISHED, Asked, Manifest, read
 from robustness.runs.parts import Part, all_parts, write_part
 from robustness.runs.store import listing, load
 from robustness.types import RunSpec
@@ -211,12 +211,19 @@ def _content(folder: Path, parts: Sequence[Part]) -> str | None:
     ).hexdigest()
 
 
-def start(plan: Plan, runs: Path, *, engine: str = "local", resume: bool = False) -> Session:
+def start(
+    plan: Plan,
+    runs: Path,
+    *,
+    engine: str = "local",
+    resume: bool = False,
+    patience: float = 0.0,
+) -> Session:
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
     Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
     nothing left to do, else begins. Raises ``RunError`` where the folder cannot be written to, or
-    where the run is being written by somebody else.
+    where the run is still being written by somebody else after ``patience`` seconds.
     """
     fresh = Manifest(
         id=_new_id(plan.asked.title),
@@ -227,18 +234,13 @@ def start(plan: Plan, runs: Path, *, engine: str = "local", resume: bool = False
         engine=ENGINES[engine].name,
         versions=versions(),
     )
-    if resume:
-        same = [
-            entry
-            for entry in listing(runs)
-            if entry.manifest is not None and entry.manifest.key == fresh.key
-        ]
-        same.sort(key=lambda e: e.manifest is not None and e.manifest.status == FINISHED)
-        for entry in same:
-            if entry.manifest is not None:
-                if entry.manifest.status == FINISHED:
-                    load(entry.folder)  # says so if it is damaged
-                return Session(plan, entry.folder, entry.manifest, _locked(entry.folder))
+    earlier = _same_request(runs, fresh) if resume else None
+    if earlier is not None:
+        lock = _locked(earlier, patience)
+        manifest = read(earlier)  # as it stands now that nobody else writes it
+        if manifest.status == FINISHED:
+            load(earlier)  # says so if it is damaged
+        return Session(plan, earlier, manifest, lock)
     folder = runs / fresh.id
     try:
         folder.mkdir(parents=True)
@@ -248,7 +250,17 @@ def start(plan: Plan, runs: Path, *, engine: str = "local", resume: bool = False
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
             "--out."
         ) from error
-    return Session(plan, folder, fresh, _locked(folder))
+    return Session(plan, folder, fresh, _locked(folder, patience))
+
+
+def _same_request(runs: Path, fresh: Manifest) -> Path | None:
+    """The newest run of the same request, an unfinished one first; None if there is none."""
+    same = [
+        (entry.manifest.status == FINISHED, entry.folder)
+        for entry in listing(runs)
+        if entry.manifest is not None and entry.manifest.key == fresh.key
+    ]
+    return min(same, key=lambda pair: pair[0])[1] if same else None
 
 
 def _new_id(title: str) -> str:
@@ -256,10 +268,10 @@ def _new_id(title: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-def _locked(folder: Path) -> FileLock:
+def _locked(folder: Path, patience: float) -> FileLock:
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout as error:
         raise RunError(
             f"The run {folder.name} is being written by another process: wait for it to end."

@@ -22,6 +22,9 @@ from robustness.ui.text import plain
 FRAMES_AT_ONCE = 44
 """Pictures and their perturbed versions between two looks at the Cancel button."""
 
+PATIENCE = 30.0
+"""Seconds that a run waits for one of the same request that was cancelled and has yet to stop."""
+
 WORK = "dataset work"
 """Key of the session's request that is being worked on."""
 
@@ -61,19 +64,23 @@ def _begin(plan: Plan) -> None:
         f"condition{'s' * (frames != 2)} × {len(plan.spec.models)} "
         f"model{'s' * (len(plan.spec.models) != 1)}: {passes:,} forward passes."
     )
-    if st.session_state.get(WORK) == key:
-        _perform(plan, key)
-        return
+    working = st.session_state.get(WORK) == key
     with st.container(horizontal=True, vertical_alignment="center"):
+        # It stays while the run is under way: a button that has the focus would be kept in its
+        # place until then anyhow, and would jump away from under a click on Cancel.
         st.button(
             "Evaluate",
             type="primary",
             icon=":material/play_arrow:",
+            key="evaluate",
+            disabled=working,
             on_click=st.session_state.update,
             args=({WORK: key},),
         )
         st.caption(size)
-    if st.session_state.get("cancelled run") == key:
+    if working:
+        _perform(plan, key)
+    elif st.session_state.get("cancelled run") == key:
         st.warning(
             "Cancelled. What was done is kept: *Evaluate* goes on from there, and the run stands "
             "below as unfinished.",
@@ -89,7 +96,7 @@ def _perform(plan: Plan, key: str) -> None:
         st.button("Cancel", key="cancel run", on_click=_cancel, args=(key,))
     pace = Pace(Unit("pictures"), plan.asked.pictures)
     try:
-        with runs.start(plan, runs_folder(), resume=True) as session:
+        with runs.start(plan, runs_folder(), resume=True, patience=PATIENCE) as session:
             for state in () if session.finished else session.perform():
                 pace.note(state.done)
                 text = "Loading the models …" if state.loading else f"Evaluating: {pace.text}"
