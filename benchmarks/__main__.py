@@ -6,7 +6,14 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import batch_speed, forward_speed, live_speed, perturbation_speed, study_speed
+from benchmarks import (
+    attack_speed,
+    batch_speed,
+    forward_speed,
+    live_speed,
+    perturbation_speed,
+    study_speed,
+)
 from benchmarks.study_networks import NAMES
 from robustness.models.runtime import tensorflow
 
@@ -15,6 +22,7 @@ _TITLES = (
     ("Forward passes as a share of the float32 matrix-product rate", forward_speed.main),
     (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
     ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
+    ("PGD of 20 steps against 20 bare passes forward and back, offline models", attack_speed.main),
     ("A Live update with the same four networks", live_speed.main),
 )
 

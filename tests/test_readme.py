@@ -59,6 +59,7 @@ def arguments(command: str) -> list[str]:
         "predict": ["a.png"],
         "study": ["a.png"],
         "sweep": ["a.png"],
+        "attack": ["a.png", "--model", "SqueezeNet"],
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.eight_bits import to_eight_bits
+from robustness.attacks.eight_bits import LEVELS, to_eight_bits
 from robustness.attacks.loop import Step, reached, search
 from robustness.attacks.norms import column
 from robustness.attacks.record import Task
@@ -39,7 +39,7 @@ def attack(
     """The adversarial versions of ``images`` (N, S, S, 3), float32 in [0, 1]; failures included.
 
     ``labels`` (N,) are the classes to leave, by default the model's own answers; a ``target`` of
-    ``spec`` goes first. Without ``spec`` it is PGD at 8/255. ``digests`` name the images in their
+    ``spec`` goes first. Without ``spec`` it is PGD. ``digests`` name the images in their
     random streams, by default taken of them. Every image goes through the model alone, as a
     batch's size changes the last bits of its sums: the result does not depend on its neighbours.
     ``report`` is told every step; what it raises ends the work. Raises ``GradientError`` for a
@@ -237,8 +237,11 @@ def _rounded(
 
 def distances(clean: Images, image: Images) -> dict[str, float]:
     """How far ``image`` is from ``clean``, both (S, S, 3), in every norm, and their SSIM."""
-    change = (image - clean)[None]
-    sizes = {norm.name: float(norm.size(change)[0]) for norm in norms.REGISTRY}
+    change = image.astype(np.float64) - clean
+    levels = np.rint(change * LEVELS)
+    if np.abs(change * LEVELS - levels).max() < 1e-4:  # between 8-bit pictures: whole levels
+        change = levels / LEVELS
+    sizes = {norm.name: float(norm.size(change[None])[0]) for norm in norms.REGISTRY}
     return {**sizes, "ssim": float(ssim(clean[None], image[None])[0])}
 
 
@@ -256,7 +259,7 @@ def _control(
     clean = np.repeat(picture.image[None], DRAWS, axis=0)
     noise = stream(spec.seed, picture.digest, "attack control")
     draws = np.stack([norm.noise(noise, picture.image.shape) for _ in range(DRAWS)])
-    noisy = np.clip(clean + draws * size, 0, 1)
+    noisy = np.clip(clean + draws * column(sizes), 0, 1)
     if size[0] > 0:
         noisy = to_eight_bits(clean, noisy, norm, sizes)
     answers = classifier(noisy).probabilities

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.craft import attacked, distances, make_task
+from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.loop import Step, search
 from robustness.attacks.record import REGISTRY
-from robustness.attacks.spec import LEVELS, AttackSpec
+from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.types import Picture

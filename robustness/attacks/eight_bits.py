@@ -8,6 +8,8 @@ from robustness.attacks.norms import Norm, Sizes, column
 from robustness.perturbations import Images
 
 LEVELS = 255
+"""Steps of an 8-bit value, in which epsilon is usually stated."""
+
 _SLACK = 1e-4
 """Of a level: what rounding in single precision may have added to a change."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from robustness.perturbations import Images
 from robustness.registry import Registry
 
-Sizes = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+Sizes = Floats
 
 _SMALLEST = np.float32(1e-20)
 """Below it a gradient is taken for none, instead of being divided by."""
@@ -22,7 +24,7 @@ _SMALLEST = np.float32(1e-20)
 
 @dataclass(frozen=True)
 class Norm:
-    """One norm.
+    """One norm; ``epsilon`` is the size that attacks are allowed unless another is asked for.
 
     ``size(changes)`` measures. ``project(changes, sizes)`` gives the nearest changes that are no
     larger. ``steepest(gradients)`` gives the changes of size 1 that gain most to first order.
@@ -32,7 +34,8 @@ class Norm:
 
     name: str
     label: str
-    size: Callable[[Images], Sizes]
+    epsilon: float
+    size: Callable[[Floats], Sizes]
     project: Callable[[Images, Sizes], Images]
     steepest: Callable[[Images], Images]
     dual: Callable[[Images], Sizes]
@@ -48,14 +51,14 @@ def column(sizes: Sizes) -> Images:
     return np.asarray(sizes, np.float32)[:, None, None, None]
 
 
-def _largest(changes: Images) -> Sizes:
+def _largest(changes: Floats) -> Sizes:
     return np.abs(changes).max((1, 2, 3))
 
 
-def _length(changes: Images) -> Sizes:
+def _length(changes: Floats) -> Sizes:
     # Pairwise sums of doubles: the length is reported, and held against epsilon.
     rows = changes.reshape(len(changes), -1)
-    return np.array([np.sqrt(np.square(row).sum(dtype=np.float64)) for row in rows], np.float32)
+    return np.array([np.sqrt(np.square(row).sum(dtype=np.float64)) for row in rows])
 
 
 def _unit(changes: Images) -> Images:
@@ -99,6 +102,7 @@ REGISTRY.add(
     Norm(
         name="linf",
         label="L∞: largest change of a value",
+        epsilon=8 / 255,
         size=_largest,
         project=_box,
         steepest=np.sign,
@@ -111,6 +115,7 @@ REGISTRY.add(
     Norm(
         name="l2",
         label="L2: length of the whole change",
+        epsilon=0.5,
         size=_length,
         project=_shrunk,
         steepest=_unit,

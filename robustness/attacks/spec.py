@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from robustness.attacks import norms
+from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.record import REGISTRY, Attack
 from robustness.errors import ParameterError
 from robustness.types import Condition, check_seed
 
-DEFAULT_EPSILON = 8 / 255
 MAX_RESTARTS = 100
-LEVELS = 255
-"""Steps of an 8-bit value, in which epsilon is usually stated."""
 
 
 def parse_epsilon(text: str) -> float:
@@ -60,24 +58,25 @@ class AttackSpec:
         cls,
         name: str,
         *,
-        epsilon: float = DEFAULT_EPSILON,
+        epsilon: float | None = None,
         norm: str | None = None,
         steps: int | None = None,
         restarts: int = 1,
         seed: int = 0,
         target: int | None = None,
     ) -> AttackSpec:
-        """Defaults are those of the attack's record.
+        """Defaults are those of the attack's record, and of epsilon those of the norm's.
 
         Raises ``UnknownNameError`` for an attack or norm that does not exist, and
         ``ParameterError`` for a setting out of range or one that this attack does not have.
         """
         record = REGISTRY[name]
-        chosen = norms.REGISTRY[norm or record.norms[0]].name
-        if chosen not in record.norms:
+        chosen = norms.REGISTRY[norm or record.norms[0]]
+        if chosen.name not in record.norms:
             raise ParameterError(
-                f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen}."
+                f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen.name}."
             )
+        size = check_epsilon(chosen.epsilon if epsilon is None else epsilon)
         count = record.steps if steps is None else steps
         if not 1 <= count <= record.most_steps:
             expected = "1 step" if record.most_steps == 1 else f"1 to {record.most_steps} steps"
@@ -93,7 +92,7 @@ class AttackSpec:
             raise ParameterError(
                 f"{record.label} cannot aim at a class; leave the target out, or use PGD."
             )
-        return cls(name, chosen, check_epsilon(epsilon), count, restarts, check_seed(seed), target)
+        return cls(name, chosen.name, size, count, restarts, check_seed(seed), target)
 
     @property
     def record(self) -> Attack:

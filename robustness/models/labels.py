@@ -47,7 +47,7 @@ class Labels:
         by_lower = {name.lower(): index for index, name in enumerate(self.names)}
         if wanted in by_lower:
             return by_lower[wanted]
-        close = difflib.get_close_matches(wanted, by_lower, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(wanted, by_lower, n=2, cutoff=0.7)
         near = [repr(self.names[by_lower[name]]) for name in close]
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UnknownNameError(
