@@ -83,7 +83,7 @@ def attack_reach(
                 model=model,
                 kind=ATTACK,
                 name=f"{spec.name} {spec.norm}",
-                label=f"{ATTACKS[spec.name].label}, {'L2' if spec.norm == 'l2' else 'L∞'}",
+                label=f"{ATTACKS[spec.name].label}, {NORMS[spec.norm].label}",
                 setting=AttackSpec.of(spec.name, norm=spec.norm, epsilon=epsilon).size_text,
                 breaks=event.epsilon is not None,
                 l2=event.l2,
@@ -99,11 +99,12 @@ def comparison(reaches: Sequence[Reach]) -> str:
     if not attacks:
         return "No attack changed the answer."
     best = min(attacks, key=lambda reach: reach.l2)
-    start = f"{best.label} changes the answer by moving the picture {best.l2:.2g} far"
+    start = f"{best.label}, changes the answer with a change of length {best.l2:.2g}"
     if not natural:
         return f"{start}; no perturbation changes it at all."
     nearest = min(natural, key=lambda reach: reach.l2)
+    times = nearest.l2 / best.l2
     return (
-        f"{start}; the perturbation that needs least, {nearest.label}, moves it {nearest.l2:.2g} "
-        f"far, {nearest.l2 / best.l2:.0f} times as much."
+        f"{start}; of the perturbations {nearest.label} needs least, {nearest.l2:.2g}: "
+        f"{times:.{0 if times >= 10 else 1}f} times as much."
     )

@@ -34,6 +34,7 @@ class Norm:
 
     name: str
     label: str
+    meaning: str
     epsilon: float
     size: Callable[[Floats], Sizes]
     project: Callable[[Images, Sizes], Images]
@@ -101,7 +102,8 @@ def _ball(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
 REGISTRY.add(
     Norm(
         name="linf",
-        label="L∞: largest change of a value",
+        label="L∞",
+        meaning="the largest change of any value",
         epsilon=8 / 255,
         size=_largest,
         project=_box,
@@ -114,7 +116,8 @@ REGISTRY.add(
 REGISTRY.add(
     Norm(
         name="l2",
-        label="L2: length of the whole change",
+        label="L2",
+        meaning="the length of the whole change: the root of the sum of its squares",
         epsilon=0.5,
         size=_length,
         project=_shrunk,

@@ -21,6 +21,7 @@ class Transfer:
 
     ``success`` says whether the attack worked here too: the model's own clean answer is gone, or
     the target is reached. It is None where the target is not among the model's classes.
+    ``retained_probability`` is what is left for the model's own clean answer.
     """
 
     source: str
@@ -29,6 +30,7 @@ class Transfer:
     clean_top1: int
     top1: int
     probability: float
+    retained_probability: float
 
     def as_row(self) -> dict[str, Any]:
         """The record as one JSON-ready row."""
@@ -58,7 +60,7 @@ def judged(
         if spec.target is not None:
             same = classifier.record.labels().key == classes
             success = top1 == spec.target if same else None
-        yield Transfer(source, name, success, own, top1, float(answer[top1]))
+        yield Transfer(source, name, success, own, top1, float(answer[top1]), float(answer[own]))
 
 
 def transfers(

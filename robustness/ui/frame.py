@@ -18,6 +18,7 @@ PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
+    ("pages/adversarial.py", "Adversarial", ":material/bug_report:"),
     ("pages/catalogue.py", "Catalogue", ":material/photo_library:"),
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
