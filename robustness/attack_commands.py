@@ -103,6 +103,8 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
         f"{outcome.ssim:.3f}\n"
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
     )
+    if spec.epsilon and not outcome.l2:
+        print("note          no other 8-bit picture lies within this epsilon")
     if transfer:
         print("\nmodel               fooled too  answer")
     for entry in transfer:

@@ -157,9 +157,17 @@ class Outcome:
         """The outcome as the command prints it, without the pictures and ``transfer``."""
         control = asdict(self.control)
         del control["image"]
-        names = ("success", "epsilon", "linf", "l2", "ssim", "clean_top1", "top1", "probability")
-        row = {name: getattr(self, name, self.spec.epsilon) for name in names}
-        return {**row, "noise_control": control}
+        return {
+            "success": self.success,
+            "epsilon": self.spec.epsilon,
+            "linf": self.linf,
+            "l2": self.l2,
+            "ssim": self.ssim,
+            "clean_top1": self.clean_top1,
+            "top1": self.top1,
+            "probability": self.probability,
+            "noise_control": control,
+        }
 
 
 def check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:

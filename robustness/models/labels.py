@@ -40,13 +40,13 @@ class Labels:
         Raises ``UnknownNameError``, with the nearest names.
         """
         wanted = text.strip().lower()
+        by_lower = {name.lower(): index for index, name in enumerate(self.names)}
+        if wanted in by_lower:
+            return by_lower[wanted]
         if wanted.isdecimal() and int(wanted) < len(self):
             return int(wanted)
         if self.synsets and wanted in self.synsets:
             return self.synsets.index(wanted)
-        by_lower = {name.lower(): index for index, name in enumerate(self.names)}
-        if wanted in by_lower:
-            return by_lower[wanted]
         close = difflib.get_close_matches(wanted, by_lower, n=2, cutoff=0.7)
         near = [repr(self.names[by_lower[name]]) for name in close]
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
