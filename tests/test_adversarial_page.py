@@ -16,6 +16,7 @@ from robustness.attacks import REGISTRY, AttackSpec, Outcome, craft
 from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.ui import adversarial_studies
 from robustness.ui.adversarial import headline as sentence
 from tests.test_pages import ROOT, coffee, headline, html, run
 
@@ -88,7 +89,11 @@ def test_an_attack_that_noise_equals_is_called_no_news() -> None:
     assert "no news" in app.warning[0].value
 
 
-def test_the_smallest_epsilon_is_the_core_s(classifiers: Mapping[str, Classifier]) -> None:
+def test_the_smallest_epsilon_is_the_core_s(
+    classifiers: Mapping[str, Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = {True: AttackSpec.of("square", steps=5)}
+    monkeypatch.setattr(adversarial_studies, "COUNTERPART", brief)
     app = opened()
     assert not charts(app)
     app.button(key="start Strength").click().run()

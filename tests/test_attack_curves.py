@@ -76,7 +76,7 @@ def test_the_smallest_epsilon_succeeds_and_a_little_less_was_seen_to_fail(
 
 def test_a_minimal_attack_s_own_size_is_its_answer(coffee: Picture, squeezenet: Classifier) -> None:
     deepfool = smallest(coffee, squeezenet, AttackSpec.of("deepfool"))
-    pgd = smallest(coffee, squeezenet, replace(PGD, norm="l2", steps=20))
+    pgd = smallest(coffee, squeezenet, replace(PGD, norm="l2", steps=10))
     assert deepfool.epsilon == deepfool.l2
     assert pgd.epsilon is not None
     assert 0.5 < deepfool.l2 / pgd.epsilon < 2

@@ -12,19 +12,22 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.attacks import AttackSpec, attack
+from robustness.attacks.craft import make_task
 from robustness.models import Classifier
 from robustness.models.runtime import keras, tensorflow
+from robustness.perturbations import image_digest
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox's model zoo asks for git at import
+import eagerpy
 import foolbox
 
 # foolbox's own imports, and how it asks TensorFlow for a GPU.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 Images = NDArray[np.float32]
-TOLERANCE = 0.02
-"""Of the loss: a sum over a batch of five differs in its last bits from five sums over one, and
-so does a path along signs that follow it."""
+TOLERANCE = 0.002
+"""Of the loss: a pass over five pictures differs in its last bits from five passes over one, and
+so does a path along signs that follow it. Measured: 0.0004."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,20 @@ def theirs(
     return clipped.numpy(), success.numpy()
 
 
+def pgd(peer: Peer, spec: AttackSpec) -> Any:
+    """foolbox's PGD from our random starts, as other ones would end elsewhere."""
+    starts = []
+    for image in peer.images:
+        digest = image_digest(image)
+        task = make_task(peer.classifier, image[None], 0, spec, [spec.epsilon], [digest])
+        starts.append(spec.record.start(task))
+    start = eagerpy.astensor(tensorflow().constant(np.concatenate(starts)))
+    family = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[spec.norm]
+    reference: Any = family(steps=spec.steps, rel_stepsize=2.5 / spec.steps, random_start=True)
+    reference.get_random_start = lambda clean, epsilon: start
+    return reference
+
+
 def compare(peer: Peer, spec: AttackSpec, reference: Any) -> tuple[float, float]:
     """Checks ours against theirs; returns both mean losses, higher being the better attack."""
     ours = attack(peer.classifier, peer.images, None, spec)
@@ -101,22 +118,27 @@ def at_least_as_high(ours: float, theirs: float) -> bool:
     return ours >= theirs - TOLERANCE * abs(theirs)
 
 
-PGD = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
 FGSM = {"linf": foolbox.attacks.FGSM, "l2": foolbox.attacks.FGM}
 
 
-@pytest.mark.parametrize("target", [None, 968], ids=["untargeted", "targeted"])
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("linf", 8 / 255), ("l2", 0.3)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "target"),
+    [
+        ("linf", 0.5 / 255, None),
+        ("linf", 8 / 255, None),
+        ("linf", 1 / 255, 968),
+        ("l2", 0.3, None),
+        ("l2", 0.3, 968),
+    ],
+)
 def test_pgd(squeezenet: Peer, norm: str, epsilon: float, target: int | None) -> None:
-    spec = AttackSpec.of("pgd", norm=norm, epsilon=epsilon, steps=10, target=target)
-    reference = PGD[norm](steps=10, rel_stepsize=2.5 / 10, random_start=True)
-    assert at_least_as_high(*compare(squeezenet, spec, reference))
+    spec = AttackSpec.of("pgd", norm=norm, epsilon=epsilon, steps=8, target=target)
+    assert at_least_as_high(*compare(squeezenet, spec, pgd(squeezenet, spec)))
 
 
 def test_pgd_on_a_network_that_ends_in_a_dense_softmax(lite0: Peer) -> None:
-    spec = AttackSpec.of("pgd", epsilon=0.25 / 255, steps=10)
-    reference = PGD["linf"](steps=10, rel_stepsize=2.5 / 10, random_start=True)
-    assert at_least_as_high(*compare(lite0, spec, reference))
+    spec = AttackSpec.of("pgd", epsilon=0.25 / 255, steps=5)
+    assert at_least_as_high(*compare(lite0, spec, pgd(lite0, spec)))
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.25 / 255), ("linf", 8 / 255), ("l2", 1)])
