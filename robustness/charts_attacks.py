@@ -21,28 +21,22 @@ def transfer(frame: pd.DataFrame) -> go.Figure:
     ``frame`` has a row a ``transfer.Transfer``. A cell shows what is left for the judge's own
     clean answer, and whether the attack worked there (✗) or not (✓).
     """
-    names = list(dict.fromkeys(frame["source"]))
+    sources, judges = (list(dict.fromkeys(frame[column])) for column in ("source", "model"))
     pairs = frame.set_index(["source", "model"])
-    left = np.array(
-        [
-            [pairs.loc[(source, judge), "retained_probability"] for judge in names]
-            for source in names
-        ],
-        float,
-    )
+    column = pairs["retained_probability"]
+    left = np.array([[column[source, judge] for judge in judges] for source in sources], float)
     words = [
         [
             f"{_mark(pairs.loc[(source, judge), 'success'])} {left[row, place]:.0%}"
-            for place, judge in enumerate(names)
+            for place, judge in enumerate(judges)
         ]
-        for row, source in enumerate(names)
+        for row, source in enumerate(sources)
     ]
-    labels = [model_label(name) for name in names]
     return heatmap(
         left,
         words,
-        columns=labels,
-        rows=[f"on {label}" for label in labels],
+        columns=[model_label(judge) for judge in judges],
+        rows=[f"on {model_label(source)}" for source in sources],
         hover="made %{y}, judged by %{x}: %{z:.1%} left for its clean answer",
     )
 

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from robustness import charts_attacks, models
 from robustness.attacks import REGISTRY, AttackSpec, Outcome, craft
 from robustness.attacks.curves import Smallest, smallest_epsilon
+from robustness.errors import GradientError
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.ui import adversarial_studies
@@ -146,3 +147,28 @@ def test_charts_say_who_is_fooled() -> None:
     (trace,) = charts_attacks.over_epsilon(frame, "linf").data
     assert list(trace.x) == ["0", "1/2"]
     assert [symbol.endswith("-open") for symbol in trace.marker.symbol] == [False, True]
+
+
+def test_a_model_without_gradients_gets_a_sentence_and_can_still_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened(attack=REGISTRY["square"].label, steps_square="1", models="SqueezeNet")
+    app.multiselect(key="models").set_value(["SqueezeNet", "EfficientNetLite0"]).run()
+    gradients = Classifier.gradients
+
+    def none(self: Classifier) -> object:
+        if self.record.name == "SqueezeNet":
+            raise GradientError("SqueezeNet 1.1 gives no gradients.")
+        return gradients.__get__(self)
+
+    monkeypatch.setattr(Classifier, "gradients", property(none))
+    app.selectbox(key="attack").set_value("pgd")
+    app.number_input(key="seed").set_value(7).run()
+    assert not app.exception
+    assert app.error[0].value.replace("\\", "") == "SqueezeNet 1.1 gives no gradients."
+    app.selectbox(key="attacked").set_value("EfficientNetLite0").run()
+    app.button(key="start Transfer").click().run()
+    assert not app.error
+    (chart,) = charts(app)
+    assert np.array(chart["data"][0]["text"]).shape == (1, 2)
+    assert "Nothing could be made on SqueezeNet" in captions(app)

@@ -309,6 +309,17 @@ def test_a_target_must_exist_and_be_another_class(
             outcome(pictures[0], squeezenet, quick("pgd", "linf", target=target))
 
 
+def test_pictures_of_another_shape_and_labels_of_no_class_are_refused(
+    squeezenet: Classifier, photographs: Images
+) -> None:
+    for images in (photographs[0], photographs[:, :200], photographs[:0]):
+        with pytest.raises(ParameterError, match="expects images of shape"):
+            attack(squeezenet, images, np.array([1]))
+    for label in (-1, 1000):
+        with pytest.raises(ParameterError, match="from 0 to 999"):
+            attack(squeezenet, photographs[:1], np.array([label]))
+
+
 @pytest.mark.parametrize("text", ["espresso", "ESPRESSO", " 967", "n07920052"])
 def test_a_class_goes_by_name_index_and_synset(text: str) -> None:
     assert models.imagenet().index(text) == 967

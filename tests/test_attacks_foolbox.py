@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.craft import make_task
+from robustness.attacks.perform import make_task
 from robustness.models import Classifier
 from robustness.models.runtime import keras, tensorflow
 from robustness.perturbations import image_digest

@@ -5,10 +5,11 @@ Importing this package registers them all. TensorFlow is not imported until a mo
 
 from importlib import import_module
 
-from robustness.attacks.craft import Control, Outcome, attack, attacked, craft
+from robustness.attacks.craft import Control, Outcome, craft
 from robustness.attacks.loop import Step, search
 from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.attacks.norms import Norm
+from robustness.attacks.perform import attack, attacked
 from robustness.attacks.record import REGISTRY, Attack, State, Task
 from robustness.attacks.spec import AttackCondition, AttackSpec, parse_epsilon
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from robustness.attacks.craft import attacked, distances, make_task
+from robustness.attacks.craft import distances
 from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.loop import Step, search
+from robustness.attacks.perform import attacked, make_task
 from robustness.attacks.record import REGISTRY
 from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier

@@ -10,6 +10,7 @@ from robustness import models
 from robustness.attacks.craft import Outcome, craft
 from robustness.attacks.loop import Step
 from robustness.attacks.spec import AttackSpec
+from robustness.errors import GradientError
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.types import Picture
@@ -72,11 +73,15 @@ def transfers(
 ) -> Iterator[Step | Outcome | Transfer]:
     """Attacks each of the models ``names`` and has all of them judge the result.
 
-    Yields the steps of each attack, its outcome, and then its judgements. Closing the iterator
-    stops the work within one step.
+    Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
+    gives no gradients to an attack that needs them. Closing the iterator stops the work within
+    one step.
     """
     for source in names:
-        for event in craft(picture, load(source, side=len(picture.image)), spec):
-            yield event
-            if isinstance(event, Outcome):
-                yield from judged(picture, event.image, spec, source, names, load=load)
+        try:
+            for event in craft(picture, load(source, side=len(picture.image)), spec):
+                yield event
+                if isinstance(event, Outcome):
+                    yield from judged(picture, event.image, spec, source, names, load=load)
+        except GradientError:
+            continue

@@ -98,18 +98,22 @@ class Classifier:
 
         Raises ``ParameterError`` for another shape.
         """
-        expected = (self.side, self.side, 3)
-        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
-            raise ParameterError(
-                f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
-                f"got {images.shape}."
-            )
+        self.check(images)
         return Outputs.join(
             [
                 self._one_pass(images[start : start + MAX_BATCH])
                 for start in range(0, len(images), MAX_BATCH)
             ]
         )
+
+    def check(self, images: Floats) -> None:
+        """Raises ``ParameterError`` unless ``images`` has the shape (N, side, side, 3), N >= 1."""
+        expected = (self.side, self.side, 3)
+        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
+            raise ParameterError(
+                f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
+                f"got {images.shape}."
+            )
 
     def _one_pass(self, batch: Floats) -> Outputs:
         probabilities, features = self._traced(tensorflow().constant(batch))

@@ -35,6 +35,9 @@ COUNTERPART = {True: AttackSpec.of("square", steps=100), False: AttackSpec.of("p
 REACHING = (("pgd", "linf"), ("pgd", "l2"), ("mifgsm", "linf"), ("deepfool", "l2"))
 """Attacks and norms that stand beside the natural perturbations."""
 
+_RESULTS = (Point, Reach, Smallest, Transfer, str)
+"""What is kept of the work; the steps in between are not."""
+
 BISECTION_PASSES = 20
 """About how many epsilons a bisection tries: what its progress is measured by."""
 
@@ -49,7 +52,7 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
 def _on_request(
     what: str, key: str, button: str, caption: str, work: Callable[[], Iterable[Any]], total: int
 ) -> list[Any] | None:
-    """The kept result of ``work``, made with progress once the button is pressed; else None.
+    """The kept ``_RESULTS`` of ``work``, made with progress once the button is pressed; else None.
 
     Cancelling brings the button back.
     """
@@ -67,7 +70,7 @@ def _on_request(
             args=({asked: key, cancelled: None},),
         )
         return None
-    found = list(shown(work(), total, what, key))
+    found = [event for event in shown(work(), total, what, key) if isinstance(event, _RESULTS)]
     cache.kept_rows().put(key, found)
     return found
 
@@ -88,6 +91,12 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
     if found is None:
         return
     judged = [event for event in found if isinstance(event, Transfer)]
+    sources = dict.fromkeys(entry.source for entry in judged)
+    blind = [charts.model_label(name) for name in names if name not in sources]
+    if blind:
+        st.caption(plain(f"Nothing could be made on {', '.join(blind)}: no gradients."))
+    if not judged:
+        return
     others = [entry for entry in judged if entry.source != entry.model]
     fooled = sum(entry.success is True for entry in others)
     frame = pd.DataFrame([entry.as_row() for entry in judged])
