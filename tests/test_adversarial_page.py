@@ -107,6 +107,12 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert isinstance(found, Smallest)
     assert found.epsilon is not None
     assert f"<td>{255 * found.epsilon:.2g}/255</td>" in html(app)
+    assert "not behind the one without" in captions(app)
+    app.segmented_control(key="norm").set_value("l2").run()
+    assert "Square" not in captions(app)  # it has no L2, so there is nothing to compare
+    app.button(key="start Strength").click().run()
+    assert not app.exception
+    assert "No sign of gradient masking: success rises with epsilon." in captions(app)
 
 
 def test_transfer_is_judged_by_every_model() -> None:

@@ -30,7 +30,8 @@ from robustness.ui.progress import shown
 from robustness.ui.text import plain
 
 COUNTERPART = {True: AttackSpec.of("square", steps=100), False: AttackSpec.of("pgd")}
-"""By whether the chosen attack is white-box: the other kind, to look for signs of masking."""
+"""By whether the chosen attack is white-box: the other kind, to look for signs of masking. Only
+where it is measured in the same norm."""
 
 REACHING = (("pgd", "linf"), ("pgd", "l2"), ("mifgsm", "linf"), ("deepfool", "l2"))
 """Attacks and norms that stand beside the natural perturbations."""
@@ -121,15 +122,19 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
 
 def _over_epsilon(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
     st.subheader("How little is enough?", anchor=False)
-    counterpart = replace(COUNTERPART[spec.record.white_box], seed=spec.seed, target=spec.target)
-    steps = spec.total_steps * (1 + BISECTION_PASSES // 2) + counterpart.total_steps
+    other = COUNTERPART[spec.record.white_box]
+    beside = f"; {other.record.label} as well, for signs that gradients mislead"
+    work = [spec, replace(other, seed=spec.seed, target=spec.target)]
+    if spec.norm != other.norm:
+        work, beside = [spec], ""
+    steps = spec.total_steps * BISECTION_PASSES // 2 + sum(each.total_steps for each in work)
     found = _on_request(
         "Strength",
         work_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
         f"Find the smallest epsilon of {len(names)} model{'s' if len(names) > 1 else ''}",
         f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
-        f"bisection; {counterpart.record.label} as well, for signs that gradients mislead.",
-        lambda: _strengths(picture, spec, counterpart, names),
+        f"bisection{beside}.",
+        lambda: _strengths(picture, work, names),
         len(names) * steps,
     )
     if found is None:
@@ -138,8 +143,14 @@ def _over_epsilon(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> N
         st.warning(plain(sentence), icon=":material/block:")
     points = [event for event in found if isinstance(event, Point)]
     smallest = [event for event in found if isinstance(event, Smallest)]
-    if not smallest:
-        return
+    if smallest:
+        _strength_results(spec, points, smallest)
+        _masking(points, compared=bool(beside))
+
+
+def _strength_results(
+    spec: AttackSpec, points: Sequence[Point], smallest: Sequence[Smallest]
+) -> None:
     frame = pd.DataFrame([point.as_row() for point in points if point.attack == spec.name])
     results.chart(
         st,
@@ -154,33 +165,33 @@ def _over_epsilon(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> N
         st.caption(
             "Below 1/255 an 8-bit picture cannot hold the change: saved, it needs one whole level."
         )
+
+
+def _masking(points: Sequence[Point], *, compared: bool) -> None:
+    """Warns of each sign that gradients mislead; ``compared`` if a black-box attack ran too."""
+    found = False
     for name in dict.fromkeys(point.model for point in points):
-        signs = masking_signs([point for point in points if point.model == name])
-        for sign in signs:
-            st.warning(
-                plain(f"{charts.model_label(name)}: {sign}"), icon=":material/visibility_off:"
-            )
-    if not any(masking_signs([p for p in points if p.model == e.model]) for e in smallest):
-        st.caption(
-            "No sign of gradient masking: success rises with epsilon, and "
-            "attacks that see the gradient are not behind the one that does not."
-        )
+        for sign in masking_signs([point for point in points if point.model == name]):
+            found = True
+            sentence = plain(f"{charts.model_label(name)}: {sign}")
+            st.warning(sentence, icon=":material/visibility_off:")
+    if not found:
+        rank = ", and the attack on gradients is not behind the one without" if compared else ""
+        st.caption(f"No sign of gradient masking: success rises with epsilon{rank}.")
 
 
 def _strengths(
-    picture: Picture, spec: AttackSpec, counterpart: AttackSpec, names: Sequence[str]
+    picture: Picture, specs: Sequence[AttackSpec], names: Sequence[str]
 ) -> Iterator[Any]:
+    """Curves of all ``specs`` and the smallest epsilon of the first; sentences for what fails."""
     for name in names:
-        classifier = models.load(name)
-        for work in (
-            lambda c=classifier: over_epsilon(picture, c, spec),
-            lambda c=classifier: over_epsilon(picture, c, counterpart),
-            lambda c=classifier: smallest_epsilon(picture, c, spec),
-        ):
-            try:
-                yield from work()
-            except GradientError as error:
-                yield str(error)
+        try:
+            classifier = models.load(name)
+            yield from smallest_epsilon(picture, classifier, specs[0])
+            for spec in specs:
+                yield from over_epsilon(picture, classifier, spec)
+        except GradientError as error:
+            yield str(error)
 
 
 _SMALLEST_HEAD = ("Model", "Smallest epsilon", "L∞ there", "L2 there", "SSIM there")
