@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from benchmarks import (
+    attack_speed,
     batch_speed,
     dataset_memory,
     dataset_speed,
@@ -27,6 +28,7 @@ _TITLES = (
     ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
     (f"Figures with intervals, {statistics_speed.IMAGES} images", statistics_speed.main),
     ("Heat maps of four pictures against their forward pass, offline models", explain_speed.main),
+    ("PGD of 20 steps against 20 bare passes forward and back, offline models", attack_speed.main),
     ("A Live update with the same four networks", live_speed.main),
     ("A dataset against the bare batched forward passes, offline models", dataset_speed.main),
     ("Memory of a dataset", dataset_memory.main),

@@ -9,12 +9,19 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import __version__, commands, dataset_commands, model_commands
+from robustness import (
+    __version__,
+    attack_commands,
+    commands,
+    dataset_commands,
+    model_commands,
+)
 from robustness.console import end_progress
 from robustness.errors import RobustnessError
 
@@ -131,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(swept)
 
     _add_evaluate_command(parsers)
+    _add_attack_command(parsers)
     return parser
 
 
@@ -235,6 +243,38 @@ def _add_models_commands(parsers: Any) -> None:
         action.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document"
         )
+
+
+def _add_attack_command(parsers: Any) -> None:
+    attack = _command(
+        parsers,
+        "attack",
+        attack_commands.attack_command,
+        "change a picture as little as possible so that a model errs",
+    )
+    attack._negative_number_matcher = re.compile(r"-[\d.]")  # so that -8/255 gets its sentence
+    attack.add_argument("image", metavar="IMAGE", help="a picture file")
+    attack.add_argument("--model", required=True, metavar="NAME", help="the model attacked")
+    attack.add_argument(
+        "--attack",
+        default="pgd",
+        metavar="NAME",
+        help="pgd, fgsm, mifgsm, deepfool or square (default: pgd)",
+    )
+    attack.add_argument(
+        "--epsilon",
+        metavar="E",
+        help="largest change, of the full range of a pixel (default: 8/255; in l2 0.5)",
+    )
+    attack.add_argument("--steps", type=int, metavar="N", help="default: the attack's own")
+    attack.add_argument("--norm", metavar="linf|l2", help="default: the attack's own")
+    attack.add_argument("--target", metavar="CLASS", help="name of the class to reach")
+    attack.add_argument(
+        "--restarts", type=int, default=1, metavar="N", help="random starts (default: 1)"
+    )
+    attack.add_argument("--to", type=Path, metavar="OUT.png", help="write the picture, lossless")
+    _add_seed(attack)
+    _add_fit(attack)
 
 
 def _command(

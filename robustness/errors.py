@@ -29,6 +29,10 @@ class WeightsError(RobustnessError):
     """A model's weight file is missing, damaged or not the published one."""
 
 
+class GradientError(RobustnessError):
+    """A model cannot be differentiated, and an attack needs its gradient."""
+
+
 class DownloadError(WeightsError):
     """A weight file could not be fetched; nothing was left under its final name."""
 

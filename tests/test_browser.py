@@ -253,6 +253,15 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
         page.context.close()
 
 
+def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
+    link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000"
+    page = visit(browser, f"{link}&attack=Square+%28black+box%29")
+    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible(timeout=TIMEOUT)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.context.close()
+
+
 def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/models")
     page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
@@ -276,7 +285,7 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "methods", "scorecard", "breaking_point", "models", "dataset"]
+    "path", ["", "methods", "scorecard", "breaking_point", "adversarial", "models", "dataset"]
 )
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)

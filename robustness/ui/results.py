@@ -26,18 +26,28 @@ Image = NDArray[np.float32]
 GAIN = 3
 
 
-def show_pictures(picture: Picture, image: Image, what: str, scores: dict[str, float]) -> None:
-    """Original, perturbed and amplified difference, lossless and of one size."""
+def show_pictures(
+    picture: Picture,
+    image: Image,
+    what: str,
+    scores: dict[str, float],
+    *,
+    captions: tuple[str, str] = ("Original", "Perturbed"),
+    gain: int = GAIN,
+    key: str = "pictures",
+) -> None:
+    """Original, perturbed and difference amplified by ``gain``, lossless and of one size."""
+    before, after = captions
     panels = (
-        (original_png(picture), "Original", f"The original picture, {picture.name}"),
-        (to_png(image), "Perturbed", f"The picture after {what}"),
+        (original_png(picture), before, f"The {before.lower()} picture, {picture.name}"),
+        (to_png(image), after, f"The picture after {what}"),
         (
-            to_png(amplified_difference(picture.image, image, GAIN)),
-            f"Difference x {GAIN}",
+            to_png(amplified_difference(picture.image, image, gain)),
+            f"Difference x {gain}",
             "Where the two differ: black where nothing changed",
         ),
     )
-    with st.container(key="pictures"):
+    with st.container(key=key):
         for column, (png, caption, alt) in zip(
             st.columns(3, gap="small", wrap=False), panels, strict=True
         ):
@@ -125,8 +135,8 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return slots[:count]
 
 
-def card(row: Measurement) -> str:
-    """One model's verdict and top-5 for both pictures, as HTML."""
+def card(row: Measurement, changed: str = "Perturbed") -> str:
+    """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
     names = models.REGISTRY[row.model].labels().names
     label = charts.model_label(row.model)
     before, after = escape(names[row.clean_top1]), escape(names[row.top1])
@@ -157,7 +167,8 @@ def card(row: Measurement) -> str:
         f"{badge(row.consistent)}</div>"
         f'<div class="rb-verdict">{verdict}<div class="rb-muted">{detail}</div></div>'
         f'<table class="rb-top5" aria-label="Top-5 classes of {escape(label)}">'
-        '<thead><tr><th scope="col">Original</th><th scope="col">Perturbed</th></tr></thead>'
+        '<thead><tr><th scope="col">Original</th>'
+        f'<th scope="col">{escape(changed)}</th></tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
     )
 

@@ -1,0 +1,201 @@
+"""How far a model withstands: success over epsilon, the smallest epsilon, signs of masking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from robustness.attacks.craft import distances
+from robustness.attacks.eight_bits import LEVELS
+from robustness.attacks.loop import Step, search
+from robustness.attacks.perform import attacked, make_task
+from robustness.attacks.record import REGISTRY
+from robustness.attacks.spec import AttackSpec
+from robustness.models import Classifier
+from robustness.perturbations import Images
+from robustness.types import Picture
+
+EPSILONS: Mapping[str, tuple[float, ...]] = {
+    "linf": tuple(level / LEVELS for level in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)),
+    "l2": (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
+}
+"""Where a curve is measured, by norm. Those of L-infinity begin below what 8 bits can hold."""
+
+FIRST_GUESS = 0.25 / LEVELS
+TOLERANCE = 0.05
+"""Bisection ends when the two ends of its interval are this share apart."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is left of a model's answer when an attack has ``epsilon``; of the float picture.
+
+    ``retained_probability`` is what is left for the class that the clean picture had. ``flat``
+    says that the model's gradient at the clean picture is zero.
+    """
+
+    model: str
+    image: str
+    attack: str
+    epsilon: float
+    success: bool
+    top1: int
+    retained_probability: float
+    flat: bool = False
+
+    def as_row(self) -> dict[str, Any]:
+        """The record as one row of a table."""
+        return asdict(self)
+
+
+def over_epsilon(
+    picture: Picture,
+    classifier: Classifier,
+    spec: AttackSpec,
+    epsilons: Sequence[float] = (),
+) -> Iterator[Step | Point]:
+    """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
+
+    At most 16; by default those of ``EPSILONS``.
+
+    Of ``spec`` the epsilon is not used. The points begin with epsilon 0, the clean picture.
+    Closing the iterator stops within one step.
+    """
+    clean = picture.image[None]
+    epsilons = epsilons or EPSILONS[spec.norm]
+    before = classifier(clean).probabilities
+    own = int(before[0].argmax())
+    label = own if spec.target is None else spec.target
+    rows = np.repeat(clean, len(epsilons), axis=0)
+    task = make_task(classifier, rows, label, spec, epsilons, [picture.digest] * len(epsilons))
+    found = yield from search(spec.record, task, spec.restarts)
+    flat = False
+    if spec.record.white_box:
+        gradient = classifier.gradients(clean, np.array([label], np.int32)).gradient
+        flat = not gradient.any()
+    answers = np.concatenate([before, classifier(found).probabilities])
+    for epsilon, answer in zip((0.0, *epsilons), answers, strict=True):
+        top1 = int(answer.argmax())
+        yield Point(
+            model=classifier.record.name,
+            image=picture.name,
+            attack=spec.name,
+            epsilon=float(epsilon),
+            success=top1 != own if spec.target is None else top1 == spec.target,
+            top1=top1,
+            retained_probability=float(answer[own]),
+            flat=flat,
+        )
+
+
+def masking_signs(points: Sequence[Point]) -> list[str]:
+    """Signs, in sentences, that gradients mislead and a model only seems robust; [] for none.
+
+    ``points`` are those of one model and picture, under any attacks. The signs are those of
+    Athalye, Carlini & Wagner, ICML 2018, section 3.1.
+    """
+    signs = []
+    if any(point.flat for point in points):
+        signs.append("The gradient at the clean picture is zero, so white-box attacks are blind.")
+    by_attack: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.epsilon):
+        by_attack.setdefault(point.attack, []).append(point)
+    fooled = {
+        name: {point.epsilon for point in group if point.success}
+        for name, group in by_attack.items()
+    }
+    for name, group in by_attack.items():
+        missed = [point.epsilon for point in group if not point.success]
+        if fooled[name] and missed and min(fooled[name]) < max(missed):
+            signs.append(
+                f"{REGISTRY[name].label} succeeds at {_levels(min(fooled[name]))} but not at "
+                f"{_levels(max(missed))}: its success does not rise with epsilon."
+            )
+    white = [name for name in by_attack if REGISTRY[name].white_box]
+    for name in by_attack:
+        if REGISTRY[name].white_box or not white:
+            continue
+        tried = set.intersection(*({p.epsilon for p in by_attack[w]} for w in white))
+        ahead = (fooled[name] & tried).difference(*(fooled[w] for w in white))
+        if ahead:
+            signs.append(
+                f"{REGISTRY[name].label}, which sees answers alone, succeeds at "
+                f"{_levels(min(ahead))}, where white-box attacks fail."
+            )
+    return signs
+
+
+def _levels(epsilon: float) -> str:
+    return f"{epsilon * LEVELS:.3g}/{LEVELS}"
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest epsilon at which an attack was seen to succeed; None if it never did.
+
+    ``kept`` is the largest smaller one at which it was seen to fail. ``picture`` (S, S, 3) is the
+    float picture at ``epsilon``, or the clean one; the rest is about it.
+    """
+
+    model: str
+    image: str
+    attack: str
+    norm: str
+    epsilon: float | None
+    kept: float
+    picture: Images
+    linf: float
+    l2: float
+    ssim: float
+
+
+def smallest_epsilon(
+    picture: Picture, classifier: Classifier, spec: AttackSpec
+) -> Iterator[Step | Smallest]:
+    """Doubles epsilon until the attack succeeds, then bisects; yields the steps, then the result.
+
+    Of ``spec`` the epsilon is not used. A minimal attack is run once, as its change is the
+    answer. Closing the iterator stops within one step.
+    """
+    own = int(classifier(picture.image[None]).probabilities[0].argmax())
+    kept, broken, best = 0.0, None, picture.image
+    guess: float | None = 1.0 if spec.record.minimal else FIRST_GUESS
+    while guess is not None:
+        image = yield from attacked(
+            classifier,
+            picture.image,
+            own,
+            replace(spec, epsilon=guess),
+            picture.digest,
+            until_success=True,
+        )
+        top1 = int(classifier(image[None]).probabilities[0].argmax())
+        if top1 != own if spec.target is None else top1 == spec.target:
+            broken, best = guess, image
+        else:
+            kept = guess
+        guess = None if spec.record.minimal else _next_guess(kept, broken)
+    sizes = distances(picture.image, best)
+    if spec.record.minimal and broken is not None:
+        broken = sizes[spec.norm]
+    yield Smallest(
+        model=classifier.record.name,
+        image=picture.name,
+        attack=spec.name,
+        norm=spec.norm,
+        epsilon=broken,
+        kept=kept,
+        picture=best,
+        **sizes,
+    )
+
+
+def _next_guess(kept: float, broken: float | None) -> float | None:
+    """The epsilon to try after ``kept`` failed and ``broken`` succeeded; None when it is known."""
+    if broken is None:
+        return min(1.0, 2 * kept) if kept < 1 else None
+    narrow = broken <= kept * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
+    return None if narrow else (kept + broken) / 2

@@ -1,0 +1,70 @@
+"""An attack's picture as it can be saved: rounded to 8 bits without exceeding epsilon."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustness.attacks.norms import Norm, Sizes, column
+from robustness.perturbations import Images
+
+LEVELS = 255
+"""Steps of an 8-bit value, in which epsilon is usually stated."""
+
+_SLACK = 1e-4
+"""Of a level: what rounding in single precision may have added to a change."""
+
+_HALVINGS = 12
+
+
+def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Images:
+    """``images`` with every value a whole number of 255ths, no further from ``clean`` than asked.
+
+    In L-infinity each value goes to the nearest level within its bound. In L2 nearly all changes
+    may be below half a level, and plain rounding would undo them: a change is rounded up if its
+    fraction of a level exceeds a threshold, the smallest with which the length stays within
+    ``sizes``. ``clean`` need not be 8-bit itself. Shapes (N, S, S, 3), sizes (N,).
+    """
+    if norm.name == "linf":
+        return _within_box(clean, images, sizes)
+    return np.stack(
+        [
+            _within_length(one, image, norm, size)
+            for one, image, size in zip(clean, images, sizes, strict=True)
+        ]
+    )
+
+
+def _within_box(clean: Images, images: Images, sizes: Sizes) -> Images:
+    reach = column(sizes).astype(np.float64)
+    low = np.ceil((clean - reach) * LEVELS - _SLACK)
+    high = np.floor((clean + reach) * LEVELS + _SLACK)
+    levels = np.where(
+        low <= high,
+        np.clip(np.rint(images * np.float64(LEVELS)), low, high),
+        np.rint(clean * np.float64(LEVELS)),
+    )
+    return _as_images(levels)
+
+
+def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:
+    base = np.rint(clean * np.float64(LEVELS))
+    change = image * np.float64(LEVELS) - base
+    signs, length = np.sign(change), np.abs(change)
+
+    def rounded(threshold: float) -> Images:
+        return _as_images(base + signs * np.floor(length + 1 - threshold))
+
+    low, high = 0.0, 1.0  # at 1 every change is rounded towards the clean picture
+    best = rounded(high - _SLACK)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        candidate = rounded(middle)
+        if norm.size((candidate - clean)[None])[0] <= size:
+            best, high = candidate, middle
+        else:
+            low = middle
+    return best
+
+
+def _as_images(levels: np.ndarray) -> Images:
+    return np.clip(levels, 0, LEVELS).astype(np.float32) / np.float32(LEVELS)

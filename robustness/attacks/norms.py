@@ -1,0 +1,129 @@
+"""The two ways in which a change of a picture is measured, and what attacks do with each.
+
+Changes are float32 (N, S, S, 3), in units of the full range of a pixel's value; sizes are (N,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.perturbations import Images
+from robustness.registry import Registry
+
+Floats = NDArray[np.floating[Any]]
+Sizes = Floats
+
+_SMALLEST = np.float32(1e-20)
+"""Below it a gradient is taken for none, instead of being divided by."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One norm; ``epsilon`` is the size that attacks are allowed unless another is asked for.
+
+    ``size(changes)`` measures. ``project(changes, sizes)`` gives the nearest changes that are no
+    larger. ``steepest(gradients)`` gives the changes of size 1 that gain most to first order.
+    ``dual(gradients)`` is how much they gain. ``inside(stream, shape)`` draws one change (S, S, 3)
+    uniformly among those of size 1 at most, and ``noise(stream, shape)`` one of size exactly 1.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    epsilon: float
+    size: Callable[[Floats], Sizes]
+    project: Callable[[Images, Sizes], Images]
+    steepest: Callable[[Images], Images]
+    dual: Callable[[Images], Sizes]
+    inside: Callable[[np.random.Generator, tuple[int, ...]], Images]
+    noise: Callable[[np.random.Generator, tuple[int, ...]], Images]
+
+
+REGISTRY: Registry[Norm] = Registry("norm")
+
+
+def column(sizes: Sizes) -> Images:
+    """``sizes`` (N,) so that they multiply images (N, S, S, 3)."""
+    return np.asarray(sizes, np.float32)[:, None, None, None]
+
+
+def _largest(changes: Floats) -> Sizes:
+    return np.abs(changes).max((1, 2, 3))
+
+
+def _length(changes: Floats) -> Sizes:
+    # Pairwise sums of doubles: the length is reported, and held against epsilon.
+    rows = changes.reshape(len(changes), -1)
+    return np.array([np.sqrt(np.square(row).sum(dtype=np.float64)) for row in rows])
+
+
+def _unit(changes: Images) -> Images:
+    length = _length(changes)
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > _SMALLEST)
+    return changes * column(scale)
+
+
+def _shrunk(changes: Images, sizes: Sizes) -> Images:
+    length = _length(changes)
+    scale = np.divide(sizes, length, out=np.ones_like(length), where=length > sizes)
+    return changes * column(scale)
+
+
+def _box(changes: Images, sizes: Sizes) -> Images:
+    return np.clip(changes, -column(sizes), column(sizes))
+
+
+def _total(changes: Images) -> Sizes:
+    return np.array([np.abs(change).sum() for change in changes], np.float32)
+
+
+def _uniform(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return 2 * stream.random(shape, np.float32) - 1
+
+
+def _signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return np.where(stream.random(shape, np.float32) < 0.5, np.float32(-1), np.float32(1))
+
+
+def _direction(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return _unit(stream.standard_normal(shape, np.float32)[None])[0]
+
+
+def _ball(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    radius = stream.random() ** (1 / np.prod(shape))
+    return _direction(stream, shape) * np.float32(radius)
+
+
+REGISTRY.add(
+    Norm(
+        name="linf",
+        label="L∞",
+        meaning="the largest change of any value",
+        epsilon=8 / 255,
+        size=_largest,
+        project=_box,
+        steepest=np.sign,
+        dual=_total,
+        inside=_uniform,
+        noise=_signs,
+    )
+)
+REGISTRY.add(
+    Norm(
+        name="l2",
+        label="L2",
+        meaning="the length of the whole change: the root of the sum of its squares",
+        epsilon=0.5,
+        size=_length,
+        project=_shrunk,
+        steepest=_unit,
+        dual=_length,
+        inside=_ball,
+        noise=_direction,
+    )
+)

@@ -1,0 +1,111 @@
+"""Performs attacks on pictures, each alone, whatever the batch that they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.attacks import norms
+from robustness.attacks.loop import Step, search
+from robustness.attacks.record import Task
+from robustness.attacks.spec import AttackSpec
+from robustness.errors import ParameterError
+from robustness.models import Classifier
+from robustness.perturbations import Images, image_digest
+from robustness.perturbations.compose import stream
+
+
+def attack(
+    classifier: Classifier,
+    images: Images,
+    labels: NDArray[Any] | None = None,
+    spec: AttackSpec | None = None,
+    *,
+    digests: Sequence[str] | None = None,
+    report: Callable[[Step], None] | None = None,
+) -> Images:
+    """The adversarial versions of ``images`` (N, S, S, 3), float32 in [0, 1]; failures included.
+
+    ``labels`` (N,) are the classes to leave, by default the model's own answers; a ``target`` of
+    ``spec`` goes first. Without ``spec`` it is PGD. ``digests`` name the images in their
+    random streams, by default taken of them. Every image goes through the model alone, as a
+    batch's size changes the last bits of its sums: the result does not depend on its neighbours.
+    ``report`` is told every step; what it raises ends the work. Raises ``ParameterError`` for
+    another shape or a label that is no class, and ``GradientError`` for a model that cannot be
+    attacked so.
+    """
+    classifier.check(images)
+    spec = spec or AttackSpec.of("pgd")
+    digests = digests if digests is not None else [image_digest(image) for image in images]
+    results = []
+    for row, digest in enumerate(digests):
+        label = None if labels is None else int(labels[row])
+        steps = attacked(classifier, images[row], label, spec, digest)
+        results.append(_drained(steps, report))
+    return np.stack(results)
+
+
+def _drained(steps: Generator[Step, None, Images], report: Callable[[Step], None] | None) -> Images:
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if report is not None:
+            report(step)
+
+
+def attacked(
+    classifier: Classifier,
+    image: Images,
+    label: int | None,
+    spec: AttackSpec,
+    digest: str,
+    *,
+    until_success: bool = False,
+) -> Generator[Step, None, Images]:
+    """Attacks one image (S, S, 3): yields the steps and returns the result, as ``attack`` does."""
+    clean = image[None]
+    if spec.epsilon == 0:
+        return image.copy()
+    if spec.target is not None:
+        label = spec.target
+    if label is None:
+        label = int(classifier(clean).probabilities[0].argmax())
+    check_class(classifier, label)
+    task = make_task(classifier, clean, label, spec, [spec.epsilon], [digest])
+    found = yield from search(spec.record, task, spec.restarts, until_success=until_success)
+    return found[0]
+
+
+def make_task(
+    classifier: Classifier,
+    clean: Images,
+    label: int,
+    spec: AttackSpec,
+    sizes: Sequence[float],
+    digests: Sequence[str],
+) -> Task:
+    """The task of ``spec`` for rows ``clean``, each with its own largest change."""
+    return Task(
+        classifier=classifier,
+        clean=clean,
+        classes=np.full(len(clean), label, np.int32),
+        targeted=spec.target is not None,
+        norm=norms.REGISTRY[spec.norm],
+        sizes=np.asarray(sizes, np.float32),
+        steps=spec.steps,
+        streams=[stream(spec.seed, digest, f"attack {spec.name}") for digest in digests],
+    )
+
+
+def check_class(classifier: Classifier, index: int) -> None:
+    """Raises ``ParameterError`` unless the model has a class ``index``."""
+    count = len(classifier.record.labels())
+    if not 0 <= index < count:
+        raise ParameterError(
+            f"Expected a class of {classifier.record.label} from 0 to {count - 1}, got {index}."
+        )

@@ -1,0 +1,135 @@
+"""What is asked of an attack, checked: enough to run it again and get the same picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustness.attacks import norms
+from robustness.attacks.eight_bits import LEVELS
+from robustness.attacks.record import REGISTRY, Attack
+from robustness.errors import ParameterError
+from robustness.types import Condition, check_seed
+
+MAX_RESTARTS = 100
+
+
+def parse_epsilon(text: str) -> float:
+    """The number that ``text`` says: "8/255" or "0.03". Raises ``ParameterError`` otherwise."""
+    parts = text.split("/")
+    try:
+        values = [float(part) for part in parts]
+        if len(values) > 2:
+            raise ValueError
+        return check_epsilon(values[0] / values[1] if len(values) == 2 else values[0])
+    except (ValueError, ZeroDivisionError):
+        raise ParameterError(
+            f"An epsilon must be a number from 0 to 1 or a fraction such as 8/255, got {text!r}."
+        ) from None
+
+
+def check_epsilon(epsilon: float) -> float:
+    """``epsilon`` itself; raises ``ParameterError`` unless it lies in [0, 1]."""
+    if not 0 <= epsilon <= 1:  # also refuses NaN
+        raise ParameterError(
+            f"An epsilon must lie between 0 and 1, the full range of a pixel, got {epsilon:g}; the "
+            "usual one is 8/255."
+        )
+    return float(epsilon)
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """An attack with its settings, made by ``AttackSpec.of``.
+
+    ``epsilon`` is the largest change allowed, in ``norm``, of study images in [0, 1]. ``target``
+    is the class to reach; None where any other class will do.
+    """
+
+    name: str
+    norm: str
+    epsilon: float
+    steps: int
+    restarts: int = 1
+    seed: int = 0
+    target: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        *,
+        epsilon: float | None = None,
+        norm: str | None = None,
+        steps: int | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+        target: int | None = None,
+    ) -> AttackSpec:
+        """Defaults are those of the attack's record, and of epsilon those of the norm's.
+
+        Raises ``UnknownNameError`` for an attack or norm that does not exist, and
+        ``ParameterError`` for a setting out of range or one that this attack does not have.
+        """
+        record = REGISTRY[name]
+        chosen = norms.REGISTRY[norm or record.norms[0]]
+        if chosen.name not in record.norms:
+            raise ParameterError(
+                f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen.name}."
+            )
+        size = check_epsilon(chosen.epsilon if epsilon is None else epsilon)
+        count = record.steps if steps is None else steps
+        if not 1 <= count <= record.most_steps:
+            expected = "1 step" if record.most_steps == 1 else f"1 to {record.most_steps} steps"
+            raise ParameterError(f"{record.label} takes {expected}, got {count}.")
+        if not 1 <= restarts <= MAX_RESTARTS:
+            raise ParameterError(f"Expected 1 to {MAX_RESTARTS} restarts, got {restarts}.")
+        if restarts > 1 and not record.random:
+            raise ParameterError(
+                f"{record.label} has no random start, so it would end alike after each of "
+                f"{restarts} restarts; leave them out, or use PGD."
+            )
+        if target is not None and not record.targeted:
+            raise ParameterError(
+                f"{record.label} cannot aim at a class; leave the target out, or use PGD."
+            )
+        return cls(name, chosen.name, size, count, restarts, check_seed(seed), target)
+
+    @property
+    def record(self) -> Attack:
+        return REGISTRY[self.name]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all restarts together: how many the loop reports at most."""
+        return self.steps * self.restarts
+
+    @property
+    def size_text(self) -> str:
+        """Epsilon for people: "8/255" where that is how it is stated, else a plain number."""
+        if self.norm == "linf":
+            return f"{self.epsilon * LEVELS:.4g}/{LEVELS}"
+        return f"{self.epsilon:.3g}"
+
+    @property
+    def condition(self) -> AttackCondition:
+        """The attack as what stands in a row of measurements."""
+        return AttackCondition(((self.name, self.epsilon),), self.norm)
+
+
+@dataclass(frozen=True)
+class AttackCondition(Condition):
+    """An attack in the place of perturbations; the parameter of its rows is epsilon."""
+
+    norm: str = ""
+
+    @property
+    def label(self) -> str:
+        return REGISTRY[self.name].label
+
+    @property
+    def strength(self) -> float | None:
+        return None
+
+    @property
+    def parameter(self) -> float | None:
+        return self.steps[0][1]

@@ -1,0 +1,87 @@
+"""What other models make of a picture that was made against one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robustness import models
+from robustness.attacks.craft import Outcome, craft
+from robustness.attacks.loop import Step
+from robustness.attacks.spec import AttackSpec
+from robustness.errors import GradientError
+from robustness.models import Classifier
+from robustness.perturbations import Images
+from robustness.types import Picture
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The answer of ``model`` to a picture made against ``source``.
+
+    ``success`` says whether the attack worked here too: the model's own clean answer is gone, or
+    the target is reached. It is None where the target is not among the model's classes.
+    ``retained_probability`` is what is left for the model's own clean answer.
+    """
+
+    source: str
+    model: str
+    success: bool | None
+    clean_top1: int
+    top1: int
+    probability: float
+    retained_probability: float
+
+    def as_row(self) -> dict[str, Any]:
+        """The record as one JSON-ready row."""
+        return asdict(self)
+
+
+def judged(
+    picture: Picture,
+    image: Images,
+    spec: AttackSpec,
+    source: str,
+    names: Sequence[str],
+    *,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[Transfer]:
+    """The answers of the models ``names`` to ``image`` (S, S, 3), made of ``picture`` by ``spec``.
+
+    Raises ``WeightsError`` when a model cannot be loaded.
+    """
+    classes = models.REGISTRY[source].labels().key
+    for name in names:
+        classifier = load(name, side=len(picture.image))
+        own = int(classifier(picture.image[None]).probabilities[0].argmax())
+        answer = classifier(image[None]).probabilities[0]
+        top1 = int(answer.argmax())
+        success: bool | None = top1 != own
+        if spec.target is not None:
+            same = classifier.record.labels().key == classes
+            success = top1 == spec.target if same else None
+        yield Transfer(source, name, success, own, top1, float(answer[top1]), float(answer[own]))
+
+
+def transfers(
+    picture: Picture,
+    names: Sequence[str],
+    spec: AttackSpec,
+    *,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[Step | Outcome | Transfer]:
+    """Attacks each of the models ``names`` and has all of them judge the result.
+
+    Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
+    gives no gradients to an attack that needs them. Closing the iterator stops the work within
+    one step.
+    """
+    for source in names:
+        try:
+            for event in craft(picture, load(source, side=len(picture.image)), spec):
+                yield event
+                if isinstance(event, Outcome):
+                    yield from judged(picture, event.image, spec, source, names, load=load)
+        except GradientError:
+            continue

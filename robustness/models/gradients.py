@@ -1,0 +1,114 @@
+"""How a model's answer changes with the pixels: one compiled pass forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.errors import GradientError
+from robustness.models.record import ModelRecord
+from robustness.models.runtime import tensorflow
+
+Floats = NDArray[np.float32]
+Classes = NDArray[np.int32]
+
+ALL_OTHERS = -1
+"""As a rival: all classes but the one in question, together."""
+
+_TRANSPARENT = {"Identity", "Cast", "StopGradient", "Reshape", "Squeeze"}
+"""Operations after a softmax that leave the distribution what it is."""
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Of N study images: how far the rivals lead over a class, and the gradient of that lead.
+
+    ``lead`` is (N,), in natural-log units; ``scores`` (N, classes) are logits, or the logarithms
+    of probabilities where a model has no softmax; ``gradient`` is (N, S, S, 3), the change of the
+    lead for each unit of a pixel's value.
+    """
+
+    lead: Floats
+    scores: Floats
+    gradient: Floats
+
+
+class Gradients:
+    """The pass of one model, traced once for any number of images, classes and rivals."""
+
+    def __init__(
+        self, record: ModelRecord, probabilities: Callable[[Any], Any], classes: int, side: int
+    ) -> None:
+        """``probabilities`` maps study images to (N, ``classes``), in TensorFlow's graph.
+
+        Raises ``GradientError`` where no gradient leads from the answer back to the pixels.
+        """
+        tf = tensorflow()
+        some = tf.TensorSpec((None,), tf.int32)
+        spec = (tf.TensorSpec((None, side, side, 3), tf.float32), some, some)
+
+        @tf.function(input_signature=spec, autograph=False)
+        def slope(images: Any, own: Any, rivals: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                scores = _scores(probabilities(images))
+                masked = tf.where(tf.one_hot(own, classes, True, False), -np.inf, scores)
+                others = tf.reduce_logsumexp(masked, -1)
+                single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
+                ahead = tf.where(rivals == ALL_OTHERS, others, single)
+                lead = ahead - tf.gather(scores, own, batch_dims=1)
+            gradient = tape.gradient(lead, images)
+            if gradient is None:
+                raise LookupError("no differentiable way from the pixels to the answer")
+            return lead, scores, gradient
+
+        self._slope = slope
+        try:
+            self._traced = slope.get_concrete_function()
+        except (LookupError, NotImplementedError) as error:
+            raise GradientError(
+                f"{record.label} gives no gradients (its graph has a step that cannot be "
+                "differentiated), so it cannot be attacked white-box; use the black-box attack "
+                "'square', or a .keras file of the model."
+            ) from error
+
+    def __call__(self, images: Floats, classes: Classes, rivals: Classes | None = None) -> Slope:
+        """The slope at ``images`` (N, S, S, 3) of the lead of ``rivals`` over ``classes``, (N,).
+
+        A rival is one class, or ``ALL_OTHERS`` together (the default): then the lead is the
+        log-odds log((1 - p) / p) of the class, and its gradient points where that of the
+        cross-entropy log(1 + exp(lead)) does. Unlike that one it does not vanish as p nears 1.
+        """
+        tf = tensorflow()
+        if rivals is None:
+            rivals = np.full(len(images), ALL_OTHERS, np.int32)
+        lead, scores, gradient = self._traced(
+            tf.constant(images, tf.float32),
+            tf.constant(classes, tf.int32),
+            tf.constant(rivals, tf.int32),
+        )
+        return Slope(lead.numpy(), scores.numpy(), gradient.numpy())
+
+    @property
+    def trace_count(self) -> int:
+        """How often the pass was traced; 1, whatever was asked of it."""
+        return int(self._slope.experimental_get_tracing_count())
+
+
+def _scores(probabilities: Any) -> Any:
+    """The logits under a closing softmax; where there is none, the logarithms of probabilities.
+
+    The softmax of a confident answer rounds to 0 and 1, and no gradient passes through that.
+    """
+    tf = tensorflow()
+    tensor = probabilities
+    while tensor.op.type in _TRANSPARENT:
+        tensor = tensor.op.inputs[0]
+    if tensor.op.type == "Softmax":
+        return tf.cast(tf.reshape(tensor.op.inputs[0], tf.shape(probabilities)), tf.float32)
+    floor = np.finfo(np.float32).tiny
+    return tf.math.log(tf.maximum(tf.cast(probabilities, tf.float32), floor))
