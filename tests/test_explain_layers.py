@@ -131,14 +131,11 @@ NO_WEIGHTS = [r for r in models.REGISTRY if not isinstance(r.weights, models.Pre
 
 
 @pytest.mark.parametrize("record", NO_WEIGHTS, ids=lambda record: record.name)
-def test_every_convolutional_model_has_a_last_grid_and_logits(record: models.ModelRecord) -> None:
+def test_every_convolutional_model_has_a_last_grid(record: models.ModelRecord) -> None:
     network = record.build()
     held = grip(record, network)
     side = CELLS.get(record.name, 7)
     assert held.features.shape[1:3] == (side, side)
-    values = np.zeros((1, *held.before.shape[1:]), np.float32)
-    assert held.as_logits(values).shape == (1, 1000)
-    assert held.as_logits.__name__ != "_logarithm"
 
 
 @needs_hub

@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness.errors import ParameterError
 from robustness.explain.layers import Grip, grip
-from robustness.models.classifier import MAX_BATCH, Classifier, _preparation
+from robustness.models.classifier import MAX_BATCH, Classifier, preparation
+from robustness.models.gradients import logits
 from robustness.models.runtime import keras, tensorflow
 
 Floats = NDArray[np.float32]
@@ -97,8 +98,8 @@ class Explainer:
         record, side = classifier.record, classifier.side
         network = classifier._model
         held = grip(record, network)
-        model = keras().Model(network.inputs, [held.features, held.before])
-        prepare = _preparation(record.normalisation, record.input_size, side)
+        model = keras().Model(network.inputs, [held.features, network.outputs[0]])
+        prepare = preparation(record.normalisation, record.input_size, side)
         signature = [
             tf.TensorSpec((None, side, side, 3), tf.float32),
             tf.TensorSpec((None,), tf.int32),
@@ -106,8 +107,8 @@ class Explainer:
 
         @tf.function(input_signature=signature)
         def maps(images: Any, classes: Any) -> Any:
-            features, before = model(prepare(images), training=False)
-            grid = _grad_cam(held, features, before, classes)
+            features, answer = model(prepare(images), training=False)
+            grid = _grad_cam(held, features, answer, classes)
             larger = tf.image.resize(grid[..., None], (side, side), "bilinear")
             return larger[..., 0], tf.shape(grid)[1:]
 
@@ -127,11 +128,10 @@ class Explainer:
         return int(self._maps.experimental_get_tracing_count())
 
 
-def _grad_cam(held: Grip, features: Any, before: Any, classes: Any) -> Any:
+def _grad_cam(held: Grip, features: Any, answer: Any, classes: Any) -> Any:
     """In the graph: the map (N, h, w) of each picture for its class."""
     tf = tensorflow()
-    logits = tf.cast(held.as_logits(before), tf.float32)
-    chosen = tf.gather(logits, classes, batch_dims=1)
+    chosen = tf.gather(logits(answer), classes, batch_dims=1)
     # Pictures do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
     # tf.gradients goes back no further than to the features.
     (gradient,) = tf.gradients(chosen, features)

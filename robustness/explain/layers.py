@@ -1,4 +1,4 @@
-"""Where in a network an explanation takes hold: its last grid of features, and its logits."""
+"""Where in a network an explanation takes hold: its last grid of features."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from robustness.errors import ExplanationError
 from robustness.models.record import ModelRecord, OwnFile, Preset
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.runtime import tensorflow
 from robustness.models.transformers import PATCH, READ_TOKENS, SIDE
 
 LOCAL_POOLING = {"MaxPooling2D", "AveragePooling2D"}
@@ -21,29 +19,24 @@ PREPARE_PIXELS = {"Normalization", "BatchNormalization"}
 
 @dataclass(frozen=True)
 class Grip:
-    """Two tensors of a functional Keras model, and what is made of their values.
+    """A tensor of a functional Keras model, and what is made of its values.
 
     ``features`` holds the last features that still have a place in the picture, and
-    ``as_grid`` turns its values into (N, h, w, channels). ``before`` is what the answer is
-    computed of, and ``as_logits`` turns its values into logits (N, classes).
+    ``as_grid`` turns its values into (N, h, w, channels).
     """
 
     features: Any
     as_grid: Callable[[Any], Any]
-    before: Any
-    as_logits: Callable[[Any], Any]
 
 
 def grip(record: ModelRecord, network: Any) -> Grip:
-    """Finds both in ``network``, whose first output is probabilities (N, classes).
+    """Finds it in ``network``, whose first output is probabilities (N, classes).
 
     Raises ``ExplanationError`` when no single grid of features leads to the answer.
     """
-    answer = network.outputs[0]
-    logits = _before_softmax(answer)
     if isinstance(record.weights, Preset):
-        return Grip(network.get_layer(READ_TOKENS).output, _patches, *logits)
-    return Grip(_last_maps(record, answer), _same, *logits)
+        return Grip(network.get_layer(READ_TOKENS).output, _patches)
+    return Grip(_last_maps(record, network.outputs[0]), _same)
 
 
 def _same(values: Any) -> Any:
@@ -122,42 +115,6 @@ def _refusal(record: ModelRecord) -> str:
         "of one grid of features (N, height, width, channels), as a convolutional network's is, "
         "and found none, or several."
     )
-
-
-# --- the logits -----------------------------------------------------------------------------------
-
-
-def _before_softmax(answer: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """The tensor of which the softmax is computed, and the logits as a function of its values.
-
-    The logarithm of the probabilities where the network does not end in a softmax.
-    """
-    layers, softmax = keras().layers, keras().activations.softmax
-    tensor = answer
-    while _kind(tensor) in CHANGE_NOTHING:
-        (tensor,) = _read(tensor)
-    operation = _operation(tensor)
-    if _kind(tensor) == "Softmax":  # the layer, or the operation of that name
-        return _read(tensor)[0], _same
-    if getattr(operation, "activation", None) is softmax:
-        if isinstance(operation, layers.Activation):
-            return _read(tensor)[0], _same
-        if type(operation) is layers.Dense:
-            return _read(tensor)[0], lambda values: _dense(operation, values)
-    return tensor, _logarithm
-
-
-def _dense(layer: Any, values: Any) -> Any:
-    """What a dense layer gives without its activation."""
-    ops = keras().ops
-    product = ops.matmul(values, layer.kernel)
-    return ops.add(product, layer.bias) if layer.use_bias else product
-
-
-def _logarithm(probabilities: Any) -> Any:
-    tf = tensorflow()
-    smallest = np.finfo(np.float32).tiny
-    return tf.math.log(tf.maximum(tf.cast(probabilities, tf.float32), smallest))
 
 
 # --- Keras' graph of tensors ----------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Classifier:
         if not isinstance(record.weights, OwnFile):  # that may hold any layer there is
             network = fold_batch_normalisation(network)
         self._model = _with_stages(network, stages)
-        self._prepare = prepare = _preparation(record.normalisation, record.input_size, side)
+        self._prepare = prepare = preparation(record.normalisation, record.input_size, side)
         self._differentiating = threading.Lock()
         self._gradients: Gradients | None = None
 
@@ -144,7 +144,7 @@ class Classifier:
         return int(self._forward.experimental_get_tracing_count())
 
 
-def _preparation(normalisation: Normalisation, size: int, side: int) -> Any:
+def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
     """A function in the graph: study images to normalised pixels of ``size``."""
     tf = tensorflow()
     mean, std = np.array(normalisation.mean), np.array(normalisation.std)

@@ -55,7 +55,7 @@ class Gradients:
         def slope(images: Any, own: Any, rivals: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(images)
-                scores = _scores(probabilities(images))
+                scores = logits(probabilities(images))
                 masked = tf.where(tf.one_hot(own, classes, True, False), -np.inf, scores)
                 others = tf.reduce_logsumexp(masked, -1)
                 single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
@@ -99,7 +99,7 @@ class Gradients:
         return int(self._slope.experimental_get_tracing_count())
 
 
-def _scores(probabilities: Any) -> Any:
+def logits(probabilities: Any) -> Any:
     """The logits under a closing softmax; where there is none, the logarithms of probabilities.
 
     The softmax of a confident answer rounds to 0 and 1, and no gradient passes through that.
