@@ -13,13 +13,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import BAD_TO_GOOD, COLOURS, drawn, model_label, model_style
 from robustness.perturbations import REGISTRY
 from robustness.scorecard import PUBLISHED, STABLE_FEATURES
 
 
 def perturbation_label(name: str) -> str:
-    """The readable name of a perturbation, or of several joined by "+"."""
+    """The readable name of a perturbation, of several joined by "+", or of an attack."""
+    if name in ATTACKS:
+        return ATTACKS[name].label
     return " + ".join(REGISTRY[part].label for part in name.split("+"))
 
 

@@ -164,12 +164,21 @@ def _add_evaluate_command(parsers: Any) -> None:
     )
     _add_models(evaluated)
     which = evaluated.add_mutually_exclusive_group()
-    which.add_argument("--perturbations", metavar="A,B", type=_names, help="instead of a suite")
+    which.add_argument(
+        "--perturbations",
+        metavar="A,B",
+        type=_names,
+        help="instead of a suite; attacks such as pgd count as perturbations",
+    )
     which.add_argument(
         "--suite", choices=("study", "imagenet-c"), help="default: study, ten perturbations"
     )
     how = evaluated.add_mutually_exclusive_group()
     how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
+    evaluated.add_argument(
+        "--epsilon", metavar="E[,E]", type=_names, help="of attacks, such as 2/255,8/255"
+    )
+    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="of attacks")
     how.add_argument(
         "--severities",
         type=_severities,

@@ -10,9 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from robustness.console import end_progress, print_json, progress
+from robustness.errors import ParameterError
 
 if TYPE_CHECKING:
     from robustness.runs import Run, Session
+    from robustness.types import Condition
 
 
 _SHOWN = 10
@@ -42,14 +44,35 @@ def evaluate_command(options: argparse.Namespace) -> None:
         _print_run(run)
 
 
-def _conditions(options: argparse.Namespace) -> Any:
+def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
+    from robustness.attacks import REGISTRY as ATTACKS
+    from robustness.attacks import AttackSpec, parse_epsilon
     from robustness.types import IMAGENET_C_SUITE, SEVERITIES, graded_conditions, suite_names
 
+    attacks = [name for name in options.perturbations or () if name in ATTACKS]
+    if (options.epsilon or options.attack_steps) and not attacks:
+        raise ParameterError(
+            "--epsilon and --attack-steps are for attacks: name one in --perturbations. Known: "
+            f"{', '.join(ATTACKS.names)}."
+        )
+    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
+    attacked = tuple(
+        AttackSpec.of(name, epsilon=epsilon, steps=options.attack_steps).condition
+        for name in attacks
+        for epsilon in dict.fromkeys(epsilons)
+    )
+    if attacks:
+        options.perturbations = [name for name in options.perturbations if name not in ATTACKS]
+        if not options.perturbations:
+            return attacked
     severities = options.severities
     if options.suite == IMAGENET_C_SUITE and options.strength is None:
         severities = severities or SEVERITIES
     names = options.perturbations or suite_names(options.suite or "study")
-    return graded_conditions(names, strengths=options.strength, severities=severities)
+    return (
+        *graded_conditions(names, strengths=options.strength, severities=severities),
+        *attacked,
+    )
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:

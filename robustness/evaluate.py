@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import robustness
 from robustness import metrics, models
+from robustness.attacks import AttackCondition, adversarial
 from robustness.errors import ParameterError
 from robustness.images import DEFAULT_FIT, STUDY_SIDE, check_fit
 from robustness.metrics.predictions import top_k
@@ -45,13 +46,19 @@ def make_spec(
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
-    """Each picture clean and under each condition: float32 (N, 1 + conditions, S, S, 3)."""
+    """Each picture clean and under each condition: float32 (N, 1 + conditions, S, S, 3).
+
+    In the place of an attack, which is made on one model, stands the clean picture.
+    """
     clean = np.stack([picture.image for picture in pictures])
     digests = [picture.digest for picture in pictures]
     result = np.empty((len(pictures), 1 + len(conditions), *clean.shape[1:]), np.float32)
     result[:, 0] = clean
     for place, condition in enumerate(conditions, start=1):
-        result[:, place] = compose(clean, dict(condition.steps), seed=seed, digests=digests)
+        if isinstance(condition, AttackCondition):
+            result[:, place] = clean  # until it is known which model is attacked
+        else:
+            result[:, place] = compose(clean, dict(condition.steps), seed=seed, digests=digests)
     return result
 
 
@@ -142,24 +149,70 @@ def prepare(spec: RunSpec, pictures: Sequence[Picture]) -> Batch:
     return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
 
 
+Labelling = Callable[[ModelRecord], Sequence[int | None]]
+"""The class of each picture of a batch among those of a model."""
+
+
 def answers(
-    spec: RunSpec, batch: Batch, *, load: Callable[..., Classifier] = models.load
-) -> Iterator[tuple[ModelRecord, list[list[Measurement]]]]:
+    spec: RunSpec,
+    batch: Batch,
+    *,
+    load: Callable[..., Classifier] = models.load,
+    labels: Labelling | None = None,
+) -> Iterator[list[list[Measurement]]]:
     """Model by model, the rows of each picture of the batch, one for each condition.
 
-    Each model sees all frames of the batch in as few passes as they fill.
+    Each model sees all frames of the batch in as few passes as they fill. ``labels`` takes the
+    place of the pictures' own labels. Raises ``GradientError`` for a model that an attack of
+    ``spec`` cannot be made on.
     """
-    count, each = batch.frames.shape[:2]
-    flat = batch.frames.reshape(count * each, *batch.frames.shape[2:])
     for name in spec.model_names:
         classifier = load(name, side=spec.side)  # anew if the memory budget had it released
-        outputs = classifier(flat)
+        pictures = batch.pictures
+        if labels is not None:
+            known = zip(pictures, labels(classifier.record), strict=True)
+            pictures = [replace(picture, label=label) for picture, label in known]
+        made = _attacked(spec, Batch(pictures, batch.frames, batch.seen), classifier)
+        count, each = made.frames.shape[:2]
+        outputs = classifier(made.frames.reshape(count * each, *made.frames.shape[2:]))
         rows = []
-        for place, picture in enumerate(batch.pictures):
+        for place, picture in enumerate(pictures):
             own = outputs[place * each : (place + 1) * each]
-            seen = batch.seen[place]
+            seen = made.seen[place]
             rows.append(measurements(spec, picture, classifier.record, own[:1], own[1:], seen))
-        yield classifier.record, rows
+        yield rows
+
+
+def attacked(
+    picture: Picture, condition: AttackCondition, seed: int, classifier: Classifier
+) -> Images:
+    """The picture (S, S, 3) after an attack on ``classifier``, in 8 bits.
+
+    It leads away from the picture's label, where that is known, else from the model's answer.
+    """
+    label = picture.label
+    if label is None:
+        label = int(classifier(picture.image[None]).probabilities[0].argmax())
+    return adversarial(classifier, picture.image, label, condition.spec(seed), picture.digest)
+
+
+def _attacked(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
+    """``batch`` with the attacks of ``spec`` made on ``classifier``; itself if there are none."""
+    attacks = [
+        (place, condition)
+        for place, condition in enumerate(spec.conditions)
+        if isinstance(condition, AttackCondition)
+    ]
+    if not attacks:
+        return batch
+    made = batch.frames.copy()
+    seen = [{name: values.copy() for name, values in own.items()} for own in batch.seen]
+    for picture, own, scores in zip(batch.pictures, made, seen, strict=True):
+        for place, condition in attacks:
+            own[1 + place] = attacked(picture, condition, spec.seed, classifier)
+            for name, values in picture_scores(own[:1], own[1 + place][None]).items():
+                scores[name][place] = values[0]
+    return Batch(batch.pictures, made, seen)
 
 
 def evaluate(
@@ -177,7 +230,7 @@ def evaluate(
     for name in spec.model_names:  # one that cannot be loaded says so before any work is done
         load(name, side=spec.side)
     for picture in pictures:
-        for _, (rows,) in answers(spec, prepare(spec, [picture]), load=load):
+        for (rows,) in answers(spec, prepare(spec, [picture]), load=load):
             yield from rows
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,6 +61,10 @@ class Condition:
     @property
     def name(self) -> str:
         return "+".join(name for name, _ in self.steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The condition as it stands in a spec: {perturbation: strength}."""
+        return dict(self.steps)
 
     @property
     def label(self) -> str:
@@ -174,22 +178,27 @@ class RunSpec:
     def as_dict(self) -> dict[str, Any]:
         return {
             "models": dict(self.models),
-            "perturbations": [dict(condition.steps) for condition in self.conditions],
+            "perturbations": [condition.as_dict() for condition in self.conditions],
             "seed": self.seed,
             "fit": self.fit,
             "side": self.side,
         }
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any]) -> RunSpec:
-        """The spec that ``as_dict`` gave; raises what ``Condition.of`` and ``check_seed`` raise.
+    def from_dict(
+        cls,
+        spec: Mapping[str, Any],
+        condition: Callable[[Mapping[str, Any]], Condition] = Condition.of,
+    ) -> RunSpec:
+        """The spec that ``as_dict`` gave; ``condition`` reads one of its perturbations.
 
-        Raises ``ParameterError`` for anything else.
+        Raises what ``condition`` and ``check_seed`` raise, and ``ParameterError`` for anything
+        that is no spec.
         """
         try:
             return cls(
                 models=tuple((str(name), str(hash_)) for name, hash_ in spec["models"].items()),
-                conditions=tuple(Condition.of(steps) for steps in spec["perturbations"]),
+                conditions=tuple(condition(steps) for steps in spec["perturbations"]),
                 seed=check_seed(int(spec["seed"])),
                 fit=str(spec["fit"]),
                 side=int(spec["side"]),

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from robustness import cli, runs
+from robustness import cli, models, runs
+from robustness.attacks import AttackCondition, AttackSpec, Outcome, craft
+from robustness.evaluate import make_spec
 from robustness.perturbations import REGISTRY
 from tests.made_datasets import labelled_folder
 
@@ -167,3 +169,74 @@ def test_severities_that_are_none_are_a_usage_error(
         cli.main(["evaluate", "samples", "--severities", text])
     assert exit_.value.code == 2
     assert "expected such as 3, 1-5" in capsys.readouterr().err
+
+
+# --- attacks --------------------------------------------------------------------------------------
+
+
+def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "fog,pgd", "--epsilon", "0,1/255,8/255", "--attack-steps", 5)
+    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    rows = [row for row in found["by_perturbation"] if row["perturbation"] == "pgd"]
+    assert [row["strength"] for row in rows] == [0.0, 1 / 255, 8 / 255]
+    accuracies = [row["perturbed_accuracy"] for row in rows]
+    assert accuracies[0] == rows[0]["clean_accuracy"]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[-1] == 0.0, "nothing survives 8/255"
+    assert rows[-1]["ssim"] > 0.8
+    fog = answer(capsys, folder, "--out", tmp_path, "--perturbations", "fog")
+    assert fog["by_perturbation"] == [
+        row for row in found["by_perturbation"] if row["perturbation"] == "fog"
+    ]
+
+
+def test_an_attack_in_a_run_is_the_attack_on_the_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "fgsm", "--epsilon", "4/255", "--labels", "none", "--seed", 3)
+    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    run = runs.find(tmp_path, found["run"])
+    (condition,) = run.conditions
+    assert isinstance(condition, AttackCondition)
+    for row in run.frame().to_dict("records"):
+        spec = AttackSpec.of("fgsm", epsilon=4 / 255, seed=3)
+        *_, outcome = craft(run.picture(row["image"]), models.load("SqueezeNet"), spec)
+        assert isinstance(outcome, Outcome)
+        assert (row["clean_top1"], row["top1"]) == (outcome.clean_top1, outcome.top1)
+        assert row["ssim"] == pytest.approx(outcome.ssim, abs=1e-6)
+        assert row["consistent"] is not outcome.success
+
+
+def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    conditions = (AttackSpec.of("pgd", epsilon=1 / 255, steps=3).condition,)
+    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], conditions), batch=2)
+    with runs.start(plan, tmp_path / "a") as session:
+        work = session.perform()
+        next(work), next(work)
+        work.close()
+    with runs.start(plan, tmp_path / "a", resume=True) as resumed:
+        assert resumed.folder == session.folder
+        list(resumed.perform())
+    with runs.start(plan, tmp_path / "b") as whole:
+        list(whole.perform())
+    assert runs.load(resumed.folder).table().equals(runs.load(whole.folder).table())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--perturbations", "pdg"], "There is no perturbation called 'pdg'"),
+        (["--perturbations", "pgd", "--epsilon", "2"], "between 0 and 1"),
+        (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
+        (["--perturbations", "fog", "--epsilon", "8/255"], "are for attacks"),
+        (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
+    ],
+)
+def test_bad_attacks_get_a_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["evaluate", "samples", "--out", str(tmp_path / "runs"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

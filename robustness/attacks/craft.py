@@ -89,6 +89,19 @@ class Outcome:
         }
 
 
+def adversarial(
+    classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
+) -> Images:
+    """``image`` (S, S, 3) attacked so as to leave the class ``label``, rounded to 8 bits."""
+    steps = attacked(classifier, image, label, spec, digest)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            wanted = np.array([label], np.int32)
+            return _rounded(classifier, image[None], end.value[None], spec, wanted)[0]
+
+
 def check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:
     """Raises ``ParameterError`` for a target that the model does not have, or gives already."""
     if spec.target is None:

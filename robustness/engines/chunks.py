@@ -6,7 +6,7 @@ Every engine does the same work on the same chunks, so their rows are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from robustness.datasets import Dataset
 from robustness.errors import ImageError
 from robustness.evaluate import Batch, answers, prepare
 from robustness.images import study_image
-from robustness.models import Classifier
+from robustness.models import Classifier, ModelRecord
 from robustness.rows import SCHEMA, to_table
 from robustness.types import Measurement, Picture, RunSpec
 
@@ -100,10 +100,14 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
     if ready.batch is None:
         return Chunk(ready.number, SCHEMA.empty_table(), 0, ready.unreadable)
     by_picture: list[list[Measurement]] = [[] for _ in ready.positions]
-    for record, found in answers(job.spec, ready.batch, load=load):
-        labels = job.labels[record.labels().key]
-        for own, rows, position in zip(by_picture, found, ready.positions, strict=True):
-            own += [replace(row, label=labels[position]) for row in rows]
+
+    def labels(record: ModelRecord) -> list[int | None]:
+        known = job.labels[record.labels().key]
+        return [known[position] for position in ready.positions]
+
+    for found in answers(job.spec, ready.batch, load=load, labels=labels):
+        for own, rows in zip(by_picture, found, strict=True):
+            own += rows
     rows = [row for own in by_picture for row in own]
     places = [
         position for own, position in zip(by_picture, ready.positions, strict=True) for _ in own

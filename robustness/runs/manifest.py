@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from robustness import attacks
 from robustness.disk import write_whole
 from robustness.errors import RobustnessError, RunError
 from robustness.types import RunSpec
@@ -126,7 +127,7 @@ def read(folder: Path) -> Manifest:
 def _from_dict(values: Mapping[str, Any]) -> Manifest:
     names = set(Manifest.__dataclass_fields__)
     kept = {name: value for name, value in values.items() if name in names}
-    spec = RunSpec.from_dict(values["spec"])
+    spec = RunSpec.from_dict(values["spec"], attacks.condition_of)
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
     if manifest.status not in (UNFINISHED, FINISHED):
         raise ValueError(manifest.status)

@@ -19,7 +19,15 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluate import evaluate, make_spec, measurements, perturbed, picture_scores
+from robustness.attacks import AttackCondition
+from robustness.evaluate import (
+    attacked,
+    evaluate,
+    make_spec,
+    measurements,
+    perturbed,
+    picture_scores,
+)
 from robustness.images import study_image, to_png
 from robustness.models import Classifier, Outputs
 from robustness.samples import sample_bytes
@@ -119,6 +127,24 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
     )
     seen = picture_scores(picture.image[None], changed.image[None])
     return measurements(spec, picture, classifier.record, clean, outputs, seen)[0]
+
+
+def attacked_picture(picture: Picture, condition: AttackCondition, seed: int, model: str) -> Images:
+    """The picture (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
+    return _attacked(picture.digest, picture.label, condition, seed, model, picture)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _attacked(
+    digest: str,
+    label: int | None,
+    condition: AttackCondition,
+    seed: int,
+    model: str,
+    _picture: Picture,
+) -> Images:
+    classifier = models.load(model, side=len(_picture.image))
+    return attacked(_picture, condition, seed, classifier)
 
 
 class Kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -13,11 +14,12 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness import charts
 from robustness import statistics as figures
+from robustness.attacks import AttackCondition
 from robustness.charts_scorecard import perturbation_label
 from robustness.errors import RobustnessError
 from robustness.images import to_png
-from robustness.perturbations import REGISTRY
-from robustness.types import Condition
+from robustness.perturbations import REGISTRY, Images
+from robustness.types import Condition, Picture
 from robustness.ui import cache, results
 from robustness.ui.dataset_run import Run
 from robustness.ui.text import plain
@@ -128,7 +130,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
     what = _what(row, condition)
     try:
         picture = run.picture(str(row["image"]))
-        altered = cache.change(picture, condition, run.seed)
+        image = _altered(run, picture, condition, row)
     except RobustnessError as error:
         st.warning(plain(str(error)), icon=":material/broken_image:")
     else:
@@ -138,13 +140,22 @@ def _card(run: Run, row: dict[str, Any]) -> None:
             cache.original_png(picture), width="stretch", output_format="PNG", alt=f"{name}, clean"
         )
         perturbed.image(
-            to_png(altered.images[0]),
+            to_png(image),
             width="stretch",
             output_format="PNG",
             alt=f"{name} under {what}",
         )
     st.html(_text(row, what))
     _link(run, row, condition)
+
+
+def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
+    """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
+    if not isinstance(condition, AttackCondition):
+        return cache.change(picture, condition, run.seed).images[0]
+    label = None if pd.isna(row["label"]) else int(row["label"])
+    labelled = replace(picture, label=label)
+    return cache.attacked_picture(labelled, condition, run.seed, str(row["model"]))
 
 
 def _condition(run: Run, row: dict[str, Any]) -> Condition:
@@ -159,6 +170,8 @@ def _condition(run: Run, row: dict[str, Any]) -> Condition:
 
 
 def _what(row: dict[str, Any], condition: Condition) -> str:
+    if isinstance(condition, AttackCondition):
+        return f"{condition.label}, epsilon {condition.spec(0).size_text}"
     if condition.strength is None or not REGISTRY[condition.name].graded:
         return condition.label
     value = REGISTRY[condition.name].value_text(condition.strength)
@@ -187,12 +200,23 @@ def _text(row: dict[str, Any], what: str) -> str:
 
 
 def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
-    """Opens the case on the Live page."""
+    """Opens the case on the Live page, an attack's on the Adversarial page."""
+    query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
+    if isinstance(condition, AttackCondition):
+        with contextlib.suppress(StreamlitAPIException):
+            st.page_link(
+                "pages/adversarial.py",
+                label="Attack it anew",
+                icon=":material/bug_report:",
+                query_params=query,
+            )
+        return
     strengths = {
         name: f"{strength:g}" if REGISTRY[name].graded else "true"
         for name, strength in condition.steps
     }
-    query = {"run": run.id, "image": str(row["image"]), **strengths, "seed": str(run.seed)}
     # A page that is itself the main script ("streamlit run pages/dataset.py") has no siblings.
     with contextlib.suppress(StreamlitAPIException):
-        st.page_link("app.py", label="Open live", icon=":material/tune:", query_params=query)
+        st.page_link(
+            "app.py", label="Open live", icon=":material/tune:", query_params=query | strengths
+        )
