@@ -51,7 +51,7 @@ def test_the_budget_is_read_from_the_setting(
     assert memory.budget() == expected
 
 
-@pytest.mark.parametrize("text", ["much", "0", "-1GB", "4 TB", "nan"])
+@pytest.mark.parametrize("text", ["much", "0", "-1GB", "4 TB", "nan", "9" * 400])
 def test_a_setting_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
     with pytest.raises(ParameterError, match=r"a size such as 4GB") as caught:
