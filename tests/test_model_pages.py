@@ -113,6 +113,14 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     assert "order is not established" not in note
 
 
+def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
+    describe(folder, title="My *digits* <b>1</b>")
+    for page in ("scorecard", "breaking_point"):
+        app = run(ROOT / "pages" / f"{page}.py", sample="coffee", models="digits")
+        assert not app.exception
+        assert r"My \*digits\* \<b\>1\</b\>" in " ".join(e.value for e in app.warning)
+
+
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
     with_lambda(folder)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
