@@ -91,6 +91,18 @@ def test_wrong_preprocessing_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "espresso 93.7%" in html(app), "what was expected stands beside the answer"
 
 
+def test_a_check_that_could_not_be_made_is_not_a_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = replace(models.REGISTRY["SqueezeNet"], name="Large", label="Large")
+    monkeypatch.setattr(models.REGISTRY, "_records", {"Large": record})
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "1MB")
+    app = run(MODELS)
+    app.button(key="self_check").click().run()
+    assert table(app).loc["Large", "Self-check"] == "✗ not run"
+    assert "raise the setting" in html(app)
+
+
 def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
     app = run(sample="coffee", models="digits", fog="0.4")
     assert not app.exception
