@@ -94,6 +94,22 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert checked.milliseconds is not None
 
 
+def test_a_dataset_is_ranked_by_each_set_of_classes(
+    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe(folder, path=str(trained))
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    digit_file(pictures, 3)
+    asked = ["evaluate", str(pictures), "--models", "digits,SqueezeNet", "--out", str(folder / "r")]
+    assert cli.main([*asked, "--perturbations", "fog"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("models of digits:")
+    assert lines[first + 1].split()[:2] == ["1", "digits"]
+    assert lines[first + 2] == "models of ImageNet-1k:"
+    assert lines[first + 3].split()[:2] == ["1", "SqueezeNet"]
+
+
 def test_own_models_sweep_and_join_the_default_selection(
     folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
