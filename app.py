@@ -62,7 +62,7 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     slots = results.card_slots(len(model_names))
     rows, forward = [], 0.0
     for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
-        slot.caption(f"Asking {MODELS[name].label}, {place} of {len(model_names)} …")
+        slot.caption(f"Asking {plain(MODELS[name].label)}, {place} of {len(model_names)} …")
         try:
             row, milliseconds = cache.answer(spec, picture, name, altered)
         except RobustnessError as error:

@@ -139,9 +139,12 @@ def _print_run(run: Run) -> None:
     head = "\nrank  model               consistency  95 % interval   cosine  Euclidean"
     print(head + ("  accuracy: clean  perturbed" if with_labels else ""))
     rank = 0
+    several = len({entry["label_set"] for entry in entries}) > 1
     for place, entry in enumerate(entries):
         fresh = place == 0 or entry["label_set"] != entries[place - 1]["label_set"]
         rank = 1 if fresh else rank + 1
+        if fresh and several:
+            print(f"models of {entry['label_set']}:")
         interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
         accuracy = ""
         if entry["clean_accuracy"] is not None:

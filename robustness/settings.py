@@ -84,17 +84,33 @@ def text(setting: Setting) -> str | None:
 def path(setting: Setting) -> Path | None:
     """The value of ``setting`` as an absolute path; None where it is not set.
 
-    Raises ``ParameterError`` as ``text`` does.
+    Raises ``ParameterError`` as ``text`` and ``located`` do.
     """
     for values, folder in _places():
         if values.get(setting.name):
-            return folder / Path(values[setting.name]).expanduser()
+            return located(values[setting.name], folder)
     return None
+
+
+def located(text: str, folder: Path) -> Path:
+    """The path that ``text`` of a file in ``folder`` means: relative to that, ``~`` is the home.
+
+    Raises ``ParameterError`` for a text that is no path, or where there is no such home.
+    """
+    try:
+        found = folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ParameterError(f"{text!r} is not a path: it names a user without a home.") from None
+    if "\0" in text:
+        raise ParameterError(f"{text!r} is not a path: it holds a character of code 0.")
+    return found
 
 
 def check() -> None:
     """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
-    _places()
+    for setting in REGISTRY:
+        if setting.is_path:
+            path(setting)
 
 
 def _places() -> list[tuple[Mapping[str, str], Path]]:
@@ -133,7 +149,7 @@ def _read(file: Path, *_version: int) -> Mapping[str, Any]:
 def read_toml(file: Path) -> Mapping[str, Any]:
     """The content of ``file``; raises ``ParameterError`` where it cannot be read or is not TOML."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
         raise ParameterError(f"{file} is not a TOML file: {reason}.") from error

@@ -280,6 +280,21 @@ def test_proxy_variables_are_honoured(server: Server, monkeypatch: pytest.Monkey
     assert server.paths == [url]
 
 
+@pytest.mark.parametrize("proxy", ["http://", "nonsense::", "ftp://127.0.0.1:9", "socks5://x:9"])
+def test_a_proxy_that_cannot_be_used_is_what_the_sentence_names(
+    server: Server, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, proxy)
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://weights.invalid/mirror")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(variable, "127.0.0.1")
+    server.faults = [status(404)]
+    with pytest.raises(DownloadError, match=r"mirror \(the proxy variables name no") as caught:
+        download(FIRST)
+    assert_sentence(caught.value)
+
+
 @pytest.mark.parametrize("where", ["configured", "own"])
 def test_a_whole_file_in_another_place_is_used_where_it_lies(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str

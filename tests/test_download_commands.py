@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,8 @@ def test_all_kinds_of_models_are_verified(
     register(monkeypatch, replace(record, name="Small", weights=preset))
     register(monkeypatch, replace(record, name="Own", weights=own))
     assert verified(capsys, "Own")[1][0]["state"] == "missing"
-    own.path.write_bytes(b"own")
+    with zipfile.ZipFile(own.path, "w") as archive:
+        archive.writestr("config.json", "{}")
     folder = product_cache() / "weights" / "small_preset"
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(b"{}")
@@ -225,6 +227,34 @@ def test_all_kinds_of_models_are_verified(
         "its SHA256 differs from the listed one",
         "the list of sums beside it has none of it",
     ]
+
+
+def test_a_damaged_model_of_ones_own_is_named(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.keras"
+    own = models.OwnFile(path, "logits", ())
+    register(monkeypatch, replace(models.REGISTRY[FIRST], name="Own", weights=own))
+
+    def reason() -> str:
+        exit_status, (row,) = verified(capsys, "Own")
+        assert (exit_status == 1) == (row["state"] == "damaged") == bool(row["reason"])
+        return str(row["reason"])
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", CONTENT)
+    whole = path.read_bytes()
+    assert reason() == ""
+    path.write_bytes(whole[: len(whole) // 2])
+    assert reason() == "it is no whole archive in Keras 3's own format"
+    place = whole.index(CONTENT[:100])
+    path.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
+    assert reason() == "its part model.weights.h5 does not match its sum"
+    path.unlink()
+    path.mkdir()
+    assert reason() == "it holds no saved_model.pb, so it is no SavedModel"
+    (path / "saved_model.pb").write_bytes(b"")
+    assert reason() == ""
 
 
 def test_without_names_every_model_is_verified(server: Server, capsys: Capture) -> None:

@@ -21,6 +21,7 @@ from robustness.models import memory
 from robustness.models.loaded import LOADED, load
 from robustness.types import Picture, study_conditions
 from tests.conftest import OFFLINE_NAMES
+from tests.own_models import small_network
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
@@ -51,7 +52,7 @@ def test_the_budget_is_read_from_the_setting(
     assert memory.budget() == expected
 
 
-@pytest.mark.parametrize("text", ["much", "0", "-1GB", "4 TB", "nan"])
+@pytest.mark.parametrize("text", ["much", "0", "-1GB", "4 TB", "nan", "9" * 400])
 def test_a_setting_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
     with pytest.raises(ParameterError, match=r"a size such as 4GB") as caught:
@@ -110,6 +111,27 @@ def test_a_model_beyond_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -
         load(OFFLINE_NAMES[1], side=SIDE)
     assert str(caught.value).endswith(".")
     assert LOADED.names() == OFFLINE_NAMES[:1], "nothing else was released for it"
+
+
+def test_every_model_of_the_catalogue_in_turn_stays_within(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their sizes are the published ones; small networks stand for those without weights here."""
+    records = list(models.REGISTRY)
+    largest = max(memory.needed(record) for record in records)
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", str(largest))
+    monkeypatch.setattr("robustness.models.loaded.digest", lambda record: record.name)
+    monkeypatch.setattr(
+        "robustness.models.loaded.load_network",
+        lambda record: (small_network(side=record.input_size), (("head", "pool2"),)),
+    )
+    most = 0
+    for record in records:
+        load(record.name, side=SIDE)
+        assert LOADED.names()[-1] == record.name
+        assert LOADED.bytes() <= largest
+        most = max(most, len(LOADED.names()))
+    assert most > 1, "as many as fit are kept"
 
 
 def test_a_run_over_more_models_than_fit_gives_the_same_rows(

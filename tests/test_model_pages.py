@@ -91,6 +91,18 @@ def test_wrong_preprocessing_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "espresso 93.7%" in html(app), "what was expected stands beside the answer"
 
 
+def test_a_check_that_could_not_be_made_is_not_a_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = replace(models.REGISTRY["SqueezeNet"], name="Large", label="Large")
+    monkeypatch.setattr(models.REGISTRY, "_records", {"Large": record})
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "1MB")
+    app = run(MODELS)
+    app.button(key="self_check").click().run()
+    assert table(app).loc["Large", "Self-check"] == "✗ not run"
+    assert "raise the setting" in html(app)
+
+
 def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
     app = run(sample="coffee", models="digits", fog="0.4")
     assert not app.exception
@@ -111,6 +123,14 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     assert "SqueezeNet 1.1 tells 1,000 classes apart" in note
     assert headline(app).count("keeps its answer in") == 2
     assert "order is not established" not in note
+
+
+def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
+    describe(folder, title="My *digits* <b>1</b>")
+    for page in ("scorecard", "breaking_point"):
+        app = run(ROOT / "pages" / f"{page}.py", sample="coffee", models="digits")
+        assert not app.exception
+        assert r"My \*digits\* \<b\>1\</b\>" in " ".join(e.value for e in app.warning)
 
 
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:

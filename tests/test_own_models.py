@@ -94,6 +94,22 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert checked.milliseconds is not None
 
 
+def test_a_dataset_is_ranked_by_each_set_of_classes(
+    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe(folder, path=str(trained))
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    digit_file(pictures, 3)
+    asked = ["evaluate", str(pictures), "--models", "digits,SqueezeNet", "--out", str(folder / "r")]
+    assert cli.main([*asked, "--perturbations", "fog"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("models of digits:")
+    assert lines[first + 1].split()[:2] == ["1", "digits"]
+    assert lines[first + 2] == "models of ImageNet-1k:"
+    assert lines[first + 3].split()[:2] == ["1", "SqueezeNet"]
+
+
 def test_own_models_sweep_and_join_the_default_selection(
     folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +305,30 @@ DESCRIPTIONS = {
         {"normalisation": {"order": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [0, 1, 1]}},
         "expected normalisation",
     ),
+    "a mean of one number": (
+        {"normalisation": {"order": "RGB", "scale": 255, "mean": 127, "std": [1, 1, 1]}},
+        "expected normalisation",
+    ),
+    "a scale beyond all floats": (
+        {"normalisation": {"order": "RGB", "scale": 10**400, "mean": [0] * 3, "std": [1] * 3}},
+        "expected normalisation",
+    ),
+    "a mean that is no number": (
+        {
+            "normalisation": {
+                "order": "RGB",
+                "scale": 1,
+                "mean": [0, 0, float("nan")],
+                "std": [1] * 3,
+            }
+        },
+        "expected normalisation",
+    ),
+    "a path in nobody's home": ({"path": "~nobody-here/x.keras"}, "a user without a home"),
+    "a path with a zero": ({"labels": "a\0b"}, "a character of code 0"),
+    "a year too large": ({"year": 10**22}, "from 1900 to 2100"),
+    "an empty title": ({"title": " "}, "a title that no other model has, got ''"),
+    "another model's title": ({"title": "SqueezeNet 1.1"}, "title that no other model has"),
     "features as a number": ({"features": 3}, '"auto" or a list of layer names'),
     "a check without a class": ({"check": {"image": "x.png"}}, "expected check = "),
     "a name that is taken": ({"name": "VGG16"}, "a model of that name is built in"),
@@ -309,6 +349,14 @@ def test_a_bad_description_is_refused(
     assert models.REGISTRY.names == before
     assert cli.main(["models"]) == 2
     assert "models.toml" in capsys.readouterr().err
+
+
+def test_two_models_of_one_title_are_refused(folder: Path) -> None:
+    file = describe(folder, title="Digits")
+    file.write_text(file.read_text() + file.read_text().replace("digits", "others", 1))
+    with pytest.raises(ParameterError, match="2 models have the title 'Digits'") as caught:
+        own.refresh()
+    assert_one_sentence(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -455,6 +503,7 @@ def test_a_model_that_is_not_as_described_is_refused(
         (b"one\n", "two or more different classes, one a line, got 1"),
         (b"one\ntwo\none\n", "'one' stands in it twice"),
         (b"\xff\xff\n", "not UTF-8"),
+        (b"one\ntwo\n\nfour\n", "line 3 is empty"),
     ],
 )
 def test_a_label_file_that_cannot_serve_is_named(
@@ -471,6 +520,21 @@ def test_a_label_file_that_cannot_serve_is_named(
         models.load("digits")
     assert_one_sentence(caught.value)
     assert "digits" not in models.default_names()
+
+
+def test_files_of_a_windows_editor_are_read_as_they_are_meant(folder: Path) -> None:
+    small_network().save(folder / "digits.keras")
+    for file in (describe(folder), folder / "digits.txt"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    own.refresh()
+    assert models.REGISTRY["digits"].labels().names == DIGITS
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "closed/digits.keras"], ids=["long", "no folder"])
+def test_a_path_that_cannot_be_looked_at_is_a_missing_model(folder: Path, path: str) -> None:
+    describe(folder, path=path)
+    assert cli.main(["models"]) == 0
+    assert "there is no model at" in models.state(models.REGISTRY["digits"]).reason
 
 
 def test_a_missing_model_is_named(folder: Path) -> None:

@@ -97,6 +97,20 @@ def test_a_bad_file_is_refused_in_one_sentence(
         settings.check()
 
 
+def test_a_path_that_is_none_is_refused_before_it_is_used(folder: Path) -> None:
+    (folder / "robustness.toml").write_text('weights_dir = "~nobody-here/weights"\n')
+    with pytest.raises(ParameterError, match="names a user without a home") as caught:
+        settings.check()
+    assert str(caught.value).endswith(".")
+    (folder / "robustness.toml").write_text('weights_dir = "~/weights"\n')
+    assert settings.path(settings.WEIGHTS_DIR) == Path.home() / "weights"
+
+
+def test_a_mark_that_an_editor_put_in_front_is_no_part_of_the_file(folder: Path) -> None:
+    (folder / "robustness.toml").write_bytes(b'\xef\xbb\xbfmemory = "1GB"\r\n')
+    assert settings.text(settings.MEMORY) == "1GB"
+
+
 def test_a_named_file_that_is_not_there_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +46,7 @@ def content_digest(path: Path, names: Sequence[str] | None) -> str:
 
 def files_below(path: Path) -> list[Path]:
     """The files of a folder and its folders in order; of a file, itself."""
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
 
 
 def sums(folder: Path) -> dict[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -34,11 +35,12 @@ def budget() -> int:
     if chosen is None:
         return machine_memory() // 2
     match = _SIZE.fullmatch(chosen.strip())
-    if match is None or float(match[1]) == 0:
+    bytes_ = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
+    if not 0 < bytes_ < math.inf:
         raise ParameterError(
             f"The setting 'memory' must be a size such as 4GB or 800MB, got {chosen!r}."
         )
-    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+    return int(bytes_)
 
 
 def machine_memory() -> int:

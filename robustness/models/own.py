@@ -9,8 +9,11 @@ normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a tabl
 
 from __future__ import annotations
 
+import math
 import re
+import reprlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -87,7 +90,11 @@ def _described() -> tuple[ModelRecord, ...]:
 @lru_cache(maxsize=4)
 def _read(file: Path, *_version: int) -> tuple[ModelRecord, ...]:
     tables = settings.read_toml(file)
-    return tuple(_record(_Table(file, name, table)) for name, table in tables.items())
+    records = tuple(_record(_Table(file, name, table)) for name, table in tables.items())
+    for title, times in Counter(record.label for record in records).items():
+        if times > 1:
+            raise ParameterError(f"{file}: {times} models have the title {title!r}.")
+    return records
 
 
 class _Table:
@@ -111,7 +118,10 @@ class _Table:
         return value
 
     def file_at(self, text: str) -> Path:
-        return self.file.parent / Path(text).expanduser()
+        try:
+            return settings.located(text, self.file.parent)
+        except ParameterError as error:
+            raise ParameterError(f"{self.file}, model {self.name!r}: {error}") from error
 
 
 def _record(table: _Table) -> ModelRecord:
@@ -125,10 +135,10 @@ def _record(table: _Table) -> ModelRecord:
     path = table.file_at(table.get("path", str))
     return ModelRecord(
         name=table.name,
-        label=table.get("title", str, table.name),
+        label=_title(table),
         group=OWN,
         family=table.get("family", str, "Your own"),
-        year=table.get("year", int),
+        year=_year(table),
         parameters=None,
         input_size=size,
         normalisation=_normalisation(table),
@@ -138,6 +148,21 @@ def _record(table: _Table) -> ModelRecord:
         labels=_labels(table),
         checks=_checks(table),
     )
+
+
+def _title(table: _Table) -> str:
+    """What the pages call it, which must tell it from every other model."""
+    title: str = table.get("title", str, table.name).strip()
+    if not title or title in {r.label for r in REGISTRY if r.group != OWN}:
+        raise table.error(f"expected a title that no other model has, got {title!r}")
+    return title
+
+
+def _year(table: _Table) -> int | None:
+    year: int | None = table.get("year", int)
+    if year is not None and not 1900 <= year <= 2100:
+        raise table.error(f"expected a year from 1900 to 2100, got {year}")
+    return year
 
 
 def _not_built() -> Any:
@@ -163,20 +188,31 @@ def _normalisation(table: _Table) -> Normalisation:
     if isinstance(value, str) and value in NORMALISATIONS:
         return NORMALISATIONS[value]
     if isinstance(value, dict) and set(value) == {"order", "scale", "mean", "std"}:
-        numbers = [value["scale"], *value["mean"], *value["std"]]
+        (scale,), mean, std = (
+            _numbers(numbers) for numbers in ([value["scale"]], value["mean"], value["std"])
+        )
         if (
             value["order"] in ("RGB", "BGR")
-            and len(value["mean"]) == len(value["std"]) == 3
-            and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-            and all(n > 0 for n in (value["scale"], *value["std"]))
+            and len(mean) == len(std) == 3
+            and all(map(math.isfinite, (scale, *mean, *std)))
+            and min(scale, *std) > 0
         ):
-            mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
-            return Normalisation(value["order"], float(value["scale"]), mean, std)  # type: ignore[arg-type]
+            return Normalisation(value["order"], scale, mean, std)
     known = ", ".join(f'"{name}"' for name in NORMALISATIONS)
     raise table.error(
         f'expected normalisation to be one of {known}, or a table {{order = "RGB", scale = 255, '
-        f"mean = [r, g, b], std = [r, g, b]}}, got {value!r}"
+        f"mean = [r, g, b], std = [r, g, b]}}, got {reprlib.repr(value)}"
     )
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """``values`` of a list as numbers, NaN for each that is none; of anything else, none."""
+
+    def number(value: Any) -> float:
+        kind = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if kind and abs(value) < 1e30 else math.nan
+
+    return tuple(map(number, values)) if isinstance(values, list) else ()
 
 
 def _features(table: _Table) -> tuple[str, ...]:
@@ -208,12 +244,16 @@ def labels_of(file: Path) -> Labels:
 
 @lru_cache(maxsize=16)
 def _read_labels(file: Path, *_version: int) -> Labels:
-    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    text = file.read_text(encoding="utf-8-sig")  # some editors write a mark
+    names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if len(names) < 2 or twice is not None:
-        problem = f"{twice!r} stands in it twice" if twice is not None else f"got {len(names)}"
+    problem = "" if len(names) > 1 else f"got {len(names)}"
+    if "" in names:
+        problem = f"line {names.index('') + 1} is empty"
+    elif len(set(names)) < len(names):
+        problem = f"{Counter(names).most_common(1)[0][0]!r} stands in it twice"
+    if problem:
         raise ParameterError(
             f"The label file {file} cannot be used: expected two or more different classes, one a "
             f"line, {problem}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
             if isinstance(weights, Preset):
                 yield from _preset(record.name, weights, path)
             elif isinstance(weights, OwnFile):
-                yield Finding(record.name, UNPUBLISHED, path)
+                yield _own(record.name, path)
             else:
                 yield _checked(record.name, path, weights.digest, "published")
         if not isinstance(weights, OwnFile):
@@ -69,6 +71,23 @@ def _preset(model: str, preset: Preset, folder: Path) -> Iterator[Finding]:
             yield Finding(model, DAMAGED, path, "the list of sums beside it has none of it")
         else:
             yield _checked(model, path, known[name], "listed")
+
+
+def _own(model: str, path: Path) -> Finding:
+    """A model of the user's, whose archive holds sums of its parts; loading it says the rest."""
+    try:
+        if os.path.isdir(path):
+            whole = any(path.glob("saved_model.pb*"))
+            reason = "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
+        else:
+            with zipfile.ZipFile(path) as archive:
+                part = archive.testzip()
+            reason = f"its part {part} does not match its sum" if part else ""
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        reason = "it is no whole archive in Keras 3's own format"
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or error}"
+    return Finding(model, DAMAGED if reason else UNPUBLISHED, path, reason)
 
 
 def _checked(model: str, path: Path, digest: str | None, kind: str) -> Finding:

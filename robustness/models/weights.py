@@ -52,7 +52,7 @@ def size(record: ModelRecord) -> int | None:
     """
     weights = record.weights
     if isinstance(weights, OwnFile):
-        files = [path for path in files_below(weights.path) if path.is_file()]
+        files = [path for path in files_below(weights.path) if os.path.isfile(path)]
         return sum(path.stat().st_size for path in files) or None
     known = None if isinstance(weights, Preset) else weights.size
     return known or (4 * record.parameters if record.parameters else None)  # float32
@@ -139,7 +139,7 @@ def whole(weights: PublishedFile | Preset) -> Path | None:
 
 
 def _own_state(record: ModelRecord, own: OwnFile) -> WeightsState:
-    if not own.path.exists():
+    if not os.path.exists(own.path):  # "no" for a path that may not be entered, or is too long
         return WeightsState(
             False,
             None,

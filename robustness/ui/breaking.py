@@ -61,7 +61,7 @@ def show(
     st.html(f'<div class="rb-headline" role="status">{escape(_sentence(breaks))}</div>')
     unsure = scorecard.unsure(rows)
     if unsure:
-        cases = ", ".join(f"{charts.model_label(m)} ({p:.0%})" for _, m, p in unsure)
+        cases = ", ".join(f"{plain(charts.model_label(m))} ({p:.0%})" for _, m, p in unsure)
         st.warning(
             f"Unsure even of the clean picture, so breaking means little there: {cases}.",
             icon=":material/help:",
@@ -70,7 +70,7 @@ def show(
     returning = [entry for entry in breaks if entry.returns]
     if returning:
         cases = "; ".join(
-            f"{charts.model_label(b.model)} at {_strengths(b.returns)}" for b in returning
+            f"{plain(charts.model_label(b.model))} at {_strengths(b.returns)}" for b in returning
         )
         st.info(
             f"Not monotone: beyond the breaking point the clean answer comes back: {cases}.",
@@ -241,7 +241,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
             continue
         among = "" if len(members) == len(names) else f" among {plain(labels.title)} models"
         st.markdown(
-            f"**Most fragile pair{among}: {charts.model_label(first.model)} under "
+            f"**Most fragile pair{among}: {plain(charts.model_label(first.model))} under "
             f"{perturbation_label(first.perturbation)}, at strength {first.strength:.2f} "
             f"({REGISTRY[first.perturbation].value_text(first.strength)}).**"
         )

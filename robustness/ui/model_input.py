@@ -59,7 +59,7 @@ def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) ->
 
 def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
     st.markdown(
-        f"**{record.label}** · {'damaged' if state.path else 'weights missing'}, "
+        f"**{plain(record.label)}** · {'damaged' if state.path else 'weights missing'}, "
         f"{size_text(record)}"
     )
     if state.path or not isinstance(record.weights, models.PublishedFile):

@@ -105,6 +105,8 @@ def _state(state: models.WeightsState) -> str:
 
 
 def _verdict(check: SelfCheck) -> str:
+    if check.problem:
+        return "✗ not run"
     if check.right is None:
         return "no known picture"
     return "✓ right" if check.right else "✗ wrong"

@@ -137,7 +137,7 @@ def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
     found = scorecard.unsure(rows)
     if found:
         cases = ", ".join(
-            f"{charts.model_label(model)} ({probability:.0%}"
+            f"{plain(charts.model_label(model))} ({probability:.0%}"
             + (f" on {plain(image)})" if pictures > 1 else ")")
             for image, model, probability in found
         )

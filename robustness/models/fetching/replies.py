@@ -120,6 +120,8 @@ def trouble(error: Exception, timeout: float, *, answered: bool) -> SourceError:
     failures = requests.exceptions
     late = f"no bytes for {timeout:g} seconds"
     if isinstance(error, failures.InvalidURL | failures.MissingSchema | failures.InvalidSchema):
+        if re.search("proxy|SOCKS", str(error), re.IGNORECASE):
+            return SourceError("the proxy variables name no usable http:// or https:// proxy")
         return SourceError("it is not a usable URL")
     if isinstance(error, failures.TooManyRedirects):
         return SourceError("it redirects in circles")
