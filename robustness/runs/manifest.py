@@ -18,6 +18,20 @@ FORMAT, VERSION = "robustness run", 1
 
 UNFINISHED, FINISHED = "unfinished", "finished"
 
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("id", "created", "engine", "status"), str),
+    **dict.fromkeys(("batch", "images", "unreadable"), int),
+    **dict.fromkeys(("seconds", "startup_seconds"), int | float),
+    **dict.fromkeys(("versions", "parts"), dict),
+    "content": str | None,
+}
+_ASKED_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("source", "title", "labelling", "digest"), str),
+    **dict.fromkeys(("limit", "sample"), int | None),
+    "pictures": int,
+}
+"""What a file of somebody else's must hold, lest a page stumble over it later."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -128,10 +142,12 @@ def _from_dict(values: Mapping[str, Any]) -> Manifest:
     kept = {name: value for name, value in values.items() if name in names}
     spec = RunSpec.from_dict(values["spec"])
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
+    for kinds, record in ((_KINDS, manifest), (_ASKED_KINDS, manifest.dataset)):
+        for name, kind in kinds.items():
+            if not isinstance(getattr(record, name), kind):
+                raise TypeError(name)
     if manifest.status not in (UNFINISHED, FINISHED):
         raise ValueError(manifest.status)
-    if not isinstance(manifest.parts, dict) or not isinstance(manifest.batch, int):
-        raise TypeError("parts")
     if manifest.batch < 1 or manifest.dataset.pictures < 1:
         raise ValueError("batch")
     return manifest

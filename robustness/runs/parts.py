@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,3 +84,16 @@ def all_parts(folder: Path) -> list[Part]:
     if len(numbers) != len(set(numbers)):
         raise RunError(f"{folder} holds some rows twice: it was mixed from several runs.")
     return parts
+
+
+def content(parts: Sequence[Part]) -> str | None:
+    """SHA-256 over the digests of the study images, in the order of the dataset."""
+    digests: dict[int, str] = {}
+    for part in parts:
+        table = pq.read_table(part.path, columns=["position", "image_digest"])
+        digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    if not digests:
+        return None
+    return hashlib.sha256(
+        "\n".join(digests[place] for place in sorted(digests)).encode()
+    ).hexdigest()
