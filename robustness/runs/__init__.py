@@ -1,6 +1,7 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
 from robustness.runs.compare import Comparison, compare
+from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
@@ -12,6 +13,7 @@ __all__ = [
     "DIFFERENT",
     "FINISHED",
     "IDENTICAL",
+    "MANIFEST_FILE",
     "MAX_TITLE",
     "ROUNDED",
     "UNFINISHED",

@@ -58,13 +58,13 @@ class Replay:
     def findings(self) -> list[str]:
         """What differs, a sentence each; [] where nothing does."""
         pictures = (
-            ("cannot be read any more", self.missing),
-            ("could not be read before, or are new", self.extra),
-            ("are not the same pixels any more", self.changed),
+            ("Not read any more", self.missing),
+            ("Not read before", self.extra),
+            ("Of other pixels than before", self.changed),
         )
         return [
             *([] if self.listing else ["The files of the dataset are not those of the run."]),
-            *(f"{_pictures(names)} {what}." for what, names in pictures if names),
+            *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
             *self.versions,
             *(change.sentence for change in self.changes),
         ]
