@@ -35,6 +35,7 @@ ROOMS = (
     "model_commands",
     "attack_commands",
     "console",
+    "api",
     "report",
     "charts_differences",
     "charts_dataset",

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from robustness import models
 from robustness.errors import RobustnessError, RunError
-from robustness.images import check_fit
+from robustness.images import MAX_SIDE, check_fit
 from robustness.runs.parts import Part, content
 from robustness.runs.store import Run
 
@@ -22,7 +22,6 @@ MIN_ROW_BYTES = 8
 """On disk, of the probabilities alone that a row holds; real runs have ten times as much."""
 
 MAX_NAME = 4096
-MAX_SIDE = 1024
 _MAX_VALUES = 64  # of one row in one column: stages, or classes of the top 5
 _MAX_RATIO = 200  # of the unpacked size of a file of rows
 _MAX_TEXT_RATIO = 20  # of all texts written out
@@ -49,7 +48,7 @@ def _check_manifest(run: Run) -> None:
         check_fit(manifest.spec.fit)
     except RobustnessError as error:
         raise RunError(f"The run {run.id} is refused: {error}") from error
-    _expect(run, 32 <= manifest.spec.side <= MAX_SIDE, "its pictures are of no possible size")
+    _expect(run, 1 <= manifest.spec.side <= MAX_SIDE, "its pictures are of no possible size")
     _expect(run, bool(manifest.spec.models and manifest.spec.conditions), "it asks for nothing")
     texts = (manifest.dataset.title, manifest.dataset.source, *manifest.spec.model_names)
     _expect(run, all(len(text) <= MAX_NAME for text in texts), "a name in it is too long")

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from robustness.datasets import Dataset, open_dataset
 from robustness.errors import ImageError, RobustnessError, RunError
 from robustness.images import study_image
-from robustness.rows import NUMBERS, SCHEMA
+from robustness.rows import NUMBERS, SCHEMA, to_frame
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
@@ -94,13 +94,7 @@ class Run:
         self, columns: Sequence[str] | None = NUMBERS, model: str | None = None
     ) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each."""
-        table = self.table(columns, model)
-        words = ["image", "image_digest", "model", "perturbation"]
-        frame = table.to_pandas(
-            categories=[name for name in words if name in table.column_names],
-            integer_object_nulls=False,
-            types_mapper=_nullable,
-        )
+        frame = to_frame(self.table(columns, model))
         return frame if columns is None else frame[list(columns)]
 
     @cached_property
@@ -131,13 +125,6 @@ class Run:
         spec = self.manifest.spec
         data = dataset.read(dataset.entries[self._places[name]])
         return Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
-
-
-def _nullable(kind: pa.DataType) -> object:
-    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
-    import pandas as pd
-
-    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
 
 
 def _in_order(parts: Sequence[Part]) -> bool:
