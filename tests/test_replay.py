@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustness import models, runs
-from robustness.errors import RunError
+from robustness.errors import ImageError, RunError
 from robustness.rows import SCHEMA
 from robustness.runs.parts import _KEY
 from robustness.runs.replay import agreement
@@ -97,6 +97,16 @@ def test_a_picture_whose_pixels_are_the_same_is_the_same(
     found = again(run, tmp_path)
     assert not found.changed
     assert found.findings == ["The files of the dataset are not those of the run."]
+
+
+def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
+    run: runs.Run, photos: Path
+) -> None:
+    drawing(3).save(photos / "670" / "motorcycle-1.jpg")
+    again = runs.load(run.folder)
+    assert again.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
+    with pytest.raises(ImageError, match="its pixels have changed"):
+        again.picture("670/motorcycle-1.jpg")
 
 
 # --- how far rows may lie apart -------------------------------------------------------------------

@@ -146,7 +146,7 @@ def _planned(run: Run) -> Plan:
 
 def agreement(run: Run, again: Run) -> Replay:
     """Whether the rows of ``again`` are those of ``run``, which asked the same."""
-    before, after = (_digests(each) for each in (run, again))
+    before, after = run.digests, again.digests
     shared = [name for name in before if name in after]
     same = {name for name in shared if before[name] == after[name]}
     return Replay(
@@ -160,11 +160,3 @@ def agreement(run: Run, again: Run) -> Replay:
         versions=tuple(version_notes(dict(run.manifest.versions), versions())),
         changes=tuple(rounding.changes(run.table(), again.table(), same)) if same else (),
     )
-
-
-def _digests(run: Run) -> dict[str, str]:
-    """The digest of every picture that was read, by its name."""
-    if not run.images:
-        return {}
-    frame = run.frame(["image", "image_digest"]).drop_duplicates("image")
-    return dict(zip(frame["image"].astype(str), frame["image_digest"].astype(str), strict=True))

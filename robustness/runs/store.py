@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +125,21 @@ class Run:
             raise ImageError(f"{name} is not among the pictures of {dataset.source} any more.")
         spec = self.manifest.spec
         data = dataset.read(dataset.entries[self._places[name]])
-        return Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+        picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+        if self.digests.get(name, picture.digest) != picture.digest:
+            raise ImageError(
+                f"{name} is not the picture any more that this run evaluated: its pixels have "
+                "changed since."
+            )
+        return picture
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of the study image of every picture that was evaluated, by its name."""
+        if not self.images:
+            return {}
+        table = self.table(["image", "image_digest"])
+        return dict(zip(*(table[n].to_pylist() for n in ("image", "image_digest")), strict=True))
 
 
 def _in_order(parts: Sequence[Part]) -> bool:
@@ -207,7 +222,7 @@ def delete(folder: Path) -> None:
     the disk does not allow it.
     """
     manifests.read(folder)
-    gone = folder.with_name(f".{folder.name}.deleted")  # no reader meets it by half
+    gone = folder.with_name(f".{uuid.uuid4().hex}.deleted")  # no reader meets it by half
     try:
         lock = locked(folder)
         try:
