@@ -135,6 +135,7 @@ def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> N
     assert "Tick one more run" in texts(app)
     app.checkbox(key="compare second").check().run()
     assert app.query_params["compare"] == ["first", "second"]
+    assert "at the top" in app.toast[0].value
     linked = visit("first", "second")
     assert html(app) == html(linked)
     assert app.selectbox(key="baseline").value == "first"

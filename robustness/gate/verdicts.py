@@ -104,6 +104,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
         figures=[*_overall(statistics.summary(frame)), *statistics.by_perturbation(frame)],
         differences=[] if baseline is None else compare(baseline, run).differences,
         weights=_same_weights(run, baseline),
+        labelled=frame.loc[frame["label"].notna(), "image"].nunique(),
     )
     found: dict[tuple[Any, ...], Verdict] = {}
     for rule in budget.rules:
@@ -119,11 +120,15 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
 
 @dataclass(frozen=True)
 class Tables:
-    """What limits are held against; ``weights`` are models with the same weights as before."""
+    """What limits are held against.
+
+    ``weights`` are models with the same weights as before; ``labelled`` counts pictures.
+    """
 
     figures: Sequence[Entry]
     differences: Sequence[Entry]
     weights: frozenset[str]
+    labelled: int
 
 
 def _overall(summary: Sequence[Entry]) -> list[Entry]:
@@ -164,18 +169,21 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
         entries = tables.figures if limit in FIGURES else tables.differences
         for entry in entries:
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
-                yield from _judged(limit, wanted, entry, entry["model"] in tables.weights)
+                yield from _judged(limit, wanted, entry, tables)
 
 
-def _judged(limit: str, wanted: float, entry: Entry, same_weights: bool) -> Iterator[Verdict]:
+def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; none where it is not known for want of labels."""
     name = FIGURES[limit] if limit in FIGURES else f"{REGRESSIONS[limit]}_difference"
     value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
     if value is None:
         return
+    images = entry["n_images"]
+    if "consistency" not in name:
+        images = min(images, tables.labelled)
     if low is None:  # all pictures agree, so that resampling shows no doubt
-        doubt = wilson(0, entry["n_images"]).high
-        if value == 0 and same_weights and limit in REGRESSIONS:
+        doubt = wilson(0, images).high
+        if value == 0 and entry["model"] in tables.weights and limit in REGRESSIONS:
             doubt = 0.0  # the same function gives the same answers to any picture
         low, high = max(-1.0, value - doubt), min(1.0, value + doubt)
     if limit in REGRESSIONS:  # what was lost, not what was won
@@ -190,7 +198,7 @@ def _judged(limit: str, wanted: float, entry: Entry, same_weights: bool) -> Iter
         low=low,
         high=high,
         outcome=_outcome(limit, wanted, low, high),
-        images=entry["n_images"],
+        images=images,
     )
 
 

@@ -133,7 +133,7 @@ def _card(entry: Listed) -> None:
                     icon=":material/analytics:",
                     query_params={RUN: name},
                 )
-            with st.popover("Manage", icon=":material/more_horiz:", type="tertiary"):
+            with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
 
 

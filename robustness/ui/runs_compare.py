@@ -40,7 +40,12 @@ def tick(name: str) -> None:
 
 def _toggle(name: str) -> None:
     names = chosen()
-    _choose([each for each in names if each != name] if name in names else [*names, name])
+    if name in names:
+        forget(name)
+        return
+    _choose([*names, name])
+    if names:
+        st.toast("What changed stands at the top of the page.", icon=":material/arrow_upward:")
 
 
 def forget(name: str) -> None:
