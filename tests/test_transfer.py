@@ -242,6 +242,22 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a hidden id": (lambda run: with_manifest(run, id=".uploads"), "no id of a run"),
     "an id that is a number": (lambda run: with_manifest(run, id=7), "damaged"),
     "a date that is none": (lambda run: with_manifest(run, created=None), "damaged"),
+    "a time that is no number": (
+        lambda run: with_manifest(run, startup_seconds=float("nan")),
+        "damaged",
+    ),
+    "an endless time": (lambda run: with_manifest(run, seconds=float("inf")), "damaged"),
+    "an endless seed": (
+        lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"seed": float("inf")}),
+        "damaged",
+    ),
+    "brackets without end": (more("{}/manifest.json", b"[" * 100_000), "damaged"),
+    "a strength that is no number": (
+        lambda run: with_manifest(
+            run, spec=run.manifest.spec.as_dict() | {"perturbations": [{"fog": float("nan")}]}
+        ),
+        "damaged",
+    ),
     "a huge picture": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
         "no possible size",

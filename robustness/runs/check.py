@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from robustness import models
 from robustness.errors import RobustnessError, RunError
 from robustness.images import MAX_SIDE, check_fit
+from robustness.runs.manifest import AMISS
 from robustness.runs.parts import Part, content
 from robustness.runs.store import Run
 
@@ -38,7 +39,7 @@ def check_rows(run: Run) -> None:
             _check_size(part)
         if run.parts:
             _check_content(run)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (pa.ArrowException, OSError, *AMISS) as error:
         raise RunError(f"The run {run.id} is refused: its rows cannot be read.") from error
 
 

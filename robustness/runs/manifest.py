@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ FILE = "manifest.json"
 FORMAT, VERSION = "robustness run", 1
 
 UNFINISHED, FINISHED = "unfinished", "finished"
+
+AMISS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of somebody else's may raise, from brackets without end to infinite numbers."""
 
 _KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("id", "created", "engine", "status"), str),
@@ -132,7 +136,7 @@ def read(folder: Path) -> Manifest:
         return _from_dict(values)
     except RunError:
         raise
-    except (RobustnessError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (RobustnessError, *AMISS) as error:
         reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
         raise RunError(f"The {FILE} of {folder} is damaged: {reason}") from error
 
@@ -146,6 +150,8 @@ def _from_dict(values: Mapping[str, Any]) -> Manifest:
         for name, kind in kinds.items():
             if not isinstance(getattr(record, name), kind):
                 raise TypeError(name)
+    if not (math.isfinite(manifest.seconds) and math.isfinite(manifest.startup_seconds)):
+        raise ValueError("seconds")
     if manifest.status not in (UNFINISHED, FINISHED):
         raise ValueError(manifest.status)
     if manifest.batch < 1 or manifest.dataset.pictures < 1:

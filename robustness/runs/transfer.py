@@ -5,6 +5,7 @@ The archive holds one folder with the manifest, the files of rows and the title;
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import uuid
@@ -21,6 +22,7 @@ from robustness.runs import notes
 from robustness.runs.check import check_rows
 from robustness.runs.store import Run, load
 
+MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3
 MAX_RATIO = 20
 """Bytes unpacked for each byte of the archive; rows are packed already and hardly shrink again."""
@@ -123,7 +125,8 @@ def _unpack(source: Path | BinaryIO, folder: Path) -> None:
     """Writes the files of the archive into ``folder``; raises ``RunError`` for what it is not."""
     try:
         with zipfile.ZipFile(source) as archive:
-            for name, info in _files(archive).items():
+            size = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
+            for name, info in _files(archive, size).items():
                 with archive.open(info) as packed, (folder / name).open("xb") as target:
                     shutil.copyfileobj(packed, target)  # never more than ``info.file_size``
     except (RunError, FileNotFoundError, PermissionError):
@@ -137,9 +140,14 @@ def _unpack(source: Path | BinaryIO, folder: Path) -> None:
         ) from error
 
 
-def _files(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
-    """The files of the one run in ``archive`` by their names, after a look at all it says."""
+def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]:
+    """The files of the one run in ``archive`` by their names, after a look at all it says.
+
+    ``size`` is that of the archive in bytes: entries may lie over each other.
+    """
     infos = [info for info in archive.infolist() if not info.is_dir()]
+    if len(infos) > MAX_FILES:
+        raise RunError(f"The archive is refused: it holds {len(infos):,} files, as no run does.")
     folders, files = set(), {}
     for info in infos:
         path = PurePosixPath(info.orig_filename)
@@ -155,11 +163,10 @@ def _files(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
         raise RunError(
             f"This is no exported run: expected one folder with a {manifests.FILE} in it."
         )
-    packed = sum(info.compress_size for info in infos)
     unpacked = sum(info.file_size for info in infos)
-    if unpacked > min(MAX_BYTES, max(_FREE_BYTES, MAX_RATIO * packed)):
+    if unpacked > min(MAX_BYTES, max(_FREE_BYTES, MAX_RATIO * size)):
         raise RunError(
-            f"The archive is refused: its {packed:,} bytes would unpack to {unpacked:,}, as no "
+            f"The archive is refused: its {size:,} bytes would unpack to {unpacked:,}, as no "
             "exported run does."
         )
     return files
