@@ -188,7 +188,7 @@ def _manage(entry: Listed) -> None:
         else "A run travels when it is finished: the same request on the Dataset page goes on.",
     )
     st.divider()
-    sure = st.checkbox("Nothing brings it back", key=f"sure {name}")
+    sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")
     st.button(
         "Delete this run",
         key=f"delete {name}",
