@@ -1,7 +1,8 @@
 """The command line: its options, its exit codes.
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
-with status 1 when it found a damaged file, ``models check`` when a model answered wrongly.
+with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
+``replay`` when the rows differ, ``check`` when the budget is broken.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from robustness import (
     commands,
     dataset_commands,
     model_commands,
+    run_options,
 )
 from robustness.console import end_progress
 from robustness.errors import RobustnessError
@@ -32,8 +34,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status.
 
-    0; 1 when ``models verify`` or ``models check`` found something wrong; 2 for bad input; 130
-    when interrupted.
+    0; 1 when ``models verify``, ``models check``, ``replay`` or ``check`` found something wrong; 2
+    for bad input; 130 when interrupted.
     """
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
@@ -139,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_evaluate_command(parsers)
     _add_attack_command(parsers)
+    run_options.add(parsers, _command, _add_request)
     return parser
 
 
@@ -162,6 +165,14 @@ def _add_evaluate_command(parsers: Any) -> None:
         metavar="RUNS",
         help="the folder that holds runs (default: runs)",
     )
+    _add_request(evaluated)
+    evaluated.add_argument(
+        "--resume", action="store_true", help="go on with the unfinished run of the same request"
+    )
+
+
+def _add_request(evaluated: argparse.ArgumentParser) -> None:
+    """What is asked of a dataset, and where it is worked on."""
     _add_models(evaluated)
     which = evaluated.add_mutually_exclusive_group()
     which.add_argument(
@@ -200,9 +211,6 @@ def _add_evaluate_command(parsers: Any) -> None:
     )
     evaluated.add_argument("--engine", default="local", metavar="local|ray", help="default: local")
     evaluated.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster")
-    evaluated.add_argument(
-        "--resume", action="store_true", help="go on with the unfinished run of the same request"
-    )
 
 
 def _add_models_commands(parsers: Any) -> None:

@@ -13,7 +13,7 @@ from robustness.console import end_progress, print_json, progress
 from robustness.errors import ParameterError
 
 if TYPE_CHECKING:
-    from robustness.runs import Run, Session
+    from robustness.runs import Plan, Run, Session
     from robustness.types import Condition
 
 
@@ -24,24 +24,31 @@ _SHOWN = 10
 def evaluate_command(options: argparse.Namespace) -> None:
     """Evaluates a dataset, saves the run, and prints what it tells."""
     from robustness import runs
+
+    plan = planned(options, options.source)
+    with runs.start(plan, options.out, engine=options.engine, resume=options.resume) as session:
+        perform(session, options.engine, options.address)
+    run = runs.load(session.folder)
+    if options.json:
+        print_json(_document(run))
+    else:
+        _print_run(run)
+
+
+def planned(options: argparse.Namespace, source: str) -> Plan:
+    """What the options of ``evaluate`` ask of ``source``."""
+    from robustness import runs
     from robustness.evaluate import make_spec
 
     spec = make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
-    plan = runs.plan(
-        options.source,
+    return runs.plan(
+        source,
         spec,
         labelling=options.labels,
         limit=options.limit,
         sample=options.sample,
         batch=options.batch,
     )
-    with runs.start(plan, options.out, engine=options.engine, resume=options.resume) as session:
-        _perform(session, options.engine, options.address)
-    run = runs.load(session.folder)
-    if options.json:
-        print_json(_document(run))
-    else:
-        _print_run(run)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
@@ -75,7 +82,7 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     )
 
 
-def _perform(session: Session, engine: str, address: str | None) -> None:
+def perform(session: Session, engine: str, address: str | None) -> None:
     """Runs to the end, and says how far it is; on an interruption, how to go on."""
     from robustness.pace import Pace, Unit
 

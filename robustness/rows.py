@@ -7,13 +7,16 @@ its dataset, and after them those of ``statistics.CORRECTNESS``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from robustness import metrics
 from robustness.statistics import CORRECTNESS, correctness
 from robustness.types import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FEATURES = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
 _SCORES = [m.name for m in metrics.REGISTRY if m.name != "consistent"]
@@ -65,3 +68,21 @@ def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
 def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
     stages = [{"stage": stage, **scores} for stage, scores in row.stages.items()]
     return {**row.as_row(), **correctness(row), "position": position, "stages": stages}
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """``table`` for pandas: texts that repeat as categories, gaps as gaps."""
+    words = ["image", "image_digest", "model", "perturbation"]
+    frame: pd.DataFrame = table.to_pandas(
+        categories=[name for name in words if name in table.column_names],
+        integer_object_nulls=False,
+        types_mapper=_nullable,
+    )
+    return frame
+
+
+def _nullable(kind: pa.DataType) -> object:
+    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
+    import pandas as pd
+
+    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)

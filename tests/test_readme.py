@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from robustness import cli, models, settings
+from robustness import cli, gate, models, settings
 from robustness.models import own
 from robustness.perturbations import REGISTRY, apply, record
 from tests.own_models import DIGITS, small_network
@@ -41,7 +42,7 @@ def test_named_files_exist() -> None:
 
 
 def test_its_commands_parse() -> None:
-    commands = re.findall(r"-m robustness (.*)", "\n".join(blocks("bash")))
+    commands = re.findall(r"-m robustness (.*)", "\n".join(blocks("bash") + blocks("yaml")))
     assert commands
     for command in commands:
         cli._parser().parse_args(shlex.split(command))
@@ -61,6 +62,8 @@ def arguments(command: str) -> list[str]:
         "sweep": ["a.png"],
         "evaluate": ["photos"],
         "attack": ["a.png", "--model", "SqueezeNet"],
+        "replay": ["a"],
+        "check": ["a", "--budget", "b.toml"],
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])
@@ -69,7 +72,7 @@ def arguments(command: str) -> list[str]:
 def test_the_description_of_ones_own_model_works_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (text,) = blocks("toml")
+    (text,) = (block for block in blocks("toml") if "[digits]" in block)
     small_network(side=32).save(tmp_path / "digits.keras")
     (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
     (tmp_path / "models.toml").write_text(text, encoding="utf-8")
@@ -90,10 +93,34 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_the_ten_line_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = blocks("python")
+    (code,) = (block for block in blocks("python") if "REGISTRY.add" in block)
     monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
     exec(code, {**vars(record), "np": np})
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
     dimmed = apply(REGISTRY["dimming"], images, 0.5)
     np.testing.assert_allclose(dimmed, 0.3, rtol=1e-6)
     assert dimmed.dtype == np.float32
+
+
+def test_the_example_from_python_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = (block for block in blocks("python") if "import api" in block)
+    assert len(code.strip().splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("SqueezeNet", "EfficientNetLite0", "strength"))
+    run = names["run"]
+    assert (run.images, len(names["frame"])) == (5, 5 * 2 * 2)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.id]
+
+
+def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:
+    (text,) = (block for block in blocks("toml") if "[[limit]]" in block)
+    (tmp_path / "budget.toml").write_text(text, encoding="utf-8")
+    budget = gate.read_budget(tmp_path / "budget.toml")
+    assert len(budget.rules) == 3
+    assert budget.baseline == "baseline"
+    assert all(f"`{name}`" in README or name in text for name in gate.LIMITS)

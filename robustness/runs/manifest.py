@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,23 @@ FILE = "manifest.json"
 FORMAT, VERSION = "robustness run", 1
 
 UNFINISHED, FINISHED = "unfinished", "finished"
+
+AMISS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of somebody else's may raise, from brackets without end to infinite numbers."""
+
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("id", "created", "engine", "status"), str),
+    **dict.fromkeys(("batch", "images", "unreadable"), int),
+    **dict.fromkeys(("seconds", "startup_seconds"), int | float),
+    **dict.fromkeys(("versions", "parts"), dict),
+    "content": str | None,
+}
+_ASKED_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("source", "title", "labelling", "digest"), str),
+    **dict.fromkeys(("limit", "sample"), int | None),
+    "pictures": int,
+}
+"""What a file of somebody else's must hold, lest a page stumble over it later."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ def read(folder: Path) -> Manifest:
         return _from_dict(values)
     except RunError:
         raise
-    except (RobustnessError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (RobustnessError, *AMISS) as error:
         reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
         raise RunError(f"The {FILE} of {folder} is damaged: {reason}") from error
 
@@ -129,10 +147,14 @@ def _from_dict(values: Mapping[str, Any]) -> Manifest:
     kept = {name: value for name, value in values.items() if name in names}
     spec = RunSpec.from_dict(values["spec"], attacks.condition_of)
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
+    for kinds, record in ((_KINDS, manifest), (_ASKED_KINDS, manifest.dataset)):
+        for name, kind in kinds.items():
+            if not isinstance(getattr(record, name), kind):
+                raise TypeError(name)
+    if not (math.isfinite(manifest.seconds) and math.isfinite(manifest.startup_seconds)):
+        raise ValueError("seconds")
     if manifest.status not in (UNFINISHED, FINISHED):
         raise ValueError(manifest.status)
-    if not isinstance(manifest.parts, dict) or not isinstance(manifest.batch, int):
-        raise TypeError("parts")
     if manifest.batch < 1 or manifest.dataset.pictures < 1:
         raise ValueError("batch")
     return manifest

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from robustness.disk import put_whole
 from robustness.engines import Chunk
 from robustness.errors import RunError
 from robustness.rows import SCHEMA
+from robustness.runs.manifest import AMISS
 
 _KEY = b"robustness"
 
@@ -58,6 +61,8 @@ def read_part(path: Path) -> Part:
             about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
             if not file.schema_arrow.equals(SCHEMA):
                 raise ValueError("schema")
+            if not math.isfinite(about["seconds"]):
+                raise ValueError("seconds")
             return Part(
                 path=path,
                 chunks=tuple(int(number) for number in about["chunks"]),
@@ -66,7 +71,7 @@ def read_part(path: Path) -> Part:
                 seconds=float(about["seconds"]),
                 rows=file.metadata.num_rows,
             )
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (pa.ArrowException, OSError, *AMISS) as error:
         raise RunError(
             f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
             "and go on with --resume."
@@ -83,3 +88,16 @@ def all_parts(folder: Path) -> list[Part]:
     if len(numbers) != len(set(numbers)):
         raise RunError(f"{folder} holds some rows twice: it was mixed from several runs.")
     return parts
+
+
+def content(parts: Sequence[Part]) -> str | None:
+    """SHA-256 over the digests of the study images, in the order of the dataset."""
+    digests: dict[int, str] = {}
+    for part in parts:
+        table = pq.read_table(part.path, columns=["position", "image_digest"])
+        digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    if not digests:
+        return None
+    return hashlib.sha256(
+        "\n".join(digests[place] for place in sorted(digests)).encode()
+    ).hexdigest()

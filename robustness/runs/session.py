@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from robustness import models
 from robustness.datasets import FOLDERS, labelled, open_dataset
@@ -21,8 +20,8 @@ from robustness.engines import Chunk, Job, default_batch
 from robustness.errors import ParameterError, RunError
 from robustness.evaluate import versions
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
-from robustness.runs.parts import Part, all_parts, write_part
-from robustness.runs.store import listing, load
+from robustness.runs.parts import Part, all_parts, content, write_part
+from robustness.runs.store import listing, load, locked
 from robustness.types import RunSpec
 
 MAX_BATCH = 1024
@@ -193,22 +192,7 @@ class Session:
                 f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
                 "on with --resume."
             )
-        self._note(status=FINISHED, content=_content(self.folder, self._parts))
-
-
-def _content(folder: Path, parts: Sequence[Part]) -> str | None:
-    """SHA-256 over the digests of the study images, in the order of the dataset."""
-    import pyarrow.parquet as pq
-
-    digests: dict[int, str] = {}
-    for part in parts:
-        table = pq.read_table(part.path, columns=["position", "image_digest"])
-        digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    if not digests:
-        return None
-    return hashlib.sha256(
-        "\n".join(digests[place] for place in sorted(digests)).encode()
-    ).hexdigest()
+        self._note(status=FINISHED, content=content(self._parts))
 
 
 def start(
@@ -236,7 +220,7 @@ def start(
     )
     earlier = _same_request(runs, fresh) if resume else None
     if earlier is not None:
-        lock = _locked(earlier, patience)
+        lock = locked(earlier, patience)
         manifest = read(earlier)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(earlier)  # says so if it is damaged
@@ -250,7 +234,7 @@ def start(
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
             "--out."
         ) from error
-    return Session(plan, folder, fresh, _locked(folder, patience))
+    return Session(plan, folder, fresh, locked(folder, patience))
 
 
 def _same_request(runs: Path, fresh: Manifest) -> Path | None:
@@ -258,7 +242,9 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
     same = [
         (entry.manifest.status == FINISHED, entry.folder)
         for entry in listing(runs)
-        if entry.manifest is not None and entry.manifest.key == fresh.key
+        if entry.manifest is not None
+        and entry.manifest.key == fresh.key
+        and not entry.imported  # what another machine says is no substitute for computing it
     ]
     return min(same, key=lambda pair: pair[0])[1] if same else None
 
@@ -266,14 +252,3 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
 def _new_id(title: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "run"
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-
-
-def _locked(folder: Path, patience: float) -> FileLock:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=patience)
-    except Timeout as error:
-        raise RunError(
-            f"The run {folder.name} is being written by another process: wait for it to end."
-        ) from error
-    return lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from robustness.datasets import Dataset, open_dataset
 from robustness.errors import ImageError, RobustnessError, RunError
 from robustness.images import study_image
-from robustness.rows import NUMBERS, SCHEMA
+from robustness.rows import NUMBERS, SCHEMA, to_frame
 from robustness.runs import manifest as manifests
+from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts
 from robustness.types import Condition, Picture
@@ -28,14 +31,28 @@ if TYPE_CHECKING:
 class Run:
     """One saved run, opened for reading."""
 
-    def __init__(self, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, parts: Sequence[Part], *, anywhere: bool = False
+    ) -> None:
+        """Made by ``load``, which says what ``anywhere`` means."""
         self.folder = folder
         self.manifest = manifest
         self.parts = tuple(parts)
+        self._anywhere = anywhere
 
     @property
     def id(self) -> str:
         return self.manifest.id
+
+    @property
+    def title(self) -> str:
+        """What people call it: the title it was given, else that of its pictures."""
+        return notes.title(self.folder) or self.manifest.dataset.title
+
+    @property
+    def imported(self) -> bool:
+        """Whether it came from another machine."""
+        return notes.is_imported(self.folder)
 
     @property
     def finished(self) -> bool:
@@ -78,19 +95,15 @@ class Run:
         self, columns: Sequence[str] | None = NUMBERS, model: str | None = None
     ) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each."""
-        table = self.table(columns, model)
-        words = ["image", "image_digest", "model", "perturbation"]
-        frame = table.to_pandas(
-            categories=[name for name in words if name in table.column_names],
-            integer_object_nulls=False,
-            types_mapper=_nullable,
-        )
+        frame = to_frame(self.table(columns, model))
         return frame if columns is None else frame[list(columns)]
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The pictures, listed again; raises ``RunError`` if they are not the same any more."""
+        """The pictures, listed again; raises ``RunError`` where they cannot be opened."""
         asked = self.manifest.dataset
+        if self.imported and not self._anywhere:
+            notes.check_source(asked.source, self.folder.parent)
         try:
             dataset = open_dataset(asked.source)
         except RobustnessError as error:
@@ -112,14 +125,21 @@ class Run:
             raise ImageError(f"{name} is not among the pictures of {dataset.source} any more.")
         spec = self.manifest.spec
         data = dataset.read(dataset.entries[self._places[name]])
-        return Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+        picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+        if self.digests.get(name, picture.digest) != picture.digest:
+            raise ImageError(
+                f"{name} is not the picture any more that this run evaluated: its pixels have "
+                "changed since."
+            )
+        return picture
 
-
-def _nullable(kind: pa.DataType) -> object:
-    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
-    import pandas as pd
-
-    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of the study image of every picture that was evaluated, by its name."""
+        if not self.images:
+            return {}
+        table = self.table(["image", "image_digest"])
+        return dict(zip(*(table[n].to_pylist() for n in ("image", "image_digest")), strict=True))
 
 
 def _in_order(parts: Sequence[Part]) -> bool:
@@ -127,11 +147,13 @@ def _in_order(parts: Sequence[Part]) -> bool:
     return numbers == sorted(numbers)
 
 
-def load(folder: Path, *, unfinished: bool = False) -> Run:
+def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
     """The run in ``folder``.
 
-    Raises ``RunError`` where there is none, where it is damaged, and for one that is not finished
-    unless ``unfinished`` allows that.
+    The manifest of an imported run may name any path as its source: its pictures are opened only
+    where ``notes.check_source`` allows that, unless ``anywhere`` says that whoever asks may read
+    every path himself. Raises ``RunError`` where there is no run, where it is damaged, and for one
+    that is not finished unless ``unfinished`` allows that.
     """
     manifest = manifests.read(folder)
     parts = all_parts(folder)
@@ -146,7 +168,7 @@ def load(folder: Path, *, unfinished: bool = False) -> Run:
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
             f"{manifest.dataset.pictures} pictures): go on with it by evaluate --resume."
         )
-    return Run(folder, manifest, parts)
+    return Run(folder, manifest, parts, anywhere=anywhere)
 
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
@@ -158,11 +180,16 @@ def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
 
 @dataclass(frozen=True)
 class Listed:
-    """One folder among the runs: its manifest, or the ``reason`` why it cannot be used."""
+    """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
+
+    ``title`` is what people call the run; ``imported`` whether it came from another machine.
+    """
 
     folder: Path
     manifest: Manifest | None
     reason: str = ""
+    title: str = ""
+    imported: bool = False
 
 
 def listing(runs: Path) -> list[Listed]:
@@ -170,7 +197,9 @@ def listing(runs: Path) -> list[Listed]:
     found, broken = [], []
     for folder in sorted(path for path in _subfolders(runs) if not path.name.startswith(".")):
         try:
-            found.append(Listed(folder, manifests.read(folder)))
+            manifest = manifests.read(folder)
+            title = notes.title(folder) or manifest.dataset.title
+            found.append(Listed(folder, manifest, title=title, imported=notes.is_imported(folder)))
         except RunError as error:
             broken.append(Listed(folder, None, str(error)))
     found.sort(key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True)
@@ -187,6 +216,34 @@ def _subfolders(runs: Path) -> list[Path]:
 
 
 def delete(folder: Path) -> None:
-    """Deletes the run in ``folder``; raises ``RunError`` for anything that is not a run."""
+    """Deletes the run in ``folder``.
+
+    Raises ``RunError`` for anything that is not a run, for one that is being written, and where
+    the disk does not allow it.
+    """
     manifests.read(folder)
-    shutil.rmtree(folder)
+    gone = folder.with_name(f".{uuid.uuid4().hex}.deleted")  # no reader meets it by half
+    try:
+        lock = locked(folder)
+        try:
+            folder.rename(gone)
+        finally:
+            lock.release()
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
+
+
+def locked(folder: Path, patience: float = 0.0) -> FileLock:
+    """Holds the run in ``folder`` alone.
+
+    Raises ``RunError`` where somebody else still does after ``patience`` seconds.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout as error:
+        raise RunError(
+            f"The run {folder.name} is being written by another process: wait for it to end."
+        ) from error
+    return lock

@@ -176,7 +176,7 @@ def saved_run() -> Opened | None:
 
 
 def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) -> None:
-    titles = {e.folder.name: _title(e.manifest) for e in entries if e.manifest is not None}
+    titles = {e.folder.name: _title(e.title, e.manifest) for e in entries if e.manifest is not None}
     # The link decides, so that whatever set it, a finished run or a click, is what is shown.
     st.session_state["chosen run"] = asked if asked in titles else None
     st.selectbox(
@@ -191,11 +191,11 @@ def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) 
     )
 
 
-def _title(manifest: Manifest) -> str:
+def _title(title: str, manifest: Manifest) -> str:
     done = manifest.images + manifest.unreadable
     state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
     return (
-        f"{manifest.dataset.title}, {manifest.dataset.pictures:,} pictures, "
+        f"{title}, {manifest.dataset.pictures:,} pictures, "
         f"{len(manifest.spec.models)} models, {len(manifest.spec.conditions)} conditions, "
         f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
     )
@@ -226,8 +226,14 @@ def _about(run: Run) -> None:
             "and what follows counts these alone. The same request goes on with it.",
             icon=":material/hourglass_bottom:",
         )
+    if run.imported:
+        st.info(
+            "This run was imported: another machine computed its rows. Its pictures are shown "
+            "where they lie in the folder of the setting *datasets* here.",
+            icon=":material/move_to_inbox:",
+        )
     st.caption(
-        f"{plain(manifest.dataset.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
+        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
         f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "
         "opens it on this server sees the same."
     )

@@ -17,6 +17,7 @@ from robustness.disk import write_whole
 from robustness.errors import ParameterError
 from robustness.images import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
 from robustness.perturbations import REGISTRY
+from robustness.runs import UPLOADS
 from robustness.types import (
     IMAGENET_C_SUITE,
     SEVERITIES,
@@ -128,7 +129,7 @@ def _packed(files: Sequence[tuple[str, bytes]]) -> bytes:
 
 def _kept(name: str, data: bytes) -> Path:
     """Where the archive ``data`` lies from now on: beside the runs, under its digest."""
-    folder = runs_folder() / ".uploads" / hashlib.sha256(data).hexdigest()[:32]
+    folder = runs_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:32]
     path = folder / f"{Path(name).stem[:60] or 'upload'}.zip"
     if not path.exists():
         try:

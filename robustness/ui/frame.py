@@ -23,6 +23,7 @@ PAGES = (
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
     ("pages/dataset.py", "Dataset", ":material/photo_library:"),
+    ("pages/runs.py", "Runs", ":material/inventory_2:"),
     ("pages/adversarial.py", "Adversarial", ":material/bug_report:"),
     ("pages/catalogue.py", "Catalogue", ":material/grid_view:"),
     ("pages/models.py", "Models", ":material/model_training:"),

@@ -1,0 +1,199 @@
+"""Robustness from Python: ten lines from models to figures.
+
+::
+
+    from robustness import api
+
+    spec = api.make_spec(["SqueezeNet", "EfficientNetLite0"], suite="study", seed=0)
+    run = api.evaluate("photos", spec)
+    for entry in api.summary(run):
+        print(entry["model"], entry["consistency_low"], entry["consistency_high"])
+
+A ``Run`` is a folder on the disk: ``run.frame()`` has one row a measurement, and ``open_run``
+opens it again in another process. Everything that goes wrong raises a ``RobustnessError`` with a
+sentence for people. Nothing imports TensorFlow before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness import evaluate as loop
+from robustness import gate, images, models, runs, statistics
+from robustness.datasets import FOLDERS
+from robustness.errors import ParameterError, RobustnessError
+from robustness.images import DEFAULT_FIT
+from robustness.rows import NUMBERS, to_frame, to_table
+from robustness.runs import Comparison, Progress, Replay, Run, compare, replay
+from robustness.types import (
+    STUDY_SUITE,
+    Condition,
+    Picture,
+    RunSpec,
+    graded_conditions,
+    suite_names,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Comparison",
+    "Condition",
+    "Progress",
+    "Replay",
+    "RobustnessError",
+    "Run",
+    "RunSpec",
+    "check",
+    "compare",
+    "evaluate",
+    "evaluate_pictures",
+    "load_model",
+    "make_spec",
+    "model_names",
+    "open_run",
+    "replay",
+    "summary",
+]
+
+
+def model_names(*, ready: bool = True) -> tuple[str, ...]:
+    """The names of the models that can run here, or of all."""
+    return tuple(
+        record.name for record in models.REGISTRY if not ready or models.state(record).ready
+    )
+
+
+def load_model(name: str) -> models.Classifier:
+    """The model called ``name``, ready to be called.
+
+    Called with study images (N, 224, 224, 3), float32 RGB in [0, 1], it gives ``probabilities``
+    (N, classes) and ``features`` by stage, (N, D) each. Raises ``UnknownNameError`` or
+    ``WeightsError``.
+    """
+    return models.load(name)
+
+
+def make_spec(
+    model_names: Sequence[str] | None = None,
+    *,
+    suite: str = STUDY_SUITE,
+    perturbations: Iterable[str] | None = None,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+    conditions: Sequence[Condition] | None = None,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+) -> RunSpec:
+    """What is to be asked: models, and perturbations with their strengths.
+
+    The models are by default those of the command line. The perturbations are those of a ``suite``
+    (``study`` or ``imagenet-c``), or named one by one, each at its study setting, at the
+    ``strengths`` (0 to 1) or at ImageNet-C's ``severities`` (1 to 5); ``conditions`` replace all
+    of that, compositions included. ``fit`` is crop, squash or letterbox. Raises
+    ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does not exist.
+    """
+    if conditions is None:
+        names = suite_names(suite) if perturbations is None else perturbations
+        conditions = graded_conditions(names, strengths=strengths, severities=severities)
+    return loop.make_spec(model_names, conditions, seed=seed, fit=fit)
+
+
+def evaluate(
+    source: str | PathLike[str],
+    spec: RunSpec,
+    *,
+    out: str | PathLike[str] = "runs",
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+    resume: bool = True,
+    engine: str = "local",
+    address: str | None = None,
+    note: Callable[[Progress], object] = lambda _state: None,
+) -> Run:
+    """Evaluates every picture of ``source`` and keeps the run in the folder ``out``.
+
+    ``source`` is a folder (its sub-folders may be classes), a zip, a table, a URL, or ``samples``.
+    With ``resume`` an unfinished run of the same request is gone on with, and a finished one is
+    not computed again. ``note`` hears how far it is. Raises ``ParameterError`` for a source that
+    cannot be used, ``RunError`` where the run cannot be kept.
+    """
+    plan = runs.plan(fspath(source), spec, labelling=labelling, limit=limit, sample=sample)
+    with runs.start(plan, Path(out), engine=engine, resume=resume) as session:
+        for state in () if session.finished else session.perform(engine, address):
+            note(state)
+    return runs.load(session.folder, anywhere=True)
+
+
+def evaluate_pictures(
+    pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int] | None = None
+) -> pd.DataFrame:
+    """The rows of a few pictures, as ``Run.frame`` has them; nothing is kept.
+
+    ``pictures`` are by name: the path of a file, uint8 RGB (H, W, 3) of any size, or a study
+    image, floating point (224, 224, 3) in [0, 1]. ``labels`` are class indices by name. Raises
+    ``ImageError`` for a file that is no picture, ``ParameterError`` for an array of another kind.
+    """
+    shown = [
+        _picture(name, given, spec, None if labels is None else labels.get(name))
+        for name, given in pictures.items()
+    ]
+    rows = list(loop.evaluate(spec, shown))
+    return to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS))
+
+
+def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+    if isinstance(given, str | PathLike):
+        image = images.load_study_image(given, fit=spec.fit, side=spec.side)
+    else:
+        image = _from_array(np.asarray(given), name, spec)
+    return Picture.of(name, image, label=label)
+
+
+def _from_array(given: NDArray[Any], name: str, spec: RunSpec) -> NDArray[np.float32]:
+    rgb = given.ndim == 3 and given.shape[2] == 3 and given.size > 0
+    if rgb and given.dtype == np.uint8:
+        return images.fit(Image.fromarray(given), fit=spec.fit, side=spec.side)
+    if given.shape == (spec.side, spec.side, 3) and np.issubdtype(given.dtype, np.floating):
+        if given.min() >= 0 and given.max() <= 1:  # false for NaN, too
+            return np.ascontiguousarray(given, np.float32)
+        raise ParameterError(
+            f"{name}: expected values in [0, 1], got {given.min():g} to {given.max():g}; divide "
+            "pixels by 255."
+        )
+    raise ParameterError(
+        f"{name}: expected the path of a picture, uint8 RGB of shape (height, width, 3), or a "
+        f"study image, floating point of shape ({spec.side}, {spec.side}, 3); got "
+        f"{given.dtype} of shape {given.shape}."
+    )
+
+
+def open_run(folder: str | PathLike[str]) -> Run:
+    """The finished run in ``folder``; raises ``RunError`` where there is none."""
+    return runs.load(Path(folder), anywhere=True)
+
+
+def summary(run: Run | pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model the figures with 95 % intervals over the pictures: ``statistics.summary``.
+
+    ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
+    """
+    return statistics.summary(run.frame() if isinstance(run, Run) else run)
+
+
+def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> gate.Check:
+    """Holds ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
+
+    ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
+    budget that cannot be checked.
+    """
+    return gate.check(gate.read_budget(Path(budget)), run, baseline)

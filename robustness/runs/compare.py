@@ -1,0 +1,104 @@
+"""Runs side by side: what changed on what they share, and what they do not share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robustness import statistics
+from robustness.runs.manifest import Manifest
+from robustness.runs.store import Run
+from robustness.statistics import DIFFERENCE_COLUMNS
+from robustness.types import Condition
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``other`` did better or worse than ``baseline``.
+
+    ``differences`` are those of ``statistics.difference``, [] where nothing is shared; ``images``
+    counts the shared pictures. ``apart`` are sentences on what is not shared or not alike.
+    """
+
+    baseline: Run
+    other: Run
+    images: int
+    differences: list[dict[str, Any]]
+    apart: tuple[str, ...]
+
+
+def compare(baseline: Run, other: Run) -> Comparison:
+    """``other`` against ``baseline``; raises ``RunError`` for a run without rows."""
+    frames = [run.frame(DIFFERENCE_COLUMNS) for run in (baseline, other)]
+    first, second = (set(frame["image_digest"]) for frame in frames)
+    return Comparison(
+        baseline=baseline,
+        other=other,
+        images=len(first & second),
+        differences=statistics.difference(*frames),
+        apart=(*_images(first, second), *_settings(baseline.manifest, other.manifest)),
+    )
+
+
+def _images(first: set[str], second: set[str]) -> list[str]:
+    if not first & second:
+        return ["They share no picture: pictures are matched by what the models saw of them."]
+    only = (len(first - second), "the baseline"), (len(second - first), "the other run")
+    return [
+        f"{count:,} picture{'s' * (count != 1)} of {whose} alone, not counted."
+        for count, whose in only
+        if count
+    ]
+
+
+def _settings(first: Manifest, second: Manifest) -> list[str]:
+    a, b = first.spec, second.spec
+    notes = [
+        *_alone("model", a.model_names, b.model_names),
+        *_alone("condition", _labels(a.conditions), _labels(b.conditions)),
+    ]
+    changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
+    if changed:
+        notes.append(f"The weights are not the same: {_listed(changed)}.")
+    for name, one, two in (
+        ("seed", a.seed, b.seed),
+        ("fit", a.fit, b.fit),
+        ("side", a.side, b.side),
+    ):
+        if one != two:
+            notes.append(f"The {name} is not the same: {one} and {two}.")
+    return [*notes, *version_notes(first.versions, second.versions)]
+
+
+def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
+    """One sentence for each version that is not the same in both."""
+    return [
+        f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
+        for name in sorted({*first, *second})
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _labels(conditions: Collection[Condition]) -> list[str]:
+    return [
+        " + ".join(f"{name} {strength:g}" for name, strength in condition.steps)
+        for condition in conditions
+    ]
+
+
+def _alone(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
+    found = []
+    for mine, others, whose in ((first, second, "baseline"), (second, first, "other run")):
+        alone = [name for name in mine if name not in others]
+        if alone:
+            found.append(f"{what.capitalize()}s of the {whose} alone: {_listed(alone)}.")
+    return found
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:_SHOWN]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(shown) + more

@@ -1,0 +1,82 @@
+"""What is known of a run beside what it wrote itself: a title, and where it came from.
+
+These lie in files of their own in the run's folder, so that they change nothing of the run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustness import settings
+from robustness.datasets import SAMPLES
+from robustness.disk import write_whole
+from robustness.errors import ParameterError, RunError
+
+TITLE_FILE = "title.txt"
+MAX_TITLE = 120
+
+UPLOADS = ".uploads"
+"""The folder beside the runs in which the dashboard keeps uploaded pictures."""
+
+_IMPORTED_FILE = "imported"
+
+
+def title(folder: Path) -> str:
+    """The title that somebody gave the run in ``folder``; "" where nobody did."""
+    try:
+        with (folder / TITLE_FILE).open("rb") as file:
+            text = file.read(4 * MAX_TITLE).decode(errors="replace")
+    except OSError:
+        return ""
+    return " ".join(text.split())[:MAX_TITLE]
+
+
+def rename(folder: Path, text: str) -> None:
+    """Gives the run in ``folder`` the title ``text``; "" takes it away.
+
+    Raises ``ParameterError`` for a text of more than ``MAX_TITLE`` characters, ``RunError`` where
+    it cannot be written.
+    """
+    text = " ".join(text.split())
+    if len(text) > MAX_TITLE:
+        raise ParameterError(
+            f"Expected a title of at most {MAX_TITLE} characters, got {len(text)}: shorten it."
+        )
+    try:
+        if text:
+            write_whole(folder / TITLE_FILE, text.encode(errors="replace"))
+        else:
+            (folder / TITLE_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"The title cannot be kept in {folder}: {error.strerror}.") from error
+
+
+def is_imported(folder: Path) -> bool:
+    """Whether the run in ``folder`` came from another machine."""
+    return (folder / _IMPORTED_FILE).exists()
+
+
+def mark_imported(folder: Path) -> None:
+    """Notes that the run in ``folder`` came from another machine."""
+    write_whole(folder / _IMPORTED_FILE, b"")
+
+
+def check_source(source: str, runs: Path) -> None:
+    """Raises ``RunError`` unless anybody may see the pictures of ``source`` here.
+
+    That is so for the bundled samples, for what lies in the folder of the setting ``datasets``,
+    and for what was uploaded beside the ``runs``.
+    """
+    if source == SAMPLES and not Path(SAMPLES).exists():
+        return
+    allowed = [runs / UPLOADS, settings.path(settings.DATASETS)]
+    try:
+        path = Path(source).resolve()
+        inside = any(folder and path.is_relative_to(folder.resolve()) for folder in allowed)
+    except (OSError, ValueError, RuntimeError):
+        inside = False
+    if "://" in source or not inside:
+        raise RunError(
+            "This run came from another machine, and its pictures are not here: they are shown "
+            "only where they lie in the folder of the setting 'datasets'."
+        )

@@ -1,0 +1,162 @@
+"""A saved run once more: the same request of the same pictures, and whether its rows agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from robustness import models
+from robustness.errors import RobustnessError, RunError
+from robustness.evaluate import versions
+from robustness.runs import rounding
+from robustness.runs.compare import version_notes
+from robustness.runs.rounding import Change
+from robustness.runs.session import Plan, Progress, plan, start
+from robustness.runs.store import Run, load
+
+IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of running a run again.
+
+    ``rows`` counts the rows of pictures that both have. ``listing`` says whether the dataset lists
+    the same files. ``missing``, ``extra`` and ``changed`` are names of pictures: no longer read,
+    not read before, and not the same pixels any more. ``versions`` are sentences on what was
+    updated since; ``changes`` are the columns whose values differ, of the unchanged pictures.
+    """
+
+    run: Run
+    again: Run
+    rows: int
+    listing: bool
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    changed: tuple[str, ...]
+    versions: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def verdict(self) -> str:
+        """``IDENTICAL``: every value of every row; ``ROUNDED``: by ``rounding``; ``DIFFERENT``."""
+        if not self.listing or self.missing or self.extra or self.changed:
+            return DIFFERENT
+        if not self.changes:
+            return IDENTICAL
+        return ROUNDED if all(change.rounding for change in self.changes) else DIFFERENT
+
+    @property
+    def agrees(self) -> bool:
+        return self.verdict != DIFFERENT
+
+    @property
+    def findings(self) -> list[str]:
+        """What differs, a sentence each; [] where nothing does."""
+        pictures = (
+            ("Not read any more", self.missing),
+            ("Not read before", self.extra),
+            ("Of other pixels than before", self.changed),
+        )
+        return [
+            *([] if self.listing else ["The files of the dataset are not those of the run."]),
+            *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
+            *self.versions,
+            *(change.sentence for change in self.changes),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "run": self.run.id,
+            "again": self.again.id,
+            "verdict": self.verdict,
+            "rows": self.rows,
+            "same_listing": self.listing,
+            "missing": list(self.missing),
+            "extra": list(self.extra),
+            "changed": list(self.changed),
+            "versions": list(self.versions),
+            "columns": [asdict(change) for change in self.changes],
+        }
+
+
+def _pictures(names: Sequence[str]) -> str:
+    more = len(names) - _EXAMPLES
+    shown = ", ".join(names[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
+    return f"{len(names)} picture{'s' * (len(names) != 1)} ({shown})"
+
+
+def replay(
+    run: Run,
+    folder: Path,
+    *,
+    engine: str = "local",
+    address: str | None = None,
+    note: Callable[[Progress], object] = lambda _state: None,
+) -> Replay:
+    """Runs the manifest of ``run`` again into the folder of runs ``folder``; ``note`` hears of it.
+
+    It opens whatever source the manifest names, so it is for those who may read that themselves.
+    Raises ``RunError`` where it could not run: weights that changed or are missing, a source that
+    is gone, a run that is not finished.
+    """
+    if not run.finished:
+        raise RunError(f"The run {run.id} is not finished: there is nothing to compare with.")
+    _check_models(run)
+    planned = _planned(run)
+    with start(planned, folder, engine=engine) as session:
+        for state in session.perform(engine, address):
+            note(state)
+    return agreement(run, load(session.folder))
+
+
+def _check_models(run: Run) -> None:
+    for name, digest in run.manifest.spec.models:
+        try:
+            models.require(models.REGISTRY[name])
+            now = models.digest(models.REGISTRY[name])
+        except RobustnessError as error:
+            raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
+        if now != digest:
+            raise RunError(
+                f"The run {run.id} cannot be replayed: the weights of {name} have changed since, "
+                f"from {digest} to {now}."
+            )
+
+
+def _planned(run: Run) -> Plan:
+    asked = run.manifest.dataset
+    try:
+        return plan(
+            asked.source,
+            run.manifest.spec,
+            labelling=asked.labelling,
+            limit=asked.limit,
+            sample=asked.sample,
+            batch=run.manifest.batch,
+        )
+    except RobustnessError as error:
+        raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
+
+
+def agreement(run: Run, again: Run) -> Replay:
+    """Whether the rows of ``again`` are those of ``run``, which asked the same."""
+    before, after = run.digests, again.digests
+    shared = [name for name in before if name in after]
+    same = {name for name in shared if before[name] == after[name]}
+    return Replay(
+        run=run,
+        again=again,
+        rows=len(shared) * len(run.manifest.spec.models) * len(run.conditions),
+        listing=run.manifest.dataset.digest == again.manifest.dataset.digest,
+        missing=tuple(name for name in before if name not in after),
+        extra=tuple(name for name in after if name not in before),
+        changed=tuple(name for name in shared if name not in same),
+        versions=tuple(version_notes(dict(run.manifest.versions), versions())),
+        changes=tuple(rounding.changes(run.table(), again.table(), same)) if same else (),
+    )

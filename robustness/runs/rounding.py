@@ -1,0 +1,125 @@
+"""How far the rows of two runs of one request lie apart, column by column.
+
+The same program on the same machine gives the same values, to the last bit. Another processor or
+another version of a library sums in another order: probabilities then move in their sixth digit,
+and classes of nearly equal probability below the first may trade places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TOLERANCE = 1e-4
+"""Of probabilities, similarities and the like, all of order 1: a hundred times the last digits of
+float32 after the layers of a network, and far below what any figure shows."""
+
+TOLERANCES = {"psnr": 0.01, "parameter": 0.0, "strength": 0.0}
+"""Of other units: decibels, and what was asked."""
+
+FOLLOWING = ("clean_top5", "top5", "top5_overlap", "clean_correct5", "correct5")
+"""What changes where classes of nearly equal probability below the first trade places."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A column whose values are not all the same.
+
+    ``rows`` have another value; ``largest`` is the largest difference of a number, None where
+    values are not numbers. ``image``, ``model`` and ``perturbation`` say where that is.
+    ``rounding`` is whether all of it is within the tolerance of the column.
+    """
+
+    column: str
+    rows: int
+    largest: float | None
+    image: str
+    model: str
+    perturbation: str
+    rounding: bool
+
+    @property
+    def sentence(self) -> str:
+        where = f"{self.image}, {self.model}, {self.perturbation}"
+        by = "" if self.largest is None else f" by up to {self.largest:.2g}"
+        small = ", within rounding" if self.rounding else ""
+        return (
+            f"{self.column}: {self.rows} row{'s' * (self.rows != 1)} differ{by}{small} ({where})."
+        )
+
+
+def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Iterator[Change]:
+    """The columns in which rows of ``images`` differ.
+
+    Both tables hold the rows of an image in the same order, as runs of the same request do.
+    """
+    a, b = (_of(table, images) for table in (first, second))
+    for name in a.column_names:
+        if name in ("position", "stages") or a[name].equals(b[name]):
+            continue
+        yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()))
+    if not a["stages"].equals(b["stages"]):
+        one, two = (table["stages"].combine_chunks() for table in (a, b))
+        for name in ("cosine", "euclidean"):
+            apart = _apart(*(_lists_of(column, name) for column in (one, two)))
+            if apart[0].any():
+                yield _change(a, f"stages {name}", *apart)
+
+
+def _of(table: pa.Table, images: Collection[str]) -> pa.Table:
+    """The rows of ``images``, by their name; a stable sort leaves the order within an image."""
+    return table.filter(pc.is_in(table["image"], pa.array(list(images), pa.string()))).sort_by(
+        "image"
+    )
+
+
+def _lists_of(column: pa.ListArray, name: str) -> pa.ListArray:
+    return pa.ListArray.from_arrays(column.offsets, column.values.field(name))
+
+
+def _apart(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
+    """(which rows have another value, by how much), (n,) each; no numbers where it is no number."""
+    kind = first.type
+    lists = pa.types.is_list(kind)
+    if not pa.types.is_floating(kind.value_type if lists else kind):
+        pairs = zip(first.to_pylist(), second.to_pylist(), strict=True)
+        return np.array([one != two for one, two in pairs], bool), None
+    a, b = (column.flatten() if lists else column for column in (first, second))
+    if len(a) != len(b):
+        return np.ones(len(first), bool), np.full(len(first), np.inf)
+    gaps = _gaps(a.to_numpy(zero_copy_only=False), b.to_numpy(zero_copy_only=False))
+    if lists:  # the largest of each row's
+        found = np.zeros(len(first))
+        np.maximum.at(found, np.repeat(np.arange(len(first)), _lengths(first)), gaps)
+        gaps = found
+    return gaps > 0, gaps
+
+
+def _lengths(column: pa.ListArray) -> NDArray[np.int64]:
+    return np.asarray(pc.fill_null(pc.list_value_length(column), 0), dtype=np.int64)
+
+
+def _gaps(a: Floats, b: Floats) -> Floats:
+    """How far the values lie apart; infinite where only one of them is there."""
+    gone = np.isnan(a).astype(int) + np.isnan(b)
+    return np.where(gone == 0, np.abs(a - b), np.where(gone == 1, np.inf, 0.0))
+
+
+def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats | None) -> Change:
+    place = int(np.argmax(differ if gaps is None else gaps))
+    largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
+    return Change(
+        column=name,
+        rows=int(differ.sum()),
+        largest=largest,
+        **{word: rows[word][place].as_py() for word in ("image", "model", "perturbation")},
+        rounding=name in FOLLOWING
+        or (largest is not None and largest <= TOLERANCES.get(name, TOLERANCE)),
+    )
