@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from robustness import gate, runs
+from robustness.attacks import AttackSpec
 from robustness.errors import ParameterError
 from robustness.gate import BROKEN, KEPT, NOT_SHOWN
 from robustness.metrics import wilson
@@ -153,6 +155,22 @@ def test_a_drop_of_accuracy_has_a_maximum(tmp_path: Path) -> None:
     assert [by_limit["min_accuracy", s].outcome for _, s in LEVELS] == [KEPT, KEPT, BROKEN]
 
 
+def test_an_attack_may_change_so_many_answers(tmp_path: Path) -> None:
+    levels = [("fog", 0.2), ("pgd", 1 / 255), ("pgd", 8 / 255)]
+    places = np.arange(200)[:, None] / 200
+    frame = rows(places < np.array([0.1, 0.8, 0.3]), conditions=levels)
+    found = run()
+    attacked = MadeUp(frame, LEVELS)
+    attacks = [AttackSpec.of("pgd", epsilon=e).condition for _, e in levels[1:]]
+    spec = replace(attacked.manifest.spec, conditions=(found.conditions[0], *attacks))
+    attacked.manifest = attacked.manifest.updated(spec=spec)
+    text = '[[limit]]\nperturbation = "*"\nmax_attack_success = 0.5'
+    verdicts = gate.check(budget(tmp_path, text), attacked).verdicts
+    assert [v.perturbation for v in verdicts] == ["pgd", "pgd"], "fog is no attack"
+    assert [v.value for v in verdicts] == pytest.approx([0.2, 0.7])
+    assert [v.outcome for v in verdicts] == [KEPT, BROKEN]
+
+
 @pytest.mark.parametrize(
     ("shares", "wanted", "level", "outcome", "bounds"),
     [
@@ -239,6 +257,8 @@ WRONG = {
         '[[limit]]\nperturbation = "fog"\nstrength = 0.5\nmin_consistency = 0.5',
         "no fog at strength 0.5",
     ),
+    "attacks over all": ("[[limit]]\nmax_attack_success = 0.5", "is of an attack"),
+    "no attack": ('[[limit]]\nperturbation = "fog"\nmax_attack_success = 0.5', "no attack fog"),
     "no labels": ("[[limit]]\nmax_accuracy_drop = 0.5", "have no labels"),
     "no baseline": ("[[limit]]\nmax_regression = 0.5", "needs a run to compare with"),
 }

@@ -36,9 +36,13 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "min_consistency": "consistency",
         "min_accuracy": "perturbed_accuracy",
         "max_accuracy_drop": "drop",
+        "max_attack_success": "flip_rate",
     }
 )
 """Limits on a figure of ``statistics``."""
+
+ATTACK = "max_attack_success"
+"""A limit on attacks alone: how many answers they change."""
 
 REGRESSIONS: Mapping[str, str] = MappingProxyType(
     {"max_regression": "consistency", "max_accuracy_regression": "perturbed_accuracy"}
@@ -52,6 +56,7 @@ LIMITS: Mapping[str, str] = MappingProxyType(
         "min_consistency": "share of answers that the perturbation leaves",
         "min_accuracy": "share of right answers under the perturbation",
         "max_accuracy_drop": "clean accuracy minus the perturbed one",
+        ATTACK: "share of answers that the attack changes",
         BREAKING: "smallest strength of the run at which consistency falls below breaking_level",
         "max_regression": "consistency lost against the baseline",
         "max_accuracy_regression": "perturbed accuracy lost against the baseline",
@@ -149,6 +154,10 @@ def _rule(path: Path, table: Mapping[str, Any]) -> Rule:
         raise ParameterError(
             f"{path}: {BREAKING} is of a perturbation over all its strengths: give perturbation = "
             '"*" or a name, and no strength.'
+        )
+    if ATTACK in limits and "perturbation" not in table:
+        raise ParameterError(
+            f'{path}: {ATTACK} is of an attack: give perturbation = "*" or the attack\'s name.'
         )
     if "strength" in table and "perturbation" not in table:
         raise ParameterError(

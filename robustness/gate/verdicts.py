@@ -12,14 +12,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from robustness import statistics
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.errors import ParameterError
-from robustness.gate.budget import BREAKING, FIGURES, REGRESSIONS, Budget, Rule, meant
+from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule, meant
 from robustness.metrics import wilson
 from robustness.runs import Run, compare
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
 Entry = Mapping[str, Any]
+
+LABEL_FREE = {"consistency", "consistency_difference", "flip_rate"}
+"""Figures that count all pictures, labelled or not."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
             continue
         entries = tables.figures if limit in FIGURES else tables.differences
         for entry in entries:
+            if limit == ATTACK and entry["perturbation"] not in ATTACKS:
+                continue
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
                 yield from _judged(limit, wanted, entry, tables)
 
@@ -179,7 +185,7 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
     if value is None:
         return
     images = entry["n_images"]
-    if "consistency" not in name:
+    if name not in LABEL_FREE:
         images = min(images, tables.labelled)
     if low is None:  # all pictures agree, so that resampling shows no doubt
         doubt = wilson(0, images).high
@@ -263,6 +269,8 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         why = "the run and its baseline share no picture, model and condition that it is on"
         if limit != "max_regression":
             why += ", or have no labels"
+    elif limit == ATTACK:
+        why = f"the run has no attack {rule.perturbation}"
     elif limit == "min_consistency":
         why = "no row of the run is what it is on"
     else:
