@@ -6,7 +6,14 @@ JSON-ready dictionaries; what is not known is None.
 
 from robustness.statistics.bootstrap import INTERVAL_RULE
 from robustness.statistics.calibration import BINS, reliability
-from robustness.statistics.cases import CASE_COLUMNS, SURVIVORS, WORST, cases, class_names
+from robustness.statistics.cases import (
+    CASE_COLUMNS,
+    SURVIVORS,
+    WORST,
+    case_condition,
+    cases,
+    class_names,
+)
 from robustness.statistics.classes import by_class, class_title
 from robustness.statistics.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
@@ -38,6 +45,7 @@ __all__ = [
     "by_class",
     "by_perturbation",
     "by_severity",
+    "case_condition",
     "cases",
     "class_names",
     "class_title",
