@@ -32,6 +32,7 @@ ROOMS = (
     "report_commands",
     "console",
     "report",
+    "method_notes",
     "result_tables",
     "charts_differences",
     "charts_dataset",

@@ -23,9 +23,6 @@ from robustness.charts_scorecard import perturbation_label
 from robustness.ui import dataset_cases, dataset_labels, dataset_tables, results
 from robustness.ui.dataset_run import Run
 
-FEW = 30
-"""Images below which a percentile interval is clearly too narrow."""
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -94,10 +91,10 @@ def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
     if run.unreadable:
         counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
     st.caption(counted)
-    if images < FEW:
+    if images < figures.FEW_IMAGES:
         st.info(
-            f"Fewer than {FEW} images: intervals found by resampling so few are too narrow. Take "
-            "them for a first impression.",
+            f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
+            "narrow. Take them for a first impression.",
             icon=":material/science:",
         )
     if len(models.by_labels(e["model"] for e in tables.summary)) > 1:
