@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import __version__, commands, dataset_commands, model_commands
+from robustness import __version__, commands, dataset_commands, model_commands, report_commands
 from robustness.console import end_progress
 from robustness.errors import RobustnessError
 
@@ -131,7 +131,33 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(swept)
 
     _add_evaluate_command(parsers)
+    _add_report_command(parsers)
     return parser
+
+
+def _add_report_command(parsers: Any) -> None:
+    reported = _command(
+        parsers,
+        "report",
+        report_commands.report_command,
+        "make a report of a saved run that can be handed on",
+        json=False,
+    )
+    reported.add_argument("run", metavar="RUN", help="the folder of a run, or its id in RUNS")
+    reported.add_argument(
+        "--to",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="its suffix is the format: .html, .pdf, .csv, .parquet, .json or .md",
+    )
+    reported.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="RUNS",
+        help="the folder that holds runs (default: runs)",
+    )
 
 
 def _add_evaluate_command(parsers: Any) -> None:
