@@ -63,14 +63,13 @@ def saved(
     }
     folder.mkdir(parents=True)
     items = list(digests.items())
-    parts = [
-        write_part(
-            folder,
-            [_chunk(start // each, items[start : start + each], start, spec, answers, labelled)],
-            seconds=1.5,
-        )
-        for start in range(0, len(items), each)
-    ]
+    parts = []
+    for start in range(0, len(items), each):
+        some = items[start : start + each]
+        chunk = _chunk(start // each, some, start, spec, answers, labelled)
+        if not start:
+            chunk = replace(chunk, unreadable=tuple(unreadable))
+        parts.append(write_part(folder, [chunk], seconds=1.5))
     manifest = Manifest(
         id=folder.name,
         created="2026-01-02T03:04:05+00:00",
@@ -81,18 +80,11 @@ def saved(
         versions=versions(),
         status=runs.FINISHED if finished else runs.UNFINISHED,
         images=len(items),
+        unreadable=len(unreadable),
         parts={part.path.name: part.path.stat().st_size for part in parts},
     )
     manifest.write(folder)
-    run = runs.load(folder, unfinished=True)
-    run.parts = tuple(
-        part if at else _with_unreadable(part, unreadable) for at, part in enumerate(run.parts)
-    )
-    return run
-
-
-def _with_unreadable(part: runs.parts.Part, pairs: Sequence[tuple[str, str]]) -> runs.parts.Part:
-    return replace(part, unreadable=tuple(pairs))
+    return runs.load(folder, unfinished=True)
 
 
 def _chunk(

@@ -93,13 +93,17 @@ class Data:
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
+BRACKETS = "Brackets hold 95 % intervals."
+"""The note of an answer whose rates stand beside their intervals."""
+
+
 @dataclass(frozen=True)
 class Report:
     """A result that can be handed on.
 
     ``answer`` is three sentences. ``facts`` are short pairs (name, value), ``cautions`` what must
     be read before the numbers. ``brief`` are the tables of a model card. ``manifest`` is enough to
-    get the same rows again, and ``replay`` says how.
+    get the same rows again, and ``replay`` says how. ``note`` explains the signs in the answer.
     """
 
     title: str
@@ -114,3 +118,4 @@ class Report:
     manifest: Mapping[str, Any]
     replay: str
     data: Data
+    note: str = ""

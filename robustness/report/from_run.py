@@ -13,7 +13,7 @@ from robustness import method_notes, models, result_tables, statistics
 from robustness.errors import RunError
 from robustness.report import run_cases, run_sections
 from robustness.report.answer_run import answer
-from robustness.report.content import Data, Report, Section, Titled
+from robustness.report.content import BRACKETS, Data, Report, Section, Titled
 from robustness.report.methods import methods
 from robustness.report.wording import counted, model
 from robustness.runs import Run
@@ -83,6 +83,7 @@ def of_run(run: Run) -> Report:
         manifest=_manifest(run),
         replay=REPLAY,
         data=Data(run.tables, _tables(found)),
+        note=BRACKETS,
     )
 
 

@@ -11,7 +11,18 @@ from robustness import charts, charts_scorecard, method_notes, result_tables, sc
 from robustness.evaluate import manifest, perturbed, summarise
 from robustness.images import to_png
 from robustness.report.answer_study import of_scorecard as answer
-from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Text, Titled
+from robustness.report.content import (
+    BRACKETS,
+    Block,
+    Case,
+    Cases,
+    Chart,
+    Report,
+    Section,
+    Shot,
+    Text,
+    Titled,
+)
 from robustness.report.measured import answer_line, cautions, command, data, facts
 from robustness.report.methods import methods
 from robustness.report.wording import model
@@ -58,6 +69,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         manifest=manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
         replay=_replay(spec),
         data=data(rows, {"summary": summary}),
+        note=BRACKETS,
     )
 
 

@@ -25,8 +25,6 @@ _HERE = Path(__file__).parent
 _FROM_OUTSIDE = {"name", "x", "y", "text", "customdata", "categoryarray", "ticktext"}
 """Parts of a figure that hold words of others, which Plotly would read as tags."""
 
-BRACKETS = "Brackets hold 95 % intervals."
-
 
 def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The whole report; the pictures are read and written one at a time."""
@@ -75,6 +73,7 @@ def _head(report: Report) -> str:
 def _opening(report: Report, sections: Sequence[Section], when: datetime) -> str:
     facts = [*report.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")]
     answer = "".join(f"<p>{_text(sentence)}</p>" for sentence in report.answer)
+    note = f'<p class="note">{_text(report.note)}</p>' if report.note else ""
     cautions = "".join(f'<p class="caution">{_text(text)}</p>\n' for text in report.cautions)
     rows = "".join(f"<div><dt>{_text(n)}</dt><dd>{_text(v)}</dd></div>" for n, v in facts)
     links = "".join(
@@ -84,7 +83,7 @@ def _opening(report: Report, sections: Sequence[Section], when: datetime) -> str
     return (
         '<body>\n<header>\n<p class="kicker">Robustness report</p>\n'
         f'<h1>{_text(report.title)}</h1>\n<p class="question">{_text(report.question)}</p>\n'
-        f'<div class="answer">{answer}<p class="note">{BRACKETS}</p></div>\n{cautions}'
+        f'<div class="answer">{answer}{note}</div>\n{cautions}'
         f'<dl class="facts">{rows}</dl>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
         '<noscript><p class="caution">The charts need JavaScript; the tables hold the same '
         "numbers.</p></noscript>\n</header>\n<main>\n"

@@ -24,7 +24,8 @@ def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
 def _lines(report: Report, when: datetime) -> Iterator[str]:
     yield "## Robustness"
     yield f"\n**{_text(report.title)}**"
-    yield f"\n{_text(report.question)} {' '.join(map(_text, report.answer))}"
+    told = [report.question, *report.answer, *([report.note] if report.note else [])]
+    yield f"\n{' '.join(map(_text, told))}"
     for caution in report.cautions:
         yield f"\n> {_text(caution)}"
     for titled in report.brief:

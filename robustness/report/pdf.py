@@ -9,7 +9,6 @@ from typing import IO, Any
 from robustness import __version__
 from robustness.report import pdf_charts, pdf_fonts
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Text, Titled
-from robustness.report.html import BRACKETS
 from robustness.report.wording import folded
 from robustness.text import visible
 
@@ -44,7 +43,8 @@ def _opening(paper: _Paper, report: Report, when: datetime) -> None:
     paper.words(report.title, bold=True, size=19, leading=8.5, gap=2)
     paper.words(report.question, size=11.5, colour=_MUTED, gap=4)
     first, *rest = report.answer
-    paper.boxed([(first, True), *((line, False) for line in rest), (BRACKETS, False)], _RAISED)
+    rest += [report.note] if report.note else []
+    paper.boxed([(first, True), *((line, False) for line in rest)], _RAISED)
     for caution in report.cautions:
         paper.boxed([(caution, False)], _WARN)
     for name, value in (*report.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")):
@@ -52,7 +52,7 @@ def _opening(paper: _Paper, report: Report, when: datetime) -> None:
 
 
 def _section(paper: _Paper, section: Section) -> None:
-    paper.heading(section.title, paper.height(section.blocks[0]))
+    paper.heading(section.title, max(map(paper.height, section.blocks[:1]), default=0.0))
     for block in section.blocks:
         _block(paper, block)
 
@@ -92,6 +92,7 @@ class _Paper:
         self._pdf.set_creation_date(when)
         self._pdf.set_margins(_MARGIN, 16, _MARGIN)
         self._pdf.set_auto_page_break(True, 18)
+        self._pdf.c_margin = 0.0
         for style, name in (("", pdf_fonts.REGULAR), ("B", pdf_fonts.BOLD)):
             self._pdf.add_font(_FONT, style, pdf_fonts.font_file(name))
         self._known = [set(font.cmap) for font in self._pdf.fonts.values()]
@@ -100,7 +101,10 @@ class _Paper:
 
     def bytes(self) -> bytes:
         """The finished document."""
-        return bytes(self._pdf.output())
+        data = bytes(self._pdf.output())
+        for font in self._pdf.fonts.values():
+            font.ttfont.close()
+        return data
 
     def heading(self, text: str, below: float = 15) -> None:
         """The heading of a section, also in the outline; ``below`` of it fit on the same page."""
