@@ -30,7 +30,8 @@ from robustness.report.dictionary import dictionary
 from robustness.report.html import script_json
 from robustness.rows import SCHEMA
 from robustness.samples import sample_bytes
-from robustness.types import Condition, Picture, RunSpec, study_conditions
+from robustness.sweep import Break
+from robustness.types import Condition, Measurement, Picture, RunSpec, study_conditions
 from tests.made_up_runs import severities
 from tests.made_up_saved_runs import measurement, pictures, saved
 from tests.test_report_answers import broken
