@@ -76,6 +76,16 @@ MANY_IMAGES = (
 )
 """(title, text) on runs over many images."""
 
+ANSWERS = (
+    "The answer of a report is worked out from its rows, in three sentences. Of a run over many "
+    "images it names a model as ahead of others only where the corrected test establishes that, "
+    "and a perturbation as the worst only where its interval lies apart from the best one's; "
+    "neighbours whose intervals overlap are named. Of a Scorecard it takes a model as ahead where "
+    "its interval lies above all others, of a sweep as the first to break where its range over the "
+    "seeds lies below all others. Cases are the answers whose clean class lost most probability, "
+    "and those that survived the most visible change, each picture once."
+)
+
 ANECDOTE = (
     "One picture under ten perturbations is ten samples: 9 of 10 kept means anything from 60 % to "
     "98 %, 0 of 10 anything from 0 % to 28 % (95 % Wilson interval)."

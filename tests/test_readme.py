@@ -60,6 +60,7 @@ def arguments(command: str) -> list[str]:
         "study": ["a.png"],
         "sweep": ["a.png"],
         "evaluate": ["photos"],
+        "report": ["photos", "--to", "a.html"],
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])

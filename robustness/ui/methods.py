@@ -22,6 +22,8 @@ def show() -> None:
     st.markdown(f"{method_notes.WILSON} {method_notes.FEATURES}")
     st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
     _many_images()
+    st.subheader("Reports", anchor="reports")
+    st.markdown(method_notes.ANSWERS)
     st.subheader("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
     st.subheader("What the numbers cannot say", anchor="limits")

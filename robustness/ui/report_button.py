@@ -29,9 +29,9 @@ def report_button(build: Callable[[], Report], name: str) -> None:
     does not rerun for it; the button that was clicked shows that it works.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
-    with st.popover("Report", icon=":material/description:", help="Download what stands here."):
+    with st.popover("Report", icon=":material/description:"):
         st.caption("One file to hand on; it opens without this server.")
-        with st.container(key="report-formats"):
+        with st.container(key="report-formats", gap="small"):
             for format in FORMATS.values():
                 _download(build, format, stem)
 
