@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
-from robustness import models
+from robustness import models, report
 from robustness.errors import RobustnessError
 from robustness.evaluate import make_spec
 from robustness.models import REGISTRY as MODELS
@@ -14,6 +16,7 @@ from robustness.types import Condition, Picture
 from robustness.ui import attention, cache, inputs, results
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
+from robustness.ui.report_button import report_button
 from robustness.ui.text import plain
 
 frame(
@@ -81,6 +84,8 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
         f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
     )
+    fitted = replace(spec, fit=inputs.current_fit())
+    report_button(partial(report.of_live, fitted, picture, rows), "live")
     attention.section(
         [("Original", picture.image), ("Perturbed", altered.images[0])],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},

@@ -15,6 +15,7 @@ from benchmarks import (
     forward_speed,
     live_speed,
     perturbation_speed,
+    report_speed,
     statistics_speed,
     study_speed,
 )
@@ -32,6 +33,7 @@ _TITLES = (
     ("A Live update with the same four networks", live_speed.main),
     ("A dataset against the bare batched forward passes, offline models", dataset_speed.main),
     ("Memory of a dataset", dataset_memory.main),
+    ("Reports against the run that they are of", report_speed.main),
 )
 
 

@@ -27,7 +27,12 @@ sys.exit(status)
 def peak_bytes(source: Path, out: Path, images: int) -> int:
     """The high-water mark of evaluating the first ``images`` pictures of ``source``."""
     options = ["--models", MODEL, "--limit", str(images), "--out", str(out)]
-    command = [sys.executable, "-c", _SCRIPT, "evaluate", str(source), *options]
+    return peak_of("evaluate", str(source), *options)
+
+
+def peak_of(*arguments: str) -> int:
+    """The high-water mark of the command line with ``arguments``, in a process of its own."""
+    command = [sys.executable, "-c", _SCRIPT, *arguments]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     return int(done.stdout.rsplit("peak ", 1)[1])
 

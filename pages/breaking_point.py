@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
+from robustness import report
+from robustness.evaluate import make_spec
+from robustness.types import Condition
 from robustness.ui import breaking, inputs
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
+from robustness.ui.report_button import report_button
 
 frame(
     "Breaking point",
@@ -23,5 +29,9 @@ if not chosen_models:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
     st.stop()
 found = breaking.measure(picture, perturbation, chosen_models, seed)
+spec = make_spec(
+    chosen_models, [Condition.of({perturbation: 1.0})], seed=seed, fit=inputs.current_fit()
+)
+report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
 breaking.show(picture, perturbation, chosen_models, seed, found)
 breaking.show_summary(picture, chosen_models, seed)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
+from robustness import report
 from robustness.ui import dataset, dataset_results, inputs
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
+from robustness.ui.report_button import report_button
 
 frame(
     "Dataset",
@@ -23,4 +27,6 @@ else:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
 run = dataset.saved_run()
 if run is not None:
+    if run.run.images:
+        report_button(partial(report.of_run, run.run), run.id)
     dataset_results.show(run)

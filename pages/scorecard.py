@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
+from robustness import report
+from robustness.evaluate import make_spec
 from robustness.ui import inputs, scorecard
 from robustness.ui.frame import frame
 from robustness.ui.model_input import model_input
+from robustness.ui.report_button import report_button
 
 frame(
     "Scorecard",
@@ -23,4 +28,6 @@ if not chosen_models:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
     st.stop()
 rows = scorecard.measure(pictures, chosen_models, conditions, seed)
+spec = make_spec(chosen_models, conditions, seed=seed, fit=inputs.current_fit())
+report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
 scorecard.show(rows, pictures, conditions, seed)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import metrics, models
+from robustness.types import Measurement
 
 # Okabe & Ito's colour-blind safe palette, without black and yellow, which vanish on one ground.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
@@ -150,6 +152,27 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
             "title": {"text": metrics.REGISTRY[metric].label},
         },
     )
+
+
+def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
+    """One row a measurement and stage: model, stage, depth (0 first, 1 last), the similarities."""
+    return pd.DataFrame(
+        [
+            {"model": row.model, "stage": stage, "depth": depth, **scores}
+            for row in rows
+            for depth, (stage, scores) in zip(
+                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage is the last
+                row.stages.items(),
+                strict=True,
+            )
+        ]
+    )
+
+
+def stage_means(rows: Sequence[Measurement]) -> pd.DataFrame:
+    """As ``stage_frame``, one row a model and stage: the mean over its measurements."""
+    stages = stage_frame(rows)
+    return stages.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
 
 
 def drawn(

@@ -22,6 +22,7 @@ from robustness import (
     commands,
     dataset_commands,
     model_commands,
+    report_commands,
     run_options,
 )
 from robustness.console import end_progress
@@ -141,8 +142,34 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_evaluate_command(parsers)
     _add_attack_command(parsers)
+    _add_report_command(parsers)
     run_options.add(parsers, _command, _add_request)
     return parser
+
+
+def _add_report_command(parsers: Any) -> None:
+    reported = _command(
+        parsers,
+        "report",
+        report_commands.report_command,
+        "make a report of a saved run that can be handed on",
+        json=False,
+    )
+    reported.add_argument("run", metavar="RUN", help="the folder of a run, or its id in RUNS")
+    reported.add_argument(
+        "--to",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="its suffix is the format: .html, .pdf, .csv, .parquet, .json or .md",
+    )
+    reported.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="RUNS",
+        help="the folder that holds runs (default: runs)",
+    )
 
 
 def _add_evaluate_command(parsers: Any) -> None:

@@ -71,6 +71,14 @@ class Condition:
         return " + ".join(REGISTRY[name].label for name, _ in self.steps)
 
     @property
+    def described(self) -> str:
+        """The label; for a single graded perturbation with its strength and physical value."""
+        if self.strength is None or not REGISTRY[self.name].graded:
+            return self.label
+        value = REGISTRY[self.name].value_text(self.strength)
+        return f"{self.label} {self.strength:g} ({value})"
+
+    @property
     def strength(self) -> float | None:
         """The strength of a single perturbation; None for a composition."""
         return self.steps[0][1] if len(self.steps) == 1 else None

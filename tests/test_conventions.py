@@ -34,9 +34,12 @@ ROOMS = (
     "dataset_commands",
     "model_commands",
     "attack_commands",
+    "report_commands",
     "console",
     "api",
     "report",
+    "method_notes",
+    "result_tables",
     "charts_differences",
     "charts_dataset",
     "charts_attacks",
@@ -65,6 +68,7 @@ ROOMS = (
     "disk",
     "pace",
     "settings",
+    "text",
     "registry",
     "errors",
     "__init__",
@@ -78,12 +82,20 @@ APART = {
 }
 """Rooms that do not know each other, although one lies below the other."""
 
-OPTIONAL = {"requirements-hub.in": "keras_hub", "requirements-ray.in": "ray"}
-"""Files of optional requirements, and the package that each is for."""
+OPTIONAL = {
+    "keras_hub": "requirements-hub.in",
+    "ray": "requirements-ray.in",
+    "fpdf": "requirements-pdf.in",
+    "matplotlib": "requirements-pdf.in",
+    "matplotlib_fontja": "requirements-pdf.in",
+}
+"""Optional packages, and the file of requirements that asks for each."""
 
 OPTIONAL_USERS = {
     "keras_hub": ROOT / "robustness" / "models" / "transformers.py",
     "ray": ROOT / "robustness" / "engines" / "ray_cluster.py",
+    "fpdf": ROOT / "robustness" / "report" / "pdf.py",
+    "matplotlib": ROOT / "robustness" / "report" / "pdf_charts.py",
 }
 """The one file that may import each of them; nothing else may need it."""
 
@@ -173,7 +185,7 @@ def test_what_is_optional_is_imported_late_and_in_one_file(path: Path) -> None:
         if not _deferred(node)
         for name in imports(node)
     }
-    for package in OPTIONAL.values():
+    for package in OPTIONAL:
         if package in third_parties(tree(path)):
             assert path == OPTIONAL_USERS[package]
             assert package not in top
@@ -192,6 +204,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
         "dataset_commands",
         "model_commands",
         "run_commands",
+        "report_commands",
         "console",
     }:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
@@ -248,7 +261,7 @@ def test_a_model_record_is_complete(record: models.ModelRecord) -> None:
         assert isinstance(weights, Preset)
         assert re.fullmatch(r"keras/\w+/keras/\w+/\d+", weights.handle)
         package, file = weights.requires
-        assert OPTIONAL[file.replace(".txt", ".in")] == package
+        assert OPTIONAL[package] == file.replace(".txt", ".in")
 
 
 def test_other_records_say_what_they_are() -> None:
@@ -331,7 +344,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
     providers = packages_distributions()
     used = set()
     named = third_parties(*map(tree, PRODUCT)) | located(PRODUCT)
-    for name in named - {WITH_TENSORFLOW, *OPTIONAL.values()}:
+    for name in named - {WITH_TENSORFLOW, *OPTIONAL}:
         candidates = {normal(distribution) for distribution in providers.get(name, [name])}
         assert candidates & direct, f"{name} is imported but requirements.in does not ask for it"
         used |= candidates & direct

@@ -64,6 +64,7 @@ def arguments(command: str) -> list[str]:
         "attack": ["a.png", "--model", "SqueezeNet"],
         "replay": ["a"],
         "check": ["a", "--budget", "b.toml"],
+        "report": ["photos", "--to", "a.html"],
         "perturb": ["a.png", "--perturbation", "fog", "--strength", "1", "--to", "b.png"],
     }
     return needed.get(command, [])

@@ -150,6 +150,10 @@ class AttackCondition(Condition):
         return REGISTRY[self.name].label
 
     @property
+    def described(self) -> str:
+        return f"{self.label}, epsilon {self.spec(0).size_text}"
+
+    @property
     def strength(self) -> float | None:
         return self.steps[0][1]
 

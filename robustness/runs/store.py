@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +90,11 @@ class Run:
         tables = tables or [empty if wanted is None else empty.select(wanted)]
         joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
         return joined if _in_order(self.parts) else joined.sort_by("position")
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows a file at a time, as they were written; the whole need not fit into memory."""
+        for part in self.parts:
+            yield pq.read_table(part.path).replace_schema_metadata(None)
 
     def frame(
         self, columns: Sequence[str] | None = NUMBERS, model: str | None = None

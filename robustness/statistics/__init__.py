@@ -4,9 +4,16 @@ Frames have one row a measurement, with at least ``COLUMNS``. Tables come as lis
 JSON-ready dictionaries; what is not known is None.
 """
 
-from robustness.statistics.bootstrap import INTERVAL_RULE
+from robustness.statistics.bootstrap import FEW_IMAGES, INTERVAL_RULE
 from robustness.statistics.calibration import BINS, reliability
-from robustness.statistics.cases import CASE_COLUMNS, SURVIVORS, WORST, cases, class_names
+from robustness.statistics.cases import (
+    CASE_COLUMNS,
+    SURVIVORS,
+    WORST,
+    case_condition,
+    cases,
+    class_names,
+)
 from robustness.statistics.classes import by_class, class_title
 from robustness.statistics.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
@@ -20,7 +27,7 @@ from robustness.statistics.ranking import (
     compare_by_condition,
     ranking,
 )
-from robustness.statistics.summaries import by_perturbation, by_severity, summary
+from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
 
 __all__ = [
     "BINS",
@@ -29,6 +36,7 @@ __all__ = [
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
+    "FEW_IMAGES",
     "INTERVAL_RULE",
     "QUANTITIES",
     "SURVIVORS",
@@ -38,6 +46,7 @@ __all__ = [
     "by_class",
     "by_perturbation",
     "by_severity",
+    "case_condition",
     "cases",
     "class_names",
     "class_title",
@@ -46,6 +55,7 @@ __all__ = [
     "correctness",
     "corruption_errors",
     "difference",
+    "over_models",
     "published",
     "ranking",
     "reliability",

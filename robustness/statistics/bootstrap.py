@@ -25,6 +25,9 @@ INTERVAL_RULE = (
     "then has Wilson's interval with the number of images, any other figure none."
 )
 
+FEW_IMAGES = 30
+"""Images below which a percentile interval is clearly too narrow."""
+
 
 def resampled_totals(values: Floats, *, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
     """(resamples, k): column totals of ``values`` (n, k) over n rows drawn with replacement.

@@ -164,6 +164,32 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
+def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per perturbation, over all models and strengths together; the lowest consistency first.
+
+    Keys: ``perturbation``, ``n_images``, and ``consistency`` with its interval.
+    """
+    every = grids(frame)
+    conditions = every[0].conditions
+    names = list(dict.fromkeys(key.perturbation for key in conditions))
+    kept = np.stack([grid.values("consistent") for grid in every])
+    sums, counts = [], []
+    for name in names:
+        chosen = kept[:, :, [key.perturbation == name for key in conditions]]
+        sums.append(np.nansum(chosen, axis=(0, 2)))
+        counts.append((~np.isnan(chosen)).sum(axis=(0, 2)).astype(np.float64))
+    found = means(np.column_stack(sums), np.column_stack(counts), rates=True)
+    entries = [
+        {
+            "perturbation": name,
+            "n_images": int((counts[place] > 0).sum()),
+            **found.named("consistency", place),
+        }
+        for place, name in enumerate(names)
+    ]
+    return sorted(entries, key=lambda entry: entry["consistency"])
+
+
 def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """(perturbations that have every severity that occurs, those severities)."""
     levels: dict[str, set[int]] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_sweep, models, scorecard
+from robustness import charts, charts_sweep, models, result_tables, scorecard
 from robustness.charts_scorecard import perturbation_label
 from robustness.evaluate import make_spec
 from robustness.perturbations import REGISTRY
@@ -66,7 +66,7 @@ def show(
             f"Unsure even of the clean picture, so breaking means little there: {cases}.",
             icon=":material/help:",
         )
-    st.html(results.html_table(_HEAD, [_row(entry) for entry in breaks]))
+    st.html(results.html_table(*result_tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
     if returning:
         cases = "; ".join(
@@ -78,34 +78,6 @@ def show(
         )
     points = pd.DataFrame([row.as_row() for row in rows])
     _curves(picture, perturbation, names, seed, points)
-
-
-_HEAD = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
-
-
-def _row(entry: Break) -> tuple[str, ...]:
-    record = REGISTRY[entry.perturbation]
-    if entry.strength is None:
-        tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
-        return charts.model_label(entry.model), f"never{tried}", "", "", "", _range(entry)
-    severity = "none" if entry.severity is None else f"severity {entry.severity}"
-    return (
-        charts.model_label(entry.model),
-        f"{entry.strength:.3f}",
-        record.value_text(entry.strength),
-        severity,
-        "" if entry.ssim is None else f"{entry.ssim:.2f}",
-        _range(entry),
-    )
-
-
-def _range(entry: Break) -> str:
-    if entry.repeats == 1:
-        return "" if entry.high is None else f"kept at {entry.low:.3f}, changed at {entry.high:.3f}"
-    if entry.low is None:
-        return f"never in {entry.repeats} repeats"
-    high = "never" if entry.high is None else f"{entry.high:.3f}"
-    return f"{entry.low:.3f} to {high} over {entry.repeats} seeds"
 
 
 def _strengths(values: Sequence[float]) -> str:

@@ -126,8 +126,8 @@ def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> No
 
 
 def _card(run: Run, row: dict[str, Any]) -> None:
-    condition = _condition(run, row)
-    what = _what(row, condition)
+    condition = figures.case_condition(run.conditions, row)
+    what = condition.described
     try:
         picture = run.picture(str(row["image"]))
         image = _altered(run, picture, condition, row)
@@ -156,26 +156,6 @@ def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, An
     label = None if pd.isna(row["label"]) else int(row["label"])
     labelled = replace(picture, label=label)
     return cache.attacked_picture(labelled, condition, run.seed, str(row["model"]))
-
-
-def _condition(run: Run, row: dict[str, Any]) -> Condition:
-    """The run's own condition: a row of a composition does not hold its strengths."""
-    for condition in run.conditions:
-        same = condition.name == row["perturbation"]
-        if same and (
-            condition.strength is None or abs(condition.strength - row["strength"]) < 1e-9
-        ):
-            return condition
-    return Condition.of({str(row["perturbation"]): float(row["strength"])})
-
-
-def _what(row: dict[str, Any], condition: Condition) -> str:
-    if isinstance(condition, AttackCondition):
-        return f"{condition.label}, epsilon {condition.spec(0).size_text}"
-    if condition.strength is None or not REGISTRY[condition.name].graded:
-        return condition.label
-    value = REGISTRY[condition.name].value_text(condition.strength)
-    return f"{condition.label} {condition.strength:g} ({value})"
 
 
 def _text(row: dict[str, Any], what: str) -> str:

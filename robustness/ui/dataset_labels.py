@@ -8,12 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_dataset, models
+from robustness import charts, charts_dataset, models, result_tables
 from robustness import statistics as figures
-from robustness.charts_scorecard import perturbation_label
-from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 from robustness.ui import results
-from robustness.ui.dataset_tables import decimal, interval, percent
 from robustness.ui.text import plain
 
 Entry = Mapping[str, Any]
@@ -27,36 +24,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
     if not labelled:
         return
     st.subheader("Right or wrong", anchor=False)
-    head = (
-        "Model",
-        "Top-1 clean",
-        "perturbed",
-        "Lost",
-        "95 % interval",
-        "Of the clean",
-        "Top-5 clean",
-        "perturbed",
-        "ECE clean",
-        "by chance",
-        "perturbed",
-    )
-    rows = [
-        (
-            charts.model_label(entry["model"]),
-            percent(entry["clean_accuracy"], 1),
-            percent(entry["perturbed_accuracy"], 1),
-            percent(entry["drop"], 1),
-            interval(entry, "drop", 1),
-            percent(entry["relative_drop"], 1),
-            percent(entry["clean_accuracy_top5"], 1),
-            percent(entry["perturbed_accuracy_top5"], 1),
-            decimal(entry["clean_ece"]),
-            decimal(entry["clean_ece_by_chance"]),
-            decimal(entry["perturbed_ece"]),
-        )
-        for entry in labelled
-    ]
-    st.html(results.html_table(head, rows))
+    st.html(results.html_table(*result_tables.accuracy(labelled)))
     left, right = st.columns([3, 2], gap="medium")
     names = [entry["model"] for entry in labelled]
     with right:
@@ -90,19 +58,8 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
         return
     st.subheader("Against AlexNet, as ImageNet-C does it", anchor=False)
     st.warning(f"{figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.", icon=":material/balance:")
-    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
-    head = ["CE, in percent", *(charts.model_label(entry["model"]) for entry in entries)]
-    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
-    rows = [
-        [mean, *(_ce(entry, "mean_ce") for entry in entries)],
-        [f"{mean}, relative", *(_ce(entry, "mean_relative_ce") for entry in entries)],
-    ]
-    rows += [
-        [perturbation_label(name), *(_ce(entry["corruptions"][at], "ce") for entry in entries)]
-        for at, name in enumerate(names)
-    ]
     left, right = st.columns([3, 2], gap="medium")
-    left.html(results.html_table(head, rows))
+    left.html(results.html_table(*result_tables.corruption_errors(entries)))
     left.caption(
         "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
         "the corruption adds to the clean error."
@@ -127,13 +84,6 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
         right.caption(plain(f"Source: {source}."))
 
 
-def _ce(entry: Entry, name: str) -> str:
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    if low is None:
-        return f"{entry[name]:.1f}"
-    return f"{entry[name]:.1f} ({low:.1f} to {high:.1f})"
-
-
 def classes(entries: Sequence[Entry]) -> None:
     """The classes that lose most, and a table of all of them."""
     if not entries:
@@ -156,7 +106,7 @@ def classes(entries: Sequence[Entry]) -> None:
                 "Clean accuracy": entry["clean_accuracy"],
                 "Perturbed accuracy": entry["perturbed_accuracy"],
                 "Accuracy lost": entry["drop"],
-                "95 % interval": interval(entry, "drop"),
+                "95 % interval": result_tables.interval(entry, "drop"),
                 "Consistency": entry["consistency"],
             }
             for entry in entries

@@ -10,14 +10,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_dataset, charts_differences, charts_scorecard, models
+from robustness import (
+    charts,
+    charts_dataset,
+    charts_differences,
+    charts_scorecard,
+    models,
+    result_tables,
+)
 from robustness import statistics as figures
 from robustness.charts_scorecard import perturbation_label
 from robustness.ui import dataset_cases, dataset_labels, dataset_tables, results
 from robustness.ui.dataset_run import Run
-
-FEW = 30
-"""Images below which a percentile interval is clearly too narrow."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,10 @@ def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
     if run.unreadable:
         counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
     st.caption(counted)
-    if images < FEW:
+    if images < figures.FEW_IMAGES:
         st.info(
-            f"Fewer than {FEW} images: intervals found by resampling so few are too narrow. Take "
-            "them for a first impression.",
+            f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
+            "narrow. Take them for a first impression.",
             icon=":material/science:",
         )
     if len(models.by_labels(e["model"] for e in tables.summary)) > 1:
@@ -101,7 +105,7 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
     """Who keeps its answer most often among models with the same classes, and is that certain?"""
     name = charts.model_label
     best, worst = group[0], group[-1]
-    first = f"{best['consistency']:.0%} ({dataset_tables.interval(best, 'consistency')})"
+    first = f"{best['consistency']:.0%} ({result_tables.interval(best, 'consistency')})"
     if len(group) == 1:
         return f"{name(best['model'])} keeps its answer in {first} of cases."
     text = (
@@ -143,7 +147,7 @@ def _ranking(tables: Tables) -> None:
             f"{title} of each model with its interval; the table beside holds the numbers.",
         )
     with right:
-        st.html(dataset_tables.ranking(ranked))
+        st.html(results.html_table(*result_tables.ranking(ranked)))
         st.caption(
             "Place: behind every model that is established as better, ahead of every one "
             "established as worse. " + figures.INTERVAL_RULE
@@ -163,13 +167,13 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
             "Difference of each pair of models with its interval; the table holds the numbers.",
         )
     with right:
-        st.html(dataset_tables.pairs(pairs))
+        st.html(results.html_table(*result_tables.pairs(pairs)))
         st.caption(
             f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
             "of 80 %, if the difference is what it seems to be."
         )
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
-        st.dataframe(dataset_tables.tests(tests), hide_index=True)
+        st.dataframe(result_tables.tests(tests), hide_index=True)
 
 
 @st.fragment
@@ -208,7 +212,7 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
     else:
         st.caption("Click a cell to see its pictures.")
     with st.expander("All figures, per model and condition"):
-        st.dataframe(dataset_tables.conditions(tables.by_perturbation), hide_index=True)
+        st.dataframe(result_tables.conditions(tables.by_perturbation), hide_index=True)
 
 
 def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:

@@ -50,7 +50,7 @@ def picture_input() -> Picture:
 
 def pictures_input(*, several: bool) -> list[Picture]:
     """Like ``picture_input``; with ``several``, further samples and files may join."""
-    sample, fit = current_sample(), _current_fit()
+    sample, fit = current_sample(), current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -153,7 +153,8 @@ def current_sample() -> str:
         return FIRST_SAMPLE
 
 
-def _current_fit() -> str:
+def current_fit() -> str:
+    """How a picture becomes square, as chosen on the page or in the link."""
     fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
     return fit if fit in FITS else DEFAULT_FIT
 

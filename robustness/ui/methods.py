@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from robustness import metrics, models
-from robustness import statistics as figures
+from robustness import method_notes, models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.models.weights import parameters_text, size_text
@@ -63,124 +62,39 @@ _ATTACKS = (
 def show() -> None:
     """Draws the sections top to bottom."""
     st.subheader("From photo to study image", anchor="study-image")
-    st.markdown(
-        "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
-        "through its colour profile) and composited on white where it is transparent. Its short "
-        "side becomes 256 pixels and the central 224 x 224 are kept (*crop*; *squash* and "
-        "*letterbox* keep the whole picture). Perturbations act on this study image, so every "
-        "model sees the same one. Each model then resizes and normalises it as it was trained to."
-    )
+    st.markdown(method_notes.STUDY_IMAGE)
     st.subheader("Perturbations", anchor="perturbations")
-    st.markdown(
-        "Strength runs from 0, no change, to 1, the strongest sensible setting. Where ImageNet-C "
-        "has the same corruption, its severities 1 to 5 lie at 0.2, 0.4, 0.6, 0.8 and 1. Several "
-        "at once are applied in this fixed order: scene, geometry, optics, exposure, sensor, file."
-    )
-    st.dataframe(_perturbations(), hide_index=True, height="content")
+    st.markdown(method_notes.STRENGTHS)
+    st.dataframe(method_notes.perturbations(PERTURBATIONS), hide_index=True, height="content")
     st.subheader("Metrics", anchor="metrics")
-    st.markdown(
-        "Rates carry a 95 % Wilson interval. Features are each stage's activations averaged over "
-        "height and width; the last stage is the embedding that the classifier head reads."
-    )
-    st.dataframe(_metrics(), hide_index=True, height="content")
+    st.markdown(f"{method_notes.WILSON} {method_notes.FEATURES}")
+    st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
     _many_images()
     st.subheader("Where the model looks", anchor="attention")
     st.markdown(_ATTENTION)
     st.subheader("Attacks", anchor="attacks")
     st.markdown(_ATTACKS)
     st.dataframe(_attacks(), hide_index=True, height="content")
+    st.subheader("Reports", anchor="reports")
+    st.markdown(method_notes.ANSWERS)
     st.subheader("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
     st.subheader("What the numbers cannot say", anchor="limits")
-    st.markdown(
-        "- One picture under ten perturbations is ten samples: 9 of 10 kept means anything from "
-        "60 % to 98 %, 0 of 10 anything from 0 % to 28 % (95 % Wilson interval).\n"
-        "- Consistency is not accuracy: a model that is wrong and stays wrong is consistent. Where "
-        "a model gives its answer for the original less than 30 %, keeping it means little.\n"
-        "- Perturbations are applied in memory, without the JPEG step of the published ImageNet-C "
-        "images, and are slightly easier for it: these numbers are not its mCE.\n"
-        "- The study that this grew from did not publish its strengths, so its figures cannot be "
-        "reproduced exactly."
+    limits = (
+        method_notes.ANECDOTE,
+        *method_notes.LIMITS,
+        "The study that this grew from did not publish its strengths, so its figures cannot be "
+        "reproduced exactly.",
     )
+    st.markdown("\n".join(f"- {limit}" for limit in limits))
     st.subheader("Sources", anchor="sources")
-    st.markdown(
-        "Hendrycks & Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions "
-        "and Perturbations*, ICLR 2019. Wang et al., *Image Quality Assessment*, IEEE TIP 2004 "
-        "(SSIM). Wilson, JASA 1927 (interval). Lin, IEEE TIT 1991 (Jensen-Shannon divergence). "
-        "Efron, Annals of Statistics 1979 (bootstrap). McNemar, Psychometrika 1947. "
-        "Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 2003 (clustered pairs). Holm, "
-        "Scandinavian Journal of Statistics 1979. Guo, Pleiss, Sun & Weinberger, "
-        "ICML 2017 (calibration). "
-        "Selvaraju et al., *Grad-CAM*, ICCV 2017. Adebayo et al., *Sanity Checks for Saliency "
-        "Maps*, NeurIPS 2018."
-    )
+    st.markdown(method_notes.SOURCES)
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
 
 
 def _many_images() -> None:
     st.subheader("Runs over many images", anchor="datasets")
-    st.markdown(
-        "**Intervals.** The image is the unit: several conditions of one image are not "
-        "independent, so an image is drawn with all its rows or not at all. "
-        f"{figures.INTERVAL_RULE} All figures see the same resamples, so differences between "
-        "models, conditions and runs are paired. With fewer than some thirty images "
-        "percentile intervals are too narrow.\n\n"
-        "**Figures.** Flip rate = 1 - consistency. With labels: accuracy lost = clean - perturbed "
-        "accuracy, and relative to the clean accuracy. Accuracies count labelled images only.\n\n"
-        "**Comparing models.** d is, per image, the number of conditions under which model A went "
-        "well and B did not, minus the reverse. If the models were equal, the sign of each d would "
-        "be a coin toss; p is the chance that tosses give a total as far from 0. It is worked out "
-        "exactly, and for large runs by (Σd)² / Σd² on the chi-squared distribution with one "
-        "degree of freedom, the cluster-adjusted McNemar test of Durkalski et al. With one "
-        "condition it is McNemar's test. Holm's correction covers all pairs; the tests of single "
-        "conditions are corrected over all pairs and conditions. A difference is established where "
-        "the corrected p is below 0.05.\n\n"
-        "**More images.** n = ((z(1 - α/2) + z(0.8)) · sd(d) / mean(d))² images find the "
-        "difference, if it is what it seems, with 80 % power; α = 0.05 by the number of pairs. No "
-        "fewer are named than the exact test can ever do with.\n\n"
-        f"**Calibration.** ECE = Σ over {figures.BINS} bins of equal width of (share of answers in "
-        "the bin) · |accuracy - mean confidence|. By chance, a perfectly calibrated model shows "
-        "about Σ over the bins of √(2/π · Σ p(1 - p)) / N.\n\n"
-        "**Corruption error.** CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; "
-        "relative CE = 100 · Σ (error - clean error) / the same of AlexNet; their means over the "
-        f"corruptions that were run whole. {figures.CAUTION[0].upper()}{figures.CAUTION[1:]}."
-    )
-
-
-def _perturbations() -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Perturbation": record.label,
-                "Family": record.family,
-                "Acts on": record.stage.name.lower(),
-                "Parameter": record.parameter,
-                "At strength 0.2": record.value_text(0.2),
-                "At strength 1": record.value_text(1.0),
-                "Study setting": ""
-                if record.study_strength is None
-                else record.value_text(record.study_strength),
-                "ImageNet-C": record.imagenet_c or "none",
-                "Random": "yes" if record.random else "no",
-                "Source": record.source,
-            }
-            for record in PERTURBATIONS
-        ]
-    )
-
-
-def _metrics() -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Metric": metric.label,
-                "Compares": metric.subject,
-                "Formula": metric.formula,
-                "Better": "higher" if metric.higher_is_better else "lower",
-            }
-            for metric in metrics.REGISTRY
-        ]
-    )
+    st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
 
 
 def _attacks() -> pd.DataFrame:

@@ -185,7 +185,7 @@ def _bar(name: str, probability: float, original: bool) -> str:
 def show_charts(rows: Sequence[Measurement]) -> None:
     """Similarity of features, probability of the clean class, similarity per stage."""
     frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = stage_frame(rows)
+    stages = charts.stage_frame(rows)
     similarity, left, departs = st.columns(3, gap="medium")
     similarity.markdown("##### How far the features moved")
     chart(
@@ -214,21 +214,6 @@ def show_charts(rows: Sequence[Measurement]) -> None:
         charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
     )
     departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
-
-
-def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
-    """One row a measurement and stage: model, stage, depth (0 first, 1 last), the similarities."""
-    return pd.DataFrame(
-        [
-            {"model": row.model, "stage": stage, "depth": depth, **scores}
-            for row in rows
-            for depth, (stage, scores) in zip(
-                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage is the last
-                row.stages.items(),
-                strict=True,
-            )
-        ]
-    )
 
 
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:

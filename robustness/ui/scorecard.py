@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_scorecard, models, scorecard
+from robustness import charts, charts_scorecard, models, result_tables, scorecard
 from robustness.evaluate import perturbed, summarise
 from robustness.images import to_png
 from robustness.types import Condition, Measurement, Picture
@@ -59,13 +59,13 @@ def show(
         )
     with right:
         st.subheader("Verdict", anchor=False)
-        st.html(_table(summary))
+        st.html(results.html_table(*result_tables.verdicts(summary)))
         st.caption(scorecard.VERDICT_RULE)
     published = [entry["model"] for entry in summary if entry["model"] in scorecard.PUBLISHED]
     with st.expander(
         "The study's published figures", expanded=bool(published), icon=":material/history_edu:"
     ):
-        st.html(_published(summary))
+        st.html(results.html_table(*result_tables.published(summary)))
         st.caption(scorecard.PUBLISHED_NOTE)
     st.subheader("What each perturbation did", anchor=False)
     results.chart(
@@ -86,7 +86,7 @@ def show(
     with right:
         st.subheader("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
-        stages = _stage_means(rows)
+        stages = charts.stage_means(rows)
         metric = st.segmented_control(
             "Similarity",
             ("cosine", "euclidean"),
@@ -147,52 +147,6 @@ def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
         )
 
 
-def _table(summary: Sequence[dict[str, Any]]) -> str:
-    head = ("Model", "Consistency", "95 % interval", "Cosine", "Euclidean", "Verdict")
-    rows = [
-        (
-            charts.model_label(entry["model"]),
-            f"{entry['consistency']:.0%} of {entry['n']}",
-            f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
-            f"{entry['cosine']:.2f}",
-            f"{entry['euclidean']:.2f}",
-            scorecard.verdict(entry),
-        )
-        for entry in summary
-    ]
-    return results.html_table(head, rows)
-
-
-def _published(summary: Sequence[dict[str, Any]]) -> str:
-    measured = {entry["model"]: entry for entry in summary}
-    head = (
-        "Model",
-        "Consistency",
-        "measured",
-        "Cosine",
-        "measured",
-        "Euclidean",
-        "measured",
-        "Published verdict",
-    )
-    rows = []
-    for name, figures in scorecard.PUBLISHED.items():
-        ours = measured.get(name)
-        rows.append(
-            (
-                charts.model_label(name),
-                f"{figures.consistency:.0%}",
-                f"{ours['consistency']:.0%}" if ours else "not run",
-                f"{figures.cosine:.2f}",
-                f"{ours['cosine']:.2f}" if ours else "not run",
-                f"{figures.euclidean:.2f}",
-                f"{ours['euclidean']:.2f}" if ours else "not run",
-                figures.verdict,
-            )
-        )
-    return results.html_table(head, rows)
-
-
 def _gallery(
     rows: Sequence[Measurement],
     pictures: Sequence[Picture],
@@ -232,8 +186,3 @@ def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:
         for row in rows
     )
     return f'<div class="rb-answers"><b>{escape(condition.label)}</b><ul>{lines}</ul></div>'
-
-
-def _stage_means(rows: Sequence[Measurement]) -> pd.DataFrame:
-    stages = results.stage_frame(rows)
-    return stages.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()

@@ -1,0 +1,149 @@
+"""What is measured and how, in words and tables: the Methods page and the reports say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from robustness import metrics
+from robustness import statistics as figures
+from robustness.perturbations import Perturbation
+
+STUDY_IMAGE = (
+    "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
+    "through its colour profile) and composited on white where it is transparent. Its short side "
+    "becomes 256 pixels and the central 224 x 224 are kept (crop; squash and letterbox keep the "
+    "whole picture). Perturbations act on this study image, so every model sees the same one. Each "
+    "model then resizes and normalises it as it was trained to."
+)
+
+STRENGTHS = (
+    "Strength runs from 0, no change, to 1, the strongest sensible setting. Where ImageNet-C has "
+    "the same corruption, its severities 1 to 5 lie at 0.2, 0.4, 0.6, 0.8 and 1. Several at once "
+    "are applied in this fixed order: scene, geometry, optics, exposure, sensor, file."
+)
+
+FEATURES = (
+    "Features are each stage's activations averaged over height and width; the last stage is the "
+    "embedding that the classifier head reads."
+)
+
+WILSON = "Rates carry a 95 % Wilson interval."
+
+MANY_IMAGES = (
+    (
+        "Intervals",
+        "The image is the unit: several conditions of one image are not independent, so an image "
+        f"is drawn with all its rows or not at all. {figures.INTERVAL_RULE} All figures see the "
+        "same resamples, so differences between models, conditions and runs are paired. With fewer "
+        "than some thirty images percentile intervals are too narrow.",
+    ),
+    (
+        "Figures",
+        "Flip rate = 1 - consistency. With labels: accuracy lost = clean - perturbed accuracy, and "
+        "relative to the clean accuracy. Accuracies count labelled images only.",
+    ),
+    (
+        "Comparing models",
+        "d is, per image, the number of conditions under which model A went well and B did not, "
+        "minus the reverse. If the models were equal, the sign of each d would be a coin toss; p "
+        "is the chance that tosses give a total as far from 0. It is worked out exactly, and for "
+        "large runs by (Σd)² / Σd² on the chi-squared distribution with one degree of freedom, the "
+        "cluster-adjusted McNemar test of Durkalski et al. With one condition it is McNemar's "
+        "test. Holm's correction covers all pairs; the tests of single conditions are corrected "
+        "over all pairs and conditions. A difference is established where the corrected p is below "
+        "0.05.",
+    ),
+    (
+        "More images",
+        "n = ((z(1 - α/2) + z(0.8)) · sd(d) / mean(d))² images find the difference, if it is what "
+        "it seems, with 80 % power; α = 0.05 by the number of pairs. No fewer are named than the "
+        "exact test can ever do with.",
+    ),
+    (
+        "Calibration",
+        f"ECE = Σ over {figures.BINS} bins of equal width of (share of answers in the bin) · "
+        "|accuracy - mean confidence|. By chance, a perfectly calibrated model shows about Σ over "
+        "the bins of √(2/π · Σ p(1 - p)) / N.",
+    ),
+    (
+        "Corruption error",
+        "CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; relative CE = 100 · Σ "
+        "(error - clean error) / the same of AlexNet; their means over the corruptions that were "
+        f"run whole. {figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.",
+    ),
+)
+"""(title, text) on runs over many images."""
+
+ANSWERS = (
+    "The answer of a report is worked out from its rows, in three sentences. Of a run over many "
+    "images it names a model as ahead of others only where the corrected test establishes that, "
+    "and a perturbation as the worst only where its interval lies apart from the best one's; "
+    "neighbours whose intervals overlap are named. Of a Scorecard it takes a model as ahead where "
+    "its interval lies above all others, of a sweep as the first to break where its range over the "
+    "seeds lies below all others. Cases are the answers whose clean class lost most probability, "
+    "and those that survived the most visible change, each picture once."
+)
+
+ANECDOTE = (
+    "One picture under ten perturbations is ten samples: 9 of 10 kept means anything from 60 % to "
+    "98 %, 0 of 10 anything from 0 % to 28 % (95 % Wilson interval)."
+)
+
+LIMITS = (
+    "Consistency is not accuracy: a model that is wrong and stays wrong is consistent. Where a "
+    "model gives its answer for the original less than 30 %, keeping it means little.",
+    "Perturbations are applied in memory, without the JPEG step of the published ImageNet-C "
+    "images, and are slightly easier for it: these numbers are not its mCE.",
+)
+"""What no result of this program can say."""
+
+SOURCES = (
+    "Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common Corruptions "
+    "and Perturbations, ICLR 2019. Wang et al., Image Quality Assessment, IEEE TIP 2004 "
+    "(SSIM). Wilson, JASA 1927 (interval). Lin, IEEE TIT 1991 (Jensen-Shannon divergence). "
+    "Efron, Annals of Statistics 1979 (bootstrap). McNemar, Psychometrika 1947. "
+    "Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 2003 (clustered pairs). Holm, "
+    "Scandinavian Journal of Statistics 1979. Guo, Pleiss, Sun & Weinberger, "
+    "ICML 2017 (calibration). Selvaraju et al., Grad-CAM, ICCV 2017. Adebayo et al., Sanity Checks "
+    "for Saliency Maps, NeurIPS 2018."
+)
+
+
+def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
+    """What is known of the ``records``, one a row."""
+    return pd.DataFrame(
+        [
+            {
+                "Perturbation": record.label,
+                "Family": record.family,
+                "Acts on": record.stage.name.lower(),
+                "Parameter": record.parameter,
+                "At strength 0.2": record.value_text(0.2),
+                "At strength 1": record.value_text(1.0),
+                "Study setting": ""
+                if record.study_strength is None
+                else record.value_text(record.study_strength),
+                "ImageNet-C": record.imagenet_c or "none",
+                "Random": "yes" if record.random else "no",
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )
+
+
+def metric_formulas() -> pd.DataFrame:
+    """Every metric with its formula."""
+    return pd.DataFrame(
+        [
+            {
+                "Metric": metric.label,
+                "Compares": metric.subject,
+                "Formula": metric.formula,
+                "Better": "higher" if metric.higher_is_better else "lower",
+            }
+            for metric in metrics.REGISTRY
+        ]
+    )

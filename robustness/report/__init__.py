@@ -1,0 +1,25 @@
+"""Reports that people hand on: one content, built from a result, rendered in several formats.
+
+Nothing here runs a model. A new kind of result needs a function that gives a ``Report``; every
+format, page button and command then has it.
+"""
+
+from robustness.report.content import Report
+from robustness.report.formats import FORMATS, Format, format_of, rendered, write
+from robustness.report.from_live import of_live
+from robustness.report.from_run import of_run
+from robustness.report.from_scorecard import of_scorecard
+from robustness.report.from_sweep import of_sweep
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Report",
+    "format_of",
+    "of_live",
+    "of_run",
+    "of_scorecard",
+    "of_sweep",
+    "rendered",
+    "write",
+]

@@ -1,0 +1,107 @@
+"""What a sweep answers, in three sentences that claim no more than it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustness import models
+from robustness.charts_scorecard import perturbation_label
+from robustness.perturbations import REGISTRY
+from robustness.report.wording import counted, listed, model, sentence
+from robustness.sweep import TOLERANCE, Break, most_fragile
+
+
+def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
+    """Three sentences on the ``breaks`` of one picture, called ``title``, one entry a pair."""
+    groups = models.by_labels(dict.fromkeys(entry.model for entry in breaks))
+    mine = [[entry for entry in breaks if entry.model in names] for _, names in groups]
+    return (
+        sentence(*(_first(group) for group in mine)),
+        sentence(_rest(breaks)),
+        sentence(
+            f"this is one picture, {title}, so it shows where these answers break and not where "
+            "those to other pictures do",
+            _seeds(breaks),
+            _returns(breaks),
+        ),
+    )
+
+
+def _first(breaks: Sequence[Break]) -> str:
+    first = most_fragile(breaks)
+    several = len({entry.perturbation for entry in breaks}) > 1
+    if first is None or first.strength is None:
+        what = f"under {perturbation_label(breaks[0].perturbation)}" if not several else "anywhere"
+        who = model(breaks[0].model) if len(breaks) == 1 else "no model"
+        return f"{who} {'keeps' if who != 'no model' else 'changes'} its answer {what}, up to " + (
+            "strength 1"
+        )
+    at = (
+        f"strength {first.strength:.3f} ({REGISTRY[first.perturbation].value_text(first.strength)})"
+    )
+    where = f"under {perturbation_label(first.perturbation)}"
+    if len(breaks) == 1:
+        return f"{model(first.model)} breaks {where} at {at}"
+    close = [entry for entry in breaks if entry is not first and _not_apart(first, entry)]
+    if not close:
+        return f"{model(first.model)} breaks first, {where} at {at}"
+    names = listed([_name(entry, several) for entry in close])
+    return (
+        f"{model(first.model)} has the smallest breaking strength, {where} at {at}, but its range "
+        f"overlaps that of {names}, so which breaks first is not established"
+    )
+
+
+def _name(entry: Break, several: bool) -> str:
+    name = model(entry.model)
+    return f"{name} under {perturbation_label(entry.perturbation)}" if several else name
+
+
+def _not_apart(a: Break, b: Break) -> bool:
+    """Whether the ranges in which two breaks lie overlap; an end that is None lies beyond 1."""
+    low_a, high_a = _range(a)
+    low_b, high_b = _range(b)
+    return low_a <= high_b and low_b <= high_a
+
+
+def _range(entry: Break) -> tuple[float, float]:
+    beyond = 2.0
+    low = beyond if entry.low is None else entry.low
+    high = beyond if entry.high is None else entry.high
+    return (beyond, beyond) if entry.never and entry.repeats == 1 else (low, high)
+
+
+def _rest(breaks: Sequence[Break]) -> str:
+    never = [entry for entry in breaks if entry.never]
+    several = len({entry.perturbation for entry in breaks}) > 1
+    if not never:
+        last = max(breaks, key=lambda entry: entry.strength or 0.0)
+        if len(breaks) == 1:
+            return "nothing is said of other models, as only this one was asked"
+        return (
+            f"the largest breaking strength is {last.strength or 0.0:.3f}, of "
+            f"{_name(last, several)}, and none keeps its answer up to strength 1"
+        )
+    whole = (
+        "in at least half of the repeats" if any(e.repeats > 1 for e in never) else "all the way"
+    )
+    if several:
+        return f"{len(never)} of {len(breaks)} pairs keep the answer up to strength 1, {whole}"
+    verb = "keeps its" if len(never) == 1 else "keep their"
+    names = listed([model(entry.model) for entry in never])
+    return f"{names} {verb} answer up to strength 1, {whole}"
+
+
+def _seeds(breaks: Sequence[Break]) -> str:
+    most = max(entry.repeats for entry in breaks)
+    if most == 1:
+        return f"each strength is exact to {TOLERANCE:g}"
+    return f"each strength of a random perturbation is the median over {counted(most, 'seed')}"
+
+
+def _returns(breaks: Sequence[Break]) -> str:
+    back = sum(bool(entry.returns) for entry in breaks)
+    if not back:
+        return ""
+    cases = "in 1 case" if back == 1 else f"in {back} cases"
+    return f"{cases} the clean answer comes back at a higher strength"

@@ -1,0 +1,135 @@
+"""The report of a Live view: one picture under one condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from robustness import charts, method_notes, statistics
+from robustness.evaluate import manifest, perturbed
+from robustness.images import to_png
+from robustness.metrics.pictures import amplified_difference
+from robustness.report.answer_study import of_live as answer
+from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.measured import answer_line, cautions, data, facts
+from robustness.report.methods import methods
+from robustness.report.wording import model
+from robustness.result_tables import Table
+from robustness.types import Measurement, Picture, RunSpec
+
+GAIN = 3
+"""By which the difference between the two pictures is amplified."""
+
+
+def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Report:
+    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``."""
+    condition = spec.conditions[0]
+    verdicts = Titled("What each model makes of it", _verdicts(rows))
+    return Report(
+        title=f"{picture.name} under {condition.described}",
+        question=f"What does this do to the answer{'s' * (len(rows) > 1)}?",
+        answer=answer(rows, condition),
+        facts=facts(spec, [picture], rows),
+        cautions=cautions(rows),
+        sections=[
+            Section(
+                "The picture and the answers",
+                [Cases("", lambda: _case(spec, picture, rows)), verdicts],
+            ),
+            Section("The five most likely classes", [_top5(row) for row in rows]),
+            _moved(rows),
+        ],
+        brief=[verdicts],
+        methods=methods(spec.conditions, []),
+        limits=method_notes.LIMITS,
+        manifest=manifest(spec, [(picture.name, picture.digest)]),
+        replay="The Live page with this picture, these strengths, models and seed shows the same.",
+        data=data(rows, {}),
+    )
+
+
+def _case(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
+    condition = spec.conditions[0]
+    after = perturbed(picture, [condition], spec.seed)[0]
+    difference = amplified_difference(picture.image, after, GAIN)
+    yield Case(
+        title=picture.name,
+        shots=[
+            Shot(to_png(picture.image), "clean", f"{picture.name}, clean"),
+            Shot(to_png(after), "perturbed", f"{picture.name} under {condition.described}"),
+            Shot(
+                to_png(difference),
+                f"difference x {GAIN}",
+                "Where the two differ: black where nothing changed",
+            ),
+        ],
+        kept=None,
+        lines=[answer_line(row) for row in rows],
+    )
+
+
+def _verdicts(rows: Sequence[Measurement]) -> Table:
+    head = ("Model", "Answer", "Clean", "Perturbed", "Left for the clean class", "Cosine")
+    return Table(
+        head,
+        [
+            (
+                model(row.model),
+                "kept" if row.consistent else "changed",
+                f"{_name(row, row.clean_top1)} {row.clean_probability:.1%}",
+                f"{_name(row, row.top1)} {row.probability:.1%}",
+                f"{row.retained_probability:.1%}",
+                f"{row.scores['cosine']:.3f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _name(row: Measurement, index: int) -> str:
+    return statistics.class_title(row.model, index)
+
+
+def _top5(row: Measurement) -> Titled:
+    clean = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
+    after = zip(row.top5, row.top5_probabilities, strict=True)
+    return Titled(
+        model(row.model),
+        Table(
+            ("Clean", "Probability", "Perturbed", "Probability"),
+            [
+                (_name(row, a), f"{p:.1%}", _name(row, b), f"{q:.1%}")
+                for (a, p), (b, q) in zip(clean, after, strict=True)
+            ],
+        ),
+    )
+
+
+def _moved(rows: Sequence[Measurement]) -> Section:
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    stages = charts.stage_frame(rows)
+    return Section(
+        "How far features and answers moved",
+        [
+            Chart(
+                "Similarity of the features",
+                charts.similarity_bars(frame),
+                charts.describe(frame, ["cosine", "euclidean"]),
+                "Of the embeddings of both pictures; 1 means that nothing moved.",
+            ),
+            Chart(
+                "What is left for the clean class",
+                charts.clean_class_bars(frame),
+                charts.describe(frame, ["clean_probability", "retained_probability"]),
+            ),
+            Chart(
+                "Where in each network it departs",
+                charts.stage_lines(stages),
+                charts.describe(
+                    stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]
+                ),
+                "Cosine similarity after each stage, from the first layers to the embedding.",
+            ),
+        ],
+    )

@@ -1,0 +1,76 @@
+"""What the reports of a few measurements share: their facts, their rows, how to get them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustness import models, scorecard, statistics
+from robustness.report.content import Data
+from robustness.report.wording import model, share
+from robustness.rows import to_table
+from robustness.text import visible
+from robustness.types import Measurement, Picture, RunSpec
+
+
+def facts(
+    spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]
+) -> list[tuple[str, str]]:
+    """What was asked, in short."""
+    shown = ", ".join(picture.name for picture in pictures[:5])
+    more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
+    return [
+        ("Pictures", f"{shown}{more}"),
+        ("Conditions", f"{len(spec.conditions):,}"),
+        ("Measurements", f"{len(rows):,}"),
+        ("Models", ", ".join(model(name) for name in spec.model_names)),
+        ("Seed", str(spec.seed)),
+    ]
+
+
+def cautions(rows: Sequence[Measurement]) -> list[str]:
+    """What must be read before the numbers."""
+    found = []
+    unsure = scorecard.unsure(rows)
+    if unsure:
+        cases = ", ".join(
+            f"{model(name)} ({p:.0%} on {visible(image)})" for image, name, p in unsure
+        )
+        found.append(
+            f"Unsure even of the clean picture, so consistency means little there: {cases}."
+        )
+    if len(models.by_labels(dict.fromkeys(row.model for row in rows))) > 1:
+        found.append(
+            "The models tell different classes apart. Keeping an answer among few classes is "
+            "easier than among many, so models are ranked only against those with the same classes."
+        )
+    return found
+
+
+def answer_line(row: Measurement) -> str:
+    """What one model made of one picture, on a line."""
+    before, after = (
+        visible(statistics.class_title(row.model, index)) for index in (row.clean_top1, row.top1)
+    )
+    if row.consistent:
+        return (
+            f"✓ {model(row.model)} keeps {before}: {share(row.clean_probability)} → "
+            f"{share(row.probability)}"
+        )
+    return (
+        f"✗ {model(row.model)}: {before} {share(row.clean_probability)} → {after} "
+        f"{share(row.probability)}"
+    )
+
+
+def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
+    """``rows`` as they are handed on; their pictures are numbered in order of appearance."""
+    order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
+    positions = [order[row.image_digest] for row in rows]
+    return Data(lambda: iter([to_table(rows, positions)]), tables)
+
+
+def command(spec: RunSpec, what: str) -> str:
+    """The start of the command line that asks the same of the same models."""
+    names = ",".join(spec.model_names)
+    return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}"

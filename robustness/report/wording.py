@@ -1,0 +1,71 @@
+"""Numbers and lists in sentences, the same in every answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustness import charts
+from robustness.text import visible
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """``names`` with commas and "and"; beyond ``most`` they are counted."""
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def counted(number: int, thing: str) -> str:
+    """``number`` and ``thing``, in the plural unless it is one."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def model(name: str) -> str:
+    """The readable name of a model, on one line."""
+    return visible(charts.model_label(name))
+
+
+def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
+    """A rate with its interval: "83.1% (82.0% to 84.2%)"."""
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    value = share(entry[name], digits)
+    return value if low is None else f"{value} ({share(low, digits)} to {share(high, digits)})"
+
+
+def share(value: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage."""
+    return f"{value:.{digits}%}"
+
+
+def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency") -> bool:
+    """Whether the intervals of two entries overlap; one that is not known overlaps everything."""
+    bounds = [entry[f"{name}_{side}"] for entry in (a, b) for side in ("low", "high")]
+    if None in bounds:
+        return True
+    low_a, high_a, low_b, high_b = bounds
+    return bool(low_a <= high_b and low_b <= high_a)
+
+
+def sentence(*clauses: str) -> str:
+    """One sentence of ``clauses``, the empty ones left out."""
+    text = "; ".join(clause for clause in clauses if clause)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def folded(value: Any, width: int = 90, indent: int = 0) -> str:
+    """``value`` as JSON in ASCII, whatever fits into ``width`` on one line."""
+    line = json.dumps(value, allow_nan=False)
+    if len(line) + indent <= width or not isinstance(value, Mapping | list | tuple):
+        return line
+    inner, outer = " " * (indent + 1), " " * indent
+    if isinstance(value, Mapping):
+        parts = [
+            f"{inner}{json.dumps(key)}: {folded(part, width, indent + 1)}"
+            for key, part in value.items()
+        ]
+        return "{\n" + ",\n".join(parts) + f"\n{outer}}}"
+    parts = [f"{inner}{folded(part, width, indent + 1)}" for part in value]
+    return "[\n" + ",\n".join(parts) + f"\n{outer}]"

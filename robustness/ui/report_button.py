@@ -1,0 +1,66 @@
+"""The button beside a result from which its report is downloaded, in every format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import streamlit as st
+
+from robustness.report import FORMATS, Format, Report
+from robustness.report.formats import Write, rendered
+
+_ICONS = {
+    ".html": ":material/html:",
+    ".pdf": ":material/picture_as_pdf:",
+    ".csv": ":material/csv:",
+    ".parquet": ":material/table:",
+    ".json": ":material/data_object:",
+    ".md": ":material/markdown:",
+}
+
+
+def report_button(build: Callable[[], Report], name: str) -> None:
+    """Draws the button; ``build`` is called, off the page's thread, when a format is clicked.
+
+    ``name`` is that of the files, without a suffix. Nothing is made before the click, and the page
+    does not rerun for it; the button that was clicked shows that it works.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
+    with st.popover("Report", icon=":material/description:"):
+        st.caption("One file to hand on; it opens without this server.")
+        with st.container(key="report-formats", gap="small"):
+            for format in FORMATS.values():
+                _download(build, format, stem)
+
+
+def _download(build: Callable[[], Report], format: Format, stem: str) -> None:
+    missing = format.missing()
+    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, missing)
+    if missing:
+        st.caption(missing)
+    if format.beside is not None:
+        label = f"Columns of the {format.label}"
+        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, missing)
+
+
+def _button(
+    build: Callable[[], Report], write: Write, label: str, file: str, format: Format, missing: str
+) -> None:
+    st.download_button(
+        label,
+        partial(_made, build, write),
+        file,
+        format.mime,
+        key=f"report {label}",
+        icon=_ICONS[format.suffix],
+        on_click="ignore",
+        disabled=bool(missing),
+        width="stretch",
+    )
+
+
+def _made(build: Callable[[], Report], write: Write) -> bytes:
+    return rendered(build(), write, datetime.now(UTC))
