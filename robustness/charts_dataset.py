@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from robustness import metrics
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import drawn, model_label, model_style
 from robustness.charts_scorecard import heatmap, perturbation_label
 
@@ -53,12 +54,15 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
     for model, mine in grouped(entries, "model").items():
         rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
         traces += [_band(model, rows, quantity, level), _line(model, rows, quantity, level)]
+    values = sorted({entry[level] for entry in entries})
+    attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
     return drawn(
         traces,
         height=400,
         xaxis={
-            "title": {"text": LEVELS[level]},
-            "tickvals": sorted({entry[level] for entry in entries}),
+            "title": {"text": "Epsilon" if attacked else LEVELS[level]},
+            "tickvals": values,
+            "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
         },
         yaxis={"title": {"text": QUANTITIES[quantity]}, **_SHARE},
     )

@@ -153,3 +153,12 @@ def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     assert clean.marker.symbol != perturbed.marker.symbol
     assert list(clean.x) == [pytest.approx(0.9)]
     assert list(perturbed.customdata) == [400]
+
+
+def test_the_strength_of_an_attack_is_its_epsilon() -> None:
+    entry = {"model": "SqueezeNet", "perturbation": "pgd", "consistency": 0.5}
+    bounds = {"consistency_low": 0.4, "consistency_high": 0.6}
+    entries = [{**entry, **bounds, "strength": n / 255} for n in (0.5, 8)]
+    figure = charts_dataset.over_levels(entries, "consistency", "strength")
+    assert figure.layout.xaxis.title.text == "Epsilon"
+    assert figure.layout.xaxis.ticktext == ("0.5/255", "8/255")

@@ -158,7 +158,7 @@ def _ranking(tables: Tables) -> None:
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
     st.markdown("##### Which differences are established")
-    left, right = st.columns([2, 3], gap="medium")
+    left, right = st.columns([2, 4], gap="medium")
     with left:
         results.chart(
             st,
@@ -224,7 +224,7 @@ def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
     return st.segmented_control(
         "Strength (none chosen: the mean of all)",
         levels,
-        format_func=lambda level: f"{level:g}",
+        format_func=lambda level: f"{level:.3g}",
         key="cell_strength",
         bind="query-params",
     )
