@@ -223,6 +223,19 @@ def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path
     assert "is not among the pictures" in text
 
 
+def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    folder = tmp_path / "run"
+    unlabelled = saved(folder, digests, SHARES, source=tmp_path / "set", labelled=False)
+    content = report.of_run(unlabelled)
+    titles = [section.title for section in content.sections]
+    assert "Right or wrong" not in titles
+    assert "Class by class" not in titles
+    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
+    assert "ccuracy clean" not in text
+    assert "Fewer than 30 pictures" in text
+
+
 # --- the same for everybody -----------------------------------------------------------------------
 
 
@@ -238,8 +251,9 @@ def test_the_command_and_the_page_make_the_same_bytes(
 
 def test_the_time_is_all_that_differs(run: runs.Run, made: dict[str, bytes]) -> None:
     later = datetime(2027, 5, 6, 7, 8, tzinfo=UTC)
+    content = report.of_run(run)
     for suffix in TEXTS:
-        other = report.rendered(report.of_run(run), report.FORMATS[suffix].write, later).decode()
+        other = report.rendered(content, report.FORMATS[suffix].write, later).decode()
         for late, early in (
             ("2027-05-06 07:08", "2026-01-02 03:04"),
             ("2027-05-06T07:08", "2026-01-02T03:04"),
