@@ -8,6 +8,7 @@ import pandas as pd
 
 from robustness import metrics
 from robustness import statistics as figures
+from robustness.attacks import NORMS, Attack
 from robustness.perturbations import Perturbation
 
 STUDY_IMAGE = (
@@ -145,5 +146,23 @@ def metric_formulas() -> pd.DataFrame:
                 "Better": "higher" if metric.higher_is_better else "lower",
             }
             for metric in metrics.REGISTRY
+        ]
+    )
+
+
+def attacks(records: Iterable[Attack]) -> pd.DataFrame:
+    """What is known of the attacks ``records``, one a row."""
+    return pd.DataFrame(
+        [
+            {
+                "Attack": record.label,
+                "Sees": "gradients" if record.white_box else "answers alone",
+                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
+                "Target": "can aim" if record.targeted else "none",
+                "Steps": record.steps,
+                "Formula": record.formula,
+                "Source": record.source,
+            }
+            for record in records
         ]
     )

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from robustness import cli, report, runs
+from robustness.attacks import AttackSpec
 from robustness.errors import ParameterError, RunError
 from robustness.evaluate import perturbed
 from robustness.images import study_image, to_uint8
@@ -234,6 +235,24 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> No
     text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
     assert "ccuracy clean" not in text
     assert "Fewer than 30 pictures" in text
+
+
+def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    attack = AttackSpec.of("pgd", epsilon=8 / 255).condition
+    conditions = [Condition.of({"fog": 0.6}), attack]
+    kept = {name: np.array([[True, False]] * 2) for name in SHARES}
+    run = saved(
+        tmp_path / "run", digests, SHARES, source=tmp_path / "set", conditions=conditions, kept=kept
+    )
+    content = report.of_run(run)
+    for suffix, format in report.FORMATS.items():
+        assert report.rendered(content, format.write, WHEN), suffix
+    shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
+    assert sum(part.get("class") == "case" for part in shown.all("li")) == 4
+    assert [str(image["alt"]).endswith("clean") for image in shown.all("img")].count(True) == 4
+    assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed picture"
+    assert any("which asks the model for it" in text for text in shown.text)
 
 
 # --- the same for everybody -----------------------------------------------------------------------
@@ -522,7 +541,7 @@ def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
         ([run.id, "--to", str(tmp_path / "a.docx"), *here], "Expected --to to end in .html, .pdf"),
         ([run.id, "--to", str(tmp_path), *here], "Expected --to to end in"),
         ([run.id, "--to", str(tmp_path / "file" / "a.md"), *here], "cannot be written"),
-        (["../made-up", "--to", str(tmp_path / "a.md"), *here], "is no name of a run"),
+        (["../made-up", "--to", str(tmp_path / "a.md"), *here], "There is no run ../made-up"),
     ):
         assert cli.main(["report", *arguments]) == 2
         assert words in capsys.readouterr().err

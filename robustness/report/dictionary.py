@@ -30,8 +30,12 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
     "label": ("", _INDEX, "class of the picture; empty where it has no label"),
     "model": ("", "text", "name of the model"),
-    "perturbation": ("", "text", 'name of the perturbation; several are joined by "+"'),
-    "strength": ("", _SHARE, "strength of the perturbation; empty for several at once"),
+    "perturbation": ("", "text", 'name of the perturbation or attack; several are joined by "+"'),
+    "strength": (
+        "",
+        "0 to 1; from 0 for an attack",
+        "strength of the perturbation, epsilon of an attack; empty for several at once",
+    ),
     "parameter": (
         "the perturbation's own",
         "a number",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from robustness import method_notes
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.perturbations import REGISTRY
 from robustness.report.content import Block, Text, Titled
 from robustness.result_tables import Table
@@ -16,19 +17,18 @@ _COLUMNS = ["Perturbation", "Parameter", "At strength 0.2", "At strength 1", "Im
 
 
 def methods(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -> list[Block]:
-    """How the rows came about: the picture, the perturbations of ``conditions``, the metrics.
+    """How the rows came about: the picture, what ``conditions`` did to it, the metrics.
 
     ``notes`` are (title, text) on what was worked out from the rows.
     """
     names = dict.fromkeys(name for condition in conditions for name, _ in condition.steps)
-    used = method_notes.perturbations(REGISTRY[name] for name in names)
+    used = method_notes.perturbations(REGISTRY[name] for name in names if name not in ATTACKS)
+    attacks = method_notes.attacks(ATTACKS[name] for name in names if name in ATTACKS)
     return [
         Text(method_notes.STUDY_IMAGE),
         Text(method_notes.STRENGTHS),
-        Titled(
-            "The perturbations",
-            as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"])),
-        ),
+        *([] if used.empty else [Titled("The perturbations", as_table(used[_COLUMNS]))]),
+        *([] if attacks.empty else [Titled("The attacks", as_table(attacks))]),
         Text(method_notes.FEATURES),
         Titled("The metrics", as_table(method_notes.metric_formulas())),
         *(Text(f"{title}. {text}") for title, text in notes),

@@ -68,23 +68,28 @@ def _block(paper: _Paper, block: Block) -> None:
         paper.cases(block)
 
 
+def _pages() -> Any:
+    """An empty document that numbers its pages; raises ``ParameterError`` without fpdf2."""
+    pdf_fonts.require()
+    from fpdf import FPDF
+
+    class Pages(FPDF):
+        def footer(self) -> None:
+            self.set_y(-12)
+            self.set_font(_FONT, "", 7)
+            self.set_text_color(*_MUTED)
+            self.cell(0, 4, f"Robustness {__version__}")
+            self.set_x(_MARGIN)
+            self.cell(0, 4, f"{self.page_no()} / {{nb}}", align="R")
+
+    return Pages(format="A4")
+
+
 class _Paper:
     """Pages that are filled from top to bottom; lengths are millimetres, sizes points."""
 
     def __init__(self, title: str, when: datetime) -> None:
-        pdf_fonts.require()
-        from fpdf import FPDF
-
-        class Pages(FPDF):
-            def footer(self) -> None:
-                self.set_y(-12)
-                self.set_font(_FONT, "", 7)
-                self.set_text_color(*_MUTED)
-                self.cell(0, 4, f"Robustness {__version__}")
-                self.set_x(_MARGIN)
-                self.cell(0, 4, f"{self.page_no()} / {{nb}}", align="R")
-
-        self._pdf: Any = Pages(format="A4")
+        self._pdf = _pages()
         self._pdf.set_title(visible(title))
         self._pdf.set_creator(f"Robustness {__version__}")
         self._pdf.set_producer("fpdf2")

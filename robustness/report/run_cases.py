@@ -61,6 +61,8 @@ def _cases(run: Run, rows: pd.DataFrame, caption: str) -> Cases:
 def _case(run: Run, row: dict[str, Any]) -> Case:
     condition = statistics.case_condition(run.conditions, row)
     lines = [condition.described, *_answers(row)]
+    if isinstance(condition, AttackCondition):
+        lines.append("The attacked picture is on the Dataset page, which asks the model for it.")
     shots: list[Shot] = []
     try:
         shots = _shots(run, row, condition)

@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from robustness import method_notes, models
-from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -74,7 +73,7 @@ def show() -> None:
     st.markdown(_ATTENTION)
     st.subheader("Attacks", anchor="attacks")
     st.markdown(_ATTACKS)
-    st.dataframe(_attacks(), hide_index=True, height="content")
+    st.dataframe(method_notes.attacks(ATTACKS), hide_index=True, height="content")
     st.subheader("Reports", anchor="reports")
     st.markdown(method_notes.ANSWERS)
     st.subheader("Models", anchor="models")
@@ -95,23 +94,6 @@ def show() -> None:
 def _many_images() -> None:
     st.subheader("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
-
-
-def _attacks() -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Attack": record.label,
-                "Sees": "gradients" if record.white_box else "answers alone",
-                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
-                "Target": "can aim" if record.targeted else "none",
-                "Steps": record.steps,
-                "Formula": record.formula,
-                "Source": record.source,
-            }
-            for record in ATTACKS
-        ]
-    )
 
 
 def _models() -> pd.DataFrame:
