@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from robustness.datasets import Dataset, class_index, labelled, open_dataset
+from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
 from robustness.errors import ImageError, ParameterError
 from robustness.models import Labels, imagenet
 from robustness.samples import REGISTRY as SAMPLES
@@ -80,6 +81,18 @@ def test_any_name_of_a_file_will_do(tmp_path: Path) -> None:
     assert all(dataset.read(entry) == png() for entry in dataset.entries)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+def test_a_name_that_is_no_unicode_is_read_and_can_be_written_down(tmp_path: Path) -> None:
+    (tmp_path / "285").mkdir()
+    raw = os.path.join(os.fsencode(tmp_path / "285"), b"bad\xff\xfe.png")
+    with open(raw, "wb") as file:
+        file.write(png())
+    dataset = open_dataset(str(tmp_path))
+    assert names(dataset) == [r"285/bad\xff\xfe.png"]
+    assert dataset.read(dataset.entries[0]) == png()
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (285,)
+
+
 def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path: Path) -> None:
     outside = put(tmp_path / "outside" / "secret.png")
     inside = put(tmp_path / "set" / "a.png")
@@ -143,6 +156,15 @@ def test_what_is_no_dataset_gets_a_sentence(tmp_path: Path, source: str) -> None
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ParameterError, match="expected"):
         open_dataset(str(tmp_path / source))
+
+
+def test_an_empty_source_is_not_the_folder_one_happens_to_be_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match="SOURCE is empty: expected"):
+        open_dataset("")
 
 
 def test_the_samples_are_a_dataset() -> None:
@@ -251,6 +273,14 @@ def test_a_folder_around_everything_in_an_archive_says_nothing(tmp_path: Path) -
     assert labelled(flat, [imagenet()])[imagenet().key] == (None,)
     one = open_dataset(str(zipped(tmp_path / "one.zip", {"tabby/a.png": png()})))
     assert labelled(one, [imagenet()])[imagenet().key] == (281,)
+
+
+def test_ten_thousands_of_equal_names_are_told_apart() -> None:
+    many = 30_000  # takes hours where each of them counts from the start
+    found = distinct(["a.png", "a (2).png"] + ["a.png"] * many)
+    assert len(set(found)) == many + 2
+    assert found[:4] == ["a.png", "a (2).png", "a (3).png", "a (4).png"]
+    assert found[-1] == f"a ({many + 2}).png"
 
 
 def test_equal_names_in_an_archive_are_told_apart(tmp_path: Path) -> None:

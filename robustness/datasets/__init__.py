@@ -46,6 +46,11 @@ def open_dataset(source: str) -> Dataset:
 
 
 def _opened(source: str) -> Dataset:
+    if not source:  # which would be the folder that the program was started from
+        raise ParameterError(
+            "SOURCE is empty: expected a folder of pictures, a zip archive, a CSV or Parquet table "
+            f"of paths, or '{SAMPLES}'."
+        )
     if "://" in source:
         return Remote(source)
     path = Path(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePosixPath
 
 from robustness.images import ACCEPTED_EXTENSIONS
@@ -25,3 +26,8 @@ def is_picture(path: str) -> bool:
 def folders_of(path: str) -> tuple[str, ...]:
     """The folders above a file, outermost first: ``("a", "b")`` of ``a/b/c.png``."""
     return PurePosixPath(path).parts[:-1]
+
+
+def as_text(path: str) -> str:
+    """``path`` as text that can be saved: bytes that are no UTF-8 stand as ``\\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from robustness.datasets.files import folders_of, is_picture
+from robustness.datasets.files import as_text, folders_of, is_picture
 from robustness.datasets.record import Dataset, Entry
 from robustness.errors import ImageError, ParameterError
 from robustness.images import read_file
@@ -44,7 +44,7 @@ class Folder(Dataset):
                 if path.is_symlink() and not name.startswith("."):
                     relative = path.relative_to(self._root).as_posix()
                     reason = "It is a link to a folder, and is not followed."
-                    yield Entry(relative, relative, refused=reason)
+                    yield Entry(as_text(relative), relative, refused=reason)
 
     def _entry(self, relative: str) -> Entry:
         path = self._root / relative
@@ -53,7 +53,8 @@ class Folder(Dataset):
         except OSError:
             size = None  # reading it will tell why
         refused = "" if self._is_inside(path) else _LEADS_OUT
-        return Entry(relative, relative, size, folders_of(relative), refused=refused)
+        name = as_text(relative)
+        return Entry(name, relative, size, folders_of(name), refused=refused)
 
     def _is_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._root)

@@ -80,12 +80,14 @@ class Dataset(ABC):
 def distinct(names: Sequence[str]) -> list[str]:
     """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
     seen: set[str] = set()
+    numbers: dict[str, int] = {}  # where counting goes on: many equal names must not take for ever
     result = []
     for name in names:
-        path, number, unique = PurePosixPath(name), 1, name
+        path, number, unique = PurePosixPath(name), numbers.get(name, 1), name
         while unique in seen:
             number += 1
             unique = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+        numbers[name] = number
         seen.add(unique)
         result.append(unique)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustness.datasets.files import folders_of, is_picture
+from robustness.datasets.files import as_text, folders_of, is_picture
 from robustness.datasets.record import Dataset, Entry
 from robustness.errors import ImageError, ParameterError
 from robustness.images import MAX_FILE_BYTES
@@ -30,7 +30,7 @@ class Remote(Dataset):
         self._root = root.rstrip("/")
         entries = []
         for path in sorted(found):
-            relative = path[len(self._root) :].lstrip("/")
+            relative = as_text(path[len(self._root) :].lstrip("/"))
             if is_picture(relative):
                 size = found[path].get("size")
                 entries.append(Entry(relative, path, size, folders_of(relative)))
