@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from robustness import engines, runs
 from robustness.datasets import open_dataset
@@ -195,6 +196,18 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
     with runs.start(runs.plan(str(folder), SPEC, batch=5), tmp_path, resume=True) as resumed:
         assert resumed.folder == session.folder
         assert resumed.manifest.batch == 2
+
+
+def test_resume_does_not_take_other_pictures_of_the_same_names_and_sizes(tmp_path: Path) -> None:
+    for name, grey in (("a", 40), ("b", 200)):  # uncompressed, so the files are equally long
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / name / "0.bmp")
+    first = performed(tmp_path / "a", tmp_path / "runs")
+    with runs.start(
+        runs.plan(str(tmp_path / "b"), SPEC), tmp_path / "runs", resume=True
+    ) as session:
+        assert session.folder != first.folder
+        assert not session.finished
 
 
 def test_resume_of_a_finished_run_has_nothing_to_do(folder: Path, tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
         for entry in listing(runs)
         if entry.manifest is not None
         and entry.manifest.key == fresh.key
+        # Pictures elsewhere may be others, even where all names and sizes are the same.
+        and entry.manifest.dataset.source == fresh.dataset.source
         and not entry.imported  # what another machine says is no substitute for computing it
     ]
     return min(same, key=lambda pair: pair[0])[1] if same else None
