@@ -71,6 +71,11 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     if attacks:
         options.perturbations = [name for name in options.perturbations if name not in ATTACKS]
         if not options.perturbations:
+            if options.strength is not None or options.severities:
+                raise ParameterError(
+                    "--strength and --severities are for perturbations, and only attacks are asked "
+                    "for: expected --epsilon, such as 2/255,8/255."
+                )
             return attacked
     severities = options.severities
     if options.suite == IMAGENET_C_SUITE and options.strength is None:

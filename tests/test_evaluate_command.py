@@ -232,6 +232,8 @@ def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) 
         (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
         (["--perturbations", "fog", "--epsilon", "8/255"], "are for attacks"),
         (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
+        (["--perturbations", "pgd", "--strength", "0.5"], "only attacks are asked for"),
+        (["--perturbations", "pgd,fgsm", "--severities", "3"], "only attacks are asked for"),
     ],
 )
 def test_bad_attacks_get_a_sentence(
