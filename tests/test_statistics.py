@@ -101,7 +101,7 @@ def test_intervals_cover_where_rows_of_one_image_go_together() -> None:
     assert naive < 0.75, "rows taken for independent claim too much"
 
 
-@pytest.mark.parametrize("n", [1, 2, 20])
+@pytest.mark.parametrize("n", [1, 2, 20, 60])
 def test_where_all_images_agree_a_rate_has_wilsons_interval_and_a_mean_none(n: int) -> None:
     (entry,) = summary(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)}))
     expected = wilson(n, n)
@@ -109,6 +109,7 @@ def test_where_all_images_agree_a_rate_has_wilsons_interval_and_a_mean_none(n: i
     assert entry["consistency_low"] == pytest.approx(expected.low)
     assert entry["consistency_high"] == pytest.approx(expected.high)
     assert entry["flip_rate_high"] == pytest.approx(1 - expected.low)
+    assert (entry["consistency_high"], entry["flip_rate_low"]) == (1, 0), "to the last bit"
     assert entry["cosine"] == pytest.approx(0.7)
     assert entry["cosine_low"] is None
     assert entry["cosine_high"] is None

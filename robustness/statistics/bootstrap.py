@@ -114,7 +114,8 @@ def wilson_bounds(rates: Floats, images: Floats) -> tuple[Floats, Floats]:
     from statsmodels.stats.proportion import proportion_confint  # slow to import
 
     low, high = proportion_confint(rates * images, images, 1 - CONFIDENCE, method="wilson")
-    return np.asarray(low), np.asarray(high)
+    # In floating point a bound may miss a share of 0 or 1 by its last bit.
+    return np.minimum(low, rates), np.maximum(high, rates)
 
 
 def _agreement(sums: Floats, counts: Floats) -> tuple[NDArray[np.bool_], Floats]:
