@@ -30,5 +30,5 @@ if not chosen_models:
 model, spec = adversarial_input.attack_input(chosen_models, seed)
 outcome = adversarial.measure(picture, model, spec)
 adversarial.show(picture, outcome, chosen_models)
-adversarial_undo.show(picture, outcome, chosen_models)
 adversarial_studies.show(picture, outcome, chosen_models)
+adversarial_undo.show(picture, outcome, chosen_models)

@@ -15,10 +15,14 @@ from robustness import charts_attacks, models
 from robustness.attacks import REGISTRY, AttackSpec, Outcome, craft
 from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.errors import GradientError
+from robustness.evaluate import perturbed
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.ui import adversarial_studies
+from robustness.types import Condition, Picture
+from robustness.ui import adversarial_studies, attention
 from robustness.ui.adversarial import headline as sentence
+from tests.test_attention import captions as maps
+from tests.test_attention import completed
 from tests.test_pages import ROOT, coffee, headline, html, run
 
 PAGE = ROOT / "pages" / "adversarial.py"
@@ -136,6 +140,65 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
     app.slider(key="undo_strength").set_value(0.0).run()
     assert html(app) != before
     assert "<td>no</td>" in html(app)
+
+
+@pytest.mark.parametrize(
+    ("strength", "shown"),
+    [
+        ("0", ["Original", "Adversarial"]),
+        ("0.6", ["Original", "Adversarial", "With Gaussian blur"]),
+    ],
+)
+def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
+    monkeypatch: pytest.MonkeyPatch, strength: str, shown: list[str]
+) -> None:
+    """Of the perturbed one only where the perturbation does something."""
+    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    app = opened(
+        models=names,  # type: ignore[arg-type]
+        epsilon="1",
+        undo=PERTURBATIONS["gaussian_blur"].label,
+        undo_strength=strength,
+    )
+    assert not maps(app)
+    before = headline(app)
+    app.toggle(key="attention").set_value(True).run()
+    assert headline(app) == before
+    completed(app)
+    assert not app.exception
+    image = coffee().image
+    *_, found = craft(
+        coffee(), models.load("SqueezeNet"), AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
+    )
+    assert isinstance(found, Outcome)
+    pictures = [image, found.image]
+    if len(shown) == 3:
+        changed = Picture.of("adversarial", found.image)
+        pictures.append(perturbed(changed, [Condition.of({"gaussian_blur": 0.6})], 0)[0])
+    rows = []
+    for name in names:
+        tops = models.load(name)(np.stack(pictures)).probabilities.argmax(1)
+        classes = list(dict.fromkeys(tops.tolist()))
+        work = attention.Work.of(name, np.stack(pictures), classes)
+        (answer,) = attention._kept().get(work.key) or []
+        assert len(answer.views) == len(classes) * len(shown)
+        rows += [f"Evidence for <b>{models.class_name(name, index)}</b>" for index in classes]
+    assert [row for row in rows if row not in html(app)] == []
+    assert len(rows) > len(names)  # one that is fooled shows its new class as well
+    assert [text.split(":")[0] for text in maps(app)] == shown * len(rows)
+
+
+def test_the_maps_follow_the_perturbation_of_the_adversarial_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
+    app = completed(opened(epsilon="1", undo_strength="0", attention="true"))
+    assert len(maps(app)) == 2 * 2
+    app.slider(key="undo_strength").set_value(0.5).run()
+    completed(app)
+    assert not app.exception
+    assert "With JPEG compression" in maps(app)[2]
 
 
 def test_charts_say_who_is_fooled() -> None:

@@ -1,6 +1,8 @@
-"""Does a natural perturbation undo an attack? Part of the Adversarial page."""
+"""The end of the Adversarial page: what undoes the attack, and where the models look."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -8,15 +10,46 @@ from robustness import charts, models
 from robustness.attacks import Outcome
 from robustness.evaluate import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.types import Condition, Picture
-from robustness.ui import cache, results
+from robustness.types import Condition, Measurement, Picture
+from robustness.ui import attention, cache, results
 from robustness.ui.adversarial import adversarial, row
 
 
 @st.fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
-    """Draws the question and its answer; reruns alone when a control of it changes."""
+    """Draws both questions and their answers; reruns alone when a control of theirs changes.
+
+    To be drawn last on the page.
+    """
     st.subheader("Does a natural perturbation undo it?", anchor=False)
+    condition = _condition()
+    changed = adversarial(picture, outcome)
+    altered = cache.change(changed, condition, outcome.spec.seed)
+    beside = cache.change(picture, condition, outcome.spec.seed)
+    together = f"With {condition.label}"
+    results.show_pictures(
+        changed,
+        altered.images[0],
+        f"the attack and {condition.label}",
+        {key: float(values[0]) for key, values in altered.scores.items()},
+        captions=("Adversarial", together),
+        key="pictures-undo",
+    )
+    spec = make_spec(names, [condition], seed=outcome.spec.seed)
+    attacked = [row(picture, changed, model, outcome.spec) for model in names]
+    both = [cache.answer(spec, changed, model, altered)[0] for model in names]
+    alone = [cache.answer(spec, picture, model, beside)[0] for model in names]
+    _table(outcome, condition, attacked, both, alone)
+    pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
+    answers = [attacked]
+    if condition.strength:
+        pictures.append((together, altered.images[0]))
+        answers.append(both)
+    attention.section(pictures, _classes(answers))
+
+
+def _condition() -> Condition:
+    """The perturbation of the adversarial picture."""
     left, right = st.columns(2, gap="medium")
     with left:
         name = st.selectbox(
@@ -39,39 +72,40 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
             bind="query-params",
         )
         st.caption(record.value_text(strength))
-    condition = Condition.of({name: strength})
-    spec = make_spec(names, [condition], seed=outcome.spec.seed)
-    changed = adversarial(picture, outcome)
-    altered = cache.change(changed, condition, outcome.spec.seed)
-    beside = cache.change(picture, condition, outcome.spec.seed)
-    results.show_pictures(
-        changed,
-        altered.images[0],
-        f"the attack and {condition.label}",
-        {key: float(values[0]) for key, values in altered.scores.items()},
-        captions=("Adversarial", f"With {record.label}"),
-        key="pictures-undo",
-    )
-    lines = []
-    for model in names:
-        attacked = row(picture, changed, model, outcome.spec)
-        both = cache.answer(spec, changed, model, altered)[0]
-        alone = cache.answer(spec, picture, model, beside)[0]
-        lines.append(
-            (
-                charts.model_label(model) + (" (attacked)" if model == outcome.model else ""),
-                _verdict(attacked.consistent, both.top1 == attacked.clean_top1),
-                _answer(model, attacked.clean_top1, attacked.clean_probability),
-                _answer(model, attacked.top1, attacked.probability),
-                _answer(model, both.top1, both.probability),
-                _answer(model, alone.top1, alone.probability),
-            )
+    return Condition.of({name: strength})
+
+
+def _table(
+    outcome: Outcome,
+    condition: Condition,
+    attacked: Sequence[Measurement],
+    both: Sequence[Measurement],
+    alone: Sequence[Measurement],
+) -> None:
+    """The answers of each model to all four pictures, and whether its own one is back."""
+    lines = [
+        (
+            charts.model_label(made.model) + (" (attacked)" if made.model == outcome.model else ""),
+            _verdict(made.consistent, undone.top1 == made.clean_top1),
+            _answer(made.model, made.clean_top1, made.clean_probability),
+            *(_answer(row.model, row.top1, row.probability) for row in (made, undone, natural)),
         )
+        for made, undone, natural in zip(attacked, both, alone, strict=True)
+    ]
     head = (
         *("Model", "Undone?", "Original", "Adversarial"),
-        *(f"Adversarial + {record.label}", f"Original + {record.label}"),
+        *(f"Adversarial + {condition.label}", f"Original + {condition.label}"),
     )
     st.html(results.html_table(head, lines))
+
+
+def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, ...]]:
+    """By model: the class of the original, and each new one of the other pictures."""
+    found = {}
+    for rows in zip(*answers, strict=True):
+        tops = (rows[0].clean_top1, *(row.top1 for row in rows))
+        found[rows[0].model] = tuple(dict.fromkeys(tops))
+    return found
 
 
 def _answer(model: str, index: int, probability: float) -> str:
