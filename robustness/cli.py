@@ -316,7 +316,12 @@ def _add_attack_command(parsers: Any) -> None:
     attack.add_argument(
         "--restarts", type=int, default=1, metavar="N", help="random starts (default: 1)"
     )
-    attack.add_argument("--to", type=Path, metavar="OUT.png", help="write the picture, lossless")
+    attack.add_argument(
+        "--to",
+        type=Path,
+        metavar="OUT.png",
+        help="write the picture, lossless; --fit squash reads it back as it is",
+    )
     _add_seed(attack)
     _add_fit(attack)
 

@@ -61,6 +61,9 @@ def test_the_document_is_about_the_saved_picture(
     assert found["probability"] == pytest.approx(answer.max(), abs=1e-5)
     assert found["success"] is True
     assert answer.argmax() != 967
+    assert main(["predict", str(out), "--fit", "squash", "--models", "SqueezeNet", "--json"]) == 0
+    (read,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert read["top"][0]["index"] == found["top1"]
     control = found["noise_control"]
     assert control["success"] is (control["successes"] > 0) is False
     assert control[norm] == pytest.approx(found[norm], rel=0.15)  # less what is clipped
