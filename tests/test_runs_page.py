@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import runs
+from robustness import report, runs
 from robustness.types import Condition
 from robustness.ui import runs as page
 from robustness.ui import runs_compare
@@ -90,6 +90,17 @@ def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> N
     assert "12 pictures of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
     assert app.expander[0].label == "1 folder that is no run"
     assert "holiday \\<b\\>" in texts(app)
+
+
+def test_every_run_offers_its_report_made_when_it_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "of_run", lambda run: pytest.fail("nobody asked"))
+    app = visit()
+    labels = {format.label for format in report.FORMATS.values()}
+    for name in ("first", "second", "third"):
+        for label in labels:
+            assert app.download_button(key=f"report-{name} {label}").proto.deferred_file_id
 
 
 def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:

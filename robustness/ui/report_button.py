@@ -22,39 +22,46 @@ _ICONS = {
 }
 
 
-def report_button(build: Callable[[], Report], name: str) -> None:
+def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
     """Draws the button; ``build`` is called, off the page's thread, when a format is clicked.
 
-    ``name`` is that of the files, without a suffix. Nothing is made before the click, and the page
+    ``name`` is that of the files, without a suffix; ``key`` tells several buttons of a page apart.
+    Nothing is made before the click, and the page
     does not rerun for it; the button that was clicked shows that it works.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
     with st.popover("Report", icon=":material/description:"):
         st.caption("One file to hand on; it opens without this server.")
-        with st.container(key="report-formats", gap="small"):
+        with st.container(key=f"{key}-formats", gap="small"):
             for format in FORMATS.values():
-                _download(build, format, stem)
+                _download(build, format, stem, key)
 
 
-def _download(build: Callable[[], Report], format: Format, stem: str) -> None:
+def _download(build: Callable[[], Report], format: Format, stem: str, key: str) -> None:
     missing = format.missing()
-    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, missing)
+    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, missing, key)
     if missing:
         st.caption(missing)
     if format.beside is not None:
         label = f"Columns of the {format.label}"
-        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, missing)
+        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, missing, key)
 
 
 def _button(
-    build: Callable[[], Report], write: Write, label: str, file: str, format: Format, missing: str
+    build: Callable[[], Report],
+    write: Write,
+    label: str,
+    file: str,
+    format: Format,
+    missing: str,
+    key: str,
 ) -> None:
     st.download_button(
         label,
         partial(_made, build, write),
         file,
         format.mime,
-        key=f"report {label}",
+        key=f"{key} {label}",
         icon=_ICONS[format.suffix],
         on_click="ignore",
         disabled=bool(missing),

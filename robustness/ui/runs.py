@@ -11,11 +11,12 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from robustness import charts, runs
+from robustness import charts, report, runs
 from robustness.charts_scorecard import perturbation_label
 from robustness.errors import RobustnessError
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui import runs_compare
+from robustness.ui.report_button import report_button
 from robustness.ui.run_link import RUN, runs_folder
 from robustness.ui.text import plain
 
@@ -133,6 +134,8 @@ def _card(entry: Listed) -> None:
                     icon=":material/analytics:",
                     query_params={RUN: name},
                 )
+            if entry.manifest is not None and entry.manifest.images:
+                report_button(lambda: _report(entry.folder), name, key=f"report-{name}")
             with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
 
@@ -204,6 +207,11 @@ def _archive(folder: Path) -> bytes:
     stream = io.BytesIO()
     runs.write_archive(runs.load(folder), stream)
     return stream.getvalue()
+
+
+def _report(folder: Path) -> report.Report:
+    """The report of the run, finished or not, as the command makes it."""
+    return report.of_run(runs.load(folder, unfinished=True))
 
 
 def _rename(entry: Listed, key: str) -> None:
