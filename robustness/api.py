@@ -8,6 +8,7 @@
     run = api.evaluate("photos", spec)
     for entry in api.summary(run):
         print(entry["model"], entry["consistency_low"], entry["consistency_high"])
+    api.report(run, "report.html")
 
 A ``Run`` is a folder on the disk: ``run.frame()`` has one row a measurement, and ``open_run``
 opens it again in another process. Everything that goes wrong raises a ``RobustnessError`` with a
@@ -27,6 +28,7 @@ from PIL import Image
 
 from robustness import evaluate as loop
 from robustness import gate, images, models, runs, statistics
+from robustness import report as reports
 from robustness.datasets import FOLDERS
 from robustness.errors import ParameterError, RobustnessError
 from robustness.images import DEFAULT_FIT
@@ -61,6 +63,7 @@ __all__ = [
     "model_names",
     "open_run",
     "replay",
+    "report",
     "summary",
 ]
 
@@ -188,6 +191,16 @@ def summary(run: Run | pd.DataFrame) -> list[dict[str, Any]]:
     ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
     """
     return statistics.summary(run.frame() if isinstance(run, Run) else run)
+
+
+def report(run: Run, to: str | PathLike[str]) -> list[Path]:
+    """Writes the report of ``run`` as the suffix of ``to`` says, and gives the files written.
+
+    The suffix is .html, .pdf, .csv, .parquet, .json or .md. Raises ``ParameterError`` for another
+    one and where the file cannot be written, ``RunError`` for a run without rows.
+    """
+    reports.format_of(Path(to))  # now rather than after all the work
+    return reports.write(reports.of_run(run), Path(to))
 
 
 def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> gate.Check:

@@ -103,6 +103,18 @@ def test_runs_are_replayed_compared_and_checked(
     assert [verdict.limit for verdict in found.broken] == ["min_consistency"]
 
 
+def test_a_run_is_reported_as_the_suffix_says(
+    spec: RunSpec, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = api.evaluate(photos, spec, out=tmp_path / "runs")
+    (file,) = api.report(run, tmp_path / "a.md")
+    assert "SqueezeNet" in file.read_text(encoding="utf-8")
+    assert len(api.report(run, str(tmp_path / "a.csv"))) == 2
+    monkeypatch.setattr(api.reports, "of_run", lambda run: pytest.fail("work for nothing"))
+    with pytest.raises(api.RobustnessError, match="Expected"):
+        api.report(run, tmp_path / "a.docx")
+
+
 def test_the_models_that_are_ready_are_named() -> None:
     assert "SqueezeNet" in api.model_names()
     assert set(api.model_names()) < set(api.model_names(ready=False))

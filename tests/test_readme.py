@@ -116,6 +116,7 @@ def test_the_example_from_python_works_as_printed(
     run = names["run"]
     assert (run.images, len(names["frame"])) == (5, 5 * 2 * 2)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.id]
+    assert run.id in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:
