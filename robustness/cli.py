@@ -378,7 +378,9 @@ def _severities(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            levels += range(int(first), int(last or first) + 1)
+            start = int(first)
+            stop = min(int(last or first), start + 10)  # there are five; the rest gets its sentence
+            levels += range(start, stop + 1)
     except ValueError:
         levels = []
     if not levels:

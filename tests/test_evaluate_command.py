@@ -118,6 +118,10 @@ BAD = {
         ["samples", "--suite", "imagenet-c", "--severities", "0-3"],
         "severity from 1 to 5, got 0",
     ),
+    "more severities than memory": (
+        ["samples", "--suite", "imagenet-c", "--severities", "1-99999999999"],
+        "severity from 1 to 5, got 6",
+    ),
     "a severity of a rotation": (["samples", "--severities", "3"], "no ImageNet-C severities"),
     "an empty limit": (["samples", "--limit", "0"], "--limit to be at least 1"),
     "a fit that does not exist": (["samples", "--fit", "stretch"], "There is no fit"),
