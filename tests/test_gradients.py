@@ -99,6 +99,37 @@ def test_gradients_do_not_vanish_where_the_model_is_certain(folder: Path, ending
     assert (classifier(fooled).probabilities.argmax(1) != probabilities.argmax(1)).any()
 
 
+@pytest.mark.parametrize("name", ["pgd", "mifgsm", "deepfool"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_pixels_without_a_finite_slope_do_not_spoil_the_picture(
+    folder: Path, name: str, norm: str
+) -> None:
+    """A root has none at 0, and half of the pixels of a digit are 0."""
+    tf = tensorflow()
+    keras().utils.set_random_seed(1)
+
+    class Root(tf.Module):  # type: ignore[name-defined]
+        network = small_network()
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32)])
+        def serve(self, images: Any) -> Any:
+            return self.network(tf.sqrt(images))
+
+    module = Root()
+    module.kept = module.network  # tracked, so that it is saved
+    signatures = {"serving_default": module.serve.get_concrete_function()}
+    tf.saved_model.save(module, str(folder / "root"), signatures=signatures)
+    classifier = described(folder, path="root")
+    images = digits_images()[0][:1]
+    clean = classifier(images).probabilities.argmax(1).astype(np.int32)
+    gradient = classifier.gradients(images, clean).gradient
+    assert np.isfinite(gradient).all()
+    assert (gradient[images > 0] != 0).any()
+    changed = attack(classifier, images, None, AttackSpec.of(name, norm=norm, epsilon=0.3))
+    assert np.isfinite(changed).all()
+    assert classifier(changed).probabilities[0, clean] < classifier(images).probabilities[0, clean]
+
+
 def test_a_model_without_gradients_gets_a_sentence_and_the_black_box_attack_goes_on(
     folder: Path,
 ) -> None:

@@ -29,7 +29,7 @@ class Slope:
 
     ``lead`` is (N,), in natural-log units; ``scores`` (N, classes) are logits, or the logarithms
     of probabilities where a model has no softmax; ``gradient`` is (N, S, S, 3), the change of the
-    lead for each unit of a pixel's value.
+    lead for each unit of a pixel's value; 0 where that is not finite.
     """
 
     lead: Floats
@@ -64,7 +64,8 @@ class Gradients:
             gradient = tape.gradient(lead, images)
             if gradient is None:
                 raise LookupError("no differentiable way from the pixels to the answer")
-            return lead, scores, gradient
+            # One pixel of no slope, such as that of a root at 0, would spoil the whole change.
+            return lead, scores, tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
         self._slope = slope
         try:
