@@ -130,6 +130,19 @@ def test_a_transferred_picture_is_judged_by_each_model_on_its_own(
             assert entry.success is made.success
 
 
+def test_a_model_that_gives_the_target_already_does_not_end_the_others_transfer(
+    photographs: NDArray[np.float32], classifiers: Mapping[str, Classifier]
+) -> None:
+    """Two models that see different things in one picture, and the target is what one sees."""
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    tops = [classifiers[name](photographs).probabilities.argmax(1) for name in names]
+    place = int(np.flatnonzero(tops[0] != tops[1])[0])
+    picture = Picture.of("odd", photographs[place])
+    spec = AttackSpec.of("pgd", steps=1, target=int(tops[0][place]))
+    found = [e for e in transfers(picture, names, spec) if isinstance(e, Transfer)]
+    assert [(entry.source, entry.model) for entry in found] == [(names[1], n) for n in names]
+
+
 def test_a_target_that_a_judge_does_not_know_is_no_verdict(
     coffee: Picture, squeezenet: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from robustness import models
 from robustness.attacks.craft import Outcome, craft
 from robustness.attacks.loop import Step
 from robustness.attacks.spec import AttackSpec
-from robustness.errors import GradientError
+from robustness.errors import GradientError, ParameterError
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.types import Picture
@@ -74,8 +74,8 @@ def transfers(
     """Attacks each of the models ``names`` and has all of them judge the result.
 
     Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
-    gives no gradients to an attack that needs them. Closing the iterator stops the work within
-    one step.
+    gives no gradients to an attack that needs them, that does not have the target, or that gives
+    it to the clean picture already. Closing the iterator stops the work within one step.
     """
     for source in names:
         try:
@@ -83,5 +83,5 @@ def transfers(
                 yield event
                 if isinstance(event, Outcome):
                     yield from judged(picture, event.image, spec, source, names, load=load)
-        except GradientError:
+        except (GradientError, ParameterError):
             continue

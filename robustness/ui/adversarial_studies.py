@@ -95,7 +95,8 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
     sources = dict.fromkeys(entry.source for entry in judged)
     blind = [charts.model_label(name) for name in names if name not in sources]
     if blind:
-        st.caption(plain(f"Nothing could be made on {', '.join(blind)}: no gradients."))
+        reason = "no gradients" if spec.target is None else "no gradients, or no such target"
+        st.caption(plain(f"Nothing could be made on {', '.join(blind)}: {reason}."))
     if not judged:
         return
     others = [entry for entry in judged if entry.source != entry.model]
