@@ -62,10 +62,15 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
             "--epsilon and --attack-steps are for attacks: name one in --perturbations. Known: "
             f"{', '.join(ATTACKS.names)}."
         )
+    one_step = [name for name in attacks if ATTACKS[name].most_steps == 1]
+    steps_of = {  # beside others, an attack of a single step has nothing to do with their number
+        name: None if name in one_step and len(one_step) < len(attacks) else options.attack_steps
+        for name in attacks
+    }
     epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
     attacked = tuple(
-        AttackSpec.of(name, epsilon=epsilon, steps=options.attack_steps).condition
-        for name in attacks
+        AttackSpec.of(name, epsilon=epsilon, steps=steps).condition
+        for name, steps in steps_of.items()
         for epsilon in dict.fromkeys(epsilons)
     )
     if attacks:

@@ -196,6 +196,15 @@ def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
     ]
 
 
+def test_a_number_of_steps_is_for_the_attacks_that_take_several(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--limit", 3)
+    run = runs.find(tmp_path, answer(capsys, folder, "--out", tmp_path, *attacks)["run"])
+    conditions = [c for c in run.conditions if isinstance(c, AttackCondition)]
+    assert [(c.name, c.count) for c in conditions] == [("pgd", 2), ("fgsm", 1)]
+
+
 def test_an_attack_in_a_run_is_the_attack_on_the_picture(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
