@@ -7,6 +7,7 @@ import streamlit as st
 from robustness.ui import (
     adversarial,
     adversarial_input,
+    adversarial_report,
     adversarial_studies,
     adversarial_undo,
     inputs,
@@ -29,6 +30,9 @@ if not chosen_models:
     st.stop()
 model, spec = adversarial_input.attack_input(chosen_models, seed)
 outcome = adversarial.measure(picture, model, spec)
+beside = st.container()
 adversarial.show(picture, outcome, chosen_models)
+with beside:
+    adversarial_report.show(picture, outcome, chosen_models)
 adversarial_studies.show(picture, outcome, chosen_models)
 adversarial_undo.show(picture, outcome, chosen_models)

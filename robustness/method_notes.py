@@ -30,6 +30,35 @@ FEATURES = (
     "embedding that the classifier head reads."
 )
 
+ATTACKS = (
+    "An attack changes the study image by at most epsilon: in L∞ no value by more (8/255 is eight "
+    "of the 255 steps of an 8-bit picture), in L2 the square root of the summed squares of all "
+    "changes. What it raises is the lead of all other classes over the model's clean answer, "
+    "log((1 - p) / p), or of the target over all others. Its gradient points where that of the "
+    "cross-entropy log(1 + exp(lead)) does, and does not vanish where p rounds to 1; it is taken "
+    "of the logits under the closing softmax, and leads through resizing and normalisation to the "
+    "study image. 'Steepest' is the sign of the gradient in L∞ and the gradient over its length "
+    "in L2; 'project' moves a change to the nearest one within epsilon, and values are clipped to "
+    "0 to 1 after each step.",
+    "The best picture of all steps and restarts is rounded to 8 bits, never beyond epsilon, and "
+    "judged anew by an independent pass: every figure is of that picture. A minimal attack's "
+    "change is enlarged, as little as it takes, where 8 bits cannot hold it.",
+)
+"""Paragraphs on how an attack works, whoever runs it."""
+
+NOISE = (
+    "Beside each attack stand 16 random changes of the same size (signs in L∞, normal numbers in "
+    "L2), rounded and judged in the same way: an attack is only news if it beats the best of them."
+)
+"""On the control of a single attack; the rows of a run have none."""
+
+SMALLEST = (
+    "The smallest epsilon is found by doubling and then bisection, of the picture before it is "
+    "rounded. Signs that gradients mislead, so that a model only seems robust (Athalye, Carlini & "
+    "Wagner, ICML 2018), are reported: success that does not rise with epsilon, a black-box "
+    "attack that succeeds where white-box ones fail, a gradient of zero."
+)
+
 WILSON = "Rates carry a 95 % Wilson interval."
 
 MANY_IMAGES = (

@@ -72,6 +72,11 @@ class Outcome:
         """Whether the attack did what no noise of its size did."""
         return self.success and not self.control.success
 
+    @property
+    def gain(self) -> int:
+        """By how much the difference is amplified, so that the largest change is half white."""
+        return max(1, round(0.5 / self.linf)) if self.linf else 1
+
     def as_row(self) -> dict[str, Any]:
         """The outcome as the command prints it, without the pictures and ``transfer``."""
         control = asdict(self.control)

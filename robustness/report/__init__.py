@@ -6,6 +6,7 @@ format, page button and command then has it.
 
 from robustness.report.content import Report
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
+from robustness.report.from_attack import of_attack
 from robustness.report.from_live import of_live
 from robustness.report.from_run import of_run
 from robustness.report.from_scorecard import of_scorecard
@@ -16,6 +17,7 @@ __all__ = [
     "Format",
     "Report",
     "format_of",
+    "of_attack",
     "of_live",
     "of_run",
     "of_scorecard",

@@ -30,16 +30,20 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
     "label": ("", _INDEX, "class of the picture; empty where it has no label"),
     "model": ("", "text", "name of the model"),
-    "perturbation": ("", "text", 'name of the perturbation or attack; several are joined by "+"'),
+    "perturbation": (
+        "",
+        "text",
+        'name of the perturbation, or of the attack; several are joined by "+"',
+    ),
     "strength": (
         "",
-        "0 to 1; from 0 for an attack",
+        _SHARE,
         "strength of the perturbation, epsilon of an attack; empty for several at once",
     ),
     "parameter": (
         "the perturbation's own",
         "a number",
-        "physical value at that strength; empty for several at once",
+        "physical value at that strength, epsilon of an attack; empty for several at once",
     ),
     "seed": ("", "0 to 2**32 - 1", "seed of what is random"),
     "clean_top1": ("", _INDEX, "the most likely class of the clean picture"),

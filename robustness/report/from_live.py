@@ -25,7 +25,7 @@ GAIN = 3
 def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Report:
     """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``."""
     condition = spec.conditions[0]
-    verdicts = Titled("What each model makes of it", _verdicts(rows))
+    table = Titled("What each model makes of it", verdicts(rows))
     return Report(
         title=f"{picture.name} under {condition.described}",
         question=f"What does this do to the answer{'s' * (len(rows) > 1)}?",
@@ -35,12 +35,12 @@ def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Rep
         sections=[
             Section(
                 "The picture and the answers",
-                [Cases("", lambda: _case(spec, picture, rows)), verdicts],
+                [Cases("", lambda: _case(spec, picture, rows)), table],
             ),
-            Section("The five most likely classes", [_top5(row) for row in rows]),
-            _moved(rows),
+            Section("The five most likely classes", [top5(row) for row in rows]),
+            moved(rows),
         ],
-        brief=[verdicts],
+        brief=[table],
         methods=methods(spec.conditions, []),
         limits=method_notes.LIMITS,
         manifest=manifest(spec, [(picture.name, picture.digest)]),
@@ -69,7 +69,8 @@ def _case(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Itera
     )
 
 
-def _verdicts(rows: Sequence[Measurement]) -> Table:
+def verdicts(rows: Sequence[Measurement]) -> Table:
+    """Who kept its answer, and what it was."""
     head = ("Model", "Answer", "Clean", "Perturbed", "Left for the clean class", "Cosine")
     return Table(
         head,
@@ -91,7 +92,8 @@ def _name(row: Measurement, index: int) -> str:
     return statistics.class_title(row.model, index)
 
 
-def _top5(row: Measurement) -> Titled:
+def top5(row: Measurement) -> Titled:
+    """The five most likely classes before and after, of one model."""
     clean = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
     after = zip(row.top5, row.top5_probabilities, strict=True)
     return Titled(
@@ -106,7 +108,8 @@ def _top5(row: Measurement) -> Titled:
     )
 
 
-def _moved(rows: Sequence[Measurement]) -> Section:
+def moved(rows: Sequence[Measurement]) -> Section:
+    """The charts on one picture before and after, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     stages = charts.stage_frame(rows)
     return Section(

@@ -46,7 +46,13 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
 def _with_code(text: str) -> str:
     """``text`` with what stands between backticks as code."""
     parts = text.split("`")
-    return "".join(f"`{part}`" if at % 2 else _text(part) for at, part in enumerate(parts))
+    return "".join(f"`{part}`" if at % 2 else _spaced(part) for at, part in enumerate(parts))
+
+
+def _spaced(part: str) -> str:
+    """``part`` of a line, with the space that parts it from its neighbours."""
+    before, after = (" " * bool(end.isspace()) for end in (part[:1], part[-1:]))
+    return f"{before}{_text(part)}{after}"
 
 
 def _table(titled: Titled) -> Iterator[str]:

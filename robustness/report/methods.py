@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from robustness import method_notes
+from robustness.attacks import NORMS, AttackCondition, AttackSpec
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.perturbations import REGISTRY
 from robustness.report.content import Block, Text, Titled
+from robustness.report.wording import counted
 from robustness.result_tables import Table
 from robustness.types import Condition
-
-_COLUMNS = ["Perturbation", "Parameter", "At strength 0.2", "At strength 1", "ImageNet-C", "Source"]
 
 
 def methods(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -> list[Block]:
@@ -21,19 +21,48 @@ def methods(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -
 
     ``notes`` are (title, text) on what was worked out from the rows.
     """
-    names = dict.fromkeys(name for condition in conditions for name, _ in condition.steps)
-    used = method_notes.perturbations(REGISTRY[name] for name in names if name not in ATTACKS)
-    attacks = method_notes.attacks(ATTACKS[name] for name in names if name in ATTACKS)
+    asked = list(conditions)
+    attacks = [c.spec(0) for c in asked if isinstance(c, AttackCondition)]
+    names = dict.fromkeys(
+        name for c in asked if not isinstance(c, AttackCondition) for name, _ in c.steps
+    )
     return [
         Text(method_notes.STUDY_IMAGE),
-        Text(method_notes.STRENGTHS),
-        *([] if used.empty else [Titled("The perturbations", as_table(used[_COLUMNS]))]),
-        *([] if attacks.empty else [Titled("The attacks", as_table(attacks))]),
+        *(_perturbations(list(names)) if names else ()),
+        *(_attacks(attacks) if attacks else ()),
         Text(method_notes.FEATURES),
         Titled("The metrics", as_table(method_notes.metric_formulas())),
         *(Text(f"{title}. {text}") for title, text in notes),
         Text(f"Sources. {method_notes.SOURCES}"),
     ]
+
+
+def _perturbations(names: Sequence[str]) -> list[Block]:
+    used = method_notes.perturbations(REGISTRY[name] for name in names)
+    table = as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
+    return [Text(method_notes.STRENGTHS), Titled("The perturbations", table)]
+
+
+def _attacks(specs: Sequence[AttackSpec]) -> list[Block]:
+    names = dict.fromkeys(spec.name for spec in specs)
+    known = method_notes.attacks(ATTACKS[name] for name in names)
+    allowed = Table(
+        ("Attack", "Measured by", "Epsilon, its strength", "Effort"),
+        [
+            (spec.record.label, NORMS[spec.norm].label, spec.size_text, _effort(spec))
+            for spec in dict.fromkeys(specs)
+        ],
+    )
+    return [
+        *(Text(text) for text in method_notes.ATTACKS),
+        Titled("The attacks", as_table(known.drop(columns=["Target", "Steps", "Measured by"]))),
+        Titled("What they were allowed", allowed),
+    ]
+
+
+def _effort(spec: AttackSpec) -> str:
+    restarts = f", {counted(spec.restarts, 'restart')}" if spec.restarts > 1 else ""
+    return f"{counted(spec.steps, 'step')}{restarts}"
 
 
 def as_table(frame: pd.DataFrame) -> Table:

@@ -15,10 +15,12 @@ from robustness import (
     result_tables,
     statistics,
 )
+from robustness.attacks import AttackCondition
 from robustness.charts_scorecard import perturbation_label
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
 from robustness.result_tables import Table
+from robustness.types import Condition
 
 Entry = Mapping[str, Any]
 
@@ -61,8 +63,8 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
     return Section("Who keeps its answer", blocks)
 
 
-def perturbations(entries: Sequence[Entry]) -> Section:
-    """What each perturbation did to each model."""
+def perturbations(entries: Sequence[Entry], conditions: Sequence[Condition]) -> Section:
+    """What each perturbation, or attack, of ``conditions`` did to each model."""
     return Section(
         "What each perturbation did",
         [
@@ -73,19 +75,38 @@ def perturbations(entries: Sequence[Entry]) -> Section:
                 "the table below holds the numbers.",
                 "A perturbation at several strengths shows the mean of them.",
             ),
-            Titled("Per model and condition", _conditions(entries), long=True),
+            Titled(
+                "Per model and condition", _conditions(entries, _epsilons(conditions)), long=True
+            ),
             Text("Brackets hold 95 % intervals. The JSON file has every figure with its interval."),
         ],
     )
 
 
-def _conditions(entries: Sequence[Entry]) -> Table:
+def _epsilons(conditions: Sequence[Condition]) -> dict[tuple[str, float | None], str]:
+    """Epsilon for people, by the name and the strength of an attack."""
+    return {
+        (condition.name, condition.strength): f"epsilon {condition.spec(0).size_text}"
+        for condition in conditions
+        if isinstance(condition, AttackCondition)
+    }
+
+
+def _strength(entry: Entry, epsilons: Mapping[tuple[str, float | None], str]) -> str:
+    strength = entry["strength"]
+    plain = "" if strength is None else f"{strength:g}"
+    return epsilons.get((entry["perturbation"], strength), plain)
+
+
+def _conditions(
+    entries: Sequence[Entry], epsilons: Mapping[tuple[str, float | None], str]
+) -> Table:
     labelled = any(entry["clean_accuracy"] is not None for entry in entries)
     head = ["Perturbation", "Strength", "Model", "Pictures", "Consistency", "Cosine", "SSIM"]
     rows = [
         [
             perturbation_label(entry["perturbation"]),
-            "" if entry["strength"] is None else f"{entry['strength']:g}",
+            _strength(entry, epsilons),
             model(entry["model"]),
             str(entry["n_images"]),
             rate(entry),

@@ -67,7 +67,7 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         f"{spec.record.label} against {charts.model_label(outcome.model)}",
         {name: float(values[0]) for name, values in scores.items()},
         captions=("Original", "Adversarial"),
-        gain=_gain(outcome),
+        gain=outcome.gain,
     )
     st.caption(
         f"Largest change {LEVELS * outcome.linf:.3g} of 255 (L∞), length {outcome.l2:.3g} (L2). "
@@ -92,11 +92,6 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
             slot.html(results.card(row(picture, changed, name, spec), "Adversarial"))
-
-
-def _gain(outcome: Outcome) -> int:
-    """How much the difference is amplified, so that the largest change is half white."""
-    return max(1, round(0.5 / outcome.linf)) if outcome.linf else 1
 
 
 def headline(outcome: Outcome) -> str:

@@ -1,0 +1,29 @@
+"""The report of the Adversarial page: what the attack did, with whatever was asked beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustness import report
+from robustness.attacks import Outcome
+from robustness.attacks.transfer import Transfer
+from robustness.evaluate import make_spec
+from robustness.types import Picture
+from robustness.ui import cache, inputs
+from robustness.ui.adversarial import adversarial, row, work_key
+from robustness.ui.report_button import report_button
+
+
+def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    """Draws the button. What transfers is in the report if it is known when that is made."""
+    attack = outcome.spec
+    asked = make_spec(names, [attack.condition], seed=attack.seed, fit=inputs.current_fit())
+    changed = adversarial(picture, outcome)
+    rows = [row(picture, changed, name, attack) for name in names]
+    kept, key = cache.kept_rows(), work_key("transfer", picture, names, attack)
+
+    def build() -> report.Report:
+        found = [entry for entry in kept.get(key) or () if isinstance(entry, Transfer)]
+        return report.of_attack(asked, picture, outcome, rows, found)
+
+    report_button(build, f"{attack.name}-{outcome.model}")
