@@ -89,6 +89,13 @@ def test_a_tie_names_no_winner() -> None:
     assert "0 are established" in basis
 
 
+def test_two_models_have_one_difference_and_no_share_of_it() -> None:
+    tied = run_of({A: chance(0.6, 60, 0), B: chance(0.6, 60, 1)})
+    apart = run_of({A: chance(0.9, 60, 0), B: chance(0.1, 60, 1)})
+    assert re.search(r"the difference between .* and .* is not established", answer_of(tied)[2])
+    assert "the difference between the models is established" in answer_of(apart)[2]
+
+
 def test_equal_models_are_called_equal() -> None:
     same = chance(0.6, 60, 0)
     who, _, _ = answer_of(run_of({A: same, B: same}))

@@ -64,7 +64,7 @@ def _noise(outcome: Outcome) -> str:
     if outcome.beats_noise:
         most = wilson(0, control.draws).high
         return (
-            f"none of {draws} did that, so it takes the attack's direction and not its size alone; "
+            f"none of {draws} did that, which speaks for the attack's direction, not its size; "
             f"so few draws leave up to {share(most, 0)} to chance"
         )
     if control.success:

@@ -156,11 +156,15 @@ def _settled(pairs: Sequence[Entry]) -> str:
         return ""
     count = counted(len(pairs), "difference") + " between models"
     if not open_pairs:
-        verb = "is" if len(pairs) == 1 else "are all"
-        return f"the {count} {verb} established"
+        if len(pairs) == 1:
+            return "the difference between the models is established"
+        return f"the {count} are all established"
     known = [pair for pair in open_pairs if pair["more_images"] is not None]
     closest = min(known, key=lambda pair: pair["more_images"]) if known else open_pairs[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
+    if len(pairs) == 1:
+        advice = statistics.advice(closest)
+        return f"the difference between {names} is not established ({advice})"
     return (
         f"of the {count}, {len(pairs) - len(open_pairs)} "
         f"{'is' if len(pairs) - len(open_pairs) == 1 else 'are'} established (between {names}: "
