@@ -320,6 +320,7 @@ def test_the_summary_puts_what_fails_first_and_escapes_names(found: gate.Check) 
     assert [line.split("|")[1].strip()[2:].strip() for line in table] == [BROKEN, NOT_SHOWN, KEPT]
     assert "odd\\|\\<b\\>\\&" in text
     assert "squares \\| \\<b\\>" in text
+    assert all(sign.isprintable() for sign in text.replace("\n", ""))
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
 
 

@@ -328,3 +328,8 @@ def test_a_run_that_is_being_written_is_not_deleted(
         runs.delete(session.folder)
     runs.delete(session.folder)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_a_manifest_is_said_in_a_sentence(run: runs.Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^The manifest\.json of the archive is damaged: "):
+        runs.import_run(with_manifest(run, spec={}), tmp_path)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from robustness.gate.budget import LIMITS
 from robustness.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+from robustness.text import visible
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -84,7 +85,8 @@ def markdown(check: Check) -> str:
     lines = [
         f"## Robustness: {headline(check)}",
         "",
-        f"Run {_plain(check.run.id)}, {check.run.images:,} pictures of "
+        f"Run {_plain(check.run.id)}, {check.run.images:,} "
+        f"picture{'s' * (check.run.images != 1)} of "
         f"{_plain(check.run.manifest.dataset.title)}.",
         "",
         "| | model | condition | limit | wanted | found |",
@@ -107,5 +109,5 @@ def _row(verdict: Verdict) -> str:
 
 
 def _plain(text: str) -> str:
-    """``text`` such that Markdown shows it as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    """``text`` such that Markdown shows it as it is, on one line, and nothing hides in it."""
+    return _MARKDOWN.sub(r"\\\1", visible(text))

@@ -58,7 +58,8 @@ class Verdict:
         if self.limit == BREAKING:
             return f"{self.found}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
-        return f"{self.found} on {self.images:,} pictures; wanted: {sign} {self.wanted:.1%}"
+        pictures = f"{self.images:,} picture{'s' * (self.images != 1)}"
+        return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
 
     @property
     def found(self) -> str:

@@ -50,9 +50,8 @@ class Change:
         where = f"{self.image}, {self.model}, {self.perturbation}"
         by = "" if self.largest is None else f" by up to {self.largest:.2g}"
         small = ", within rounding" if self.rounding else ""
-        return (
-            f"{self.column}: {self.rows} row{'s' * (self.rows != 1)} differ{by}{small} ({where})."
-        )
+        differ = "row differs" if self.rows == 1 else "rows differ"
+        return f"{self.column}: {self.rows} {differ}{by}{small} ({where})."
 
 
 def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Iterator[Change]:

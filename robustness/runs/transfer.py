@@ -102,7 +102,8 @@ def _scratch(runs: Path) -> Iterator[Path]:
     try:
         yield folder
     except RunError as error:  # it says where it looked, which is nobody's concern
-        raise RunError(str(error).replace(str(folder), "The archive")) from error
+        text = str(error).replace(f" of {folder}", " of the archive")
+        raise RunError(text.replace(str(folder), "The archive")) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
