@@ -175,7 +175,7 @@ def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:
     alts = [str(image["alt"]) for image in Page(page).all("img")]
     assert alts
     assert not any("PGD" in alt for alt in alts)
-    assert "The picture that the attack made is not kept with a run." in page
+    assert "The attacked picture is on the Dataset page" in page
 
 
 def test_a_sentence_with_a_command_keeps_its_spaces(run: runs.Run) -> None:
