@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_VARIABLE = "CHROMIUM"
+PATIENCE = 30_000
+"""Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
+
 HOW_TO_GET_ONE = (
     "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "
     f"or name its executable in ${CHROMIUM_VARIABLE}"
@@ -62,6 +65,7 @@ def chromium() -> Iterator[Browser]:
 
     Without one the test is skipped with a sentence; with ``CI=true`` it fails.
     """
+    expect.set_options(timeout=PATIENCE)
     named = os.environ.get(CHROMIUM_VARIABLE)
     debian = "/usr/bin/chromium"
     executable = named or (debian if shutil.which(debian) else None)
