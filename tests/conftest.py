@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robustness import models, samples, settings
 from robustness.images import study_image
+from robustness.models import own
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 
@@ -63,3 +64,15 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
     """Has the registry hold ``record``, anew or in place of the one of its name."""
     patch.setitem(models.REGISTRY._records, record.name, record)
     return record
+
+
+@pytest.fixture
+def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder for a file of one's own models, which the settings name.
+
+    Nothing of it stays registered.
+    """
+    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
+    yield tmp_path
+    monkeypatch.delenv("ROBUSTNESS_MODELS")
+    own.refresh()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -132,19 +131,11 @@ def test_any_number_of_pictures_and_classes(at_once: None) -> None:
     assert sum("peak\u00a0100%" in text for text in found) == 1  # one scale for all nine
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    yield tmp_path
-    monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
-
-
 def test_a_model_that_cannot_be_explained_says_so_beside_one_that_can(
-    at_once: None, folder: Path
+    at_once: None, models_folder: Path
 ) -> None:
-    small_network().export(folder / "saved", verbose=False)
-    describe(folder, name="hidden", path="saved")
+    small_network().export(models_folder / "saved", verbose=False)
+    describe(models_folder, name="hidden", path="saved")
     own.refresh()
     names = ["SqueezeNet", "hidden"]
     app = completed(run(sample="coffee", models=names, attention="true"))  # type: ignore[arg-type]

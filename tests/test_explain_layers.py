@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,17 +181,9 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
 # --- models of one's own --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    yield tmp_path
-    monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
-
-
-def test_a_saved_model_is_refused_in_one_sentence(folder: Path) -> None:
-    small_network().export(folder / "saved", verbose=False)
-    describe(folder, path="saved")
+def test_a_saved_model_is_refused_in_one_sentence(models_folder: Path) -> None:
+    small_network().export(models_folder / "saved", verbose=False)
+    describe(models_folder, path="saved")
     own.refresh()
     with pytest.raises(ExplanationError, match=r"digits is a SavedModel.*\.keras file") as caught:
         heat_maps(models.load("digits", side=8), np.zeros((1, 8, 8, 3), np.float32), 0)
@@ -199,14 +191,14 @@ def test_a_saved_model_is_refused_in_one_sentence(folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_nested_base_is_explained_by_what_it_gives(folder: Path) -> None:
+def test_a_nested_base_is_explained_by_what_it_gives(models_folder: Path) -> None:
     layers = keras().layers
     base = keras().Sequential(
         [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, activation="relu")], name="base"
     )
     stack = [layers.Input((8, 8, 3)), base, layers.Flatten(), layers.Dense(10, "softmax")]
-    keras().Sequential(stack).save(folder / "digits.keras")
-    describe(folder)
+    keras().Sequential(stack).save(models_folder / "digits.keras")
+    describe(models_folder)
     own.refresh()
     pictures = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     found = heat_maps(models.load("digits", side=8), pictures, [1, 2])
@@ -214,7 +206,7 @@ def test_a_nested_base_is_explained_by_what_it_gives(folder: Path) -> None:
     assert found.values.shape == (2, 8, 8)
 
 
-def test_a_network_without_places_or_with_several_grids_is_refused(folder: Path) -> None:
+def test_a_network_without_places_or_with_several_grids_is_refused(models_folder: Path) -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 3))
     scaled = layers.Normalization(mean=0.5, variance=1.0)(inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 Images = NDArray[np.float32]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where models of one's own are described."""
-    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    yield tmp_path
-    monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
-
-
-def described(folder: Path, **changes: Any) -> Classifier:
-    describe(folder, **changes)
+def described(models_folder: Path, **changes: Any) -> Classifier:
+    describe(models_folder, **changes)
     own.refresh()
     return models.load("digits", side=8)
 
@@ -70,7 +61,9 @@ def test_a_single_rival_s_lead_is_the_difference_of_scores(
 
 
 @pytest.mark.parametrize("ending", ["dense softmax", "softmax layer", "logits", "saved model"])
-def test_gradients_do_not_vanish_where_the_model_is_certain(folder: Path, ending: str) -> None:
+def test_gradients_do_not_vanish_where_the_model_is_certain(
+    models_folder: Path, ending: str
+) -> None:
     """With large weights the probability of the answer rounds to 1.
 
     A SavedModel hides its logits, so that what it rounds to 0 is lost: it gets smaller ones.
@@ -83,12 +76,12 @@ def test_gradients_do_not_vanish_where_the_model_is_certain(folder: Path, ending
     if ending in ("softmax layer", "saved model"):
         network = keras().Model(network.inputs, keras().layers.Softmax()(network.output))
     if ending == "saved model":
-        network.export(str(folder / "digits"), verbose=False)
-        classifier = described(folder, path="digits")
+        network.export(str(models_folder / "digits"), verbose=False)
+        classifier = described(models_folder, path="digits")
     else:
-        network.save(folder / "digits.keras")
+        network.save(models_folder / "digits.keras")
         output = "logits" if ending == "logits" else None
-        classifier = described(folder, output=output)
+        classifier = described(models_folder, output=output)
     images = digits_images()[0][:4]
     probabilities = classifier(images).probabilities
     assert (probabilities.max(1) > 0.999999).all()
@@ -102,7 +95,7 @@ def test_gradients_do_not_vanish_where_the_model_is_certain(folder: Path, ending
 @pytest.mark.parametrize("name", ["pgd", "mifgsm", "deepfool"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_pixels_without_a_finite_slope_do_not_spoil_the_picture(
-    folder: Path, name: str, norm: str
+    models_folder: Path, name: str, norm: str
 ) -> None:
     """A root has none at 0, and half of the pixels of a digit are 0."""
     tf = tensorflow()
@@ -118,8 +111,8 @@ def test_pixels_without_a_finite_slope_do_not_spoil_the_picture(
     module = Root()
     module.kept = module.network  # tracked, so that it is saved
     signatures = {"serving_default": module.serve.get_concrete_function()}
-    tf.saved_model.save(module, str(folder / "root"), signatures=signatures)
-    classifier = described(folder, path="root")
+    tf.saved_model.save(module, str(models_folder / "root"), signatures=signatures)
+    classifier = described(models_folder, path="root")
     images = digits_images()[0][:1]
     clean = classifier(images).probabilities.argmax(1).astype(np.int32)
     gradient = classifier.gradients(images, clean).gradient
@@ -131,7 +124,7 @@ def test_pixels_without_a_finite_slope_do_not_spoil_the_picture(
 
 
 def test_a_model_without_gradients_gets_a_sentence_and_the_black_box_attack_goes_on(
-    folder: Path,
+    models_folder: Path,
 ) -> None:
     tf = tensorflow()
 
@@ -145,8 +138,8 @@ def test_a_model_without_gradients_gets_a_sentence_and_the_black_box_attack_goes
 
     module = Steps()
     signatures = {"serving_default": module.serve.get_concrete_function()}
-    tf.saved_model.save(module, str(folder / "steps"), signatures=signatures)
-    classifier = described(folder, path="steps")
+    tf.saved_model.save(module, str(models_folder / "steps"), signatures=signatures)
+    classifier = described(models_folder, path="steps")
     images = digits_images()[0][:1]
     with pytest.raises(GradientError, match="gives no gradients") as caught:
         attack(classifier, images)

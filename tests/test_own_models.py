@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,6 @@ from robustness.types import Picture, study_conditions
 from tests.own_models import DIGITS, describe, digit_file, digits_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder for a file of models, which the settings name; nothing stays registered."""
-    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    yield tmp_path
-    monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +49,11 @@ def answers(network: Any, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_a_model_of_digits_is_studied_from_the_command_line(
-    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check = {"image": digit_file(folder, 7).name, "class": "seven"}
-    describe(folder, path=str(trained), check=check, title="My digits", year=2026)
-    pictures = [str(digit_file(folder, number)) for number in (0, 4, 7)]
+    check = {"image": digit_file(models_folder, 7).name, "class": "seven"}
+    describe(models_folder, path=str(trained), check=check, title="My digits", year=2026)
+    pictures = [str(digit_file(models_folder, number)) for number in (0, 4, 7)]
 
     assert cli.main(["models", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -95,13 +85,20 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
 
 
 def test_a_dataset_is_ranked_by_each_set_of_classes(
-    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    describe(folder, path=str(trained))
-    pictures = folder / "pictures"
+    describe(models_folder, path=str(trained))
+    pictures = models_folder / "pictures"
     pictures.mkdir()
     digit_file(pictures, 3)
-    asked = ["evaluate", str(pictures), "--models", "digits,SqueezeNet", "--out", str(folder / "r")]
+    asked = [
+        "evaluate",
+        str(pictures),
+        "--models",
+        "digits,SqueezeNet",
+        "--out",
+        str(models_folder / "r"),
+    ]
     assert cli.main([*asked, "--perturbations", "fog"]) == 0
     lines = capsys.readouterr().out.splitlines()
     first = lines.index("models of digits:")
@@ -111,18 +108,18 @@ def test_a_dataset_is_ranked_by_each_set_of_classes(
 
 
 def test_own_models_sweep_and_join_the_default_selection(
-    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    describe(folder, path=str(trained))
-    command = ["sweep", str(digit_file(folder, 3)), "--perturbation", "rotation", "--json"]
+    describe(models_folder, path=str(trained))
+    command = ["sweep", str(digit_file(models_folder, 3)), "--perturbation", "rotation", "--json"]
     assert cli.main([*command, "--models", "digits", "--steps", "5"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert {point["model"] for point in result["points"]} == {"digits"}
     assert models.default_names()[-1] == "digits"
 
 
-def test_the_pass_is_kerass_own_on_the_resized_picture(folder: Path, trained: Path) -> None:
-    describe(folder, path=str(trained))
+def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
+    describe(models_folder, path=str(trained))
     own.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
@@ -148,10 +145,10 @@ def test_the_pass_is_kerass_own_on_the_resized_picture(folder: Path, trained: Pa
     ],
     ids=["0..255", "-1..1", "caffe", "torch", "a table"],
 )
-def test_every_normalisation_is_what_it_says(folder: Path, value: Any, prepare: Any) -> None:
+def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, prepare: Any) -> None:
     network = small_network(side=16)
-    network.save(folder / "digits.keras")
-    describe(folder, normalisation=value, input_size=16)
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, normalisation=value, input_size=16)
     own.refresh()
     picture = study_image(sample_bytes("chelsea"), side=16)[None]
     expected = answers(network, np.asarray(prepare(picture.astype(np.float64)), np.float32))
@@ -161,13 +158,13 @@ def test_every_normalisation_is_what_it_says(folder: Path, value: Any, prepare: 
 
 
 @pytest.mark.parametrize("how", ["export", "saved_model.save"])
-def test_a_saved_model_answers_the_same(folder: Path, how: str) -> None:
+def test_a_saved_model_answers_the_same(models_folder: Path, how: str) -> None:
     network = small_network()
     if how == "export":
-        network.export(folder / "saved", verbose=False)
+        network.export(models_folder / "saved", verbose=False)
     else:
-        tensorflow().saved_model.save(network, str(folder / "saved"))
-    describe(folder, path="saved")
+        tensorflow().saved_model.save(network, str(models_folder / "saved"))
+    describe(models_folder, path="saved")
     own.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
@@ -181,10 +178,10 @@ def test_a_saved_model_answers_the_same(folder: Path, how: str) -> None:
     assert [row.perturbation for row in rows] == ["fog"]
 
 
-def test_declared_logits_are_softmaxed(folder: Path) -> None:
+def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
     network = small_network(activation=None)
-    network.save(folder / "digits.keras")
-    describe(folder, output="logits")
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, output="logits")
     own.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     logits = answers(network, picture).astype(np.float64)
@@ -193,15 +190,15 @@ def test_declared_logits_are_softmaxed(folder: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_named_features_are_compared_and_a_nested_model_serves(folder: Path) -> None:
+def test_named_features_are_compared_and_a_nested_model_serves(models_folder: Path) -> None:
     layers = keras().layers
     base = keras().Sequential(
         [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, name="inner"), layers.ReLU()], name="base"
     )
     stack = [layers.Input((8, 8, 3)), base, layers.Flatten(name="flat"), layers.Dense(10)]
     network = keras().Sequential([*stack, layers.Softmax()])
-    network.save(folder / "digits.keras")
-    describe(folder, features=["base", "flat"])
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, features=["base", "flat"])
     own.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
@@ -212,23 +209,23 @@ def test_named_features_are_compared_and_a_nested_model_serves(folder: Path) -> 
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
 
 
-def test_half_precision_gives_float32(folder: Path) -> None:
+def test_half_precision_gives_float32(models_folder: Path) -> None:
     keras().config.set_dtype_policy("mixed_float16")
     try:
         network = small_network()
     finally:
         keras().config.set_dtype_policy("float32")
-    network.save(folder / "digits.keras")
-    describe(folder)
+    network.save(models_folder / "digits.keras")
+    describe(models_folder)
     own.refresh()
     outputs = models.load("digits", side=8)(np.full((2, 8, 8, 3), 0.5, np.float32))
     assert outputs.probabilities.dtype == np.float32
     assert all(features.dtype == np.float32 for features in outputs.features.values())
 
 
-def test_imagenet_labels_put_it_beside_the_others(folder: Path) -> None:
-    small_network(classes=1000).save(folder / "digits.keras")
-    describe(folder, labels="imagenet")
+def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:
+    small_network(classes=1000).save(models_folder / "digits.keras")
+    describe(models_folder, labels="imagenet")
     own.refresh()
     assert len(models.load("digits", side=8)(np.zeros((1, 8, 8, 3), np.float32)).probabilities[0])
     ((labels, names),) = models.by_labels(["SqueezeNet", "digits"])
@@ -238,9 +235,9 @@ def test_imagenet_labels_put_it_beside_the_others(folder: Path) -> None:
 # --- the file changes -----------------------------------------------------------------------------
 
 
-def test_a_changed_description_or_model_is_another_model(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    describe(folder)
+def test_a_changed_description_or_model_is_another_model(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    describe(models_folder)
     own.refresh()
     record = models.REGISTRY["digits"]
     own.refresh()
@@ -249,16 +246,16 @@ def test_a_changed_description_or_model_is_another_model(folder: Path) -> None:
     picture = np.full((1, 8, 8, 3), 0.5, np.float32)
     before = models.load("digits", side=8)(picture).probabilities
 
-    describe(folder, normalisation="-1..1")
+    describe(models_folder, normalisation="-1..1")
     own.refresh()
     second = models.digest(models.REGISTRY["digits"])
     assert second != first
     assert np.abs(models.load("digits", side=8)(picture).probabilities - before).max() > 1e-4
 
-    small_network().save(folder / "digits.keras")
+    small_network().save(models_folder / "digits.keras")
     assert models.digest(models.REGISTRY["digits"]) not in (first, second)
 
-    (folder / "models.toml").write_text("")
+    (models_folder / "models.toml").write_text("")
     own.refresh()
     assert "digits" not in models.REGISTRY
     assert models.REGISTRY.names[0] == "VGG16"
@@ -338,10 +335,10 @@ DESCRIPTIONS = {
 
 @pytest.mark.parametrize(("changes", "said"), DESCRIPTIONS.values(), ids=DESCRIPTIONS.keys())
 def test_a_bad_description_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+    models_folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
 ) -> None:
     before = models.REGISTRY.names
-    describe(folder, **changes)
+    describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=said) as caught:
         own.refresh()
     assert_one_sentence(caught.value)
@@ -351,8 +348,8 @@ def test_a_bad_description_is_refused(
     assert "models.toml" in capsys.readouterr().err
 
 
-def test_two_models_of_one_title_are_refused(folder: Path) -> None:
-    file = describe(folder, title="Digits")
+def test_two_models_of_one_title_are_refused(models_folder: Path) -> None:
+    file = describe(models_folder, title="Digits")
     file.write_text(file.read_text() + file.read_text().replace("digits", "others", 1))
     with pytest.raises(ParameterError, match="2 models have the title 'Digits'") as caught:
         own.refresh()
@@ -368,31 +365,33 @@ def test_two_models_of_one_title_are_refused(folder: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_description_is_refused(
-    folder: Path, text: str | bytes, said: str
+    models_folder: Path, text: str | bytes, said: str
 ) -> None:
     data = text if isinstance(text, bytes) else text.encode()
-    (folder / "models.toml").write_bytes(data)
+    (models_folder / "models.toml").write_bytes(data)
     with pytest.raises(ParameterError, match=said) as caught:
         own.refresh()
     assert_one_sentence(caught.value)
 
 
-def test_a_named_file_that_is_not_there_is_refused(folder: Path) -> None:
+def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"no file .*models\.toml") as caught:
         own.refresh()
     assert_one_sentence(caught.value)
 
 
-def with_lambda(folder: Path) -> None:
+def with_lambda(models_folder: Path) -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 3))
     x = layers.Flatten()(layers.Lambda(lambda x: x * 2)(inputs))
-    keras().Model(inputs, layers.Dense(10, activation="softmax")(x)).save(folder / "digits.keras")
+    keras().Model(inputs, layers.Dense(10, activation="softmax")(x)).save(
+        models_folder / "digits.keras"
+    )
 
 
-def with_a_class_of_its_own(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    edit_config(folder / "digits.keras", '"module": "keras.layers"', '"module": "os.path"')
+def with_a_class_of_its_own(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    edit_config(models_folder / "digits.keras", '"module": "keras.layers"', '"module": "os.path"')
 
 
 def edit_config(path: Path, old: str, new: str) -> None:
@@ -405,49 +404,49 @@ def edit_config(path: Path, old: str, new: str) -> None:
             archive.writestr(name, data)
 
 
-def damaged(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    data = (folder / "digits.keras").read_bytes()
-    (folder / "digits.keras").write_bytes(data[: len(data) // 2])
+def damaged(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    data = (models_folder / "digits.keras").read_bytes()
+    (models_folder / "digits.keras").write_bytes(data[: len(data) // 2])
 
 
-def bad_weights(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    edit_config(folder / "digits.keras", '"filters": 16', '"filters": 17')
+def bad_weights(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    edit_config(models_folder / "digits.keras", '"filters": 16', '"filters": 17')
 
 
-def two_outputs(folder: Path) -> None:
+def two_outputs(models_folder: Path) -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 3))
     x = layers.Flatten()(inputs)
     outputs = [layers.Dense(10, activation="softmax")(x) for _ in range(2)]
-    keras().Model(inputs, outputs).save(folder / "digits.keras")
+    keras().Model(inputs, outputs).save(models_folder / "digits.keras")
 
 
-def a_map(folder: Path) -> None:
+def a_map(models_folder: Path) -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 3))
-    keras().Model(inputs, layers.Conv2D(10, 3)(inputs)).save(folder / "digits.keras")
+    keras().Model(inputs, layers.Conv2D(10, 3)(inputs)).save(models_folder / "digits.keras")
 
 
-def grey(folder: Path) -> None:
+def grey(models_folder: Path) -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 1))
     x = layers.Dense(10, activation="softmax")(layers.Flatten()(inputs))
-    keras().Model(inputs, x).save(folder / "digits.keras")
+    keras().Model(inputs, x).save(models_folder / "digits.keras")
 
 
 def saved(**options: Any) -> Any:
-    return lambda folder: small_network(**options).save(folder / "digits.keras")
+    return lambda models_folder: small_network(**options).save(models_folder / "digits.keras")
 
 
-def not_a_model(folder: Path) -> None:
-    (folder / "digits.keras").write_bytes(b"PK\x03\x04 something else")
+def not_a_model(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(b"PK\x03\x04 something else")
 
 
-def not_a_saved_model(folder: Path) -> None:
-    (folder / "digits.keras").mkdir()
-    (folder / "digits.keras" / "saved_model.pb").write_bytes(b"nothing")
+def not_a_saved_model(models_folder: Path) -> None:
+    (models_folder / "digits.keras").mkdir()
+    (models_folder / "digits.keras" / "saved_model.pb").write_bytes(b"nothing")
 
 
 MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
@@ -470,14 +469,14 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("make", "changes", "said"), MODELS.values(), ids=MODELS.keys())
 def test_a_model_that_is_not_as_described_is_refused(
-    folder: Path,
+    models_folder: Path,
     capsys: pytest.CaptureFixture[str],
     make: Any,
     changes: dict[str, Any],
     said: str,
 ) -> None:
-    make(folder)
-    describe(folder, **changes)
+    make(models_folder)
+    describe(models_folder, **changes)
     own.refresh()
     with pytest.raises(WeightsError, match=said) as caught:
         models.load("digits")
@@ -486,10 +485,10 @@ def test_a_model_that_is_not_as_described_is_refused(
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready, "what failed once is not offered again"
     assert state.reason == str(caught.value)
-    assert cli.main(["study", str(digit_file(folder, 1)), "--models", "digits"]) == 2
+    assert cli.main(["study", str(digit_file(models_folder, 1)), "--models", "digits"]) == 2
     assert str(caught.value) in capsys.readouterr().err
-    describe(folder)
-    small = folder / "digits.keras"
+    describe(models_folder)
+    small = models_folder / "digits.keras"
     if small.is_file():
         small_network().save(small)
         own.refresh()
@@ -507,12 +506,12 @@ def test_a_model_that_is_not_as_described_is_refused(
     ],
 )
 def test_a_label_file_that_cannot_serve_is_named(
-    folder: Path, labels: bytes | None, said: str
+    models_folder: Path, labels: bytes | None, said: str
 ) -> None:
-    small_network().save(folder / "digits.keras")
-    describe(folder, labels="mine.txt")
+    small_network().save(models_folder / "digits.keras")
+    describe(models_folder, labels="mine.txt")
     if labels is not None:
-        (folder / "mine.txt").write_bytes(labels)
+        (models_folder / "mine.txt").write_bytes(labels)
     own.refresh()
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready
@@ -522,23 +521,23 @@ def test_a_label_file_that_cannot_serve_is_named(
     assert "digits" not in models.default_names()
 
 
-def test_files_of_a_windows_editor_are_read_as_they_are_meant(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    for file in (describe(folder), folder / "digits.txt"):
+def test_files_of_a_windows_editor_are_read_as_they_are_meant(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    for file in (describe(models_folder), models_folder / "digits.txt"):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     own.refresh()
     assert models.REGISTRY["digits"].labels().names == DIGITS
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "closed/digits.keras"], ids=["long", "no folder"])
-def test_a_path_that_cannot_be_looked_at_is_a_missing_model(folder: Path, path: str) -> None:
-    describe(folder, path=path)
+def test_a_path_that_cannot_be_looked_at_is_a_missing_model(models_folder: Path, path: str) -> None:
+    describe(models_folder, path=path)
     assert cli.main(["models"]) == 0
     assert "there is no model at" in models.state(models.REGISTRY["digits"]).reason
 
 
-def test_a_missing_model_is_named(folder: Path) -> None:
-    describe(folder)
+def test_a_missing_model_is_named(models_folder: Path) -> None:
+    describe(models_folder)
     own.refresh()
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready
@@ -546,27 +545,33 @@ def test_a_missing_model_is_named(folder: Path) -> None:
         models.resolve(["digits"])
 
 
-def test_a_check_of_a_class_that_is_not_there_is_refused(folder: Path, trained: Path) -> None:
-    check = {"image": digit_file(folder, 7).name, "class": "seventy"}
-    describe(folder, path=str(trained), check=check)
+def test_a_check_of_a_class_that_is_not_there_is_refused(
+    models_folder: Path, trained: Path
+) -> None:
+    check = {"image": digit_file(models_folder, 7).name, "class": "seventy"}
+    describe(models_folder, path=str(trained), check=check)
     own.refresh()
     with pytest.raises(ParameterError, match="no class called 'seventy'"):
         self_check("digits")
 
 
-def test_a_model_that_was_never_trained_fails_its_check(folder: Path) -> None:
-    small_network().save(folder / "digits.keras")
-    checks = [{"image": digit_file(folder, n).name, "class": DIGITS[n]} for n in (0, 1, 4, 7)]
+def test_a_model_that_was_never_trained_fails_its_check(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    checks = [
+        {"image": digit_file(models_folder, n).name, "class": DIGITS[n]} for n in (0, 1, 4, 7)
+    ]
     results = []
     for check in checks:
-        describe(folder, check=check)
+        describe(models_folder, check=check)
         own.refresh()
         results.append(self_check("digits").right)
     assert not all(results)
 
 
-def test_the_summary_of_mixed_models_ranks_each_set_of_classes(folder: Path, trained: Path) -> None:
-    describe(folder, path=str(trained))
+def test_the_summary_of_mixed_models_ranks_each_set_of_classes(
+    models_folder: Path, trained: Path
+) -> None:
+    describe(models_folder, path=str(trained))
     own.refresh()
     conditions = study_conditions(["fog", "gaussian_blur"])
     spec = make_spec(["SqueezeNet", "digits", "EfficientNetLite0"], conditions)
