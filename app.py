@@ -9,15 +9,16 @@ from functools import partial
 import streamlit as st
 
 from robustness import models, report
-from robustness.errors import RobustnessError
-from robustness.evaluate import make_spec
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
-from robustness.types import Condition, Picture
-from robustness.ui import attention, cache, inputs, results
-from robustness.ui.frame import frame
-from robustness.ui.model_input import model_input
-from robustness.ui.report_button import report_button
-from robustness.ui.text import plain
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import attention, inputs, memo, results
+from robustness.ui.kit.model_input import model_input
+from robustness.ui.kit.page import frame
+from robustness.ui.kit.report_button import report_button
+from robustness.ui.kit.text import plain
 
 frame(
     "Live robustness check",
@@ -53,7 +54,7 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     summary.html(results.headline([], len(model_names), what))
 
     spec = make_spec(model_names, [condition], seed=seed)
-    altered = cache.change(picture, condition, seed)
+    altered = memo.change(picture, condition, seed)
     scores = {name: float(values[0]) for name, values in altered.scores.items()}
     with output:
         results.show_pictures(picture, altered.images[0], what, scores)
@@ -67,7 +68,7 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
         slot.caption(f"Asking {plain(MODELS[name].label)}, {place} of {len(model_names)} …")
         try:
-            row, milliseconds = cache.answer(spec, picture, name, altered)
+            row, milliseconds = memo.answer(spec, picture, name, altered)
         except RobustnessError as error:
             slot.error(plain(str(error)), icon=":material/model_training:")
             continue

@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
-from robustness.images import study_image
 from robustness.models import Classifier
 from robustness.models.runtime import tensorflow
-from robustness.samples import sample_bytes
+from robustness.pictures.fitting import study_image
+from robustness.pictures.samples import sample_bytes
 
 NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
 STEPS = 20

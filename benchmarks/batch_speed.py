@@ -12,12 +12,14 @@ from unittest.mock import patch
 
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.evaluate import evaluate, make_spec
-from robustness.images import study_image
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import sweep
 from robustness.models import Classifier, Outputs
-from robustness.samples import sample_bytes
-from robustness.sweep import sweep
-from robustness.types import Picture, study_conditions
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
 
 NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
 SWEPT = "gaussian_blur"

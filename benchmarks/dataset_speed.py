@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from robustness import models, runs
-from robustness.evaluate import frames, make_spec
-from robustness.images import study_image
+from robustness.evaluation.loop import frames
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
 from robustness.models.classifier import MAX_BATCH
-from robustness.samples import sample_bytes
-from robustness.types import Picture, study_conditions
-from tests.made_datasets import flat_folder
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from tests.support.made_datasets import flat_folder
 
 NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.explain import heat_maps
+from robustness.models.explain import heat_maps
 
 PICTURES = 4
 """Two pictures, each for two classes: what the Live page asks of a model."""

@@ -12,7 +12,7 @@ from benchmarks.timing import interleaved_ms
 from robustness.statistics import by_perturbation
 from robustness.statistics.bootstrap import RESAMPLES
 from robustness.statistics.summaries import FIGURES
-from tests.made_up_runs import rows, severities
+from tests.support.made_up_runs import rows, severities
 
 IMAGES = 2000
 MODELS = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")

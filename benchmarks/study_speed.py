@@ -13,11 +13,13 @@ import numpy as np
 from benchmarks.study_networks import NAMES, random_classifier, stand_in
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.evaluate import evaluate, make_spec, perturbed
-from robustness.images import study_image
+from robustness.evaluation.loop import evaluate, perturbed
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
 from robustness.models.runtime import keras
-from robustness.samples import sample_bytes
-from robustness.types import Picture, study_conditions
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
 
 
 def measure(repeats: int = 3) -> list[dict[str, Any]]:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from robustness.ui import (
-    adversarial,
-    adversarial_input,
-    adversarial_report,
-    adversarial_studies,
-    adversarial_undo,
-    inputs,
-)
-from robustness.ui.frame import frame
-from robustness.ui.model_input import model_input
+from robustness.ui.adversarial import outcome as adversarial
+from robustness.ui.adversarial import report, request, studies, undo
+from robustness.ui.kit import inputs
+from robustness.ui.kit.model_input import model_input
+from robustness.ui.kit.page import frame
 
 frame(
     "Adversarial",
@@ -28,11 +23,11 @@ picture = inputs.picture_input()
 if not chosen_models:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
     st.stop()
-model, spec = adversarial_input.attack_input(chosen_models, seed)
+model, spec = request.attack_input(chosen_models, seed)
 outcome = adversarial.measure(picture, model, spec)
 beside = st.container()
 adversarial.show(picture, outcome, chosen_models)
 with beside:
-    adversarial_report.show(picture, outcome, chosen_models)
-adversarial_studies.show(picture, outcome, chosen_models)
-adversarial_undo.show(picture, outcome, chosen_models)
+    report.show(picture, outcome, chosen_models)
+studies.show(picture, outcome, chosen_models)
+undo.show(picture, outcome, chosen_models)

@@ -7,12 +7,13 @@ from functools import partial
 import streamlit as st
 
 from robustness import report
-from robustness.evaluate import make_spec
-from robustness.types import Condition
-from robustness.ui import breaking, inputs
-from robustness.ui.frame import frame
-from robustness.ui.model_input import model_input
-from robustness.ui.report_button import report_button
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import make_spec
+from robustness.ui import breaking_point
+from robustness.ui.kit import inputs
+from robustness.ui.kit.model_input import model_input
+from robustness.ui.kit.page import frame
+from robustness.ui.kit.report_button import report_button
 
 frame(
     "Breaking point",
@@ -28,10 +29,10 @@ perturbation = inputs.perturbation_input()
 if not chosen_models:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
     st.stop()
-found = breaking.measure(picture, perturbation, chosen_models, seed)
+found = breaking_point.measure(picture, perturbation, chosen_models, seed)
 spec = make_spec(
     chosen_models, [Condition.of({perturbation: 1.0})], seed=seed, fit=inputs.current_fit()
 )
 report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
-breaking.show(picture, perturbation, chosen_models, seed, found)
-breaking.show_summary(picture, chosen_models, seed)
+breaking_point.show(picture, perturbation, chosen_models, seed, found)
+breaking_point.show_summary(picture, chosen_models, seed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from robustness.ui import catalogue, inputs
-from robustness.ui.frame import frame
+from robustness.ui import catalogue
+from robustness.ui.kit import inputs
+from robustness.ui.kit.page import frame
 
 frame(
     "Catalogue",

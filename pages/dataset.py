@@ -7,10 +7,11 @@ from functools import partial
 import streamlit as st
 
 from robustness import report
-from robustness.ui import dataset, dataset_results, inputs
-from robustness.ui.frame import frame
-from robustness.ui.model_input import model_input
-from robustness.ui.report_button import report_button
+from robustness.ui.dataset import page, results
+from robustness.ui.kit import inputs
+from robustness.ui.kit.model_input import model_input
+from robustness.ui.kit.page import frame
+from robustness.ui.kit.report_button import report_button
 
 frame(
     "Dataset",
@@ -22,11 +23,11 @@ with st.sidebar:
     chosen_models = model_input()
     seed = inputs.seed_input()
 if chosen_models:
-    dataset.new_run(chosen_models, seed)
+    page.new_run(chosen_models, seed)
 else:
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
-run = dataset.saved_run()
+run = page.saved_run()
 if run is not None:
     if run.run.images:
         report_button(partial(report.of_run, run.run), run.id)
-    dataset_results.show(run)
+    results.show(run)

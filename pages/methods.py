@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui import methods
-from robustness.ui.frame import frame
+from robustness.ui.kit.page import frame
 
 frame(
     "Methods",

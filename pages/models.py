@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui import model_table
-from robustness.ui.frame import frame
+from robustness.ui.kit.page import frame
 
 frame(
     "Models",

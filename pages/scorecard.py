@@ -7,11 +7,12 @@ from functools import partial
 import streamlit as st
 
 from robustness import report
-from robustness.evaluate import make_spec
-from robustness.ui import inputs, scorecard
-from robustness.ui.frame import frame
-from robustness.ui.model_input import model_input
-from robustness.ui.report_button import report_button
+from robustness.evaluation.spec import make_spec
+from robustness.ui import scorecard
+from robustness.ui.kit import inputs
+from robustness.ui.kit.model_input import model_input
+from robustness.ui.kit.page import frame
+from robustness.ui.kit.report_button import report_button
 
 frame(
     "Scorecard",

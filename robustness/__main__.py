@@ -2,7 +2,7 @@
 
 import sys
 
-from robustness.cli import main
+from robustness.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

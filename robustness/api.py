@@ -26,22 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustness import evaluate as loop
-from robustness import gate, images, models, runs, statistics
+from robustness import models, runs, statistics
 from robustness import report as reports
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import FOLDERS
-from robustness.errors import ParameterError, RobustnessError
-from robustness.images import DEFAULT_FIT
-from robustness.rows import NUMBERS, to_frame, to_table
-from robustness.runs import Comparison, Progress, Replay, Run, compare, replay
-from robustness.types import (
-    STUDY_SUITE,
-    Condition,
-    Picture,
-    RunSpec,
-    graded_conditions,
-    suite_names,
-)
+from robustness.evaluation import loop as loop
+from robustness.evaluation import spec
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import NUMBERS, to_frame, to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_names
+from robustness.pictures import fitting
+from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.picture import Picture
+from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +105,7 @@ def make_spec(
     if conditions is None:
         names = suite_names(suite) if perturbations is None else perturbations
         conditions = graded_conditions(names, strengths=strengths, severities=severities)
-    return loop.make_spec(model_names, conditions, seed=seed, fit=fit)
+    return spec.make_spec(model_names, conditions, seed=seed, fit=fit)
 
 
 def evaluate(
@@ -156,7 +154,7 @@ def evaluate_pictures(
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
-        image = images.load_study_image(given, fit=spec.fit, side=spec.side)
+        image = fitting.load_study_image(given, fit=spec.fit, side=spec.side)
     else:
         image = _from_array(np.asarray(given), name, spec)
     return Picture.of(name, image, label=label)
@@ -165,7 +163,7 @@ def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture
 def _from_array(given: NDArray[Any], name: str, spec: RunSpec) -> NDArray[np.float32]:
     rgb = given.ndim == 3 and given.shape[2] == 3 and given.size > 0
     if rgb and given.dtype == np.uint8:
-        return images.fit(Image.fromarray(given), fit=spec.fit, side=spec.side)
+        return fitting.fit(Image.fromarray(given), fit=spec.fit, side=spec.side)
     if given.shape == (spec.side, spec.side, 3) and np.issubdtype(given.dtype, np.floating):
         if given.min() >= 0 and given.max() <= 1:  # false for NaN, too
             return np.ascontiguousarray(given, np.float32)

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import models, samples, settings
-from robustness.images import study_image
+from robustness import models
+from robustness.base import settings
 from robustness.models import own
+from robustness.pictures import samples
+from robustness.pictures.fitting import study_image
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 

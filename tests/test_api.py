@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from robustness import api
-from robustness.errors import ImageError, ParameterError
-from robustness.images import load_study_image, to_uint8
-from robustness.types import RunSpec
-from tests.made_datasets import labelled_folder
-from tests.saved_runs import use_stand_ins
-from tests.test_evaluate import Stable
+from robustness.base.errors import ImageError, ParameterError
+from robustness.evaluation.spec import RunSpec
+from robustness.pictures.fitting import load_study_image, to_uint8
+from tests.evaluation.test_loop import Stable
+from tests.support.made_datasets import labelled_folder
+from tests.support.saved_runs import use_stand_ins
 
 
 @pytest.fixture(autouse=True)

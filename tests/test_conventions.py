@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from robustness import attacks, metrics, models, perturbations, samples
+from robustness import attacks, metrics, models, perturbations
+from robustness.base.registry import Registry
 from robustness.models import PackagedFile, Preset, PublishedFile
-from robustness.registry import Registry
+from robustness.pictures import samples
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
@@ -27,58 +28,31 @@ ROOMS = (
     "pages",
     "ui",
     "__main__",
-    "cli",
-    "run_options",
-    "run_commands",
     "commands",
-    "dataset_commands",
-    "model_commands",
-    "attack_commands",
-    "report_commands",
-    "console",
     "api",
     "report",
-    "method_notes",
-    "result_tables",
-    "charts_differences",
-    "charts_dataset",
-    "charts_attacks",
-    "charts_sweep",
-    "charts_scorecard",
     "charts",
-    "gate",
+    "runs/gate",
     "runs",
-    "engines",
-    "rows",
+    "runs/engines",
     "statistics",
-    "reach",
-    "sweep",
-    "scorecard",
-    "evaluate",
+    "evaluation",
     "attacks",
-    "explain",
-    "types",
-    "metrics",
-    "perturbations",
     "datasets",
+    "models/explain",
     "models",
-    "samples",
-    "images",
-    "decoding",
-    "disk",
-    "pace",
-    "settings",
-    "text",
-    "registry",
-    "errors",
+    "perturbations",
+    "metrics",
+    "pictures",
+    "base",
     "__init__",
 )
 """From the top down: a room imports from those below it only. ``pages`` includes ``app.py``, and
-``__init__`` is the package's own, which holds its version."""
+``__init__`` is the package's own, which holds its version. A wing is named with its room."""
 
 APART = {
-    "metrics": {"perturbations", "models", "datasets", "samples"},
-    "perturbations": {"models", "datasets", "samples"},
+    "metrics": {"perturbations", "models", "datasets"},
+    "perturbations": {"models", "datasets"},
 }
 """Rooms that do not know each other, although one lies below the other."""
 
@@ -92,16 +66,14 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 OPTIONAL_USERS = {
-    "keras_hub": ROOT / "robustness" / "models" / "transformers.py",
-    "ray": ROOT / "robustness" / "engines" / "ray_cluster.py",
-    "fpdf": ROOT / "robustness" / "report" / "pdf.py",
-    "matplotlib": ROOT / "robustness" / "report" / "pdf_charts.py",
+    "keras_hub": "robustness/models/transformers.py",
+    "ray": "robustness/runs/engines/ray_cluster.py",
+    "fpdf": "robustness/report/pdf.py",
+    "matplotlib": "robustness/report/pdf_charts.py",
 }
 """The one file that may import each of them; nothing else may need it."""
 
-every_file = pytest.mark.parametrize(
-    "path", PRODUCT, ids=[str(path.relative_to(ROOT)) for path in PRODUCT]
-)
+HEAVY = {"tensorflow", "keras", "keras_hub"}
 
 
 @cache
@@ -109,10 +81,21 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of(place: str) -> str:
+    """The room, or the wing that has a place of its own in ``ROOMS``, of a path in the package."""
+    parts = place.split("/")
+    wing = "/".join(parts[:2])
+    return wing if wing in ROOMS else parts[0]
+
+
 def room(path: Path) -> str:
     """The room that a file of the product belongs to."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[1] if parts[0] == "robustness" else "pages"
+    return room_of("/".join(parts[1:])) if parts[0] == "robustness" else "pages"
 
 
 def imports(node: ast.AST) -> Iterator[str]:
@@ -125,17 +108,23 @@ def imports(node: ast.AST) -> Iterator[str]:
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_files(path: Path) -> set[Path]:
+    """The files of the product that ``path`` imports."""
     found = set()
     for name in imports(tree(path)):
-        package, _, rest = name.partition(".")
-        if package == "robustness":
-            inner = rest.partition(".")[0]
-            known = (ROOT / "robustness" / inner).is_dir() or (
-                ROOT / "robustness" / f"{inner}.py"
-            ).is_file()
-            found.add(inner if inner and known else "__init__")
-    return found - {room(path)}
+        parts = name.split(".")
+        while parts and parts[0] == "robustness":
+            place = ROOT.joinpath(*parts)
+            file = place.with_suffix(".py") if not place.is_dir() else place / "__init__.py"
+            if file.is_file():
+                found.add(file)
+                break
+            parts.pop()
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    return {room(file) for file in imported_files(path)} - {room(path)}
 
 
 def third_parties(*nodes: ast.AST) -> set[str]:
@@ -144,50 +133,67 @@ def third_parties(*nodes: ast.AST) -> set[str]:
     return names - sys.stdlib_module_names - {"robustness"}
 
 
+def faults(files: Iterable[Path], faulty: Callable[[Path], object]) -> list[str]:
+    """What ``faulty`` finds in each of ``files``, with their names."""
+    return [f"{named(path)}: {found}" for path in files if (found := faulty(path))]
+
+
 # --- rooms ----------------------------------------------------------------------------------------
 
 
-@every_file
-def test_every_file_belongs_to_a_known_room(path: Path) -> None:
-    assert room(path) in ROOMS
+def test_every_file_belongs_to_a_known_room() -> None:
+    assert not faults(PRODUCT, lambda path: room(path) not in ROOMS)
 
 
-@every_file
-def test_imports_point_down(path: Path) -> None:
-    here = ROOMS.index(room(path))
-    upwards = {other for other in imported_rooms(path) if ROOMS.index(other) <= here}
-    assert not upwards
-    assert not imported_rooms(path) & APART.get(room(path), set())
+def test_imports_point_down() -> None:
+    def upwards(path: Path) -> set[str]:
+        here = ROOMS.index(room(path))
+        return {other for other in imported_rooms(path) if ROOMS.index(other) <= here}
+
+    assert not faults(PRODUCT, upwards)
+    assert not faults(PRODUCT, lambda path: imported_rooms(path) & APART.get(room(path), set()))
 
 
-@every_file
-def test_streamlit_stays_in_the_pages_and_their_kit(path: Path) -> None:
-    if "streamlit" in third_parties(tree(path)):
-        assert room(path) in {"pages", "ui"}
+def test_no_files_import_each_other_in_a_circle() -> None:
+    ahead: dict[Path, set[Path]] = {path: imported_files(path) - {path} for path in PRODUCT}
+    while free := [path for path, needed in ahead.items() if not needed & ahead.keys()]:
+        for path in free:
+            del ahead[path]
+    assert not [named(path) for path in ahead]
 
 
-@every_file
-def test_tensorflow_is_imported_late_and_by_the_models_alone(path: Path) -> None:
-    nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    packages = {"tensorflow", "keras", "keras_hub"}
-    heavy = {node for node in nodes if third_parties(node) & packages}
-    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
-    assert heavy <= {node for function in functions for node in ast.walk(function)}
-    if heavy:
-        assert room(path) in {"models", "attacks"}
+def test_streamlit_stays_in_the_pages_and_their_kit() -> None:
+    users = [path for path in PRODUCT if "streamlit" in third_parties(tree(path))]
+    assert users
+    assert not faults(users, lambda path: room(path) not in {"pages", "ui"})
 
 
-@every_file
-def test_what_is_optional_is_imported_late_and_in_one_file(path: Path) -> None:
-    top = {
-        name.partition(".")[0]
-        for node in tree(path).body
-        if not _deferred(node)
-        for name in imports(node)
-    }
+def test_text_needs_no_plotly() -> None:
+    users = [path for path in PRODUCT if "plotly" in third_parties(tree(path))]
+    assert users
+    assert not faults(users, lambda path: room(path) not in {"charts", "report", "ui"})
+
+
+def test_tensorflow_is_imported_late_and_by_the_models_alone() -> None:
+    users = [path for path in PRODUCT if third_parties(tree(path)) & HEAVY]
+    assert users
+
+    def early(path: Path) -> set[str]:
+        return third_parties(*(node for node in tree(path).body if not _deferred(node))) & HEAVY
+
+    assert not faults(users, early)
+    rooms = {"models", "models/explain", "attacks"}
+    assert not faults(users, lambda path: room(path) not in rooms)
+
+
+def test_what_is_optional_is_imported_late_and_in_one_file() -> None:
     for package in OPTIONAL:
-        if package in third_parties(tree(path)):
-            assert path == OPTIONAL_USERS[package]
+        users = [path for path in PRODUCT if package in third_parties(tree(path))]
+        assert [named(path) for path in users] == [
+            user for name, user in OPTIONAL_USERS.items() if name == package
+        ]
+        for path in users:
+            top = third_parties(*(node for node in tree(path).body if not _deferred(node)))
             assert package not in top
 
 
@@ -195,50 +201,45 @@ def _deferred(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef | ast.ClassDef)
 
 
-@every_file
-def test_only_the_command_line_prints(path: Path) -> None:
-    if room(path) not in {
-        "cli",
-        "commands",
-        "attack_commands",
-        "dataset_commands",
-        "model_commands",
-        "run_commands",
-        "report_commands",
-        "console",
-    }:
+def test_only_the_command_line_prints() -> None:
+    quiet = [path for path in PRODUCT if room(path) != "commands"]
+
+    def printed(path: Path) -> set[str]:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
-        assert not names & {"print", "pprint", "breakpoint"}
+        return names & {"print", "pprint", "breakpoint"}
+
+    assert not faults(quiet, printed)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_a_page_starts_with_its_frame(path: Path) -> None:
-    body = [
-        node
-        for node in tree(path).body[1:]  # after the docstring
-        if not isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    first = body[0]
-    assert isinstance(first, ast.Expr)
-    assert isinstance(first.value, ast.Call)
-    assert ast.unparse(first.value.func) == "frame"
-    assert "robustness.ui.frame.frame" in set(imports(tree(path)))
+def test_a_page_starts_with_its_frame() -> None:
+    def other(path: Path) -> str:
+        body = [
+            node
+            for node in tree(path).body[1:]  # after the docstring
+            if not isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        call = body[0].value if isinstance(body[0], ast.Expr) else None
+        starts = isinstance(call, ast.Call) and ast.unparse(call.func) == "frame"
+        return "" if starts else ast.unparse(body[0])
+
+    assert not faults(PAGES, other)
 
 
 # --- words ----------------------------------------------------------------------------------------
 
 
-@every_file
-def test_modules_and_what_they_offer_are_documented(path: Path) -> None:
-    assert ast.get_docstring(tree(path))
-    bare = [
-        node.name
-        for node in tree(path).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and not ast.get_docstring(node)
-    ]
-    assert not bare
+def test_modules_and_what_they_offer_are_documented() -> None:
+    def bare(path: Path) -> list[str]:
+        return [
+            node.name
+            for node in tree(path).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+            and not ast.get_docstring(node)
+        ]
+
+    assert not faults(PRODUCT, lambda path: not ast.get_docstring(tree(path)))
+    assert not faults(PRODUCT, bare)
 
 
 @pytest.mark.parametrize("record", models.REGISTRY, ids=models.REGISTRY.names)

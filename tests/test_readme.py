@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustness import cli, gate, models, settings
+from robustness import models
+from robustness.base import settings
+from robustness.commands import main
 from robustness.models import own
-from robustness.perturbations import REGISTRY, apply, record
-from tests.own_models import DIGITS, small_network
+from robustness.perturbations import REGISTRY, apply, perturbation
+from robustness.runs import gate
+from tests.support.own_models import DIGITS, small_network
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,14 +48,14 @@ def test_its_commands_parse() -> None:
     commands = re.findall(r"-m robustness (.*)", "\n".join(blocks("bash") + blocks("yaml")))
     assert commands
     for command in commands:
-        cli._parser().parse_args(shlex.split(command))
+        main._parser().parse_args(shlex.split(command))
 
 
 def test_every_command_of_the_table_exists() -> None:
     for command in re.findall(r"^\| `(\w+)", README, re.MULTILINE):
         if command.isupper():
             continue  # a variable of the configuration table
-        assert cli._parser().parse_args([command, *arguments(command)])
+        assert main._parser().parse_args([command, *arguments(command)])
 
 
 def arguments(command: str) -> list[str]:
@@ -96,7 +99,7 @@ def test_every_setting_is_explained() -> None:
 def test_the_ten_line_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = (block for block in blocks("python") if "REGISTRY.add" in block)
     monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
-    exec(code, {**vars(record), "np": np})
+    exec(code, {**vars(perturbation), "np": np})
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
     dimmed = apply(REGISTRY["dimming"], images, 0.5)
     np.testing.assert_allclose(dimmed, 0.3, rtol=1e-6)

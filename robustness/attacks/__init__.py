@@ -5,13 +5,13 @@ Importing this package registers them all. TensorFlow is not imported until a mo
 
 from importlib import import_module
 
+from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
 from robustness.attacks.craft import Control, Outcome, adversarial, craft
 from robustness.attacks.loop import Step, search
 from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.attacks.norms import Norm
 from robustness.attacks.perform import attack, attacked
-from robustness.attacks.record import REGISTRY, Attack, State, Task
-from robustness.attacks.spec import AttackCondition, AttackSpec, condition_of, parse_epsilon
+from robustness.attacks.spec import AttackSpec, parse_epsilon
 
 # In the order in which they are offered: an import statement would be sorted by name.
 for _module in ("gradient_steps", "deepfool", "square"):
@@ -21,7 +21,6 @@ __all__ = [
     "NORMS",
     "REGISTRY",
     "Attack",
-    "AttackCondition",
     "AttackSpec",
     "Control",
     "Norm",
@@ -32,7 +31,6 @@ __all__ = [
     "adversarial",
     "attack",
     "attacked",
-    "condition_of",
     "craft",
     "parse_epsilon",
     "search",

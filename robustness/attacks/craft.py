@@ -15,12 +15,12 @@ from robustness.attacks.loop import Step, reached
 from robustness.attacks.norms import column
 from robustness.attacks.perform import attacked, check_class
 from robustness.attacks.spec import AttackSpec
-from robustness.errors import ParameterError
+from robustness.base.errors import ParameterError
 from robustness.metrics.pictures import ssim
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
-from robustness.types import Picture
+from robustness.pictures.picture import Picture
 
 DRAWS = 16
 """How often noise is tried: an attack is only news if it beats the best of them. Also how many

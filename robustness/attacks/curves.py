@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from robustness.attacks.attack_record import REGISTRY
 from robustness.attacks.craft import distances
 from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.loop import Step, search
 from robustness.attacks.perform import attacked, make_task
-from robustness.attacks.record import REGISTRY
 from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.types import Picture
+from robustness.pictures.picture import Picture
 
 EPSILONS: Mapping[str, tuple[float, ...]] = {
     "linf": tuple(level / LEVELS for level in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)),

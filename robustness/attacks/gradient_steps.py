@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
 from robustness.attacks.norms import column
-from robustness.attacks.record import REGISTRY, Attack, State, Task
 from robustness.perturbations import Images
 
 PGD_STEP = 2.5

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.attacks.record import Attack, Classes, State, Task
+from robustness.attacks.attack_record import Attack, Classes, State, Task
 from robustness.perturbations import Images
 
 

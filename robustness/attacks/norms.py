@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.registry import Registry
 from robustness.perturbations import Images
-from robustness.registry import Registry
 
 Floats = NDArray[np.floating[Any]]
 Sizes = Floats

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
+from robustness.attacks.attack_record import Task
 from robustness.attacks.loop import Step, search
-from robustness.attacks.record import Task
 from robustness.attacks.spec import AttackSpec
-from robustness.errors import ParameterError
+from robustness.base.errors import ParameterError
 from robustness.models import Classifier
-from robustness.perturbations import Images, image_digest
+from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
+from robustness.pictures.picture import image_digest
 
 
 def attack(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from robustness.attacks import norms
+from robustness.attacks.attack_record import REGISTRY, Attack
 from robustness.attacks.eight_bits import LEVELS
-from robustness.attacks.record import REGISTRY, Attack
-from robustness.errors import ParameterError
-from robustness.types import Condition, check_seed
+from robustness.base.errors import ParameterError
+from robustness.perturbations import check_seed
 
 MAX_RESTARTS = 100
 
@@ -112,67 +110,6 @@ class AttackSpec:
             return f"{self.epsilon * LEVELS:.4g}/{LEVELS}"
         return f"{self.epsilon:.3g}"
 
-    @property
-    def condition(self) -> AttackCondition:
-        """The attack as what stands in a row of measurements."""
-        return AttackCondition(((self.name, self.epsilon),), self.norm, self.steps, self.restarts)
-
-
-@dataclass(frozen=True)
-class AttackCondition(Condition):
-    """An untargeted attack in the place of perturbations; its strength is epsilon.
-
-    ``count`` is the number of the attack's steps. Made by ``AttackSpec.condition``.
-    """
-
-    norm: str = "linf"
-    count: int = 1
-    restarts: int = 1
-
-    def as_dict(self) -> dict[str, Any]:
-        """The condition as it stands in a spec; ``condition_of`` reads it."""
-        ((name, epsilon),) = self.steps
-        return {
-            "attack": name,
-            "epsilon": epsilon,
-            "norm": self.norm,
-            "steps": self.count,
-            "restarts": self.restarts,
-        }
-
-    def spec(self, seed: int) -> AttackSpec:
-        """The attack itself, with the run's ``seed``."""
-        ((name, epsilon),) = self.steps
-        return AttackSpec(name, self.norm, epsilon, self.count, self.restarts, seed)
-
-    @property
-    def label(self) -> str:
-        return REGISTRY[self.name].label
-
-    @property
-    def described(self) -> str:
-        return f"{self.label}, epsilon {self.spec(0).size_text}"
-
-    @property
-    def strength(self) -> float | None:
-        return self.steps[0][1]
-
-    @property
-    def parameter(self) -> float | None:
-        return self.steps[0][1]
-
-
-def condition_of(values: Mapping[str, Any]) -> Condition:
-    """An attack or perturbations as they stand in a spec.
-
-    Raises what ``AttackSpec.of`` and ``Condition.of`` raise.
-    """
-    if "attack" not in values:
-        return Condition.of(values)
-    return AttackSpec.of(
-        str(values["attack"]),
-        epsilon=float(values["epsilon"]),
-        norm=str(values["norm"]),
-        steps=int(values["steps"]),
-        restarts=int(values["restarts"]),
-    ).condition
+    def seeded(self, seed: int) -> AttackSpec:
+        """The same attack with another seed."""
+        return replace(self, seed=check_seed(seed))

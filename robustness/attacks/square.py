@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.attacks.record import REGISTRY, Attack, State, Task
+from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.05

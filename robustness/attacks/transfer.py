@@ -10,10 +10,10 @@ from robustness import models
 from robustness.attacks.craft import Outcome, craft
 from robustness.attacks.loop import Step
 from robustness.attacks.spec import AttackSpec
-from robustness.errors import GradientError, ParameterError
+from robustness.base.errors import GradientError, ParameterError
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.types import Picture
+from robustness.pictures.picture import Picture
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from robustness.base.errors import ParameterError
 from robustness.datasets.archive import Archive
 from robustness.datasets.bundled import SOURCE as SAMPLES
 from robustness.datasets.bundled import Samples
+from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
-from robustness.datasets.record import Dataset, Entry, distinct
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, Table
-from robustness.errors import ParameterError
 
 __all__ = [
     "FOLDERS",

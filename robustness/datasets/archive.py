@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from robustness.base.errors import ImageError, ParameterError
+from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.files import folders_of, is_picture
-from robustness.datasets.record import Dataset, Entry, distinct
-from robustness.errors import ImageError, ParameterError
-from robustness.images import MAX_FILE_BYTES
+from robustness.pictures.fitting import MAX_FILE_BYTES
 
 MAX_ENTRIES = 1_000_000
 MAX_RATIO = 100

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from robustness.datasets.record import Dataset, Entry
-from robustness.samples import REGISTRY, sample_bytes
+from robustness.datasets.dataset import Dataset, Entry
+from robustness.pictures.samples import REGISTRY, sample_bytes
 
 SOURCE = "samples"
 

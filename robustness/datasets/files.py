@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePosixPath
 
-from robustness.images import ACCEPTED_EXTENSIONS
+from robustness.pictures.fitting import ACCEPTED_EXTENSIONS
 
 _NOT_ACCEPTED = ("heic", "heif", "jxl", "jp2", "psd", "svg", "tga", "ppm", "pgm")
 _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEPTED)}

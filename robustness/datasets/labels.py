@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustness.datasets.record import Dataset, Entry
-from robustness.errors import ParameterError
+from robustness.base.errors import ParameterError
+from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
 
 FOLDERS, NO_LABELS = "folders", "none"

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustness.datasets.record import Dataset, Entry
-from robustness.errors import ParameterError
-from robustness.images import read_file
+from robustness.base.errors import ParameterError
+from robustness.datasets.dataset import Dataset, Entry
+from robustness.pictures.fitting import read_file
 
 if TYPE_CHECKING:
     import pandas as pd

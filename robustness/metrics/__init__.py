@@ -2,7 +2,7 @@
 
 from robustness.metrics import features, pictures, predictions
 from robustness.metrics.intervals import Interval, wilson
-from robustness.metrics.record import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
+from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
 
 __all__ = [
     "FEATURES",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.record import FEATURES, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import FEATURES, REGISTRY, Floats, Metric, Scores
 
 
 def cosine(clean: Floats, perturbed: Floats) -> Scores:

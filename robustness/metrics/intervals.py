@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from robustness.errors import ParameterError
+from robustness.base.errors import ParameterError
 
 
 class Interval(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from robustness.metrics.record import PICTURE, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import PICTURE, REGISTRY, Floats, Metric, Scores
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5

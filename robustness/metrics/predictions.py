@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.record import PREDICTION, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import PREDICTION, REGISTRY, Floats, Metric, Scores
 
 
 def consistent(clean: Floats, perturbed: Floats) -> Scores:

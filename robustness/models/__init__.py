@@ -9,7 +9,7 @@ from robustness.models import catalogue
 from robustness.models.classifier import Classifier, Outputs
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import load
-from robustness.models.record import (
+from robustness.models.model_record import (
     MODERN,
     OFFLINE,
     OWN,
@@ -22,14 +22,7 @@ from robustness.models.record import (
     PublishedFile,
     PublishedScores,
 )
-from robustness.models.weights import (
-    WeightsState,
-    default_names,
-    digest,
-    require,
-    resolve,
-    state,
-)
+from robustness.models.weights import WeightsState, default_names, digest, require, resolve, state
 
 __all__ = [
     "MODERN",
@@ -53,6 +46,7 @@ __all__ = [
     "default_names",
     "digest",
     "imagenet",
+    "label",
     "load",
     "require",
     "resolve",
@@ -72,6 +66,11 @@ def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
         labels = REGISTRY[name].labels() if name in REGISTRY else Labels("unknown classes", ())
         groups.setdefault(labels.key, (labels, []))[1].append(name)
     return [(labels, tuple(members)) for labels, members in groups.values()]
+
+
+def label(name: str) -> str:
+    """The readable name of the model called ``name``; itself for one that is not known here."""
+    return REGISTRY[name].label if name in REGISTRY else name
 
 
 def class_name(model: str, index: int) -> str:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.errors import ParameterError
-from robustness.images import STUDY_SIDE
+from robustness.base.errors import ParameterError
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.gradients import Gradients
-from robustness.models.loading import Stages
-from robustness.models.record import ModelRecord, Normalisation, OwnFile
+from robustness.models.graph import layer_output
+from robustness.models.model_record import ModelRecord, Normalisation, OwnFile, Stages
 from robustness.models.runtime import keras, tensorflow
+from robustness.pictures.fitting import STUDY_SIDE
 
 Floats = NDArray[np.float32]
+
 
 MAX_BATCH = 16
 """Images in one forward pass; larger batches gain nothing on a CPU and cost memory."""
@@ -168,16 +169,6 @@ def _pooled(activation: Any) -> Any:
     tf = tensorflow()
     activation = tf.cast(activation, tf.float32)
     return tf.reduce_mean(activation, between) if between else activation
-
-
-def layer_output(network: Any, layer: Any) -> Any:
-    """What ``layer`` gives within the functional ``network``; None unless it is used once there.
-
-    A layer of a sequential or nested model has outputs outside of this network as well.
-    """
-    ours = [node for nodes in network._nodes_by_depth.values() for node in nodes]
-    within = [node for node in layer._inbound_nodes if any(node is other for other in ours)]
-    return within[0].outputs[0] if len(within) == 1 and len(within[0].outputs) == 1 else None
 
 
 def _with_stages(network: Any, stages: Stages) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.record import LayerWeights, ModelRecord, PackagedFile
+from robustness.models.model_record import LayerWeights, ModelRecord, PackagedFile
 from robustness.models.weights import product_cache, require, verified_bytes
 
 _VERSION = 2  # raise it when a converter changes what it writes

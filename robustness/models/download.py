@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from robustness import settings
-from robustness.errors import DownloadError, ParameterError
+from robustness.base import settings
+from robustness.base.errors import DownloadError, ParameterError
 from robustness.models.fetching.arrival import Arrival, FileArrival, PresetArrival
 from robustness.models.fetching.exclusive import exclusive
 from robustness.models.fetching.meter import Meter, Progress
 from robustness.models.fetching.replies import SourceError
 from robustness.models.fetching.sources import FULL, Source
+from robustness.models.model_record import ModelRecord, Preset, PublishedFile
 from robustness.models.places import final_name, places, without_password
-from robustness.models.record import ModelRecord, Preset, PublishedFile
 from robustness.models.weights import is_whole, megabytes, published, size, size_text, whole
 
 TIMEOUT_SECONDS = 20.0

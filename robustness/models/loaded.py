@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from robustness.errors import WeightsError
-from robustness.images import STUDY_SIDE
+from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.allocator import give_back
 from robustness.models.classifier import Classifier
 from robustness.models.loading import load_network
-from robustness.models.record import REGISTRY, ModelRecord
+from robustness.models.model_record import REGISTRY, ModelRecord
 from robustness.models.weights import digest, megabytes, state
+from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str]
 

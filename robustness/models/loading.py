@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robustness.errors import WeightsError
+from robustness.base.errors import WeightsError
 from robustness.models.conversion import layer_weights
-from robustness.models.record import ModelRecord, OwnFile, PackagedFile, Preset
+from robustness.models.model_record import ModelRecord, OwnFile, PackagedFile, Preset, Stages
 from robustness.models.weights import refuse, require
-
-Stages = tuple[tuple[str, str], ...]
 
 
 def load_network(record: ModelRecord) -> tuple[Any, Stages]:

@@ -7,9 +7,9 @@ import os
 import re
 from pathlib import Path
 
-from robustness import settings
-from robustness.errors import ParameterError
-from robustness.models.record import ModelRecord
+from robustness.base import settings
+from robustness.base.errors import ParameterError
+from robustness.models.model_record import ModelRecord
 from robustness.models.weights import size
 
 GRAPH_BYTES = 90 * 10**6

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from robustness.models.legacy_formats import read_legacy_torch, read_numpy_pickle
-from robustness.models.record import LayerWeights
+from robustness.models.model_record import LayerWeights
 from robustness.models.runtime import keras
 
 SQUEEZENET_FIRES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}

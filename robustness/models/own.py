@@ -19,19 +19,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from robustness import settings
-from robustness.errors import ParameterError
+from robustness.base import settings
+from robustness.base.errors import ParameterError
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import LOADED
-from robustness.models.record import (
-    OWN,
-    REGISTRY,
-    Check,
-    ModelRecord,
-    Normalisation,
-    OwnFile,
-)
+from robustness.models.model_record import OWN, REGISTRY, Check, ModelRecord, Normalisation, OwnFile
 
 DEFAULT_FILE = "models.toml"
 

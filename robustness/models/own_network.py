@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from robustness.errors import WeightsError
-from robustness.models.classifier import Stages, layer_output
-from robustness.models.record import ModelRecord, OwnFile
+from robustness.base.errors import WeightsError
+from robustness.models.graph import layer_output
+from robustness.models.model_record import ModelRecord, OwnFile, Stages
 from robustness.models.runtime import keras, tensorflow
 
 MOST_STAGES = 6

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
-from robustness import settings
-from robustness.models.record import ModelRecord, OwnFile, PackagedFile, Preset, PublishedFile
+from robustness.base import settings
+from robustness.models.model_record import ModelRecord, OwnFile, PackagedFile, Preset, PublishedFile
 
 
 def keras_cache() -> Path:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness import samples
-from robustness.errors import ParameterError, RobustnessError
-from robustness.images import load_study_image, study_image
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import load
-from robustness.models.record import REGISTRY, Check, ModelRecord
+from robustness.models.model_record import REGISTRY, Check, ModelRecord
+from robustness.pictures import samples
+from robustness.pictures.fitting import load_study_image, study_image
 
 TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.errors import WeightsError
-from robustness.models.record import Normalisation, Preset
+from robustness.base.errors import WeightsError
+from robustness.models.model_record import Normalisation, Preset
 from robustness.models.runtime import keras
 
 SIDE, PATCH, BLOCKS, CLASSES = 224, 16, 12, 1000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from robustness.models.digests import fresh_digest, sums
 from robustness.models.download import leftovers
+from robustness.models.model_record import ModelRecord, OwnFile, Preset
 from robustness.models.places import all_places
-from robustness.models.record import ModelRecord, OwnFile, Preset
 from robustness.models.weights import megabytes
 
 OK = "ok"

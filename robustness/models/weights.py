@@ -8,14 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustness.errors import RobustnessError, UnknownNameError, WeightsError
+from robustness.base.errors import RobustnessError, UnknownNameError, WeightsError
 from robustness.models.digests import content_digest, file_digest, files_below, sums
-from robustness.models.places import Origin as Origin  # what follows is offered here as well
-from robustness.models.places import all_places, places
-from robustness.models.places import describe as describe
-from robustness.models.places import keras_cache as keras_cache
-from robustness.models.places import product_cache as product_cache
-from robustness.models.record import (
+from robustness.models.model_record import (
     OFFLINE,
     OWN,
     REGISTRY,
@@ -26,6 +21,11 @@ from robustness.models.record import (
     Preset,
     PublishedFile,
 )
+from robustness.models.places import Origin as Origin  # what follows is offered here as well
+from robustness.models.places import all_places, places
+from robustness.models.places import describe as describe
+from robustness.models.places import keras_cache as keras_cache
+from robustness.models.places import product_cache as product_cache
 
 
 @dataclass(frozen=True)

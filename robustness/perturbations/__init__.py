@@ -7,8 +7,8 @@ from importlib import import_module
 
 import cv2
 
-from robustness.perturbations.compose import apply, compose, image_digest, ordered
-from robustness.perturbations.record import (
+from robustness.perturbations.compose import apply, compose, ordered
+from robustness.perturbations.perturbation import (
     BLUR,
     COLOUR,
     DIGITAL,
@@ -23,6 +23,7 @@ from robustness.perturbations.record import (
     Perturbation,
     Stage,
 )
+from robustness.perturbations.seeds import MAX_SEED, check_seed
 
 # Two, not one a core: study images are small, and the other cores are TensorFlow's.
 cv2.setNumThreads(2)
@@ -54,6 +55,7 @@ __all__ = [
     "FAMILIES",
     "GEOMETRIC",
     "LIGHTING",
+    "MAX_SEED",
     "NOISE",
     "REFERENCE_SIDE",
     "REGISTRY",
@@ -62,7 +64,7 @@ __all__ = [
     "Perturbation",
     "Stage",
     "apply",
+    "check_seed",
     "compose",
-    "image_digest",
     "ordered",
 ]

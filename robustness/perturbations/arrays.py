@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.record import REFERENCE_SIDE, Images
+from robustness.perturbations.perturbation import REFERENCE_SIDE, Images
 
 Plane = NDArray[np.float32]
 """A float32 array of any shape that belongs to one image: noise, a mask, a kernel."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels, light_gain
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     COLOUR,
     REGISTRY,
     Images,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import DISPLAY_GAMMA, Plane, blank, clipped
 from robustness.perturbations.lighting import scale_about_mean
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     COLOUR,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from robustness.perturbations.record import REGISTRY, Images, Perturbation, check_strength
-
-
-def image_digest(image: Images) -> str:
-    """SHA-256 of a study image's bytes, as hex; names the image in seeds and cache keys."""
-    return hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).data).hexdigest()
+from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, check_strength
+from robustness.pictures.picture import image_digest
 
 
 def stream(seed: int, digest: str, name: str) -> np.random.Generator:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from robustness.perturbations.arrays import Plane, blank, clipped
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     DIGITAL,
     REFERENCE_SIDE,
     REGISTRY,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, at_side, blank, clipped, random_words
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 
 from robustness.perturbations.arrays import blank, clipped
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REGISTRY,
     Images,

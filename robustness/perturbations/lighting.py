@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from robustness.perturbations.arrays import blank, clipped
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels, random_words
 from robustness.perturbations.blur import NO_BLUR, smoothed
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     BLUR,
     REFERENCE_SIDE,
     REGISTRY,

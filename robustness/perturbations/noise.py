@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import blank, clipped, random_words, standard_normals
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     NOISE,
     REGISTRY,
     SEVERITY_STRENGTHS,

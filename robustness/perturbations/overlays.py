@@ -10,7 +10,7 @@ import numpy as np
 from robustness.perturbations.arrays import Plane, at_side, blank, clipped, standard_normals
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.motion import taps, trail
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
     REGISTRY,
     SEVERITY_STRENGTHS,

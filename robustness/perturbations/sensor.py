@@ -16,7 +16,7 @@ from robustness.perturbations.arrays import (
     random_words,
     standard_normals,
 )
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     NOISE,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, blank, clipped
 from robustness.perturbations.blur import smoothed
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REGISTRY,
     WEATHER,

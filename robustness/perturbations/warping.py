@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from robustness.perturbations.arrays import Plane, at_side, blank, clipped, random_words
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REFERENCE_SIDE,
     REGISTRY,

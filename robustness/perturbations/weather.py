@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, blank, clipped, random_words
-from robustness.perturbations.record import (
+from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
     SEVERITY_STRENGTHS,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from robustness import statistics
 from robustness.attacks import NORMS, Outcome
+from robustness.base.text import visible
+from robustness.evaluation.measurement import Measurement
 from robustness.metrics.intervals import wilson
 from robustness.report.wording import counted, model, sentence, share
-from robustness.text import visible
-from robustness.types import Measurement
 
 
 def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import statistics
-from robustness.charts_scorecard import perturbation_label
+from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
 
 Entry = Mapping[str, Any]

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from robustness import scorecard, statistics
-from robustness.charts_scorecard import perturbation_label
+from robustness import statistics
+from robustness.base.text import visible
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.measurement import Measurement
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
-from robustness.text import visible
-from robustness.types import Condition, Measurement
+from robustness.statistics import scorecard
 
 Entry = Mapping[str, Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness import models
-from robustness.charts_scorecard import perturbation_label
+from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.sweep import TOLERANCE, Break, most_fragile
 from robustness.perturbations import REGISTRY
 from robustness.report.wording import counted, listed, model, sentence
-from robustness.sweep import TOLERANCE, Break, most_fragile
 
 
 def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from robustness.result_tables import Table
+from robustness.charts.tables import Table
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Data:
-    """The tidy rows in the schema ``robustness.rows.SCHEMA``, a table at a time.
+    """The tidy rows in the schema ``robustness.evaluation.rows.SCHEMA``, a table at a time.
 
     ``tables`` holds what was worked out from the rows, by name, JSON-ready.
     """

@@ -12,10 +12,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustness.base.text import visible
+from robustness.evaluation.rows import SCHEMA
 from robustness.report.content import Report
 from robustness.report.dictionary import Column, dictionary
-from robustness.rows import SCHEMA
-from robustness.text import visible
 
 FORMAT, VERSION = "robustness report", 1
 _AT_ONCE = 4096  # rows in memory as Python objects

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from robustness import metrics
-from robustness.rows import SCHEMA
+from robustness.evaluation.rows import SCHEMA
 from robustness.statistics import CORRECTNESS
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from robustness.disk import put_whole
-from robustness.errors import ParameterError
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError
 from robustness.report import data_files, html, markdown, pdf, pdf_fonts
 from robustness.report.content import Report
 

@@ -7,21 +7,24 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 
-from robustness import charts_attacks, method_notes
 from robustness.attacks import AttackSpec, Outcome, parse_epsilon
 from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.transfer import Transfer
-from robustness.evaluate import manifest
-from robustness.images import to_png
+from robustness.charts import attacks
+from robustness.charts.tables import Table
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
 from robustness.metrics.pictures import amplified_difference
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
 from robustness.report.answer_attack import answer, described, title
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.from_live import moved, top5, verdicts
 from robustness.report.measured import answer_line, cautions, data, facts
 from robustness.report.methods import methods
 from robustness.report.wording import counted, model, share
-from robustness.result_tables import Table
-from robustness.types import Measurement, Picture, RunSpec
 
 
 def of_attack(
@@ -166,7 +169,7 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
     )
     chart = Chart(
         "Made on one model, judged by another",
-        charts_attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
+        attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
         "What is left for each judge's clean answer; the table below holds the numbers.",
         "✗ fooled, ✓ not; the percentage is what is left for the judge's own clean answer.",
     )

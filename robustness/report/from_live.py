@@ -6,17 +6,22 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from robustness import charts, method_notes, statistics
-from robustness.evaluate import manifest, perturbed
-from robustness.images import to_png
+from robustness import statistics
+from robustness.charts import answers, look
+from robustness.charts.tables import Table
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
 from robustness.metrics.pictures import amplified_difference
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
 from robustness.report.answer_study import of_live as answer
 from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.measured import answer_line, cautions, data, facts
 from robustness.report.methods import methods
 from robustness.report.wording import model
-from robustness.result_tables import Table
-from robustness.types import Measurement, Picture, RunSpec
 
 GAIN = 3
 """By which the difference between the two pictures is amplified."""
@@ -111,25 +116,25 @@ def top5(row: Measurement) -> Titled:
 def moved(rows: Sequence[Measurement]) -> Section:
     """The charts on one picture before and after, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = charts.stage_frame(rows)
+    stages = answers.stage_frame(rows)
     return Section(
         "How far features and answers moved",
         [
             Chart(
                 "Similarity of the features",
-                charts.similarity_bars(frame),
-                charts.describe(frame, ["cosine", "euclidean"]),
+                answers.similarity_bars(frame),
+                look.describe(frame, ["cosine", "euclidean"]),
                 "Of the embeddings of both pictures; 1 means that nothing moved.",
             ),
             Chart(
                 "What is left for the clean class",
-                charts.clean_class_bars(frame),
-                charts.describe(frame, ["clean_probability", "retained_probability"]),
+                answers.clean_class_bars(frame),
+                look.describe(frame, ["clean_probability", "retained_probability"]),
             ),
             Chart(
                 "Where in each network it departs",
-                charts.stage_lines(stages),
-                charts.describe(
+                answers.stage_lines(stages),
+                look.describe(
                     stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]
                 ),
                 "Cosine similarity after each stage, from the first layers to the embedding.",

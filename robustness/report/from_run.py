@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import method_notes, models, result_tables, statistics
-from robustness.errors import RunError
-from robustness.report import run_cases, run_sections
+from robustness import models, statistics
+from robustness.base.errors import RunError
+from robustness.charts import tables
+from robustness.report import method_notes, run_cases, run_sections
 from robustness.report.answer_run import answer
 from robustness.report.content import BRACKETS, Data, Report, Section, Titled
 from robustness.report.methods import methods
@@ -161,7 +162,7 @@ def _unreadable(run: Run) -> Section | None:
         return None
     more = len(run.unreadable) - _UNREADABLE
     rest = f" The first {_UNREADABLE} of {len(run.unreadable):,}." if more > 0 else ""
-    table = result_tables.Table(("Picture", "Reason"), run.unreadable[:_UNREADABLE])
+    table = tables.Table(("Picture", "Reason"), run.unreadable[:_UNREADABLE])
     return Section("Pictures that could not be read", [Titled(f"With the reason.{rest}", table)])
 
 

@@ -7,9 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import charts, charts_scorecard, method_notes, result_tables, scorecard
-from robustness.evaluate import manifest, perturbed, summarise
-from robustness.images import to_png
+from robustness.charts import answers, tables
+from robustness.charts import scorecard as charts_scorecard
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import study_conditions
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
 from robustness.report.answer_study import of_scorecard as answer
 from robustness.report.content import (
     BRACKETS,
@@ -26,8 +35,8 @@ from robustness.report.content import (
 from robustness.report.measured import answer_line, cautions, command, data, facts
 from robustness.report.methods import methods
 from robustness.report.wording import model
-from robustness.result_tables import Table
-from robustness.types import Condition, Measurement, Picture, RunSpec, study_conditions
+from robustness.statistics import scorecard
+from robustness.statistics.scorecard import summarise
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
 """So many pictures of each kind: what a reader looks at, and what a file can hold."""
@@ -58,7 +67,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
             _pictures(spec, pictures, rows),
         ],
         brief=[
-            Titled("Ranking", result_tables.verdicts(summary)),
+            Titled("Ranking", tables.verdicts(summary)),
             Titled("Answers kept under each perturbation", _kept(rows)),
         ],
         methods=methods(
@@ -80,12 +89,12 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
             charts_scorecard.ranking(pd.DataFrame(summary)),
             "Consistency of each model with its 95 % interval; the table below holds the numbers.",
         ),
-        Titled("The ranking", result_tables.verdicts(summary)),
+        Titled("The ranking", tables.verdicts(summary)),
         Text(scorecard.VERDICT_RULE),
     ]
     if any(entry["model"] in scorecard.PUBLISHED for entry in summary):
         blocks += [
-            Titled("The study's published figures", result_tables.published(summary)),
+            Titled("The study's published figures", tables.published(summary)),
             Text(scorecard.PUBLISHED_NOTE),
         ]
     return Section("Who keeps its answer", blocks)
@@ -114,7 +123,7 @@ def _answers(frame: pd.DataFrame) -> Table:
         [
             (
                 row["image"],
-                charts_scorecard.perturbation_label(row["perturbation"]),
+                perturbation_label(row["perturbation"]),
                 model(row["model"]),
                 "yes" if row["consistent"] else "no",
                 f"{row['retained_probability']:.1%}",
@@ -134,7 +143,7 @@ def _kept(rows: Sequence[Measurement]) -> Table:
         ("Perturbation", *map(model, names)),
         [
             (
-                charts_scorecard.perturbation_label(perturbation),
+                perturbation_label(perturbation),
                 *(f"{sum(kept[perturbation, n])} of {len(kept[perturbation, n])}" for n in names),
             )
             for perturbation in dict.fromkeys(row.perturbation for row in rows)
@@ -155,7 +164,7 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
             ),
             Chart(
                 "Where in each network it departs",
-                charts.stage_lines(charts.stage_means(rows)),
+                answers.stage_lines(answers.stage_means(rows)),
                 "Mean cosine similarity after each stage, from the first layers to the embedding.",
                 "Mean over all perturbations, from the first stage to the last.",
             ),

@@ -7,20 +7,24 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import charts_sweep, method_notes, result_tables
-from robustness.charts_dataset import grouped
-from robustness.charts_scorecard import perturbation_label
-from robustness.evaluate import manifest, perturbed
-from robustness.images import to_png
+from robustness.base.text import visible
+from robustness.charts import sweep, tables
+from robustness.charts.dataset import grouped
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.sweep import TOLERANCE, Break
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
 from robustness.report.answer_sweep import answer
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.measured import cautions, command, data, facts
 from robustness.report.methods import methods
 from robustness.report.wording import model
-from robustness.result_tables import Table
-from robustness.sweep import TOLERANCE, Break
-from robustness.text import visible
-from robustness.types import Condition, Measurement, Picture, RunSpec
 
 _CASES = 8
 """Pictures at breaking strengths that are shown."""
@@ -76,7 +80,7 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
 
 
 def _table(breaks: Sequence[Break]) -> Table:
-    head, rows = result_tables.breaking(breaks)
+    head, rows = tables.breaking(breaks)
     names = [perturbation_label(entry.perturbation) for entry in breaks]
     return Table(
         ("Perturbation", *head), [(name, *row) for name, row in zip(names, rows, strict=True)]
@@ -89,7 +93,7 @@ def _overview(breaks: Sequence[Break]) -> list[Block]:
     return [
         Chart(
             "Breaking strength of every model under every perturbation",
-            charts_sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
+            sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
             "Breaking strengths, the most fragile perturbation on top; the table below holds them.",
         )
     ]
@@ -101,7 +105,7 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
         mine = points[points["perturbation"] == name]
         yield Chart(
             f"Probability of the clean class under {perturbation_label(str(name))}",
-            charts_sweep.over_strength(mine, "retained_probability"),
+            sweep.over_strength(mine, "retained_probability"),
             "Probability of the clean class of each model over the strength; the breaking "
             "strengths stand in the table above.",
             "Open markers changed their answer.",

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from robustness import __version__
+from robustness.base.text import visible
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Text, Titled
 from robustness.report.wording import folded
-from robustness.text import visible
 
 _HERE = Path(__file__).parent
 _FROM_OUTSIDE = {"name", "x", "y", "text", "customdata", "categoryarray", "ticktext"}

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import IO
 
+from robustness.base.text import visible
 from robustness.report.content import Report, Titled
 from robustness.report.wording import folded
-from robustness.text import visible
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
 """What means something within a line of Markdown, and what would make a link of a word."""

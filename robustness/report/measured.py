@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustness import models, scorecard, statistics
+from robustness import models, statistics
+from robustness.base.text import visible
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.rows import to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.pictures.picture import Picture
 from robustness.report.content import Data
 from robustness.report.wording import model, share
-from robustness.rows import to_table
-from robustness.text import visible
-from robustness.types import Measurement, Picture, RunSpec
+from robustness.statistics import scorecard
 
 
 def facts(

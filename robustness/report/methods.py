@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from robustness import method_notes
-from robustness.attacks import NORMS, AttackCondition, AttackSpec
+from robustness.attacks import NORMS, AttackSpec
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
+from robustness.report import method_notes
 from robustness.report.content import Block, Text, Titled
 from robustness.report.wording import counted
-from robustness.result_tables import Table
-from robustness.types import Condition
 
 
 def methods(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -> list[Block]:
@@ -22,10 +22,8 @@ def methods(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -
     ``notes`` are (title, text) on what was worked out from the rows.
     """
     asked = list(conditions)
-    attacks = [c.spec(0) for c in asked if isinstance(c, AttackCondition)]
-    names = dict.fromkeys(
-        name for c in asked if not isinstance(c, AttackCondition) for name, _ in c.steps
-    )
+    attacks = [attack for c in asked for attack in c.attacks]
+    names = dict.fromkeys(name for c in asked for name in c.perturbations)
     return [
         Text(method_notes.STUDY_IMAGE),
         *(_perturbations(list(names)) if names else ()),

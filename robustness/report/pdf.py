@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import IO, Any
 
 from robustness import __version__
+from robustness.base.text import visible
 from robustness.report import pdf_charts, pdf_fonts
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Text, Titled
 from robustness.report.wording import folded
-from robustness.text import visible
 
 _FONT, _JAPANESE = "DejaVu", "IPAex"
 _MARGIN, _LEADING = 18.0, 5.0  # mm

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from robustness.base.text import visible
 from robustness.report import pdf_fonts
-from robustness.text import visible
 
 WIDTH_INCHES, DPI = 6.85, 200
 PIXELS_AN_INCH = 110

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from robustness.errors import ParameterError
+from robustness.base.errors import ParameterError
 
 REGULAR, BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 JAPANESE = "ipaexg.ttf"

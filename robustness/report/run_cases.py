@@ -8,15 +8,14 @@ from typing import Any
 import pandas as pd
 
 from robustness import statistics
-from robustness.attacks import AttackCondition
-from robustness.errors import RobustnessError
-from robustness.evaluate import perturbed
-from robustness.images import to_png
+from robustness.base.errors import RobustnessError
+from robustness.base.text import visible
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
+from robustness.pictures.fitting import to_png
 from robustness.report.content import Case, Cases, Section, Shot
 from robustness.report.wording import model, share
 from robustness.runs import Run
-from robustness.text import visible
-from robustness.types import Condition
 
 _WORST, _SURVIVORS = 9, 6
 """So many pictures of each kind: what a reader looks at, and what a file can hold."""
@@ -61,7 +60,7 @@ def _cases(run: Run, rows: pd.DataFrame, caption: str) -> Cases:
 def _case(run: Run, row: dict[str, Any]) -> Case:
     condition = statistics.case_condition(run.conditions, row)
     lines = [condition.described, *_answers(row)]
-    if isinstance(condition, AttackCondition):
+    if condition.needs_model:
         lines.append("The attacked picture is on the Dataset page, which asks the model for it.")
     shots: list[Shot] = []
     try:
@@ -80,7 +79,7 @@ def _shots(run: Run, row: dict[str, Any], condition: Condition) -> list[Shot]:
     name = str(row["image"])
     picture = run.picture(name)
     clean = Shot(to_png(picture.image), "clean", f"{name}, clean")
-    if isinstance(condition, AttackCondition):  # made on the model, which no report runs
+    if condition.needs_model:  # made on the model, which no report runs
         return [clean]
     after = perturbed(picture, [condition], run.seed)[0]
     return [clean, Shot(to_png(after), "perturbed", f"{name} under {condition.described}")]

@@ -7,20 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import (
-    charts_dataset,
-    charts_differences,
-    charts_scorecard,
-    models,
-    result_tables,
-    statistics,
-)
-from robustness.attacks import AttackCondition
-from robustness.charts_scorecard import perturbation_label
+from robustness import models, statistics
+from robustness.charts import dataset, differences, scorecard, tables
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
-from robustness.result_tables import Table
-from robustness.types import Condition
 
 Entry = Mapping[str, Any]
 
@@ -36,10 +28,10 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
     blocks: list[Block] = [
         Chart(
             "Prediction consistency",
-            charts_scorecard.ranking(pd.DataFrame(ranked)),
+            scorecard.ranking(pd.DataFrame(ranked)),
             "Consistency of each model with its 95 % interval; the table below holds the numbers.",
         ),
-        Titled("The ranking", result_tables.ranking(ranked)),
+        Titled("The ranking", tables.ranking(ranked)),
         Text(
             "Consistency is the share of perturbed pictures whose top-1 class is the clean "
             "picture's. Place: behind every model that is established as better, ahead of every "
@@ -50,11 +42,11 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
         blocks += [
             Chart(
                 "Differences between models",
-                charts_differences.pair_differences(pairs),
+                differences.pair_differences(pairs),
                 "Difference of each pair of models with its interval; the table below holds the "
                 "numbers.",
             ),
-            Titled("Which differences are established, in points", result_tables.pairs(pairs)),
+            Titled("Which differences are established, in points", tables.pairs(pairs)),
             Text(
                 f"{statistics.TEST_RULE} Intervals are of each pair by itself. More images: for a "
                 "power of 80 %, if the difference is what it seems to be."
@@ -70,7 +62,7 @@ def perturbations(entries: Sequence[Entry], conditions: Sequence[Condition]) -> 
         [
             Chart(
                 "Prediction consistency under each perturbation",
-                charts_dataset.perturbation_heatmap(entries),
+                dataset.perturbation_heatmap(entries),
                 "Consistency of each model under each perturbation, the worst perturbation on top; "
                 "the table below holds the numbers.",
                 "A perturbation at several strengths shows the mean of them.",
@@ -86,9 +78,9 @@ def perturbations(entries: Sequence[Entry], conditions: Sequence[Condition]) -> 
 def _epsilons(conditions: Sequence[Condition]) -> dict[tuple[str, float | None], str]:
     """Epsilon for people, by the name and the strength of an attack."""
     return {
-        (condition.name, condition.strength): f"epsilon {condition.spec(0).size_text}"
+        (condition.name, condition.strength): f"epsilon {attack.size_text}"
         for condition in conditions
-        if isinstance(condition, AttackCondition)
+        for attack in condition.attacks
     }
 
 
@@ -110,8 +102,8 @@ def _conditions(
             model(entry["model"]),
             str(entry["n_images"]),
             rate(entry),
-            result_tables.decimal(entry["cosine"]),
-            result_tables.decimal(entry["ssim"]),
+            tables.decimal(entry["cosine"]),
+            tables.decimal(entry["ssim"]),
             *([_accuracy(entry)] if labelled else []),
         ]
         for entry in entries
@@ -127,7 +119,7 @@ def curves(
     entries: Sequence[Entry], by_severity: Sequence[Entry], over_models: Sequence[Entry]
 ) -> Section | None:
     """Consistency over severity and strength; None where there is one strength of each."""
-    of = charts_dataset.grouped(entries, "perturbation")
+    of = dataset.grouped(entries, "perturbation")
     several = [
         entry["perturbation"]
         for entry in over_models
@@ -160,8 +152,8 @@ def curves(
 def _curve(title: str, entries: Sequence[Entry], level: str) -> Chart:
     return Chart(
         title,
-        charts_dataset.over_levels(entries, "consistency", level),
-        f"Consistency of each model over {charts_dataset.LEVELS[level]}; the table of all figures "
+        dataset.over_levels(entries, "consistency", level),
+        f"Consistency of each model over {dataset.LEVELS[level]}; the table of all figures "
         "holds the numbers.",
     )
 
@@ -172,7 +164,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
     if not labelled:
         return None
     blocks: list[Block] = [
-        Titled("Accuracy by the labels", result_tables.accuracy(labelled)),
+        Titled("Accuracy by the labels", tables.accuracy(labelled)),
         Text(
             "ECE, expected calibration error: the mean distance from the diagonal in "
             f"{statistics.BINS} bins of confidence. By chance: what a perfectly calibrated model "
@@ -185,10 +177,10 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
             blocks.append(
                 Chart(
                     f"Reliability of {model(entry['model'])}",
-                    charts_dataset.reliability_diagram(mine),
+                    dataset.reliability_diagram(mine),
                     "Share of right answers over confidence, clean and perturbed. Expected "
-                    f"calibration error: {result_tables.decimal(entry['clean_ece'])} clean, "
-                    f"{result_tables.decimal(entry['perturbed_ece'])} perturbed.",
+                    f"calibration error: {tables.decimal(entry['clean_ece'])} clean, "
+                    f"{tables.decimal(entry['perturbed_ece'])} perturbed.",
                     "Below the diagonal a model claims more than it knows.",
                 )
             )
@@ -204,9 +196,7 @@ def corruption_errors(entries: Sequence[Entry]) -> Section | None:
         "Against AlexNet, as ImageNet-C does it",
         [
             Text(f"{caution[0].upper()}{caution[1:]}. 100 is AlexNet's error, lower is better."),
-            Titled(
-                "Corruption errors with 95 % intervals", result_tables.corruption_errors(entries)
-            ),
+            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(entries)),
         ],
     )
 
@@ -216,13 +206,13 @@ def classes(entries: Sequence[Entry]) -> Section | None:
     if not entries:
         return None
     blocks: list[Block] = []
-    for labels, names in models.by_labels(charts_dataset.grouped(entries, "model")):
+    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
         mine = [entry for entry in entries if entry["model"] in names]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
         blocks += [
             Chart(
                 f"Classes that lose most accuracy, {labels.title}",
-                charts_dataset.class_drops(mine, _CLASSES),
+                dataset.class_drops(mine, _CLASSES),
                 "Accuracy lost in the classes that lose most; the table below names them.",
             ),
             Titled(
@@ -243,7 +233,7 @@ def _class(entry: Entry) -> tuple[str, ...]:
         share(entry["clean_accuracy"], 0),
         share(entry["perturbed_accuracy"], 0),
         share(entry["drop"], 0),
-        result_tables.interval(entry, "drop"),
+        tables.interval(entry, "drop"),
     )
 
 
@@ -254,10 +244,10 @@ def brief(
     names = [entry["model"] for entry in summary]
     rows = [
         (perturbation_label(name), *(_mean_text(mine, one) for one in names))
-        for name, mine in charts_dataset.grouped(entries, "perturbation").items()
+        for name, mine in dataset.grouped(entries, "perturbation").items()
     ]
     return [
-        Titled("Ranking", result_tables.ranking(statistics.ranking(summary, pairs))),
+        Titled("Ranking", tables.ranking(statistics.ranking(summary, pairs))),
         Titled(
             "Consistency under each perturbation, with 95 % intervals",
             Table(("Perturbation", *map(model, names)), rows),
@@ -272,4 +262,4 @@ def _mean_text(entries: Sequence[Entry], name: str) -> str:
     if len(mine) > 1:
         mean = sum(entry["consistency"] for entry in mine) / len(mine)
         return f"{share(mean)}, mean of {len(mine)} strengths"
-    return f"{share(mine[0]['consistency'])} ({result_tables.interval(mine[0], 'consistency', 1)})"
+    return f"{share(mine[0]['consistency'])} ({tables.interval(mine[0], 'consistency', 1)})"

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustness import charts
-from robustness.text import visible
+from robustness import models
+from robustness.base.text import visible
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -25,7 +25,7 @@ def counted(number: int, thing: str) -> str:
 
 def model(name: str) -> str:
     """The readable name of a model, on one line."""
-    return visible(charts.model_label(name))
+    return visible(models.label(name))
 
 
 def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:

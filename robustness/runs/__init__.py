@@ -1,13 +1,13 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
 from robustness.runs.compare import Comparison, compare
+from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.session import Plan, Progress, Session, plan, start
 from robustness.runs.store import Listed, Run, delete, find, listing, load
-from robustness.runs.transfer import export_run, folder_of, import_run, write_archive
 
 __all__ = [
     "DIFFERENT",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustness import statistics
+from robustness.evaluation.condition import Condition
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
 from robustness.statistics import DIFFERENCE_COLUMNS
-from robustness.types import Condition
 
 _SHOWN = 3
 

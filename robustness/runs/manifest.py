@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from robustness import attacks
-from robustness.disk import write_whole
-from robustness.errors import RobustnessError, RunError
-from robustness.types import RunSpec
+from robustness.base.disk import write_whole
+from robustness.base.errors import RobustnessError, RunError
+from robustness.evaluation.spec import RunSpec
 
 FILE = "manifest.json"
 FORMAT, VERSION = "robustness run", 1
@@ -145,7 +144,7 @@ def read(folder: Path) -> Manifest:
 def _from_dict(values: Mapping[str, Any]) -> Manifest:
     names = set(Manifest.__dataclass_fields__)
     kept = {name: value for name, value in values.items() if name in names}
-    spec = RunSpec.from_dict(values["spec"], attacks.condition_of)
+    spec = RunSpec.from_dict(values["spec"])
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
     for kinds, record in ((_KINDS, manifest), (_ASKED_KINDS, manifest.dataset)):
         for name, kind in kinds.items():

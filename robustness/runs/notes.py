@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustness import settings
+from robustness.base import settings
+from robustness.base.disk import write_whole
+from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import SAMPLES
-from robustness.disk import write_whole
-from robustness.errors import ParameterError, RunError
 
 TITLE_FILE = "title.txt"
 MAX_TITLE = 120

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustness.disk import put_whole
-from robustness.engines import Chunk
-from robustness.errors import RunError
-from robustness.rows import SCHEMA
+from robustness.base.disk import put_whole
+from robustness.base.errors import RunError
+from robustness.evaluation.rows import SCHEMA
+from robustness.runs.engines import Chunk
 from robustness.runs.manifest import AMISS
 
 _KEY = b"robustness"

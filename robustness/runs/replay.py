@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robustness import models
-from robustness.errors import RobustnessError, RunError
-from robustness.evaluate import versions
+from robustness.base.errors import RobustnessError, RunError
+from robustness.evaluation.provenance import versions
 from robustness.runs import rounding
 from robustness.runs.compare import version_notes
 from robustness.runs.rounding import Change

@@ -13,16 +13,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from robustness import models
+from robustness.base.disk import TEMPORARY
+from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, labelled, open_dataset
-from robustness.disk import TEMPORARY
-from robustness.engines import REGISTRY as ENGINES
-from robustness.engines import Chunk, Job, default_batch
-from robustness.errors import ParameterError, RunError
-from robustness.evaluate import versions
+from robustness.evaluation.provenance import versions
+from robustness.evaluation.spec import RunSpec
+from robustness.runs.engines import REGISTRY as ENGINES
+from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
 from robustness.runs.parts import Part, all_parts, content, write_part
 from robustness.runs.store import listing, load, locked
-from robustness.types import RunSpec
 
 MAX_BATCH = 1024
 

@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.datasets import Dataset, open_dataset
-from robustness.errors import ImageError, RobustnessError, RunError
-from robustness.images import study_image
-from robustness.rows import NUMBERS, SCHEMA, to_frame
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts
-from robustness.types import Condition, Picture
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,6 +4,7 @@ Frames have one row a measurement, with at least ``COLUMNS``. Tables come as lis
 JSON-ready dictionaries; what is not known is None.
 """
 
+from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.statistics.bootstrap import FEW_IMAGES, INTERVAL_RULE
 from robustness.statistics.calibration import BINS, reliability
 from robustness.statistics.cases import (
@@ -15,7 +16,6 @@ from robustness.statistics.cases import (
     class_names,
 )
 from robustness.statistics.classes import by_class, class_title
-from robustness.statistics.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustness.evaluation.condition import Condition
 from robustness.statistics.classes import class_title
-from robustness.types import Condition
 
 CASE_COLUMNS = (
     "image",

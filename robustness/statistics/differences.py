@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.base.columns import require
+from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.bootstrap import derived, resampled_totals
-from robustness.statistics.correctness import require, with_correctness
 from robustness.statistics.grid import Grid, laid_out
 from robustness.statistics.paired import ALPHA, holm, sign_flip
 from robustness.statistics.ranking import QUANTITIES

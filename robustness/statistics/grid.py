@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import metrics
+from robustness.base.columns import require
+from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.perturbations import REGISTRY
-from robustness.statistics.correctness import CORRECTNESS, require, with_correctness
 
 Floats = NDArray[np.float64]
 

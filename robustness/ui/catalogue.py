@@ -7,10 +7,10 @@ from html import escape
 import numpy as np
 import streamlit as st
 
-from robustness.images import study_image, to_png
 from robustness.perturbations import REGISTRY, Perturbation, apply
-from robustness.samples import REGISTRY as SAMPLES
-from robustness.samples import sample_bytes
+from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160

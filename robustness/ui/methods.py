@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from robustness import method_notes, models
+from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.report import method_notes
 
 _ATTENTION = """
 Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where

@@ -12,10 +12,10 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from robustness import models
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights import describe, parameters_text, size_text
-from robustness.ui import results
-from robustness.ui.downloads import download_button
-from robustness.ui.progress import shown, was_cancelled
-from robustness.ui.text import plain
+from robustness.ui.kit import results
+from robustness.ui.kit.downloads import download_button
+from robustness.ui.kit.text import plain
+from robustness.ui.kit.work import shown, was_cancelled
 
 WORK = "Checking"
 

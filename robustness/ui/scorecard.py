@@ -9,13 +9,19 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from robustness import charts, charts_scorecard, models, result_tables, scorecard
-from robustness.evaluate import perturbed, summarise
-from robustness.images import to_png
-from robustness.types import Condition, Measurement, Picture
-from robustness.ui import cache, results
-from robustness.ui.progress import shown, was_cancelled
-from robustness.ui.text import plain
+from robustness import models
+from robustness.charts import answers, look, tables
+from robustness.charts import scorecard as charts_scorecard
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.statistics import scorecard
+from robustness.statistics.scorecard import summarise
+from robustness.ui.kit import memo, results
+from robustness.ui.kit.text import plain
+from robustness.ui.kit.work import shown, was_cancelled
 
 WORK = "Scoring"
 
@@ -24,15 +30,15 @@ def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
     """The rows of the scorecard, from the cache or computed with progress; stops if cancelled."""
-    key = cache.run_key(pictures, names, conditions, seed)
-    kept = cache.kept_rows().get(key)
+    key = memo.run_key(pictures, names, conditions, seed)
+    kept = memo.kept_rows().get(key)
     if kept is not None:
         return kept
     if was_cancelled(WORK, key):
         st.stop()
     total = len(pictures) * len(names) * len(conditions)
-    rows = list(shown(cache.evaluation(pictures, names, conditions, seed), total, WORK, key))
-    cache.kept_rows().put(key, rows)
+    rows = list(shown(memo.evaluation(pictures, names, conditions, seed), total, WORK, key))
+    memo.kept_rows().put(key, rows)
     return rows
 
 
@@ -55,17 +61,17 @@ def show(
             st,
             charts_scorecard.ranking(table),
             "ranking",
-            charts.describe(table, ["consistency", "consistency_low", "consistency_high"]),
+            look.describe(table, ["consistency", "consistency_low", "consistency_high"]),
         )
     with right:
         st.subheader("Verdict", anchor=False)
-        st.html(results.html_table(*result_tables.verdicts(summary)))
+        st.html(results.html_table(*tables.verdicts(summary)))
         st.caption(scorecard.VERDICT_RULE)
     published = [entry["model"] for entry in summary if entry["model"] in scorecard.PUBLISHED]
     with st.expander(
         "The study's published figures", expanded=bool(published), icon=":material/history_edu:"
     ):
-        st.html(results.html_table(*result_tables.published(summary)))
+        st.html(results.html_table(*tables.published(summary)))
         st.caption(scorecard.PUBLISHED_NOTE)
     st.subheader("What each perturbation did", anchor=False)
     results.chart(
@@ -86,7 +92,7 @@ def show(
     with right:
         st.subheader("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
-        stages = charts.stage_means(rows)
+        stages = answers.stage_means(rows)
         metric = st.segmented_control(
             "Similarity",
             ("cosine", "euclidean"),
@@ -97,15 +103,15 @@ def show(
         )
         results.chart(
             st,
-            charts.stage_lines(stages, metric),
+            answers.stage_lines(stages, metric),
             "stages",
-            charts.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), [metric]),
+            look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), [metric]),
         )
 
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
     unsettled = scorecard.unsettled_pairs(summary)
-    name = charts.model_label
+    name = models.label
     rankings = scorecard.rankings(summary)
     text = " ".join(_extremes(ranking) for ranking in rankings)
     st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
@@ -124,7 +130,7 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
 
 def _extremes(ranking: Sequence[Mapping[str, Any]]) -> str:
     best, worst = ranking[0], ranking[-1]
-    name = charts.model_label
+    name = models.label
     if len(ranking) == 1:
         return f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
     return (
@@ -137,7 +143,7 @@ def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
     found = scorecard.unsure(rows)
     if found:
         cases = ", ".join(
-            f"{plain(charts.model_label(model))} ({probability:.0%}"
+            f"{plain(models.label(model))} ({probability:.0%}"
             + (f" on {plain(image)})" if pictures > 1 else ")")
             for image, model, probability in found
         )
@@ -181,7 +187,7 @@ def _gallery(
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:
     lines = "".join(
-        f"<li>{results.mark(row)} <b>{escape(charts.model_label(row.model))}</b> "
+        f"<li>{results.mark(row)} <b>{escape(models.label(row.model))}</b> "
         f"{escape(models.class_name(row.model, row.top1))} {row.probability:.0%}</li>"
         for row in rows
     )

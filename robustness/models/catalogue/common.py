@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustness.models.record import Normalisation
+from robustness.models.model_record import Normalisation
 from robustness.models.runtime import keras
 
 CAFFE = Normalisation("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))

@@ -14,7 +14,7 @@ from robustness.models.catalogue.common import (
     TORCH,
     keras_application,
 )
-from robustness.models.record import (
+from robustness.models.model_record import (
     MODERN,
     REGISTRY,
     ModelRecord,

@@ -7,7 +7,7 @@ from functools import partial
 
 from robustness.models import networks
 from robustness.models.catalogue.common import CAFFE, TESTBED
-from robustness.models.record import (
+from robustness.models.model_record import (
     OFFLINE,
     REGISTRY,
     Check,

@@ -14,7 +14,13 @@ from robustness.models.catalogue.common import (
     TORCH,
     keras_application,
 )
-from robustness.models.record import REGISTRY, STUDY, ModelRecord, PublishedFile, PublishedScores
+from robustness.models.model_record import (
+    REGISTRY,
+    STUDY,
+    ModelRecord,
+    PublishedFile,
+    PublishedScores,
+)
 from robustness.models.runtime import keras
 
 

@@ -11,7 +11,7 @@ from robustness.models.digests import SUMS, fresh_digest, sums, sums_text
 from robustness.models.fetching.meter import Meter
 from robustness.models.fetching.sources import Source, bring, list_of_sums
 from robustness.models.fetching.transfer import Expected
-from robustness.models.record import Preset, PublishedFile
+from robustness.models.model_record import Preset, PublishedFile
 
 
 class Arrival(ABC):

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, registries, settings, files, text, pace."""

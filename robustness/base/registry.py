@@ -1,0 +1,70 @@
+"""A named collection that records are added to beside the code they describe."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from robustness.base.errors import UnknownNameError
+
+
+class Named(Protocol):
+    """What a registry asks of a record."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Record = TypeVar("Record", bound=Named)
+
+
+class Registry(Generic[Record]):
+    """Records by name, in the order of registration.
+
+    ``kind`` is the singular noun used in messages ("perturbation").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._records: dict[str, Record] = {}
+
+    def add(self, record: Record) -> Record:
+        """Register ``record``; a second record of the same name raises ``ValueError``."""
+        if record.name in self._records:
+            raise ValueError(f"the {self.kind} {record.name!r} is registered twice")
+        self._records[record.name] = record
+        return record
+
+    def exchange(self, old: Iterable[str], new: Iterable[Record]) -> None:
+        """Puts the records ``new`` in place of those named ``old``, at the end, in one step."""
+        gone = set(old)
+        kept = {name: record for name, record in self._records.items() if name not in gone}
+        self._records = kept | {record.name: record for record in new}
+
+    def __getitem__(self, name: str) -> Record:
+        """The record called ``name``; raises ``UnknownNameError`` that lists the known names."""
+        try:
+            return self._records[name]
+        except KeyError:
+            raise UnknownNameError(self._unknown(name)) from None
+
+    def _unknown(self, name: str) -> str:
+        by_lower = {known.lower(): known for known in self._records}
+        close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+        hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+        known = ", ".join(self._records)
+        return f"There is no {self.kind} called {name!r}.{hint} Known: {known}."
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._records
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._records)

@@ -1,0 +1,170 @@
+"""What the operator of an installation may set: by environment variable or in a TOML file.
+
+A setting is looked for in this order: its environment variable, ``robustness.toml`` in the working
+folder (``$ROBUSTNESS_CONFIG`` names another file), and the table ``[robustness]`` of
+``.streamlit/secrets.toml``. Relative paths in a file are relative to the folder of that file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from robustness.base.errors import ParameterError
+from robustness.base.registry import Registry
+
+CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
+CONFIG_FILE = "robustness.toml"
+SECRETS_FILE = Path(".streamlit") / "secrets.toml"
+SECRETS_TABLE = "robustness"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that the operator may set; ``meaning`` is one line for the README."""
+
+    name: str
+    meaning: str
+    is_path: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"ROBUSTNESS_{self.name.upper()}"
+
+
+REGISTRY: Registry[Setting] = Registry("setting")
+
+WEIGHTS_DIR = REGISTRY.add(
+    Setting("weights_dir", "folder in which weight files are looked for first", is_path=True)
+)
+WEIGHTS_MIRROR = REGISTRY.add(
+    Setting("weights_mirror", "URL of such a folder, asked before the official host")
+)
+DOWNLOAD_TIMEOUT = REGISTRY.add(
+    Setting("download_timeout", "longest wait for the next bytes of a download, in seconds")
+)
+CACHE = REGISTRY.add(
+    Setting("cache", "folder of files that the product itself makes or fetches", is_path=True)
+)
+MODELS = REGISTRY.add(
+    Setting("models", "file that describes your own models (default: models.toml)", is_path=True)
+)
+RUNS = REGISTRY.add(
+    Setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
+)
+DATASETS = REGISTRY.add(
+    Setting(
+        "datasets",
+        "folder whose sub-folders and archives the dashboard may evaluate",
+        is_path=True,
+    )
+)
+MEMORY = REGISTRY.add(
+    Setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
+)
+
+
+def text(setting: Setting) -> str | None:
+    """The value of ``setting`` as given; None where it is set nowhere, or to nothing.
+
+    Raises ``ParameterError`` for a file that is not TOML or holds something unknown.
+    """
+    for values, _ in _places():
+        if values.get(setting.name):
+            return values[setting.name]
+    return None
+
+
+def path(setting: Setting) -> Path | None:
+    """The value of ``setting`` as an absolute path; None where it is not set.
+
+    Raises ``ParameterError`` as ``text`` and ``located`` do.
+    """
+    for values, folder in _places():
+        if values.get(setting.name):
+            return located(values[setting.name], folder)
+    return None
+
+
+def located(text: str, folder: Path) -> Path:
+    """The path that ``text`` of a file in ``folder`` means: relative to that, ``~`` is the home.
+
+    Raises ``ParameterError`` for a text that is no path, or where there is no such home.
+    """
+    try:
+        found = folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ParameterError(f"{text!r} is not a path: it names a user without a home.") from None
+    if "\0" in text:
+        raise ParameterError(f"{text!r} is not a path: it holds a character of code 0.")
+    return found
+
+
+def check() -> None:
+    """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
+    for setting in REGISTRY:
+        if setting.is_path:
+            path(setting)
+
+
+def _places() -> list[tuple[Mapping[str, str], Path]]:
+    """The places that settings come from, first to last, with the folder of relative paths."""
+    here = Path.cwd()
+    named = os.environ.get(CONFIG_VARIABLE)
+    config = here / (named or CONFIG_FILE)
+    secrets = here / SECRETS_FILE
+    environment = {
+        setting.name: os.environ[setting.variable]
+        for setting in REGISTRY
+        if setting.variable in os.environ
+    }
+    if named and not config.is_file():
+        raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
+    return [
+        (environment, here),
+        (_checked(_tables(config), config), config.parent),
+        (_checked(_tables(secrets).get(SECRETS_TABLE, {}), secrets), secrets.parent),
+    ]
+
+
+def _tables(file: Path) -> Mapping[str, Any]:
+    try:
+        found = file.stat()
+    except OSError:
+        return {}
+    return _read(file, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(file: Path, *_version: int) -> Mapping[str, Any]:
+    return read_toml(file)
+
+
+def read_toml(file: Path) -> Mapping[str, Any]:
+    """The content of ``file``; raises ``ParameterError`` where it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a mark
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise ParameterError(f"{file} is not a TOML file: {reason}.") from error
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _checked(values: Any, file: Path) -> Mapping[str, str]:
+    """``values`` as texts; raises ``ParameterError`` for an unknown name or an odd value."""
+    if not isinstance(values, Mapping):
+        raise ParameterError(f"{file}: expected a table [{SECRETS_TABLE}], got {values!r}.")
+    for name, value in values.items():
+        if name not in REGISTRY:
+            known = ", ".join(REGISTRY.names)
+            raise ParameterError(f"{file}: there is no setting {name!r}; known: {known}.")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ParameterError(f"{file}: expected {name} to be a text, got {value!r}.")
+    return {name: str(value) for name, value in values.items()}

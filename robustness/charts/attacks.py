@@ -1,0 +1,145 @@
+"""Plotly figures of the Adversarial page: transfer, strength of an attack, and its reach."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from robustness import models
+from robustness.attacks.eight_bits import LEVELS
+from robustness.charts.look import COLOURS, drawn, heatmap, model_style
+from robustness.evaluation.reach import ATTACK, NATURAL
+
+
+def transfer(frame: pd.DataFrame) -> go.Figure:
+    """Heatmap of models: attacked on the rows, judging in the columns.
+
+    ``frame`` has a row a ``transfer.Transfer``. A cell shows what is left for the judge's own
+    clean answer, and whether the attack worked there (✗) or not (✓).
+    """
+    sources, judges = (list(dict.fromkeys(frame[column])) for column in ("source", "model"))
+    pairs = frame.set_index(["source", "model"])
+    column = pairs["retained_probability"]
+    left = np.array([[column[source, judge] for judge in judges] for source in sources], float)
+    words = [
+        [
+            f"{_mark(pairs.loc[(source, judge), 'success'])} {left[row, place]:.0%}"
+            for place, judge in enumerate(judges)
+        ]
+        for row, source in enumerate(sources)
+    ]
+    return heatmap(
+        left,
+        words,
+        columns=[models.label(judge) for judge in judges],
+        rows=[f"on {models.label(source)}" for source in sources],
+        hover="made %{y}, judged by %{x}: %{z:.1%} left for its clean answer",
+    )
+
+
+def _mark(success: object) -> str:
+    return "–" if success is None else "✗" if success else "✓"
+
+
+def epsilon_text(epsilon: float, norm: str) -> str:
+    """A mark on the epsilon axis: 255ths as a fraction, or the plain length."""
+    if norm == "linf":
+        return str(Fraction(epsilon * LEVELS).limit_denominator(64))
+    return f"{epsilon:g}"
+
+
+def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
+    """What is left of each model's clean answer as epsilon grows; open markers are fooled.
+
+    ``points`` has a row a ``curves.Point``, all of one attack. The marks are evenly spaced,
+    although epsilon about doubles from one to the next.
+    """
+    traces = []
+    for model, rows in points.groupby("model", sort=False):
+        colour, marker, dash = model_style(str(model))
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(str(model)),
+                "x": [epsilon_text(value, norm) for value in rows["epsilon"]],
+                "y": rows["retained_probability"].tolist(),
+                "mode": "lines+markers",
+                "line": {"color": colour, "dash": dash, "width": 2.5},
+                "marker": {
+                    "size": 10,
+                    "symbol": [f"{marker}-open" if won else marker for won in rows["success"]],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "hovertemplate": "ε %{x}: %{y:.1%}<extra>%{fullData.name}</extra>",
+            }
+        )
+    unit = " (255ths)" if norm == "linf" else " (L2)"
+    return drawn(
+        traces,
+        height=380,
+        xaxis={"type": "category", "title": {"text": f"Epsilon{unit}"}},
+        yaxis={
+            "range": [-0.04, 1.06],
+            "tickformat": ".0%",
+            "title": {"text": "Left for the clean answer"},
+        },
+    )
+
+
+def reach(frame: pd.DataFrame) -> go.Figure:
+    """Every change of the picture by how far it moved it when the answer first changed.
+
+    ``frame`` has a row a ``reach.Reach``. To the right is a longer change (L2, logarithmic), to
+    the top one that looks more like the original. Open markers never changed the answer.
+    """
+    styles = {
+        NATURAL: ("natural perturbations", COLOURS[0], "circle", 11),
+        ATTACK: ("attacks", COLOURS[4], "diamond", 14),
+    }
+    traces = []
+    for kind, (label, colour, symbol, size) in styles.items():
+        rows = frame[(frame["kind"] == kind) & (frame["l2"] > 0)]
+        rows = rows.sort_values(["breaks", "l2"], ascending=[False, True], kind="stable")
+        traces.append(
+            {
+                "type": "scatter",
+                "name": label,
+                "x": rows["l2"].tolist(),
+                "y": rows["ssim"].tolist(),
+                "mode": "markers+text",
+                "text": rows["label"].head(1).tolist() + [""] * (len(rows) - 1),
+                "textposition": "bottom right" if kind == ATTACK else "top center",
+                "marker": {
+                    "size": size,
+                    "color": colour,
+                    "symbol": [symbol if broke else f"{symbol}-open" for broke in rows["breaks"]],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "customdata": [
+                    f"{name}, {setting}{'' if broke else ' (answer kept)'}"
+                    for name, setting, broke in zip(
+                        rows["label"], rows["setting"], rows["breaks"], strict=True
+                    )
+                ],
+                "hovertemplate": "%{customdata}<br>L2 %{x:.2g}, SSIM %{y:.3f}<extra></extra>",
+            }
+        )
+    shown = frame.loc[frame["l2"] > 0, "l2"]
+    low, high = np.log10(shown.min()), np.log10(shown.max())
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    lowest = min(0.0, float(frame["ssim"].min()))
+    return drawn(
+        traces,
+        height=440,
+        xaxis={
+            "type": "log",
+            "range": [low - 0.3, high + 0.3],
+            "tickvals": [10.0**power for power in decades],
+            "title": {"text": "How far the picture moved (L2 distance)"},
+        },
+        yaxis={"range": [lowest - 0.05, 1.08], "title": {"text": "SSIM (1 is identical)"}},
+    )

@@ -1,0 +1,256 @@
+"""Plotly figures of a run over many images, from the tables of ``robustness.statistics``.
+
+``entries`` are a table as it comes from there: flat dictionaries, None for what is not known.
+Intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from robustness import metrics, models
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.charts.look import drawn, heatmap, model_style
+from robustness.evaluation.condition import perturbation_label
+
+Entry = Mapping[str, Any]
+
+QUANTITIES = {
+    "consistency": "Prediction consistency",
+    "perturbed_accuracy": "Perturbed accuracy",
+    "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
+    "top5_overlap": metrics.REGISTRY["top5_overlap"].label,
+    "cosine": metrics.REGISTRY["cosine"].label,
+    "euclidean": metrics.REGISTRY["euclidean"].label,
+}
+"""Figures in [0, 1] that the curves and the heatmap can show; the accuracies need labels."""
+
+LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
+"""What the curves can run over."""
+
+_SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
+_GREY = "#8796a5"
+_BAND = 0.18  # opacity
+
+
+def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
+    """``entries`` by their value of ``key``, in order of appearance."""
+    groups: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry[key], []).append(entry)
+    return groups
+
+
+def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
+    """``quantity`` of each model over ``level``, with a band for its interval.
+
+    ``entries`` are of ``by_severity``, or of ``by_perturbation`` for one perturbation.
+    """
+    traces: list[dict[str, Any]] = []
+    for model, mine in grouped(entries, "model").items():
+        rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
+        traces += [_band(model, rows, quantity, level), _line(model, rows, quantity, level)]
+    values = sorted({entry[level] for entry in entries})
+    attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
+    return drawn(
+        traces,
+        height=400,
+        xaxis={
+            "title": {"text": "Epsilon" if attacked else LEVELS[level]},
+            "tickvals": values,
+            "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
+        },
+        yaxis={"title": {"text": QUANTITIES[quantity]}, **_SHARE},
+    )
+
+
+def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
+    known = [row for row in rows if row[f"{quantity}_low"] is not None]
+    back = known[::-1]
+    return {
+        "type": "scatter",
+        "x": [row[level] for row in [*known, *back]],
+        "y": [row[f"{quantity}_high"] for row in known] + [row[f"{quantity}_low"] for row in back],
+        "mode": "lines",
+        "line": {"width": 0},
+        "fill": "toself",
+        "fillcolor": _tint(model_style(model)[0]),
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": model,
+    }
+
+
+def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
+    colour, marker, dash = model_style(model)
+    return {
+        "type": "scatter",
+        "name": models.label(model),
+        "legendgroup": model,
+        "x": [row[level] for row in rows],
+        "y": [row[quantity] for row in rows],
+        "customdata": [interval_text(row, quantity) for row in rows],
+        "mode": "lines+markers",
+        "line": {"color": colour, "dash": dash, "width": 2.5},
+        "marker": {"symbol": marker, "size": 9},
+        "hovertemplate": "%{x:.3g}: %{y:.1%}%{customdata}<extra>%{fullData.name}</extra>",
+    }
+
+
+def _tint(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{_BAND})"
+
+
+def interval_text(entry: Entry, quantity: str) -> str:
+    """The interval of ``quantity`` in brackets, for hovering over; nothing if there is none."""
+    low, high = entry[f"{quantity}_low"], entry[f"{quantity}_high"]
+    return "" if low is None else f" ({low:.1%} to {high:.1%})"
+
+
+def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
+    """Perturbation x model: ``quantity``, the worst perturbation on top; every cell can be clicked.
+
+    ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
+    cell is their mean. A click reports the ``customdata`` (perturbation, strength, model), the
+    strength None for a mean or a composition.
+    """
+    asked = list(grouped(entries, "model"))
+    cells = {
+        (name, model): [row for row in rows if row["model"] == model]
+        for name, rows in grouped(entries, "perturbation").items()
+        for model in asked
+    }
+    means = {key: _mean(rows, quantity) for key, rows in cells.items()}
+    names = list(grouped(entries, "perturbation"))
+    names.sort(key=lambda name: float(np.nansum([means[name, model] for model in asked])))
+    columns = [models.label(model) for model in asked]
+    rows = [perturbation_label(name) for name in names]
+    keys = [(name, model) for name in names for model in asked]
+    targets = {
+        **_TARGETS,
+        "x": columns * len(rows),
+        "y": [row for row in rows for _ in columns],
+        "text": [_hover(cells[key], means[key], quantity) for key in keys],
+        "customdata": [[key[0], _strength(cells[key]), key[1]] for key in keys],
+    }
+    values = np.array([means[key] for key in keys]).reshape(len(rows), len(columns))
+    return heatmap(
+        values,
+        [["" if np.isnan(value) else f"{value:.0%}" for value in line] for line in values],
+        columns=columns,
+        rows=rows,
+        hover="",
+        targets=targets,
+    )
+
+
+_TARGETS = {  # Plotly's heatmaps report no selection: markers that nobody sees do it for them
+    "type": "scatter",
+    "mode": "markers",
+    "marker": {"symbol": "square", "size": 26, "opacity": 0},
+    "selected": {"marker": {"opacity": 0}},
+    "unselected": {"marker": {"opacity": 0}},
+    "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>",
+}
+
+
+def _mean(rows: Sequence[Entry], quantity: str) -> float:
+    values = [row[quantity] for row in rows if row[quantity] is not None]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
+    if np.isnan(mean):
+        return "not measured"
+    if len(rows) > 1:
+        return f"{mean:.1%}, mean of {len(rows)} strengths"
+    return f"{mean:.1%}{interval_text(rows[0], quantity)}"
+
+
+def _strength(rows: Sequence[Entry]) -> float | None:
+    return rows[0]["strength"] if len(rows) == 1 else None
+
+
+def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
+    """The ``count`` classes that lose most accuracy, in order of the mean drop over the models.
+
+    ``entries`` are of ``by_class``, of models with the same classes.
+    """
+    by_label = grouped(entries, "label")
+    worst = sorted(by_label, key=lambda label: -_mean(by_label[label], "drop"))[:count]
+    names = [by_label[label][0]["class_name"] for label in worst]
+    traces = []
+    for model in grouped(entries, "model"):
+        colour, marker, _ = model_style(model)
+        rows = [entry for label in worst for entry in by_label[label] if entry["model"] == model]
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(model),
+                "x": [row["drop"] for row in rows],
+                "y": [row["class_name"] for row in rows],
+                "customdata": [
+                    f"{interval_text(row, 'drop')}, n = {row['n_images']}" for row in rows
+                ],
+                "mode": "markers",
+                "marker": {"symbol": marker, "size": 10, "color": colour},
+                "hovertemplate": "%{y}: %{x:.0%}%{customdata}<extra>%{fullData.name}</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=130 + 26 * len(names),
+        xaxis={"title": {"text": "Accuracy lost"}, "tickformat": ".0%"},
+        yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": names},
+    )
+
+
+def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
+    """Share of right answers over confidence, clean (filled) and perturbed (hollow markers).
+
+    ``entries`` are of ``reliability``. Below the diagonal a model claims more than it knows.
+    """
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "perfectly calibrated",
+            "x": [0, 1],
+            "y": [0, 1],
+            "mode": "lines",
+            "line": {"color": _GREY, "dash": "dot", "width": 1.5},
+            "hoverinfo": "skip",
+        }
+    ]
+    for model, mine in grouped(entries, "model").items():
+        colour, marker, _ = model_style(model)
+        for kind, rows in grouped(mine, "kind").items():
+            clean = kind == "clean"
+            traces.append(
+                {
+                    "type": "scatter",
+                    "name": f"{models.label(model)}, {kind}",
+                    "x": [row["confidence"] for row in rows],
+                    "y": [row["accuracy"] for row in rows],
+                    "customdata": [row["n"] for row in rows],
+                    "mode": "lines+markers",
+                    "line": {"color": colour, "dash": "solid" if clean else "dot", "width": 2},
+                    "marker": {
+                        "symbol": marker if clean else f"{marker}-open",
+                        "size": 9,
+                        "line": {"width": 1.5, "color": colour},
+                    },
+                    "hovertemplate": "sure to %{x:.0%}, right in %{y:.0%} of %{customdata}"
+                    "<extra>%{fullData.name}</extra>",
+                }
+            )
+    return drawn(
+        traces,
+        height=400,
+        xaxis={"title": {"text": "Confidence"}, **_SHARE},
+        yaxis={"title": {"text": "Right answers"}, **_SHARE},
+    )

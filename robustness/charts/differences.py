@@ -1,0 +1,101 @@
+"""Plotly figures of differences on the same images: between models, between runs.
+
+``entries`` are a table of ``robustness.statistics``; intervals are paired, 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from robustness import models
+from robustness.charts.dataset import QUANTITIES, Entry, interval_text
+from robustness.charts.look import COLOURS, drawn
+from robustness.evaluation.condition import perturbation_label
+
+
+def pair_differences(entries: Sequence[Entry]) -> go.Figure:
+    """How much better one model of each pair is, with its paired interval.
+
+    ``entries`` are of ``compare``. Filled markers are established, hollow ones are not.
+    """
+    labels = [f"{models.label(e['better'])} over {models.label(e['worse'])}" for e in entries]
+    return _forest(labels, entries, "difference", [e["established"] for e in entries], "Difference")
+
+
+def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
+    """What the second of two runs does better (right) or worse (left), with paired intervals.
+
+    ``entries`` are of ``difference``; those without a figure are left out.
+    """
+    known = [entry for entry in entries if entry[f"{quantity}_difference"] is not None]
+    established = [entry[f"{quantity}_verdict"] != "not established" for entry in known]
+    title = f"Change of {QUANTITIES[quantity].lower()}"
+    labels = [_change_label(entry) for entry in known]
+    return _forest(labels, known, f"{quantity}_difference", established, title)
+
+
+def _change_label(entry: Entry) -> str:
+    if entry["perturbation"] is None:
+        return f"{models.label(entry['model'])}, all"
+    strength = "" if entry["strength"] is None else f" {entry['strength']:g}"
+    return f"{models.label(entry['model'])}, {perturbation_label(entry['perturbation'])}{strength}"
+
+
+def _forest(
+    labels: Sequence[str],
+    entries: Sequence[Entry],
+    value: str,
+    established: Sequence[bool],
+    title: str,
+) -> go.Figure:
+    """A marker with its interval a label; established ones are filled."""
+    traces = []
+    for wanted, name in ((True, "established"), (False, "not established")):
+        chosen = [at for at in range(len(labels)) if established[at] is wanted]
+        rows = [entries[at] for at in chosen]
+        traces.append(
+            {
+                "type": "scatter",
+                "name": name,
+                "x": [row[value] for row in rows],
+                "y": [labels[at] for at in chosen],
+                "customdata": [interval_text(row, value) for row in rows],
+                "mode": "markers",
+                "marker": {
+                    "symbol": "circle" if wanted else "circle-open",
+                    "size": 11,
+                    "color": COLOURS[0],
+                    "line": {"width": 2, "color": COLOURS[0]},
+                },
+                "error_x": _whiskers(rows, value),
+                "hovertemplate": "%{y}: %{x:+.1%}%{customdata}<extra>" + name + "</extra>",
+            }
+        )
+    return drawn(
+        [trace for trace in traces if trace["x"]],
+        height=130 + 30 * len(labels),
+        showlegend=True,
+        xaxis={"title": {"text": title}, "tickformat": "+.0%", "zerolinewidth": 2},
+        yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": list(labels)},
+    )
+
+
+def _whiskers(rows: Sequence[Entry], value: str) -> dict[str, Any]:
+    known = [row[f"{value}_low"] is not None for row in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [
+            row[f"{value}_high"] - row[value] if there else 0.0
+            for row, there in zip(rows, known, strict=True)
+        ],
+        "arrayminus": [
+            row[value] - row[f"{value}_low"] if there else 0.0
+            for row, there in zip(rows, known, strict=True)
+        ],
+        "thickness": 2,
+        "width": 5,
+    }

@@ -1,0 +1,167 @@
+"""Plotly figures of the Scorecard: ranking, outcomes, and features against decision.
+
+Frames have one row a measurement (``Measurement.as_row``) unless stated otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from robustness import models
+from robustness.charts.look import COLOURS, drawn, heatmap, model_style
+from robustness.evaluation.condition import perturbation_label
+from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
+
+
+def ranking(
+    summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
+) -> go.Figure:
+    """A rate of each model with its 95 % interval, in the order of ``summary``.
+
+    ``summary`` has a row a model with ``quantity`` and its bounds, as ``evaluate.summarise`` gives
+    them. Where the study published a consistency for the model it stands beside as a hollow
+    diamond.
+    """
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "measured, with 95 % interval",
+            "x": summary[quantity].tolist(),
+            "y": [models.label(model) for model in summary["model"]],
+            "mode": "markers",
+            "marker": {"size": 12, "color": COLOURS[0]},
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": (summary[f"{quantity}_high"] - summary[quantity]).tolist(),
+                "arrayminus": (summary[quantity] - summary[f"{quantity}_low"]).tolist(),
+                "thickness": 2,
+                "width": 6,
+            },
+            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
+        }
+    ]
+    published = [(models.label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
+    if published and quantity == "consistency":
+        traces.append(
+            {
+                "type": "scatter",
+                "name": "published by the study",
+                "x": [figures.consistency for _, figures in published],
+                "y": [label for label, _ in published],
+                "mode": "markers",
+                "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
+                "hovertemplate": "%{y}: %{x:.0%}<extra>published</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=150 + 42 * len(summary),
+        xaxis={
+            "range": [-0.03, 1.03],
+            "tickformat": ".0%",
+            "title": {"text": title},
+        },
+        yaxis={"autorange": "reversed"},
+    )
+
+
+def outcomes(frame: pd.DataFrame) -> go.Figure:
+    """Heatmap perturbation x model: the mean probability left for the clean class.
+
+    Each cell says whether the answer was kept (✓) or changed (✗), or on how many pictures.
+    """
+    grouped = frame.groupby(["perturbation", "model"], sort=False)
+    left = grouped["retained_probability"].mean().unstack(sort=False)
+    shares = left.to_numpy(dtype=float)
+    kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
+    count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
+    words = [
+        [
+            f"{_outcome(kept[row, column], count[row, column])} {shares[row, column]:.0%}"
+            for column in range(shares.shape[1])
+        ]
+        for row in range(shares.shape[0])
+    ]
+    return heatmap(
+        shares,
+        words,
+        columns=[models.label(str(model)) for model in left.columns],
+        rows=[perturbation_label(str(name)) for name in left.index],
+        hover="%{y}, %{x}: %{z:.1%} left for the clean class",
+    )
+
+
+def _outcome(kept: int, count: int) -> str:
+    if count > 1:
+        return f"{kept}/{count} ✓"
+    return "✓" if kept else "✗"
+
+
+def movement(frame: pd.DataFrame) -> go.Figure:
+    """Every measurement by how far its features and its decision moved.
+
+    Right of the dashed line the features moved (cosine similarity below 0.8); open markers
+    changed their answer. Up is the Jensen-Shannon divergence of the two answers.
+    """
+    traces = []
+    for model, rows in frame.groupby("model", sort=False):
+        colour, marker, _ = model_style(str(model))
+        kept = rows["consistent"].tolist()
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(str(model)),
+                "x": (1 - rows["cosine"]).tolist(),
+                "y": rows["divergence"].tolist(),
+                "mode": "markers",
+                "marker": {
+                    "size": 11,
+                    "color": colour,
+                    "symbol": [marker if k else f"{marker}-open" for k in kept],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "customdata": [
+                    f"{perturbation_label(name)}: {'kept' if k else 'changed'}"
+                    for name, k in zip(rows["perturbation"], kept, strict=True)
+                ],
+                "hovertemplate": "%{customdata}<br>features %{x:.2f}, decision %{y:.2f}"
+                "<extra>%{fullData.name}</extra>",
+            }
+        )
+    border = 1 - STABLE_FEATURES
+    return drawn(
+        traces,
+        height=420,
+        xaxis={"title": {"text": "Features moved (1 - cosine similarity)"}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "Decision moved (divergence, bits)"}, "range": [-0.04, 1.1]},
+        shapes=[
+            {
+                "type": "line",
+                "x0": border,
+                "x1": border,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"dash": "dash", "width": 1.5, "color": "#8796a5"},
+            }
+        ],
+        annotations=[
+            {
+                "text": text,
+                "x": side,
+                "y": 1.0,
+                "xref": "paper",
+                "yref": "paper",
+                "showarrow": False,
+                "xanchor": anchor,
+            }
+            for side, text, anchor in (
+                (0.0, "features stayed", "left"),
+                (1.0, "features moved", "right"),
+            )
+        ],
+    )

@@ -1,0 +1,111 @@
+"""Plotly figures of the Breaking-point page: what happens as the strength grows.
+
+``points`` has one row a measurement (``Measurement.as_row``) of one perturbation; several repeats
+of a random one are drawn as their mean.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from robustness import models
+from robustness.charts.look import drawn, heatmap, model_style
+from robustness.evaluation.condition import perturbation_label
+from robustness.perturbations import REGISTRY
+
+QUANTITIES = {
+    "retained_probability": "Probability of the clean class",
+    "consistent": "Top-1 kept",
+    "cosine": "Cosine similarity",
+    "euclidean": "Euclidean similarity",
+    "ssim": "SSIM",
+}
+"""Columns that ``over_strength`` can draw, with their axis titles."""
+
+_NEVER = 1.05  # sorts and colours beyond every strength
+
+AXES = {
+    "strength": "Strength",
+    "parameter": "Physical value",
+    "severity": "ImageNet-C severity",
+    "ssim": "SSIM (1 is identical)",
+}
+"""What the x axis can show; severity only where ImageNet-C has the perturbation."""
+
+
+def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
+    """The x values of ``points`` on ``axis``; severities are interpolated between the levels."""
+    if axis == "severity":
+        return points["strength"] * 5
+    return points[axis]
+
+
+def axis_names(perturbation: str) -> list[str]:
+    """The axes that make sense for a perturbation."""
+    record = REGISTRY[perturbation]
+    names = [name for name in AXES if name != "severity" or record.severity_strengths]
+    return names if record.graded else ["strength"]
+
+
+def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -> go.Figure:
+    """``quantity`` of each model against ``axis``; open markers changed their answer.
+
+    The ``customdata`` of each point is its strength.
+    """
+    perturbation = str(points["perturbation"].iat[0])
+    typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
+        {**dict.fromkeys(QUANTITIES, "mean"), "parameter": "first"}
+    )
+    traces = []
+    for model, rows in typical.groupby("model", sort=False):
+        colour, marker, dash = model_style(str(model))
+        kept = rows["consistent"].tolist()
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(str(model)),
+                "x": axis_values(rows, axis).tolist(),
+                "y": rows[quantity].tolist(),
+                "customdata": rows["strength"].tolist(),
+                "mode": "lines+markers",
+                "line": {"color": colour, "dash": dash, "width": 2.5},
+                "marker": {
+                    "size": 9,
+                    "symbol": [marker if share > 0.5 else f"{marker}-open" for share in kept],
+                    "line": {"width": 1.5, "color": colour},
+                },
+                "hovertemplate": "%{x:.3g}: %{y:.3f}<extra>%{fullData.name}</extra>",
+            }
+        )
+    record = REGISTRY[perturbation]
+    title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
+    return drawn(
+        traces,
+        height=400,
+        xaxis={"title": {"text": title}, "autorange": "reversed" if axis == "ssim" else True},
+        yaxis={"title": {"text": QUANTITIES[quantity]}, "range": [-0.04, 1.06]},
+    )
+
+
+def breaking_table(breaks: pd.DataFrame) -> go.Figure:
+    """Heatmap perturbation x model of breaking strengths, most fragile perturbation first.
+
+    ``breaks`` has one row a ``sweep.Break``. An orange cell breaks early; "never" is in words.
+    """
+    value = breaks["strength"].astype(float).where(~breaks["never"], _NEVER)
+    wide = breaks.assign(value=value).pivot(index="perturbation", columns="model", values="value")
+    wide = wide[list(dict.fromkeys(breaks["model"]))]
+    wide = wide.loc[wide.median(axis=1).sort_values(kind="stable").index]
+    values = wide.to_numpy(dtype=float)
+    return heatmap(
+        values,
+        [[_cell(cell) for cell in row] for row in values],
+        columns=[models.label(str(model)) for model in wide.columns],
+        rows=[perturbation_label(str(name)) for name in wide.index],
+        hover="%{y}, %{x}: %{text}",
+    )
+
+
+def _cell(value: float) -> str:
+    return "never" if value > 1 else f"{value:.2f}"

@@ -1,0 +1,303 @@
+"""Results as tables of text: head and rows, for the pages and the reports alike.
+
+``entries`` are a table of ``robustness.statistics``; what is not known is an empty cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from robustness import models
+from robustness import statistics as figures
+from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.sweep import Break
+from robustness.perturbations import REGISTRY
+from robustness.statistics import scorecard
+from robustness.statistics.imagenet_c import ALEXNET_ERRORS
+
+Entry = Mapping[str, Any]
+
+
+class Table(NamedTuple):
+    """The titles of the columns, and the rows: text that nobody has escaped yet."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share as text; nothing where there is none."""
+    return "" if value is None else f"{value:.{digits}%}"
+
+
+def interval(entry: Entry, name: str, digits: int = 0) -> str:
+    """The interval of the share ``name`` as text; "no interval" where there is none."""
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    if low is None:
+        return "no interval"
+    return f"{low:.{digits}%} to {high:.{digits}%}"
+
+
+def ranking(entries: Sequence[Entry]) -> Table:
+    """The ranking: established places, consistency, similarity, and accuracy if known."""
+    labelled = any(entry["clean_accuracy"] is not None for entry in entries)
+    head = ["Place", "Model", "Consistency", "95 % interval", "Cosine", "Euclidean"]
+    if labelled:
+        head[4:4] = ["Accuracy clean", "perturbed"]
+    rows = []
+    for entry in entries:
+        low, high = entry["place_low"], entry["place_high"]
+        row = [
+            str(low) if low == high else f"{low} to {high}",
+            models.label(entry["model"]),
+            percent(entry["consistency"], 1),
+            interval(entry, "consistency", 1),
+            f"{entry['cosine']:.3f}",
+            f"{entry['euclidean']:.3f}",
+        ]
+        if labelled:
+            row[4:4] = [percent(entry[f"{kind}_accuracy"], 1) for kind in ("clean", "perturbed")]
+        rows.append(row)
+    return Table(head, rows)
+
+
+def pairs(entries: Sequence[Entry]) -> Table:
+    """Every pair of models: the difference, the test, and what more images would do."""
+    head = ("Better", "Worse", "Difference", "95 % interval", "p, corrected", "Verdict")
+    rows = [
+        (
+            models.label(entry["better"]),
+            models.label(entry["worse"]),
+            _points(entry["difference"]),
+            "none"
+            if entry["difference_low"] is None
+            else f"{_points(entry['difference_low'])} to {_points(entry['difference_high'])}",
+            p_text(entry["p_holm"]),
+            figures.advice(entry),
+        )
+        for entry in entries
+    ]
+    return Table(head, rows)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def p_text(p: float) -> str:
+    """A p-value as text, not more exact than it is of use."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def tests(entries: Sequence[Entry]) -> pd.DataFrame:
+    """McNemar's tests per condition, as a frame."""
+    return pd.DataFrame(
+        {
+            "Perturbation": perturbation_label(entry["perturbation"]),
+            "Strength": entry["strength"],
+            "Model A": models.label(entry["model_a"]),
+            "Model B": models.label(entry["model_b"]),
+            "Images": entry["n_images"],
+            "Only A": entry["only_a"],
+            "Only B": entry["only_b"],
+            "p, corrected": p_text(entry["p_holm"]),
+            "Established": entry["established"],
+        }
+        for entry in entries
+    )
+
+
+_FIGURES = {
+    "consistency": "Consistency",
+    "flip_rate": "Flip rate",
+    "confidence_change": "Confidence change",
+    "top5_overlap": "Top-5 overlap",
+    "cosine": "Cosine",
+    "euclidean": "Euclidean",
+    "ssim": "SSIM",
+    "clean_accuracy": "Clean accuracy",
+    "perturbed_accuracy": "Perturbed accuracy",
+    "clean_accuracy_top5": "Clean top-5",
+    "perturbed_accuracy_top5": "Perturbed top-5",
+    "drop": "Accuracy lost",
+    "relative_drop": "Relative loss",
+}
+
+
+def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
+    """All figures per model and condition with their intervals, as a frame."""
+    known = [name for name in _FIGURES if any(entry[name] is not None for entry in entries)]
+    labelled = "clean_accuracy" in known
+    return pd.DataFrame(
+        {
+            "Model": models.label(entry["model"]),
+            "Perturbation": perturbation_label(entry["perturbation"]),
+            "Strength": entry["strength"],
+            "Severity": entry["severity"],
+            "Images": entry["n_images"],
+            **{_FIGURES[name]: _with_interval(entry, name) for name in known},
+            **(
+                {
+                    "ECE clean": decimal(entry["clean_ece"]),
+                    "ECE perturbed": decimal(entry["perturbed_ece"]),
+                    "ECE by chance": decimal(entry["perturbed_ece_by_chance"]),
+                }
+                if labelled
+                else {}
+            ),
+        }
+        for entry in entries
+    )
+
+
+def _with_interval(entry: Entry, name: str) -> str:
+    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return ""
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def decimal(value: float | None) -> str:
+    """A figure as text; nothing where there is none."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def accuracy(labelled: Sequence[Entry]) -> Table:
+    """What the labels say per model; ``labelled`` are entries of ``summary`` that have labels."""
+    head = (
+        "Model",
+        "Top-1 clean",
+        "perturbed",
+        "Lost",
+        "95 % interval",
+        "Of the clean",
+        "Top-5 clean",
+        "perturbed",
+        "ECE clean",
+        "by chance",
+        "perturbed",
+    )
+    rows = [
+        (
+            models.label(entry["model"]),
+            percent(entry["clean_accuracy"], 1),
+            percent(entry["perturbed_accuracy"], 1),
+            percent(entry["drop"], 1),
+            interval(entry, "drop", 1),
+            percent(entry["relative_drop"], 1),
+            percent(entry["clean_accuracy_top5"], 1),
+            percent(entry["perturbed_accuracy_top5"], 1),
+            decimal(entry["clean_ece"]),
+            decimal(entry["clean_ece_by_chance"]),
+            decimal(entry["perturbed_ece"]),
+        )
+        for entry in labelled
+    ]
+    return Table(head, rows)
+
+
+def corruption_errors(entries: Sequence[Entry]) -> Table:
+    """CE of every corruption and their means, in percent of AlexNet's error, with intervals."""
+    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
+    head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
+    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
+    rows = [
+        [mean, *(_ce(entry, "mean_ce") for entry in entries)],
+        [f"{mean}, relative", *(_ce(entry, "mean_relative_ce") for entry in entries)],
+    ]
+    rows += [
+        [perturbation_label(name), *(_ce(entry["corruptions"][at], "ce") for entry in entries)]
+        for at, name in enumerate(names)
+    ]
+    return Table(head, rows)
+
+
+def _ce(entry: Entry, name: str) -> str:
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    if low is None:
+        return f"{entry[name]:.1f}"
+    return f"{entry[name]:.1f} ({low:.1f} to {high:.1f})"
+
+
+def verdicts(summary: Sequence[Entry]) -> Table:
+    """Consistency, similarity and verdict per model; ``summary`` is of ``evaluate.summarise``."""
+    head = ("Model", "Consistency", "95 % interval", "Cosine", "Euclidean", "Verdict")
+    rows = [
+        (
+            models.label(entry["model"]),
+            f"{entry['consistency']:.0%} of {entry['n']}",
+            f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
+            f"{entry['cosine']:.2f}",
+            f"{entry['euclidean']:.2f}",
+            scorecard.verdict(entry),
+        )
+        for entry in summary
+    ]
+    return Table(head, rows)
+
+
+def published(summary: Sequence[Entry]) -> Table:
+    """What the study published beside what ``summary`` (of ``evaluate.summarise``) measured."""
+    measured = {entry["model"]: entry for entry in summary}
+    head = (
+        "Model",
+        "Consistency",
+        "measured",
+        "Cosine",
+        "measured",
+        "Euclidean",
+        "measured",
+        "Published verdict",
+    )
+    rows = []
+    for name, study in scorecard.PUBLISHED.items():
+        ours = measured.get(name)
+        rows.append(
+            (
+                models.label(name),
+                f"{study.consistency:.0%}",
+                f"{ours['consistency']:.0%}" if ours else "not run",
+                f"{study.cosine:.2f}",
+                f"{ours['cosine']:.2f}" if ours else "not run",
+                f"{study.euclidean:.2f}",
+                f"{ours['euclidean']:.2f}" if ours else "not run",
+                study.verdict,
+            )
+        )
+    return Table(head, rows)
+
+
+def breaking(breaks: Sequence[Break]) -> Table:
+    """Where each model breaks under one perturbation, and the range over its repeats."""
+    return Table(_BREAKING, [_break(entry) for entry in breaks])
+
+
+_BREAKING = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
+
+
+def _break(entry: Break) -> tuple[str, ...]:
+    record = REGISTRY[entry.perturbation]
+    if entry.strength is None:
+        tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
+        return models.label(entry.model), f"never{tried}", "", "", "", _range(entry)
+    severity = "none" if entry.severity is None else f"severity {entry.severity}"
+    return (
+        models.label(entry.model),
+        f"{entry.strength:.3f}",
+        record.value_text(entry.strength),
+        severity,
+        "" if entry.ssim is None else f"{entry.ssim:.2f}",
+        _range(entry),
+    )
+
+
+def _range(entry: Break) -> str:
+    if entry.repeats == 1:
+        return "" if entry.high is None else f"kept at {entry.low:.3f}, changed at {entry.high:.3f}"
+    if entry.low is None:
+        return f"never in {entry.repeats} repeats"
+    high = "never" if entry.high is None else f"{entry.high:.3f}"
+    return f"{entry.low:.3f} to {high} over {entry.repeats} seeds"

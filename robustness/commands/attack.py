@@ -1,0 +1,113 @@
+"""The command that attacks a model on a picture.
+
+Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.commands.console import end_progress, print_json, progress, write_file
+
+if TYPE_CHECKING:
+    from robustness.attacks import AttackSpec, Outcome
+    from robustness.attacks.transfer import Transfer
+    from robustness.pictures.picture import Picture
+
+REPORTS = 10
+"""How many lines of progress an attack of many steps prints."""
+
+
+def attack_command(options: argparse.Namespace) -> None:
+    """Attacks one model on a picture, and asks the others about the result."""
+    from robustness import models
+    from robustness.attacks import Outcome, craft
+    from robustness.pictures.fitting import load_study_image, to_png
+    from robustness.pictures.picture import Picture
+
+    if options.to is not None and options.to.suffix.lower() != ".png":
+        raise ParameterError(
+            f"The adversarial picture is written losslessly: expected --to to end in .png, got "
+            f"{str(options.to)!r}."
+        )
+    (name,) = models.resolve([options.model])
+    spec = _spec(options, name)
+    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
+    progress(f"loading {name} ...")
+    every = max(1, spec.total_steps // REPORTS)
+    for event in craft(picture, models.load(name), spec):
+        if isinstance(event, Outcome):
+            outcome = event  # the last event
+        elif event.done % every == 0:
+            progress(f"{spec.record.label}: step {event.done} of {event.total}")
+    if options.to is not None:
+        write_file(options.to, to_png(outcome.image))
+    transfer = _transfer(picture, outcome)
+    end_progress()
+    if options.json:
+        print_json({**outcome.as_row(), "transfer": [entry.as_row() for entry in transfer]})
+    else:
+        _print_outcome(outcome, transfer)
+
+
+def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
+    from robustness import models
+    from robustness.attacks import AttackSpec, parse_epsilon
+
+    target = None
+    if options.target is not None:
+        target = models.REGISTRY[name].labels().index(options.target)
+    return AttackSpec.of(
+        options.attack,
+        epsilon=None if options.epsilon is None else parse_epsilon(options.epsilon),
+        norm=options.norm,
+        steps=options.steps,
+        restarts=options.restarts,
+        seed=options.seed,
+        target=target,
+    )
+
+
+def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
+    """The answers of all other models that are ready; one that fails is named and left out."""
+    from robustness import models
+    from robustness.attacks.transfer import judged
+
+    found: list[Transfer] = []
+    for record in models.REGISTRY:
+        if record.name == outcome.model or not models.state(record).ready:
+            continue
+        progress(f"asking {record.name} ...")
+        try:
+            found += judged(picture, outcome.image, outcome.spec, outcome.model, [record.name])
+        except RobustnessError as error:
+            progress(f"left out: {error}")
+    return found
+
+
+def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
+    from robustness.models import class_name
+
+    spec, control = outcome.spec, outcome.control
+    aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
+    before = class_name(outcome.model, outcome.clean_top1)
+    after = class_name(outcome.model, outcome.top1)
+    print(
+        f"{spec.record.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
+        f"{'succeeds' if outcome.success else 'fails'}\n"
+        f"answer        {before} {outcome.clean_probability:.1%} -> {after} "
+        f"{outcome.probability:.1%}\n"
+        f"change        linf {255 * outcome.linf:.3g}/255, l2 {outcome.l2:.3g}, SSIM "
+        f"{outcome.ssim:.3f}\n"
+        f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
+    )
+    if spec.epsilon and not outcome.l2:
+        print("note          no other 8-bit picture lies within this epsilon")
+    if transfer:
+        print("\nmodel               fooled too  answer")
+    for entry in transfer:
+        fooled = {True: "yes", False: "no", None: "other classes"}[entry.success]
+        answer = class_name(entry.model, entry.top1)
+        print(f"{entry.model:20}{fooled:12}{answer} {entry.probability:.1%}")

@@ -1,0 +1,93 @@
+"""What a dataset is: entries in a fixed order, each with its name, its label and its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from robustness.base.errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture of a dataset.
+
+    ``name`` is unique in the dataset; ``place`` is where the dataset finds the bytes. ``folders``
+    are the sub-folders it lies in, outermost first; ``label`` is its class as somebody wrote it
+    beside it. ``size`` is in bytes, None where unknown. ``refused`` says why it is not read.
+    """
+
+    name: str
+    place: str
+    size: int | None = None
+    folders: tuple[str, ...] = ()
+    label: str | None = None
+    refused: str = ""
+
+
+class Dataset(ABC):
+    """Pictures from one source, in an order that is the same every time.
+
+    It can be pickled, and read from several threads and processes at once.
+    """
+
+    wrapped = False
+    """Whether everything may lie in one folder that says nothing, as archives are often made."""
+
+    def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
+        """``source`` is what ``open_dataset`` opens again; ``title`` names it for people."""
+        self.source = source
+        self.title = title
+        self.entries = tuple(entries)
+
+    @abstractmethod
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of one picture; raises ``ImageError`` with the reason where there are none."""
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def select(self, limit: int | None = None, sample: int | None = None, seed: int = 0) -> None:
+        """Keeps the first ``limit`` entries, and of these ``sample`` drawn at random by ``seed``.
+
+        The order stays. Raises ``ParameterError`` for a number below 1.
+        """
+        for name, number in (("limit", limit), ("sample", sample)):
+            if number is not None and number < 1:
+                raise ParameterError(f"Expected --{name} to be at least 1, got {number}.")
+        entries = self.entries[:limit]
+        if sample is not None and sample < len(entries):
+            drawn = np.random.default_rng(seed).choice(len(entries), sample, replace=False)
+            entries = tuple(entries[place] for place in np.sort(drawn))
+        self.entries = entries
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the names, sizes and labels of the entries: equal for an equal listing."""
+        listing = hashlib.sha256()
+        for entry in self.entries:
+            row = [entry.name, entry.size, entry.folders, entry.label]
+            listing.update(json.dumps(row).encode() + b"\n")
+        return listing.hexdigest()
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
+    seen: set[str] = set()
+    numbers: dict[str, int] = {}  # where counting goes on: many equal names must not take for ever
+    result = []
+    for name in names:
+        path, number, unique = PurePosixPath(name), numbers.get(name, 1), name
+        while unique in seen:
+            number += 1
+            unique = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+        numbers[name] = number
+        seen.add(unique)
+        result.append(unique)
+    return result

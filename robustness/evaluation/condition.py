@@ -1,0 +1,273 @@
+"""What was done to a picture, whole: perturbations that compose, or an attack.
+
+A condition's ``id`` is a text that carries all of what was asked, such as ``fog=0.6``,
+``fog=0.2+gaussian_blur=0.4`` or ``pgd(epsilon=0.03,norm=l2,restarts=1,steps=20)``. Every row
+carries it, equal conditions have equal ids, and everything groups by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from robustness.attacks import NORMS, AttackSpec, adversarial
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.models import Classifier
+from robustness.perturbations import REGISTRY, Images, compose, ordered
+from robustness.pictures.picture import Picture
+
+_ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One or several perturbations with their strengths, in the order in which they compose.
+
+    Made by ``Condition.of``, which checks names and strengths, by ``Condition.attack``, and from
+    their texts by ``from_dict`` and ``parse``.
+    """
+
+    steps: tuple[tuple[str, float], ...]
+
+    needs_model: ClassVar[bool] = False
+    """Whether the picture depends on the model that is asked, as an attack's does."""
+
+    @staticmethod
+    def of(strengths: Mapping[str, float]) -> Condition:
+        """Raises ``UnknownNameError`` or ``ParameterError`` for a bad name or strength."""
+        active = [(record.name, strength) for record, strength in ordered(strengths)]
+        idle = [(name, 0.0) for name in strengths if name not in dict(active)]
+        return Condition(tuple(active or idle[:1]))
+
+    @staticmethod
+    def attack(name: str, **settings: Any) -> AttackCondition:
+        """An attack with the ``settings`` of ``AttackSpec.of``, which raises for a bad one."""
+        return AttackCondition.of_spec(AttackSpec.of(name, **settings))
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Condition:
+        """The condition that ``as_dict`` gave.
+
+        Raises what ``of`` and ``attack`` raise, and ``KeyError``, ``TypeError`` or ``ValueError``
+        for anything that is no condition.
+        """
+        if "attack" not in values:
+            return Condition.of(values)
+        target = values.get("target")
+        return Condition.attack(
+            str(values["attack"]),
+            epsilon=float(values["epsilon"]),
+            norm=str(values["norm"]),
+            steps=int(values["steps"]),
+            restarts=int(values["restarts"]),
+            target=None if target is None else int(target),
+        )
+
+    @staticmethod
+    def parse(text: str) -> Condition:
+        """The condition whose ``id`` is ``text``; raises ``ParameterError`` if it is none."""
+        try:
+            attack = _ATTACK_ID.fullmatch(text)
+            parts = (attack[2].split(",") if attack else text.split("+")) if text else []
+            values: dict[str, Any] = dict(part.split("=") for part in parts)
+            if attack:
+                found = Condition.from_dict({"attack": attack[1], **values})
+            else:
+                found = Condition.of({name: float(value) for name, value in values.items()})
+        except RobustnessError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParameterError(f"{text!r} is no condition: expected such as fog=0.6.") from error
+        if found.id != text:
+            raise ParameterError(f"{text!r} is no condition as it is written; {found.id!r} is.")
+        return found
+
+    @property
+    def id(self) -> str:
+        return "+".join(f"{name}={float(strength)!r}" for name, strength in self.steps)
+
+    @property
+    def name(self) -> str:
+        """Names of what is applied, joined by "+": the column ``perturbation`` of a row."""
+        return "+".join(name for name, _ in self.steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The condition as it stands in a spec: {perturbation: strength}."""
+        return dict(self.steps)
+
+    @property
+    def label(self) -> str:
+        return " + ".join(REGISTRY[name].label for name, _ in self.steps)
+
+    @property
+    def described(self) -> str:
+        """The label with strengths; of a single perturbation with its physical value, too."""
+        if len(self.steps) > 1:
+            return " + ".join(_step(name, strength) for name, strength in self.steps)
+        ((name, strength),) = self.steps
+        if not REGISTRY[name].graded:
+            return self.label
+        return f"{self.label} {strength:g} ({REGISTRY[name].value_text(strength)})"
+
+    @property
+    def series(self) -> str:
+        """What is the same in all conditions that differ in strength alone."""
+        return self.name if len(self.steps) == 1 else self.id
+
+    @property
+    def strength(self) -> float | None:
+        """The strength of a single perturbation; None for a composition."""
+        return self.steps[0][1] if len(self.steps) == 1 else None
+
+    @property
+    def parameter(self) -> float | None:
+        """The physical value of a single perturbation; None for a composition."""
+        if len(self.steps) != 1:
+            return None
+        name, strength = self.steps[0]
+        return REGISTRY[name].parameter_at(strength)
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """Names of the perturbations applied."""
+        return tuple(name for name, _ in self.steps)
+
+    @property
+    def attacks(self) -> tuple[AttackSpec, ...]:
+        """The attack performed; nothing where there is none."""
+        return ()
+
+    def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
+        """``clean`` (N, S, S, 3) under the condition, as far as that needs no model."""
+        return compose(clean, dict(self.steps), seed=seed, digests=digests)
+
+    def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
+        """The picture (S, S, 3) under the condition, where ``classifier`` is asked about it."""
+        return self.images(picture.image[None], [picture.digest], seed)[0]
+
+
+def _step(name: str, strength: float) -> str:
+    record = REGISTRY[name]
+    return f"{record.label} {strength:g}" if record.graded else record.label
+
+
+@dataclass(frozen=True)
+class AttackCondition(Condition):
+    """An attack in the place of perturbations; its strength is epsilon.
+
+    ``setting`` is the attack; the seed is that of the run. Made by ``Condition.attack``.
+    """
+
+    setting: AttackSpec
+
+    needs_model: ClassVar[bool] = True
+
+    @staticmethod
+    def of_spec(spec: AttackSpec) -> AttackCondition:
+        """The attack of ``spec``, whatever its seed."""
+        return AttackCondition(((spec.name, spec.epsilon),), spec.seeded(0))
+
+    @property
+    def id(self) -> str:
+        values = self.as_dict()
+        name = values.pop("attack")
+        return f"{name}({','.join(f'{key}={value}' for key, value in sorted(values.items()))})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The condition as it stands in a spec; ``from_dict`` reads it."""
+        spec = self.setting
+        aim = {} if spec.target is None else {"target": spec.target}
+        return {
+            "attack": spec.name,
+            "epsilon": spec.epsilon,
+            "norm": spec.norm,
+            "steps": spec.steps,
+            "restarts": spec.restarts,
+            **aim,
+        }
+
+    @property
+    def label(self) -> str:
+        return self.setting.record.label
+
+    @property
+    def described(self) -> str:
+        return f"{self._kind}, epsilon {self.setting.size_text}"
+
+    @property
+    def _kind(self) -> str:
+        """The attack with every setting that is not its default, but for epsilon."""
+        spec, record = self.setting, self.setting.record
+        parts = [record.label]
+        if spec.norm != record.norms[0]:
+            parts.append(NORMS[spec.norm].label)
+        if spec.steps != record.steps:
+            parts.append(f"{spec.steps} step{'s' * (spec.steps != 1)}")
+        if spec.restarts != 1:
+            parts.append(f"{spec.restarts} restarts")
+        if spec.target is not None:
+            parts.append(f"target {spec.target}")
+        return ", ".join(parts)
+
+    @property
+    def series(self) -> str:
+        return re.sub(r"epsilon=[^,)]*,?", "", self.id)
+
+    @property
+    def parameter(self) -> float | None:
+        return self.strength
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def attacks(self) -> tuple[AttackSpec, ...]:
+        return (self.setting,)
+
+    def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
+        """The clean pictures: which model is attacked is not known yet."""
+        return clean
+
+    def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
+        """The picture (S, S, 3) after the attack on ``classifier``, in 8 bits.
+
+        It leads to its target, else away from the picture's label where that is known, else from
+        the model's answer.
+        """
+        label = picture.label
+        if label is None:
+            label = int(classifier(picture.image[None]).probabilities[0].argmax())
+        spec = self.setting.seeded(seed)
+        return adversarial(classifier, picture.image, label, spec, picture.digest)
+
+
+def described(text: str) -> str:
+    """A condition's ``id`` for people; itself where it is of something not known here."""
+    try:
+        return Condition.parse(text).described
+    except RobustnessError:
+        return text
+
+
+def series(text: str) -> str:
+    """``Condition.series`` of an ``id``; itself where it is of something not known here."""
+    try:
+        return Condition.parse(text).series
+    except RobustnessError:
+        return text
+
+
+def unspecified(perturbation: str, strength: float | None) -> str:
+    """An id of what a row without one says: its name and strength, and no more than that."""
+    return perturbation if strength is None else f"{perturbation}={float(strength)!r}"
+
+
+def perturbation_label(name: str) -> str:
+    """The readable name of a perturbation, of several joined by "+", or of an attack."""
+    if name in ATTACKS:
+        return ATTACKS[name].label
+    return " + ".join(REGISTRY[part].label for part in name.split("+"))

@@ -1,0 +1,192 @@
+"""The loop over pictures, conditions and models, and the summary of what it yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import metrics, models
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import RunSpec
+from robustness.metrics.predictions import top_k
+from robustness.models import Classifier, ModelRecord, Outputs
+from robustness.pictures.picture import Picture
+
+Images = NDArray[np.float32]
+
+
+def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
+    """Each picture clean and under each condition: float32 (N, 1 + conditions, S, S, 3).
+
+    In the place of an attack, which is made on one model, stands the clean picture.
+    """
+    clean = np.stack([picture.image for picture in pictures])
+    digests = [picture.digest for picture in pictures]
+    result = np.empty((len(pictures), 1 + len(conditions), *clean.shape[1:]), np.float32)
+    result[:, 0] = clean
+    for place, condition in enumerate(conditions, start=1):
+        result[:, place] = condition.images(clean, digests, seed)
+    return result
+
+
+def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> Images:
+    """The picture under each condition: float32 (number of conditions, S, S, 3)."""
+    return frames([picture], conditions, seed)[0, 1:]
+
+
+def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
+    """Every metric of the pictures: ``clean`` (1, S, S, 3) against each of ``images``."""
+    return {
+        metric.name: metric.function(clean, images)
+        for metric in metrics.REGISTRY
+        if metric.subject == metrics.PICTURE
+    }
+
+
+def measurements(
+    spec: RunSpec,
+    picture: Picture,
+    record: ModelRecord,
+    clean: Outputs,
+    outputs: Outputs,
+    seen: Mapping[str, NDArray[np.float64]],
+) -> list[Measurement]:
+    """The rows of one picture and one model, one for each condition of ``spec``.
+
+    ``clean`` holds the outputs for the clean picture (one row), ``outputs`` those for the
+    conditions in their order, ``seen`` the ``picture_scores``.
+    """
+    answers: dict[str, NDArray[np.float64]] = dict(seen)
+    embedding = list(clean.features)[-1]
+    stages: dict[str, dict[str, NDArray[np.float64]]] = {stage: {} for stage in clean.features}
+    for metric in metrics.REGISTRY:
+        if metric.subject == metrics.PREDICTION:
+            answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
+        elif metric.subject == metrics.FEATURES:
+            for stage, features in clean.features.items():
+                stages[stage][metric.name] = metric.function(features, outputs.features[stage])
+            answers[metric.name] = stages[embedding][metric.name]
+    clean_top5 = top_k(clean.probabilities)[0]
+    top5 = top_k(outputs.probabilities)
+    before = clean.probabilities[0]
+    rows = []
+    for index, condition in enumerate(spec.conditions):
+        after = outputs.probabilities[index]
+        rows.append(
+            Measurement(
+                image=picture.name,
+                image_digest=picture.digest,
+                label=picture.label,
+                model=record.name,
+                perturbation=condition.name,
+                strength=condition.strength,
+                parameter=condition.parameter,
+                seed=spec.seed,
+                clean_top1=int(clean_top5[0]),
+                clean_probability=float(before[clean_top5[0]]),
+                top1=int(top5[index, 0]),
+                probability=float(after[top5[index, 0]]),
+                retained_probability=float(after[clean_top5[0]]),
+                clean_top5=tuple(clean_top5.tolist()),
+                clean_top5_probabilities=tuple(before[clean_top5].tolist()),
+                top5=tuple(top5[index].tolist()),
+                top5_probabilities=tuple(after[top5[index]].tolist()),
+                scores={name: float(values[index]) for name, values in answers.items()},
+                stages={
+                    stage: {name: float(values[index]) for name, values in scores.items()}
+                    for stage, scores in stages.items()
+                },
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures made ready for the models: their ``frames``, and the ``picture_scores`` of each."""
+
+    pictures: Sequence[Picture]
+    frames: Images
+    seen: Sequence[Mapping[str, NDArray[np.float64]]]
+
+
+def prepare(spec: RunSpec, pictures: Sequence[Picture]) -> Batch:
+    """Perturbs ``pictures`` (at least one) and scores how visible that is; asks no model."""
+    made = frames(pictures, spec.conditions, spec.seed)
+    return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
+
+
+Labelling = Callable[[ModelRecord], Sequence[int | None]]
+"""The class of each picture of a batch among those of a model."""
+
+
+def answers(
+    spec: RunSpec,
+    batch: Batch,
+    *,
+    load: Callable[..., Classifier] = models.load,
+    labels: Labelling | None = None,
+) -> Iterator[list[list[Measurement]]]:
+    """Model by model, the rows of each picture of the batch, one for each condition.
+
+    Each model sees all frames of the batch in as few passes as they fill. ``labels`` takes the
+    place of the pictures' own labels. Raises ``GradientError`` for a model that an attack of
+    ``spec`` cannot be made on.
+    """
+    for name in spec.model_names:
+        classifier = load(name, side=spec.side)  # anew if the memory budget had it released
+        pictures = batch.pictures
+        if labels is not None:
+            known = zip(pictures, labels(classifier.record), strict=True)
+            pictures = [replace(picture, label=label) for picture, label in known]
+        made = _attacked(spec, Batch(pictures, batch.frames, batch.seen), classifier)
+        count, each = made.frames.shape[:2]
+        outputs = classifier(made.frames.reshape(count * each, *made.frames.shape[2:]))
+        rows = []
+        for place, picture in enumerate(pictures):
+            own = outputs[place * each : (place + 1) * each]
+            seen = made.seen[place]
+            rows.append(measurements(spec, picture, classifier.record, own[:1], own[1:], seen))
+        yield rows
+
+
+def _attacked(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
+    """``batch`` with the attacks of ``spec`` made on ``classifier``; itself if there are none."""
+    attacks = [
+        (place, condition)
+        for place, condition in enumerate(spec.conditions)
+        if condition.needs_model
+    ]
+    if not attacks:
+        return batch
+    made = batch.frames.copy()
+    seen = [{name: values.copy() for name, values in own.items()} for own in batch.seen]
+    for picture, own, scores in zip(batch.pictures, made, seen, strict=True):
+        for place, condition in attacks:
+            own[1 + place] = condition.against(picture, spec.seed, classifier)
+            for name, values in picture_scores(own[:1], own[1 + place][None]).items():
+                scores[name][place] = values[0]
+    return Batch(batch.pictures, made, seen)
+
+
+def evaluate(
+    spec: RunSpec,
+    pictures: Iterable[Picture],
+    *,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[Measurement]:
+    """Yields the rows picture by picture, model by model, condition by condition.
+
+    A picture is perturbed once and shared by all models; each model sees the clean picture and
+    all conditions in one batch. Closing the iterator stops the work. Raises ``WeightsError`` when
+    a model cannot be loaded.
+    """
+    for name in spec.model_names:  # one that cannot be loaded says so before any work is done
+        load(name, side=spec.side)
+    for picture in pictures:
+        for (rows,) in answers(spec, prepare(spec, [picture]), load=load):
+            yield from rows

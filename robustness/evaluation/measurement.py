@@ -1,0 +1,53 @@
+"""One tidy row: what one model made of one picture under one condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One tidy row: what one model made of one picture under one condition.
+
+    ``clean_top1`` and ``top1`` are class indices; the probabilities beside them are each one's
+    own, ``retained_probability`` is what is left for the clean class. ``scores`` holds every
+    registered metric by name; ``stages`` the feature metrics of each stage.
+    """
+
+    image: str
+    image_digest: str
+    label: int | None
+    model: str
+    perturbation: str
+    strength: float | None
+    parameter: float | None
+    seed: int
+    clean_top1: int
+    clean_probability: float
+    top1: int
+    probability: float
+    retained_probability: float
+    clean_top5: tuple[int, ...]
+    clean_top5_probabilities: tuple[float, ...]
+    top5: tuple[int, ...]
+    top5_probabilities: tuple[float, ...]
+    scores: Mapping[str, float]
+    stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def consistent(self) -> bool:
+        return self.clean_top1 == self.top1
+
+    def as_row(self) -> dict[str, Any]:
+        """The measurement as one flat JSON-ready row; a PSNR of equal pictures is None."""
+        row = asdict(self)
+        scores = row.pop("scores")
+        stages = row.pop("stages")
+        row |= {name: value if np.isfinite(value) else None for name, value in scores.items()}
+        row["consistent"] = self.consistent
+        row["stages"] = stages
+        return row

@@ -1,0 +1,31 @@
+"""What a row depends on beside the request: the versions of everything that may change it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import robustness
+from robustness.evaluation.spec import RunSpec
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that may change a row."""
+    packages = ("numpy", "opencv-python-headless", "pillow", "tensorflow", "keras")
+    return {
+        "robustness": robustness.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Everything needed to run ``spec`` again: the spec, the pictures (name, digest), versions."""
+    return {
+        "spec": spec.as_dict(),
+        "spec_digest": spec.digest,
+        "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
+        "versions": versions(),
+    }

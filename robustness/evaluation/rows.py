@@ -1,0 +1,88 @@
+"""Measurements as a table of columns: what is kept on disk and sent between machines.
+
+A row has the columns of ``Measurement.as_row``; before them ``position``, the picture's place in
+its dataset, and after them those of ``statistics.CORRECTNESS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from robustness import metrics
+from robustness.evaluation.correctness import CORRECTNESS, correctness
+from robustness.evaluation.measurement import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FEATURES = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+_SCORES = [m.name for m in metrics.REGISTRY if m.name != "consistent"]
+_CLASSES, _SHARES = pa.list_(pa.int32()), pa.list_(pa.float64())
+
+SCHEMA = pa.schema(
+    [
+        ("position", pa.int32()),
+        ("image", pa.string()),
+        ("image_digest", pa.string()),
+        ("label", pa.int32()),
+        ("model", pa.string()),
+        ("perturbation", pa.string()),
+        ("strength", pa.float64()),
+        ("parameter", pa.float64()),
+        ("seed", pa.int64()),
+        ("clean_top1", pa.int32()),
+        ("clean_probability", pa.float64()),
+        ("top1", pa.int32()),
+        ("probability", pa.float64()),
+        ("retained_probability", pa.float64()),
+        ("clean_top5", _CLASSES),
+        ("clean_top5_probabilities", _SHARES),
+        ("top5", _CLASSES),
+        ("top5_probabilities", _SHARES),
+        ("consistent", pa.bool_()),
+        *((name, pa.float64()) for name in _SCORES),
+        *((name, pa.bool_()) for name in CORRECTNESS),
+        (
+            "stages",
+            pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in _FEATURES)])),
+        ),
+    ]
+)
+
+NUMBERS = tuple(
+    field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
+)
+"""The columns that hold one value each: enough for every statistic, and small."""
+
+
+def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as a table in ``SCHEMA``; ``positions`` has one number for each of them."""
+    return pa.Table.from_pylist(
+        [_flat(row, position) for row, position in zip(rows, positions, strict=True)], SCHEMA
+    )
+
+
+def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
+    stages = [{"stage": stage, **scores} for stage, scores in row.stages.items()]
+    return {**row.as_row(), **correctness(row), "position": position, "stages": stages}
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """``table`` for pandas: texts that repeat as categories, gaps as gaps."""
+    words = ["image", "image_digest", "model", "perturbation"]
+    frame: pd.DataFrame = table.to_pandas(
+        categories=[name for name in words if name in table.column_names],
+        integer_object_nulls=False,
+        types_mapper=_nullable,
+    )
+    return frame
+
+
+def _nullable(kind: pa.DataType) -> object:
+    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
+    import pandas as pd
+
+    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)

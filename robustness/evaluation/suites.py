@@ -1,0 +1,86 @@
+"""Conditions that belong together: the study's, ImageNet-C's, perturbations by degrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import REGISTRY, Perturbation
+
+
+def study_conditions(
+    names: Iterable[str] | None = None, strength: float | None = None
+) -> tuple[Condition, ...]:
+    """One condition a perturbation: at its study setting, or all at ``strength``.
+
+    By default the perturbations of the study. One without a study setting needs ``strength``; it
+    is otherwise taken at 0.6, where ImageNet-C has its severity 3.
+    """
+    chosen = list(names) if names else [record.name for record in REGISTRY if record.in_study]
+    conditions = []
+    for name in dict.fromkeys(chosen):
+        setting = REGISTRY[name].study_strength
+        value = strength if strength is not None else (0.6 if setting is None else setting)
+        conditions.append(Condition.of({name: value}))
+    return tuple(conditions)
+
+
+STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
+
+
+SUITES = (STUDY_SUITE, IMAGENET_C_SUITE)
+
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def suite_names(suite: str) -> tuple[str, ...]:
+    """The perturbations of a suite: the study's ten, or ImageNet-C's 19 corruptions.
+
+    Raises ``UnknownNameError`` for another suite.
+    """
+    if suite not in SUITES:
+        raise UnknownNameError(f"There is no suite {suite!r}. Known: {', '.join(SUITES)}.")
+    if suite == STUDY_SUITE:
+        return tuple(record.name for record in REGISTRY if record.in_study)
+    return tuple(record.name for record in REGISTRY if record.imagenet_c == record.name)
+
+
+def graded_conditions(
+    names: Iterable[str],
+    *,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """Each perturbation at each of the ``strengths``, or of ImageNet-C's ``severities``.
+
+    With neither, each at its study setting as in ``study_conditions``. A switch, which has no
+    degrees, comes once. Raises ``UnknownNameError`` or ``ParameterError`` for what does not exist.
+    """
+    if strengths is None and severities is None:
+        return study_conditions(names)
+    conditions = []
+    for name in dict.fromkeys(names):
+        record = REGISTRY[name]
+        values = (
+            list(strengths)
+            if strengths is not None
+            else [_at_severity(record, level) for level in severities or ()]
+        )
+        if not values:
+            raise ParameterError("Expected at least one strength or severity, got none.")
+        if not record.graded:
+            values = [max(values)]
+        conditions += [Condition.of({name: value}) for value in dict.fromkeys(values)]
+    return tuple(conditions)
+
+
+def _at_severity(record: Perturbation, level: int) -> float:
+    if level not in SEVERITIES:
+        raise ParameterError(f"Expected a severity from 1 to 5, got {level}.")
+    if not record.severity_strengths:
+        raise ParameterError(
+            f"{record.name} has no ImageNet-C severities: give a strength from 0 to 1 instead."
+        )
+    return record.severity_strengths[level - 1]

@@ -1,0 +1,153 @@
+"""Grad-CAM: where in a picture the evidence for a class lies.
+
+Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+Localization*, ICCV 2017, equations 1 and 2. With y the logit of the class and A the last feature
+maps, channel k weighs as much as its gradient dy/dA_k, averaged over all cells, and the map is
+ReLU(sum_k weight_k A_k). Where the head is a global average and one dense layer, the cells
+before the ReLU sum to the logit less its bias.
+
+Of a vision transformer A is what the attention of the last block reads of each patch. Only the
+class token goes on to the answer, so later tokens of patches have no gradient; and before the
+layer normalisation that of each token is at right angles to the token itself, so that its
+product with it says nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustness.base.errors import ParameterError
+from robustness.models.classifier import MAX_BATCH, Classifier, preparation
+from robustness.models.explain.layers import Grip, grip
+from robustness.models.gradients import logits
+from robustness.models.runtime import keras, tensorflow
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Where the evidence for a class lies in each of N pictures, on one scale.
+
+    ``values`` is (N, S, S), at least 0, in logits a cell. They compare between pictures and
+    classes of one model, not between models. ``cells`` is the grid that they were computed on,
+    as height and width; what lies between its cells is interpolated.
+    """
+
+    values: Floats
+    cells: tuple[int, int]
+
+    @property
+    def scale(self) -> float:
+        """The largest value of all maps; 0 where there is no evidence in any."""
+        return float(self.values.max())
+
+    @property
+    def relative(self) -> Floats:
+        """The maps as shares of ``scale``, in [0, 1]."""
+        return self.values / np.float32(self.scale) if self.scale > 0 else self.values.copy()
+
+
+def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> HeatMaps:
+    """Grad-CAM of ``images`` (N, S, S, 3), each for its class: (N,), or one index for all.
+
+    A picture's map does not depend on the others. Compiled at the first call for a classifier,
+    for any pictures and classes; safe to call from several threads. Raises ``ParameterError``
+    for another shape or a class that there is not, and ``ExplanationError`` for a model whose
+    features cannot be reached or have no places.
+    """
+    count = len(classifier.record.labels())
+    side = classifier.side
+    if images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
+        raise ParameterError(
+            f"Expected images of shape (N, {side}, {side}, 3) to explain, got {images.shape}."
+        )
+    wanted = np.asarray(classes)
+    if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
+        raise ParameterError(
+            f"Expected one class index, or one for each of {len(images)} images, got {classes!r}."
+        )
+    if wanted.min() < 0 or wanted.max() >= count:
+        raise ParameterError(
+            f"A class of {classifier.record.name} must lie between 0 and {count - 1}, got "
+            f"{classes!r}."
+        )
+    indices = np.broadcast_to(wanted, len(images)).astype(np.int32)
+    compiled = _explainer(classifier)
+    parts = [
+        compiled(images[start : start + MAX_BATCH], indices[start : start + MAX_BATCH])
+        for start in range(0, len(images), MAX_BATCH)
+    ]
+    return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
+
+
+class Explainer:
+    """The compiled pass from pictures and class indices to heat maps, of one classifier.
+
+    It shares the weights of the classifier, and does not keep the classifier itself alive.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        tf = tensorflow()
+        record, side = classifier.record, classifier.side
+        network = classifier._model
+        held = grip(record, network)
+        model = keras().Model(network.inputs, [held.features, network.outputs[0]])
+        prepare = preparation(record.normalisation, record.input_size, side)
+        signature = [
+            tf.TensorSpec((None, side, side, 3), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ]
+
+        @tf.function(input_signature=signature)
+        def maps(images: Any, classes: Any) -> Any:
+            features, answer = model(prepare(images), training=False)
+            grid = _grad_cam(held, features, answer, classes)
+            larger = tf.image.resize(grid[..., None], (side, side), "bilinear")
+            return larger[..., 0], tf.shape(grid)[1:]
+
+        self._maps = maps
+        self._traced = maps.get_concrete_function()
+
+    def __call__(self, images: Floats, classes: NDArray[np.int32]) -> tuple[Floats, Any]:
+        """The maps (N, S, S) of one batch, and the height and width of their grid."""
+        tf = tensorflow()
+        values, cells = self._traced(tf.constant(images), tf.constant(classes))
+        height, width = cells.numpy()
+        return values.numpy(), (int(height), int(width))
+
+    @property
+    def trace_count(self) -> int:
+        """How often the pass was traced; 1, whatever was asked of it."""
+        return int(self._maps.experimental_get_tracing_count())
+
+
+def _grad_cam(held: Grip, features: Any, answer: Any, classes: Any) -> Any:
+    """In the graph: the map (N, h, w) of each picture for its class."""
+    tf = tensorflow()
+    chosen = tf.gather(logits(answer), classes, batch_dims=1)
+    # Pictures do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
+    # tf.gradients goes back no further than to the features.
+    (gradient,) = tf.gradients(chosen, features)
+    grid = tf.cast(held.as_grid(features), tf.float32)
+    weights = tf.reduce_mean(tf.cast(held.as_grid(gradient), tf.float32), (1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(weights * grid, -1))
+
+
+_explainers: WeakKeyDictionary[Classifier, Explainer] = WeakKeyDictionary()
+_building = threading.Lock()
+
+
+def _explainer(classifier: Classifier) -> Explainer:
+    """The one of ``classifier``, built once; it goes when the classifier does."""
+    with _building:
+        found = _explainers.get(classifier)
+        if found is None:
+            found = _explainers[classifier] = Explainer(classifier)
+        return found

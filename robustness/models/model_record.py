@@ -1,0 +1,187 @@
+"""What is known about a model before anything is loaded, and the registry of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from robustness.base.registry import Registry
+from robustness.models.labels import Labels, imagenet
+
+STUDY = "study"
+OFFLINE = "offline"
+MODERN = "modern"
+OWN = "own"
+
+LayerWeights = Mapping[str, list[NDArray[Any]]]
+"""Arrays by Keras layer name, in the order in which the layer lists its weights."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """``(pixels - mean) / std`` on pixels in [0, ``scale``], channels in ``order``."""
+
+    order: str
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A weight file on a public host.
+
+    ``size`` is in bytes, None where it was never published. ``digest`` is the published hash:
+    ``md5:`` or ``sha256:`` and hexadecimal digits.
+    """
+
+    url: str
+    size: int | None
+    digest: str
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A weight file inside an installed Python package; the package's code is never run.
+
+    ``size`` is in bytes. ``read`` turns the verified bytes into arrays by Keras layer name.
+    """
+
+    package: str
+    path: str
+    requirement: str
+    size: int
+    sha256: str
+    read: Callable[[bytes], LayerWeights]
+
+    @property
+    def filename(self) -> str:
+        return Path(self.path).name
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self.sha256}"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A KerasHub preset: a folder of ``files`` on a public host.
+
+    ``handle`` is owner/model/framework/name/version on Kaggle, whose address of a file is
+    ``url`` of its name.
+    No hash of them is published beforehand: the host's own is checked on arrival, and a list of
+    SHA-256 sums is kept beside them and checked before use. ``load(network, folder)`` sets the
+    weights of what the record's ``build`` returned; ``rewire`` turns that into a functional model
+    that has the layers of the record's ``stages``. ``requires`` is the optional package it takes,
+    and the requirements file that brings it.
+    """
+
+    handle: str
+    files: tuple[str, ...]
+    load: Callable[[Any, Path], None]
+    rewire: Callable[[Any], Any]
+    requires: tuple[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.handle.split("/")[-2]
+
+    def url(self, file: str) -> str:
+        return f"https://www.kaggle.com/api/v1/models/{self.handle}/download/{file}"
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A whole model of the user's on this machine: a ``.keras`` file or a SavedModel folder.
+
+    ``output`` is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are
+    compared, shallow to deep; empty where they are to be chosen.
+    """
+
+    path: Path
+    output: str
+    features: tuple[str, ...]
+
+
+Weights = PublishedFile | PackagedFile | Preset | OwnFile
+
+
+@dataclass(frozen=True)
+class PublishedScores:
+    """What was published about a model, in percent; None where nothing is known.
+
+    ``top1`` and ``top5`` are ImageNet validation accuracies according to ``source``.
+    ``mce`` is ImageNet-C's mean corruption error relative to AlexNet, lower is better, and
+    ``relative_mce`` the same for what the corruptions add, both according to
+    ``robustness_source``.
+    """
+
+    top1: float | None = None
+    top5: float | None = None
+    source: str = ""
+    mce: float | None = None
+    relative_mce: float | None = None
+    robustness_source: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A picture that a working model knows: a bundled sample by name, or a file.
+
+    The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
+    that is known. Measured on the offline models, a wrong channel order or scale can leave every
+    top-1 class right and shows in the probability alone.
+    """
+
+    picture: str | Path
+    classes: tuple[str, ...]
+    probability: float | None = None
+
+
+IMAGENET_CHECKS = (
+    Check("coffee", ("espresso", "cup", "coffee mug")),
+    Check("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
+    Check("motorcycle", ("moped", "motor scooter", "disk brake")),
+)
+
+
+Stages = tuple[tuple[str, str], ...]
+"""(name of a feature stage, name of the layer whose output it is), shallow to deep."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A classifier: what is known of it, where its weights are, and how it is built.
+
+    ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
+    probabilities. ``stages`` name the feature stages from shallow to deep with the layer whose
+    output each one is; the last is the embedding that the classifier head reads. Both are unused
+    for a model of the user's, whose file holds all of it. ``parameters`` counts as Keras does,
+    moving averages included; it and ``year`` are None where unknown.
+    """
+
+    name: str
+    label: str
+    group: str
+    family: str
+    year: int | None
+    parameters: int | None
+    input_size: int
+    normalisation: Normalisation
+    stages: Stages
+    weights: Weights
+    build: Callable[[], Any]
+    labels: Callable[[], Labels] = imagenet
+    published: PublishedScores = PublishedScores()
+    checks: tuple[Check, ...] = IMAGENET_CHECKS
+
+
+REGISTRY: Registry[ModelRecord] = Registry("model")

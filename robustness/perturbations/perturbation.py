@@ -1,0 +1,140 @@
+"""What is known about a perturbation, and the registry of all of them.
+
+Arrays are study images throughout the package ``perturbations``: float32 RGB in [0, 1], shape
+(N, S, S, 3). Parameters in pixels are stated at S = 224 and scale with S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ParameterError
+from robustness.base.registry import Registry
+
+Images = NDArray[np.float32]
+Streams = Sequence[np.random.Generator]
+"""One random stream for each image of the batch, so that an image's result does not depend on its
+neighbours; empty for a perturbation that is not random."""
+
+REFERENCE_SIDE = 224
+"""Side in pixels at which pixel-valued parameters are stated."""
+
+LIGHTING = "Lighting & quality"
+GEOMETRIC = "Geometric"
+NOISE = "Noise"
+BLUR = "Blur"
+WEATHER = "Weather & obstruction"
+COLOUR = "Colour & camera"
+DIGITAL = "Compression & resolution"
+FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
+"""In the order in which people meet them: the first three are the study's."""
+
+
+class Stage(IntEnum):
+    """Where on the way from scene to file a perturbation acts; compositions run in this order."""
+
+    SCENE = 1
+    GEOMETRY = 2
+    OPTICS = 3
+    EXPOSURE = 4
+    SENSOR = 5
+    FILE = 6
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A perturbation and everything that tables, controls and reports say about it.
+
+    ``function(images, strength, rng)`` is pure and batched: it never writes to ``images``, and
+    returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only.
+
+    ``parameter_at`` maps a strength to the physical value shown beside it, in ``unit``.
+    ``severity_strengths`` are the strengths that equal severities 1 to 5 of the ImageNet-C
+    corruption named by ``imagenet_c`` (empty where there is none).
+    ``graded`` is false for a switch: any strength above 0 applies it fully.
+    ``monotone`` claims that the mean absolute difference from the clean image does not shrink as
+    the strength grows.
+    ``continuous`` is false where the effect moves in whole steps (a codec's quality, a grid of
+    pixels); the first step may be a little more than nothing.
+    ``source`` cites where the algorithm and its constants come from.
+    """
+
+    name: str
+    label: str
+    family: str
+    stage: Stage
+    function: Callable[[Images, float, Streams], Images]
+    parameter: str
+    unit: str
+    parameter_at: Callable[[float], float]
+    study_strength: float | None
+    source: str
+    graded: bool = True
+    random: bool = False
+    monotone: bool = True
+    continuous: bool = True
+    imagenet_c: str | None = None
+    severity_strengths: tuple[float, ...] = ()
+
+    def severity_at(self, strength: float) -> int | None:
+        """The ImageNet-C severity (0 to 5) nearest to ``strength``; None where there is none."""
+        if not self.severity_strengths:
+            return None
+        marks = (0.0, *self.severity_strengths)
+        return min(range(len(marks)), key=lambda level: abs(marks[level] - strength))
+
+    def value_text(self, strength: float) -> str:
+        """The physical value at ``strength`` with its unit, for people: "3.5 px"."""
+        if not self.graded:
+            return "on" if strength > 0 else "off"
+        value = self.parameter_at(strength)
+        number = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return f"{number} {self.unit}".strip()
+
+    @property
+    def in_study(self) -> bool:
+        return self.study_strength is not None
+
+
+REGISTRY: Registry[Perturbation] = Registry("perturbation")
+
+SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""
+
+
+def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float], float]:
+    """Piecewise linear map from strength to a parameter through the five ImageNet-C levels.
+
+    ``identity`` is the value at strength 0; ``levels`` those at severities 1 to 5.
+    """
+    marks = (0.0, *SEVERITY_STRENGTHS)
+    values = (identity, *levels)
+    return lambda strength: float(np.interp(strength, marks, values))
+
+
+def between_severities(strength: float) -> tuple[int, float]:
+    """The ImageNet-C severity (0 to 4) at or below ``strength``, and the share of the way above it.
+
+    At strength 1 that is all the way above 4.
+    """
+    level = min(int(strength * 5), 4)
+    return level, strength * 5 - level
+
+
+def linear(start: float, stop: float) -> Callable[[float], float]:
+    """Linear map from strength to a parameter, ``start`` at 0 and ``stop`` at 1."""
+    return lambda strength: start + (stop - start) * strength
+
+
+def check_strength(strength: float) -> float:
+    """``strength`` as a float; raises ``ParameterError`` unless it lies in [0, 1]."""
+    if not 0.0 <= strength <= 1.0:  # also refuses NaN
+        raise ParameterError(
+            f"A strength must lie between 0 (no change) and 1 (strongest), got {strength:g}."
+        )
+    return float(strength)

@@ -1,0 +1,1 @@
+"""From untrusted bytes to the study image, and the bundled samples."""

@@ -1,0 +1,292 @@
+"""From untrusted bytes to an upright picture: 8-bit RGB without transparency, as a Pillow image.
+
+Everything that comes from outside passes through ``decode``. Bytes or files that cannot be used
+raise ``ImageError`` with one sentence; every function may be called from several threads. (The
+TIFF library alone writes a line to stderr about damaged data, out of our reach.)
+
+What odd pictures become:
+
+- transparency (alpha, transparent colours or palette entries): composited on white;
+- 16-bit grey: 0 to 65535 becomes 0 to 255; whole numbers of 32 bits are read on the same scale;
+- floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused, never guessed;
+- CMYK: through its embedded profile to sRGB, else by the plain conversion;
+- RGB and grey: the stored numbers stand, whatever profile is embedded. The pipelines by which
+  ImageNet models are trained and evaluated do the same, so published accuracies and reference
+  outputs hold here too. A photo in a wide gamut, such as a phone's Display P3, therefore looks
+  slightly paler to the models than on a screen;
+- animations and files of several pages: the first frame.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import stat
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, TiffImagePlugin
+
+from robustness.base.errors import ImageError
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 65_000_000
+MAX_LENGTH = 30_000
+"""Most pixels along either side of a picture."""
+
+ACCEPTED_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif")
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # JPEG includes phones' MPO
+_EXPECTED = "JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF"
+_KINDS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "GIF": rb"GIF8[79]a",
+    "AVIF": rb"....ftypavi[fs]",
+    "a HEIC photo": rb"....ftyp(hei|hev|mif1|msf1)",
+    "a PDF document": rb"%PDF",
+    "a zip archive": rb"PK\x03\x04",
+    "an SVG drawing": rb"(?i)\s*(<\?xml.*)?<svg\b",
+    "a web page": rb"(?i)\s*<(!doctype html|html|head|body)\b",
+    "text": rb"[\t\n\r -~\x80-\xff]+\Z",
+}  # what a file is, by how it starts; the first that matches
+
+_MAX_SLOW_PIXELS = MAX_PIXELS // 16  # of a run-length BMP, which Pillow decodes in Python
+_MAX_SCANNED_PIXELS = MAX_PIXELS * 100
+_MAX_JPEG_SEGMENTS = 5_000
+_MAX_TIFF_LIST = 100_000
+_JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns about odd metadata and large sizes; here what matters is raised, the rest is noise.
+# `warnings.catch_warnings` is not safe between threads, hence one filter, for Pillow only; the
+# handler keeps Pillow's log from stderr as long as nobody has asked for logs.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
+    """The picture in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
+
+    ``name`` stands for the picture in messages. Raises ``ImageError`` for anything that is not a
+    whole picture of an accepted format and size; sizes are checked before pixels are decoded.
+    """
+    subject = _subject(name)
+    _check_bytes(len(data), subject)
+    try:
+        scans = _jpeg_scans(data)
+        _check_tiff_lists(data)
+        file = io.BytesIO(_without_avif_metadata(data))
+        with Image.open(file, formats=_FORMATS) as image:
+            _check_pixels(image, scans, subject)
+            image.load()
+            rgb = _flatten(image, subject)
+            turn = _turn(image)
+            return rgb if turn is None else rgb.transpose(turn)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(subject, "far more") from error
+    except Exception as error:  # hostile bytes make Pillow raise nearly anything
+        raise _unreadable(subject, data) from error
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``."""
+    subject = _subject(os.fspath(path))
+    try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise ImageError(f"{subject} is a folder: expected a picture file; choose one in it.")
+        if not stat.S_ISREG(found.st_mode):  # a pipe or a device may block, or never end
+            raise ImageError(f"{subject} is a pipe or device: expected a picture file; choose one.")
+        _check_bytes(found.st_size, subject)
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "the path is not valid").lower()
+        raise ImageError(
+            f"{subject} cannot be opened: expected a readable picture file, got the answer "
+            f"'{reason}'; check the path and its permissions."
+        ) from error
+    _check_bytes(len(data), subject)
+    return data
+
+
+def _flatten(image: Image.Image, subject: str) -> Image.Image:
+    """A loaded image of any mode as a new one in RGB, with transparency composited on white."""
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bit_grey(image, subject)
+    if image.mode == "CMYK":
+        rgb = _cmyk_to_rgb(image)
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        rgb = image.convert("RGB")
+        rgb.paste((255, 255, 255), mask=ImageChops.invert(image.getchannel("A")))
+    else:
+        rgb = image.convert("RGB")
+    rgb.info.clear()  # a profile left here would be embedded again on saving
+    return rgb
+
+
+def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floating point as mode "L", or "LA" with a transparent value."""
+    values = np.asarray(image)
+    top = 1 if image.mode == "F" else 65535
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # also refuses NaN
+        raise ImageError(
+            f"{subject} cannot be placed between black and white: expected brightness from 0 to "
+            f"{top}, got {low:g} to {high:g}; export it as an 8-bit PNG."
+        )
+    if image.mode == "F":
+        levels = np.rint(values * np.float32(255)).astype(np.uint8)
+    else:
+        whole, rest = np.divmod(values.astype(np.uint16, copy=False), 257)
+        levels = (whole + (rest > 128)).astype(np.uint8)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+        levels = 255 - levels  # "white is zero", which Pillow heeds up to 8 bits only
+    grey = Image.fromarray(levels)
+    if "transparency" not in image.info:
+        return grey
+    opaque = values != image.info["transparency"]
+    return Image.merge("LA", (grey, Image.fromarray(opaque.astype(np.uint8) * 255)))
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """CMYK through its profile, for want of another sound way; without a usable one, plainly."""
+    try:
+        transform = ImageCms.buildTransform(
+            io.BytesIO(image.info["icc_profile"]),
+            ImageCms.createProfile("sRGB"),
+            "CMYK",
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, KeyError, TypeError):
+        return image.convert("RGB")
+    return transform.apply(image)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes a loaded image upright by its EXIF or XMP orientation; None for nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken metadata must not cost the picture
+        return None
+
+
+def _jpeg_scans(data: bytes) -> int:
+    """How often the decoder would go over the pixels of a JPEG; 0 for another kind of file."""
+    if not data.startswith(b"\xff\xd8"):
+        return 0
+    scans = position = 0
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        segment = _JPEG_SEGMENT.search(data, position)
+        if segment is None or segment[1] == b"\xd9":
+            return scans
+        scans += segment[1] == b"\xda"
+        position = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2])
+    raise ValueError("too many segments in a JPEG")
+
+
+def _check_tiff_lists(data: bytes) -> None:
+    """Refuse a TIFF with a list, as of its tiles, that Pillow would go through for minutes."""
+    if data[:2] not in {b"II", b"MM"}:
+        return
+    order = "<" if data.startswith(b"I") else ">"
+    big = data[2:3] == b"+"
+    header, count, entry = ("8xQ", "Q", "2xHQ8x") if big else ("4xL", "H", "2xHL4x")
+    (start,) = struct.unpack_from(order + header, data)
+    (entries,) = struct.unpack_from(order + count, data, start)
+    start += struct.calcsize(order + count)
+    size = struct.calcsize(order + entry)
+    whole = min(entries, (len(data) - start) // size)
+    for kind, length in struct.iter_unpack(order + entry, data[start : start + whole * size]):
+        # Text and bytes are no lists to Pillow, and what exceeds the file is skipped.
+        if kind not in {1, 2, 7} and _MAX_TIFF_LIST < length <= len(data):
+            raise ValueError(f"{length} values in a TIFF's list")
+    if entries > _MAX_TIFF_LIST:
+        raise ValueError(f"{entries} entries in a TIFF")
+
+
+def _without_avif_metadata(data: bytes) -> bytes:
+    """An AVIF with its EXIF and XMP blocks hidden; other files as they are.
+
+    A broken block would cost the picture, and what turns an AVIF is recorded elsewhere in it.
+    """
+    return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
+
+
+def _subject(name: str) -> str:
+    """``name`` as the subject of a message: one short line of printable characters, in quotes."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    if len(clean) > 80:
+        clean = f"{clean[:50]}…{clean[-29:]}"
+    return "The picture" if clean in {"", "the picture"} else f'"{clean}"'
+
+
+def _check_bytes(size: int, subject: str) -> None:
+    if size == 0:
+        raise ImageError(f"{subject} is empty: expected a picture file; choose another one.")
+    if size > MAX_FILE_BYTES:
+        raise ImageError(
+            f"{subject} is too large a file: expected at most {MAX_FILE_BYTES >> 20} MiB, got "
+            f"{size / 2**20:,.1f} MiB; save a smaller copy."
+        )
+
+
+def _check_pixels(image: ImageFile.ImageFile, scans: int, subject: str) -> None:
+    """Refuse what would take too much memory or time to decode, from the header alone."""
+    width, height = image.size
+    pixels = width * height
+    if max(width, height) > MAX_LENGTH or pixels > MAX_PIXELS:
+        raise _too_many_pixels(subject, f"{width:,} x {height:,}")
+    if pixels * scans > _MAX_SCANNED_PIXELS:
+        raise ValueError(f"{scans} scans in a JPEG")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
+        if tile > MAX_PIXELS:
+            raise ValueError(f"{tile} pixels in a tile")
+    if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
+        raise ValueError(f"{pixels} pixels in a run-length BMP")
+
+
+def _too_many_pixels(subject: str, found: str) -> ImageError:
+    return ImageError(
+        f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} a side and "
+        f"{MAX_PIXELS // 10**6} million in all, got {found}; save a smaller copy."
+    )
+
+
+def _unreadable(subject: str, data: bytes) -> ImageError:
+    """The error for bytes that no decoder takes, by what they seem to be."""
+    found = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
+    kind = next(found, "bytes of an unknown kind")
+    if kind in _EXPECTED:
+        return ImageError(
+            f"{subject} cannot be decoded: expected a whole picture, got a damaged, incomplete or "
+            f"unusual {kind} file; export it anew as PNG or JPEG."
+        )
+    return ImageError(
+        f"{subject} is not a picture of an accepted format: expected {_EXPECTED}, got {kind}; "
+        "convert it and try again."
+    )

@@ -1,0 +1,161 @@
+"""The study image: what perturbations act on and models see, made of untrusted bytes.
+
+A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given.
+``decode`` makes an upright 8-bit picture of outside bytes (``pictures.decoding`` says how), and
+``fit`` makes the study image of it. Every function may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.pictures.decoding import ACCEPTED_EXTENSIONS, MAX_FILE_BYTES, decode, read_file
+
+__all__ = [
+    "ACCEPTED_EXTENSIONS",
+    "CROP_SHARE",
+    "DEFAULT_FIT",
+    "FITS",
+    "MAX_FILE_BYTES",
+    "MAX_SIDE",
+    "PADDING",
+    "STUDY_SIDE",
+    "check_fit",
+    "decode",
+    "fit",
+    "load_study_image",
+    "read_file",
+    "study_image",
+    "to_png",
+    "to_uint8",
+]
+
+Floats = NDArray[np.floating[Any]]
+
+STUDY_SIDE = 224
+MAX_SIDE = 1024
+FITS = ("crop", "squash", "letterbox")
+DEFAULT_FIT = "crop"
+
+CROP_SHARE = 0.875
+"""Share of the short side that the centre crop keeps: 224 of 256, as ImageNet models are tested."""
+
+PADDING = (128, 128, 128)
+"""Colour around a letterboxed picture: the mid-grey of 8 bits, so that a PNG stays lossless."""
+
+
+def fit(
+    image: Image.Image, *, fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+) -> NDArray[np.float32]:
+    """The study image of ``image`` (mode "RGB", from ``decode``): (side, side, 3) in [0, 1].
+
+    - ``crop``: the short side to ``side / 0.875`` (256 for 224), then the central square;
+    - ``squash``: both sides to ``side``, whatever the shape;
+    - ``letterbox``: the long side to ``side``, centred on mid-grey (128 of 255).
+
+    Resizing is bicubic and antialiased, on 8 bits. Raises ``UnknownNameError`` for another
+    ``fit`` and ``ParameterError`` for a side outside 1 to ``MAX_SIDE`` or an image not in RGB.
+    """
+    fitter = _FITTERS[check_fit(fit)]
+    if not 1 <= side <= MAX_SIDE:
+        raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
+    if image.mode != "RGB":
+        raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
+    return np.asarray(fitter(image, side), dtype=np.float32) / np.float32(255)
+
+
+def check_fit(fit: str) -> str:
+    """``fit`` itself; raises ``UnknownNameError`` unless it is one of ``FITS``."""
+    if fit not in FITS:
+        raise UnknownNameError(f"There is no fit called {fit!r}. Known: {', '.join(FITS)}.")
+    return fit
+
+
+def study_image(
+    data: bytes, *, name: str = "the picture", fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+) -> NDArray[np.float32]:
+    """The study image of the picture in ``data``; raises what ``decode`` and ``fit`` raise."""
+    return _fit(decode(data, name=name), fit=fit, side=side)
+
+
+def load_study_image(
+    path: str | os.PathLike[str], *, fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+) -> NDArray[np.float32]:
+    """The study image of a picture file; raises what ``read_file`` and ``study_image`` raise."""
+    return study_image(read_file(path), name=os.fspath(path), fit=fit, side=side)
+
+
+def to_uint8(images: Floats) -> NDArray[np.uint8]:
+    """Study images, in any number of axes, on the scale 0 to 255, rounded to the nearest."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def to_png(image: Floats) -> bytes:
+    """One study image (S, S, 3) as a lossless 8-bit PNG: the same bytes every time."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _scaled(size: tuple[int, int], target: float, reference: int) -> tuple[int, int]:
+    """``size`` scaled so that the length ``reference`` becomes ``target``; at least 1 x 1."""
+    width, height = (max(1, round(length * target / reference)) for length in size)
+    return width, height
+
+
+def _crop(image: Image.Image, side: int) -> Image.Image:
+    short = side / CROP_SHARE  # not rounded: the long side follows it, then both are rounded
+    width, height = _scaled(image.size, short, min(image.size))
+    left, top = (width - side) // 2, (height - side) // 2
+    if max(width, height) > 16 * short:
+        # A 20,000 x 1 picture would become 5 million x 256: make only the part that is kept.
+        return _resize_part(image, (width, height), (left, top), side)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + side, top + side))
+
+
+def _resize_part(
+    image: Image.Image, size: tuple[int, int], corner: tuple[int, int], side: int
+) -> Image.Image:
+    """The square at ``corner`` of ``image`` resized to ``size``, without making the rest of it."""
+    scale = np.divide(image.size, size)
+    low, high = np.array(corner) * scale, (np.array(corner) + side) * scale
+    reach = 2 * np.maximum(scale, 1) + 1  # the bicubic filter looks two pixels to either side
+    start = np.maximum(np.floor(low - reach), 0)
+    stop = np.minimum(np.ceil(high + reach), image.size)
+    # Cropping first keeps the box's numbers small: Pillow holds them in single precision.
+    part = image.crop(_box(start, stop))
+    box = _box(low - start, high - start)
+    return part.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def _box(low: Floats, high: Floats) -> tuple[float, float, float, float]:
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _squash(image: Image.Image, side: int) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _letterbox(image: Image.Image, side: int) -> Image.Image:
+    width, height = _scaled(image.size, side, max(image.size))
+    square = Image.new("RGB", (side, side), PADDING)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    square.paste(resized, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+_FITTERS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "crop": _crop,
+    "squash": _squash,
+    "letterbox": _letterbox,
+}
+_fit = fit  # for the functions that have a parameter of that name

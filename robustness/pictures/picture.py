@@ -1,0 +1,28 @@
+"""A study image with the name that it goes by."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def image_digest(image: NDArray[np.float32]) -> str:
+    """SHA-256 of a study image's bytes, as hex; names the image in seeds and cache keys."""
+    return hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A study image with the name it goes by and the SHA-256 of its pixels."""
+
+    name: str
+    image: NDArray[np.float32]
+    digest: str
+    label: int | None = None
+
+    @classmethod
+    def of(cls, name: str, image: NDArray[np.float32], *, label: int | None = None) -> Picture:
+        return cls(name, image, image_digest(image), label)

@@ -1,0 +1,127 @@
+"""Real photographs to start with: five that scikit-image carries inside its wheel.
+
+They are found on disk without importing scikit-image, which is slow, and never downloaded. Each
+is checked against the SHA-256 of the file that the reference outputs were computed from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.base.errors import ImageError
+from robustness.base.registry import Registry
+from robustness.pictures.fitting import read_file
+
+_REMEDY = "install it anew with: pip install --force-reinstall scikit-image"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A bundled photograph: how it is called, described, credited, found and verified.
+
+    ``alt`` describes the picture to somebody who cannot see it. ``credit`` names the author and
+    the terms of use as scikit-image's documentation states them.
+    """
+
+    name: str
+    label: str
+    alt: str
+    filename: str
+    sha256: str
+    credit: str
+
+
+REGISTRY: Registry[Sample] = Registry("sample")
+
+REGISTRY.add(
+    Sample(
+        name="coffee",
+        label="Cup of espresso",
+        alt="A red cup of espresso with a small spoon on a red saucer, on a wooden table.",
+        filename="coffee.png",
+        sha256="cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+        credit="Rachel Michetti, courtesy of Pikolo Espresso Bar (CC0)",
+    )
+)
+REGISTRY.add(
+    Sample(
+        name="chelsea",
+        label="Chelsea the cat",
+        alt="The face of a light brown tabby cat with green eyes, seen from close up.",
+        filename="chelsea.png",
+        sha256="596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+        credit="Stefan van der Walt (CC0)",
+    )
+)
+REGISTRY.add(
+    Sample(
+        name="rocket",
+        label="Rocket at dusk",
+        alt="A white rocket upright on its launch pad between lattice towers, at dusk.",
+        filename="rocket.jpg",
+        sha256="c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+        credit="SpaceX (public domain)",
+    )
+)
+REGISTRY.add(
+    Sample(
+        name="motorcycle",
+        label="Motorcycle in a garage",
+        alt="A red motorcycle on its stand in a garage, in front of shelves full of boxes.",
+        filename="motorcycle_left.png",
+        sha256="db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+        credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (no licence stated)",
+    )
+)
+REGISTRY.add(
+    Sample(
+        name="astronaut",
+        label="Astronaut Eileen Collins",
+        alt=(
+            "A smiling woman in an orange space suit, her helmet in front of her, between a flag "
+            "of the United States and a model of a space shuttle."
+        ),
+        filename="astronaut.png",
+        sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+        credit="NASA (public domain)",
+    )
+)
+
+
+def sample_path(name: str) -> Path:
+    """Where the sample ``name`` lies; the file itself is not looked at.
+
+    Raises ``UnknownNameError`` for an unknown name, ``ImageError`` without scikit-image.
+    """
+    sample = REGISTRY[name]
+    package = importlib.util.find_spec("skimage")  # finds a top-level package, imports nothing
+    if package is None or not package.submodule_search_locations:
+        raise ImageError(
+            f'The sample "{name}" is missing: expected the package scikit-image, which carries it; '
+            f"{_REMEDY}."
+        )
+    return Path(package.submodule_search_locations[0]) / "data" / sample.filename
+
+
+def sample_bytes(name: str) -> bytes:
+    """The file of the sample ``name``, verified; raises as ``sample_path`` does, and
+    ``ImageError`` if the file is missing or not the expected one."""
+    sample = REGISTRY[name]
+    path = sample_path(name)
+    try:
+        data = read_file(path)
+    except ImageError as error:
+        raise ImageError(
+            f'The sample "{name}" is missing: expected the file data/{sample.filename} inside '
+            f"scikit-image; {_REMEDY}."
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sample.sha256:
+        raise ImageError(
+            f'The sample "{name}" is not the expected file: expected SHA-256 '
+            f"{sample.sha256[:12]}…, got {found[:12]}…; {_REMEDY}."
+        )
+    return data

@@ -1,0 +1,10 @@
+"""Engines: where the pictures of a dataset are evaluated, here or on a cluster.
+
+Importing this package registers them all.
+"""
+
+from robustness.runs.engines import local, ray_cluster
+from robustness.runs.engines.chunks import Chunk, Job, default_batch
+from robustness.runs.engines.engine import REGISTRY, Engine
+
+__all__ = ["REGISTRY", "Chunk", "Engine", "Job", "default_batch", "local", "ray_cluster"]

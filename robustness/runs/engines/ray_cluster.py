@@ -1,0 +1,143 @@
+"""The engine of a Ray cluster: Ray Data hands chunks to one stateful actor on every machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import robustness
+from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.runs.engines.chunks import Chunk, Job
+from robustness.runs.engines.engine import REGISTRY, Engine
+from robustness.runs.engines.local import chunks as local_chunks
+
+PYTHONPATH = "PYTHONPATH"
+
+_MAX_GROUP = 16
+_ROUNDS = 20
+"""Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
+
+
+class Worker:
+    """Lives in a process of the cluster; keeps its models between chunks."""
+
+    def __init__(self, job: Job, folder: str) -> None:
+        from robustness.models import own
+
+        if Path(folder).is_dir():  # what is relative there, such as models.toml, is so here
+            os.chdir(folder)
+        own.refresh()
+        self._job = job
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The chunks called ``batch["number"]``, each as one row."""
+        try:
+            found = [c for c in local_chunks(self._job, batch["number"].tolist()) if c is not None]
+        except RobustnessError as error:  # Ray would wrap it in pages of its own
+            return {"number": [-1], "table": [b""], "about": [str(error)]}
+        about = [json.dumps([chunk.images, chunk.unreadable]) for chunk in found]
+        return {
+            "number": [chunk.number for chunk in found],
+            "table": [_packed(chunk.table) for chunk in found],
+            "about": about,
+        }
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _unpacked(row: dict[str, Any]) -> Chunk:
+    if row["number"] < 0:
+        raise RunError(f"A worker of the cluster stopped: {row['about']}")
+    images, unreadable = json.loads(row["about"])
+    table = pa.ipc.open_stream(row["table"]).read_all()
+    return Chunk(row["number"], table, images, tuple((name, why) for name, why in unreadable))
+
+
+def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
+    """Yields None when the cluster is there, then the chunks of ``job`` as they are done.
+
+    ``address`` is that of a running cluster; without one, a cluster of this machine alone is
+    started and ended. A chunk whose worker dies is done by another, and comes once. Raises
+    ``ParameterError`` without Ray or without the cluster, ``RunError`` when it breaks down.
+    """
+    ray = _ray()
+    _connect(ray, address)
+    try:
+        yield None
+        seen: set[int] = set()
+        for batch in _stream(ray, job, numbers):
+            for row in batch.to_pylist():
+                chunk = _unpacked(row)
+                if chunk.number not in seen:
+                    seen.add(chunk.number)
+                    yield chunk
+    except ray.exceptions.RayError as error:
+        raise RunError(
+            f"The cluster broke down ({type(error).__name__}): what is done is kept; go on with "
+            "--resume."
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ParameterError(
+            "The engine 'ray' needs Ray: run 'pip install -r requirements-ray.txt'."
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    root = str(Path(robustness.__file__).parent.parent)
+    paths = [root, *filter(None, os.environ.get(PYTHONPATH, "").split(os.pathsep))]
+    os.environ[PYTHONPATH] = os.pathsep.join(dict.fromkeys(paths))  # for workers started here
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ParameterError(
+            f"There is no Ray cluster at {address!r}: expected HOST:PORT of one that was begun "
+            "with 'ray start --head', or no address."
+        ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    machines = [count for count in cores if count > 0]
+    workers = max(1, len(machines))
+    group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
+    asked = ray.data.from_items(
+        [{"number": number} for number in numbers],
+        override_num_blocks=-(-len(numbers) // group),
+    )
+    answered = asked.map_batches(
+        Worker,
+        fn_constructor_args=(job, os.getcwd()),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+        # One core stays free on every machine: actors that take all of them leave none for others.
+        num_cpus=max(1, min(machines, default=1) - 1),
+    )
+    yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+
+
+REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks))

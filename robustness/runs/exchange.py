@@ -1,0 +1,193 @@
+"""Runs between machines: one file out, one file in, which comes whole or not at all.
+
+The archive holds one folder with the manifest, the files of rows and the title; no pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError, RunError
+from robustness.runs import manifest as manifests
+from robustness.runs import notes
+from robustness.runs.screening import check_rows
+from robustness.runs.store import Run, load
+
+MAX_FILES = 100_000
+MAX_BYTES = 4 * 1024**3
+MAX_RATIO = 20
+"""Bytes unpacked for each byte of the archive; rows are packed already and hardly shrink again."""
+
+_FREE_BYTES = 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.TITLE_FILE)}")
+
+
+def write_archive(run: Run, stream: BinaryIO) -> None:
+    """Writes ``run`` as a zip archive: the same bytes for the same run.
+
+    Raises ``RunError`` for one that is not finished.
+    """
+    if not run.finished:
+        raise RunError(f"The run {run.id} is not finished: go on with it first, then export it.")
+    paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
+    if notes.title(run.folder):
+        paths.append(run.folder / notes.TITLE_FILE)
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for path in paths:
+            info = zipfile.ZipInfo(f"{run.id}/{path.name}")
+            with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target)
+
+
+def export_run(run: Run, file: Path) -> None:
+    """Writes ``run`` to ``file``, whole or not at all; raises ``RunError`` where that fails."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            write_archive(run, stream)
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        put_whole(file, write)
+    except OSError as error:
+        raise RunError(
+            f"{file} cannot be written: {error.strerror}; choose another place."
+        ) from error
+
+
+def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
+    """Brings a run that another machine exported into the folder ``runs``.
+
+    It gets a number behind its id where another run has that id. It is marked as imported: its
+    pictures are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for
+    an archive that is damaged, hostile or of something else, for a run that is here already, and
+    where the folder cannot be written to; nothing is left behind then.
+    """
+    if isinstance(archive, Path) and not archive.is_file():
+        raise RunError(f"There is no file {archive}: expected the zip archive of a run.")
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with _scratch(runs) as scratch:
+            _unpack(archive, scratch)
+            manifest = manifests.read(scratch)
+            if not _NAME.fullmatch(manifest.id):
+                raise RunError(f"The archive is refused: {manifest.id!r} is no id of a run.")
+            check_rows(load(scratch))
+            folder = _free_folder(runs, manifest)
+            manifest.updated(id=folder.name).write(scratch)
+            notes.mark_imported(scratch)
+            scratch.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"The run cannot be brought into {runs}: {error.strerror or error}."
+        ) from error
+    return load(folder)
+
+
+@contextmanager
+def _scratch(runs: Path) -> Iterator[Path]:
+    """A hidden folder among the runs; gone afterwards, unless it has got another name."""
+    folder = runs / f".import-{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        yield folder
+    except RunError as error:  # it says where it looked, which is nobody's concern
+        text = str(error).replace(f" of {folder}", " of the archive")
+        raise RunError(text.replace(str(folder), "The archive")) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_folder(runs: Path, manifest: manifests.Manifest) -> Path:
+    number, folder = 1, runs / manifest.id
+    while folder.exists():
+        try:
+            here = manifests.read(folder)
+        except RunError:
+            here = None
+        if here is not None and here.updated(id=manifest.id) == manifest:
+            raise RunError(f"The run {folder.name} is here already.")
+        number += 1
+        folder = runs / f"{manifest.id}-{number}"
+    return folder
+
+
+def _unpack(source: Path | BinaryIO, folder: Path) -> None:
+    """Writes the files of the archive into ``folder``; raises ``RunError`` for what it is not."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            size = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
+            for name, info in _files(archive, size).items():
+                with archive.open(info) as packed, (folder / name).open("xb") as target:
+                    shutil.copyfileobj(packed, target)  # never more than ``info.file_size``
+    except (RunError, FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # zipfile raises nearly anything on hostile bytes
+        if isinstance(error, OSError) and error.errno:  # a full disk is not the archive's fault
+            raise
+        raise RunError(
+            "The file cannot be opened as the zip archive of a run: it is damaged or of another "
+            "kind; export the run again."
+        ) from error
+
+
+def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]:
+    """The files of the one run in ``archive`` by their names, after a look at all it says.
+
+    ``size`` is that of the archive in bytes: entries may lie over each other.
+    """
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    if len(infos) > MAX_FILES:
+        raise RunError(f"The archive is refused: it holds {len(infos):,} files, as no run does.")
+    folders, files = set(), {}
+    for info in infos:
+        path = PurePosixPath(info.orig_filename)
+        plain = len(path.parts) <= 2 and str(path) == info.orig_filename == info.filename
+        if not plain or not _FILE.fullmatch(path.name) or path.name in files:
+            raise RunError(
+                f"The archive is refused: it holds {info.orig_filename[:80]!r}, which is no file "
+                "of an exported run."
+            )
+        folders.add(path.parent)
+        files[path.name] = info
+    if manifests.FILE not in files or len(folders) != 1 or not _is_name(folders.pop()):
+        raise RunError(
+            f"This is no exported run: expected one folder with a {manifests.FILE} in it."
+        )
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > min(MAX_BYTES, max(_FREE_BYTES, MAX_RATIO * size)):
+        raise RunError(
+            f"The archive is refused: its {size:,} bytes would unpack to {unpacked:,}, as no "
+            "exported run does."
+        )
+    return files
+
+
+def _is_name(folder: PurePosixPath) -> bool:
+    return folder == PurePosixPath() or _NAME.fullmatch(folder.name) is not None
+
+
+def folder_of(run: str, runs: Path) -> Path:
+    """The folder of ``run``, which is the path of one or an id in the folder ``runs``.
+
+    Raises ``ParameterError`` where there is neither.
+    """
+    by_id = runs / run
+    if run == Path(run).name and by_id.is_dir():
+        return by_id
+    if Path(run).is_dir():
+        return Path(run).resolve()
+    raise ParameterError(
+        f"There is no run {run}: expected the folder of a run, or the id of one in {runs}; "
+        "'runs' lists them."
+    )

@@ -1,0 +1,22 @@
+"""A gate for pipelines: limits that a run must keep, and what is said of those it does not."""
+
+from robustness.runs.gate.budget import LIMITS, Budget, Rule, read_budget
+from robustness.runs.gate.documents import as_dict, headline, junit, markdown
+from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, Verdict, check
+
+__all__ = [
+    "BROKEN",
+    "KEPT",
+    "LIMITS",
+    "NOT_SHOWN",
+    "Budget",
+    "Check",
+    "Rule",
+    "Verdict",
+    "as_dict",
+    "check",
+    "headline",
+    "junit",
+    "markdown",
+    "read_budget",
+]

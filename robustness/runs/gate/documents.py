@@ -1,0 +1,113 @@
+"""A check for machines and pipelines: JUnit XML, and Markdown as a step summary shows it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+from robustness.base.text import visible
+from robustness.runs.gate.budget import LIMITS
+from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_dict(check: Check) -> dict[str, Any]:
+    """JSON-ready."""
+    return {
+        "run": check.run.id,
+        "passed": check.passed,
+        "verdicts": [vars(verdict) for verdict in check.verdicts],
+    }
+
+
+def headline(check: Check) -> str:
+    """Whether the budget is kept, in one sentence."""
+    total, broken = len(check.verdicts), check.broken
+    if check.passed:
+        return f"The budget is kept: {total} limit{'s' * (total != 1)}."
+    sure = sum(verdict.outcome == BROKEN for verdict in broken)
+    unsure = len(broken) - sure
+    if not sure:
+        return (
+            f"The budget is not shown to be kept: so few pictures leave {unsure} of {total} "
+            f"limit{'s' * (total != 1)} open."
+        )
+    text = f"The budget is broken: {sure} of {total} limit{'s' * (total != 1)}"
+    return f"{text}, and {unsure} more not shown to be kept." if unsure else f"{text}."
+
+
+def junit(check: Check) -> bytes:
+    """JUnit's XML: a test case a limit, model and condition; what fails the gate is a failure."""
+    broken = check.broken
+    suite = ElementTree.Element(
+        "testsuite",
+        name=_xml(f"robustness of {check.run.id}"),
+        tests=str(len(check.verdicts)),
+        failures=str(len(broken)),
+        errors="0",
+        time=f"{check.run.seconds:.3f}",
+    )
+    for verdict in check.verdicts:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=_xml(f"robustness.{verdict.model}"),
+            name=_xml(f"{verdict.limit}, {verdict.where}"),
+        )
+        if verdict in broken:
+            failure = ElementTree.SubElement(
+                case, "failure", message=_xml(verdict.sentence), type=verdict.outcome
+            )
+            failure.text = _xml(f"{LIMITS[verdict.limit]}: {verdict.sentence}")
+        else:
+            ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
+
+
+def _xml(text: str) -> str:
+    """``text`` without the characters that XML cannot hold."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+_SIGNS = {BROKEN: "❌", NOT_SHOWN: "⚠️", KEPT: "✅"}
+
+
+def markdown(check: Check) -> str:
+    """A heading, a sentence and a table; what fails comes first."""
+    rows = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
+    lines = [
+        f"## Robustness: {headline(check)}",
+        "",
+        f"Run {_plain(check.run.id)}, {check.run.images:,} "
+        f"picture{'s' * (check.run.images != 1)} of "
+        f"{_plain(check.run.manifest.dataset.title)}.",
+        "",
+        "| | model | condition | limit | wanted | found |",
+        "|---|---|---|---|---|---|",
+        *(_row(verdict) for verdict in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(verdict: Verdict) -> str:
+    cells = (
+        f"{_SIGNS[verdict.outcome]} {verdict.outcome}",
+        _plain(verdict.model),
+        _plain(verdict.where),
+        f"`{verdict.limit}`",
+        f"{verdict.wanted:g}",
+        verdict.found,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """``text`` such that Markdown shows it as it is, on one line, and nothing hides in it."""
+    return _MARKDOWN.sub(r"\\\1", visible(text))

@@ -1,0 +1,279 @@
+"""The limits of a budget against a run: kept, broken, or not shown by so few pictures.
+
+A limit is held against the bound of the 95 % interval, not against the figure: a minimum is kept
+where the whole interval lies above it, broken where all of it lies below, and otherwise open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from robustness import statistics
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.errors import ParameterError
+from robustness.metrics import wilson
+from robustness.runs import Run, compare
+from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule, meant
+
+KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
+
+Entry = Mapping[str, Any]
+
+LABEL_FREE = {"consistency", "consistency_difference", "flip_rate"}
+"""Figures that count all pictures, labelled or not."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit on one model and condition (no ``perturbation``: on all together).
+
+    ``value`` is the figure with its bounds ``low`` and ``high``. A breaking strength is None where
+    no strength of the run breaks the model; its ``high`` is then None, too.
+    """
+
+    model: str
+    perturbation: str | None
+    strength: float | None
+    limit: str
+    wanted: float
+    value: float | None
+    low: float | None
+    high: float | None
+    outcome: str
+    images: int
+
+    @property
+    def where(self) -> str:
+        """The condition in words."""
+        if self.perturbation is None:
+            return "all conditions"
+        return self.perturbation + ("" if self.strength is None else f" {self.strength:g}")
+
+    @property
+    def sentence(self) -> str:
+        """What was found, against what was wanted."""
+        if self.limit == BREAKING:
+            return f"{self.found}; wanted: not below {self.wanted:g}"
+        sign = "at least" if self.limit.startswith("min") else "at most"
+        pictures = f"{self.images:,} picture{'s' * (self.images != 1)}"
+        return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
+
+    @property
+    def found(self) -> str:
+        """The figure with its interval."""
+        if self.limit == BREAKING:
+            low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
+            return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdicts on a run; ``broken`` are those that fail the gate."""
+
+    run: Run
+    budget: Budget
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def broken(self) -> list[Verdict]:
+        failing = {BROKEN, NOT_SHOWN} if self.budget.unsure_fails else {BROKEN}
+        return [verdict for verdict in self.verdicts if verdict.outcome in failing]
+
+    @property
+    def passed(self) -> bool:
+        return not self.broken
+
+
+def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
+    """Holds ``run`` against ``budget``; ``baseline`` is the run that this names.
+
+    Raises ``ParameterError`` where a limit cannot be checked: it fits nothing of the run, needs
+    labels that there are none of, or a perturbation at several strengths; ``RunError`` for a run
+    without rows.
+    """
+    for rule in budget.rules:
+        _check_patterns(budget, rule, run)
+        if baseline is None and set(rule.limits) & set(REGRESSIONS):
+            raise ParameterError(
+                f"{budget.path}: a limit of regression needs a run to compare with: add "
+                'baseline = "RUN" at the top.'
+            )
+    frame = run.frame()
+    if frame.empty:
+        raise ParameterError(f"The run {run.id} has no picture that could be read.")
+    tables = Tables(
+        figures=[*_overall(statistics.summary(frame)), *statistics.by_perturbation(frame)],
+        differences=[] if baseline is None else compare(baseline, run).differences,
+        weights=_same_weights(run, baseline),
+        labelled=frame.loc[frame["label"].notna(), "image"].nunique(),
+    )
+    found: dict[tuple[Any, ...], Verdict] = {}
+    for rule in budget.rules:
+        verdicts = list(_verdicts(budget, rule, tables))
+        missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
+        if missing:
+            raise ParameterError(_reason(budget, sorted(missing)[0], rule))
+        for verdict in verdicts:  # a later rule takes the place of an earlier one
+            key = verdict.model, verdict.perturbation, verdict.strength, verdict.limit
+            found[key] = verdict
+    return Check(run, budget, tuple(found.values()))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What limits are held against.
+
+    ``weights`` are models with the same weights as before; ``labelled`` counts pictures.
+    """
+
+    figures: Sequence[Entry]
+    differences: Sequence[Entry]
+    weights: frozenset[str]
+    labelled: int
+
+
+def _overall(summary: Sequence[Entry]) -> list[Entry]:
+    return [{**entry, "perturbation": None, "strength": None} for entry in summary]
+
+
+def _same_weights(run: Run, baseline: Run | None) -> frozenset[str]:
+    before = {} if baseline is None else dict(baseline.manifest.spec.models)
+    return frozenset(n for n, digest in run.manifest.spec.models if before.get(n) == digest)
+
+
+def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
+    """A pattern that fits nothing is a mistake: the limit would guard nothing."""
+    names = tuple(dict.fromkeys(condition.name for condition in run.conditions))
+    for what, pattern, known in (
+        ("model", rule.model, run.manifest.spec.model_names),
+        ("perturbation", rule.perturbation or "*", names),
+    ):
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise ParameterError(
+                f"{budget.path}: the run has no {what} {pattern!r}{meant(pattern, known)}"
+            )
+    if rule.strength is not None and not any(
+        rule.fits(model, condition.name, condition.strength)
+        for condition in run.conditions
+        for model in run.manifest.spec.model_names
+    ):
+        raise ParameterError(
+            f"{budget.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."
+        )
+
+
+def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
+    for limit, wanted in rule.limits.items():
+        if limit == BREAKING:
+            yield from _breaking(budget, rule, wanted, tables.figures)
+            continue
+        entries = tables.figures if limit in FIGURES else tables.differences
+        for entry in entries:
+            if limit == ATTACK and entry["perturbation"] not in ATTACKS:
+                continue
+            if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
+                yield from _judged(limit, wanted, entry, tables)
+
+
+def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
+    """The verdict on one figure; none where it is not known for want of labels."""
+    name = FIGURES[limit] if limit in FIGURES else f"{REGRESSIONS[limit]}_difference"
+    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return
+    images = entry["n_images"]
+    if name not in LABEL_FREE:
+        images = min(images, tables.labelled)
+    if low is None:  # all pictures agree, so that resampling shows no doubt
+        doubt = wilson(0, images).high
+        if value == 0 and entry["model"] in tables.weights and limit in REGRESSIONS:
+            doubt = 0.0  # the same function gives the same answers to any picture
+        low, high = max(-1.0, value - doubt), min(1.0, value + doubt)
+    if limit in REGRESSIONS:  # what was lost, not what was won
+        value, low, high = (0.0 - x for x in (value, high, low))
+    yield Verdict(
+        model=entry["model"],
+        perturbation=entry["perturbation"],
+        strength=entry["strength"],
+        limit=limit,
+        wanted=wanted,
+        value=value,
+        low=low,
+        high=high,
+        outcome=_outcome(limit, wanted, low, high),
+        images=images,
+    )
+
+
+_ROUNDING = 1e-9  # of sums: 0.6 - 0.4 is not quite 0.2
+
+
+def _outcome(limit: str, wanted: float, low: float, high: float) -> str:
+    if limit.startswith("max"):
+        wanted, low, high = -wanted, -high, -low
+    if low >= wanted - _ROUNDING:
+        return KEPT
+    return BROKEN if high < wanted - _ROUNDING else NOT_SHOWN
+
+
+def _breaking(
+    budget: Budget, rule: Rule, wanted: float, figures: Sequence[Entry]
+) -> Iterator[Verdict]:
+    """The strengths of the run at which consistency falls below the rule's level.
+
+    ``low`` is the smallest at which it may have fallen (the interval reaches below the level),
+    ``high`` the smallest at which it has. Nothing is known between two strengths of the run.
+    """
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in figures:
+        name = entry["perturbation"]
+        if entry["strength"] is not None and rule.fits(entry["model"], name, entry["strength"]):
+            groups.setdefault((entry["model"], name), []).append(entry)
+    for (model, perturbation), entries in groups.items():
+        if len(entries) < 2:
+            continue  # one strength does not tell where a model breaks
+        largest = max(entry["strength"] for entry in entries)
+        if largest < wanted - _ROUNDING:
+            raise ParameterError(
+                f"{budget.path}: {BREAKING} of {wanted:g} cannot be checked: the run has "
+                f"{perturbation} up to strength {largest:g} only."
+            )
+        low, value, high = (
+            min((e["strength"] for e in entries if e[key] < rule.breaking_level), default=None)
+            for key in ("consistency_low", "consistency", "consistency_high")
+        )
+        kept = low is None or low >= wanted - _ROUNDING
+        certain = high is not None and high < wanted - _ROUNDING
+        yield Verdict(
+            model=model,
+            perturbation=perturbation,
+            strength=None,
+            limit=BREAKING,
+            wanted=wanted,
+            value=value,
+            low=low,
+            high=high,
+            outcome=KEPT if kept else BROKEN if certain else NOT_SHOWN,
+            images=min(entry["n_images"] for entry in entries),
+        )
+
+
+def _reason(budget: Budget, limit: str, rule: Rule) -> str:
+    """Why ``limit`` could not be checked on anything."""
+    if limit == BREAKING:
+        why = f"the run has {rule.perturbation} at one strength only"
+    elif limit in REGRESSIONS:
+        why = "the run and its baseline share no picture, model and condition that it is on"
+        if limit != "max_regression":
+            why += ", or have no labels"
+    elif limit == ATTACK:
+        why = f"the run has no attack {rule.perturbation}"
+    elif limit == "min_consistency":
+        why = "no row of the run is what it is on"
+    else:
+        why = "the pictures of the run have no labels"
+    return f"{budget.path}: {limit} cannot be checked: {why}."

@@ -1,0 +1,153 @@
+"""The study's reading of a set of measurements: ranking, verdicts, and the published figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robustness import metrics, models
+from robustness.evaluation.measurement import Measurement
+
+
+def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Per model, in order of falling consistency: the study's ranking with Wilson intervals.
+
+    Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
+    the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
+    ``euclidean`` are means of the embedding's similarity over them.
+    """
+    by_model: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, []).append(row)
+    feature_metrics = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+    summary = []
+    for model, group in by_model.items():
+        interval = metrics.wilson(sum(row.consistent for row in group), len(group))
+        summary.append(
+            {
+                "model": model,
+                "n": len(group),
+                "consistency": interval.rate,
+                "consistency_low": interval.low,
+                "consistency_high": interval.high,
+                **{
+                    name: float(np.mean([row.scores[name] for row in group]))
+                    for name in feature_metrics
+                },
+            }
+        )
+    ranked: list[dict[str, Any]] = []
+    for labels, names in models.by_labels(by_model):
+        entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
+        ranked += sorted(entries, key=lambda entry: -entry["consistency"])
+    return ranked
+
+
+EVEN = 0.5
+
+
+STABLE_FEATURES = 0.8
+
+
+UNSURE = 0.3
+"""Clean top-1 probability below which keeping or changing an answer means little."""
+
+
+VERDICT_RULE = (
+    "Robust: the whole 95 % interval of prediction consistency lies above 50 %. Fragile: it lies "
+    "below 50 %; called inconsistent where the mean cosine similarity is 0.8 or more all the "
+    "same, as features that hardly move make a changed answer stranger. Otherwise the number of "
+    "images does not establish either."
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the study published for one of its models: shares and similarities in [0, 1]."""
+
+    consistency: float
+    cosine: float
+    euclidean: float
+    verdict: str
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "DenseNet121": Published(0.90, 0.65, 0.94, "most robust"),
+    "VGG16": Published(0.40, 0.62, 0.91, "moderate"),
+    "EfficientNetB0": Published(0.20, 0.27, 0.85, "least robust"),
+    "ResNet50": Published(0.00, 0.47, 0.95, "inconsistent"),
+}
+"""One image, ten perturbations; strengths and the Euclidean formula were not published."""
+
+
+PUBLISHED_NOTE = (
+    "The study scored one image under ten perturbations, so its figures rest on ten samples: its "
+    "0 % stands for anything from 0 % to 28 %, its 90 % for anything from 60 % to 98 % (95 % "
+    "Wilson intervals). Its strengths and its Euclidean formula were not published; the measured "
+    "figures beside it use ours and need not agree."
+)
+
+
+def verdict(entry: Mapping[str, Any]) -> str:
+    """The verdict on one entry of ``evaluate.summarise`` by ``VERDICT_RULE``."""
+    if entry["consistency_low"] > EVEN:
+        return "robust"
+    if entry["consistency_high"] < EVEN:
+        return "inconsistent" if entry["cosine"] >= STABLE_FEATURES else "fragile"
+    return "not established"
+
+
+def unsettled_pairs(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Neighbours in the ranking whose intervals overlap: their order is not established."""
+    return [
+        (above["model"], below["model"])
+        for above, below in itertools.pairwise(summary)
+        if below["label_set"] == above["label_set"]
+        and below["consistency_high"] >= above["consistency_low"]
+    ]
+
+
+def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """``summary`` in its separate rankings, one for each set of classes."""
+    return [
+        list(group) for _, group in itertools.groupby(summary, key=lambda entry: entry["label_set"])
+    ]
+
+
+def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
+    """(picture, model, clean top-1 probability) wherever that lies below ``UNSURE``."""
+    found = {
+        (row.image, row.model): row.clean_probability
+        for row in rows
+        if row.clean_probability < UNSURE
+    }
+    return [(image, model, probability) for (image, model), probability in found.items()]
+
+
+def moved(row: Measurement) -> str:
+    """Which quadrant a measurement is in: did the features move, did the decision move?
+
+    Features count as moved below a cosine similarity of ``STABLE_FEATURES``; the decision as
+    moved when the top-1 class changed.
+    """
+    features = "moved" if row.scores["cosine"] < STABLE_FEATURES else "stayed"
+    decision = "stayed" if row.consistent else "moved"
+    return f"features {features}, decision {decision}"
+
+
+def insight(rows: Sequence[Measurement]) -> str:
+    """The study's insight as counted here: how often features and decision part ways."""
+    quadrants = [moved(row) for row in rows]
+    surprising = quadrants.count("features stayed, decision moved")
+    reassuring = quadrants.count("features moved, decision stayed")
+    return (
+        f"Of {len(rows)} measurements, {surprising} changed the answer although the features "
+        f"hardly moved, and {reassuring} kept it although they moved: feature stability is not "
+        "prediction robustness."
+        if surprising or reassuring
+        else f"In all {len(rows)} measurements, features and decision moved or stayed together."
+    )

@@ -1,0 +1,130 @@
+"""How the Adversarial page looks: the attack's picture, its answers, and the control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import streamlit as st
+
+from robustness import models
+from robustness.attacks import AttackSpec, Outcome, Step, craft
+from robustness.attacks.eight_bits import LEVELS
+from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.loop import picture_scores
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import RunSpec
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import memo, results
+from robustness.ui.kit.work import shown, was_cancelled
+
+WORK = "Attacking"
+
+
+def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
+    """The outcome of the attack, from the cache or made with progress; stops if cancelled."""
+    key = work_key("attack", picture, [model], spec)
+    kept = memo.kept_rows().get(key)
+    if kept is not None:
+        return kept[0]
+    if was_cancelled(WORK, key):
+        st.stop()
+    events = list(shown(_events(picture, model, spec), spec.total_steps + 1, WORK, key))
+    (outcome,) = [event for event in events if isinstance(event, Outcome)]
+    memo.kept_rows().put(key, [outcome])
+    return outcome
+
+
+def _events(picture: Picture, model: str, spec: AttackSpec) -> Iterator[Step | Outcome]:
+    yield from craft(picture, models.load(model), spec)
+
+
+def work_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
+    """The key of work ``what`` with ``spec`` on ``picture`` and the models ``names``."""
+    run = memo.run_key([picture], names, [AttackCondition.of_spec(spec)], spec.seed)
+    return f"{what} {spec} {run}"
+
+
+def adversarial(picture: Picture, outcome: Outcome) -> Picture:
+    """The attack's picture under a name of its own."""
+    return Picture.of(f"{picture.name}, adversarial", outcome.image)
+
+
+def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Measurement:
+    """What ``model`` makes of ``changed``, beside its answer to ``picture``."""
+    hashed = ((model, models.digest(models.REGISTRY[model])),)
+    run = RunSpec(hashed, (AttackCondition.of_spec(spec),), spec.seed, side=len(picture.image))
+    return memo.comparison(run, picture, model, changed)
+
+
+def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    """Draws the result of one attack top to bottom."""
+    spec, control = outcome.spec, outcome.control
+    st.html(f'<div class="rb-headline" role="status">{escape(headline(outcome))}</div>')
+    _say_what_noise_does(outcome)
+    changed = adversarial(picture, outcome)
+    scores = picture_scores(picture.image[None], outcome.image[None])
+    results.show_pictures(
+        picture,
+        outcome.image,
+        f"{spec.record.label} against {models.label(outcome.model)}",
+        {name: float(values[0]) for name, values in scores.items()},
+        captions=("Original", "Adversarial"),
+        gain=outcome.gain,
+    )
+    st.caption(
+        f"Largest change {LEVELS * outcome.linf:.3g} of 255 (L∞), length {outcome.l2:.3g} (L2). "
+        "All figures are of the picture as it can be saved, in 8 bits."
+    )
+    attacked, noise = st.columns(2, gap="small")
+    attacked.markdown("##### The model attacked")
+    attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))
+    noise.markdown("##### Noise of the same size")
+    if outcome.l2:
+        noisy = Picture.of(f"{picture.name}, noisy", control.image)
+        noise.html(results.card(row(picture, noisy, outcome.model, spec), "Noise"))
+        noise.caption(
+            f"The nearest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
+            f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
+        )
+    else:
+        noise.caption("Nothing was changed, so there is nothing to compare.")
+    others = [name for name in names if name != outcome.model]
+    if others:
+        st.markdown("##### The other models on the same picture")
+        slots = results.card_slots(len(others))
+        for slot, name in zip(slots, others, strict=True):
+            slot.html(results.card(row(picture, changed, name, spec), "Adversarial"))
+
+
+def headline(outcome: Outcome) -> str:
+    """The result in a sentence."""
+    spec = outcome.spec
+    model = models.label(outcome.model)
+    before = models.class_name(outcome.model, outcome.clean_top1)
+    after = models.class_name(outcome.model, outcome.top1)
+    if outcome.success:
+        return (
+            f"{spec.record.label} makes {model} see {after} ({outcome.probability:.0%}) instead "
+            f"of {before} ({outcome.clean_probability:.0%})."
+        )
+    aim = ""
+    if spec.target is not None:
+        aim = f" to reach {models.class_name(outcome.model, spec.target)}"
+    return f"{spec.record.label} fails{aim}: {model} sees {after} ({outcome.probability:.0%})."
+
+
+def _say_what_noise_does(outcome: Outcome) -> None:
+    control = outcome.control
+    if outcome.beats_noise:
+        st.success(
+            f"No noise does that: none of {control.draws} random changes of the same size has "
+            "this effect.",
+            icon=":material/verified:",
+        )
+    elif outcome.success:
+        st.warning(
+            f"So does noise: {control.successes} of {control.draws} random changes of the same "
+            "size have this effect, so this attack is no news. Try a smaller epsilon.",
+            icon=":material/grain:",
+        )

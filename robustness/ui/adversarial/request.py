@@ -1,0 +1,150 @@
+"""The controls of the Adversarial page: which model, which attack, how strong, towards what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from robustness import models
+from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
+from robustness.attacks.eight_bits import LEVELS
+
+EPSILONS = {
+    "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
+    "l2": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
+}
+"""What the slider offers: L-infinity in 255ths, as an 8-bit picture holds no less than one; L2 as
+it is."""
+
+MARKS = "Usual: 1, 2, 4, 8 and 16 of 255."
+MOST_RESTARTS = 10
+
+
+def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
+    """The model attacked, one of ``names``, and the attack."""
+    first, second, third = st.columns(3, gap="medium")
+    with first:
+        model = _choice("Model attacked", list(names), models.label, "attacked")
+    with second:
+        name = _choice(
+            "Attack", list(REGISTRY.names), lambda known: REGISTRY[known].label, "attack"
+        )
+    record = REGISTRY[name]
+    with third:
+        target = _target(record, model)
+    first, second, third = st.columns(3, gap="medium")
+    with first:
+        norm = _norm(record)
+    with second:
+        epsilon = _epsilon(norm)
+    with third:
+        steps, restarts = _effort(record)
+    return model, AttackSpec.of(
+        name,
+        norm=norm,
+        epsilon=epsilon,
+        steps=steps,
+        restarts=restarts,
+        seed=seed,
+        target=target,
+    )
+
+
+def _label(name: str) -> str:
+    return REGISTRY[name].label
+
+
+def _choice(label: str, options: list[str], name_of: Callable[[str], str], key: str) -> str:
+    if st.session_state.get(key) not in (None, *options):
+        del st.session_state[key]  # another choice of models has taken it away
+    return str(st.selectbox(label, options, format_func=name_of, key=key, bind="query-params"))
+
+
+def _target(record: Attack, model: str) -> int | None:
+    """The class to reach; None where any other will do."""
+    labels = models.REGISTRY[model].labels()
+    if not record.targeted:
+        st.selectbox(
+            "Target class", [], index=None, disabled=True, placeholder="This attack takes none"
+        )
+        return None
+    if st.session_state.get("target") not in (None, *labels.names):
+        del st.session_state["target"]
+    chosen = st.selectbox(
+        "Target class",
+        labels.names,
+        index=None,
+        key="target",
+        bind="query-params",
+        placeholder="Any other class; type to search",
+    )
+    return None if chosen is None else labels.names.index(chosen)
+
+
+def _norm(record: Attack) -> str:
+    if st.session_state.get("norm") not in (None, *record.norms):
+        del st.session_state["norm"]
+    return str(
+        st.segmented_control(
+            "Measured by",
+            record.norms,
+            default=record.norms[0],
+            required=True,
+            format_func=lambda name: NORMS[name].label,
+            key="norm",
+            bind="query-params",
+            help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
+        )
+    )
+
+
+def _epsilon(norm: str) -> float:
+    if norm == "linf":
+        levels = st.select_slider(
+            "Epsilon, largest change (255ths)",
+            EPSILONS[norm],
+            value=8.0,
+            format_func=lambda level: f"{level:g}",
+            key="epsilon",
+            bind="query-params",
+            help=MARKS,
+        )
+        return float(levels) / LEVELS
+    return float(
+        st.select_slider(
+            "Epsilon, length of the change",
+            EPSILONS[norm],
+            value=0.5,
+            format_func=lambda size: f"{size:g}",
+            key="epsilon_l2",
+            bind="query-params",
+            help="In units of the full range of a pixel.",
+        )
+    )
+
+
+def _effort(record: Attack) -> tuple[int, int]:
+    """Steps and restarts."""
+    left, right = st.columns(2, gap="small")
+    steps = left.number_input(
+        "Steps",
+        min_value=1,
+        max_value=record.most_steps,
+        value=record.steps,
+        key=f"steps_{record.name}",
+        bind="query-params",
+        disabled=record.most_steps == 1,
+    )
+    if not record.random:
+        return int(steps), 1
+    restarts = right.number_input(
+        "Restarts",
+        min_value=1,
+        max_value=MOST_RESTARTS,
+        value=1,
+        key="restarts",
+        bind="query-params",
+        help="How many random starts are tried; the best result counts.",
+    )
+    return int(steps), int(restarts)

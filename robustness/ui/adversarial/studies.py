@@ -1,0 +1,260 @@
+"""The Adversarial page's further questions, each answered once it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness.attacks import AttackSpec, Outcome
+from robustness.attacks.curves import (
+    EPSILONS,
+    Point,
+    Smallest,
+    masking_signs,
+    over_epsilon,
+    smallest_epsilon,
+)
+from robustness.attacks.transfer import Transfer, transfers
+from robustness.base.errors import GradientError
+from robustness.charts import attacks
+from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.pictures.picture import Picture
+from robustness.ui.adversarial.outcome import work_key
+from robustness.ui.kit import memo, results
+from robustness.ui.kit.text import plain
+from robustness.ui.kit.work import shown
+
+COUNTERPART = {True: AttackSpec.of("square", steps=100), False: AttackSpec.of("pgd")}
+"""By whether the chosen attack is white-box: the other kind, to look for signs of masking. Only
+where it is measured in the same norm."""
+
+REACHING = (("pgd", "linf"), ("pgd", "l2"), ("mifgsm", "linf"), ("deepfool", "l2"))
+"""Attacks and norms that stand beside the natural perturbations."""
+
+_RESULTS = (Point, Reach, Smallest, Transfer, str)
+"""What is kept of the work; the steps in between are not."""
+
+BISECTION_PASSES = 20
+"""About how many epsilons a bisection tries: what its progress is measured by."""
+
+
+def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    """Draws the sections top to bottom."""
+    _transfer(picture, outcome.spec, names)
+    _over_epsilon(picture, outcome.spec, names)
+    _reach(picture, outcome)
+
+
+def _on_request(
+    what: str, key: str, button: str, caption: str, work: Callable[[], Iterable[Any]], total: int
+) -> list[Any] | None:
+    """The kept ``_RESULTS`` of ``work``, made with progress once the button is pressed; else None.
+
+    Cancelling brings the button back.
+    """
+    kept = memo.kept_rows().get(key)
+    if kept is not None:
+        return kept
+    asked, cancelled = f"asked {what}", f"cancelled {what}"
+    if st.session_state.get(asked) != key or st.session_state.get(cancelled) == key:
+        st.caption(caption)
+        st.button(
+            button,
+            key=f"start {what}",
+            icon=":material/play_arrow:",
+            on_click=st.session_state.update,
+            args=({asked: key, cancelled: None},),
+        )
+        return None
+    found = [event for event in shown(work(), total, what, key) if isinstance(event, _RESULTS)]
+    memo.kept_rows().put(key, found)
+    return found
+
+
+def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
+    st.subheader("Does it transfer?", anchor=False)
+    if len(names) < 2:
+        st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
+        return
+    found = _on_request(
+        "Transfer",
+        work_key("transfer", picture, names, spec),
+        f"Attack each of the {len(names)} models",
+        f"{spec.record.label} with these settings on every model, each result judged by all.",
+        lambda: transfers(picture, names, spec),
+        len(names) * (spec.total_steps + 1 + len(names)),
+    )
+    if found is None:
+        return
+    judged = [event for event in found if isinstance(event, Transfer)]
+    sources = dict.fromkeys(entry.source for entry in judged)
+    blind = [models.label(name) for name in names if name not in sources]
+    if blind:
+        reason = "no gradients" if spec.target is None else "no gradients, or no such target"
+        st.caption(plain(f"Nothing could be made on {', '.join(blind)}: {reason}."))
+    if not judged:
+        return
+    others = [entry for entry in judged if entry.source != entry.model]
+    fooled = sum(entry.success is True for entry in others)
+    frame = pd.DataFrame([entry.as_row() for entry in judged])
+    st.markdown(
+        f"**In {fooled} of {len(others)} cases a picture made on one model fools another.**"
+    )
+    results.chart(
+        st,
+        attacks.transfer(frame),
+        "transfer",
+        "; ".join(
+            f"made on {models.label(e.source)}, judged by {models.label(e.model)}: "
+            f"{e.retained_probability:.0%} left"
+            for e in judged
+        ),
+    )
+    st.caption(
+        "Made on the model of the row, judged by that of the column: ✗ fooled, ✓ not; the "
+        "percentage is what is left for the judge's own answer to the original."
+    )
+
+
+def _over_epsilon(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
+    st.subheader("How little is enough?", anchor=False)
+    other = COUNTERPART[spec.record.white_box]
+    beside = f"; {other.record.label} as well, for signs that gradients mislead"
+    work = [spec, replace(other, seed=spec.seed, target=spec.target)]
+    if spec.norm != other.norm:
+        work, beside = [spec], ""
+    steps = spec.total_steps * BISECTION_PASSES // 2 + sum(each.total_steps for each in work)
+    found = _on_request(
+        "Strength",
+        work_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
+        f"Find the smallest epsilon of {len(names)} model{'s' if len(names) > 1 else ''}",
+        f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
+        f"bisection{beside}.",
+        lambda: _strengths(picture, work, names),
+        len(names) * steps,
+    )
+    if found is None:
+        return
+    for sentence in (event for event in found if isinstance(event, str)):
+        st.warning(plain(sentence), icon=":material/block:")
+    points = [event for event in found if isinstance(event, Point)]
+    smallest = [event for event in found if isinstance(event, Smallest)]
+    if smallest:
+        _strength_results(spec, points, smallest)
+        _masking(points, compared=bool(beside))
+
+
+def _strength_results(
+    spec: AttackSpec, points: Sequence[Point], smallest: Sequence[Smallest]
+) -> None:
+    frame = pd.DataFrame([point.as_row() for point in points if point.attack == spec.name])
+    results.chart(
+        st,
+        attacks.over_epsilon(frame, spec.norm),
+        "over_epsilon",
+        "What is left of each model's answer over epsilon; the smallest epsilon of each stands in "
+        "the table below.",
+    )
+    st.caption("Open markers are fooled. Of the pictures before they are rounded to 8 bits.")
+    st.html(results.html_table(_SMALLEST_HEAD, [_smallest_row(entry) for entry in smallest]))
+    if spec.norm == "linf" and any(e.epsilon and e.epsilon < 1 / 255 for e in smallest):
+        st.caption(
+            "Below 1/255 an 8-bit picture cannot hold the change: saved, it needs one whole level."
+        )
+
+
+def _masking(points: Sequence[Point], *, compared: bool) -> None:
+    """Warns of each sign that gradients mislead; ``compared`` if a black-box attack ran too."""
+    found = False
+    for name in dict.fromkeys(point.model for point in points):
+        for sign in masking_signs([point for point in points if point.model == name]):
+            found = True
+            sentence = plain(f"{models.label(name)}: {sign}")
+            st.warning(sentence, icon=":material/visibility_off:")
+    if not found:
+        rank = ", and the attack on gradients is not behind the one without" if compared else ""
+        st.caption(f"No sign of gradient masking: success rises with epsilon{rank}.")
+
+
+def _strengths(
+    picture: Picture, specs: Sequence[AttackSpec], names: Sequence[str]
+) -> Iterator[Any]:
+    """Curves of all ``specs`` and the smallest epsilon of the first; sentences for what fails."""
+    for name in names:
+        try:
+            classifier = models.load(name)
+            yield from smallest_epsilon(picture, classifier, specs[0])
+            for spec in specs:
+                yield from over_epsilon(picture, classifier, spec)
+        except GradientError as error:
+            yield str(error)
+
+
+_SMALLEST_HEAD = ("Model", "Smallest epsilon", "L∞ there", "L2 there", "SSIM there")
+
+
+def _smallest_row(entry: Smallest) -> tuple[str, ...]:
+    label = models.label(entry.model)
+    if entry.epsilon is None:
+        return label, "never", "", "", ""
+    size = f"{255 * entry.epsilon:.2g}/255" if entry.norm == "linf" else f"{entry.epsilon:.2g}"
+    return label, size, f"{255 * entry.linf:.2g}/255", f"{entry.l2:.2g}", f"{entry.ssim:.5f}"
+
+
+def _reach(picture: Picture, outcome: Outcome) -> None:
+    st.subheader("Attacks beside natural perturbations", anchor=False)
+    model, seed = outcome.model, outcome.spec.seed
+    label = models.label(model)
+    found = _on_request(
+        "Reach",
+        work_key("reach", picture, [model], AttackSpec.of("pgd", seed=seed)),
+        f"Compare {len(REACHING)} attacks with {len(PERTURBATIONS)} perturbations",
+        f"For each: how far the picture has moved when the answer of {plain(label)} first changes.",
+        lambda: _reaches(picture, model, seed),
+        len(PERTURBATIONS) * 21 + len(REACHING) * 150,
+    )
+    if found is None:
+        return
+    reaches = [event for event in found if isinstance(event, Reach)]
+    frame = pd.DataFrame([entry.as_row() for entry in reaches])
+    st.markdown(f"**{comparison(reaches)}**")
+    results.chart(
+        st, attacks.reach(frame), "reach", comparison(reaches) + " All values stand below."
+    )
+    st.caption(
+        "Each marker stands where the answer first changes: the further left, the less had to be "
+        "moved. Open markers never change it; they show the strongest setting."
+    )
+    with st.expander("All values", icon=":material/table_rows:"):
+        ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))
+        head = ("Change", "Setting", "L2", "SSIM", "Answer")
+        st.html(
+            results.html_table(
+                head,
+                [
+                    (
+                        entry.label,
+                        entry.setting,
+                        f"{entry.l2:.3g}",
+                        f"{entry.ssim:.3f}",
+                        "changes" if entry.breaks else "kept",
+                    )
+                    for entry in ordered
+                ],
+            )
+        )
+
+
+def _reaches(picture: Picture, model: str, seed: int) -> Iterator[Any]:
+    specs = [AttackSpec.of(name, norm=norm, seed=seed) for name, norm in REACHING]
+    try:
+        yield from attack_reach(picture, model, specs)
+    except GradientError:
+        yield from attack_reach(picture, model, [AttackSpec.of("square", seed=seed)])
+    yield from natural_reach(picture, model, PERTURBATIONS.names, seed)

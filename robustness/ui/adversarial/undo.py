@@ -1,0 +1,120 @@
+"""The end of the Adversarial page: what undoes the attack, and where the models look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from robustness import models
+from robustness.attacks import Outcome
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.pictures.picture import Picture
+from robustness.ui.adversarial.outcome import adversarial, row
+from robustness.ui.kit import attention, memo, results
+
+
+@st.fragment
+def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
+    """Draws both questions and their answers; reruns alone when a control of theirs changes.
+
+    To be drawn last on the page.
+    """
+    st.subheader("Does a natural perturbation undo it?", anchor=False)
+    condition = _condition()
+    changed = adversarial(picture, outcome)
+    altered = memo.change(changed, condition, outcome.spec.seed)
+    beside = memo.change(picture, condition, outcome.spec.seed)
+    together = f"With {condition.label}"
+    results.show_pictures(
+        changed,
+        altered.images[0],
+        f"the attack and {condition.label}",
+        {key: float(values[0]) for key, values in altered.scores.items()},
+        captions=("Adversarial", together),
+        key="pictures-undo",
+    )
+    spec = make_spec(names, [condition], seed=outcome.spec.seed)
+    attacked = [row(picture, changed, model, outcome.spec) for model in names]
+    both = [memo.answer(spec, changed, model, altered)[0] for model in names]
+    alone = [memo.answer(spec, picture, model, beside)[0] for model in names]
+    _table(outcome, condition, attacked, both, alone)
+    pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
+    answers = [attacked]
+    if condition.strength:
+        pictures.append((together, altered.images[0]))
+        answers.append(both)
+    attention.section(pictures, _classes(answers))
+
+
+def _condition() -> Condition:
+    """The perturbation of the adversarial picture."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = st.selectbox(
+            "Perturbation of the adversarial picture",
+            PERTURBATIONS.names,
+            index=PERTURBATIONS.names.index("jpeg_compression"),
+            format_func=lambda known: PERTURBATIONS[known].label,
+            key="undo",
+            bind="query-params",
+        )
+    record = PERTURBATIONS[name]
+    with right:
+        strength = st.slider(
+            "Strength",
+            min_value=0.0,
+            max_value=1.0,
+            value=0.2,
+            step=0.01,
+            key="undo_strength",
+            bind="query-params",
+        )
+        st.caption(record.value_text(strength))
+    return Condition.of({name: strength})
+
+
+def _table(
+    outcome: Outcome,
+    condition: Condition,
+    attacked: Sequence[Measurement],
+    both: Sequence[Measurement],
+    alone: Sequence[Measurement],
+) -> None:
+    """The answers of each model to all four pictures, and whether its own one is back."""
+    lines = [
+        (
+            models.label(made.model) + (" (attacked)" if made.model == outcome.model else ""),
+            _verdict(made.consistent, undone.top1 == made.clean_top1),
+            _answer(made.model, made.clean_top1, made.clean_probability),
+            *(_answer(row.model, row.top1, row.probability) for row in (made, undone, natural)),
+        )
+        for made, undone, natural in zip(attacked, both, alone, strict=True)
+    ]
+    head = (
+        *("Model", "Undone?", "Original", "Adversarial"),
+        *(f"Adversarial + {condition.label}", f"Original + {condition.label}"),
+    )
+    st.html(results.html_table(head, lines))
+
+
+def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, ...]]:
+    """By model: the class of the original, and each new one of the other pictures."""
+    found = {}
+    for rows in zip(*answers, strict=True):
+        tops = (rows[0].clean_top1, *(row.top1 for row in rows))
+        found[rows[0].model] = tuple(dict.fromkeys(tops))
+    return found
+
+
+def _answer(model: str, index: int, probability: float) -> str:
+    return f"{models.class_name(model, index)} {probability:.0%}"
+
+
+def _verdict(untouched: bool, back: bool) -> str:
+    if untouched:
+        return "was not fooled" if back else "now changed"
+    return "yes" if back else "no"

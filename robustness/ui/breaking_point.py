@@ -1,0 +1,230 @@
+"""How the Breaking-point page looks: the summary, the curves, and the picture at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness.charts import sweep as charts_sweep
+from robustness.charts import tables
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.sweep import Break, most_fragile, sweep
+from robustness.perturbations import REGISTRY
+from robustness.pictures.picture import Picture
+from robustness.statistics import scorecard
+from robustness.ui.kit import memo, results
+from robustness.ui.kit.text import plain
+from robustness.ui.kit.work import shown, was_cancelled
+
+WORK = "Sweeping"
+STEPS = 21
+REPEATS = 5
+
+
+def measure(
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int, *, progress: bool = True
+) -> list[Measurement | Break]:
+    """Points and breaks of one perturbation, from the cache or swept with progress."""
+    key = _key(picture, perturbation, names, seed)
+    kept = memo.kept_rows().get(key)
+    if kept is not None:
+        return kept
+    if was_cancelled(WORK, key):
+        st.stop()
+    record = REGISTRY[perturbation]
+    repeats = REPEATS if record.random else 1
+    total = len(names) * (repeats * (STEPS if record.graded else 2) + 1)
+    events = sweep(picture, [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed)
+    found = list(shown(events, total, WORK, key) if progress else events)
+    memo.kept_rows().put(key, found)
+    return found
+
+
+def _key(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> str:
+    condition = Condition.of({perturbation: 1.0})
+    return f"sweep {STEPS} {REPEATS} " + memo.run_key([picture], names, [condition], seed)
+
+
+def show(
+    picture: Picture,
+    perturbation: str,
+    names: Sequence[str],
+    seed: int,
+    found: Sequence[Measurement | Break],
+) -> None:
+    """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
+    rows = [event for event in found if isinstance(event, Measurement)]
+    breaks = [event for event in found if isinstance(event, Break)]
+    st.html(f'<div class="rb-headline" role="status">{escape(_sentence(breaks))}</div>')
+    unsure = scorecard.unsure(rows)
+    if unsure:
+        cases = ", ".join(f"{plain(models.label(m))} ({p:.0%})" for _, m, p in unsure)
+        st.warning(
+            f"Unsure even of the clean picture, so breaking means little there: {cases}.",
+            icon=":material/help:",
+        )
+    st.html(results.html_table(*tables.breaking(breaks)))
+    returning = [entry for entry in breaks if entry.returns]
+    if returning:
+        cases = "; ".join(
+            f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
+        )
+        st.info(
+            f"Not monotone: beyond the breaking point the clean answer comes back: {cases}.",
+            icon=":material/swap_vert:",
+        )
+    points = pd.DataFrame([row.as_row() for row in rows])
+    _curves(picture, perturbation, names, seed, points)
+
+
+def _strengths(values: Sequence[float]) -> str:
+    text = ", ".join(f"{value:.2f}" for value in values[:6])
+    return text + (" and more" if len(values) > 6 else "")
+
+
+def _sentence(breaks: Sequence[Break]) -> str:
+    groups = models.by_labels(entry.model for entry in breaks)
+    if len(groups) > 1:  # strengths compare only between models that tell the same classes apart
+        return " ".join(
+            _sentence([entry for entry in breaks if entry.model in names]) for _, names in groups
+        )
+    label = REGISTRY[breaks[0].perturbation].label
+    first = most_fragile(breaks)
+    if len(breaks) == 1 and first is None:
+        model = models.label(breaks[0].model)
+        return f"{model} does not change its answer under {label}, up to strength 1."
+    if first is None or first.strength is None:
+        return f"No model changes its answer under {label}, up to strength 1."
+    if len(breaks) == 1:
+        return (
+            f"{models.label(first.model)} breaks under {label} at strength "
+            f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)})."
+        )
+    survivors = [models.label(b.model) for b in breaks if b.never]
+    held = f" {', '.join(survivors)} never break." if len(survivors) > 1 else ""
+    held = f" {survivors[0]} never breaks." if len(survivors) == 1 else held
+    return (
+        f"{models.label(first.model)} breaks first under {label}, at strength "
+        f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)}).{held}"
+    )
+
+
+def _curves(
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
+) -> None:
+    quantity = st.segmented_control(
+        "Curve",
+        list(charts_sweep.QUANTITIES),
+        default="retained_probability",
+        required=True,
+        format_func=charts_sweep.QUANTITIES.__getitem__,
+        key="quantity",
+    )
+    axis = st.segmented_control(
+        "Over",
+        charts_sweep.axis_names(perturbation),
+        default="strength",
+        required=True,
+        format_func=charts_sweep.AXES.__getitem__,
+        key=f"axis_{perturbation}",
+    )
+    event = st.plotly_chart(
+        charts_sweep.over_strength(points, quantity, axis),
+        key="curve",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{charts_sweep.QUANTITIES[quantity]} of each model over {charts_sweep.AXES[axis]}; "
+        "the breaking strengths stand in the table above.",
+    )
+    selected = event["selection"]["points"]
+    clicked = float(np.ravel(selected[0]["customdata"])[0]) if selected else None
+    strengths = sorted(set(points["strength"]))
+    if clicked is not None:
+        st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - clicked))
+    if st.session_state.get("shown_strength") not in strengths:
+        st.session_state["shown_strength"] = strengths[len(strengths) // 2]
+    st.caption("Open markers changed their answer. Click a point to see the picture at it.")
+    strength = st.select_slider(
+        "Picture at strength",
+        strengths,
+        key="shown_strength",
+        format_func=lambda value: f"{value:.2f}",
+    )
+    _picture_at(picture, perturbation, float(strength), names, seed)
+
+
+def _picture_at(
+    picture: Picture, perturbation: str, strength: float, names: Sequence[str], seed: int
+) -> None:
+    condition = Condition.of({perturbation: strength})
+    spec = make_spec(names, [condition], seed=seed)
+    altered = memo.change(picture, condition, seed)
+    scores = {name: float(values[0]) for name, values in altered.scores.items()}
+    what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
+    rows = [memo.answer(spec, picture, name, altered)[0] for name in names]
+    results.show_pictures(picture, altered.images[0], what, scores)
+    for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
+        slot.html(results.card(row))
+
+
+def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
+    """All perturbations against all models, once asked for: it takes a while."""
+    st.subheader("All perturbations", anchor=False)
+    known = [record.name for record in REGISTRY]
+    kept = memo.kept_rows()
+    missing = [name for name in known if kept.get(_key(picture, name, names, seed)) is None]
+    # Both states fill the same two places, so that nothing of the one lingers in the other.
+    text, button = st.empty(), st.empty()
+    if missing and not st.session_state.get("sweep_all"):
+        text.caption(
+            f"Sweeps {len(missing)} perturbations on {plain(picture.name)} with {len(names)} "
+            "models. Each one that is done is kept if you cancel."
+        )
+        button.button(
+            f"Sweep all {len(known)} perturbations",
+            icon=":material/play_arrow:",
+            on_click=st.session_state.update,
+            args=({"sweep_all": True},),
+        )
+        return
+    if missing:
+        bar = text.progress(0.0)
+        button.button("Cancel", on_click=st.session_state.update, args=({"sweep_all": False},))
+        for done, name in enumerate(missing):
+            bar.progress(
+                done / len(missing), text=f"{REGISTRY[name].label} ({done} of {len(missing)} done)"
+            )
+            measure(picture, name, names, seed, progress=False)
+        text.empty()
+        button.empty()
+    breaks = [
+        event
+        for name in known
+        for event in kept.get(_key(picture, name, names, seed)) or []
+        if isinstance(event, Break)
+    ]
+    for labels, members in models.by_labels(names):
+        first = most_fragile([entry for entry in breaks if entry.model in members])
+        if first is None or first.strength is None:
+            continue
+        among = "" if len(members) == len(names) else f" among {plain(labels.title)} models"
+        st.markdown(
+            f"**Most fragile pair{among}: {plain(models.label(first.model))} under "
+            f"{perturbation_label(first.perturbation)}, at strength {first.strength:.2f} "
+            f"({REGISTRY[first.perturbation].value_text(first.strength)}).**"
+        )
+    results.chart(
+        st,
+        charts_sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
+        "breaking_table",
+        "Breaking strength of every model under every perturbation; the same numbers can be had "
+        "as JSON from the sweep command.",
+    )

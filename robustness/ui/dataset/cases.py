@@ -1,0 +1,201 @@
+"""The pictures behind the figures: the worst cases, the survivors, and those of one cell."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from robustness import models
+from robustness import statistics as figures
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.perturbations import REGISTRY, Images
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.ui.dataset.opened import Run
+from robustness.ui.kit import memo, results
+from robustness.ui.kit.text import plain
+
+KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
+IN_A_ROW = 3
+AT_ONCE = 6
+ALL = "all"
+
+
+@st.fragment
+def gallery(run: Run, frame: pd.DataFrame) -> None:
+    """Cases of the whole run, filtered by class, model and perturbation; each image once."""
+    st.subheader("The pictures", anchor=False)
+    kind = st.segmented_control(
+        "Cases",
+        list(KINDS),
+        default=figures.WORST,
+        required=True,
+        format_func=KINDS.__getitem__,
+        key="cases",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    classes = figures.class_names(frame)
+    by_class, by_model, by_perturbation = st.columns(3, gap="small")
+    with by_class:
+        chosen = _filter("Class", "case_class", sorted(classes.unique()), str)
+    keep = _matches(classes, chosen)
+    with by_model:
+        chosen = _filter("Model", "case_model", frame["model"].unique(), models.label)
+    keep &= _matches(frame["model"], chosen)
+    names = frame["perturbation"].unique()
+    with by_perturbation:
+        chosen = _filter("Perturbation", "case_perturbation", names, perturbation_label)
+    keep &= _matches(frame["perturbation"], chosen)
+    found = figures.cases(frame[keep], kind)
+    st.caption(_order(kind, len(found)))
+    _show(run, found, f"shown_{kind}")
+
+
+def _filter(label: str, key: str, values: Any, name: Callable[[str], str]) -> str:
+    return str(
+        st.selectbox(
+            label,
+            [ALL, *map(str, values)],
+            format_func=lambda value: "All" if value == ALL else name(value),
+            key=key,
+            bind="query-params",
+        )
+    )
+
+
+def _matches(values: pd.Series, chosen: str) -> pd.Series:
+    return pd.Series(True, index=values.index) if chosen == ALL else values.astype(str) == chosen
+
+
+def _order(kind: str, count: int) -> str:
+    if not count:
+        return f"No image: {'every' if kind == figures.WORST else 'no'} answer stayed."
+    number = f"{count:,} image{'s' * (count != 1)}, each at its "
+    if kind == figures.WORST:
+        return f"{number}worst. First those whose clean class lost most probability."
+    return f"{number}most visible change that it survived. First those with the lowest SSIM."
+
+
+def cell(
+    run: Run, frame: pd.DataFrame, perturbation: str, strength: float | None, model: str
+) -> None:
+    """The cases of one model under one perturbation, at all its strengths if that is None."""
+    mine = frame[(frame["model"] == model) & (frame["perturbation"] == perturbation)]
+    if strength is not None:
+        mine = mine[(mine["strength"] - strength).abs() < 1e-9]
+    worst = figures.cases(mine, figures.WORST)
+    rest = figures.cases(mine, figures.SURVIVORS)
+    rest = rest[~rest["image"].isin(worst["image"])]
+    total = len(worst) + len(rest)
+    st.markdown(
+        f"##### {plain(models.label(model))} under {plain(perturbation_label(perturbation))}"
+    )
+    where = " at one strength or more" if mine.duplicated("image").any() else ""
+    st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.")
+    _show(run, pd.concat([worst, rest]), f"cell_{model}_{perturbation}", at_once=IN_A_ROW)
+
+
+def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
+    """The first of ``found`` as cards, and a button for more."""
+    limit = int(st.session_state.get(key, at_once))
+    rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
+    for start in range(0, len(rows), IN_A_ROW):
+        for column, row in zip(
+            st.columns(IN_A_ROW, gap="small"), rows[start : start + IN_A_ROW], strict=False
+        ):
+            with column, st.container(border=True, height="stretch", gap="small"):
+                _card(run, row)
+    if len(found) > limit:
+        st.button(
+            f"Show {min(AT_ONCE, len(found) - limit)} more",
+            key=f"{key}_button",
+            icon=":material/expand_more:",
+            on_click=st.session_state.update,
+            args=({key: limit + AT_ONCE},),
+        )
+
+
+def _card(run: Run, row: dict[str, Any]) -> None:
+    condition = figures.case_condition(run.conditions, row)
+    what = condition.described
+    try:
+        picture = run.picture(str(row["image"]))
+        image = _altered(run, picture, condition, row)
+    except RobustnessError as error:
+        st.warning(plain(str(error)), icon=":material/broken_image:")
+    else:
+        clean, perturbed = st.columns(2, gap="small", wrap=False)
+        name = str(row["image"])
+        clean.image(
+            memo.original_png(picture), width="stretch", output_format="PNG", alt=f"{name}, clean"
+        )
+        perturbed.image(
+            to_png(image),
+            width="stretch",
+            output_format="PNG",
+            alt=f"{name} under {what}",
+        )
+    st.html(_text(row, what))
+    _link(run, row, condition)
+
+
+def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
+    """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
+    if not condition.needs_model:
+        return memo.change(picture, condition, run.seed).images[0]
+    label = None if pd.isna(row["label"]) else int(row["label"])
+    labelled = replace(picture, label=label)
+    return memo.attacked_picture(labelled, condition, run.seed, str(row["model"]))
+
+
+def _text(row: dict[str, Any], what: str) -> str:
+    model = str(row["model"])
+    before, after = (
+        escape(figures.class_title(model, int(row[k]))) for k in ("clean_top1", "top1")
+    )
+    kept = bool(row["consistent"])
+    answer = f"<b>{before}</b> {row['clean_probability']:.0%} → "
+    answer += "" if kept else f"<b>{after}</b> "
+    answer += f"{row['probability']:.0%}"
+    notes = [] if kept else [f"{before} is left with {row['retained_probability']:.0%}"]
+    if pd.notna(row["label"]):
+        notes.append(f"labelled {escape(figures.class_title(model, int(row['label'])))}")
+    notes.append(f"SSIM {row['ssim']:.2f}")
+    return (
+        f'<div class="rb-case"><div class="rb-cardhead"><b>{escape(models.label(model))}</b>'
+        f"{results.badge(kept)}</div><div>{escape(what)}</div><div>{answer}</div>"
+        f'<div class="rb-muted">{"; ".join(notes)}</div>'
+        f'<div class="rb-muted rb-name">{escape(str(row["image"]))}</div></div>'
+    )
+
+
+def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
+    """Opens the case on the Live page, an attack's on the Adversarial page."""
+    query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
+    if condition.needs_model:
+        with contextlib.suppress(StreamlitAPIException):
+            st.page_link(
+                "pages/adversarial.py",
+                label="Attack it anew",
+                icon=":material/bug_report:",
+                query_params=query,
+            )
+        return
+    strengths = {
+        name: f"{strength:g}" if REGISTRY[name].graded else "true"
+        for name, strength in condition.steps
+    }
+    # A page that is itself the main script ("streamlit run pages/dataset.py") has no siblings.
+    with contextlib.suppress(StreamlitAPIException):
+        st.page_link(
+            "app.py", label="Open live", icon=":material/tune:", query_params=query | strengths
+        )

@@ -1,0 +1,117 @@
+"""What labels add to the results of a run: accuracy, calibration, corruption errors, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness import statistics as figures
+from robustness.charts import dataset, tables
+from robustness.ui.kit import results
+from robustness.ui.kit.text import plain
+
+Entry = Mapping[str, Any]
+
+_PERCENTAGES = ("Clean accuracy", "Perturbed accuracy", "Accuracy lost", "Consistency")
+
+
+def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
+    """What the labels say: accuracy, what was lost, and whether confidence can be trusted."""
+    labelled = [entry for entry in summary if entry["clean_accuracy"] is not None]
+    if not labelled:
+        return
+    st.subheader("Right or wrong", anchor=False)
+    st.html(results.html_table(*tables.accuracy(labelled)))
+    left, right = st.columns([3, 2], gap="medium")
+    names = [entry["model"] for entry in labelled]
+    with right:
+        chosen = names[0]
+        if len(names) > 1:
+            chosen = st.selectbox(
+                "Reliability of",
+                names,
+                format_func=models.label,
+                key="reliability_of",
+                bind="query-params",
+            )
+        st.caption(
+            "Below the diagonal a model claims more than it knows, above it less. ECE, expected "
+            f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "
+            "chance: what a perfectly calibrated model would show on so few images."
+        )
+    with left:
+        results.chart(
+            st,
+            dataset.reliability_diagram([e for e in bins if e["model"] == chosen]),
+            "reliability",
+            f"Share of right answers of {models.label(chosen)} over its confidence, clean "
+            "and perturbed; below the diagonal it claims more than it knows.",
+        )
+
+
+def corruption_errors(entries: Sequence[Entry]) -> None:
+    """CE and relative CE per corruption, and the published figures beside them."""
+    if not entries:
+        return
+    st.subheader("Against AlexNet, as ImageNet-C does it", anchor=False)
+    st.warning(f"{figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.", icon=":material/balance:")
+    left, right = st.columns([3, 2], gap="medium")
+    left.html(results.html_table(*tables.corruption_errors(entries)))
+    left.caption(
+        "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
+        "the corruption adds to the clean error."
+    )
+    run = [entry["model"] for entry in entries]
+    shown = figures.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
+    right.html(
+        results.html_table(
+            ("Published, on JPEG files", "mCE", "relative mCE"),
+            [
+                (
+                    models.label(row["model"]),
+                    f"{row['mce']:.1f}",
+                    "" if row["relative_mce"] is None else f"{row['relative_mce']:.1f}",
+                )
+                for row in shown
+            ],
+        )
+    )
+    sources = dict.fromkeys(row["source"] for row in shown[1:])
+    for source in sources:
+        right.caption(plain(f"Source: {source}."))
+
+
+def classes(entries: Sequence[Entry]) -> None:
+    """The classes that lose most, and a table of all of them."""
+    if not entries:
+        return
+    st.subheader("Class by class", anchor=False)
+    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
+        mine = [entry for entry in entries if entry["model"] in names]
+        results.chart(
+            st,
+            dataset.class_drops(mine),
+            f"classes_{labels.key}",
+            "The classes that lose most accuracy, per model; the table under it holds all.",
+        )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Class": entry["class_name"],
+                "Model": models.label(entry["model"]),
+                "Images": entry["n_images"],
+                "Clean accuracy": entry["clean_accuracy"],
+                "Perturbed accuracy": entry["perturbed_accuracy"],
+                "Accuracy lost": entry["drop"],
+                "95 % interval": tables.interval(entry, "drop"),
+                "Consistency": entry["consistency"],
+            }
+            for entry in entries
+        ).sort_values("Accuracy lost", ascending=False, kind="stable"),
+        hide_index=True,
+        column_config=dict.fromkeys(_PERCENTAGES, st.column_config.NumberColumn(format="percent")),
+    )

@@ -1,0 +1,250 @@
+"""The controls of the Dataset page: which pictures, which perturbations, how many."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from robustness.base import settings
+from robustness.base.disk import write_whole
+from robustness.base.errors import ParameterError
+from robustness.datasets import LABELLINGS, SAMPLES, distinct
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.suites import (
+    IMAGENET_C_SUITE,
+    SEVERITIES,
+    STUDY_SUITE,
+    graded_conditions,
+    suite_names,
+)
+from robustness.perturbations import REGISTRY
+from robustness.pictures.fitting import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
+from robustness.runs import UPLOADS
+from robustness.ui.kit.run_link import runs_folder
+from robustness.ui.kit.text import plain
+
+BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
+OWN_CHOICE = "own"
+_SUITES = {
+    STUDY_SUITE: "The study's ten",
+    IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
+    OWN_CHOICE: "My own choice",
+}
+_LABELLING = {"folders": "from sub-folders or the table", "none": "none"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the page's controls ask for; ``source`` is as ``open_dataset`` takes it."""
+
+    source: str
+    conditions: tuple[Condition, ...]
+    labelling: str
+    limit: int | None
+    fit: str
+
+
+def request_input() -> Request | None:
+    """Draws the controls; None while something is missing, which is said."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        source = _source_input()
+    with right:
+        conditions = _conditions_input()
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            limit = _limit_input()
+            labelling, fit = _options()
+    if source is None or not conditions:
+        return None
+    return Request(source, conditions, labelling, limit, fit)
+
+
+def _source_input() -> str | None:
+    allowed = settings.path(settings.DATASETS)
+    kinds = {BUNDLED: "Bundled samples", UPLOADED: "Upload"}
+    if allowed is not None:
+        kinds[ON_SERVER] = "On the server"
+    kind = st.segmented_control(
+        "Pictures",
+        list(kinds),
+        default=BUNDLED,
+        required=True,
+        format_func=kinds.__getitem__,
+        key="source",
+        bind="query-params",
+    )
+    if kind == UPLOADED:
+        return _upload_input()
+    if kind == ON_SERVER and allowed is not None:
+        return _server_input(allowed)
+    st.caption(
+        "Five photographs, enough to see what a run tells and too few to rank models. Upload your "
+        "own for that, or evaluate a folder from the command line and open the run here."
+    )
+    return SAMPLES
+
+
+def _upload_input() -> str | None:
+    given = st.file_uploader(
+        "Several pictures, or one zip archive",
+        type=[*ACCEPTED_EXTENSIONS, "zip"],
+        accept_multiple_files=True,
+        key="dataset_upload",
+        help="In an archive, each sub-folder may be a class: named by its index, its synset or its "
+        "name. What you upload stays on the server that runs this page, beside the run.",
+    )
+    if not given:
+        st.caption("Nothing is uploaded yet.")
+        return None
+    archives = [file for file in given if file.name.lower().endswith(".zip")]
+    if archives and len(given) > 1:
+        st.error(
+            f"Expected one zip archive or several pictures, got {len(given)} files of both kinds: "
+            "take some of them out."
+        )
+        return None
+    name, data = (
+        (archives[0].name, archives[0].getvalue())
+        if archives
+        else ("uploaded pictures.zip", _packed([(file.name, file.getvalue()) for file in given]))
+    )
+    return str(_kept(name, data))
+
+
+def _packed(files: Sequence[tuple[str, bytes]]) -> bytes:
+    """A zip archive of ``files``: the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        names = distinct([Path(name).name for name, _ in files])
+        for name, (_, data) in zip(names, files, strict=True):
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
+def _kept(name: str, data: bytes) -> Path:
+    """Where the archive ``data`` lies from now on: beside the runs, under its digest."""
+    folder = runs_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:32]
+    path = folder / f"{Path(name).stem[:60] or 'upload'}.zip"
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
+        except OSError as error:
+            raise ParameterError(
+                f"The upload cannot be kept in {runs_folder()}: {error.strerror}; the operator can "
+                "name another folder in the setting 'runs'."
+            ) from error
+    return path
+
+
+def _server_input(allowed: Path) -> str | None:
+    found = _below(allowed)
+    if not found:
+        st.info(f"There is nothing to evaluate in the folder {plain(str(allowed))}.")
+        return None
+    name = st.selectbox("Folder, archive or table", found, key="server_source", bind="query-params")
+    return str(allowed / name) if name in found else None
+
+
+def _below(allowed: Path) -> list[str]:
+    """What may be chosen: the operator's folder itself, and what lies right in it."""
+    try:
+        entries = sorted(allowed.iterdir())
+    except OSError as error:
+        raise ParameterError(
+            f"The folder of the setting 'datasets', {allowed}, cannot be listed: {error.strerror}."
+        ) from error
+    return [
+        path.name
+        for path in entries
+        if not path.name.startswith(".")
+        and path.resolve().is_relative_to(allowed.resolve())
+        and (path.is_dir() or path.suffix.lower() == ".zip")
+    ]
+
+
+def _conditions_input() -> tuple[Condition, ...]:
+    suite = st.segmented_control(
+        "Perturbations",
+        list(_SUITES),
+        default=STUDY_SUITE,
+        required=True,
+        format_func=_SUITES.__getitem__,
+        key="suite",
+        bind="query-params",
+    )
+    if suite == STUDY_SUITE:
+        st.caption("Each at its study setting.")
+        return graded_conditions(suite_names(STUDY_SUITE))
+    names: Sequence[str] = suite_names(IMAGENET_C_SUITE)
+    if suite == OWN_CHOICE:
+        names = st.multiselect(
+            "Which",
+            REGISTRY.names,
+            default=["gaussian_blur", "fog"],
+            format_func=lambda name: REGISTRY[name].label,
+            key="dataset_perturbations",
+            bind="query-params",
+            placeholder="Choose at least one perturbation",
+        )
+        strengths = st.pills(
+            "Strengths",
+            [0.2, 0.4, 0.6, 0.8, 1.0],
+            selection_mode="multi",
+            default=[0.6],
+            key="strengths",
+            bind="query-params",
+            help="Where ImageNet-C has the perturbation, these are its severities 1 to 5.",
+        )
+        return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
+    severities = st.pills(
+        "Severities",
+        SEVERITIES,
+        selection_mode="multi",
+        default=[1, 3, 5],
+        key="severities",
+        bind="query-params",
+    )
+    return graded_conditions(names, severities=sorted(severities)) if severities else ()
+
+
+def _limit_input() -> int | None:
+    limit = st.number_input(
+        "At most so many pictures",
+        min_value=1,
+        value=None,
+        step=1,
+        key="limit",
+        bind="query-params",
+        placeholder="all",
+    )
+    return None if limit is None else int(limit)
+
+
+def _options() -> tuple[str, str]:
+    with st.popover("Options", icon=":material/tune:"):
+        labelling = st.segmented_control(
+            "Classes",
+            LABELLINGS,
+            default=LABELLINGS[0],
+            required=True,
+            format_func=_LABELLING.__getitem__,
+            key="labelling",
+            bind="query-params",
+            help="With classes the run tells accuracies, too.",
+        )
+        fit = st.segmented_control(
+            "Fit to the square that models see",
+            FITS,
+            default=DEFAULT_FIT,
+            required=True,
+            key="dataset_fit",
+            bind="query-params",
+        )
+    return labelling, fit

@@ -1,0 +1,279 @@
+"""How the results of a run over many images look, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness import statistics as figures
+from robustness.charts import dataset, differences, scorecard
+from robustness.charts import tables as result_tables
+from robustness.evaluation.condition import perturbation_label
+from robustness.ui.dataset import cases, labels
+from robustness.ui.dataset import tables as dataset_tables
+from robustness.ui.dataset.opened import Run
+from robustness.ui.kit import results
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of ``robustness.statistics`` that the page shows."""
+
+    summary: list[dict[str, Any]]
+    pairs: Mapping[str, list[dict[str, Any]]]
+    tests: Mapping[str, list[dict[str, Any]]]
+    by_perturbation: list[dict[str, Any]]
+    by_severity: list[dict[str, Any]]
+    by_class: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    bins: list[dict[str, Any]]
+
+    @property
+    def quantities(self) -> list[str]:
+        """What models can be ranked by here: the accuracy only where there are labels."""
+        return [q for q in figures.QUANTITIES if any(e[q] is not None for e in self.summary)]
+
+
+@st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
+def _tables(run_id: str, rows: int, _frame: pd.DataFrame) -> Tables:
+    _frame = figures.with_correctness(_frame)
+    return Tables(
+        summary=figures.summary(_frame),
+        pairs={q: figures.compare(_frame, q) for q in figures.QUANTITIES},
+        tests={q: figures.compare_by_condition(_frame, q) for q in figures.QUANTITIES},
+        by_perturbation=figures.by_perturbation(_frame),
+        by_severity=figures.by_severity(_frame),
+        by_class=figures.by_class(_frame),
+        errors=figures.corruption_errors(_frame),
+        bins=figures.reliability(_frame),
+    )
+
+
+def show(run: Run) -> None:
+    """Draws everything that ``run`` tells."""
+    frame = run.frame()
+    if frame.empty:
+        st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
+        dataset_tables.unreadable(run.unreadable)
+        return
+    tables = _tables(run.id, len(frame), frame)
+    _headline(run, frame, tables)
+    _ranking(tables)
+    _heatmap(run, frame, tables)
+    _curves(tables)
+    labels.accuracy(tables.summary, tables.bins)
+    labels.corruption_errors(tables.errors)
+    labels.classes(tables.by_class)
+    cases.gallery(run, frame)
+    dataset_tables.unreadable(run.unreadable)
+
+
+def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+    text = " ".join(
+        _answer(group, [p for p in tables.pairs["consistency"] if p["label_set"] == title])
+        for title, group in dataset.grouped(tables.summary, "label_set").items()
+    )
+    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    images = frame["image"].nunique()
+    counted = (
+        f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "
+        f"condition{'s' * (len(run.conditions) != 1)}, {len(frame):,} measurements."
+    )
+    if run.unreadable:
+        counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
+    st.caption(counted)
+    if images < figures.FEW_IMAGES:
+        st.info(
+            f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
+            "narrow. Take them for a first impression.",
+            icon=":material/science:",
+        )
+    if len(models.by_labels(e["model"] for e in tables.summary)) > 1:
+        st.info(results.other_classes([e["model"] for e in tables.summary]), icon=":material/rule:")
+
+
+def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Who keeps its answer most often among models with the same classes, and is that certain?"""
+    name = models.label
+    best, worst = group[0], group[-1]
+    first = f"{best['consistency']:.0%} ({result_tables.interval(best, 'consistency')})"
+    if len(group) == 1:
+        return f"{name(best['model'])} keeps its answer in {first} of cases."
+    text = (
+        f"{name(best['model'])} keeps its answer most often, in {first} of cases, "
+        f"{name(worst['model'])} least often, in {worst['consistency']:.0%}."
+    )
+    settled = sum(pair["established"] for pair in pairs)
+    if not pairs:
+        return f"{text} No image was seen by all of them."
+    if settled == len(pairs):
+        return f"{text} The order is established."
+    if not settled:
+        return f"{text} None of the differences is established."
+    return f"{text} {settled} of {len(pairs)} differences are established."
+
+
+def _ranking(tables: Tables) -> None:
+    st.subheader("Ranking", anchor=False)
+    quantity = "consistency"
+    if len(tables.quantities) > 1:
+        quantity = st.segmented_control(
+            "Rank by",
+            tables.quantities,
+            default="consistency",
+            required=True,
+            format_func=dataset.QUANTITIES.__getitem__,
+            key="rank_by",
+            bind="query-params",
+        )
+    title = dataset.QUANTITIES[quantity]
+    pairs = tables.pairs[quantity]
+    ranked = figures.ranking(tables.summary, pairs)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        results.chart(
+            st,
+            scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+            "ranking",
+            f"{title} of each model with its interval; the table beside holds the numbers.",
+        )
+    with right:
+        st.html(results.html_table(*result_tables.ranking(ranked)))
+        st.caption(
+            "Place: behind every model that is established as better, ahead of every one "
+            "established as worse. " + figures.INTERVAL_RULE
+        )
+    if pairs:
+        _pairs(pairs, tables.tests[quantity])
+
+
+def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
+    st.markdown("##### Which differences are established")
+    left, right = st.columns([2, 4], gap="medium")
+    with left:
+        results.chart(
+            st,
+            differences.pair_differences(pairs),
+            "pairs",
+            "Difference of each pair of models with its interval; the table holds the numbers.",
+        )
+    with right:
+        st.html(results.html_table(*result_tables.pairs(pairs)))
+        st.caption(
+            f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
+            "of 80 %, if the difference is what it seems to be."
+        )
+    with st.expander("Every pair under every condition by itself (McNemar's test)"):
+        st.dataframe(result_tables.tests(tests), hide_index=True)
+
+
+@st.fragment
+def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+    st.subheader("What each perturbation did", anchor=False)
+    there = [
+        name
+        for name in dataset.QUANTITIES
+        if any(entry[name] is not None for entry in tables.by_perturbation)
+    ]
+    quantity = st.segmented_control(
+        "Show",
+        there,
+        default="consistency",
+        required=True,
+        format_func=dataset.QUANTITIES.__getitem__,
+        key="cell_figure",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    level = _strength_input(tables.by_perturbation)
+    entries = [e for e in tables.by_perturbation if level is None or e["strength"] == level]
+    event = st.plotly_chart(
+        dataset.perturbation_heatmap(entries, quantity),
+        key=f"cells_{quantity}_{level}",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the "
+        "table under it holds the numbers.",
+    )
+    selected = event["selection"]["points"]
+    if selected:
+        perturbation, strength, model = selected[0]["customdata"]
+        cases.cell(run, frame, perturbation, strength, model)
+    else:
+        st.caption("Click a cell to see its pictures.")
+    with st.expander("All figures, per model and condition"):
+        st.dataframe(result_tables.conditions(tables.by_perturbation), hide_index=True)
+
+
+def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
+    """The strength at which the heatmap stands; None for the mean of all."""
+    names = dataset.grouped(entries, "perturbation").values()
+    if all(len({entry["strength"] for entry in rows}) == 1 for rows in names):
+        return None
+    levels = sorted({entry["strength"] for entry in entries} - {None})
+    return st.segmented_control(
+        "Strength (none chosen: the mean of all)",
+        levels,
+        format_func=lambda level: f"{level:.3g}",
+        key="cell_strength",
+        bind="query-params",
+    )
+
+
+_AVERAGE = "average"
+
+
+@st.fragment
+def _curves(tables: Tables) -> None:
+    several = [
+        name
+        for name, entries in dataset.grouped(tables.by_perturbation, "perturbation").items()
+        if len({entry["strength"] for entry in entries}) > 1
+    ]
+    if not several:
+        return
+    st.subheader("As it gets stronger", anchor=False)
+    averaged = tables.by_severity and len(tables.by_severity[0]["perturbations"]) > 1
+    names = [*([_AVERAGE] if averaged else []), *several]
+    left, right = st.columns(2, gap="medium")
+    chosen = left.selectbox(
+        "Perturbation",
+        names,
+        format_func=lambda name: _curve_label(name, tables),
+        key="curve_of",
+        bind="query-params",
+    )
+    quantity = right.selectbox(
+        "Figure",
+        tables.quantities,
+        format_func=dataset.QUANTITIES.__getitem__,
+        key="curve_figure",
+        bind="query-params",
+    )
+    level = "severity" if chosen == _AVERAGE else "strength"
+    entries = (
+        tables.by_severity
+        if chosen == _AVERAGE
+        else [entry for entry in tables.by_perturbation if entry["perturbation"] == chosen]
+    )
+    results.chart(
+        st,
+        dataset.over_levels(entries, quantity, level),
+        "levels",
+        f"{dataset.QUANTITIES[quantity]} of each model over "
+        f"{dataset.LEVELS[level]}; the table of all figures holds the numbers.",
+    )
+    st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
+
+
+def _curve_label(name: str, tables: Tables) -> str:
+    if name != _AVERAGE:
+        return perturbation_label(name)
+    return f"Mean of {len(tables.by_severity[0]['perturbations'])} ImageNet-C corruptions"

@@ -1,0 +1,1 @@
+"""What pages share: their boundary, what is remembered, long work, controls, panels."""

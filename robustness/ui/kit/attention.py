@@ -1,0 +1,217 @@
+"""Where the models look, on a page: heat maps over pictures, computed only once asked for.
+
+They are computed beside the page's script, and nothing waits for them: Streamlit lets the script
+come to its end before it answers to a slider. A fragment of its own looks again and again, shows
+what has come, and ends with the last.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import image_digest
+from robustness.ui.kit.memo import Kept
+from robustness.ui.kit.text import plain
+
+Images = NDArray[np.float32]
+
+LOOK_SECONDS = 0.15
+"""How often the page looks for maps that have come, and has the next model asked."""
+
+QUIET_SECONDS = 0.3
+"""So long nothing else must have been asked for before any map is computed: while a slider is
+moved on and on, the models have the machine to themselves."""
+
+_RUNNING = "attention running"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked of one model: the maps of ``images`` (N, S, S, 3) for each of ``classes``.
+
+    ``key`` tells it from all other work.
+    """
+
+    key: str
+    model: str
+    images: Images
+    classes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: str, images: Images, classes: Sequence[int]) -> Work:
+        digests = [image_digest(image) for image in images]
+        weights = models.digest(models.REGISTRY[model])
+        key = " ".join([model, weights, *digests, *map(str, classes)])
+        return cls(key, model, images, tuple(classes))
+
+
+@dataclass(frozen=True)
+class View:
+    """The evidence for one class in one picture, drawn over it.
+
+    ``peak`` is the strongest cell as a share of the strongest of all the model's views.
+    """
+
+    png: bytes
+    peak: float
+    cells: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The views class by class and, within, picture by picture; or why there are none."""
+
+    views: tuple[View, ...] = ()
+    refusal: str = ""
+
+
+def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequence[int]]) -> None:
+    """A switch, and once it is on, every model's maps.
+
+    ``pictures`` are (caption, study image). ``classes`` are the distinct class indices to explain
+    by model name, the clean one first. To be drawn last on a page, once; while the switch is off
+    nothing is computed or imported.
+    """
+    asked = st.toggle(
+        "**Where does the model look?**",
+        key="attention",
+        bind="query-params",
+        help="Shows which parts of the picture speak for the answer, by Grad-CAM. Takes about as "
+        "long as another forward pass for each picture and class.",
+    )
+    if not asked:
+        return
+    st.html(_legend())
+    images = np.stack([image for _, image in pictures])
+    work = [Work.of(name, images, wanted) for name, wanted in classes.items()]
+    complete = all(_kept().get(item.key) for item in work)
+    shown = st.fragment(_show, run_every=None if complete else LOOK_SECONDS)
+    shown(work, [caption for caption, _ in pictures], None if complete else time.monotonic())
+
+
+def _show(work: Sequence[Work], captions: Sequence[str], since: float | None) -> None:
+    """Draws what has come; ``since`` is when it was asked for, None once all of it is there."""
+    answers = [(_kept().get(item.key) or [None])[0] for item in work]
+    missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
+    if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
+        _begin(missing[0])
+    columns = [column for _ in work[::2] for column in st.columns(2, gap="medium")]
+    for column, item, answer in zip(columns, work, answers, strict=False):
+        if answer is not None and answer.refusal:
+            column.info(plain(answer.refusal), icon=":material/visibility_off:")
+            continue
+        with column.container(key=f"attention-{item.model}", border=True):
+            if answer is None:
+                st.caption(f"Looking with {plain(models.label(item.model))} …")
+            else:
+                _draw(item, captions, answer.views)
+    if since is not None and not missing:
+        st.rerun()  # draws the same once more, without looking on
+
+
+def _draw(work: Work, captions: Sequence[str], views: Sequence[View]) -> None:
+    """One model's maps: a row of pictures for each class."""
+    model = models.label(work.model)
+    height, width = views[0].cells
+    st.html(
+        f'<div class="rb-cardhead"><h4>{escape(model)}</h4>'
+        f'<span class="rb-muted">{height} x {width} cells</span></div>'
+    )
+    for row, index in enumerate(work.classes):
+        label = models.class_name(work.model, index)
+        st.html(f'<div class="rb-evidence">Evidence for <b>{escape(label)}</b></div>')
+        columns = st.columns(len(captions), gap="small", wrap=False)
+        for place, (column, caption) in enumerate(zip(columns, captions, strict=True)):
+            view = views[row * len(captions) + place]
+            column.image(
+                view.png,
+                caption=f"{plain(caption)}: {_peak(view)}",
+                width="stretch",
+                alt=f"{caption}: where {model} sees evidence for {label}, {_peak(view)}",
+                output_format="PNG",
+            )
+
+
+def _peak(view: View) -> str:
+    return f"peak\u00a0{view.peak:.0%}" if view.peak > 0 else "none"
+
+
+@cache
+def _legend() -> str:
+    from robustness.models import explain
+
+    bar = base64.b64encode(to_png(explain.colour_bar())).decode()
+    return (
+        '<div class="rb-scale"><span>no evidence</span>'
+        f'<img src="data:image/png;base64,{bar}" alt="colours from no evidence to the strongest">'
+        "<span>the model's strongest</span></div>"
+        '<div class="rb-muted">Grad-CAM: the parts of the picture that raise the logit of the '
+        "class. One scale for all maps of a model, so that its pictures and classes compare; "
+        "models do not. A map is as coarse as its cells, and evidence against the class is not "
+        "shown.</div>"
+    )
+
+
+# --- computed beside the script -------------------------------------------------------------------
+
+
+def _begin(work: Work) -> None:
+    """Has ``work`` computed, unless this session's last is still under way.
+
+    One model at a time, so that no queue is left to work off when the picture changes.
+    """
+    running = st.session_state.get(_RUNNING)
+    if running is None or running.done():
+        st.session_state[_RUNNING] = _worker().submit(_compute, work, _kept())
+
+
+def _compute(work: Work, kept: Kept) -> None:
+    if kept.get(work.key):  # another session has asked for the same meanwhile
+        return
+    try:
+        answer = Answer(_views(work))
+    except RobustnessError as error:
+        answer = Answer(refusal=str(error))
+    except Exception as error:  # a graph may fail in any way, for want of memory for one
+        answer = Answer(
+            refusal=f"Where {models.label(work.model)} looks could not be computed "
+            f"({type(error).__name__})."
+        )
+    kept.put(work.key, [answer])
+
+
+def _views(work: Work) -> tuple[View, ...]:
+    from robustness.models import explain
+
+    classifier = models.load(work.model, side=work.images.shape[1])
+    images = np.concatenate([work.images] * len(work.classes))
+    maps = explain.heat_maps(classifier, images, np.repeat(work.classes, len(work.images)))
+    return tuple(
+        View(to_png(explain.overlay(image, heat)), float(heat.max()), maps.cells)
+        for image, heat in zip(images, maps.relative, strict=True)
+    )
+
+
+@st.cache_resource(show_spinner=False)
+def _kept() -> Kept:
+    """Answers of this server, shared by all sessions."""
+    return Kept(128)
+
+
+@st.cache_resource(show_spinner=False)
+def _worker() -> ThreadPoolExecutor:
+    """One thread for all sessions, so that maps never take more than a part of the machine."""
+    return ThreadPoolExecutor(1, thread_name_prefix="attention")

@@ -1,0 +1,67 @@
+"""The choice of models, and the download of those whose weights are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.models.weights import size_text
+from robustness.ui.kit.downloads import download_button
+from robustness.ui.kit.state import keep, restore
+from robustness.ui.kit.text import plain
+
+
+def model_input() -> tuple[str, ...]:
+    """The models to ask; those without weights are listed with their reason and a download."""
+    states = {record.name: models.state(record) for record in models.REGISTRY}
+    ready = [name for name, state in states.items() if state.ready]
+    if not ready:
+        st.error(plain("; ".join(state.reason for state in states.values())))
+        st.stop()
+    default = list(models.default_names())
+    _say_what_the_link_cannot_have(states)
+    restore("models", default)
+    chosen = st.multiselect(
+        "Models",
+        ready,
+        default=default,
+        key="models",
+        on_change=st.session_state.pop,
+        args=("refused models", None),
+        bind="query-params",
+        placeholder="Choose at least one model",
+    )
+    keep("models", chosen)
+    missing = [record for record in models.REGISTRY if not states[record.name].ready]
+    if missing:
+        with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
+            st.caption("Nothing is put in their place. Their published files can be fetched here.")
+            for record in missing:
+                _missing_model(record, states[record.name])
+    return tuple(chosen)
+
+
+def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) -> None:
+    """Names each model of the link that cannot run here, until another choice is made."""
+    asked = [name for name in st.query_params.get_all("models") if name]
+    refused = [name for name in asked if name not in states or not states[name].ready]
+    if refused:  # said again on the next runs, when the link has been mended
+        st.session_state["refused models"] = refused
+    for name in st.session_state.get("refused models", []):
+        try:
+            models.require(models.REGISTRY[name])
+        except RobustnessError as error:
+            st.warning(plain(f"Asked for by the link: {error}"), icon=":material/link_off:")
+
+
+def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
+    st.markdown(
+        f"**{plain(record.label)}** · {'damaged' if state.path else 'weights missing'}, "
+        f"{size_text(record)}"
+    )
+    if state.path or not isinstance(record.weights, models.PublishedFile):
+        st.caption(plain(state.reason))
+    download_button(record)

@@ -1,0 +1,235 @@
+"""How results look: pictures side by side, a card a model, the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
+
+from robustness import models
+from robustness.charts import answers, look
+from robustness.evaluation.measurement import Measurement
+from robustness.metrics.pictures import amplified_difference
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.statistics.scorecard import UNSURE
+from robustness.ui.kit.memo import original_png
+from robustness.ui.kit.text import plain
+
+Image = NDArray[np.float32]
+
+GAIN = 3
+
+
+def show_pictures(
+    picture: Picture,
+    image: Image,
+    what: str,
+    scores: dict[str, float],
+    *,
+    captions: tuple[str, str] = ("Original", "Perturbed"),
+    gain: int = GAIN,
+    key: str = "pictures",
+) -> None:
+    """Original, perturbed and difference amplified by ``gain``, lossless and of one size."""
+    before, after = captions
+    panels = (
+        (original_png(picture), before, f"The {before.lower()} picture, {picture.name}"),
+        (to_png(image), after, f"The picture after {what}"),
+        (
+            to_png(amplified_difference(picture.image, image, gain)),
+            f"Difference x {gain}",
+            "Where the two differ: black where nothing changed",
+        ),
+    )
+    with st.container(key=key):
+        for column, (png, caption, alt) in zip(
+            st.columns(3, gap="small", wrap=False), panels, strict=True
+        ):
+            # Left to itself, Streamlit re-encodes as JPEG: a perturbation of its own.
+            column.image(png, caption=caption, width="stretch", alt=alt, output_format="PNG")
+        st.caption(_visibility(scores))
+
+
+def _visibility(scores: dict[str, float]) -> str:
+    if not np.isfinite(scores["psnr"]):
+        return "Nothing is changed: both pictures are identical (SSIM 1)."
+    return (
+        f"How visible it is: SSIM {scores['ssim']:.3f} (1 is identical), "
+        f"PSNR {scores['psnr']:.1f} dB."
+    )
+
+
+def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
+    """The answer in a sentence, as HTML."""
+    kept = sum(row.consistent for row in rows)
+    if len(rows) < total:
+        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
+    elif kept == total:
+        text = (
+            f"All {total} models keep their answer" if total > 1 else "The model keeps its answer"
+        )
+    elif kept == 0:
+        text = (
+            f"All {total} models change their answer"
+            if total > 1
+            else "The model changes its answer"
+        )
+    else:
+        text = f"{kept} of {total} models keep their answer"
+    return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
+
+
+def other_classes(names: Sequence[str]) -> str:
+    """Why some of the models ``names`` are not ranked against the others, as Markdown."""
+    groups = [
+        f"{', '.join(plain(models.label(name)) for name in members)} "
+        f"{'tell' if len(members) > 1 else 'tells'} {len(labels):,} classes apart"
+        for labels, members in models.by_labels(names)
+    ]
+    return (
+        f"{'; '.join(groups)}. Keeping an answer among few classes is easier than among many, so "
+        "models are ranked only against those with the same classes."
+    )
+
+
+def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
+    """One line a model: kept or changed, and what it sees now; as HTML."""
+    answered = {row.model: row for row in rows}
+    lines = []
+    for name in model_names:
+        row = answered.get(name)
+        if row is None:
+            state = '<span class="rb-muted">waiting …</span>'
+        else:
+            seen = escape(models.class_name(name, row.top1))
+            state = f"{badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
+        lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
+    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
+
+
+def badge(kept: bool) -> str:
+    """Whether the answer was kept or changed, as HTML."""
+    if kept:
+        return '<span class="rb-badge rb-kept">✓ kept</span>'
+    return '<span class="rb-badge rb-changed">✗ changed</span>'
+
+
+def mark(row: Measurement) -> str:
+    """Kept or changed as one sign, with words for those who do not see it; as HTML."""
+    if row.consistent:
+        return '<span class="rb-kept" role="img" aria-label="kept">✓</span>'
+    return '<span class="rb-changed" role="img" aria-label="changed">✗</span>'
+
+
+def card_slots(count: int) -> list[DeltaGenerator]:
+    """Places for ``count`` cards, two in a row."""
+    slots: list[DeltaGenerator] = []
+    while len(slots) < count:
+        slots += [column.empty() for column in st.columns(2, gap="small")]
+    return slots[:count]
+
+
+def card(row: Measurement, changed: str = "Perturbed") -> str:
+    """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
+    names = models.REGISTRY[row.model].labels().names
+    label = models.label(row.model)
+    before, after = escape(names[row.clean_top1]), escape(names[row.top1])
+    points = f"{100 * row.scores['confidence_change']:+.1f} points"
+    if row.consistent:
+        verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
+        detail = f"its confidence moved by {points}"
+    else:
+        verdict = (
+            f"<b>{before}</b> {row.clean_probability:.1%} → <b>{after}</b> {row.probability:.1%}"
+        )
+        detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
+    if row.clean_probability < UNSURE:
+        detail += "; unsure even of the original, so this means little"
+
+    def bar(index: int, probability: float) -> str:
+        return _bar(names[index], probability, index == row.clean_top1)
+
+    lines = "".join(
+        "<tr>"
+        f"<td>{bar(row.clean_top5[i], row.clean_top5_probabilities[i])}</td>"
+        f"<td>{bar(row.top5[i], row.top5_probabilities[i])}</td>"
+        "</tr>"
+        for i in range(len(row.top5))
+    )
+    return (
+        f'<div class="rb-card"><div class="rb-cardhead"><h4>{escape(label)}</h4>'
+        f"{badge(row.consistent)}</div>"
+        f'<div class="rb-verdict">{verdict}<div class="rb-muted">{detail}</div></div>'
+        f'<table class="rb-top5" aria-label="Top-5 classes of {escape(label)}">'
+        '<thead><tr><th scope="col">Original</th>'
+        f'<th scope="col">{escape(changed)}</th></tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _bar(name: str, probability: float, original: bool) -> str:
+    name = escape(name)
+    mark = " rb-original" if original else ""
+    return (
+        f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
+        f"<span>{name}</span><span>{probability:.1%}</span></div>"
+    )
+
+
+def show_charts(rows: Sequence[Measurement]) -> None:
+    """Similarity of features, probability of the clean class, similarity per stage."""
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    stages = answers.stage_frame(rows)
+    similarity, left, departs = st.columns(3, gap="medium")
+    similarity.markdown("##### How far the features moved")
+    chart(
+        similarity,
+        answers.similarity_bars(frame),
+        "similarity",
+        look.describe(frame, ["cosine", "euclidean"]),
+    )
+    similarity.caption(
+        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
+        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
+    )
+    left.markdown("##### What is left for the original class")
+    chart(
+        left,
+        answers.clean_class_bars(frame),
+        "clean_class",
+        look.describe(frame, ["clean_probability", "retained_probability"]),
+    )
+    left.caption("Probability of the class that each model names for the original.")
+    departs.markdown("##### Where in the network it departs")
+    chart(
+        departs,
+        answers.stage_lines(stages),
+        "stages",
+        look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
+    )
+    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
+
+
+def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
+    """A chart with its text alternative, without the toolbar."""
+    place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table as HTML; every cell is escaped."""
+    columns = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return (
+        '<div class="rb-scroll"><table class="rb-table">'
+        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

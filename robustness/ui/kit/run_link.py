@@ -1,0 +1,62 @@
+"""A run, and a picture of it, that the link names: any page can be opened with them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from robustness import runs
+from robustness.base import settings
+from robustness.base.errors import RobustnessError
+from robustness.pictures.picture import Picture
+from robustness.ui.kit.text import plain
+
+RUN, IMAGE = "run", "image"
+"""Parameters of a link: the id of a run, and the name of a picture in it."""
+
+
+def runs_folder() -> Path:
+    """Where the dashboard keeps runs: the setting ``runs``, else ``runs`` in the working folder."""
+    return settings.path(settings.RUNS) or Path("runs").resolve()
+
+
+def linked_run() -> None:
+    """On a page other than the run's own: where the run of the link is to be found."""
+    run_id = st.query_params.get(RUN)
+    if run_id is None:
+        return
+    with contextlib.suppress(StreamlitAPIException):  # a page run by itself has no siblings
+        st.page_link(
+            "pages/dataset.py",
+            label=f"Open the run {plain(run_id)}",
+            icon=":material/analytics:",
+            query_params={RUN: run_id},
+        )
+
+
+def linked_picture() -> Picture | None:
+    """The picture that the link names in a run; None, with a sentence, where it cannot be had."""
+    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
+    if run_id is None or name is None:
+        return None
+    try:
+        picture = _picture(str(runs_folder()), run_id, name)
+    except RobustnessError as error:
+        st.warning(plain(str(error)), icon=":material/link_off:")
+        return None
+    st.info(f"Showing {plain(name)} of the run {plain(run_id)}.", icon=":material/analytics:")
+    return picture
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _picture(folder: str, run_id: str, name: str) -> Picture:
+    return runs.find(Path(folder), run_id, unfinished=True).picture(name)
+
+
+def leave() -> None:
+    """Has the link name no picture of a run any more: another one was chosen."""
+    st.query_params.pop(RUN, None)
+    st.query_params.pop(IMAGE, None)

@@ -1,0 +1,247 @@
+"""Runs side by side on the Runs page: which are chosen, and what changed from the first on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models, runs
+from robustness.base.errors import RobustnessError
+from robustness.charts import differences
+from robustness.charts.dataset import QUANTITIES
+from robustness.evaluation.condition import perturbation_label
+from robustness.runs import Comparison, Listed
+from robustness.ui.kit import results
+from robustness.ui.kit.text import plain
+
+COMPARE = "compare"
+"""Parameter of the link: the runs that are compared, the baseline first."""
+
+CHANGES = ("consistency", "perturbed_accuracy")
+
+Entry = Mapping[str, Any]
+
+
+def chosen() -> list[str]:
+    """The runs that the link asks for, the baseline first."""
+    return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
+
+
+def tick(name: str) -> None:
+    """The box by which the run called ``name`` is compared."""
+    key = f"compare {name}"
+    st.session_state[key] = name in chosen()  # the link decides
+    st.checkbox("Compare", key=key, on_change=_toggle, args=(name,))
+
+
+def _toggle(name: str) -> None:
+    names = chosen()
+    if name in names:
+        forget(name)
+        return
+    _choose([*names, name])
+    if names:
+        st.toast("What changed stands at the top of the page.", icon=":material/arrow_upward:")
+
+
+def forget(name: str) -> None:
+    """Compares the run called ``name`` no longer."""
+    _choose([each for each in chosen() if each != name])
+
+
+def _choose(names: Sequence[str]) -> None:
+    if names:
+        st.query_params[COMPARE] = list(names)
+    else:
+        st.query_params.pop(COMPARE, None)
+
+
+def show(folder: Path, known: Mapping[str, Listed]) -> None:
+    """Draws the comparison of the chosen runs; nothing where none is chosen."""
+    names = chosen()
+    if not names:
+        return
+    with st.container(border=True, key="comparison"):
+        st.subheader("What changed", anchor=False)
+        gone = [name for name in names if name not in known]
+        for name in gone:
+            st.warning(f"There is no run {plain(name)} here.", icon=":material/link_off:")
+        there = [name for name in names if name in known]
+        if len(there) < 2:
+            st.info("Tick one more run below to compare.", icon=":material/difference:")
+            st.button("Clear", on_click=_choose, args=([],))
+            return
+        _controls(there, known)
+        quantity = _quantity()
+        for place, name in enumerate(there[1:]):
+            with st.container(key=f"change-{place}"):
+                _one(folder, known[there[0]], known[name], quantity)
+
+
+def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
+    st.session_state["baseline"] = there[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Baseline",
+            there,
+            format_func=lambda name: _title(known[name]),
+            key="baseline",
+            on_change=_rebase,
+            args=(there,),
+        )
+        st.button("Clear", on_click=_choose, args=([],))
+
+
+def _rebase(there: Sequence[str]) -> None:
+    baseline = st.session_state["baseline"]
+    _choose([baseline, *(name for name in there if name != baseline)])
+
+
+def _title(entry: Listed) -> str:
+    assert entry.manifest is not None
+    return f"{entry.title}, {entry.manifest.created[:16].replace('T', ' ')} UTC"
+
+
+def _quantity() -> str:
+    return str(
+        st.segmented_control(
+            "Of what",
+            CHANGES,
+            default=CHANGES[0],
+            required=True,
+            format_func=QUANTITIES.__getitem__,
+            key="change_of",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    )
+
+
+@st.cache_resource(show_spinner="Comparing …", max_entries=16)
+def _compared(first: str, second: str, *_written: int) -> Comparison:
+    baseline, other = (runs.load(Path(folder), unfinished=True) for folder in (first, second))
+    return runs.compare(baseline, other)
+
+
+def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
+    paths = [entry.folder for entry in (baseline, other)]
+    st.markdown(f"##### {plain(_title(other))}")
+    try:
+        written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
+        found = _compared(str(paths[0]), str(paths[1]), *written)
+    except (RobustnessError, OSError) as error:  # it may have been deleted meanwhile
+        text = str(error) if isinstance(error, RobustnessError) else "The run is gone."
+        st.error(plain(text), icon=":material/error:")
+        return
+    known = [e for e in found.differences if e[f"{quantity}_difference"] is not None]
+    if known:
+        _changes(found, known, quantity, other.folder.name)
+    elif found.differences:
+        st.info("Without labels in both runs there is no accuracy to compare.")
+    if found.apart:
+        st.caption("Not shared, or not alike: " + plain(" ".join(found.apart)))
+
+
+def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
+    overall = [entry for entry in known if entry["perturbation"] is None]
+    items = "".join(f"<li>{escape(_sentence(entry, quantity))}</li>" for entry in overall)
+    st.html(f'<div class="rb-facts"><ul>{items}</ul></div>')
+    count = f"{found.images:,} picture{'s' * (found.images != 1)} that both have"
+    right = st.container()
+    if _moved(overall, quantity):
+        left, right = st.columns([2, 3], gap="medium")
+        results.chart(
+            left,
+            differences.run_differences(overall, quantity),
+            f"changes {name}",
+            "Change of each model with its interval; the table holds the numbers.",
+        )
+    with right:
+        st.html(results.html_table(_HEAD, [_row(entry, quantity) for entry in overall]))
+        st.caption(
+            f"On the {count}, over all shared conditions. Intervals are paired, 95 %. Better or "
+            "worse: by the exact sign-flip test after Holm's correction."
+        )
+    each = [entry for entry in known if entry["perturbation"] is not None]
+    with st.expander(_summary(each, quantity)):
+        _by_condition(each, quantity, name)
+
+
+_HEAD = ("Model", "Baseline", "This run", "Change", "95 % interval", "Verdict")
+
+
+def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
+    return (
+        models.label(entry["model"]),
+        f"{entry[f'{quantity}_a']:.1%}",
+        f"{entry[f'{quantity}_b']:.1%}",
+        _points(entry[f"{quantity}_difference"]),
+        _interval(entry, quantity) or "none",
+        entry[f"{quantity}_verdict"],
+    )
+
+
+def _moved(entries: Sequence[Entry], quantity: str) -> bool:
+    """Whether there is anything to draw: some answer is not what it was."""
+    names = (f"{quantity}_difference", f"{quantity}_difference_low")
+    return any(entry[name] for entry in entries for name in names)
+
+
+def _points(value: float) -> str:
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def _interval(entry: Entry, quantity: str) -> str:
+    low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
+    return "" if low is None else f"{_points(low)} to {_points(high)}"
+
+
+def _sentence(entry: Entry, quantity: str) -> str:
+    """What became of one model over all conditions, no surer than the test."""
+    name, what = models.label(entry["model"]), QUANTITIES[quantity].lower()
+    rates = f"{entry[f'{quantity}_b']:.1%} instead of {entry[f'{quantity}_a']:.1%}"
+    interval = _interval(entry, quantity)
+    by = f"{_points(entry[f'{quantity}_difference'])} points"
+    by += f", {interval}" if interval else ""
+    if entry[f"{quantity}_verdict"] == "not established":
+        if entry[f"{quantity}_difference"] == 0 and not interval:
+            return f"{name} did as before: {what} {entry[f'{quantity}_b']:.1%}."
+        return f"{name}: no change of {what} is established; {rates} ({by})."
+    return f"{name} got {entry[f'{quantity}_verdict']}: {what} {rates} ({by})."
+
+
+def _summary(entries: Sequence[Entry], quantity: str) -> str:
+    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
+    counts = [f"{verdicts.count(word)} {word}" for word in ("better", "worse")]
+    return f"Each condition by itself: {', '.join(counts)}, of {len(entries)}"
+
+
+def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
+    names = list(dict.fromkeys(entry["model"] for entry in entries))
+    model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
+    mine = [entry for entry in entries if entry["model"] == model]
+    if _moved(mine, quantity):
+        results.chart(
+            st,
+            differences.run_differences(mine, quantity),
+            f"changes by condition {name}",
+            "Change under each condition with its interval; the table holds the numbers.",
+        )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Perturbation": perturbation_label(entry["perturbation"]),
+                "Strength": entry["strength"],
+                "Pictures": entry["n_images"],
+                **dict(zip(_HEAD[1:], _row(entry, quantity)[1:], strict=True)),
+            }
+            for entry in mine
+        ),
+        hide_index=True,
+    )

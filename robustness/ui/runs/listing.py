@@ -1,0 +1,271 @@
+"""The Runs page: the list with its search, and what can be done with a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from robustness import models, report, runs
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.condition import perturbation_label
+from robustness.runs import MAX_TITLE, Listed
+from robustness.ui.kit.report_button import report_button
+from robustness.ui.kit.run_link import RUN, runs_folder
+from robustness.ui.kit.text import plain
+from robustness.ui.runs import comparison
+
+SEARCH = "search"
+AT_ONCE = 10
+
+_SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
+
+
+def show() -> None:
+    """Draws the page top to bottom."""
+    folder = runs_folder()
+    try:
+        entries = runs.listing(folder)
+    except RobustnessError as error:
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        return
+    known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
+    words = _toolbar(folder, known)
+    _said()
+    comparison.show(folder, known)
+    found = [entry for entry in known.values() if _matches(entry, words)]
+    st.subheader(_heading(len(found), len(known)), anchor=False)
+    if not known:
+        st.info(
+            "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
+            "import a run.",
+            icon=":material/inventory_2:",
+        )
+    limit = int(st.session_state.get(_SHOWN, AT_ONCE))
+    for entry in found[:limit]:
+        _card(entry)
+    if len(found) > limit:
+        st.button(
+            f"Show {min(AT_ONCE, len(found) - limit)} more",
+            icon=":material/expand_more:",
+            on_click=st.session_state.update,
+            args=({_SHOWN: limit + AT_ONCE},),
+        )
+    _foreign([entry for entry in entries if entry.manifest is None])
+
+
+def _heading(found: int, known: int) -> str:
+    total = f"{known:,} run{'s' * (known != 1)}"
+    return total if found == known else f"{found:,} of {total}"
+
+
+def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
+    """Search and import; returns the words that are looked for."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search",
+            key=SEARCH,
+            bind="query-params",
+            placeholder="a title, a model, a perturbation",
+            icon=":material/search:",
+            disabled=not known,
+        )
+        with st.popover("Import", icon=":material/upload:"):
+            _import(folder)
+    return text.casefold().split()
+
+
+def _matches(entry: Listed, words: Sequence[str]) -> bool:
+    manifest = entry.manifest
+    if manifest is None:
+        return False
+    names = manifest.spec.model_names
+    perturbations = {condition.name for condition in manifest.spec.conditions}
+    texts = (
+        entry.title,
+        entry.folder.name,
+        manifest.dataset.title,
+        manifest.created,
+        *names,
+        *map(models.label, names),
+        *perturbations,
+        *map(perturbation_label, perturbations),
+    )
+    text = "\n".join(texts).casefold()
+    return all(word in text for word in words)
+
+
+def _said() -> None:
+    """What came of the last click."""
+    kind, text = st.session_state.pop(_SAID, ("", ""))
+    if kind == "done":
+        st.success(plain(text), icon=":material/check:")
+    elif kind:
+        st.error(plain(text), icon=":material/error:")
+
+
+def _do(what: Callable[[], str]) -> None:
+    """Does what a click asks, and keeps what to say of it for the page to come."""
+    try:
+        st.session_state[_SAID] = ("done", what())
+    except RobustnessError as error:
+        st.session_state[_SAID] = ("failed", str(error))
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def _card(entry: Listed) -> None:
+    name = entry.folder.name
+    with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
+        st.html(_description(entry))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            comparison.tick(name)
+            # A page that is itself the main script has no siblings.
+            with contextlib.suppress(StreamlitAPIException):
+                st.page_link(
+                    "pages/dataset.py",
+                    label="Open",
+                    icon=":material/analytics:",
+                    query_params={RUN: name},
+                )
+            if entry.manifest is not None and entry.manifest.images:
+                report_button(lambda: _report(entry.folder), name, key=f"report-{name}")
+            with st.popover("Manage", icon=":material/more_horiz:"):
+                _manage(entry)
+
+
+def _description(entry: Listed) -> str:
+    manifest = entry.manifest
+    assert manifest is not None
+    done = manifest.images + manifest.unreadable
+    badges = []
+    if manifest.status != runs.FINISHED:
+        badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
+    if entry.imported:
+        badges.append("imported")
+    perturbations = list(dict.fromkeys(condition.name for condition in manifest.spec.conditions))
+    facts = (
+        f"{manifest.images:,} picture{'s' * (manifest.images != 1)} of {manifest.dataset.title}",
+        ", ".join(map(models.label, manifest.spec.model_names)),
+        f"{len(manifest.spec.conditions)} condition{'s' * (len(manifest.spec.conditions) != 1)}: "
+        + _some(list(map(perturbation_label, perturbations))),
+        f"seed {manifest.spec.seed}",
+        f"{manifest.created[:16].replace('T', ' ')} UTC",
+    )
+    marks = "".join(f'<span class="rb-badge">{escape(badge)}</span>' for badge in badges)
+    return (
+        f'<div class="rb-cardhead"><h4>{escape(entry.title)}</h4>{marks}</div>'
+        f'<div class="rb-muted rb-name">{escape(" · ".join(facts))}</div>'
+        f'<div class="rb-muted rb-name">{escape(entry.folder.name)}</div>'
+    )
+
+
+def _some(names: Sequence[str], at_most: int = 4) -> str:
+    more = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _manage(entry: Listed) -> None:
+    name = entry.folder.name
+    key = f"title {name}"
+    st.text_input("Title", value=entry.title, key=key, max_chars=MAX_TITLE)
+    st.button("Rename", key=f"rename {name}", on_click=_rename, args=(entry, key))
+    finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
+    st.download_button(
+        "Download as zip",
+        data=lambda: _archive(entry.folder),
+        file_name=f"{name}.zip",
+        mime="application/zip",
+        key=f"download {name}",
+        icon=":material/download:",
+        on_click="ignore",
+        disabled=not finished,
+        help="The rows and the manifest, without the pictures: import it here or elsewhere."
+        if finished
+        else "A run travels when it is finished: the same request on the Dataset page goes on.",
+    )
+    st.divider()
+    sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")
+    st.button(
+        "Delete this run",
+        key=f"delete {name}",
+        icon=":material/delete:",
+        disabled=not sure,
+        on_click=_delete,
+        args=(entry,),
+    )
+
+
+def _archive(folder: Path) -> bytes:
+    """The run as a zip, made when somebody asks for it."""
+    stream = io.BytesIO()
+    runs.write_archive(runs.load(folder), stream)
+    return stream.getvalue()
+
+
+def _report(folder: Path) -> report.Report:
+    """The report of the run, finished or not, as the command makes it."""
+    return report.of_run(runs.load(folder, unfinished=True))
+
+
+def _rename(entry: Listed, key: str) -> None:
+    def what() -> str:
+        runs.rename(entry.folder, str(st.session_state[key]))
+        return f"Renamed {entry.title}."
+
+    _do(what)
+
+
+def _delete(entry: Listed) -> None:
+    def what() -> str:
+        runs.delete(entry.folder)
+        comparison.forget(entry.folder.name)
+        return f"Deleted {entry.title} ({entry.folder.name})."
+
+    _do(what)
+
+
+# --- from elsewhere -------------------------------------------------------------------------------
+
+
+def _import(folder: Path) -> None:
+    # Another key draws an empty uploader: what was imported is not offered again.
+    key = f"uploaded run {st.session_state.get(_UPLOADS, 0)}"
+    given = st.file_uploader(
+        "A run as a zip",
+        type="zip",
+        key=key,
+        help="As downloaded here or written by *runs export*. Larger ones: *runs import*.",
+    )
+    st.caption("Its pictures do not come with it; everything else does.")
+    st.button(
+        "Import it",
+        key="import run",
+        type="primary",
+        disabled=given is None,
+        on_click=_bring,
+        args=(folder, key),
+    )
+
+
+def _bring(folder: Path, key: str) -> None:
+    def what() -> str:
+        run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
+        return f"Imported {run.title} ({run.folder.name})."
+
+    _do(what)
+    st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
+
+
+def _foreign(entries: Sequence[Listed]) -> None:
+    if entries:
+        several = "folders that are no runs" if len(entries) > 1 else "folder that is no run"
+        with st.expander(f"{len(entries)} {several}", icon=":material/folder_off:"):
+            for entry in entries:
+                st.caption(plain(f"{entry.folder.name}: {entry.reason}"))

@@ -1,0 +1,332 @@
+"""Laws that hold for every attack, and what the verified outcome says of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.attacks import (
+    NORMS,
+    REGISTRY,
+    AttackSpec,
+    Outcome,
+    Step,
+    attack,
+    craft,
+    parse_epsilon,
+)
+from robustness.attacks.eight_bits import to_eight_bits
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.models import Classifier, Outputs
+from robustness.models.gradients import Gradients, Slope
+from robustness.pictures.fitting import to_uint8
+from robustness.pictures.picture import Picture
+
+Images = NDArray[np.float32]
+STEPS = 4
+CASES = [(record.name, norm) for record in REGISTRY for norm in record.norms]
+SIZE = {"linf": 2 / 255, "l2": 0.4}
+
+every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
+
+
+@pytest.fixture(scope="module")
+def squeezenet(classifiers: Mapping[str, Classifier]) -> Classifier:
+    return classifiers["SqueezeNet"]
+
+
+@pytest.fixture(scope="module")
+def pictures(photographs: Images) -> list[Picture]:
+    return [Picture.of(f"photo {place}", image) for place, image in enumerate(photographs)]
+
+
+def quick(name: str, norm: str, **changes: float | None) -> AttackSpec:
+    """The attack in few steps, at a size with which most succeed."""
+    spec = AttackSpec.of(name, norm=norm, epsilon=SIZE[norm], steps=min(STEPS, _most(name)))
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def _most(name: str) -> int:
+    return REGISTRY[name].most_steps
+
+
+def outcome(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Outcome:
+    *_, last = craft(picture, classifier, spec)
+    assert isinstance(last, Outcome)
+    return last
+
+
+# --- laws -----------------------------------------------------------------------------------------
+
+
+@every_attack
+def test_the_result_is_a_picture_within_epsilon(
+    squeezenet: Classifier, photographs: Images, name: str, norm: str
+) -> None:
+    clean = photographs[:2].copy()
+    spec = quick(name, norm)
+    result = attack(squeezenet, clean, None, spec)
+    np.testing.assert_array_equal(clean, photographs[:2])
+    assert (result.shape, result.dtype) == (clean.shape, np.float32)
+    assert result.min() >= 0
+    assert result.max() <= 1
+    order = {"linf": np.inf, "l2": 2}[norm]
+    sizes = np.linalg.norm((result - clean).reshape(2, -1).astype(np.float64), order, axis=1)
+    assert (sizes > 0).all()
+    assert (sizes <= spec.epsilon * (1 + 1e-5)).all()
+
+
+@every_attack
+def test_a_result_does_not_depend_on_its_neighbours_and_repeats(
+    squeezenet: Classifier, photographs: Images, name: str, norm: str
+) -> None:
+    spec = quick(name, norm)
+    together = attack(squeezenet, photographs[:3], None, spec)
+    alone = attack(squeezenet, photographs[2:3], None, spec)
+    np.testing.assert_array_equal(together[2:], alone)
+    reseeded = attack(squeezenet, photographs[2:3], None, replace(spec, seed=1))
+    assert np.array_equal(reseeded, alone) is not REGISTRY[name].random
+
+
+@every_attack
+def test_epsilon_0_returns_the_picture_unchanged(
+    squeezenet: Classifier, pictures: list[Picture], name: str, norm: str
+) -> None:
+    spec = quick(name, norm, epsilon=0.0)
+    clean = pictures[0].image[None]
+    np.testing.assert_array_equal(attack(squeezenet, clean, None, spec), clean)
+    found = outcome(pictures[0], squeezenet, spec)
+    np.testing.assert_array_equal(found.image, pictures[0].image)
+    assert (found.success, found.linf, found.l2, found.ssim) == (False, 0, 0, 1)
+    assert not found.control.success
+
+
+@every_attack
+def test_it_stops_within_a_step(
+    squeezenet: Classifier,
+    photographs: Images,
+    name: str,
+    norm: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[int] = []
+    forward, slope = Classifier.__call__, Gradients.__call__
+
+    def counted_forward(self: Classifier, images: Images) -> Outputs:
+        passes.append(1)
+        return forward(self, images)
+
+    def counted_slope(self: Gradients, *arguments: NDArray) -> Slope:
+        passes.append(1)
+        return slope(self, *arguments)
+
+    monkeypatch.setattr(Classifier, "__call__", counted_forward)
+    monkeypatch.setattr(Gradients, "__call__", counted_slope)
+
+    class EnoughError(Exception):
+        """Raised by whoever has seen enough."""
+
+    def stop(step: Step) -> None:
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        attack(squeezenet, photographs[:1], None, quick(name, norm), report=stop)
+    assert len(passes) <= 3  # the clean answer, one look, and DeepFool's look at its rivals
+
+
+def test_nothing_is_traced_again(squeezenet: Classifier, photographs: Images) -> None:
+    for name, norm in CASES:
+        attack(squeezenet, photographs[:1], None, quick(name, norm, epsilon=SIZE[norm] / 3))
+    attack(squeezenet, photographs[1:2], np.array([4]), quick("pgd", "linf", target=7, restarts=2))
+    squeezenet.gradients(photographs[:4], np.arange(4, dtype=np.int32))
+    assert squeezenet.gradients.trace_count == 1
+    assert squeezenet.trace_count == 1
+
+
+def test_two_sessions_at_once_get_what_one_after_the_other_gets(
+    squeezenet: Classifier, pictures: list[Picture]
+) -> None:
+    specs = [quick("pgd", "linf", seed=seed) for seed in (0, 1)]
+    expected = [
+        outcome(picture, squeezenet, spec)
+        for picture, spec in zip(pictures[:2], specs, strict=True)
+    ]
+    found: dict[int, Outcome] = {}
+
+    def session(place: int) -> None:
+        found[place] = outcome(pictures[place], squeezenet, specs[place])
+
+    threads = [threading.Thread(target=session, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for place, wanted in enumerate(expected):
+        np.testing.assert_array_equal(found[place].image, wanted.image)
+        assert found[place].as_row() == wanted.as_row()
+
+
+@pytest.mark.parametrize("name", [record.name for record in REGISTRY if record.targeted])
+def test_a_targeted_attack_goes_to_its_target(
+    squeezenet: Classifier, photographs: Images, name: str
+) -> None:
+    spec = replace(AttackSpec.of(name, target=968, epsilon=8 / 255), steps=min(30, _most(name)))
+    before = squeezenet(photographs[:1]).probabilities[0, 968]
+    after = squeezenet(attack(squeezenet, photographs[:1], None, spec)).probabilities[0]
+    assert after[968] > 1.5 * before
+    if name in ("pgd", "mifgsm"):
+        assert after.argmax() == 968
+
+
+def test_more_restarts_never_find_less(squeezenet: Classifier, photographs: Images) -> None:
+    images, classes = photographs[:1], squeezenet(photographs[:1]).probabilities.argmax(1)
+    spec = quick("pgd", "linf", epsilon=0.5 / 255)
+    leads = [
+        squeezenet.gradients(
+            attack(squeezenet, images, None, replace(spec, restarts=count)), classes
+        ).lead[0]
+        for count in (1, 3)
+    ]
+    assert leads[1] >= leads[0]
+
+
+def test_labels_are_the_classes_to_leave(squeezenet: Classifier, photographs: Images) -> None:
+    """A wrong label is left already: the attack then widens the lead over it."""
+    wrong = np.array([7])
+    spec = quick("pgd", "linf")
+    result = attack(squeezenet, photographs[:1], wrong, spec)
+    before, after = (squeezenet.gradients(x, wrong).lead[0] for x in (photographs[:1], result))
+    assert after > before + 1
+
+
+def test_white_box_attacks_beat_noise(squeezenet: Classifier, pictures: list[Picture]) -> None:
+    found = [
+        outcome(picture, squeezenet, AttackSpec.of("pgd", epsilon=1 / 255)) for picture in pictures
+    ]
+    assert sum(one.success for one in found) >= 4
+    assert sum(one.control.successes for one in found) < len(found) * found[0].control.draws / 2
+    assert any(one.beats_noise for one in found)
+    for one in found:
+        assert one.control.linf == pytest.approx(one.linf, abs=1e-6)
+
+
+# --- the outcome ----------------------------------------------------------------------------------
+
+
+@every_attack
+def test_an_outcome_is_about_the_8_bit_picture(
+    squeezenet: Classifier, pictures: list[Picture], name: str, norm: str
+) -> None:
+    spec = quick(name, norm)
+    found = outcome(pictures[1], squeezenet, spec)
+    saved = to_uint8(found.image).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(saved, found.image)
+    answer = squeezenet(saved[None]).probabilities[0]
+    clean = squeezenet(pictures[1].image[None]).probabilities[0]
+    assert (found.top1, found.clean_top1) == (answer.argmax(), clean.argmax())
+    assert found.probability == answer.max()
+    assert found.success == (answer.argmax() != clean.argmax())
+    change = (saved - pictures[1].image).astype(np.float64)
+    assert found.linf == pytest.approx(np.abs(change).max(), rel=1e-5)
+    assert found.l2 == pytest.approx(np.linalg.norm(change), rel=1e-5)
+    assert {"linf": found.linf, "l2": found.l2}[norm] <= spec.epsilon * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS.names)
+def test_rounding_stays_within_epsilon_of_any_clean_picture(norm: str) -> None:
+    random = np.random.default_rng(0)
+    clean = random.random((3, 16, 16, 3), np.float32)
+    clean[1] = np.rint(clean[1] * 255) / 255
+    sizes = np.array([3 / 255, 3 / 255, 0.4 / 255], np.float32)
+    if norm == "l2":
+        sizes *= np.float32(np.sqrt(clean[0].size))
+    draw = NORMS[norm].noise
+    changes = np.stack([draw(random, clean.shape[1:]) for _ in clean]) * sizes[:, None, None, None]
+    images = np.clip(clean + changes, 0, 1)
+    rounded = to_eight_bits(clean, images, NORMS[norm], sizes)
+    np.testing.assert_array_equal(np.rint(rounded * 255).astype(np.float32) / 255, rounded)
+    allowed = np.maximum(sizes, 0.51 / 255 if norm == "linf" else 0.3 / 255 * 16 * np.sqrt(3))
+    assert (NORMS[norm].size(rounded - clean) <= allowed * (1 + 1e-4)).all()
+    if norm == "linf":  # what 8 bits can hold whole stays whole
+        np.testing.assert_allclose(rounded[1], images[1], atol=1e-6)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [-0.01, 1.01, float("nan"), float("inf")])
+def test_an_epsilon_out_of_range_is_refused(epsilon: float) -> None:
+    with pytest.raises(ParameterError, match="between 0 and 1"):
+        AttackSpec.of("pgd", epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), ("0", 0), (" 1 / 4 ", 0.25)]
+)
+def test_epsilon_is_a_number_or_a_fraction(text: str, value: float) -> None:
+    assert parse_epsilon(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "eight", "8/0", "1/2/3", "8/", "nan/1"])
+def test_other_words_for_epsilon_are_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match="epsilon must"):
+        parse_epsilon(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("pdg", {}, "Did you mean 'pgd'"),
+        ("pgd", {"norm": "l1"}, "no norm called 'l1'"),
+        ("square", {"norm": "l2"}, "bounded in linf, got l2"),
+        ("pgd", {"steps": 0}, "1 to 500 steps, got 0"),
+        ("fgsm", {"steps": 2}, "takes 1 step, got 2"),
+        ("pgd", {"restarts": 0}, "1 to 100 restarts"),
+        ("fgsm", {"restarts": 2}, "no random start"),
+        ("deepfool", {"target": 3}, "cannot aim at a class"),
+        ("pgd", {"seed": -1}, "seed must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    name: str, changes: dict[str, int], message: str
+) -> None:
+    with pytest.raises((ParameterError, UnknownNameError), match=message):
+        AttackSpec.of(name, **changes)  # type: ignore[arg-type]
+
+
+def test_a_target_must_exist_and_be_another_class(
+    squeezenet: Classifier, pictures: list[Picture]
+) -> None:
+    own = int(squeezenet(pictures[0].image[None]).probabilities.argmax())
+    for target, message in ((own, "already"), (1000, "from 0 to 999")):
+        with pytest.raises(ParameterError, match=message):
+            outcome(pictures[0], squeezenet, quick("pgd", "linf", target=target))
+
+
+def test_pictures_of_another_shape_and_labels_of_no_class_are_refused(
+    squeezenet: Classifier, photographs: Images
+) -> None:
+    for images in (photographs[0], photographs[:, :200], photographs[:0]):
+        with pytest.raises(ParameterError, match="expects images of shape"):
+            attack(squeezenet, images, np.array([1]))
+    for label in (-1, 1000):
+        with pytest.raises(ParameterError, match="from 0 to 999"):
+            attack(squeezenet, photographs[:1], np.array([label]))
+
+
+@pytest.mark.parametrize("text", ["espresso", "ESPRESSO", " 967", "n07920052"])
+def test_a_class_goes_by_name_index_and_synset(text: str) -> None:
+    assert models.imagenet().index(text) == 967
+
+
+@pytest.mark.parametrize("text", ["expresso", "1000", "-1", "", "n00000000"])
+def test_an_unknown_class_is_named_with_its_like(text: str) -> None:
+    with pytest.raises(UnknownNameError, match="There is no class called") as caught:
+        models.imagenet().index(text)
+    assert ("Did you mean 'espresso'" in str(caught.value)) is (text == "expresso")

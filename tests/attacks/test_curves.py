@@ -1,0 +1,198 @@
+"""Transfer, success over epsilon, the smallest epsilon, signs of masking, and reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.attacks import AttackSpec, Outcome, Step
+from robustness.attacks.curves import (
+    EPSILONS,
+    FIRST_GUESS,
+    TOLERANCE,
+    Point,
+    Smallest,
+    masking_signs,
+    over_epsilon,
+    smallest_epsilon,
+)
+from robustness.attacks.transfer import Transfer, judged, transfers
+from robustness.base.errors import WeightsError
+from robustness.evaluation.reach import (
+    ATTACK,
+    NATURAL,
+    Reach,
+    attack_reach,
+    comparison,
+    natural_reach,
+)
+from robustness.models import Classifier
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.perturbations import apply
+from robustness.pictures.picture import Picture
+
+PGD = AttackSpec.of("pgd", steps=5)
+
+
+@pytest.fixture(scope="module")
+def coffee(photographs: NDArray[np.float32]) -> Picture:
+    return Picture.of("coffee", photographs[0])
+
+
+@pytest.fixture(scope="module")
+def squeezenet(classifiers: Mapping[str, Classifier]) -> Classifier:
+    return classifiers["SqueezeNet"]
+
+
+def smallest(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Smallest:
+    *_, found = smallest_epsilon(picture, classifier, spec)
+    assert isinstance(found, Smallest)
+    return found
+
+
+def test_a_curve_starts_clean_and_falls(coffee: Picture, squeezenet: Classifier) -> None:
+    events = list(over_epsilon(coffee, squeezenet, PGD))
+    points = [event for event in events if isinstance(event, Point)]
+    assert sum(isinstance(event, Step) for event in events) == PGD.steps
+    assert [point.epsilon for point in points] == [0.0, *EPSILONS["linf"]]
+    clean = squeezenet(coffee.image[None]).probabilities[0]
+    assert points[0].retained_probability == clean.max()
+    assert not points[0].success
+    left = [point.retained_probability for point in points]
+    assert left == sorted(left, reverse=True)
+    assert points[-1].success
+    assert not masking_signs(points)
+
+
+@pytest.mark.parametrize("spec", [PGD, replace(PGD, norm="l2"), replace(PGD, target=968)])
+def test_the_smallest_epsilon_succeeds_and_a_little_less_was_seen_to_fail(
+    coffee: Picture, squeezenet: Classifier, spec: AttackSpec
+) -> None:
+    found = smallest(coffee, squeezenet, spec)
+    assert found.epsilon is not None
+    assert found.kept < found.epsilon <= max(found.kept * (1 + TOLERANCE), FIRST_GUESS / 16)
+    assert {"linf": found.linf, "l2": found.l2}[found.norm] <= found.epsilon + 1e-7
+    top1 = squeezenet(found.picture[None]).probabilities.argmax()
+    assert top1 == spec.target if spec.target is not None else top1 != 967
+
+
+def test_a_minimal_attack_s_own_size_is_its_answer(coffee: Picture, squeezenet: Classifier) -> None:
+    deepfool = smallest(coffee, squeezenet, AttackSpec.of("deepfool"))
+    pgd = smallest(coffee, squeezenet, replace(PGD, norm="l2", steps=10))
+    assert deepfool.epsilon == deepfool.l2
+    assert pgd.epsilon is not None
+    assert 0.5 < deepfool.l2 / pgd.epsilon < 2
+
+
+def points(attack: str, *successes: bool, flat: bool = False) -> list[Point]:
+    return [
+        Point("m", "i", attack, epsilon / 255, success, 0, 0.5, flat)
+        for epsilon, success in enumerate(successes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (points("pgd", False, False, True, True), []),
+        (points("pgd", False, True, False, True), ["succeeds at 1/255 but not at 2/255"]),
+        (points("pgd", False, False, flat=True), ["gradient at the clean picture is zero"]),
+        (
+            points("pgd", False, False, True) + points("square", False, True, True),
+            ["Square (black box), which sees answers alone, succeeds at 1/255"],
+        ),
+        (points("pgd", False, True, True) + points("square", False, False, True), []),
+        (points("square", False, True, True), []),
+    ],
+)
+def test_signs_of_masking(measured: list[Point], words: list[str]) -> None:
+    signs = masking_signs(measured)
+    assert len(signs) == len(words)
+    for sign, word in zip(signs, words, strict=True):
+        assert word in sign
+
+
+def test_a_transferred_picture_is_judged_by_each_model_on_its_own(
+    coffee: Picture, classifiers: Mapping[str, Classifier]
+) -> None:
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    events = list(transfers(coffee, names, PGD, load=lambda name, side: classifiers[name]))
+    outcomes = [event for event in events if isinstance(event, Outcome)]
+    found = [event for event in events if isinstance(event, Transfer)]
+    assert [(entry.source, entry.model) for entry in found] == [
+        (source, judge) for source in names for judge in names
+    ]
+    for entry in found:
+        (made,) = (outcome for outcome in outcomes if outcome.model == entry.source)
+        answer = classifiers[entry.model](made.image[None]).probabilities[0]
+        assert (entry.top1, entry.probability) == (answer.argmax(), answer.max())
+        assert entry.retained_probability == answer[entry.clean_top1]
+        assert entry.success is bool(answer.argmax() != entry.clean_top1)
+        if entry.source == entry.model:
+            assert entry.success is made.success
+
+
+def test_a_model_that_gives_the_target_already_does_not_end_the_others_transfer(
+    photographs: NDArray[np.float32], classifiers: Mapping[str, Classifier]
+) -> None:
+    """Two models that see different things in one picture, and the target is what one sees."""
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    tops = [classifiers[name](photographs).probabilities.argmax(1) for name in names]
+    place = int(np.flatnonzero(tops[0] != tops[1])[0])
+    picture = Picture.of("odd", photographs[place])
+    spec = AttackSpec.of("pgd", steps=1, target=int(tops[0][place]))
+    found = [e for e in transfers(picture, names, spec) if isinstance(e, Transfer)]
+    assert [(entry.source, entry.model) for entry in found] == [(names[1], n) for n in names]
+
+
+def test_a_target_that_a_judge_does_not_know_is_no_verdict(
+    coffee: Picture, squeezenet: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = models.Labels("digits", tuple("0123456789"))
+    record = replace(models.REGISTRY["EfficientNetLite0"], labels=lambda: digits)
+    spec = replace(PGD, target=3)
+
+    class Other:
+        """Answers as SqueezeNet, and calls its classes otherwise."""
+
+        def __init__(self) -> None:
+            self.record = record
+
+        def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
+            return squeezenet(images)
+
+    def load(name: str, side: int) -> Classifier:
+        return squeezenet if name == "SqueezeNet" else Other()  # type: ignore[return-value]
+
+    same, other = judged(
+        coffee, coffee.image, spec, "SqueezeNet", ["SqueezeNet", "Other"], load=load
+    )
+    assert (same.success, other.success) == (False, None)
+
+
+def test_a_judge_that_cannot_be_loaded_says_so(coffee: Picture) -> None:
+    with pytest.raises(WeightsError):
+        list(judged(coffee, coffee.image, PGD, "SqueezeNet", ["VGG16"]))
+
+
+def test_reach_measures_the_picture_at_the_break(coffee: Picture) -> None:
+    names = ["gaussian_noise", "brightness"]
+    found = [e for e in natural_reach(coffee, "SqueezeNet", names, 3) if isinstance(e, Reach)]
+    noise, brightness = found
+    assert (noise.kind, noise.breaks, brightness.breaks) == (NATURAL, True, False)
+    strongest = apply(PERTURBATIONS["brightness"], coffee.image[None], 1.0)[0]
+    length = np.linalg.norm((strongest - coffee.image).astype(np.float64))
+    assert brightness.l2 == pytest.approx(length, rel=1e-5)
+    attacks = [e for e in attack_reach(coffee, "SqueezeNet", [PGD]) if isinstance(e, Reach)]
+    assert [(entry.kind, entry.breaks) for entry in attacks] == [(ATTACK, True)]
+    assert attacks[0].l2 < noise.l2 / 10
+    assert attacks[0].ssim > noise.ssim
+    sentence = comparison([*found, *attacks])
+    assert f"{noise.l2 / attacks[0].l2:.0f} times as much" in sentence
+    assert "no perturbation" in comparison([brightness, *attacks])
+    assert comparison(found) == "No attack changed the answer."

@@ -1,0 +1,335 @@
+"""Runs between machines: whole or not at all, and never a way into the server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robustness import runs
+from robustness.base.errors import ParameterError, RunError
+from robustness.evaluation.rows import SCHEMA
+from tests.support.made_datasets import labelled_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, Path]]:
+    """A run of six pictures, and the folder that these lie in."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        photos = labelled_folder(folder / "photos", 2)
+        yield performed(photos, folder / "runs", spec()), photos
+
+
+@pytest.fixture
+def run(made: tuple[runs.Run, Path], tmp_path: Path) -> runs.Run:
+    """A copy of it that a test may change."""
+    shutil.copytree(made[0].folder, tmp_path / "here" / made[0].id)
+    return runs.load(tmp_path / "here" / made[0].id)
+
+
+def archive_of(run: runs.Run) -> bytes:
+    stream = io.BytesIO()
+    runs.write_archive(run, stream)
+    return stream.getvalue()
+
+
+def repacked(data: bytes, change: Callable[[dict[str, bytes]], None]) -> io.BytesIO:
+    """The archive with its files changed."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    change(files)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream
+
+
+def with_manifest(run: runs.Run, **changes: Any) -> io.BytesIO:
+    def change(files: dict[str, bytes]) -> None:
+        name = f"{run.id}/manifest.json"
+        files[name] = json.dumps(json.loads(files[name]) | changes).encode()
+
+    return repacked(archive_of(run), change)
+
+
+def test_a_run_goes_to_another_machine_and_back_unchanged(run: runs.Run, tmp_path: Path) -> None:
+    runs.rename(run.folder, "Before *training*")
+    runs.export_run(runs.load(run.folder), tmp_path / "out" / "run.zip")
+    there = runs.import_run(tmp_path / "out" / "run.zip", tmp_path / "there")
+    assert there.table().equals(run.table())
+    assert there.manifest == run.manifest
+    assert (there.title, there.imported) == ("Before *training*", True)
+    assert not run.imported
+    assert archive_of(there) == archive_of(run) == (tmp_path / "out" / "run.zip").read_bytes()
+    assert [entry.title for entry in runs.listing(tmp_path / "there")] == ["Before *training*"]
+    assert sorted(os.listdir(tmp_path / "there")) == [run.id], "nothing else is left"
+
+
+def test_the_same_run_is_not_brought_twice_and_another_of_its_name_gets_its_own(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    data = archive_of(run)
+    with pytest.raises(RunError, match=f"The run {run.id} is here already"):
+        runs.import_run(io.BytesIO(data), run.folder.parent)
+    second = runs.import_run(
+        with_manifest(run, created="2030-01-01T00:00:00+00:00"), run.folder.parent
+    )
+    assert second.id == second.folder.name == f"{run.id}-2"
+    assert runs.load(run.folder).manifest == run.manifest
+
+
+def test_an_unfinished_run_does_not_travel(
+    run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path
+) -> None:
+    with runs.start(runs.plan(str(made[1]), spec(seed=9)), tmp_path / "runs") as session:
+        pass
+    with pytest.raises(RunError, match="not finished"):
+        archive_of(runs.load(session.folder, unfinished=True))
+    with pytest.raises(RunError, match="not finished"):
+        runs.import_run(with_manifest(run, status="unfinished"), tmp_path / "there")
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def imported_with_source(run: runs.Run, source: str, out: Path) -> runs.Run:
+    asked = {**run.manifest.as_dict()["dataset"], "source": source}
+    return runs.import_run(with_manifest(run, dataset=asked), out)
+
+
+def test_pictures_of_an_imported_run_are_opened_only_where_anybody_may_see_them(
+    run: runs.Run,
+    made: tuple[runs.Run, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photos, name = made[1], str(run.frame()["image"].iloc[0])
+    there = imported_with_source(run, str(photos), tmp_path / "there")
+    for allowed in (None, tmp_path / "elsewhere"):
+        if allowed:
+            monkeypatch.setenv("ROBUSTNESS_DATASETS", str(allowed))
+        with pytest.raises(RunError, match="came from another machine"):
+            runs.find(tmp_path / "there", there.id).picture(name)
+    assert runs.load(there.folder, anywhere=True).picture(name).name == name
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(photos.parent))
+    assert runs.load(there.folder).picture(name).name == name
+
+
+def test_uploads_beside_the_runs_may_be_seen_again(
+    run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path
+) -> None:
+    uploaded = tmp_path / "there" / runs.UPLOADS / "0123"
+    shutil.copytree(made[1], uploaded)
+    there = imported_with_source(run, str(uploaded), tmp_path / "there")
+    name = str(run.frame()["image"].iloc[0])
+    assert there.picture(name).digest == run.frame()["image_digest"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc",
+        "{allowed}/../secret",
+        "{allowed}/link",
+        "{runs}/.uploads/../../secret",
+        "file://{allowed}",
+        "https://example.com/photos",
+        "relative",
+        "",
+        "\0",
+        "samples",
+    ],
+)
+def test_no_source_leads_out_of_what_is_allowed(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("allowed", "secret", "relative", "samples"):
+        labelled_folder(tmp_path / name, 1)
+    (tmp_path / "allowed" / "link").symlink_to(tmp_path / "secret")
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "allowed"))
+    named = source.format(allowed=tmp_path / "allowed", runs=tmp_path / "there")
+    there = imported_with_source(run, named, tmp_path / "there")
+    with pytest.raises(RunError, match="came from another machine"):
+        there.dataset  # noqa: B018
+    assert len(there.frame()) == len(run.frame()), "everything else is there"
+
+
+def test_the_archive_does_not_say_whether_a_run_is_imported(run: runs.Run, tmp_path: Path) -> None:
+    there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    again = runs.import_run(io.BytesIO(archive_of(there)), tmp_path / "third")
+    assert again.imported
+
+
+def test_an_imported_run_stands_in_for_no_evaluation(
+    run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path
+) -> None:
+    there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    plan = runs.plan(str(made[1]), spec(), batch=2)
+    with runs.start(plan, tmp_path / "there", resume=True) as session:
+        assert session.folder != there.folder
+        assert not session.finished
+
+
+# --- hostile archives -----------------------------------------------------------------------------
+
+
+def more(name: str, content: bytes = b"x") -> Callable[[runs.Run], io.BytesIO]:
+    def made(run: runs.Run) -> io.BytesIO:
+        return repacked(archive_of(run), lambda files: files.update({name.format(run.id): content}))
+
+    return made
+
+
+def rows_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
+    """The archive with other rows, whose sizes the manifest has right."""
+
+    def made(run: runs.Run) -> io.BytesIO:
+        for part in run.parts:
+            table = pq.read_table(part.path)
+            pq.write_table(change(table), part.path, compression="zstd")
+        sizes = {part.path.name: part.path.stat().st_size for part in run.parts}
+        run.manifest.updated(parts=sizes).write(run.folder)
+        return io.BytesIO(archive_of(runs.load(run.folder)))
+
+    return made
+
+
+def replaced(column: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    def change(table: pa.Table) -> pa.Table:
+        place = SCHEMA.get_field_index(column)
+        values = pa.array([value] * table.num_rows, SCHEMA.field(column).type)
+        return table.set_column(place, SCHEMA.field(column), values)
+
+    return rows_of(change)
+
+
+def endless(table: pa.Table) -> pa.Table:
+    """A million equal rows in a few bytes."""
+    return pa.concat_tables([table.slice(0, 1)] * 1000).take(pa.array([0] * 1_000_000))
+
+
+HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
+    "no archive": (lambda run: io.BytesIO(b"PK nothing of the kind"), "damaged or of another kind"),
+    "cut short": (lambda run: io.BytesIO(archive_of(run)[:-300]), "damaged or of another kind"),
+    "a way up": (more("../../evil.py"), "no file of an exported run"),
+    "a way up to a known name": (more("{}/../title.txt"), "no file of an exported run"),
+    "a root": (more("/etc/title.txt"), "no file of an exported run"),
+    "a backslash": (more("{}\\title.txt"), "no file of an exported run"),
+    "a folder deeper": (more("{}/x/title.txt"), "no file of an exported run"),
+    "a foreign file": (more("{}/run.sh"), "no file of an exported run"),
+    "a marker": (more("{}/imported"), "no file of an exported run"),
+    "two runs": (more("other/part-000009.parquet"), "one folder with a manifest"),
+    "a bomb": (more("{}/title.txt", b"0" * 50_000_000), "would unpack to"),
+    "more rows than it says": (more("{}/part-999999.parquet"), "damaged or of another kind"),
+    "another program's": (lambda run: with_manifest(run, format="x"), "of something else"),
+    "another version's": (lambda run: with_manifest(run, version=2), "another version"),
+    "an id that leads out": (lambda run: with_manifest(run, id="../x"), "no id of a run"),
+    "a hidden id": (lambda run: with_manifest(run, id=".uploads"), "no id of a run"),
+    "an id that is a number": (lambda run: with_manifest(run, id=7), "damaged"),
+    "a date that is none": (lambda run: with_manifest(run, created=None), "damaged"),
+    "a time that is no number": (
+        lambda run: with_manifest(run, startup_seconds=float("nan")),
+        "damaged",
+    ),
+    "an endless time": (lambda run: with_manifest(run, seconds=float("inf")), "damaged"),
+    "an endless seed": (
+        lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"seed": float("inf")}),
+        "damaged",
+    ),
+    "brackets without end": (more("{}/manifest.json", b"[" * 100_000), "damaged"),
+    "a strength that is no number": (
+        lambda run: with_manifest(
+            run, spec=run.manifest.spec.as_dict() | {"perturbations": [{"fog": float("nan")}]}
+        ),
+        "damaged",
+    ),
+    "a huge picture": (
+        lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
+        "no possible size",
+    ),
+    "an unknown fit": (
+        lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"fit": "x"}),
+        "There is no fit",
+    ),
+    "other models": (
+        lambda run: with_manifest(
+            run, spec=run.manifest.spec.as_dict() | {"models": {"a": "1", "b": "2"}}
+        ),
+        "other models",
+    ),
+    "other pictures": (lambda run: with_manifest(run, content="0" * 64), "other pictures"),
+    "endless rows": (rows_of(endless), "no measurements do"),
+    "an impossible class": (replaced("top1", 5000), "classes that there are not"),
+    "endless names": (replaced("image", "x" * 1_000_000), "texts are too long"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_archive_leaves_nothing_behind(what: str, run: runs.Run, tmp_path: Path) -> None:
+    make, message = HOSTILE[what]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # zipfile's, of a doubled name
+        stream = make(run)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match=message) as refused:
+        runs.import_run(stream, tmp_path / "there")
+    assert ".import-" not in str(refused.value), "no path of the server"
+    assert sorted(set(tmp_path.rglob("*")) - set(before)) == [tmp_path / "there"]
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_a_title_changes_nothing_of_the_run(run: runs.Run) -> None:
+    assert run.title == "photos"
+    runs.rename(run.folder, "  Before\ntraining ")
+    again = runs.load(run.folder)
+    assert (again.title, again.id) == ("Before training", run.id)
+    assert again.manifest == run.manifest
+    runs.rename(run.folder, " ")
+    assert runs.load(run.folder).title == "photos"
+    with pytest.raises(ParameterError, match="at most 120 characters, got 121"):
+        runs.rename(run.folder, "x" * 121)
+
+
+def test_a_run_is_named_by_its_folder_or_its_id(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.folder_of(run.id, run.folder.parent) == run.folder
+    assert runs.folder_of(str(run.folder), tmp_path / "nowhere") == run.folder
+    monkeypatch.chdir(tmp_path)
+    assert runs.folder_of(f"here/{run.id}", tmp_path / "nowhere") == run.folder
+    with pytest.raises(ParameterError, match="There is no run nonsense"):
+        runs.folder_of("nonsense", run.folder.parent)
+
+
+def test_a_run_that_is_being_written_is_not_deleted(
+    made: tuple[runs.Run, Path], tmp_path: Path
+) -> None:
+    with (
+        runs.start(runs.plan(str(made[1]), spec(seed=9)), tmp_path) as session,
+        pytest.raises(RunError, match="is being written"),
+    ):
+        runs.delete(session.folder)
+    runs.delete(session.folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_a_manifest_is_said_in_a_sentence(run: runs.Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^The manifest\.json of the archive is damaged: "):
+        runs.import_run(with_manifest(run, spec={}), tmp_path)

@@ -1,0 +1,82 @@
+"""Rates and times left, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustness.base.pace import MEGABYTES, Pace, Unit, duration
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_bytes_with_rate_and_time_left() -> None:
+    clock = Clock()
+    pace = Pace(MEGABYTES, 102_967_424, clock)
+    assert pace.text == "0.0 of 103 MB"
+    pace.note(23_700_000)
+    assert pace.text == "23.7 of 103 MB"
+    clock.now += 2
+    pace.note(34_100_000)
+    assert pace.rate == pytest.approx(5.2e6)
+    assert pace.text == "34.1 of 103 MB, 5.2 MB/s, 13 s left"
+    clock.now += 1
+    pace.note(102_967_424)
+    assert pace.text == "103 of 103 MB, 26.4 MB/s"
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    clock = Clock()
+    pace = Pace(Unit("images"), 1000, clock)
+    for done in range(0, 200, 20):  # fast at first
+        pace.note(done)
+        clock.now += 1
+    for done in range(200, 230):
+        pace.note(done)
+        clock.now += 1
+    assert pace.rate == pytest.approx(1)
+    assert pace.text == "229 of 1000 images, 1.0 images/s, 12 min 51 s left"
+
+
+def test_work_that_stands_still_or_begins_anew() -> None:
+    clock = Clock()
+    pace = Pace(MEGABYTES, 10e6, clock)
+    pace.note(5e6)
+    for _ in range(8):
+        clock.now += 1
+        pace.note(5e6)
+    assert pace.text == "5.0 of 10.0 MB, 0.0 MB/s"
+    pace.note(0)
+    assert pace.text == "0.0 of 10.0 MB"
+    assert pace.rate is None
+
+
+def test_without_a_total_and_with_a_better_one() -> None:
+    clock = Clock()
+    pace = Pace(MEGABYTES, clock=clock)
+    pace.note(1e6)
+    clock.now += 1
+    pace.note(2e6)
+    assert pace.text == "2.0 MB, 1.0 MB/s"
+    clock.now += 1
+    pace.note(3e6, 5e6)
+    assert pace.text == "3.0 of 5.0 MB, 1.0 MB/s, 2 s left"
+
+
+def test_two_notes_at_one_moment_give_no_rate() -> None:
+    pace = Pace(MEGABYTES, 10e6, Clock())
+    pace.note(1e6)
+    pace.note(2e6)
+    assert pace.text == "2.0 of 10.0 MB"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "1 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3780, "1 h 3 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,85 @@
+"""The registry: order, look-up, and what it says about a name that it does not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from robustness import metrics, models, perturbations
+from robustness.base.errors import RobustnessError, UnknownNameError
+from robustness.base.registry import Registry
+from robustness.pictures import samples
+
+
+@dataclass(frozen=True)
+class Fruit:
+    name: str
+    colour: str = "green"
+
+
+@pytest.fixture
+def fruits() -> Registry[Fruit]:
+    registry: Registry[Fruit] = Registry("fruit")
+    for name in ("Pear", "Apple", "Quince"):
+        registry.add(Fruit(name))
+    return registry
+
+
+def test_records_come_in_the_order_of_registration(fruits: Registry[Fruit]) -> None:
+    assert fruits.names == ("Pear", "Apple", "Quince")
+    assert [fruit.name for fruit in fruits] == ["Pear", "Apple", "Quince"]
+    assert len(fruits) == 3
+
+
+def test_add_returns_the_record_that_the_name_then_gives(fruits: Registry[Fruit]) -> None:
+    plum = Fruit("Plum")
+    assert fruits.add(plum) is plum
+    assert fruits["Plum"] is plum
+    assert fruits.names[-1] == "Plum"
+
+
+def test_a_second_record_of_a_name_is_refused_and_the_first_stays(fruits: Registry[Fruit]) -> None:
+    with pytest.raises(ValueError, match="the fruit 'Pear' is registered twice"):
+        fruits.add(Fruit("Pear", "yellow"))
+    assert fruits["Pear"].colour == "green"
+    assert len(fruits) == 3
+
+
+def test_membership_is_by_exact_name(fruits: Registry[Fruit]) -> None:
+    assert "Pear" in fruits
+    assert "pear" not in fruits
+    assert Fruit("Pear") not in fruits
+
+
+@pytest.mark.parametrize("typed", ["Aple", "apple", "APPLE", "Appel"])
+def test_a_near_miss_gets_a_suggestion_and_the_list(fruits: Registry[Fruit], typed: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        fruits[typed]
+    assert str(caught.value) == (
+        f"There is no fruit called '{typed}'. Did you mean 'Apple'? Known: Pear, Apple, Quince."
+    )
+    assert isinstance(caught.value, RobustnessError)
+    assert caught.value.__suppress_context__, "no KeyError beside the sentence"
+
+
+def test_a_name_like_none_gets_the_list_alone(fruits: Registry[Fruit]) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        fruits["spanner"]
+    assert str(caught.value) == ("There is no fruit called 'spanner'. Known: Pear, Apple, Quince.")
+
+
+@pytest.mark.parametrize(
+    ("registry", "kind"),
+    [
+        (models.REGISTRY, "model"),
+        (perturbations.REGISTRY, "perturbation"),
+        (metrics.REGISTRY, "metric"),
+        (samples.REGISTRY, "sample"),
+    ],
+    ids=["models", "perturbations", "metrics", "samples"],
+)
+def test_the_products_registries_speak_of_their_kind(registry: Registry, kind: str) -> None:
+    assert len(set(registry.names)) == len(registry) > 0
+    with pytest.raises(UnknownNameError, match=f"There is no {kind} called 'x'"):
+        registry["x"]

@@ -1,0 +1,132 @@
+"""Settings: where they come from, which goes first, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robustness.base import settings
+from robustness.base.errors import ParameterError
+from robustness.commands import main
+from robustness.models.model_record import PublishedFile
+from robustness.models.places import places, product_cache
+from tests.ui.test_pages import ROOT, run
+
+FILE = PublishedFile("https://example.org/a/weights.h5", 10, "md5:0")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, no variable set."""
+    for setting in settings.REGISTRY:
+        monkeypatch.delenv(setting.variable, raising=False)
+    monkeypatch.delenv("ROBUSTNESS_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".streamlit").mkdir()
+    return tmp_path
+
+
+def secrets(folder: Path, text: str) -> None:
+    (folder / ".streamlit" / "secrets.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_variable_goes_before_the_file_and_the_file_before_the_secrets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings.text(settings.WEIGHTS_MIRROR) is None
+    secrets(folder, 'other = 1\n[robustness]\nweights_mirror = "https://third.example"\n')
+    assert settings.text(settings.WEIGHTS_MIRROR) == "https://third.example"
+    (folder / "robustness.toml").write_text('weights_mirror = "https://second.example"\n')
+    assert settings.text(settings.WEIGHTS_MIRROR) == "https://second.example"
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "https://first.example")
+    assert settings.text(settings.WEIGHTS_MIRROR) == "https://first.example"
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "")
+    assert settings.text(settings.WEIGHTS_MIRROR) == "https://second.example", "empty is not set"
+
+
+def test_a_relative_path_is_relative_to_its_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "etc").mkdir()
+    (folder / "etc" / "mine.toml").write_text('weights_dir = "w"\ncache = "/somewhere"\n')
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", "etc/mine.toml")
+    assert settings.path(settings.WEIGHTS_DIR) == folder / "etc" / "w"
+    assert product_cache() == Path("/somewhere")
+    assert places(FILE)[0] == folder / "etc" / "w" / "weights.h5"
+    secrets(folder, '[robustness]\nmodels = "m.toml"\n')
+    assert settings.path(settings.MODELS) == folder / ".streamlit" / "m.toml"
+    monkeypatch.setenv("ROBUSTNESS_MODELS", "here.toml")
+    assert settings.path(settings.MODELS) == folder / "here.toml"
+
+
+def test_a_number_is_read_as_text(folder: Path) -> None:
+    (folder / "robustness.toml").write_text("download_timeout = 2.5\n")
+    assert settings.text(settings.DOWNLOAD_TIMEOUT) == "2.5"
+
+
+def test_a_changed_file_is_read_again(folder: Path) -> None:
+    file = folder / "robustness.toml"
+    file.write_text('memory = "1GB"\n')
+    assert settings.text(settings.MEMORY) == "1GB"
+    file.write_text('memory = "22GB"\n')
+    assert settings.text(settings.MEMORY) == "22GB"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("memory = \n", "not a TOML file"),
+        ('memroy = "1GB"\n', "no setting 'memroy'; known: weights_dir, weights_mirror"),
+        ("memory = true\n", "expected memory to be a text, got True"),
+        ('memory = ["1GB"]\n', "expected memory to be a text"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (folder / "robustness.toml").write_text(text)
+    with pytest.raises(ParameterError, match=said) as caught:
+        settings.check()
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    assert main.main(["models"]) == 2
+    assert "robustness.toml" in capsys.readouterr().err
+    (folder / "robustness.toml").unlink()
+    secrets(folder, "robustness = 3\n")
+    with pytest.raises(ParameterError, match=r"expected a table \[robustness\]"):
+        settings.check()
+
+
+def test_a_path_that_is_none_is_refused_before_it_is_used(folder: Path) -> None:
+    (folder / "robustness.toml").write_text('weights_dir = "~nobody-here/weights"\n')
+    with pytest.raises(ParameterError, match="names a user without a home") as caught:
+        settings.check()
+    assert str(caught.value).endswith(".")
+    (folder / "robustness.toml").write_text('weights_dir = "~/weights"\n')
+    assert settings.path(settings.WEIGHTS_DIR) == Path.home() / "weights"
+
+
+def test_a_mark_that_an_editor_put_in_front_is_no_part_of_the_file(folder: Path) -> None:
+    (folder / "robustness.toml").write_bytes(b'\xef\xbb\xbfmemory = "1GB"\r\n')
+    assert settings.text(settings.MEMORY) == "1GB"
+
+
+def test_a_named_file_that_is_not_there_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", "nowhere.toml")
+    with pytest.raises(ParameterError, match=r"names 'nowhere\.toml', which is not a file"):
+        settings.check()
+
+
+@pytest.mark.parametrize("page", ["app.py", "pages/models.py"])
+def test_a_page_says_what_is_wrong_with_the_settings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    (folder / "bad.toml").write_text("memory = \n")
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", str(folder / "bad.toml"))
+    app = run(ROOT / page)
+    assert not app.exception
+    assert "is not a TOML file" in app.error[0].value.replace("\\", "")
+    assert len(app.error) == 1

@@ -1,0 +1,272 @@
+"""The figures: what they show, and that colour is never the only thing that tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from robustness import models
+from robustness.charts import answers, look, scorecard, sweep
+from robustness.models import REGISTRY
+
+Chart = Callable[[pd.DataFrame], go.Figure]
+
+EIGHT = REGISTRY.names[:8]
+MANY = pytest.mark.parametrize("names", [EIGHT[4:5], EIGHT], ids=["one model", "eight models"])
+
+
+def answer_rows(names: tuple[str, ...]) -> pd.DataFrame:
+    """A row a model, with values that tell the columns and the models apart."""
+    return pd.DataFrame(
+        {
+            "model": name,
+            "cosine": 0.9 - place / 20,
+            "euclidean": 0.6 - place / 20,
+            "clean_probability": 0.95 - place / 20,
+            "retained_probability": 0.4 - place / 20,
+        }
+        for place, name in enumerate(names)
+    )
+
+
+def stages(names: tuple[str, ...], lowest: float = 0.4) -> pd.DataFrame:
+    """A row a model and stage, three stages each; the deepest at ``lowest`` for the first."""
+    return pd.DataFrame(
+        {
+            "model": name,
+            "stage": f"{name} stage {stage}",
+            "depth": stage / 2,
+            "cosine": value + place / 100,
+            "euclidean": value / 2,
+        }
+        for place, name in enumerate(names)
+        for stage, value in enumerate((0.9, 0.7, lowest))
+    )
+
+
+def labels(names: tuple[str, ...]) -> list[str]:
+    return [REGISTRY[name].label for name in names]
+
+
+def texts(trace: Any) -> list[float]:
+    """The numbers printed beside the bars; percentages as shares."""
+    return [float(t.rstrip("%")) / (100 if t.endswith("%") else 1) for t in trace.text]
+
+
+# --- bars -----------------------------------------------------------------------------------------
+
+BARS = pytest.mark.parametrize(
+    ("chart", "columns", "names_of_bars"),
+    [
+        (
+            answers.similarity_bars,
+            ("cosine", "euclidean"),
+            ["Cosine similarity", "Euclidean similarity"],
+        ),
+        (
+            answers.clean_class_bars,
+            ("clean_probability", "retained_probability"),
+            ["Original", "Perturbed"],
+        ),
+    ],
+    ids=["similarity", "clean class"],
+)
+BAR_CHARTS = pytest.mark.parametrize("chart", [answers.similarity_bars, answers.clean_class_bars])
+
+
+@MANY
+@BARS
+def test_bars_show_a_pair_for_each_model(
+    chart: Chart, columns: tuple[str, str], names_of_bars: list[str], names: tuple[str, ...]
+) -> None:
+    frame = answer_rows(names)
+    figure = chart(frame)
+    assert [trace.type for trace in figure.data] == ["bar", "bar"]
+    assert [trace.name for trace in figure.data] == names_of_bars
+    for trace, column in zip(figure.data, columns, strict=True):
+        assert trace.orientation == "h"
+        assert list(trace.y) == labels(names)
+        assert list(trace.x) == frame[column].tolist()
+        assert texts(trace) == pytest.approx(frame[column].tolist(), abs=0.005)
+
+
+@BAR_CHARTS
+def test_bars_differ_in_pattern_and_not_in_colour_alone(chart: Chart) -> None:
+    first, second = (trace.marker for trace in chart(answer_rows(EIGHT)).data)
+    assert first.color != second.color
+    assert first.pattern.shape != second.pattern.shape
+
+
+@BAR_CHARTS
+def test_bars_stay_in_view_and_keep_the_order_of_the_frame(chart: Chart) -> None:
+    figure = chart(answer_rows(EIGHT))
+    low, high = figure.layout.xaxis.range
+    assert low <= 0
+    assert high > 1, "room for the number beside a full bar"
+    assert figure.layout.yaxis.autorange == "reversed", "the first model on top"
+    assert figure.layout.height > chart(answer_rows(EIGHT[:1])).layout.height
+
+
+def test_similarity_bars_reach_below_zero_when_a_value_does() -> None:
+    frame = answer_rows(EIGHT[:2])
+    frame.loc[1, "cosine"] = -0.4
+    assert answers.similarity_bars(frame).layout.xaxis.range[0] <= -0.4
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+@MANY
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
+    names: tuple[str, ...], metric: str
+) -> None:
+    frame = stages(names)
+    figure = answers.stage_lines(frame, metric)
+    assert [trace.name for trace in figure.data] == labels(names)
+    for name, trace in zip(names, figure.data, strict=True):
+        rows = frame[frame["model"] == name]
+        assert list(trace.x) == [0.0, 0.5, 1.0]
+        assert list(trace.y) == rows[metric].tolist()
+        assert list(trace.customdata) == rows["stage"].tolist()
+        assert "%{fullData.name}" in trace.hovertemplate
+    assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity"
+
+
+def test_lines_of_eight_models_differ_in_colour_and_in_marker() -> None:
+    traces = answers.stage_lines(stages(EIGHT)).data
+    assert len({trace.line.color for trace in traces}) == 8
+    assert len({trace.marker.symbol for trace in traces}) == 8
+    assert len({trace.line.dash for trace in traces}) > 4
+    assert all(trace.mode == "lines+markers" for trace in traces)
+
+
+def test_a_model_looks_the_same_whatever_stands_beside_it() -> None:
+    def drawn_as(figure: go.Figure, name: str) -> tuple[str, str, str]:
+        trace = next(trace for trace in figure.data if trace.name == REGISTRY[name].label)
+        return trace.line.color, trace.marker.symbol, trace.line.dash
+
+    alone, reversed_ = (
+        answers.stage_lines(stages(EIGHT[5:6])),
+        answers.stage_lines(stages(EIGHT[::-1])),
+    )
+    assert drawn_as(alone, EIGHT[5]) == drawn_as(reversed_, EIGHT[5]) == look.model_style(EIGHT[5])
+
+
+@pytest.mark.parametrize("lowest", [-0.5, 0.0, 0.9])
+def test_stage_lines_show_every_value(lowest: float) -> None:
+    low, high = answers.stage_lines(stages(EIGHT[:2], lowest)).layout.yaxis.range
+    assert low < min(0.0, lowest)
+    assert high > 1.0
+
+
+def test_stage_lines_of_nothing_are_an_empty_figure() -> None:
+    assert not answers.stage_lines(stages(EIGHT[:1]).iloc[:0]).data
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+@MANY
+def test_the_text_alternative_lists_each_model_with_its_values(names: tuple[str, ...]) -> None:
+    frame = answer_rows(names)
+    parts = look.describe(frame, ["cosine", "retained_probability"]).split("; ")
+    assert len(parts) == len(names)
+    for part, label, (_, row) in zip(parts, labels(names), frame.iterrows(), strict=True):
+        assert part == (
+            f"{label}: cosine {row['cosine']:.2f}, "
+            f"retained probability {row['retained_probability']:.2f}"
+        )
+
+
+def test_a_model_that_is_not_registered_goes_by_its_own_name() -> None:
+    assert models.label("EfficientNetB0") == "EfficientNet-B0"
+    assert models.label("my own network") == "my own network"
+    figure = answers.stage_lines(stages(("my own network",)))
+    assert figure.data[0].name == "my own network"
+
+
+def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_any() -> None:
+    summary = pd.DataFrame(
+        [
+            {"model": m, "consistency": 0.5, "consistency_low": 0.3, "consistency_high": 0.9}
+            for m in ("ResNet50", "SqueezeNet")
+        ]
+    )
+    measured, published = scorecard.ranking(summary).data
+    assert list(measured.x) == [0.5, 0.5]
+    assert list(measured.error_x.array) == pytest.approx([0.4, 0.4])
+    assert list(measured.error_x.arrayminus) == pytest.approx([0.2, 0.2])
+    assert list(published.x) == [0.0]
+    assert list(published.y) == ["ResNet50"]
+    assert len(scorecard.ranking(summary[1:]).data) == 1
+
+
+def measured_rows() -> pd.DataFrame:
+    """Two models, two perturbations, two strengths; the second model breaks at 1."""
+    return pd.DataFrame(
+        [
+            {
+                "model": model,
+                "perturbation": perturbation,
+                "strength": strength,
+                "parameter": strength / 2,
+                "retained_probability": 0.9 - 0.5 * strength * place,
+                "consistent": not (place and strength == 1.0),
+                "cosine": 1 - strength / 2,
+                "euclidean": 1 - strength / 2,
+                "ssim": 1 - strength,
+                "divergence": strength / 2,
+            }
+            for place, model in enumerate(("SqueezeNet", "VGG16"))
+            for perturbation in ("brightness", "fog")
+            for strength in (0.5, 1.0)
+        ]
+    )
+
+
+def test_outcomes_say_kept_or_changed_and_what_is_left() -> None:
+    rows = measured_rows()
+    (one,) = scorecard.outcomes(rows[rows["strength"] == 1.0]).data
+    assert [list(words) for words in one.text] == [["✓ 90%", "✗ 40%"]] * 2
+    assert np.asarray(one.z).tolist() == [[0.9, 0.4]] * 2
+    (several,) = scorecard.outcomes(rows).data
+    assert list(several.text[0]) == ["2/2 ✓ 90%", "1/2 ✓ 52%"]
+
+
+def test_movement_opens_the_markers_of_changed_answers() -> None:
+    kept, mixed = scorecard.movement(measured_rows()).data
+    assert not any(symbol.endswith("-open") for symbol in kept.marker.symbol)
+    assert [symbol.endswith("-open") for symbol in mixed.marker.symbol] == [False, True] * 2
+    assert list(mixed.x) == pytest.approx([0.25, 0.5] * 2)
+
+
+@pytest.mark.parametrize("axis", sweep.AXES)
+def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
+    points = measured_rows()
+    figure = sweep.over_strength(points[points["perturbation"] == "fog"], "cosine", axis)
+    for trace in figure.data:
+        assert list(trace.customdata) == [0.5, 1.0]
+        assert list(trace.y) == [0.75, 0.5]
+    expected = {"strength": [0.5, 1.0], "parameter": [0.25, 0.5], "severity": [2.5, 5.0]}
+    assert list(figure.data[0].x) == expected.get(axis, [0.5, 0.0])
+    assert "severity" not in sweep.axis_names("rotation")
+    assert sweep.axis_names("vertical_flip") == ["strength"]
+
+
+def test_the_breaking_table_sorts_by_fragility_and_says_never() -> None:
+    breaks = pd.DataFrame(
+        [
+            {"model": model, "perturbation": name, "strength": strength, "never": strength is None}
+            for name, strengths in (("brightness", (0.8, None)), ("fog", (0.1, 0.2)))
+            for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
+        ]
+    )
+    (table,) = sweep.breaking_table(breaks).data
+    assert list(table.y) == ["Fog effect", "Increased brightness"]
+    assert [list(words) for words in table.text] == [["0.10", "0.20"], ["0.80", "never"]]

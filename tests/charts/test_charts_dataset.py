@@ -1,0 +1,165 @@
+"""The figures of a run over many images show what its tables say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustness import models
+from robustness.charts import dataset, differences
+from robustness.charts.look import model_style
+from robustness.statistics import (
+    by_class,
+    by_perturbation,
+    by_severity,
+    compare,
+    difference,
+    reliability,
+)
+from tests.support.made_up_runs import Condition, rows, severities
+
+MODELS = ("SqueezeNet", "EfficientNetLite0")
+
+
+def run(*conditions: Condition, seed: int = 0) -> pd.DataFrame:
+    """A labelled run of ``MODELS``, forty images of four classes."""
+    rng = np.random.default_rng(seed)
+    chosen = conditions or tuple(severities("fog", "snow"))
+    clean = rng.random(40) < 0.8
+    frames = []
+    for model, share in zip(MODELS, (0.4, 0.7), strict=True):
+        kept = rng.random((40, len(chosen))) < share
+        frames.append(
+            rows(
+                kept,
+                model=model,
+                conditions=chosen,
+                labels=np.arange(40) % 4,
+                clean_correct=clean,
+                correct=clean[:, None] & kept,
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def named(figure: Any, name: str) -> Any:
+    (found,) = [trace for trace in figure.data if trace.name == name]
+    return found
+
+
+def test_curves_have_a_line_and_a_band_a_model() -> None:
+    entries = by_severity(run())
+    figure = dataset.over_levels(entries, "consistency", "severity")
+    assert len(figure.data) == 2 * len(MODELS)
+    for model in MODELS:
+        mine = [entry for entry in entries if entry["model"] == model]
+        line = named(figure, models.label(model))
+        assert list(line.x) == [1, 2, 3, 4, 5]
+        assert list(line.y) == [entry["consistency"] for entry in mine]
+        assert (line.line.color, line.marker.symbol, line.line.dash) == model_style(model)
+        (band,) = [t for t in figure.data if t.fill == "toself" and t.legendgroup == model]
+        assert list(band.y[:5]) == [entry["consistency_high"] for entry in mine]
+        assert list(band.y[5:]) == [entry["consistency_low"] for entry in reversed(mine)]
+        assert list(band.x[:5]) == list(band.x[5:])[::-1]
+
+
+def test_one_perturbation_can_be_drawn_over_its_strengths() -> None:
+    entries = by_perturbation(run(("rotation", 0.9), ("rotation", 0.1), ("fog", 0.2)))
+    some = [entry for entry in entries if entry["perturbation"] == "rotation"]
+    line = dataset.over_levels(some, "perturbed_accuracy", "strength").data[1]
+    assert list(line.x) == [0.1, 0.9]
+
+
+def test_what_has_no_interval_has_no_band() -> None:
+    entries = by_perturbation(rows([[1, 1]], conditions=severities("fog")[:2]))
+    band, line = dataset.over_levels(entries, "cosine", "strength").data
+    assert not band.x
+    assert list(line.y) == [0.5, 0.5]
+    assert list(line.customdata) == ["", ""]
+
+
+def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cell() -> None:
+    entries = by_perturbation(run(("fog", 0.2), ("rotation", 0.3), ("fog+rotation", None)))
+    cells, targets = dataset.perturbation_heatmap(entries).data
+    values = {(e["perturbation"], e["model"]): e for e in entries}
+    assert list(cells.z.mean(axis=1)) == sorted(cells.z.mean(axis=1))
+    assert cells.hoverinfo == "skip"
+    assert len(targets.customdata) == 6
+    for place, (name, strength, model) in enumerate(targets.customdata):
+        entry = values[name, model]
+        row, column = divmod(place, 2)
+        assert strength == entry["strength"]
+        assert cells.z[row][column] == pytest.approx(entry["consistency"])
+        assert (targets.x[place], targets.y[place]) == (cells.x[column], cells.y[row])
+        assert f"{entry['consistency_low']:.1%}" in targets.text[place]
+
+
+def test_a_cell_of_several_strengths_is_their_mean_and_names_no_strength() -> None:
+    entries = by_perturbation(run())
+    cells, targets = dataset.perturbation_heatmap(entries, "perturbed_accuracy").data
+    name, strength, model = targets.customdata[0]
+    mine = [e for e in entries if e["perturbation"] == name and e["model"] == model]
+    assert strength is None
+    assert cells.z[0][0] == pytest.approx(np.mean([e["perturbed_accuracy"] for e in mine]))
+    assert "mean of 5 strengths" in targets.text[0]
+
+
+def test_a_model_that_lacks_a_perturbation_leaves_its_cell_empty() -> None:
+    frame = run(("fog", 0.2), ("rotation", 0.3))
+    gone = (frame["model"] == "SqueezeNet") & (frame["perturbation"] == "fog")
+    cells, targets = dataset.perturbation_heatmap(by_perturbation(frame[~gone])).data
+    assert np.isnan(cells.z).sum() == 1
+    assert list(targets.text).count("not measured") == 1
+
+
+def test_pairs_are_filled_where_established() -> None:
+    pairs = compare(run())
+    doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
+    filled, hollow = differences.pair_differences(doubtful).data
+    assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
+    assert filled.y == ("EfficientNet-Lite0 over SqueezeNet 1.1",)
+    low = filled.x[0] - filled.error_x.arrayminus[0]
+    assert low == pytest.approx(pairs[0]["difference_low"])
+
+
+def test_two_runs_are_drawn_condition_by_condition() -> None:
+    entries = difference(run(), run(seed=1))
+    figure = differences.run_differences(entries, "perturbed_accuracy")
+    drawn = [label for trace in figure.data for label in trace.y]
+    assert len(drawn) == len(set(drawn)) == len(entries) == 22
+    assert "SqueezeNet 1.1, all" in drawn
+    assert "EfficientNet-Lite0, Fog effect 0.4" in drawn
+
+
+def test_the_classes_that_lose_most_come_first() -> None:
+    entries = by_class(run())
+    figure = dataset.class_drops(entries, count=2)
+    shown = figure.layout.yaxis.categoryarray
+    drops = {
+        name: np.mean([e["drop"] for e in mine])
+        for name, mine in dataset.grouped(entries, "class_name").items()
+    }
+    assert list(shown) == sorted(drops, key=lambda name: -drops[name])[:2]
+    assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
+
+
+def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
+    entries = reliability(run())
+    figure = dataset.reliability_diagram(entries)
+    clean = named(figure, "SqueezeNet 1.1, clean")
+    perturbed = named(figure, "SqueezeNet 1.1, perturbed")
+    assert clean.marker.symbol != perturbed.marker.symbol
+    assert list(clean.x) == [pytest.approx(0.9)]
+    assert list(perturbed.customdata) == [400]
+
+
+def test_the_strength_of_an_attack_is_its_epsilon() -> None:
+    entry = {"model": "SqueezeNet", "perturbation": "pgd", "consistency": 0.5}
+    bounds = {"consistency_low": 0.4, "consistency_high": 0.6}
+    entries = [{**entry, **bounds, "strength": n / 255} for n in (0.5, 8)]
+    figure = dataset.over_levels(entries, "consistency", "strength")
+    assert figure.layout.xaxis.title.text == "Epsilon"
+    assert figure.layout.xaxis.ticktext == ("0.5/255", "8/255")

@@ -1,0 +1,419 @@
+"""The command line: its documents, its files, and how little it loads."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from robustness import __version__, models, perturbations
+from robustness.commands.main import main
+from robustness.models.weights import size
+from robustness.pictures.fitting import load_study_image
+from robustness.pictures.samples import sample_path
+
+ROOT = Path(__file__).parent.parent.parent
+COFFEE = str(sample_path("coffee"))
+NAMES = [
+    *("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0"),
+    *("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"),
+    *("ResNet50V2", "MobileNetV3Large", "EfficientNetV2B0", "ConvNeXtTiny"),
+    *("ViTB16", "DeiTTiny", "DeiTSmall"),
+]
+MODELS = ["SqueezeNet", "EfficientNetLite0"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process, where TensorFlow is loaded once."""
+
+    def call(*arguments: str | Path) -> Ended:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return Ended(status, *capsys.readouterr())
+
+    return call
+
+
+def start(*arguments: str, python: tuple[str, ...] = (), **variables: str) -> subprocess.Popen:
+    """The real thing: a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *python, "-m", "robustness", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def document(text: str | bytes) -> Any:
+    """The one JSON document that ``text`` is, in which no number is NaN or infinite."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+# --- help and lists -------------------------------------------------------------------------------
+
+
+def test_help_takes_under_a_second_of_cpu() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    out, err = start("--help").communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 1.0
+    assert b"study" in out
+    assert err == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "streamlit"}),
+        (["study", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
+        (["attack", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
+        (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
+        (["perturbations", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(
+    arguments: list[str], unneeded: set[str]
+) -> None:
+    process = start(*arguments, python=("-X", "importtime"))
+    out, err = process.communicate()
+    assert process.returncode == 0
+    assert out
+    imported = {line.rpartition("|")[2].strip() for line in err.decode().splitlines()}
+    assert "robustness.commands.main" in imported
+    assert not imported & unneeded
+
+
+def test_every_command_explains_itself(run: Run) -> None:
+    listed = re.findall(r"^ {4}(\w+)", run("--help").out, re.MULTILINE)
+    assert {"models", "perturbations", "predict", "perturb", "study", "attack"} <= set(listed)
+    for command in ("", "models download", *listed):
+        ended = run(*command.split(), "--help")
+        assert (ended.status, ended.err) == (0, "")
+        assert ended.out.startswith(f"usage: python -m robustness {command}".rstrip())
+        if command != "models download":
+            paragraph = ended.out.split("\n\n")[1]
+            assert paragraph[0].isupper()
+            assert paragraph[-1] in ".?"
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == Ended(0, f"{__version__}\n", "")
+
+
+def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
+    ended = run("models", "--json")
+    rows = document(ended.out)
+    assert (ended.status, ended.err) == (0, "")
+    assert [row["name"] for row in rows] == NAMES
+    for row, record in zip(rows, models.REGISTRY, strict=True):
+        assert list(row) == [
+            *("name", "group", "family", "year", "parameters", "input_size"),
+            *("ready", "weights_bytes", "published", "reason"),
+        ]
+        assert (row["group"], row["parameters"]) == (record.group, record.parameters)
+        assert row["weights_bytes"] == size(record)
+        assert row["ready"] is (row["reason"] == "") is (record.group == "offline")
+    assert rows[0]["reason"].startswith("VGG16: weights missing, 553 MB; fetch them with ")
+    sizes = {row["name"]: row["input_size"] for row in rows if row["input_size"] != 224}
+    assert sizes == {"EfficientNetLite1": 240, "EfficientNetLite2": 260}
+    assert rows[0]["published"]["top1"] == 71.3
+
+
+def test_perturbations_lists_each_with_its_physical_parameter(run: Run) -> None:
+    ended = run("perturbations", "--json")
+    rows = document(ended.out)
+    keys = ("name", "label", "family", "graded", "random", "parameter", "unit", "study_strength")
+    assert (ended.status, ended.err) == (0, "")
+    assert [row["name"] for row in rows] == list(perturbations.REGISTRY.names)
+    for row, record in zip(rows, perturbations.REGISTRY, strict=True):
+        assert {key: row[key] for key in keys} == {key: getattr(record, key) for key in keys}
+
+
+@pytest.mark.parametrize("command", ["models", "perturbations"])
+def test_a_list_for_people_has_a_line_each(run: Run, command: str) -> None:
+    ended = run(command)
+    names = [line.split()[0] for line in ended.out.splitlines()]
+    registry = models.REGISTRY if command == "models" else perturbations.REGISTRY
+    assert (ended.status, names) == (0, list(registry.names))
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    with start("perturbations", "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+# --- predict --------------------------------------------------------------------------------------
+
+
+def test_predict_gives_the_published_answers(run: Run) -> None:
+    chelsea_png = str(sample_path("chelsea"))
+    ended = run("predict", COFFEE, chelsea_png, "--models", ",".join(MODELS), "--json")
+    assert ended.status == 0
+    found = document(ended.out)
+    assert list(found) == ["predictions"]
+    assert [(p["image"], p["model"]) for p in found["predictions"]] == [
+        (image, model) for image in (COFFEE, chelsea_png) for model in MODELS
+    ]
+    coffee, chelsea = (entry["top"] for entry in found["predictions"][::2])
+    assert list(coffee[0]) == ["index", "synset", "name", "probability"]
+    assert coffee[0] == {
+        "index": 967,
+        "synset": "n07920052",
+        "name": "espresso",
+        "probability": pytest.approx(0.9366, abs=0.002),
+    }
+    assert [answer["index"] for answer in coffee] == [967, 925, 521, 809, 968]
+    assert [answer["index"] for answer in chelsea] == [285, 282, 281, 287, 293]
+
+
+@pytest.mark.parametrize("fit", ["squash", "letterbox"])
+def test_predict_fits_the_picture_as_asked(run: Run, fit: str) -> None:
+    ended = run("predict", COFFEE, "--models", "SqueezeNet", "--fit", fit, "--json")
+    top = document(ended.out)["predictions"][0]["top"]
+    classifier = models.load("SqueezeNet")
+    expected = classifier(load_study_image(COFFEE, fit=fit)[None]).probabilities[0]
+    assert top[0]["index"] == expected.argmax()
+    assert top[0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
+    assert top[0]["probability"] != pytest.approx(0.9366, abs=0.002), "that is the crop's"
+
+
+def test_predict_for_people_can_print_any_name_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "café ☕.png"
+    picture.write_bytes(Path(COFFEE).read_bytes())
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    assert main(["predict", str(picture), "--models", "SqueezeNet"]) == 0
+    narrow.seek(0)
+    lines = narrow.read().splitlines()
+    assert lines[0].endswith("caf\\xe9 \\u2615.png  SqueezeNet")
+    assert [line.split("%")[1].strip() for line in lines[1:3]] == ["espresso", "consomme"]
+
+
+# --- perturb --------------------------------------------------------------------------------------
+
+
+def perturb(run: Run, out: Path, name: str, *options: str) -> bytes:
+    ended = run("perturb", COFFEE, "--perturbation", name, "--to", out, *options)
+    assert (ended.status, ended.out) == (0, "")
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "rotation", "fog", "vertical_flip"])
+def test_perturb_writes_the_perturbed_study_image_losslessly(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "new folder" / "out.PNG"
+    perturb(run, out, name, "--strength", "0.6", "--seed", "4", "--fit", "squash")
+    study = load_study_image(COFFEE, fit="squash")[None]
+    expected = perturbations.apply(perturbations.REGISTRY[name], study, 0.6, seed=4)[0]
+    with Image.open(out) as written:
+        assert (written.format, written.mode, written.size) == ("PNG", "RGB", (224, 224))
+        np.testing.assert_array_equal(np.asarray(written), np.rint(expected * 255))
+
+
+def test_perturb_gives_the_same_bytes_for_a_seed_and_others_for_another(
+    run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    noise = [
+        perturb(run, out, "gaussian_noise", "--strength", "0.5", "--seed", str(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert noise[0] == noise[1] != noise[2]
+    turned = {perturb(run, out, "rotation", "--strength=0.5", "--seed", seed) for seed in "12"}
+    assert len(turned) == 1
+
+
+# --- study ----------------------------------------------------------------------------------------
+
+CONDITIONS = ["fog", "gaussian_noise", "rotation", "horizontal_flip"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Two runs of the same command, the first of which also wrote files."""
+
+    images: list[str]
+    outputs: list[bytes]
+    errors: list[str]
+    folder: Path
+
+    @property
+    def result(self) -> Any:
+        return document(self.outputs[0])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("study")
+    strange = folder / "猫 ü.png"
+    strange.write_bytes(sample_path("chelsea").read_bytes())
+    images = [COFFEE, str(strange)]
+    command = [
+        *("study", *images, "--models", ",".join(MODELS)),
+        *("--perturbations", ", ".join(CONDITIONS), "--seed", "3", "--json"),
+    ]
+    processes = [
+        start(*command, *extra, PYTHONIOENCODING=encoding)
+        for extra, encoding in (
+            (("--out", str(folder / "out")), "ascii:strict"),
+            ((), "utf-8:strict"),
+        )
+    ]
+    outputs, errors = zip(*(process.communicate() for process in processes), strict=True)
+    assert [process.returncode for process in processes] == [0, 0], errors
+    return Study(images, list(outputs), [err.decode() for err in errors], folder / "out")
+
+
+def test_study_prints_one_document_and_the_same_bytes_again(study: Study) -> None:
+    assert study.outputs[0] == study.outputs[1]
+    assert list(study.result) == ["manifest", "summary", "measurements"]
+    for err in study.errors:
+        assert "loading SqueezeNet, EfficientNetLite0 ..." in err
+        assert "16 of 16 measurements" in err
+        assert "Traceback" not in err
+
+
+def test_study_measures_every_picture_model_and_perturbation(study: Study) -> None:
+    rows = study.result["measurements"]
+    assert [(row["image"], row["model"], row["perturbation"]) for row in rows] == [
+        (image, model, name) for image in study.images for model in MODELS for name in CONDITIONS
+    ]
+    promised = (
+        "image model perturbation strength parameter clean_top1 clean_probability top1 probability "
+        "consistent top5_overlap cosine euclidean ssim psnr"
+    )
+    for row in rows:
+        assert set(promised.split()) <= set(row)
+        record = perturbations.REGISTRY[row["perturbation"]]
+        assert row["strength"] == record.study_strength
+        assert row["parameter"] == pytest.approx(record.parameter_at(row["strength"]))
+        assert row["consistent"] is (row["clean_top1"] == row["top1"])
+        assert 0 < row["clean_probability"] <= 1
+        assert 0 < row["psnr"] < 40
+    assert {row["consistent"] for row in rows} == {True, False}
+    assert rows[0]["clean_top1"] == 967
+    assert rows[0]["clean_probability"] == pytest.approx(0.9366, abs=0.002)
+
+
+def wilson(share: float, trials: int) -> tuple[float, float]:
+    """Wilson's interval, written out."""
+    z = 1.959963985
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    spread = math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    half = z * spread / (1 + z * z / trials)
+    return middle - half, middle + half
+
+
+def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
+    summary = study.result["summary"]
+    rows = pd.DataFrame(study.result["measurements"])
+    assert {entry["model"] for entry in summary} == set(MODELS)
+    shares = [entry["consistency"] for entry in summary]
+    assert shares == sorted(shares, reverse=True)
+    for entry in summary:
+        assert list(entry) == [
+            *("model", "n", "consistency", "consistency_low", "consistency_high"),
+            *("cosine", "euclidean", "label_set"),
+        ]
+        mine = rows[rows["model"] == entry["model"]]
+        low, high = wilson(mine["consistent"].mean(), len(mine))
+        assert entry["n"] == 8
+        assert entry["consistency"] == pytest.approx(mine["consistent"].mean())
+        assert entry["consistency_low"] == pytest.approx(low, abs=1e-6)
+        assert entry["consistency_high"] == pytest.approx(high, abs=1e-6)
+        assert entry["cosine"] == pytest.approx(mine["cosine"].mean())
+        assert entry["euclidean"] == pytest.approx(mine["euclidean"].mean())
+
+
+def test_study_manifest_says_how_to_run_it_again(study: Study) -> None:
+    manifest = study.result["manifest"]
+    assert manifest["spec"]["models"] == {m: models.digest(models.REGISTRY[m]) for m in MODELS}
+    settings = [{name: perturbations.REGISTRY[name].study_strength} for name in CONDITIONS]
+    assert manifest["spec"]["perturbations"] == settings
+    assert (manifest["spec"]["seed"], manifest["spec"]["fit"]) == (3, "crop")
+    assert [picture["image"] for picture in manifest["pictures"]] == study.images
+
+
+def test_study_out_writes_files_that_agree(study: Study) -> None:
+    folder = study.folder
+    assert document((folder / "study.json").read_bytes()) == study.result
+    table = pd.read_csv(folder / "measurements.csv")
+    rows = pd.DataFrame(study.result["measurements"])
+    for column in ("image", "model", "perturbation", "top1", "consistent", "cosine", "psnr"):
+        assert table[column].tolist() == pytest.approx(rows[column].tolist())
+    for number, image in enumerate(study.images, start=1):
+        clean = load_study_image(image)
+        stages = {"clean": clean}
+        for name in CONDITIONS:
+            record = perturbations.REGISTRY[name]
+            strength = record.study_strength or math.nan
+            stages[name] = perturbations.apply(record, clean[None], strength, seed=3)[0]
+        written = {path.stem: path for path in (folder / f"picture-{number}").iterdir()}
+        assert set(written) == set(stages)
+        for name, expected in stages.items():
+            pixels = np.asarray(Image.open(written[name]))
+            np.testing.assert_array_equal(pixels, np.rint(expected * 255))
+    assert len(list(folder.iterdir())) == 4, "two files and a folder a picture"
+
+
+def test_study_for_people_is_a_ranking_with_progress_beside_it(run: Run) -> None:
+    settings = ("--models", ",".join(MODELS), "--perturbations", "fog,rotation", "--strength=1")
+    ended = run("study", COFFEE, *settings)
+    lines = ended.out.splitlines()
+    assert ended.status == 0
+    assert lines[0] == "1 picture(s) x 2 perturbation(s)"
+    head = next(place for place, line in enumerate(lines) if line.startswith("rank"))
+    ranking = [line.split() for line in lines[head + 1 : head + 3]]
+    assert [row[0] for row in ranking] == ["1", "2"]
+    assert {row[1] for row in ranking} == set(MODELS)
+    shares = [int(row[2].rstrip("%")) for row in ranking]
+    assert shares == sorted(shares, reverse=True)
+    assert "the order is not established" in lines[-1]
+    assert "4 of 4 measurements" in ended.err
+    assert ended.err.count("measurements") == 2, "one line a picture and model"
+
+
+def test_study_of_one_model_has_no_order_to_doubt(run: Run) -> None:
+    ended = run("study", COFFEE, "--models=SqueezeNet", "--perturbations=rotation", "--strength=0")
+    assert ended.out.splitlines()[-1].split()[:3] == ["1", "SqueezeNet", "100%"]

@@ -1,0 +1,299 @@
+"""What the command line makes of bad input: one sentence, exit status 2, nothing on stdout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustness.commands.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
+from robustness.perturbations import REGISTRY
+from robustness.pictures import fitting
+from robustness.pictures.samples import sample_path
+from tests.support.bad_images import BAD, GOOD_ODD, RGB, Builder
+
+# pytest replaces the filter that the product installs for Pillow's warnings.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+COFFEE = str(sample_path("coffee"))
+CLOSE = 6  # levels of 255: what lossy formats may change
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must fail, checks how it fails, and returns its sentence."""
+
+    def call(*arguments: str | Path) -> str:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert (status, out) == (EXIT_BAD_INPUT, "")
+        check_sentence(err)
+        return err
+
+    return call
+
+
+def check_sentence(text: str) -> None:
+    assert text.startswith("robustness: ")
+    assert text.endswith(".\n")
+    assert text.count("\n") == 1
+    assert "Traceback" not in text
+    assert "Error" not in text
+    sentence, _, _known = text.partition(" Known: ")  # the list is as long as its registry
+    assert 40 < len(sentence) < 400
+
+
+def perturb_arguments(image: str | Path, out: Path, **changes: str) -> list[str]:
+    options = {"perturbation": "gaussian_noise", "strength": "0.5", "to": str(out), **changes}
+    return ["perturb", str(image), *(f"--{name}={value}" for name, value in options.items())]
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+DOZEN = (
+    "empty",
+    "text",
+    "pdf",
+    "heic",
+    "random bytes",
+    "truncated JPEG",
+    "truncated PNG",
+    "truncated TIFF",
+    "JPEG of 500 scans",
+    "TIFF of insane tags",
+    "float TIFF with NaN",
+    "30,000 x 30,000 PNG, header",
+    "giant WebP",
+    "PNG with a text bomb (zTXt)",
+)
+
+
+@pytest.mark.parametrize("name", DOZEN)
+def test_a_bad_picture_is_refused_by_every_command(
+    refused: Refused, tmp_path: Path, name: str
+) -> None:
+    picture, out = tmp_path / "holiday.jpg", tmp_path / "made" / "out.png"
+    picture.write_bytes(BAD[name]())
+    for arguments in (
+        perturb_arguments(picture, out),
+        ["predict", COFFEE, str(picture), "--models", "SqueezeNet", "--json"],
+        ["study", COFFEE, str(picture), "--models", "SqueezeNet", "--json", f"--out={out}"],
+    ):
+        assert "holiday.jpg" in refused(*arguments)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(("build", "corner"), GOOD_ODD.values(), ids=GOOD_ODD.keys())
+def test_an_odd_picture_is_read_as_it_is_meant(build: Builder, corner: RGB, tmp_path: Path) -> None:
+    picture, out = tmp_path / "odd.png", tmp_path / "out.png"
+    picture.write_bytes(build())
+    assert main(perturb_arguments(picture, out, strength="0", fit="squash")) == 0
+    with Image.open(out) as written:
+        assert (written.mode, written.size) == ("RGB", (224, 224))
+        pixels = np.asarray(written, np.int16)
+    assert np.abs(pixels[0, 0] - corner).max() <= CLOSE
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nothing-here.jpg", "no such file or directory"),
+        (".", "is a folder"),
+        ("", "cannot be opened"),
+        ("none\nsuch\x1b[31m.jpg", "no such file or directory"),
+    ],
+)
+def test_a_path_without_a_picture_is_refused(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        perturb_arguments(path, tmp_path / "out.png"),
+        ["predict", path, "--models", "SqueezeNet"],
+        ["study", path, "--models", "SqueezeNet"],
+    ):
+        sentence = refused(*arguments)
+        assert words in sentence
+        assert "\x1b" not in sentence
+
+
+# --- names and numbers ----------------------------------------------------------------------------
+
+BAD_OPTIONS = [
+    ("strength", "-0.1", r"between 0 (no change) and 1 (strongest), got -0.1."),
+    ("strength", "1.5", "got 1.5."),
+    ("strength", "nan", "got nan."),
+    ("strength", "inf", "got inf."),
+    ("seed", "-1", "A seed must be a whole number from 0 to 4294967295, got -1."),
+    ("seed", "4294967296", "got 4294967296."),
+    ("fit", "stretch", "There is no fit called 'stretch'. Known: crop, squash, letterbox."),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "words"), BAD_OPTIONS)
+def test_a_value_out_of_range_is_refused(
+    refused: Refused, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    out = tmp_path / "out.png"
+    assert words in refused(*perturb_arguments(COFFEE, out, **{option: value}))
+    assert not out.exists()
+    study = ("study", COFFEE, "--models=SqueezeNet", "--perturbations=fog", f"--{option}={value}")
+    assert words in refused(*study, "--json")
+
+
+def test_predict_refuses_an_unknown_fit_before_it_loads_a_model(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.models.load", None)
+    assert "Known: crop, squash" in refused("predict", COFFEE, "--models=SqueezeNet", "--fit=cut")
+
+
+def test_an_unknown_perturbation_is_refused_with_a_suggestion(
+    refused: Refused, tmp_path: Path
+) -> None:
+    for arguments in (
+        perturb_arguments(COFFEE, tmp_path / "out.png", perturbation="gausian_blur"),
+        ["study", COFFEE, "--models=SqueezeNet", "--perturbations=fog,gausian_blur"],
+    ):
+        sentence = refused(*arguments)
+        assert "no perturbation called 'gausian_blur'. Did you mean 'gaussian_blur'?" in sentence
+        assert ", ".join(REGISTRY.names) in sentence
+
+
+@pytest.mark.parametrize("command", ["predict", "study", "models download"])
+def test_an_unknown_model_is_refused_with_a_suggestion(refused: Refused, command: str) -> None:
+    name = "squeezenet"
+    arguments = (
+        [name] if "download" in command else [COFFEE, "--models", f"EfficientNetLite0,{name}"]
+    )
+    sentence = refused(*command.split(), *arguments)
+    assert "There is no model called 'squeezenet'. Did you mean 'SqueezeNet'?" in sentence
+    assert "Known: VGG16, ResNet50," in sentence
+
+
+def test_a_download_starts_only_when_every_name_is_known(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr("robustness.models.download.download", lambda name, _: fetched.append(name))
+    assert "'DensNet121'" in refused("models", "download", "VGG16", "DensNet121")
+    assert fetched == []
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["predict", "study"])
+def test_a_model_without_its_weights_is_refused_and_not_replaced(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    sentence = refused(command, COFFEE, "--models", "SqueezeNet,VGG16", "--json")
+    assert "VGG16: weights missing, 553 MB" in sentence
+    assert "python -m robustness models download VGG16" in sentence
+
+
+def test_a_weight_file_that_is_not_the_published_one_is_refused(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file = tmp_path / "models" / "efficientnetb0.h5"
+    file.parent.mkdir()
+    file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
+    sentence = refused("predict", COFFEE, "--models", "EfficientNetB0")
+    assert f"{file} is not the published one" in sentence
+    assert "delete it and download it again" in sentence
+
+
+# --- where to write -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out", "out.png.gz"])
+def test_perturb_writes_nothing_but_png(refused: Refused, tmp_path: Path, name: str) -> None:
+    sentence = refused(*perturb_arguments(COFFEE, tmp_path / name))
+    assert "expected --to to end in .png" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder.png"
+    file.touch()
+    folder.mkdir()
+    for out in (file / "out.png", folder):
+        sentence = refused(*perturb_arguments(COFFEE, out))
+        assert f"{out} cannot be written: " in sentence
+        assert "choose another place" in sentence
+
+
+def test_study_that_cannot_write_prints_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    settings = ["--models", "SqueezeNet", "--perturbations", "rotation", "--json"]
+    assert main(["study", COFFEE, *settings, "--out", str(file)]) == EXIT_BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    check_sentence(err.splitlines(keepends=True)[-1])
+
+
+# --- the parser, and a process of its own ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["predict"], "IMAGE"),
+        (["study", "--json"], "IMAGE"),
+        (["perturb", COFFEE, "--strength", "1", "--to", "a.png"], "--perturbation"),
+        (["perturb", COFFEE, "--perturbation", "fog", "--strength", "strong"], "strong"),
+        (["study", COFFEE, "--seed", "1.5"], "1.5"),
+        (["predict", COFFEE, "--models", " , "], "expected names"),
+        (["study", COFFEE, "--perturbations", ""], "expected names"),
+        (["guess"], "guess"),
+        (["perturbations", "--jsonn"], "--jsonn"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_cannot_be_parsed_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (left.value.code, out) == (EXIT_BAD_INPUT, "")
+    assert words in err.splitlines()[-1]
+
+
+def test_an_interruption_ends_with_a_word_and_its_own_status(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "load_study_image", interrupted)
+    assert main(perturb_arguments(COFFEE, tmp_path / "out.png")) == EXIT_INTERRUPTED == 130
+    assert capsys.readouterr() == ("", "robustness: interrupted.\n")
+
+
+def test_the_process_itself_exits_with_2_and_the_sentence(tmp_path: Path) -> None:
+    picture = tmp_path / "letter.png"
+    picture.write_bytes(BAD["text"]())
+    done = subprocess.run(
+        [sys.executable, "-m", "robustness", *perturb_arguments(picture, tmp_path / "out.png")],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    check_sentence(done.stderr)
+    assert "got text" in done.stderr

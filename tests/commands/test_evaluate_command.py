@@ -1,0 +1,259 @@
+"""The command that evaluates a dataset: what it prints, and how it answers bad input."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import models, runs
+from robustness.attacks import AttackSpec, Outcome, craft
+from robustness.commands import main
+from robustness.evaluation.condition import AttackCondition, Condition
+from robustness.evaluation.spec import make_spec
+from robustness.perturbations import REGISTRY
+from tests.support.made_datasets import labelled_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 2)
+    (made / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
+    return made
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    command = ["evaluate", *map(str, arguments), "--models", "SqueezeNet", "--json"]
+    assert main.main(command) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_the_document_tells_what_was_found(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, folder, "--out", tmp_path)
+    assert found["images"] == 6
+    assert [entry["image"] for entry in found["unreadable"]] == ["670/broken.jpg"]
+    assert found["seconds"] > 0
+    (entry,) = found["summary"]
+    run = runs.find(tmp_path, found["run"])
+    rows = run.frame()
+    assert entry["model"] == "SqueezeNet"
+    assert entry["n_images"] == 6
+    assert entry["consistency"] == pytest.approx(rows["consistent"].astype(float).mean())
+    assert entry["consistency_low"] <= entry["consistency"] <= entry["consistency_high"]
+    clean = rows.drop_duplicates("image")["clean_correct"].astype(float).mean()
+    assert entry["clean_accuracy"] == pytest.approx(clean)
+    assert entry["perturbed_accuracy"] == pytest.approx(rows["correct"].astype(float).mean())
+    assert entry["cosine"] == pytest.approx(rows["cosine"].mean())
+    assert entry["euclidean"] == pytest.approx(rows["euclidean"].mean())
+    names = [row["perturbation"] for row in found["by_perturbation"]]
+    assert names == [record.name for record in REGISTRY if record.in_study]
+
+
+def test_without_labels_there_is_no_accuracy(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--out", tmp_path, "--labels", "none", "--perturbations", "fog", "--limit", 3)
+    (entry,) = answer(capsys, folder, *options)["summary"]
+    assert entry["clean_accuracy"] is entry["perturbed_accuracy"] is None
+    assert entry["n_images"] == 2
+
+
+def test_severities_and_strengths_are_conditions(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--out", tmp_path, "--sample", 3, "--perturbations", "fog,contrast")
+    by_severity = answer(capsys, folder, *options, "--severities", "2-4")["by_perturbation"]
+    assert [row["strength"] for row in by_severity] == [0.4, 0.6, 0.8] * 2
+    assert [row["severity"] for row in by_severity] == [2, 3, 4] * 2
+    by_strength = answer(capsys, folder, *options, "--strength", "0.1,0.6")["by_perturbation"]
+    assert [row["strength"] for row in by_strength] == [0.1, 0.6] * 2
+    assert [row["severity"] for row in by_strength] == [None, 3] * 2
+    same = [row for row in by_severity if row["severity"] == 3]
+    assert same == [row for row in by_strength if row["severity"] == 3]
+
+
+def test_the_imagenet_c_suite_has_all_corruptions_at_all_severities(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, folder, "--out", tmp_path, "--suite", "imagenet-c", "--limit", 2)
+    assert len(found["by_perturbation"]) == 95
+
+
+def test_what_is_printed_for_people(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--models", "SqueezeNet,EfficientNetLite0", "--perturbations", "fog,rotation"]
+    assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
+    printed = capsys.readouterr()
+    assert "6 picture(s) x 2 condition(s)" in printed.out
+    assert "unreadable: 670/broken.jpg" in printed.out
+    assert "accuracy: clean" in printed.out
+    assert " over " in printed.out
+    assert "7 of 7 pictures" in printed.err
+
+
+def test_no_readable_picture_is_no_result_and_no_crash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(b"nothing of the kind")
+    found = answer(capsys, tmp_path / "set", "--out", tmp_path / "runs")
+    assert (found["images"], found["summary"], len(found["unreadable"])) == (0, [], 1)
+    command = ["evaluate", str(tmp_path / "set"), "--out", str(tmp_path / "runs")]
+    assert main.main([*command, "--models", "SqueezeNet"]) == 0
+    assert "nothing to tell" in capsys.readouterr().out
+
+
+BAD = {
+    "no such folder": (["nowhere"], "There is no folder or file nowhere"),
+    "an unknown model": (["samples", "--models", "SqueezNet"], "Did you mean 'SqueezeNet'"),
+    "an unknown perturbation": (["samples", "--perturbations", "fgo"], "Did you mean 'fog'"),
+    "an unknown engine": (["samples", "--engine", "rya"], "There is no engine called 'rya'"),
+    "a strength out of range": (["samples", "--strength", "1.5"], "between 0"),
+    "a severity out of range": (
+        ["samples", "--suite", "imagenet-c", "--severities", "0-3"],
+        "severity from 1 to 5, got 0",
+    ),
+    "more severities than memory": (
+        ["samples", "--suite", "imagenet-c", "--severities", "1-99999999999"],
+        "severity from 1 to 5, got 6",
+    ),
+    "a severity of a rotation": (["samples", "--severities", "3"], "no ImageNet-C severities"),
+    "an empty limit": (["samples", "--limit", "0"], "--limit to be at least 1"),
+    "a fit that does not exist": (["samples", "--fit", "stretch"], "There is no fit"),
+    "a seed out of range": (["samples", "--seed", "-1"], "A seed must be"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_gets_a_sentence_and_status_2(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[what]
+    assert main.main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_hostile_archive_gets_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../../a.png", b"x")
+    assert main.main(["evaluate", str(tmp_path / "a.zip"), "--out", str(tmp_path / "runs")]) == 2
+    assert "leads out" in capsys.readouterr().err
+
+
+def test_runs_that_cannot_be_written_get_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    command = [
+        "evaluate",
+        "samples",
+        "--models",
+        "SqueezeNet",
+        "--out",
+        str(tmp_path / "file/runs"),
+    ]
+    assert main.main(command) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["x", "", "3-1", "1..5"])
+def test_severities_that_are_none_are_a_usage_error(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main.main(["evaluate", "samples", "--severities", text])
+    assert exit_.value.code == 2
+    assert "expected such as 3, 1-5" in capsys.readouterr().err
+
+
+# --- attacks --------------------------------------------------------------------------------------
+
+
+def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "fog,pgd", "--epsilon", "0,1/255,8/255", "--attack-steps", 5)
+    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    rows = [row for row in found["by_perturbation"] if row["perturbation"] == "pgd"]
+    assert [row["strength"] for row in rows] == [0.0, 1 / 255, 8 / 255]
+    accuracies = [row["perturbed_accuracy"] for row in rows]
+    assert accuracies[0] == rows[0]["clean_accuracy"]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[-1] == 0.0, "nothing survives 8/255"
+    assert rows[-1]["ssim"] > 0.8
+    fog = answer(capsys, folder, "--out", tmp_path, "--perturbations", "fog")
+    assert fog["by_perturbation"] == [
+        row for row in found["by_perturbation"] if row["perturbation"] == "fog"
+    ]
+
+
+def test_a_number_of_steps_is_for_the_attacks_that_take_several(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--limit", 3)
+    run = runs.find(tmp_path, answer(capsys, folder, "--out", tmp_path, *attacks)["run"])
+    conditions = [c for c in run.conditions if isinstance(c, AttackCondition)]
+    assert [(c.name, c.setting.steps) for c in conditions] == [("pgd", 2), ("fgsm", 1)]
+
+
+def test_an_attack_in_a_run_is_the_attack_on_the_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = ("--perturbations", "fgsm", "--epsilon", "4/255", "--labels", "none", "--seed", 3)
+    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    run = runs.find(tmp_path, found["run"])
+    (condition,) = run.conditions
+    assert isinstance(condition, AttackCondition)
+    for row in run.frame().to_dict("records"):
+        spec = AttackSpec.of("fgsm", epsilon=4 / 255, seed=3)
+        *_, outcome = craft(run.picture(row["image"]), models.load("SqueezeNet"), spec)
+        assert isinstance(outcome, Outcome)
+        assert (row["clean_top1"], row["top1"]) == (outcome.clean_top1, outcome.top1)
+        assert row["ssim"] == pytest.approx(outcome.ssim, abs=1e-6)
+        assert row["consistent"] is not outcome.success
+
+
+def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    conditions = (Condition.attack("pgd", epsilon=1 / 255, steps=3),)
+    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], conditions), batch=2)
+    with runs.start(plan, tmp_path / "a") as session:
+        work = session.perform()
+        next(work), next(work)
+        work.close()
+    with runs.start(plan, tmp_path / "a", resume=True) as resumed:
+        assert resumed.folder == session.folder
+        list(resumed.perform())
+    with runs.start(plan, tmp_path / "b") as whole:
+        list(whole.perform())
+    assert runs.load(resumed.folder).table().equals(runs.load(whole.folder).table())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--perturbations", "pdg"], "There is no perturbation called 'pdg'"),
+        (["--perturbations", "pgd", "--epsilon", "2"], "between 0 and 1"),
+        (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
+        (["--perturbations", "fog", "--epsilon", "8/255"], "are for attacks"),
+        (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
+        (["--perturbations", "pgd", "--strength", "0.5"], "only attacks are asked for"),
+        (["--perturbations", "pgd,fgsm", "--severities", "3"], "only attacks are asked for"),
+    ],
+)
+def test_bad_attacks_get_a_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["evaluate", "samples", "--out", str(tmp_path / "runs"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,190 @@
+"""The commands on saved runs: what they print, and their exit codes. The models are stand-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import runs
+from robustness.commands import main
+from tests.support.made_datasets import drawing, labelled_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+BUDGET = """
+[[limit]]
+min_consistency = 0.0
+"""
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stand_ins(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures in ``photos`` and two runs of them in ``runs``."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        photos = labelled_folder(folder / "photos", 2)
+        for seed in (5, 6):
+            run = performed(photos, folder / "runs", spec(seed=seed))
+            run.folder.rename(folder / "runs" / f"seed-{seed}")
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it as the working folder; the pictures stay where the runs know them."""
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "budget.toml").write_text(BUDGET)
+    return tmp_path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
+    assert main.main([*arguments, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_runs_are_listed_with_the_folders_that_are_none(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.rename(here / "runs" / "seed-5", "Before training")
+    (here / "runs" / "holiday").mkdir()
+    found = answer(capsys, "runs")
+    assert {entry["run"] for entry in found[:2]} == {"seed-5", "seed-6"}
+    assert "no saved run" in found[2]["reason"]
+    first = next(entry for entry in found if entry["run"] == "seed-5")
+    assert (first["title"], first["images"], first["seed"]) == ("Before training", 6, 5)
+    assert main.main(["runs"]) == 0
+    printed = capsys.readouterr().out
+    assert "Before training: 6 of 6 pictures" in printed
+    assert "holiday: " in printed
+    assert main.main(["runs", "--out", "nowhere"]) == 0
+    assert "There are no runs in nowhere." in capsys.readouterr().out
+
+
+def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = answer(capsys, "runs", "compare", "seed-5", str(here / "runs" / "seed-6"))
+    assert found["images"] == 6
+    assert "The seed is not the same: 5 and 6." in found["apart"]
+    assert len(found["differences"]) == 2 * (1 + 2)
+    assert len(answer(capsys, "runs", "compare", "seed-5", "seed-6", "seed-5")) == 2
+    assert main.main(["runs", "compare", "seed-5", "seed-6"]) == 0
+    assert "6 picture(s) in both" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main.main(["runs", "compare", "seed-5"])
+    assert "at least two runs" in capsys.readouterr().err
+
+
+def test_a_run_is_exported_imported_and_deleted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(capsys, "runs", "export", "seed-5", "--to", "a/run.zip")
+    there = answer(capsys, "runs", "import", "a/run.zip", "--out", "there")
+    assert answer(capsys, "runs", "--out", "there")[0]["imported"]
+    assert main.main(["runs", "delete", there["run"], "--out", "there"]) == 2
+    assert "say --yes" in capsys.readouterr().err
+    answer(capsys, "runs", "delete", there["run"], "--out", "there", "--yes")
+    assert os.listdir("there") == []
+    assert main.main(["runs", "import", "nowhere.zip"]) == 2
+    assert "There is no file nowhere.zip" in capsys.readouterr().err
+    assert main.main(["runs", "delete", "a", "--yes"]) == 2
+    assert (here / "a").is_dir(), "it is no run"
+
+
+def test_replay_tells_by_its_status_whether_the_rows_agree(
+    here: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(made / "photos", here / "photos")
+    run = performed(photos, here / "runs", spec())
+    found = answer(capsys, "replay", run.id)
+    assert (found["verdict"], found["columns"]) == ("identical", [])
+    assert len(os.listdir("runs")) == 3, "the new run is not kept"
+    assert main.main(["replay", run.id, "--to", "again"]) == 0
+    assert len(os.listdir("again")) == 1
+    capsys.readouterr()
+    drawing(1).save(photos / "670" / "motorcycle-0.jpg")
+    assert main.main(["replay", run.id]) == 1
+    printed = capsys.readouterr().out
+    assert "different" in printed
+    assert "Of other pixels than before: 1 picture (670/motorcycle-0.jpg)." in printed
+    shutil.rmtree(photos)
+    assert main.main(["replay", run.id]) == 2
+    assert "cannot be replayed" in capsys.readouterr().err
+    assert main.main(["replay", "nothing"]) == 2
+
+
+def test_an_imported_run_is_replayed_from_wherever_it_says(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(capsys, "runs", "export", "seed-5", "--to", "run.zip")
+    there = answer(capsys, "runs", "import", "run.zip", "--out", "there")
+    assert answer(capsys, "replay", there["run"], "--out", "there")["verdict"] == "identical"
+
+
+def test_check_tells_by_its_status_whether_the_budget_is_kept(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(here / "step.md"))
+    (here / "step.md").write_text("what stood there\n")
+    files = ["--junit", "out/a.xml", "--summary", "out/a.md", "--github"]
+    command = ["check", "seed-5", "--budget", "budget.toml"]
+    assert main.main([*command, *files]) == 0
+    assert "The budget is kept: 2 limits." in capsys.readouterr().out
+    assert "<testsuites>" in Path("out/a.xml").read_text()
+    assert Path("step.md").read_text() == "what stood there\n" + Path("out/a.md").read_text()
+    Path("budget.toml").write_text("[[limit]]\nmin_consistency = 1.0\n")
+    found = answer(capsys, *command, status=1)
+    assert not found["passed"]
+    assert main.main([*command, "--junit", "out/b.xml"]) == 1
+    assert "<failure" in Path("out/b.xml").read_text()
+    Path("budget.toml").write_text("[[limit]]\nmin_consistancy = 1.0\n")
+    capsys.readouterr()
+    assert main.main(command) == 2
+    assert "Did you mean 'min_consistency'" in capsys.readouterr().err
+
+
+def test_the_step_summary_needs_its_variable(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    assert main.main(["check", "seed-5", "--budget", "budget.toml", "--github"]) == 2
+    assert "GITHUB_STEP_SUMMARY" in capsys.readouterr().err
+
+
+def test_a_source_is_evaluated_once_and_held_against_the_budget(
+    here: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["check", str(made / "photos"), "--budget", "budget.toml", "--out", "new"]
+    request = ["--models", "SqueezeNet", "--perturbations", "fog", "--strength", "0.2,0.6"]
+    first = answer(capsys, *command, *request)
+    assert answer(capsys, *command, *request) == first
+    assert os.listdir("new") == [first["run"]]
+    assert main.main(["check", "nowhere", "--budget", "budget.toml"]) == 2
+    assert "There is no folder or file nowhere" in capsys.readouterr().err
+
+
+def test_a_new_run_must_not_be_worse_than_the_last(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "[[limit]]\nmax_regression = 1.0\n"
+    (here / "ci").mkdir()
+    shutil.copytree(here / "runs" / "seed-6", here / "ci" / "last")
+    (here / "ci" / "budget.toml").write_text(f'baseline = "last"\n{text}')
+    found = answer(capsys, "check", "seed-5", "--budget", "ci/budget.toml")
+    assert {entry["limit"] for entry in found["verdicts"]} == {"max_regression"}
+    (here / "budget.toml").write_text(text)
+    assert main.main(["check", "seed-5", "--budget", "budget.toml"]) == 2
+    assert "needs a run to compare with" in capsys.readouterr().err
+    assert main.main(["check", "seed-5", "--budget", "budget.toml", "--baseline", "seed-6"]) == 0
+    (here / "budget.toml").write_text(f'baseline = "gone"\n{text}')
+    assert main.main(["check", "seed-5", "--budget", "budget.toml"]) == 2
+    assert "There is no run gone" in capsys.readouterr().err

@@ -1,0 +1,350 @@
+"""Datasets: what is listed, what is read, how it is labelled, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from robustness.base.errors import ImageError, ParameterError
+from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
+from robustness.models import Labels, imagenet
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
+from tests.support.made_datasets import CLASSES, drawing, flat_folder, labelled_folder
+
+DIGITS = Labels("digits", ("zero", "one", "two"))
+
+
+def png(seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    drawing(seed, (20, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def names(dataset: Dataset) -> list[str]:
+    return [entry.name for entry in dataset.entries]
+
+
+def put(path: Path, data: bytes | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png() if data is None else data)
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_a_flat_folder_is_listed_in_order_and_without_labels(tmp_path: Path) -> None:
+    folder = flat_folder(tmp_path / "photos", 3)
+    dataset = open_dataset(str(folder))
+    assert names(dataset) == ["00000.jpg", "00001.jpg", "00002.jpg"]
+    assert dataset.title == "photos"
+    assert dataset.read(dataset.entries[1]) == (folder / "00001.jpg").read_bytes()
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (None,) * 3
+
+
+def test_sub_folders_are_classes_by_index_synset_or_name(tmp_path: Path) -> None:
+    dataset = open_dataset(str(labelled_folder(tmp_path / "set", 1)))
+    found = labelled(dataset, [imagenet()])[imagenet().key]
+    by_folder = {e.folders[0]: label for e, label in zip(dataset.entries, found, strict=True)}
+    assert by_folder == {"n07920052": 967, "Egyptian cat": 285, "670": 670}
+    assert imagenet().names[967] == "espresso"
+    assert set(by_folder) == set(CLASSES.values())
+
+
+def test_only_pictures_count_even_those_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a.PNG", "b.heic", "c.txt", ".hidden.png", "__MACOSX/d.png", ".git/e.png"):
+        put(tmp_path / name)
+    assert names(open_dataset(str(tmp_path))) == ["a.PNG", "b.heic"]
+
+
+def test_any_name_of_a_file_will_do(tmp_path: Path) -> None:
+    odd = ["größe 日本.png", "a\nb.png", "<b>&.png", "'; drop.png"]
+    for name in odd:
+        put(tmp_path / name)
+    dataset = open_dataset(str(tmp_path))
+    assert sorted(names(dataset)) == sorted(odd)
+    assert all(dataset.read(entry) == png() for entry in dataset.entries)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+def test_a_name_that_is_no_unicode_is_read_and_can_be_written_down(tmp_path: Path) -> None:
+    (tmp_path / "285").mkdir()
+    raw = os.path.join(os.fsencode(tmp_path / "285"), b"bad\xff\xfe.png")
+    with open(raw, "wb") as file:
+        file.write(png())
+    dataset = open_dataset(str(tmp_path))
+    assert names(dataset) == [r"285/bad\xff\xfe.png"]
+    assert dataset.read(dataset.entries[0]) == png()
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (285,)
+
+
+def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path: Path) -> None:
+    outside = put(tmp_path / "outside" / "secret.png")
+    inside = put(tmp_path / "set" / "a.png")
+    (tmp_path / "set" / "b.png").symlink_to(inside)
+    (tmp_path / "set" / "c.png").symlink_to(outside)
+    (tmp_path / "set" / "d").symlink_to(outside.parent)
+    dataset = open_dataset(str(tmp_path / "set"))
+    refused = {entry.name: entry.refused for entry in dataset.entries}
+    assert list(refused) == ["a.png", "b.png", "c.png", "d"]
+    assert refused["a.png"] == refused["b.png"] == ""
+    assert "leads out" in refused["c.png"]
+    assert "not followed" in refused["d"]
+
+
+def test_a_link_that_changes_after_the_listing_is_still_refused(tmp_path: Path) -> None:
+    outside = put(tmp_path / "outside.png")
+    path = put(tmp_path / "set" / "a.png")
+    dataset = open_dataset(str(tmp_path / "set"))
+    path.unlink()
+    path.symlink_to(outside)
+    with pytest.raises(ImageError, match="leads out"):
+        dataset.read(dataset.entries[0])
+
+
+@pytest.mark.parametrize("wrong", ["n99999999", "egyptian catt", "1000", "holiday"])
+def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
+    put(tmp_path / "n07920052" / "a.png")
+    put(tmp_path / wrong / "a.png")
+    dataset = open_dataset(str(tmp_path))
+    with pytest.raises(ParameterError, match=f"'{wrong}' is no class of ImageNet-1k.*--labels"):
+        labelled(dataset, [imagenet()])
+    assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
+
+
+def test_a_near_miss_gets_a_hint(tmp_path: Path) -> None:
+    put(tmp_path / "egyptian catt" / "a.png")
+    with pytest.raises(ParameterError, match="Did you mean 'Egyptian cat'"):
+        labelled(open_dataset(str(tmp_path)), [imagenet()])
+
+
+def test_each_set_of_classes_has_its_own_index(tmp_path: Path) -> None:
+    put(tmp_path / "two" / "a.png")
+    put(tmp_path / "tabby" / "a.png")
+    found = labelled(open_dataset(str(tmp_path)), [imagenet(), DIGITS])
+    assert found[imagenet().key] == (281, None)
+    assert found[DIGITS.key] == (None, 2)
+
+
+def test_a_name_goes_before_an_index() -> None:
+    shifted = Labels("shifted", ("1", "2", "3"))
+    assert class_index("1", shifted) == 0
+    assert class_index("0", shifted) == 0
+    assert class_index("great_white-SHARK", imagenet()) == 2
+    assert class_index("", imagenet()) is None
+
+
+@pytest.mark.parametrize("source", ["empty", "nowhere", "notes.txt", "pipe"])
+def test_what_is_no_dataset_gets_a_sentence(tmp_path: Path, source: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ParameterError, match="expected"):
+        open_dataset(str(tmp_path / source))
+
+
+def test_an_empty_source_is_not_the_folder_one_happens_to_be_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match="SOURCE is empty: expected"):
+        open_dataset("")
+
+
+def test_the_samples_are_a_dataset() -> None:
+    dataset = open_dataset("samples")
+    assert names(dataset) == list(SAMPLES.names)
+    assert dataset.read(dataset.entries[0]) == sample_bytes(SAMPLES.names[0])
+
+
+# --- selection ------------------------------------------------------------------------------------
+
+
+def test_a_selection_keeps_the_order_and_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    for number in range(30):
+        put(tmp_path / f"{number:02}.png")
+
+    def chosen(**how: int) -> list[str]:
+        dataset = open_dataset(str(tmp_path))
+        dataset.select(**how)
+        return names(dataset)
+
+    assert chosen(limit=2) == ["00.png", "01.png"]
+    drawn = chosen(sample=10, seed=3)
+    assert drawn == chosen(sample=10, seed=3) == sorted(drawn)
+    assert len(set(drawn)) == 10
+    assert drawn != chosen(sample=10, seed=4)
+    assert chosen(sample=99) == chosen()
+    assert set(chosen(limit=5, sample=3)) < set(chosen(limit=5))
+    with pytest.raises(ParameterError, match="--sample to be at least 1"):
+        chosen(sample=0)
+
+
+def test_the_digest_tells_listings_apart(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    first = open_dataset(str(tmp_path)).digest
+    assert open_dataset(str(tmp_path)).digest == first
+    put(tmp_path / "b.png")
+    assert open_dataset(str(tmp_path)).digest != first
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_names_pictures_and_their_classes(tmp_path: Path, suffix: str) -> None:
+    put(tmp_path / "photos" / "a.png")
+    put(tmp_path / "b.png", png(1))
+    frame = pd.DataFrame(
+        {"Path": ["photos/a.png", "b.png", "gone.png", "b.png"], "label": [281, 7, None, 7]}
+    )
+    table = tmp_path / f"list{suffix}"
+    frame.to_csv(table, index=False) if suffix == ".csv" else frame.to_parquet(table)
+    dataset = open_dataset(str(table))
+    assert names(dataset) == ["photos/a.png", "b.png", "gone.png"]
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 7, None)  # written as 281.0
+    assert dataset.read(dataset.entries[1]) == png(1)
+    with pytest.raises(ImageError, match="no such file"):
+        dataset.read(dataset.entries[2])
+
+
+def test_a_csv_with_a_byte_order_mark_and_quotes(tmp_path: Path) -> None:
+    put(tmp_path / "a, b.png")
+    text = '\ufefffile,class\n"a, b.png",tench\n'
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8")
+    dataset = open_dataset(str(tmp_path / "list.csv"))
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (0,)
+    assert dataset.read(dataset.entries[0]) == png()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there is nothing in it"),
+        (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
+        (b"path,label\nx.png,1\nx.png,2\n", "twice with different labels, '1' and '2'"),
+        (b"\xff\xfe\x00\x81", "cannot be read as a table"),
+        (b"path,label\n", "no pictures"),
+    ],
+)
+def test_a_table_that_cannot_be_used_gets_a_sentence(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(ParameterError, match=message):
+        open_dataset(str(tmp_path / "list.csv"))
+
+
+# --- archives -------------------------------------------------------------------------------------
+
+
+def test_an_archive_is_read_without_unpacking_it(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "set.zip", {"tabby/a.png": png(1), "tench/b.png": png(2), "x.md": b""})
+    dataset = open_dataset(str(path))
+    assert names(dataset) == ["tabby/a.png", "tench/b.png"]
+    assert dataset.read(dataset.entries[1]) == png(2)
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 0)
+    assert os.listdir(tmp_path) == ["set.zip"]
+    copied = pickle.loads(pickle.dumps(dataset))
+    assert copied.read(copied.entries[0]) == png(1)
+
+
+def test_a_folder_around_everything_in_an_archive_says_nothing(tmp_path: Path) -> None:
+    wrapped = {"val/tabby/a.png": png(), "val/tench/b.png": png()}
+    dataset = open_dataset(str(zipped(tmp_path / "set.zip", wrapped)))
+    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 0)
+    flat = open_dataset(str(zipped(tmp_path / "flat.zip", {"photos/a.png": png()})))
+    assert labelled(flat, [imagenet()])[imagenet().key] == (None,)
+    one = open_dataset(str(zipped(tmp_path / "one.zip", {"tabby/a.png": png()})))
+    assert labelled(one, [imagenet()])[imagenet().key] == (281,)
+
+
+def test_ten_thousands_of_equal_names_are_told_apart() -> None:
+    many = 30_000  # takes hours where each of them counts from the start
+    found = distinct(["a.png", "a (2).png"] + ["a.png"] * many)
+    assert len(set(found)) == many + 2
+    assert found[:4] == ["a.png", "a (2).png", "a (3).png", "a (4).png"]
+    assert found[-1] == f"a ({many + 2}).png"
+
+
+def test_equal_names_in_an_archive_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", png(1))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.png", png(2))
+    dataset = open_dataset(str(path))
+    assert names(dataset) == ["a.png", "a (2).png"]
+    assert [dataset.read(entry) for entry in dataset.entries] == [png(1), png(2)]
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.png", "x/../../a.png", "/etc/a.png", "C:\\a.png", "..\\a.png"]
+)
+def test_paths_out_of_an_archive_are_refused(tmp_path: Path, name: str) -> None:
+    path = zipped(tmp_path / "slip.zip", {"b.png": png(), name: png()})
+    with pytest.raises(ParameterError, match=r"refused.*leads out"):
+        open_dataset(str(path))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    bomb = zipped(tmp_path / "bomb.zip", {f"{n}.png": bytes(50_000_000) for n in range(6)})
+    assert bomb.stat().st_size < 1_000_000
+    with pytest.raises(ParameterError, match="would unpack to 300,000,000"):
+        open_dataset(str(bomb))
+
+
+def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "set.zip", {"big.png": bytes(70_000_000), "ok.png": png()})
+    data = bytearray(path.read_bytes())
+    dataset = open_dataset(str(path))
+    with pytest.raises(ImageError, match=r"unpacks to 70,000,000 bytes"):
+        dataset.read(dataset.entries[0])
+    assert dataset.read(dataset.entries[1]) == png()
+    place = (
+        data.rindex(png()[-60:-40]) if png()[-60:-40] in data else data.rindex(b"ok.png", 0, -80)
+    )
+    data[place + 8 : place + 20] = b"\0" * 12
+    path.write_bytes(data)
+    damaged = open_dataset(str(path))
+    with pytest.raises(ImageError, match="damaged"):
+        damaged.read(damaged.entries[1])
+
+
+def test_what_is_no_archive_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(ParameterError, match="cannot be opened as a zip archive"):
+        open_dataset(str(tmp_path / "a.zip"))
+
+
+# --- shared storage -------------------------------------------------------------------------------
+
+
+def test_a_url_is_listed_and_read_like_a_folder(tmp_path: Path) -> None:
+    folder = labelled_folder(tmp_path / "set", 1)
+    remote, local = open_dataset(f"file://{folder}"), open_dataset(str(folder))
+    assert names(remote) == names(local)
+    assert labelled(remote, [imagenet()]) == labelled(local, [imagenet()])
+    assert remote.read(remote.entries[0]) == local.read(local.entries[0])
+
+
+@pytest.mark.parametrize("url", ["nothing-of-this-kind://bucket/photos", "file:///nowhere/at/all"])
+def test_a_url_that_cannot_be_listed_gets_a_sentence(url: str) -> None:
+    with pytest.raises(ParameterError, match=url.partition(":")[0]):
+        open_dataset(url)

@@ -1,0 +1,423 @@
+"""What is asked (specs and conditions), the loop that answers it, and the summary of the rows.
+
+The models are stand-ins, so that what the loop does with them can be counted and foreseen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial import distance
+
+from robustness import metrics
+from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
+from robustness.base.registry import Registry
+from robustness.evaluation import loop as loop
+from robustness.evaluation import suites
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate, perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.models import REGISTRY as MODELS
+from robustness.models import Outputs, digest
+from robustness.perturbations import REGISTRY, Images, apply, compose
+from robustness.pictures.picture import Picture
+from robustness.statistics.scorecard import summarise
+from tests.support.oracles import photos
+
+TWO = (("SqueezeNet", "sha256:1"), ("EfficientNetLite0", "sha256:2"))
+FOG = Condition.of({"fog": 0.6})
+NOISE = Condition.of({"gaussian_noise": 0.6})
+TURN = Condition.of({"rotation": 0.5})
+BOTH = Condition.of({"gaussian_noise": 0.3, "rotation": 0.2})
+CONDITIONS = (FOG, NOISE, TURN, BOTH)
+
+
+class StandIn:
+    """A classifier of 1000 classes by random projections of a coarse version of the picture."""
+
+    def __init__(self, name: str, side: int) -> None:
+        self.record = MODELS[name]
+        self.side = side
+        self.batches: list[Images] = []
+        random = np.random.default_rng(list(name.encode()))
+        self._answer = random.normal(size=(192, 1000))
+        self._stages = {stage: random.normal(size=(192, 12)) for stage, _ in self.record.stages}
+
+    def __call__(self, images: Images) -> Outputs:
+        self.batches.append(images.copy())
+        views = [
+            image.reshape(8, -1, 8, self.side // 8, 3).mean((1, 3)).ravel() for image in images
+        ]
+        answers = [np.exp(view @ self._answer) for view in views]
+        return Outputs(
+            np.array([answer / answer.sum() for answer in answers], np.float32),
+            {
+                stage: np.array([view @ weights for view in views], np.float32)
+                for stage, weights in self._stages.items()
+            },
+        )
+
+
+class Stable:
+    """Makes stand-ins, as ``models.load`` makes classifiers, and keeps them in view."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, StandIn] = {}
+
+    def load(self, name: str, *, side: int) -> Any:
+        if name not in self.loaded:
+            self.loaded[name] = StandIn(name, side)
+        return self.loaded[name]
+
+
+@pytest.fixture
+def stable() -> Stable:
+    return Stable()
+
+
+def pictures(*names: str) -> list[Picture]:
+    return [Picture.of(name, photos(name)[0], label=7) for name in names]
+
+
+def run(
+    conditions: Sequence[Condition] = CONDITIONS,
+    names: Sequence[str] = ("coffee", "chelsea"),
+    *,
+    models: tuple[tuple[str, str], ...] = TWO,
+    seed: int = 0,
+) -> list[Measurement]:
+    spec = RunSpec(models, tuple(conditions), seed)
+    return list(evaluate(spec, pictures(*names), load=Stable().load))
+
+
+# --- conditions and specs -------------------------------------------------------------------------
+
+
+def test_a_single_condition_states_its_strength_and_physical_value() -> None:
+    assert (TURN.name, TURN.label) == ("rotation", "Rotation")
+    assert (TURN.strength, TURN.parameter) == (0.5, 90.0)
+
+
+def test_a_composition_is_named_in_the_order_in_which_it_runs() -> None:
+    turned = Condition.of({"rotation": 0.2, "gaussian_noise": 0.3, "fog": 0.0})
+    assert turned == BOTH
+    assert turned.name == "rotation+gaussian_noise"
+    assert turned.label == "Rotation + Random noise"
+    assert turned.steps == (("rotation", 0.2), ("gaussian_noise", 0.3))
+    assert turned.strength is turned.parameter is None
+
+
+def test_a_condition_that_does_nothing_keeps_one_name() -> None:
+    assert Condition.of({"fog": 0, "rotation": 0.0}).steps == (("fog", 0.0),)
+
+
+def test_a_condition_refuses_unknown_names_and_strengths() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'rotation'"):
+        Condition.of({"rotaton": 0.5})
+    with pytest.raises(ParameterError, match=r"got 1\.5"):
+        Condition.of({"rotation": 1.5})
+
+
+def test_the_study_is_its_ten_at_their_settings() -> None:
+    conditions = study_conditions()
+    names = (
+        "brightness increased_contrast gaussian_blur defocus_blur fog rotation horizontal_flip "
+        "vertical_flip gaussian_noise salt_and_pepper"
+    )
+    assert [condition.name for condition in conditions] == names.split()
+    for condition in conditions:
+        assert condition.strength == REGISTRY[condition.name].study_strength
+    assert conditions[5].parameter == 90.0
+
+
+def test_a_strength_holds_for_all_and_repeats_are_dropped() -> None:
+    conditions = study_conditions(["rotation", "fog", "rotation"], 0.25)
+    assert [c.steps for c in conditions] == [(("rotation", 0.25),), (("fog", 0.25),)]
+    assert [c.strength for c in study_conditions(strength=0)] == [0.0] * 10
+
+
+def test_one_without_a_study_setting_is_taken_at_severity_three(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry: Registry[Any] = Registry("perturbation")
+    registry.add(dataclasses.replace(REGISTRY["fog"], study_strength=None))
+    monkeypatch.setattr(suites, "REGISTRY", registry)
+    assert study_conditions(["fog"])[0].strength == 0.6
+    assert study_conditions() == ()
+
+
+def test_make_spec_records_the_weights_and_the_default_selection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    spec = make_spec(["SqueezeNet"], [FOG], seed=5, fit="squash", side=96)
+    assert spec.models == (("SqueezeNet", digest(MODELS["SqueezeNet"])),)
+    assert (spec.conditions, spec.seed, spec.fit, spec.side) == ((FOG,), 5, "squash", 96)
+    offline = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
+    assert make_spec(None, [FOG]).model_names == offline
+
+
+def test_make_spec_refuses_what_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(UnknownNameError, match="Did you mean 'SqueezeNet'"):
+        make_spec(["SqueezNet"], [FOG])
+    with pytest.raises(WeightsError, match="VGG16: weights missing, 553 MB"):
+        make_spec(["SqueezeNet", "VGG16"], [FOG])
+    with pytest.raises(ParameterError, match="at least one perturbation, got none"):
+        make_spec(["SqueezeNet"], [])
+    for seed in (-1, 2**32):
+        with pytest.raises(ParameterError, match=f"from 0 to 4294967295, got {seed}"):
+            make_spec(["SqueezeNet"], [FOG], seed=seed)
+
+
+SPEC = RunSpec(TWO, (FOG, BOTH), 3)
+
+
+def test_equal_specs_have_equal_digests() -> None:
+    same = RunSpec(
+        tuple(TWO),
+        (Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.2, "gaussian_noise": 0.3})),
+        seed=3,
+    )
+    assert same.digest == SPEC.digest
+    ones = [RunSpec(TWO, (Condition.of({"fog": one}),)) for one in (1, 1.0, np.float64(1))]
+    assert len({spec.digest for spec in ones}) == 1
+    assert len(SPEC.digest) == 64
+
+
+CHANGES: dict[str, list[Any]] = {
+    "models": [TWO[:1], (TWO[0], ("EfficientNetLite0", "sha256:3")), (TWO[0], ("VGG16", "md5:2"))],
+    "conditions": [(FOG,), (BOTH, FOG), (FOG, TURN), (Condition.of({"fog": 0.61}), BOTH)],
+    "seed": [4],
+    "fit": ["squash"],
+    "side": [384],
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(RunSpec)])
+def test_every_field_of_a_spec_changes_its_digest(field: str) -> None:
+    changed = [dataclasses.replace(SPEC, **{field: value}) for value in CHANGES[field]]
+    assert len({SPEC.digest, *(spec.digest for spec in changed)}) == 1 + len(changed)
+
+
+def test_the_manifest_names_everything_and_no_time() -> None:
+    found = manifest(SPEC, [("a.png", "0" * 64)])
+    assert set(found) == {"spec", "spec_digest", "pictures", "versions"}
+    assert found["spec"] == {
+        "models": dict(TWO),
+        "perturbations": [{"fog": 0.6}, {"rotation": 0.2, "gaussian_noise": 0.3}],
+        "seed": 3,
+        "fit": "crop",
+        "side": 224,
+    }
+    assert found["spec_digest"] == SPEC.digest
+    assert found["pictures"] == [{"image": "a.png", "digest": "0" * 64}]
+    assert {"robustness", "python", "numpy", "tensorflow", "keras"} <= set(found["versions"])
+    text = json.dumps(found, allow_nan=False)
+    assert json.dumps(manifest(SPEC, [("a.png", "0" * 64)])) == text
+    assert json.loads(text) == found
+
+
+def test_a_picture_is_known_by_its_pixels() -> None:
+    image = photos("coffee")[0]
+    changed = image.copy()
+    changed[0, 0, 0] += np.float32(1 / 255)
+    assert Picture.of("a", image).digest == Picture.of("b", image.copy()).digest
+    assert Picture.of("a", image).digest != Picture.of("a", changed).digest
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
+    stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed: list[Any] = []
+
+    def counting(images: Images, strengths: Any, **options: Any) -> Images:
+        composed.append(strengths)
+        return compose(images, strengths, **options)
+
+    monkeypatch.setattr("robustness.evaluation.condition.compose", counting)
+    given = pictures("coffee", "chelsea", "rocket")
+    list(evaluate(RunSpec(TWO, CONDITIONS), given, load=stable.load))
+    assert len(composed) == len(given) * len(CONDITIONS)
+    first, second = stable.loaded.values()
+    assert len(first.batches) == len(second.batches) == len(given)
+    for picture, batch, again in zip(given, first.batches, second.batches, strict=True):
+        assert batch.shape == (1 + len(CONDITIONS), 224, 224, 3)
+        np.testing.assert_array_equal(batch[0], picture.image)
+        np.testing.assert_array_equal(batch, again)
+
+
+def test_a_batch_holds_the_picture_under_each_condition() -> None:
+    picture = pictures("coffee")[0]
+    images = perturbed(picture, CONDITIONS, seed=4)
+    clean = picture.image[None]
+    np.testing.assert_array_equal(images[2:3], apply(REGISTRY["rotation"], clean, 0.5))
+    np.testing.assert_array_equal(
+        images[1:2], apply(REGISTRY["gaussian_noise"], clean, 0.6, seed=4)
+    )
+    turned = apply(REGISTRY["rotation"], clean, 0.2)
+    noisy = apply(REGISTRY["gaussian_noise"], turned, 0.3, seed=4, digests=[picture.digest])
+    np.testing.assert_array_equal(images[3:], noisy)
+    assert len(images) == 4
+
+
+def test_pictures_are_taken_one_by_one_and_closing_stops(stable: Stable) -> None:
+    taken = []
+
+    def endless() -> Iterator[Picture]:
+        while True:
+            taken.append(1)
+            yield pictures("coffee")[0]
+
+    rows = evaluate(RunSpec(TWO, (FOG,)), endless(), load=stable.load)
+    next(rows)
+    assert len(taken) == 1
+    assert not stable.loaded["EfficientNetLite0"].batches
+    rows.close()  # type: ignore[attr-defined]
+    assert list(rows) == []
+
+
+def test_rows_come_by_picture_then_model_then_condition() -> None:
+    assert [(row.image, row.model, row.perturbation) for row in run()] == [
+        (image, model, condition)
+        for image in ("coffee", "chelsea")
+        for model in ("SqueezeNet", "EfficientNetLite0")
+        for condition in ("fog", "gaussian_noise", "rotation", "rotation+gaussian_noise")
+    ]
+
+
+def test_a_row_says_what_the_model_made_of_the_picture() -> None:
+    picture = pictures("chelsea")[0]
+    images = perturbed(picture, CONDITIONS, seed=2)
+    model = StandIn("EfficientNetLite0", 224)
+    before, after = model(picture.image[None]), model(images)
+    rows = [row for row in run(names=["chelsea"], seed=2) if row.model == "EfficientNetLite0"]
+    for index, row in enumerate(rows):
+        was, now = before.probabilities[0], after.probabilities[index]
+        assert (row.image_digest, row.label, row.seed) == (picture.digest, 7, 2)
+        assert (row.clean_top1, row.top1) == (was.argmax(), now.argmax())
+        assert (row.clean_probability, row.probability) == (was.max(), now.max())
+        assert row.retained_probability == now[was.argmax()]
+        for top, values, answer in (
+            (row.clean_top5, row.clean_top5_probabilities, was),
+            (row.top5, row.top5_probabilities, now),
+        ):
+            assert values == tuple(sorted(answer.tolist(), reverse=True)[:5])
+            assert values == tuple(answer[list(top)].tolist())
+        for stage, scores in row.stages.items():
+            turned = 1 - distance.cosine(before.features[stage][0], after.features[stage][index])
+            assert scores["cosine"] == pytest.approx(turned, abs=1e-6)
+        assert list(row.stages) == [stage for stage, _ in model.record.stages]
+        assert row.scores["euclidean"] == row.stages["head"]["euclidean"]
+        assert row.scores["ssim"] == metrics.pictures.ssim(picture.image[None], images)[index]
+        assert set(row.scores) == set(metrics.REGISTRY.names)
+    assert [(row.strength, row.parameter) for row in rows] == [
+        (0.6, REGISTRY["fog"].parameter_at(0.6)),
+        (0.6, REGISTRY["gaussian_noise"].parameter_at(0.6)),
+        (0.5, 90.0),
+        (None, None),
+    ]
+
+
+def test_what_concerns_the_clean_picture_is_the_same_in_all_its_rows() -> None:
+    columns = ("clean_top1", "clean_probability", "clean_top5", "clean_top5_probabilities")
+    rows = run()
+    found = {(row.image, row.model, *(getattr(row, name) for name in columns)) for row in rows}
+    assert len(found) == 4
+
+
+def test_consistent_means_that_the_first_class_is_kept() -> None:
+    rows = run(study_conditions(), ("coffee", "chelsea", "astronaut"))
+    for row in rows:
+        assert row.consistent == (row.clean_top1 == row.top1) == row.as_row()["consistent"]
+        assert row.scores["consistent"] == float(row.consistent)
+    assert {row.consistent for row in rows} == {True, False}
+
+
+def test_at_strength_zero_nothing_changes() -> None:
+    for row in run(study_conditions(strength=0), ["coffee"]):
+        flat = row.as_row()
+        assert flat["consistent"] is True
+        assert (flat["strength"], flat["ssim"], flat["psnr"]) == (0.0, 1.0, None)
+        assert flat["cosine"] == pytest.approx(1.0)
+        assert flat["euclidean"] == flat["top5_overlap"] == 1.0
+        assert flat["confidence_change"] == flat["divergence"] == 0.0
+        assert flat["top5"] == flat["clean_top5"]
+
+
+def test_a_flat_row_is_json_with_one_column_a_metric() -> None:
+    for row in run(names=["coffee"]):
+        flat = row.as_row()
+        assert json.loads(json.dumps(flat, allow_nan=False))["top5"] == list(row.top5)
+        assert set(metrics.REGISTRY.names) < set(flat)
+        assert "scores" not in flat
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_changes_the_noise_alone() -> None:
+    rows, again, other = run(seed=1), run(seed=1), run(seed=2)
+    assert rows == again
+    for row, changed in zip(rows, other, strict=True):
+        same = dataclasses.replace(changed, seed=1) == row
+        assert same == (row.perturbation == "rotation"), "the only one that is not random"
+
+
+def test_a_row_does_not_depend_on_what_else_is_in_the_run() -> None:
+    together = {(row.image, row.model, row.perturbation): row for row in run(seed=1)}
+    alone = run([NOISE], ["chelsea"], models=TWO[1:], seed=1)
+    turned = run(CONDITIONS[::-1], ("rocket", "chelsea", "coffee"), models=TWO[::-1], seed=1)
+    for row in [*alone, *(row for row in turned if row.image != "rocket")]:
+        assert together[row.image, row.model, row.perturbation] == row
+
+
+# --- the summary ----------------------------------------------------------------------------------
+
+
+def outcome(model: str, kept: bool, cosine: float, euclidean: float) -> Measurement:
+    """A row that says as much as a summary reads."""
+    template = run([FOG], ["coffee"], models=TWO[:1])[0]
+    return dataclasses.replace(
+        template,
+        model=model,
+        top1=template.clean_top1 if kept else template.clean_top1 + 1,
+        scores={**template.scores, "cosine": cosine, "euclidean": euclidean},
+    )
+
+
+def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
+    rows = [
+        outcome("Worse", True, 0.9, 0.8),
+        outcome("Better", True, 0.5, 0.2),
+        outcome("Worse", False, 0.5, 0.9),
+        *(outcome("Better", True, 0.2, 0.4) for _ in range(2)),
+        outcome("Worse", False, 0.7, 0.7),
+    ]
+    better, worse = summarise(rows)
+    assert list(better) == [
+        *("model", "n", "consistency", "consistency_low", "consistency_high"),
+        *("cosine", "euclidean", "label_set"),
+    ]
+    assert (better["model"], better["n"], better["consistency"]) == ("Better", 3, 1.0)
+    assert (worse["model"], worse["n"], worse["consistency"]) == ("Worse", 3, pytest.approx(1 / 3))
+    assert (better["cosine"], better["euclidean"]) == pytest.approx((0.3, 1 / 3))
+    assert (worse["cosine"], worse["euclidean"]) == pytest.approx((0.7, 0.8))
+    # Wilson's interval of 1 in 3, from the published formula.
+    assert worse["consistency_low"] == pytest.approx(0.0615, abs=1e-4)
+    assert worse["consistency_high"] == pytest.approx(0.7923, abs=1e-4)
+
+
+def test_ties_stay_in_the_order_of_the_run_and_nothing_gives_nothing() -> None:
+    rows = [outcome(model, True, 0.5, 0.5) for model in ("B", "A", "C")]
+    assert [entry["model"] for entry in summarise(rows)] == ["B", "A", "C"]
+    assert summarise([]) == []

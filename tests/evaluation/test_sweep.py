@@ -1,0 +1,181 @@
+"""Breaking points against a dense sweep, on models whose breaking point is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.sweep import TOLERANCE, Break, grid, most_fragile, sweep
+from robustness.models import Outputs
+from robustness.perturbations import REGISTRY, apply
+from robustness.pictures.picture import Picture
+
+GREY = np.full((224, 224, 3), 0.3, np.float32)
+NAME = "SqueezeNet"  # whose record the made-up classifiers borrow
+
+
+class MadeUp:
+    """Says class 0 while ``keeps`` holds of the picture's mean and contrast, else class 1."""
+
+    def __init__(self, keeps: Callable[[float, float], bool]) -> None:
+        self.record = models.REGISTRY[NAME]
+        self.keeps = keeps
+        self.batches: list[int] = []
+
+    def __call__(self, images: np.ndarray) -> Outputs:
+        self.batches.append(len(images))
+        kept = np.array([self.keeps(float(i.mean()), float(i.std())) for i in images])
+        probabilities = np.full((len(images), 1000), 1e-4, np.float32)
+        probabilities[:, 0] = np.where(kept, 0.8, 0.1)
+        probabilities[:, 1] = np.where(kept, 0.1, 0.8)
+        features = np.ones((len(images), 4), np.float32)
+        return Outputs(probabilities, {stage: features for stage, _ in self.record.stages})
+
+
+def events_of(made_up: MadeUp, names: list[str], **options: Any) -> list[Measurement | Break]:
+    load: Any = lambda *_, **__: made_up  # noqa: E731 - stands in for models.load
+    return list(sweep(Picture.of("grey", GREY), names, [NAME], load=load, **options))
+
+
+def run(
+    keeps: Callable[[float, float], bool], name: str, **options: Any
+) -> tuple[list[Measurement], list[Break], MadeUp]:
+    made_up = MadeUp(keeps)
+    events = events_of(made_up, [name], **options)
+    points = [event for event in events if isinstance(event, Measurement)]
+    return points, [event for event in events if isinstance(event, Break)], made_up
+
+
+def first_change(keeps: Callable[[float, float], bool], name: str, seed: int = 0) -> float | None:
+    """By a dense sweep: the smallest of 2001 strengths at which the answer changes."""
+    for strength in np.linspace(0, 1, 2001):
+        image = apply(REGISTRY[name], GREY[None], float(strength), seed=seed)[0]
+        if not keeps(float(image.mean()), float(image.std())):
+            return float(strength)
+    return None
+
+
+@pytest.mark.parametrize("limit", [0.31, 0.4321, 0.55, 0.7999])
+def test_a_monotone_case_agrees_with_a_dense_sweep(limit: float) -> None:
+    def keeps(mean: float, _: float) -> bool:
+        return mean < limit
+
+    _, (found,), _ = run(keeps, "brightness")
+    expected = first_change(keeps, "brightness")
+    assert expected is not None
+    assert found.strength == pytest.approx(expected, abs=TOLERANCE)
+    assert found.low is not None
+    assert found.high == found.strength
+    assert found.high is not None
+    assert found.low < expected <= found.high + 1 / 2000
+    assert found.high - found.low <= TOLERANCE
+    assert not found.never
+    assert not found.returns
+    assert found.parameter == pytest.approx(limit - 0.3, abs=0.5 * TOLERANCE)
+
+
+def test_never_is_said_and_costs_no_bisection() -> None:
+    points, (found,), made_up = run(lambda mean, _: True, "brightness")
+    assert found.never
+    assert found.strength is found.parameter is found.severity is found.ssim is None
+    assert all(point.consistent for point in points)
+    assert made_up.batches == [1, 20]
+    assert most_fragile([found]) is None
+
+
+def test_an_answer_that_comes_back_is_shown() -> None:
+    def keeps(mean: float, _: float) -> bool:
+        return mean < 0.4 or 0.5 < mean < 0.62
+
+    _, (found,), _ = run(keeps, "brightness")
+    assert found.strength == pytest.approx(first_change(keeps, "brightness"), abs=TOLERANCE)
+    assert found.returns == (0.45, 0.5, 0.55, 0.6)
+
+
+def test_a_random_perturbation_reports_median_and_range_over_seeds() -> None:
+    limits = iter([0.05, 0.11, 0.2, 0.02, 0.16])
+    seen: dict[str, float] = {}
+
+    def keeps(_: float, deviation: float) -> bool:
+        return deviation < seen["limit"]
+
+    class Varying(MadeUp):
+        def __call__(self, images: np.ndarray) -> Outputs:
+            if len(images) == 20:  # a new repeat begins with its sweep
+                seen["limit"] = next(limits)
+            return super().__call__(images)
+
+    seen["limit"] = 1.0
+    made_up = Varying(keeps)
+    events = events_of(made_up, ["gaussian_noise"])
+    found = events[-1]
+    assert isinstance(found, Break)
+    single = []
+    for place, limit in enumerate([0.05, 0.11, 0.2, 0.02, 0.16]):
+        seen["limit"] = limit
+        strength = first_change(keeps, "gaussian_noise", seed=place)
+        single.append(1.0 if strength is None else strength)
+    assert found.repeats == 5
+    assert found.strength == pytest.approx(sorted(single)[2], abs=TOLERANCE)
+    assert found.low == pytest.approx(min(single), abs=TOLERANCE)
+    assert found.high == pytest.approx(max(single), abs=TOLERANCE)
+
+
+def test_random_repeats_that_mostly_hold_count_as_never() -> None:
+    _, (found,), _ = run(lambda _, deviation: deviation < 0.9, "gaussian_noise", repeats=3)
+    assert found.never
+    assert found.repeats == 3
+
+
+@pytest.mark.parametrize(("keeps", "never"), [(True, True), (False, False)])
+def test_a_switch_breaks_at_one_or_never(keeps: bool, never: bool) -> None:
+    clean = float(GREY.mean())
+    calls = []
+
+    def decides(mean: float, _: float) -> bool:
+        calls.append(mean)
+        return keeps or len(calls) == 1
+
+    points, (found,), _ = run(decides, "horizontal_flip")
+    assert clean == pytest.approx(0.3)
+    assert [point.strength for point in points] == [0.0, 1.0]
+    assert found.never is never
+    assert found.strength == (None if never else 1.0)
+
+
+def test_points_cover_the_grid_and_start_clean() -> None:
+    points, _, _ = run(lambda mean, _: mean < 0.5, "brightness", steps=11)
+    assert [point.strength for point in points] == list(grid(REGISTRY["brightness"], 11))
+    first = points[0]
+    assert first.consistent
+    assert first.scores["ssim"] == 1.0
+    assert first.retained_probability == first.clean_probability
+
+
+def test_the_clean_pass_is_computed_once() -> None:
+    made_up = MadeUp(lambda *_: True)
+    events_of(made_up, ["brightness", "gaussian_noise", "vertical_flip"], repeats=2)
+    assert made_up.batches == [1, 20, 20, 20, 1]
+
+
+@pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 1000}, {"repeats": 0}, {"seed": -1}])
+def test_bad_numbers_get_a_sentence(options: dict[str, int]) -> None:
+    with pytest.raises(ParameterError, match="got"):
+        run(lambda *_: True, "brightness", **options)
+
+
+def test_an_unknown_perturbation_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="brightness"):
+        run(lambda *_: True, "brightnes")
+
+
+def test_the_most_fragile_pair_breaks_at_the_smallest_strength() -> None:
+    _, early, _ = run(lambda mean, _: mean < 0.4, "brightness")
+    _, late, _ = run(lambda mean, _: mean < 0.6, "brightness")
+    assert most_fragile([*late, *early]) == early[0]

@@ -1,0 +1,188 @@
+"""Heat maps, with Grad-CAM written out from the paper's formula as the oracle."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.models.explain import HeatMaps, heat_maps
+from robustness.models.explain.gradcam import _explainer
+from robustness.models.loading import load_network
+from robustness.models.runtime import keras, tensorflow
+from tests.support.grad_cam_oracle import Floats, upsampled, weighed
+
+LAST_MAPS = {"SqueezeNet": "conv10", "EfficientNetLite0": "bn1_relu6"}
+"""The last convolution's activations, by the name that the network's builder gives them."""
+
+
+def paper_grad_cam(record: models.ModelRecord, images: Floats, classes: list[int]) -> Floats:
+    """The map (N, h, w) of each of ``images``, in eager Keras, on the network as it was built.
+
+    Its logits come of the head run layer by layer, the last without its softmax.
+    """
+    tf, layers = tensorflow(), keras().layers
+    network, _ = load_network(record)
+    norm = record.normalisation
+    pixels = images * norm.scale
+    if norm.order == "BGR":
+        pixels = pixels[..., ::-1]
+    pixels = ((pixels - np.array(norm.mean)) / np.array(norm.std)).astype(np.float32)
+    names = [layer.name for layer in network.layers]
+    last = LAST_MAPS[record.name]
+    activations = keras().Model(network.inputs, network.get_layer(last).output)([pixels])
+    with tf.GradientTape() as tape:
+        tape.watch(activations)
+        values = activations
+        for layer in network.layers[names.index(last) + 1 :]:
+            if isinstance(layer, layers.Dense):
+                values = tf.linalg.matmul(values, layer.kernel) + layer.bias
+            elif not isinstance(layer, layers.Softmax):
+                values = layer(values)
+        scores = [values[n, c] for n, c in enumerate(classes)]
+        total = tf.add_n(scores)
+    return weighed(activations, tape.gradient(total, activations))
+
+
+@pytest.mark.parametrize("name", LAST_MAPS)
+def test_maps_are_those_of_the_papers_formula(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
+) -> None:
+    classifier = classifiers[name]
+    top = classifier(photographs).probabilities.argsort(1)
+    for classes in (top[:, -1], top[:, -2]):
+        expected = upsampled(paper_grad_cam(classifier.record, photographs, list(classes)), 224)
+        found = heat_maps(classifier, photographs, classes)
+        assert found.values.max() > 0.1
+        np.testing.assert_allclose(found.values, expected, atol=2e-4 * expected.max())
+
+
+# --- laws -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
+    return classifiers["EfficientNetLite0"]
+
+
+@pytest.mark.parametrize("name", ["SqueezeNet", "EfficientNetLite1"])
+def test_shape_range_and_scale(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
+) -> None:
+    classifier = classifiers[name]
+    images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs])
+    kept = images.copy()
+    found = heat_maps(classifier, images, classifier(images).probabilities.argmax(1))
+    assert found.values.shape == images.shape[:3]
+    assert found.values.dtype == found.relative.dtype == np.float32
+    assert found.values.min() >= 0
+    assert np.isfinite(found.values).all()
+    assert found.scale == found.values.max() > 0
+    assert found.relative.max() == 1
+    np.testing.assert_allclose(found.relative * found.scale, found.values, rtol=1e-5)
+    np.testing.assert_array_equal(images, kept)
+
+
+def test_no_evidence_has_no_scale() -> None:
+    nothing = HeatMaps(np.zeros((2, 4, 4), np.float32), (2, 2))
+    assert nothing.scale == 0
+    np.testing.assert_array_equal(nothing.relative, nothing.values)
+
+
+def test_a_map_does_not_depend_on_its_batch(
+    offline: models.Classifier, photographs: Floats
+) -> None:
+    images = np.tile(photographs, (4, 1, 1, 1))  # more than one pass
+    classes = np.arange(20) * 37
+    whole = heat_maps(offline, images, classes).values
+    for n in (0, 7, 19):
+        alone = heat_maps(offline, images[n : n + 1], int(classes[n])).values[0]
+        np.testing.assert_allclose(alone, whole[n], atol=1e-5 * whole.max())
+
+
+def test_maps_differ_between_classes_and_pictures(
+    offline: models.Classifier, photographs: Floats
+) -> None:
+    cup, cat = heat_maps(offline, photographs[:1].repeat(2, 0), [967, 285]).values
+    assert np.corrcoef(cup.ravel(), cat.ravel())[0, 1] < 0.9
+    coffee, chelsea = heat_maps(offline, photographs[:2], 967).values
+    assert np.corrcoef(coffee.ravel(), chelsea.ravel())[0, 1] < 0.9
+
+
+def test_one_trace_serves_every_picture_and_class(
+    offline: models.Classifier, photographs: Floats
+) -> None:
+    for count in (1, 2, 5):
+        for index in (0, 999):
+            heat_maps(offline, photographs[:count], index)
+    assert _explainer(offline).trace_count == 1
+    assert offline.trace_count == 1
+
+
+def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
+    photographs: Floats,
+) -> None:
+    record = models.REGISTRY["SqueezeNet"]
+    classifier = models.Classifier(record, *load_network(record))
+    tasks = [(n % 5, index) for n in range(10) for index in (967, 285)]
+
+    def ask(task: tuple[int, int]) -> Floats:
+        n, index = task
+        return heat_maps(classifier, photographs[n : n + 1], index).values
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, tasks))
+    for task, values in zip(tasks, together, strict=True):
+        np.testing.assert_allclose(values, ask(task), atol=1e-5 * max(values.max(), 1))
+    assert _explainer(classifier).trace_count == 1
+
+
+def test_an_explained_classifier_can_be_released(photographs: Floats) -> None:
+    record = models.REGISTRY["SqueezeNet"]
+    classifier = models.Classifier(record, *load_network(record))
+    heat_maps(classifier, photographs[:1], 0)
+    alive = weakref.ref(classifier), weakref.ref(_explainer(classifier))
+    del classifier
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
+
+
+@pytest.mark.parametrize("classes", [-1, 1000, [0, 1], 0.5, [[0]]])
+def test_a_class_that_there_is_not_is_refused(
+    offline: models.Classifier, photographs: Floats, classes: Any
+) -> None:
+    with pytest.raises(ParameterError):
+        heat_maps(offline, photographs[:1], classes)
+
+
+def test_pictures_of_another_shape_are_refused(offline: models.Classifier) -> None:
+    for shape in ((0, 224, 224, 3), (1, 200, 224, 3), (224, 224, 3)):
+        with pytest.raises(ParameterError, match="shape"):
+            heat_maps(offline, np.zeros(shape, np.float32), 0)
+
+
+# --- it explains the model, not the picture -------------------------------------------------------
+
+
+def test_other_weights_in_the_last_layer_give_another_map(
+    offline: models.Classifier, photographs: Floats
+) -> None:
+    """Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: the randomised head."""
+    network, stages = load_network(offline.record)
+    head = network.get_layer("fc")
+    kernel, bias = head.get_weights()
+    rng = np.random.default_rng(0)
+    head.set_weights([rng.permutation(kernel.ravel()).reshape(kernel.shape), bias])
+    shuffled = models.Classifier(offline.record, network, stages)
+    classes = offline(photographs).probabilities.argmax(1)
+    ours, theirs = (heat_maps(c, photographs, classes).values for c in (offline, shuffled))
+    assert theirs.max() > 0.05
+    assert abs(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]) < 0.5

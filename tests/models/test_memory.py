@@ -1,0 +1,187 @@
+"""Loaded models stay within a budget, and what is released goes back to the system."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import textwrap
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import ParameterError, WeightsError
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.models import memory
+from robustness.models.loaded import LOADED, load
+from robustness.pictures.picture import Picture
+from tests.conftest import OFFLINE_NAMES
+from tests.support.own_models import small_network
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SIDE = 64
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    LOADED.release()
+    yield
+    LOADED.release()
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, *names: str) -> int:
+    """A budget for the models ``names``."""
+    budget = sum(memory.needed(models.REGISTRY[name]) for name in names)
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", str(budget))
+    return budget
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4GB", 4 * 10**9), ("800 MB", 8 * 10**8), ("1.5gib", 3 * 2**29), ("123456", 123456)],
+)
+def test_the_budget_is_read_from_the_setting(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: int
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
+    assert memory.budget() == expected
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-1GB", "4 TB", "nan", "9" * 400])
+def test_a_setting_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
+    with pytest.raises(ParameterError, match=r"a size such as 4GB") as caught:
+        memory.budget()
+    assert str(caught.value).endswith(".")
+
+
+def test_half_of_the_memory_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ROBUSTNESS_MEMORY", raising=False)
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", ())
+    machine = memory.budget() * 2
+    lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
+    if lines:
+        assert machine == pytest.approx(int(lines[0].split()[1]) * 1024, rel=0.01)
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+    limit.write_text("max\n")
+    assert memory.budget() * 2 == machine
+    limit.write_text("2000000000\n")
+    assert memory.budget() == 10**9
+
+
+def test_the_least_recently_used_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third, fourth = OFFLINE_NAMES
+    budget = allow(monkeypatch, first, third, *[fourth] * memory.WHILE_LOADING)
+    one = load(first, side=SIDE)
+    load(second, side=SIDE)
+    assert load(first, side=SIDE) is one, "used again: now the more recent one"
+    load(third, side=SIDE)
+    load(fourth, side=SIDE)
+    assert LOADED.names() == (first, third, fourth)
+    assert LOADED.bytes() <= budget
+    assert load(first, side=SIDE) is one
+    again = load(second, side=SIDE)
+    image = np.full((1, SIDE, SIDE, 3), 0.5, np.float32)
+    assert np.isfinite(again(image).probabilities).all()
+
+
+def test_what_is_released_is_gone_unless_it_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = load(OFFLINE_NAMES[0], side=SIDE)
+    dropped = weakref.ref(load(OFFLINE_NAMES[1], side=SIDE))
+    LOADED.release()
+    gc.collect()
+    assert LOADED.names() == ()
+    assert dropped() is None
+    image = np.full((1, SIDE, SIDE, 3), 0.5, np.float32)
+    np.testing.assert_array_equal(
+        held(image).probabilities, load(OFFLINE_NAMES[0], side=SIDE)(image).probabilities
+    )
+
+
+def test_a_model_beyond_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    load(OFFLINE_NAMES[0], side=SIDE)
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "50MB")
+    with pytest.raises(WeightsError, match="raise the setting 'memory'") as caught:
+        load(OFFLINE_NAMES[1], side=SIDE)
+    assert str(caught.value).endswith(".")
+    assert LOADED.names() == OFFLINE_NAMES[:1], "nothing else was released for it"
+
+
+def test_every_model_of_the_catalogue_in_turn_stays_within(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their sizes are the published ones; small networks stand for those without weights here."""
+    records = list(models.REGISTRY)
+    largest = max(memory.needed(record) for record in records)
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", str(largest))
+    monkeypatch.setattr("robustness.models.loaded.digest", lambda record: record.name)
+    monkeypatch.setattr(
+        "robustness.models.loaded.load_network",
+        lambda record: (small_network(side=record.input_size), (("head", "pool2"),)),
+    )
+    most = 0
+    for record in records:
+        load(record.name, side=SIDE)
+        assert LOADED.names()[-1] == record.name
+        assert LOADED.bytes() <= largest
+        most = max(most, len(LOADED.names()))
+    assert most > 1, "as many as fit are kept"
+
+
+def test_a_run_over_more_models_than_fit_gives_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = make_spec(list(OFFLINE_NAMES[:2]), study_conditions(["fog"]), side=SIDE)
+    rng = np.random.default_rng(0)
+    pictures = [
+        Picture.of(name, rng.random((SIDE, SIDE, 3), np.float32)) for name in ("one", "two")
+    ]
+    expected = [row.as_row() for row in evaluate(spec, pictures)]
+    LOADED.release()
+    budget = allow(monkeypatch, *[OFFLINE_NAMES[1]] * memory.WHILE_LOADING)
+    for row, wanted in zip(evaluate(spec, pictures), expected, strict=True):
+        assert row.as_row() == wanted
+        assert LOADED.names() == (row.model,)
+        assert LOADED.bytes() <= budget
+
+
+# In a process of its own: what this one has loaded before must not count.
+MEASURE = """
+import gc, json, sys
+import numpy as np
+from robustness import models
+from robustness.models.loaded import LOADED
+from tests.support.process_memory import resident
+
+
+models.load("SqueezeNet", side=64)
+LOADED.release()
+start = resident()
+loaded, peaks = {}, []
+for name in sys.argv[1:]:
+    classifier = models.load(name)
+    classifier(np.zeros((16, 224, 224, 3), np.float32))
+    del classifier
+    loaded[name] = resident() - start
+    peaks.append(LOADED.bytes())
+LOADED.release()
+print(json.dumps({"loaded": loaded, "kept": peaks, "released": resident() - start}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's memory can be given back")
+def test_memory_returns_after_release() -> None:
+    command = [sys.executable, "-c", textwrap.dedent(MEASURE), *OFFLINE_NAMES]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(ended.stdout.splitlines()[-1])
+    held = found["loaded"][OFFLINE_NAMES[-1]]
+    assert held > 100e6, "four models and a batch of 16 take memory"
+    assert found["released"] < 0.35 * held

@@ -1,0 +1,167 @@
+"""The classifiers: reference outputs, published figures, and calls from threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.models.classifier import MAX_BATCH
+from robustness.models.folding import fold_batch_normalisation
+from robustness.pictures import samples
+from robustness.pictures.fitting import study_image
+from tests.conftest import OFFLINE_NAMES
+
+Floats = NDArray[np.float32]
+
+REFERENCE = json.loads(Path(__file__).with_name("reference_models.json").read_text())
+
+
+@pytest.mark.parametrize("name", OFFLINE_NAMES)
+@pytest.mark.parametrize("sample", samples.REGISTRY.names)
+def test_an_offline_model_gives_the_reference_answers(
+    name: str, sample: str, classifiers: Mapping[str, models.Classifier]
+) -> None:
+    reference, classifier = REFERENCE["models"][name], classifiers[name]
+    file = samples.REGISTRY[sample].filename
+    assert samples.REGISTRY[sample].sha256 == REFERENCE["images"][file]
+    assert classifier.side == classifier.record.input_size == reference["input"]
+    image = study_image(samples.sample_bytes(sample), side=classifier.side)
+    probabilities = classifier(image[None]).probabilities[0]
+    classes, expected = zip(*reference["top5"][file], strict=True)
+    assert np.argsort(-probabilities)[:5].tolist() == list(classes)
+    np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=0.002)
+
+
+@pytest.mark.parametrize("name", OFFLINE_NAMES)
+def test_an_offline_network_has_the_parameters_of_its_record(name: str) -> None:
+    record = models.REGISTRY[name]
+    assert record.build().count_params() == record.parameters
+    assert record.parameters == REFERENCE["models"][name]["parameters"]
+
+
+def test_one_trace_serves_every_batch_size(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats
+) -> None:
+    classifier, images = classifiers["SqueezeNet"], np.tile(photographs, (4, 1, 1, 1))
+    assert len(images) == 20 > MAX_BATCH
+    before = images.copy()
+    whole = classifier(images)
+    for size in (1, 2, 11):
+        pieces = [classifier(images[start : start + size]) for start in range(0, 20, size)]
+        joined = models.Outputs.join(pieces)
+        assert list(joined.features) == list(whole.features)
+        assert np.abs(joined.probabilities - whole.probabilities).max() <= 1e-5
+        for stage, values in whole.features.items():
+            np.testing.assert_allclose(
+                joined.features[stage], values, rtol=0, atol=1e-5 * np.abs(values).max()
+            )
+    assert len(whole) == 20
+    np.testing.assert_array_equal(whole[3:7].probabilities, whole.probabilities[3:7])
+    np.testing.assert_array_equal(whole[3:7].features["fire5"], whole.features["fire5"][3:7])
+    np.testing.assert_allclose(whole.probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(images, before)
+    assert classifier.trace_count == 1
+
+
+def test_threads_get_bitwise_the_results_of_one_caller(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats
+) -> None:
+    classifier = classifiers["EfficientNetLite0"]
+    batches = [np.ascontiguousarray(np.roll(photographs, k, axis=0)[:3]) for k in range(4)]
+    alone = [classifier(batch) for batch in batches]
+    barrier = threading.Barrier(4)
+
+    def together(batch: Floats) -> list[models.Outputs]:
+        barrier.wait()
+        return [classifier(batch) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for expected, repeated in zip(alone, pool.map(together, batches), strict=True):
+            for outputs in repeated:
+                np.testing.assert_array_equal(outputs.probabilities, expected.probabilities)
+                for stage, values in expected.features.items():
+                    np.testing.assert_array_equal(outputs.features[stage], values)
+    assert classifier.trace_count == 1
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 224, 224, 3), (224, 224, 3), (1, 224, 224, 1), (1, 240, 224, 3), (1, 3, 224, 224)]
+)
+def test_another_shape_is_refused(
+    shape: tuple[int, ...], classifiers: Mapping[str, models.Classifier]
+) -> None:
+    with pytest.raises(ParameterError, match=r"SqueezeNet expects .*\(N, 224, 224, 3\), got \("):
+        classifiers["SqueezeNet"](np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize(("name", "side"), [("EfficientNetLite1", 224), ("SqueezeNet", 300)])
+def test_images_are_resized_to_the_models_size(
+    name: str, side: int, classifiers: Mapping[str, models.Classifier]
+) -> None:
+    at_size = classifiers[name]
+    image = study_image(samples.sample_bytes("coffee"), side=side)
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
+    size = (at_size.side, at_size.side)
+    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
+    expected = at_size(np.stack(resized, axis=-1).clip(0, 1)[None])
+    outputs = models.load(name, side=side)(image[None])
+    assert outputs.probabilities.argmax() == 967
+    assert np.abs(outputs.probabilities - expected.probabilities).max() <= 1e-3
+    for stage, values in expected.features.items():
+        assert np.abs(outputs.features[stage] - values).max() <= 1e-3 * np.abs(values).max()
+
+
+def test_threads_that_load_at_once_get_one_classifier() -> None:
+    barrier = threading.Barrier(4)
+
+    def load(_: int) -> models.Classifier:
+        barrier.wait()
+        return models.load("SqueezeNet", side=64)
+
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(load, range(4)))
+    assert len({id(classifier) for classifier in loaded}) == 1
+    assert loaded[0] is models.load("SqueezeNet", side=64)
+    assert np.isfinite(loaded[0](np.ones((2, 64, 64, 3), np.float32)).probabilities).all()
+
+
+def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(
+    classifiers: Mapping[str, models.Classifier],
+) -> None:
+    for classifier in classifiers.values():
+        assert fold_batch_normalisation(classifier._model) is classifier._model
+    kinds = {type(layer).__name__ for layer in classifiers["EfficientNetLite0"]._model.layers}
+    assert "FoldedNormalisation" in kinds
+    assert "BatchNormalization" not in kinds
+
+
+PUBLISHED_ROBUSTNESS = {  # imagenet-testbed: mCE, relative mCE
+    "VGG16": (91.1, 118.8),
+    "ResNet50": (78.2, 102.6),
+    "DenseNet121": (76.3, 93.7),
+    "EfficientNetB0": (76.1, 98.6),
+    "SqueezeNet": (104.1, 109.4),
+}
+
+
+def test_published_figures_are_percentages_with_a_source() -> None:
+    for record in models.REGISTRY:
+        scores = record.published
+        assert scores.top1 is not None
+        assert 50 < scores.top1 < 90
+        assert scores.top5 is None or scores.top1 < scores.top5 < 100
+        assert scores.source
+        assert bool(scores.robustness_source) == (scores.mce is not None)
+    known = {r.name: r.published for r in models.REGISTRY if r.published.mce is not None}
+    figures = {name: (scores.mce, scores.relative_mce) for name, scores in known.items()}
+    assert figures == PUBLISHED_ROBUSTNESS

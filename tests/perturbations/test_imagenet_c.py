@@ -1,0 +1,267 @@
+"""The corruptions of ImageNet-C that are not the study's, against answers known beforehand."""
+
+from __future__ import annotations
+
+import importlib.resources
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from robustness.perturbations import REGISTRY, apply
+from robustness.perturbations.arrays import random_words
+from robustness.perturbations.colour import saturation_added, saturation_factor
+from robustness.perturbations.frost import SHEETS, sheet
+from robustness.perturbations.motion import (
+    GLASS_REACH,
+    GLASS_SWEEPS,
+    glass_sources,
+    swept,
+    taps,
+    zoom_weights,
+)
+from robustness.perturbations.overlays import snow_cover
+from robustness.perturbations.sensor import MANY_PHOTONS
+from robustness.perturbations.warping import elastic_shift
+from tests.support.oracles import SEVERITIES, at_every_severity, grey, photos, psnr
+
+# --- noise --------------------------------------------------------------------------------------
+
+
+@at_every_severity
+@pytest.mark.parametrize("level", [0, 3, 40, 128, 255])
+def test_shot_noise_is_poisson(level: int, severity: int) -> None:
+    photons = (60, 25, 12, 5, 3)[severity - 1]
+    result = apply(REGISTRY["shot_noise"], grey(level / 255), severity / 5)
+    counts = np.rint(result.astype(np.float64) * photons).astype(int)
+    np.testing.assert_allclose(result, counts / photons, atol=1e-6)
+    seen = np.bincount(counts.ravel(), minlength=photons + 1)
+    chances = stats.poisson.pmf(np.arange(photons + 1), photons * level / 255)
+    chances[-1] = stats.poisson.sf(photons - 1, photons * level / 255)  # all above are white
+    common = chances > 1e-4
+    np.testing.assert_allclose(
+        (seen / counts.size)[common],
+        chances[common],
+        atol=6e-4 + 5 * float(np.sqrt(chances.max() / counts.size)),
+    )
+    assert seen[~common].sum() / counts.size < 0.002
+
+
+def test_shot_noise_passes_smoothly_from_counting_to_the_normal_limit() -> None:
+    record, image = REGISTRY["shot_noise"], photos("chelsea")
+    limit = MANY_PHOTONS**-0.5
+    at_limit = next(s for s in np.linspace(0, 0.2, 2001) if record.parameter_at(s) > limit)
+    below, above = apply(record, image, at_limit - 1e-4), apply(record, image, at_limit)
+    assert np.abs(below - above).mean() < 0.002  # half a step between two counts
+    assert abs(float(below.mean() - above.mean())) < 1e-4
+    noise = apply(record, grey(0.25), 0.02) - 0.25
+    assert noise.std() == pytest.approx(0.5 * record.parameter_at(0.02), rel=0.02)
+
+
+def test_speckle_grows_with_the_value() -> None:
+    record = REGISTRY["speckle_noise"]
+    assert not apply(record, grey(0.0), 1.0).any()
+    for level in (0.2, 0.5):
+        noise = apply(record, grey(level), 0.2) - level
+        assert noise.std() == pytest.approx(0.15 * level, rel=0.01)
+
+
+def test_an_impulse_stays_at_every_greater_amount() -> None:
+    record, image = REGISTRY["impulse_noise"], grey(0.25)
+    weaker, stronger = (apply(record, image, strength) for strength in (0.3, 0.9))
+    hit = weaker != 0.25
+    np.testing.assert_array_equal(stronger[hit], weaker[hit])
+    assert hit.mean() == pytest.approx(record.parameter_at(0.3), abs=0.003)
+    together = hit.all(axis=3).mean()
+    assert together == pytest.approx(record.parameter_at(0.3) ** 3, abs=0.0005)
+
+
+# --- blurs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [-45.0, -17.0, 0.0, 30.0, 45.0, -90.0, -135.0])
+def test_a_trail_is_straight_and_fades_as_half_a_gaussian(angle: float) -> None:
+    copies = taps(15.0, 8.0, angle)
+    assert sum(weight for *_, weight in copies) == pytest.approx(1)
+    direction = np.deg2rad(angle)
+    for down, right, _ in copies:
+        along = -np.array([down, right]) @ [np.sin(direction), np.cos(direction)]
+        across = np.array([down, right]) @ [np.cos(direction), -np.sin(direction)]
+        assert -0.5 < along < 30.5
+        assert abs(across) < 0.75
+    mean = -sum(w * (d * np.sin(direction) + r * np.cos(direction)) for d, r, w in copies)
+    along = np.arange(31)
+    assert mean == pytest.approx(np.average(along, weights=stats.norm.pdf(along / 8)), abs=0.3)
+
+
+def test_a_motion_keeps_its_direction_as_the_slider_moves() -> None:
+    point = np.zeros((1, 224, 224, 3), dtype=np.float32)
+    point[0, 112, 112] = 1.0
+    angles = []
+    for strength in (0.2, 0.6, 1.0):
+        trail = apply(REGISTRY["motion_blur"], point, strength)[0, :, :, 0]
+        rows, columns = np.nonzero(trail)
+        offsets = np.average(np.stack([rows, columns]) - 112, axis=1, weights=trail[rows, columns])
+        angles.append(np.arctan(offsets[0] / offsets[1]))
+    np.testing.assert_allclose(angles, angles[0], atol=0.1)
+    assert abs(angles[0]) < np.pi / 4 + 0.1
+
+
+@at_every_severity
+def test_zoom_weights_are_the_originals_at_a_severity(severity: int) -> None:
+    stop, step = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))[
+        severity - 1
+    ]
+    factors = np.arange(1, stop, step)
+    weights = zoom_weights(severity / 5)
+    np.testing.assert_allclose(sorted(weights), factors, atol=1e-9)
+    expected = np.full(len(factors), 1 / (len(factors) + 1))
+    expected[0] *= 2
+    np.testing.assert_allclose([weights[f] for f in sorted(weights)], expected, rtol=1e-6)
+
+
+def test_zoom_weights_change_gradually() -> None:
+    before: dict[float, float] = {1.0: 1.0}
+    for strength in np.linspace(0.001, 1.0, 1000):
+        after = zoom_weights(strength)
+        assert sum(after.values()) == pytest.approx(1, abs=1e-5)
+        changed = (abs(after.get(f, 0) - before.get(f, 0)) for f in {*after, *before})
+        assert max(changed) < 0.07
+        before = after
+
+
+def test_a_sweep_copies_pixel_by_pixel_from_the_last_to_the_first() -> None:
+    draw = np.random.default_rng(2)
+    targets = (np.arange(400) + draw.integers(-60, 60, 400)).clip(0, 399).astype(np.int32)
+    expected = np.arange(400)
+    for place in range(399, -1, -1):
+        expected[place] = expected[targets[place]]
+    np.testing.assert_array_equal(swept(targets), expected)
+
+
+@at_every_severity
+def test_glass_moves_pixels_by_its_reach_at_most_and_more_of_them_as_it_grows(
+    severity: int,
+) -> None:
+    draw = np.random.default_rng(4)
+    looks = random_words(draw, (max(GLASS_SWEEPS), 2, 224, 224), np.int16)
+    lots = random_words(draw, (224 * 224,), np.uint16)
+    here = np.arange(224 * 224)
+    shares = []
+    for past in (0.25, 0.5, 1.0):
+        sources = glass_sources(looks, lots, (severity - 1 + past) / 5)
+        down = np.abs(sources // 224 - here // 224)
+        shares.append(np.mean(sources != here))
+    assert np.quantile(down, 0.5) <= GLASS_REACH[severity]
+    if severity == 1:  # from no shift at all: as many pixels as the share of the way
+        np.testing.assert_allclose(
+            shares, [shares[2] * 0.28, shares[2] * 0.56, shares[2]], rtol=0.2
+        )
+
+
+# --- weather ------------------------------------------------------------------------------------
+
+
+def test_snow_begins_with_a_few_flakes() -> None:
+    assert snow_cover(0.0) == 0.0
+    covers = [snow_cover(strength) for strength in (0.02, 0.1, 0.15, 0.2)]
+    assert covers == sorted(covers)
+    assert covers[-1] == pytest.approx(stats.norm.sf((0.5 - 0.1) / 0.3))
+    black = grey(0.0)
+    lit = [np.mean(apply(REGISTRY["snow"], black, s) > 0.2) for s in (0.02, 0.15, 0.2)]
+    assert lit[0] == 0.0
+    assert 0.0 < lit[1] < lit[2]
+
+
+@pytest.mark.parametrize("number", range(len(SHEETS)))
+def test_a_sheet_of_ice_has_the_colour_and_spread_of_the_originals_photograph(number: int) -> None:
+    """Crops of 224: mean of each channel within 0.035, spread within 0.04."""
+    folder = importlib.resources.files("imagecorruptions") / "frost"
+    kind = "png" if number < 3 else "jpg"
+    with importlib.resources.as_file(folder / f"frost{number + 1}.{kind}") as path:
+        photo = np.asarray(Image.open(path).convert("RGB")) / np.float32(255)
+    (mean, spread), (peer_mean, peer_spread) = (
+        crop_statistics(picture) for picture in (sheet(number), photo)
+    )
+    np.testing.assert_allclose(mean, peer_mean, atol=0.035)
+    np.testing.assert_allclose(spread, peer_spread, atol=0.04)
+    assert not sheet(number).flags.writeable
+
+
+def crop_statistics(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of each channel in crops of 224, averaged over a grid of crops."""
+    rows, columns = (np.linspace(0, length - 224, 5).astype(int) for length in picture.shape[:2])
+    crops = [picture[r : r + 224, c : c + 224] for r in rows for c in columns]
+    return (
+        np.mean([crop.mean((0, 1)) for crop in crops], axis=0),
+        np.mean([crop.std((0, 1)) for crop in crops], axis=0),
+    )
+
+
+def test_spatter_mixes_the_two_severities_around_it() -> None:
+    record, image = REGISTRY["spatter"], photos("coffee")
+    for lower in range(5):
+        below, above = (apply(record, image, level / 5) for level in (lower, lower + 1))
+        between = apply(record, image, (lower + 0.25) / 5)
+        np.testing.assert_allclose(between, 0.75 * below + 0.25 * above, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["snow", "frost", "spatter", "elastic_transform"])
+def test_layers_are_the_same_at_another_side(name: str) -> None:
+    large, small = photos("chelsea"), photos("chelsea", side=112)
+    results = [apply(REGISTRY[name], batch, 0.6, digests=["one"])[0] for batch in (large, small)]
+    halved = cv2.resize(results[0], (112, 112), interpolation=cv2.INTER_AREA)
+    other = apply(REGISTRY[name], small, 0.6, digests=["another"])[0]
+    assert psnr(results[1], halved) > psnr(other, halved) + 4
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+@at_every_severity
+def test_elastic_shift_is_the_deviation_of_the_shift(severity: int) -> None:
+    ramp = np.tile(np.linspace(0, 1, 224, dtype=np.float32)[:, None], (1, 224, 1, 3))
+    result = apply(REGISTRY["elastic_transform"], ramp, severity / 5)
+    shift = (result - ramp)[0, 20:-20, 20:-20, 0] * 223
+    assert shift.std() == pytest.approx(elastic_shift(severity / 5), rel=0.1)
+
+
+def test_saturate_passes_through_the_clean_image_on_its_way_from_less_to_more() -> None:
+    record, images = REGISTRY["saturate"], photos()
+    turning = next(s for s in np.linspace(0.4, 0.6, 20001) if saturation_factor(s) >= 1.0)
+    assert np.abs(apply(record, images, turning) - images).max() < 1e-4
+    settings = [(saturation_factor(s / 5), saturation_added(s / 5)) for s in (0, *SEVERITIES)]
+    expected = [(1, 0), (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)]
+    np.testing.assert_allclose(settings, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_saturate_leaves_grey_until_it_adds_saturation() -> None:
+    for strength in (0.2, 0.6):
+        np.testing.assert_array_equal(apply(REGISTRY["saturate"], grey(), strength), grey())
+    reddened = apply(REGISTRY["saturate"], grey(), 1.0)
+    np.testing.assert_allclose(reddened[0, 0, 0], [0.5, 0.4, 0.4], atol=1e-6)
+
+
+def test_contrast_keeps_the_channel_mean_and_divides_the_spread() -> None:
+    images = photos("chelsea", "rocket")
+    result = apply(REGISTRY["contrast"], images, 0.6)
+    means, spreads = images.mean((1, 2), np.float64), images.std((1, 2), np.float64)
+    np.testing.assert_allclose(result.mean((1, 2), np.float64), means, atol=1e-5)
+    np.testing.assert_allclose(result.std((1, 2), np.float64), 0.2 * spreads, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [112, 224, 250])
+@at_every_severity
+def test_pixelate_shows_squares_of_their_mean(severity: int, side: int) -> None:
+    image = photos("coffee", side=side)
+    few = round(REGISTRY["pixelate"].parameter_at(severity / 5) * side / 224)
+    result = apply(REGISTRY["pixelate"], image, severity / 5)[0]
+    cell = np.floor((np.arange(side) + 0.5) * few / side).astype(int)
+    for row, column in ((0, 0), (few // 2, few // 3), (few - 1, few - 1)):
+        inside = np.ix_(cell == row, cell == column)
+        mean = image[0][inside].mean((0, 1))
+        np.testing.assert_allclose(
+            result[inside], np.broadcast_to(mean, result[inside].shape), atol=1e-6
+        )

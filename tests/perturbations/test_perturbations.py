@@ -1,0 +1,255 @@
+"""Laws that every registered perturbation obeys."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from robustness.perturbations import (
+    FAMILIES,
+    GEOMETRIC,
+    LIGHTING,
+    NOISE,
+    REGISTRY,
+    Images,
+    Perturbation,
+    apply,
+)
+from robustness.perturbations.perturbation import SEVERITY_STRENGTHS, severity_curve
+from tests.support.oracles import photos
+
+STUDY = {
+    "brightness": ("Increased brightness", LIGHTING, 0.3),
+    "increased_contrast": ("Increased contrast", LIGHTING, 2.0),
+    "gaussian_blur": ("Gaussian blur", LIGHTING, 3.0),
+    "defocus_blur": ("Defocus blur", LIGHTING, 6.0),
+    "fog": ("Fog effect", LIGHTING, 2.5),
+    "rotation": ("Rotation", GEOMETRIC, 90.0),
+    "horizontal_flip": ("Horizontal flip", GEOMETRIC, 1.0),
+    "vertical_flip": ("Vertical flip", GEOMETRIC, 1.0),
+    "gaussian_noise": ("Random noise", NOISE, 0.18),
+    "salt_and_pepper": ("Salt & pepper noise", NOISE, 0.09),
+}
+
+STRENGTHS = (1e-6, 0.1, 0.37, 0.6, 1.0)
+TWENTIETHS = np.linspace(0.0, 1.0, 21).tolist()
+
+everyone = pytest.mark.parametrize("record", REGISTRY, ids=REGISTRY.names)
+graded = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.graded], ids=lambda record: record.name
+)
+continuous = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.graded and r.continuous], ids=lambda record: record.name
+)
+random = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.random], ids=lambda record: record.name
+)
+monotone = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.monotone], ids=lambda record: record.name
+)
+
+
+def distance(first: Images, second: Images) -> float:
+    """Mean absolute difference."""
+    return float(np.abs(first.astype(np.float64) - second).mean())
+
+
+# --- the record ---------------------------------------------------------------------------------
+
+
+def test_the_study_is_registered_in_its_order_with_its_settings() -> None:
+    study = [record for record in REGISTRY if record.in_study]
+    assert [record.name for record in study] == list(STUDY)
+    for record in study:
+        assert record.study_strength is not None
+        found = (record.label, record.family, record.parameter_at(record.study_strength))
+        assert found == (*STUDY[record.name][:2], pytest.approx(STUDY[record.name][2]))
+
+
+@everyone
+def test_record_is_complete(record: Perturbation) -> None:
+    for text in (record.label, record.parameter, record.unit):
+        assert text == text.strip()
+        assert text
+    assert len(record.source) > 20
+    assert (record.function.__doc__ or "").strip()
+    assert record.family in FAMILIES
+    values = [record.parameter_at(strength) for strength in (0.0, *STRENGTHS)]
+    assert all(math.isfinite(value) for value in values)
+    assert len(set(values)) > 1
+    if record.study_strength is not None:
+        assert 0 < record.study_strength <= 1
+
+
+@everyone
+def test_severities_lie_on_the_strength_axis(record: Perturbation) -> None:
+    if record.imagenet_c is None:
+        assert record.severity_strengths == ()
+        assert record.severity_at(0.5) is None
+        return
+    assert record.severity_strengths == SEVERITY_STRENGTHS
+    assert [record.severity_at(s) for s in (0.0, *SEVERITY_STRENGTHS)] == [0, 1, 2, 3, 4, 5]
+    assert record.severity_at(0.29) == 1
+    assert record.severity_at(0.31) == 2
+
+
+def test_severity_curve_passes_through_its_levels_and_is_linear_between() -> None:
+    curve = severity_curve(0.0, (1.0, 2.0, 4.0, 8.0, 6.0))
+    assert [curve(s) for s in (0.0, *SEVERITY_STRENGTHS)] == [0.0, 1.0, 2.0, 4.0, 8.0, 6.0]
+    assert curve(0.1) == pytest.approx(0.5)
+    assert curve(0.9) == pytest.approx(7.0)
+
+
+# --- one perturbation ---------------------------------------------------------------------------
+
+
+@everyone
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_returns_a_new_study_image_and_leaves_the_old_one(
+    record: Perturbation, strength: float
+) -> None:
+    images = photos("coffee", "chelsea")
+    before = images.tobytes()
+    result = apply(record, images, strength)
+    assert images.tobytes() == before
+    assert not np.shares_memory(result, images)
+    assert (result.shape, result.dtype) == (images.shape, np.float32)
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
+    assert 0.0 <= result.min() <= result.max() <= 1.0  # false for NaN as well
+
+
+@everyone
+def test_reads_any_memory_layout(record: Perturbation) -> None:
+    images = photos("coffee", "chelsea")
+    plain = apply(record, images, 0.6)
+    frozen = np.asfortranarray(images)
+    frozen.flags.writeable = False
+    result = apply(record, frozen, 0.6)
+    assert result.flags.c_contiguous
+    np.testing.assert_array_equal(result, plain)
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])[:, :, ::-1]
+    np.testing.assert_array_equal(apply(record, mirrored, 0.6), plain)
+
+
+@everyone
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_flat_images_stay_images(record: Perturbation, level: float) -> None:
+    flat = np.full((1, 64, 64, 3), level, dtype=np.float32)
+    result = apply(record, flat, 1.0)
+    assert np.isfinite(result).all()
+    assert 0.0 <= result.min() <= result.max() <= 1.0
+
+
+@everyone
+@pytest.mark.parametrize("side", [96, 224, 384])
+def test_works_at_other_sides(record: Perturbation, side: int) -> None:
+    images = photos("astronaut", side=side)
+    result = apply(record, images, 0.7)
+    assert result.shape == images.shape
+    assert distance(result, images) > 0.005
+
+
+@everyone
+def test_an_empty_batch_stays_empty(record: Perturbation) -> None:
+    nothing = np.empty((0, 224, 224, 3), dtype=np.float32)
+    result = apply(record, nothing, 0.5)
+    assert (result.shape, result.dtype) == (nothing.shape, np.float32)
+
+
+@everyone
+def test_same_seed_gives_the_same_bytes_alone_or_in_any_place(record: Perturbation) -> None:
+    images = photos()
+    batch = apply(record, images, 0.5, seed=7)
+    np.testing.assert_array_equal(batch, apply(record, images, 0.5, seed=7))
+    np.testing.assert_array_equal(batch[::-1], apply(record, images[::-1], 0.5, seed=7))
+    for place in (0, 3):
+        alone = apply(record, images[place : place + 1], 0.5, seed=7)
+        np.testing.assert_array_equal(batch[place : place + 1], alone)
+
+
+@everyone
+def test_strength_zero_is_the_identity(record: Perturbation) -> None:
+    images = photos("rocket")
+    result = apply(record, images, 0.0)
+    np.testing.assert_array_equal(result, images)
+    assert not np.shares_memory(result, images)
+
+
+@graded
+def test_effect_vanishes_with_the_strength(record: Perturbation) -> None:
+    images = photos()
+    for strength, limit in ((1e-300, 1e-7), (1e-5, 5e-4), (1e-3, 0.03)):
+        after = distance(apply(record, images, strength), images)
+        assert after < (limit if record.continuous else 0.03)
+
+
+@continuous
+def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> None:
+    images = photos("coffee", side=112)
+    results = (apply(record, images, strength) for strength in np.linspace(0.002, 1.0, 500))
+    steps = [distance(before, after) for before, after in pairwise(results)]
+    for place in range(1, len(steps) - 1):
+        # A steep slope has steep neighbours; a jump stands alone.
+        around = max(steps[place - 1], steps[place + 1])
+        strength = 0.002 * (place + 1)
+        assert steps[place] < 3 * around + 3e-4, f"jumps by {steps[place]:.4f} after {strength}"
+
+
+@pytest.mark.parametrize("record", [r for r in REGISTRY if not r.continuous], ids=lambda r: r.name)
+def test_what_moves_in_steps_moves_in_small_ones(record: Perturbation) -> None:
+    """The record says that the effect stands still in places; elsewhere it takes no leap."""
+    images = photos("coffee")
+    results = [apply(record, images, strength) for strength in np.linspace(0.002, 1.0, 100)]
+    steps = [distance(before, after) for before, after in pairwise(results)]
+    values = [record.parameter_at(strength) for strength in np.linspace(0.0, 1.0, 1001)]
+    assert all(value == round(value) for value in values)
+    assert min(np.diff(values)) == -1.0
+    assert 0.0 == min(steps) < max(steps) < 0.06
+
+
+@monotone
+def test_difference_from_the_clean_image_never_shrinks(record: Perturbation) -> None:
+    images = photos()
+    results = [apply(record, images, strength) for strength in TWENTIETHS]
+    for place in range(len(images)):
+        grown = [distance(result[place], images[place]) for result in results]
+        assert all(after >= before for before, after in pairwise(grown)), grown
+
+
+@everyone
+def test_does_something_at_every_setting_that_people_meet(record: Perturbation) -> None:
+    images = photos()
+    strengths = [*record.severity_strengths, 1.0]
+    if record.study_strength is not None:
+        strengths.append(record.study_strength)
+    for strength in strengths:
+        for image, result in zip(images, apply(record, images, strength), strict=True):
+            far_off = np.mean(np.abs(result - image) > 0.1)  # as a few drops on the lens are
+            assert distance(result, image) > 0.005 or far_off > 0.002
+
+
+# --- random streams -----------------------------------------------------------------------------
+
+
+@random
+def test_seeds_and_images_have_their_own_noise(record: Perturbation) -> None:
+    photo = photos("astronaut", side=64)[0]
+    images = np.stack([photo, photo, np.minimum(photo + np.float32(1e-4), 1)])
+    digests = ["first", "second", "first"]
+    result = apply(record, images, 0.6, seed=1, digests=digests)
+    assert distance(result[0], result[1]) > 0.01
+    assert distance(result[0], result[2]) < 0.001
+    assert distance(result, apply(record, images, 0.6, seed=2, digests=digests)) > 0.01
+    assert distance(*apply(record, images[1:], 0.6)) > 0.01  # the default digests tell them apart
+
+
+@pytest.mark.parametrize("record", [r for r in REGISTRY if not r.random], ids=lambda r: r.name)
+def test_others_ignore_the_seed(record: Perturbation) -> None:
+    images = photos("coffee")
+    np.testing.assert_array_equal(
+        apply(record, images, 0.5, seed=1), apply(record, images, 0.5, seed=2)
+    )

@@ -1,0 +1,327 @@
+"""The gate: what must be refused is, with one sentence; what is odd comes out right."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from robustness.base.errors import ImageError
+from robustness.pictures import decoding, fitting
+from tests.support.bad_images import (
+    BAD,
+    GOOD_ODD,
+    RGB,
+    Builder,
+    exif,
+    linear_grey_profile,
+    photo,
+    plain,
+    quarters,
+    saved,
+    wide_profile,
+)
+
+# pytest replaces the filter that the module installs; that nothing is printed is tested below.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:::PIL.{module}")
+    for module in ("Image", "JpegImagePlugin", "PngImagePlugin", "TiffImagePlugin")
+]
+
+CLOSE = 6  # levels of 255: what lossy formats may change
+
+
+def pixels(data: bytes) -> NDArray[np.int16]:
+    return np.asarray(decoding.decode(data), dtype=np.int16)
+
+
+def check_sentence(message: str) -> None:
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert "Traceback" not in message
+    assert "Error" not in message
+    assert 30 < len(message) < 300
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("build", BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_sentence_at_once(build: Builder) -> None:
+    data = build()
+    started = time.perf_counter()
+    with pytest.raises(ImageError) as caught:
+        decoding.decode(data, name="holiday.jpg")
+    assert time.perf_counter() - started < 1
+    message = str(caught.value)
+    check_sentence(message)
+    assert message.startswith('"holiday.jpg" ')
+
+
+def test_bad_input_takes_little_memory_and_warns_of_nothing() -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not tell a process its own peak of memory")
+    script = (
+        "import re\n"
+        "from tests.support.bad_images import BAD\n"
+        "from robustness.pictures.decoding import decode\n"
+        "from robustness.base.errors import ImageError\n"
+        "for build in BAD.values():\n"
+        "    data = build()\n"
+        "    try:\n"
+        "        decode(data)\n"
+        "    except ImageError:\n"
+        "        pass\n"
+        "status = open('/proc/self/status').read()\n"  # getrusage would count the parent's, too
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) >> 10)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert int(done.stdout) < 200, "MiB at the peak"
+    assert done.stderr == ""
+
+
+def test_what_came_is_named() -> None:
+    expected = {
+        "html": "a web page",
+        "svg": "an SVG drawing",
+        "heic": "a HEIC photo",
+        "pdf": "a PDF document",
+        "text": "got text",
+        "truncated PNG": "incomplete or unusual PNG file",
+        "9,000 x 9,000 PNG": "got 9,000 x 9,000",
+        "float TIFF beyond 1": "expected brightness from 0 to 1, got 200 to 200",
+    }
+    for name, words in expected.items():
+        with pytest.raises(ImageError, match=words):
+            decoding.decode(BAD[name]())
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("the picture", "The picture"),
+        ("", "The picture"),
+        ("a.png", '"a.png"'),
+        ("a\r\n\x1b[31m\u202eb\t.png", '"a [31m b .png"'),
+        ("x" * 200 + ".jpeg", f'"{"x" * 50}…{"x" * 24}.jpeg"'),
+    ],
+)
+def test_the_name_in_a_message_is_one_short_printable_line(name: str, subject: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decoding.decode(b"nonsense", name=name)
+    assert str(caught.value).startswith(f"{subject} is not a picture")
+    check_sentence(str(caught.value))
+
+
+def test_a_file_over_the_limit_is_refused_before_decoding() -> None:
+    with pytest.raises(ImageError, match="at most 64 MiB"):
+        decoding.decode(bytes(decoding.MAX_FILE_BYTES + 1))
+
+
+def test_an_exhausted_memory_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    data = saved(photo(), "PNG")
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ImageError) as caught:
+        decoding.decode(data)
+    check_sentence(str(caught.value))
+
+
+SEEDS = [
+    saved(photo(), "JPEG", exif=exif(6), icc_profile=wide_profile()),
+    saved(photo(), "JPEG", progressive=True),
+    saved(photo().convert("CMYK"), "JPEG"),
+    saved(photo(), "PNG", icc_profile=wide_profile(), exif=exif(3)),
+    saved(photo().convert("P"), "PNG", transparency=b"\0\x80"),
+    saved(photo().convert("P"), "GIF", save_all=True, append_images=[plain("P", 3)]),
+    saved(photo().convert("P"), "BMP"),
+    saved(photo(), "TIFF"),
+    saved(plain("I;16", 700), "TIFF"),
+    saved(photo(), "WEBP", exif=exif(8)),
+    saved(photo().convert("RGBA"), "WEBP", lossless=True),
+    saved(photo(), "AVIF"),
+]
+MUTATION = st.tuples(
+    st.sampled_from(["set", "insert", "delete", "cut"]),
+    st.one_of(st.integers(0, 150), st.integers(0, 8000)),
+    st.binary(min_size=1, max_size=6),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.sampled_from(SEEDS), mutations=st.lists(MUTATION, min_size=1, max_size=8))
+def test_mutated_files_raise_image_error_or_nothing(
+    seed: bytes, mutations: list[tuple[str, int, bytes]]
+) -> None:
+    data = bytearray(seed)
+    for action, position, value in mutations:
+        start = position % max(1, len(data))
+        stop = {"set": start + len(value), "insert": start, "delete": start + len(value)}
+        data[start : stop.get(action, len(data))] = value if action in {"set", "insert"} else b""
+    try:
+        study = fitting.study_image(bytes(data))
+    except ImageError as error:
+        check_sentence(str(error))
+    else:
+        assert study.shape == (224, 224, 3)
+        assert 0 <= study.min() <= study.max() <= 1
+
+
+# Files
+
+
+def test_a_file_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(photo(), "PNG"))
+    assert decoding.read_file(path) == decoding.read_file(str(path)) == path.read_bytes()
+
+
+def _pipe(folder: Path) -> Path:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+def _large(folder: Path) -> Path:
+    with (folder / "large.png").open("wb") as file:
+        file.truncate(1 << 40)  # sparse: takes no room
+    return folder / "large.png"
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty.png").touch()
+    return folder / "empty.png"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder, "is a folder"),
+        (lambda folder: folder / "missing.png", "no such file"),
+        (lambda folder: _empty(folder) / "below a file", "not a directory"),
+        (lambda folder: folder / ("n" * 300), "too long"),
+        (lambda folder: str(folder) + "/a\0b", "the path is not valid"),
+        (_empty, "is empty"),
+        (_pipe, "is a pipe or device"),
+        (_large, "at most 64 MiB"),
+    ],
+)
+def test_unusable_files(make: Callable[[Path], Path], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=words) as caught:
+        decoding.read_file(make(tmp_path))
+    check_sentence(str(caught.value))
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may read anything
+    with pytest.raises(ImageError, match="permission denied"):
+        decoding.read_file(path)
+
+
+# What is odd but good
+
+
+@pytest.mark.parametrize(("build", "colour"), GOOD_ODD.values(), ids=GOOD_ODD.keys())
+def test_odd_pictures_come_out_right(build: Builder, colour: RGB) -> None:
+    image = decoding.decode(build())
+    assert image.mode == "RGB"
+    assert not image.info, "a profile left behind would be embedded again on saving"
+    np.testing.assert_allclose(np.asarray(image)[0, 0], colour, atol=CLOSE)
+    for name in fitting.FITS:
+        study = fitting.fit(image, fit=name)
+        assert study.shape == (224, 224, 3)
+        assert study.dtype == np.float32
+
+
+UPRIGHT: dict[int, Callable[[NDArray[np.int16]], NDArray[np.int16]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_every_orientation(orientation: int) -> None:
+    turned = pixels(saved(quarters(), "PNG", exif=exif(orientation)))
+    expected = UPRIGHT[orientation](np.asarray(quarters(), dtype=np.int16))
+    np.testing.assert_array_equal(turned, expected)
+
+
+def test_sixteen_bits_are_scaled_to_the_nearest_level() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    levels = pixels(saved(Image.fromarray(values), "PNG"))[..., 0]
+    np.testing.assert_array_equal(levels, np.rint(values / 257))
+
+
+def test_half_transparent_on_white() -> None:
+    alpha = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = plain("RGBA", (200, 100, 0))
+    image.putalpha(Image.fromarray(alpha))
+    share = alpha[..., None] / 255
+    expected = share * np.array([200, 100, 0]) + (1 - share) * 255
+    np.testing.assert_allclose(pixels(saved(image, "PNG")), expected, atol=0.51)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_the_stored_numbers_stand_whatever_the_profile(mode: str, kind: str) -> None:
+    profile = wide_profile() if mode == "RGB" else linear_grey_profile()
+    stored = photo().convert(mode)
+    srgb = ImageCms.createProfile("sRGB")
+    shown = ImageCms.profileToProfile(stored, io.BytesIO(profile), srgb, outputMode="RGB")
+    expected = np.asarray(stored.convert("RGB"), dtype=np.int16)
+    assert np.abs(np.asarray(shown) - expected).max() > 10, "on a screen they would look different"
+    np.testing.assert_array_equal(pixels(saved(stored, kind, icc_profile=profile)), expected)
+
+
+def test_the_picture_is_free_of_its_bytes() -> None:
+    image = decoding.decode(saved(photo(), "PNG"))
+    assert type(image) is Image.Image
+    image.load()
+
+
+def test_threads_get_what_one_gets() -> None:
+    names = [name for name in GOOD_ODD if "wide" not in name]
+    data = [GOOD_ODD[name][0]() for name in names] + [BAD[name]() for name in ("text", "html")]
+
+    def outcome(one: bytes) -> bytes:
+        try:
+            return fitting.study_image(one, side=32).tobytes()
+        except ImageError as error:
+            return str(error).encode()
+
+    alone = [outcome(one) for one in data]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(outcome, data * 4)) == alone * 4

@@ -1,0 +1,117 @@
+"""The study image: bit for bit the reference recipe, and sound for every shape."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.pictures import fitting
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes, sample_path
+from tests.support.bad_images import RED, photo, quarters, saved
+
+
+def test_a_file_becomes_what_its_bytes_become(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(photo(), "PNG"))
+    np.testing.assert_array_equal(
+        fitting.load_study_image(path, fit="squash", side=64),
+        fitting.study_image(path.read_bytes(), fit="squash", side=64),
+    )
+
+
+@pytest.mark.parametrize("name", SAMPLES.names)
+def test_the_samples_match_the_reference_recipe_bit_for_bit(name: str) -> None:
+    plain_image = Image.open(sample_path(name)).convert("RGB")
+    decoded = fitting.decode(sample_bytes(name))
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(plain_image))
+    short = min(plain_image.size)
+    width, height = (round(length * 256 / short) for length in plain_image.size)
+    resized = plain_image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    expected = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32) / 255
+    np.testing.assert_array_equal(fitting.study_image(sample_bytes(name)), expected)
+
+
+@pytest.mark.parametrize("fit", fitting.FITS)
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 2), (3, 1000), (20_000, 1), (1, 20_000), (224, 224), (500, 333)]
+)
+def test_every_shape_fits(fit: str, size: tuple[int, int]) -> None:
+    started = time.perf_counter()
+    for side in (224, 64, 1, 384):
+        study = fitting.fit(Image.new("RGB", size, RED), fit=fit, side=side)
+        assert study.shape == (side, side, 3)
+        assert study.dtype == np.float32
+        if fit != "letterbox":
+            np.testing.assert_array_equal(study.reshape(-1, 3), np.array([[1, 0, 0]] * side**2))
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (8000, 40), (40, 8000)])
+def test_a_long_picture_is_cropped_as_if_it_were_resized_whole(size: tuple[int, int]) -> None:
+    image = fitting.decode(sample_bytes("astronaut")).resize(size, Image.Resampling.BICUBIC)
+    width, height = (round(length * 256 / min(size)) for length in size)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    whole = image.resize((width, height), Image.Resampling.BICUBIC)
+    expected = np.asarray(whole.crop((left, top, left + 224, top + 224)), np.float32)
+    np.testing.assert_allclose(fitting.fit(image) * 255, expected, atol=2.01)
+
+
+def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
+    study = fitting.fit(Image.new("RGB", (400, 200), RED), fit="letterbox")
+    np.testing.assert_array_equal(study[56:168], np.broadcast_to([1, 0, 0], (112, 224, 3)))
+    assert np.all(study[:56] == np.float32(128 / 255))
+    assert np.all(study[168:] == np.float32(128 / 255))
+
+
+def test_squash_keeps_the_corners() -> None:
+    study = fitting.fit(quarters(), fit="squash")
+    np.testing.assert_array_equal(fitting.to_uint8(study)[[0, 0, -1], [0, -1, 0]], np.eye(3) * 255)
+
+
+def test_a_wrong_fit_side_or_mode_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="crop, squash, letterbox"):
+        fitting.fit(photo(), fit="stretch")
+    for side in (0, -1, 10**6):
+        with pytest.raises(ParameterError, match=f"got {side}"):
+            fitting.fit(photo(), side=side)
+    with pytest.raises(ParameterError, match="mode L"):
+        fitting.fit(photo().convert("L"))
+
+
+def test_to_png_is_lossless_and_the_same_every_time() -> None:
+    study = fitting.study_image(sample_bytes("coffee"))
+    data = fitting.to_png(study)
+    assert data == fitting.to_png(study.copy())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), fitting.to_uint8(study))
+    np.testing.assert_array_equal(fitting.to_uint8(study), np.rint(study * 255))
+
+
+def test_to_uint8_rounds_and_takes_batches() -> None:
+    batch = np.array([[0.0, 0.4 / 255, 0.6 / 255, 1.0]], dtype=np.float32)
+    np.testing.assert_array_equal(fitting.to_uint8(batch), [[0, 0, 1, 255]])
+
+
+def test_the_module_is_quick_to_import() -> None:
+    code = (
+        "import sys, robustness.pictures.fitting; "
+        "print([m for m in sys.modules if m in set(sys.argv[1:])])"
+    )
+    heavy = ["skimage", "scipy", "tensorflow", "pandas", "cv2", "streamlit"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *heavy],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,302 @@
+"""The three-sentence answers claim what constructed results show, and no more."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import ArrayLike
+
+from robustness import statistics
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import Break
+from robustness.report import answer_run, answer_study, answer_sweep
+from robustness.statistics.scorecard import summarise
+from tests.support.made_up_runs import rows
+from tests.support.made_up_saved_runs import measurement
+
+LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
+A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
+A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
+
+CLAIMS = ("most often", "breaks first", "least often", "is established against")
+
+
+def run_of(
+    kept: Mapping[str, ArrayLike],
+    *,
+    labelled: bool = False,
+    conditions: list[tuple[str, float]] = LEVELS,
+) -> pd.DataFrame:
+    """A frame of models whose answers (pictures, conditions) are ``kept``."""
+    right = {"labels": 7, "clean_correct": True} if labelled else {}
+    parts = [
+        rows(
+            stays,
+            model=name,
+            conditions=conditions,
+            **(right | {"correct": stays} if labelled else {}),  # type: ignore[arg-type]
+        )
+        for name, stays in kept.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def answer_of(frame: pd.DataFrame, unfinished: str = "") -> tuple[str, str, str]:
+    frame = statistics.with_correctness(frame)
+    found = answer_run.answer(
+        statistics.summary(frame),
+        statistics.compare(frame),
+        statistics.over_models(frame),
+        images=frame["image"].nunique(),
+        conditions=len(frame[["perturbation", "strength"]].drop_duplicates()),
+        unfinished=unfinished,
+    )
+    for sentence in found:
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
+        assert not re.search(r"\. [A-Z]", sentence), "one sentence each"
+        assert "nan" not in sentence
+        assert "None" not in sentence
+    return found
+
+
+def chance(share: float, images: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((images, len(LEVELS))) < share
+
+
+def test_a_clear_winner_is_named_with_its_figures() -> None:
+    kept = {A: chance(0.2, 300, 0), B: chance(0.9, 300, 1), C: chance(0.6, 300, 2)}
+    who, _, basis = answer_of(run_of(kept))
+    assert who.startswith(f"{B_LABEL} kept its answer most often")
+    assert f"{np.mean(kept[B]):.1%}" in who
+    assert "established against each of the other 2 models" in who
+    assert f"{A_LABEL} kept it least often, in {np.mean(kept[A]):.1%}" in who
+    assert "300 pictures under 3 conditions" in basis
+    assert "3 differences between models are all established" in basis
+
+
+def test_a_tie_names_no_winner() -> None:
+    kept = {A: chance(0.6, 60, 0), B: chance(0.6, 60, 1), C: chance(0.6, 60, 2)}
+    who, _, basis = answer_of(run_of(kept))
+    assert who.startswith("No model is established as more robust than another")
+    assert not any(claim in who for claim in CLAIMS)
+    assert "0 are established" in basis
+
+
+def test_two_models_have_one_difference_and_no_share_of_it() -> None:
+    tied = run_of({A: chance(0.6, 60, 0), B: chance(0.6, 60, 1)})
+    apart = run_of({A: chance(0.9, 60, 0), B: chance(0.1, 60, 1)})
+    assert re.search(r"the difference between .* and .* is not established", answer_of(tied)[2])
+    assert "the difference between the models is established" in answer_of(apart)[2]
+
+
+def test_equal_models_are_called_equal() -> None:
+    same = chance(0.6, 60, 0)
+    who, _, _ = answer_of(run_of({A: same, B: same}))
+    assert who.startswith("All 2 models kept the same share of their answers")
+    assert "none is more robust" in who
+
+
+def test_a_leader_that_is_not_established_against_all_is_hedged() -> None:
+    kept = {A: chance(0.2, 200, 0), B: chance(0.72, 200, 1), C: chance(0.7, 200, 2)}
+    who, _, _ = answer_of(run_of(kept))
+    leader = max(kept, key=lambda name: np.mean(kept[name]))
+    rival = B_LABEL if leader == C else C_LABEL
+    assert "kept the largest share" in who
+    assert f"is not established against {rival}" in who
+    assert "most often" not in who
+
+
+def test_too_few_pictures_make_a_first_impression_only() -> None:
+    kept = {A: [[False] * 3] * 3, B: [[True] * 3] * 3}
+    who, _, basis = answer_of(run_of(kept))
+    assert who.startswith("No model is established as more robust")
+    assert "first impression" in basis
+    many = {A: chance(0.2, 200, 0), B: chance(0.9, 200, 1)}
+    assert "first impression" not in answer_of(run_of(many))[2]
+
+
+@pytest.mark.parametrize(("stays", "words"), [(False, "No model kept its answer"), (True, "Every")])
+def test_when_all_fail_or_all_hold_the_doubt_is_told(stays: bool, words: str) -> None:
+    kept = np.full((40, 3), stays)
+    who, harm, _ = answer_of(run_of({A: kept, B: kept}))
+    assert who.startswith(words)
+    assert re.search(r"(many|few) as \d+\.\d% remain possible", who)
+    assert "under each of the 3 perturbations the same share" in harm.lower()
+    assert not any(claim in who for claim in CLAIMS)
+
+
+def test_one_model_is_compared_with_none() -> None:
+    kept = chance(0.7, 100, 0)
+    who, harm, basis = answer_of(run_of({A: kept}))
+    assert who.startswith(f"{A_LABEL} kept its answer in {kept.mean():.1%} (")
+    assert "models" not in who + harm + basis
+
+
+def test_right_and_wrong_is_told_only_with_labels() -> None:
+    kept = chance(0.5, 100, 0)
+    without = answer_of(run_of({A: kept}))[2]
+    assert "labels are missing" in without
+    assert "was right" not in without
+    labelled = answer_of(run_of({A: kept}, labelled=True))[2]
+    assert f"was right in 100.0% of the clean and {kept.mean():.1%} of the perturbed" in labelled
+    assert "labels are missing" not in labelled
+
+
+def test_a_loss_of_accuracy_that_chance_explains_is_not_claimed() -> None:
+    frame = run_of({A: np.ones((60, 3), bool)}, labelled=True)
+    frame.loc[frame.index[0], "correct"] = False
+    assert "a difference that is not established" in answer_of(frame)[2]
+
+
+def test_the_worst_perturbation_is_named_only_where_it_stands_out() -> None:
+    kept = chance(0.8, 200, 0)
+    kept[:, 1] = chance(0.1, 200, 1)[:, 1]
+    harm = answer_of(run_of({A: kept}))[1]
+    assert harm.startswith(f"Under Rotation the fewest answers stayed, {kept[:, 1].mean():.1%}")
+    assert "overlap" not in harm
+    alike = answer_of(run_of({A: chance(0.8, 60, 3)}))[1]
+    assert alike.startswith("No perturbation stands out")
+    assert "overlap" in alike
+
+
+def test_a_worst_perturbation_with_a_close_second_is_hedged() -> None:
+    kept = chance(0.9, 200, 0)
+    kept[:, 1] = chance(0.10, 200, 1)[:, 1]
+    kept[:, 2] = chance(0.12, 200, 2)[:, 2]
+    harm = answer_of(run_of({A: kept}))[1]
+    assert "fewest answers stayed" in harm
+    assert "with an interval that overlaps that of" in harm
+
+
+def test_one_perturbation_says_nothing_of_others_and_an_unfinished_run_says_so() -> None:
+    frame = run_of({A: chance(0.7, 60, 0)[:, :1]}, conditions=LEVELS[:1])
+    _, harm, basis = answer_of(frame, "60 of 200 pictures are done")
+    assert harm.startswith("Only Fog")
+    assert "of an unfinished run (60 of 200 pictures are done)" in basis
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_claim_of_an_order_stands_without_an_established_difference(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = int(rng.integers(1, 90))
+    kept = {name: rng.random((images, 3)) < rng.random() for name in (A, B, C)}
+    frame = statistics.with_correctness(run_of(kept))
+    who = answer_of(run_of(kept))[0]
+    pairs = statistics.compare(frame)
+    best = statistics.summary(frame)[0]["model"]
+    beaten = {p["worse"] for p in pairs if p["established"] and p["better"] == best}
+    assert ("most often" in who) == (len(beaten) == 2)
+    if not any(pair["established"] for pair in pairs):
+        assert not any(claim in who for claim in CLAIMS)
+
+
+# --- a Scorecard, a view, a sweep -----------------------------------------------------------------
+
+
+def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measurement]:
+    conditions = study_conditions()
+    return [
+        measurement(f"{number}.png", str(number), name, condition, keeps)
+        for number in range(pictures)
+        for name, answers in stays.items()
+        for condition, keeps in zip(conditions, answers, strict=True)
+    ]
+
+
+def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> None:
+    near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3})
+    who = answer_study.of_scorecard(summarise(near), near, 1)[0]
+    assert f"its interval overlaps that of {B_LABEL}, so the order is not established" in who
+    assert "most often" not in who
+    far = measured({A: [True] * 10, B: [False] * 10})
+    who, harm, basis = answer_study.of_scorecard(summarise(far), far, 1)
+    assert who.startswith(f"{A_LABEL} kept its answer most often")
+    assert "lies above every other" in who
+    assert "the same share of answers stayed, 50%" in harm
+    assert "1 picture, and" in basis
+    same = measured({A: [True] * 10, B: [True] * 10})
+    assert "none is more robust" in answer_study.of_scorecard(summarise(same), same, 1)[0]
+
+
+def test_an_unsure_answer_is_counted() -> None:
+    few = [replace(row, clean_probability=0.2) for row in measured({A: [True] * 10})]
+    assert (
+        "1 answer to a clean picture had less than 30%"
+        in answer_study.of_live(few[:1], study_conditions()[0])[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("stays", "words"),
+    [
+        ((True, True), "all 2 models keep their answer"),
+        ((False, False), "all 2 models change their answer"),
+        ((True, False), f"1 of 2 models keeps its answer ({A_LABEL})"),
+    ],
+)
+def test_a_view_says_who_kept_its_answer(stays: tuple[bool, bool], words: str) -> None:
+    condition = Condition.of({"fog": 0.6})
+    shown = [
+        measurement("a.png", "a", name, condition, keeps)
+        for name, keeps in zip((A, B), stays, strict=True)
+    ]
+    first, second, third = answer_study.of_live(shown, condition)
+    assert words in first
+    assert ("now sees" in second) == (not all(stays))
+    assert "one picture under one condition" in third
+
+
+def broken(
+    model: str, strength: float | None, low: float | None, high: float | None, repeats: int = 1
+) -> Break:
+    return Break(
+        model=model,
+        perturbation="gaussian_noise",
+        strength=strength,
+        parameter=None,
+        severity=None,
+        ssim=None if strength is None else 0.5,
+        low=low,
+        high=high,
+        never=strength is None,
+        returns=(),
+        repeats=repeats,
+        clean_top1=0,
+        clean_probability=0.9,
+    )
+
+
+def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
+    apart = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
+    assert answer_sweep.answer(apart, "a")[0].startswith(f"{A_LABEL} breaks first")
+    close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
+    who = answer_sweep.answer(close, "a")[0]
+    assert "breaks first, under" not in who
+    assert f"overlaps that of {B_LABEL}, so which breaks first is not established" in who
+
+
+def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
+    never = [broken(A, None, 1.0, None), broken(B, None, 1.0, None)]
+    who, rest, basis = answer_sweep.answer(never, "a")
+    assert who.startswith("No model changes its answer")
+    assert f"{A_LABEL} and {B_LABEL} keep their answer" in rest
+    assert "one picture" in basis
+    one = answer_sweep.answer(never[:1], "a")
+    assert one[0].startswith(f"{A_LABEL} keeps its answer")
+
+
+def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
+    kinds = [(0.2, 0.19, 0.2), (None, 1.0, None), (0.9, 0.895, 0.9)]
+    for a, b in itertools.product(kinds, repeat=2):
+        found = answer_sweep.answer([broken(A, *a), broken(B, *b)], "a")
+        assert len(found) == 3
+        assert all(sentence.endswith(".") and "None" not in sentence for sentence in found)

@@ -1,0 +1,189 @@
+"""The report of an attack, and of a run whose conditions are attacks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import report, runs
+from robustness.attacks import AttackSpec, Control, Outcome
+from robustness.attacks.transfer import Transfer
+from robustness.commands import main
+from robustness.commands.attack import _spec
+from robustness.evaluation.condition import AttackCondition, Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import RunSpec
+from robustness.metrics.intervals import wilson
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.report.answer_attack import answer
+from tests.report.test_files import HOSTILE, WHEN, Page, pdf_text
+from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
+from tests.support.server import ROOT
+
+ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)
+NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite2")
+
+
+def picture() -> Picture:
+    return Picture.of(HOSTILE, study_image(sample_bytes("chelsea")))
+
+
+def outcome(
+    *, success: bool = True, noise: int = 0, moved: bool = True, target: int | None = None
+) -> Outcome:
+    clean = picture().image
+    change = np.float32(2 / 255 if moved else 0)
+    image = np.clip(clean + change, 0, 1)
+    size = float(np.abs(image - clean).max())
+    control = Control(noise > 0, noise, 16, size, size * 300, 0.99, ESPRESSO, 0.7, image)
+    return Outcome(
+        spec=replace(ATTACK, target=target),
+        model="SqueezeNet",
+        image=image,
+        success=success,
+        linf=size,
+        l2=size * 300,
+        ssim=0.98,
+        clean_top1=ESPRESSO,
+        clean_probability=0.8,
+        top1=TABBY if success else ESPRESSO,
+        probability=0.6,
+        control=control,
+    )
+
+
+def rows(*stays: bool) -> list[Measurement]:
+    shown = picture()
+    return [
+        measurement(HOSTILE, shown.digest, name, AttackCondition.of_spec(ATTACK), kept)
+        for name, kept in zip(NAMES, stays, strict=False)
+    ]
+
+
+def built(found: Outcome | None = None) -> report.Report:
+    spec = RunSpec(
+        tuple((name, "sha256:0") for name in NAMES), (AttackCondition.of_spec(ATTACK),), seed=3
+    )
+    transfer = [
+        Transfer(source, name, source == name, ESPRESSO, TABBY, 0.6, 0.2)
+        for source in NAMES
+        for name in NAMES
+    ]
+    return report.of_attack(spec, picture(), found or outcome(), rows(False, True, False), transfer)
+
+
+def test_it_can_be_handed_on_in_every_format() -> None:
+    content = built()
+    made = {
+        suffix: report.rendered(content, format.write, WHEN)
+        for suffix, format in report.FORMATS.items()
+    }
+    page = Page(made[".html"].decode())
+    shown = list(page.all("img"))
+    assert len(shown) == 4, "clean, adversarial, difference, noise"
+    assert not [image for image in shown if "onerror" in image]
+    document = json.loads(made[".json"])
+    assert [row["perturbation"] for row in document["rows"]] == ["pgd"] * 3
+    assert document["attack"][0]["noise_control"]["draws"] == 16
+    assert len(document["transfer"]) == 9
+    assert document["manifest"]["attack"] == {
+        **{"name": "pgd", "norm": "linf", "epsilon": 2 / 255, "steps": 7, "restarts": 2},
+        **{"seed": 3, "target": None, "model": "SqueezeNet"},
+    }
+    text = pdf_text(made[".pdf"])
+    assert "Madry et al." in text
+    assert "16 random changes of the same size" in text
+    assert "PGD (L∞, epsilon 2/255)" in made[".md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (outcome(), ("makes SqueezeNet 1.1 see tabby", "none of 16 random changes", "up to 19%")),
+        (outcome(noise=5), ("in place of espresso", "5 of 16 random", "this attack is no news")),
+        (outcome(success=False), ("does not change the answer", "nor did any of 16 random")),
+        (outcome(success=False, noise=2), ("does not change", "which this attack did not")),
+        (outcome(success=False, moved=False), ("does not change", "left the picture as it was")),
+        (outcome(success=False, target=0), ("does not make SqueezeNet 1.1 see tench", "nor did")),
+    ],
+)
+def test_the_answer_claims_no_more_than_the_attack_shows(
+    found: Outcome, words: tuple[str, str]
+) -> None:
+    said = answer(found, rows(not found.success, True, False))
+    assert len(said) == 3
+    assert all(not sentence[0].islower() and sentence.endswith(".") for sentence in said)
+    text = " ".join(said)
+    assert all(word.lower() in text.lower() for word in words)
+    assert "1 of the 2 other models changes its answer" in text
+    assert "a failure does not show that the model holds" in text
+    assert ("none of" in text.lower()) == found.beats_noise
+    assert round(100 * wilson(0, 16).high) == 19
+
+
+def test_what_it_says_makes_the_picture_again_can_be_typed() -> None:
+    odd = replace(outcome(target=1), spec=replace(ATTACK, epsilon=0.0123456789, target=1))
+    for found, epsilon in ((outcome(), 2 / 255), (odd, 0.0123456789)):
+        (line,) = re.findall("`(.*?)`", built(found).replay)
+        words = shlex.split(line)[3:]
+        options = main._parser().parse_args(words)
+        assert _spec(options, "SqueezeNet") == replace(found.spec, epsilon=epsilon)
+
+
+def test_the_page_offers_it() -> None:
+    app = AppTest.from_file(str(ROOT / "pages" / "adversarial.py"), default_timeout=120)
+    for name, value in (("sample", "coffee"), ("models", "SqueezeNet"), ("steps_pgd", "2")):
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    buttons = app.get("download_button")
+    assert len(buttons) == len(report.FORMATS) + 1
+    assert all(button.proto.deferred_file_id for button in buttons)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    folder = tmp_path_factory.mktemp("attacked")
+    return saved(
+        folder / "runs" / "attacked",
+        pictures(folder / "set", [f"{number}.png" for number in range(6)]),
+        {"SqueezeNet": 0.4},
+        conditions=[
+            Condition.of({"fog": 0.4}),
+            AttackCondition.of_spec(ATTACK),
+            Condition.attack("pgd", epsilon=8 / 255, steps=7),
+        ],
+        source=folder / "set",
+    )
+
+
+def test_a_run_with_attacks_has_a_report_in_every_format(run: runs.Run, tmp_path: Path) -> None:
+    for suffix in report.FORMATS:
+        target = tmp_path / f"a{suffix}"
+        assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
+    text = pdf_text((tmp_path / "a.pdf").read_bytes())
+    for words in ("Madry et al.", "Hendrycks", "epsilon 8/255", "7 steps, 2 restarts"):
+        assert words in text
+    assert "Beside each attack stand" not in text, "a run has no control"
+
+
+def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:
+    page = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
+    alts = [str(image["alt"]) for image in Page(page).all("img")]
+    assert alts
+    assert not any("PGD" in alt for alt in alts)
+    assert "The attacked picture is on the Dataset page" in page
+
+
+def test_a_sentence_with_a_command_keeps_its_spaces(run: runs.Run) -> None:
+    text = report.rendered(report.of_run(run), report.FORMATS[".md"].write, WHEN).decode()
+    assert "versions. `python -m robustness replay RUN`, with" in text

@@ -1,0 +1,582 @@
+"""The files of a report: what is in them, whom they trust, and what they cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from robustness import report, runs
+from robustness.base.errors import ParameterError, RunError
+from robustness.commands import main
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import Break
+from robustness.pictures.fitting import study_image, to_uint8
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.report import pdf, pdf_charts, pdf_fonts
+from robustness.report.dictionary import dictionary
+from robustness.report.html import script_json
+from tests.report.test_answers import broken
+from tests.support.made_up_runs import severities
+from tests.support.made_up_saved_runs import measurement, pictures, saved
+
+WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'
+NAMES = [f"{number:04}.png" for number in range(40)]
+NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest
+SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.6, "EfficientNetLite2": 0.85}
+TEXTS = (".html", ".csv", ".json", ".md")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    folder = tmp_path_factory.mktemp("reported")
+    digests = pictures(folder / "set", NAMES)
+    levels = [
+        Condition.of({name: strength})
+        for name, strength in severities("fog")
+        if strength is not None
+    ]
+    return saved(
+        folder / "runs" / "made-up",
+        digests,
+        SHARES,
+        source=folder / "set",
+        conditions=[*levels, Condition.of({"rotation": 0.5, "contrast": 0.4})],
+        unreadable=[("<b>broken</b>.jpg", "Not a picture.")],
+        each=16,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(run: runs.Run) -> dict[str, bytes]:
+    """The report of the run in every format."""
+    content = report.of_run(run)
+    return {
+        suffix: report.rendered(content, format.write, WHEN)
+        for suffix, format in report.FORMATS.items()
+    }
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page, as far as it matters here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self._inside: str = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        else:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(made: dict[str, bytes]) -> Page:
+    return Page(made[".html"].decode())
+
+
+# --- HTML -----------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_nothing_and_runs_its_own_scripts_alone(page: Page) -> None:
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None, None]
+    assert not page.all("link")
+    assert not page.all("iframe")
+    sources = [str(image["src"]) for image in page.all("img")]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    (policy,) = [
+        str(meta["content"]) for meta in page.all("meta") if meta.get("http-equiv") is not None
+    ]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_a_hostile_name_is_shown_and_does_nothing(page: Page) -> None:
+    assert len(page.scripts) == 3
+    assert not [image for image in page.all("img") if "onerror" in image]
+    assert "<b>broken</b>.jpg" in page.text
+    assert HOSTILE in "\n".join(page.text + [str(image["alt"]) for image in page.all("img")])
+
+
+def test_what_stands_in_a_script_cannot_end_it() -> None:
+    told = script_json({"</script>": "<!-- & \u2028"})
+    assert not set(told) & set("<>&\u2028")
+    assert json.loads(told) == {"</script>": "<!-- & \u2028"}
+
+
+def test_words_of_others_in_a_chart_are_no_tags(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.charts.model_label", lambda name: f"<a href='x'>{name}</a>")
+    monkeypatch.setattr("robustness.charts.scorecard.model_label", lambda name: f"<i>{name}</i>")
+    text = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
+    figures = json.loads(Page(text).scripts[0])
+    assert figures["c0"]["data"][0]["y"][0].startswith("&lt;i&gt;")
+
+
+def test_headings_descend_and_everything_seen_has_words(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
+    assert all(image["alt"] for image in page.all("img"))
+    plots = [part for part in page.all("div") if part.get("class") == "plot"]
+    assert plots
+    assert all(part["role"] == "img" and part["aria-label"] for part in plots)
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_the_charts_are_those_of_the_result(page: Page, run: runs.Run) -> None:
+    figures = json.loads(page.scripts[0])
+    plots = [part["id"] for part in page.all("div") if part.get("class") == "plot"]
+    assert list(figures) == plots
+    assert all("template" not in figure["layout"] for figure in figures.values())
+    shown = dict(zip(figures["c0"]["data"][0]["y"], figures["c0"]["data"][0]["x"], strict=True))
+    rows = run.frame()
+    kept = rows[rows["model"] == "SqueezeNet"]["consistent"].astype(float).mean()
+    assert shown["SqueezeNet 1.1"] == pytest.approx(kept)
+
+
+def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
+    content = report.of_run(run)
+    cases = [
+        case
+        for section in content.sections
+        for block in section.blocks
+        if isinstance(block, report.content.Cases)
+        for case in block.read()
+    ]
+    assert {case.kept for case in cases} == {True, False}
+    name = cases[0].title.split(": ", 1)[1]
+    clean = run.picture(name)
+    (condition,) = [c for c in run.conditions if c.described == cases[0].lines[0]]
+    for shot, image in zip(
+        cases[0].shots, (clean.image, perturbed(clean, [condition], run.seed)[0]), strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shot.png))), to_uint8(image))
+
+
+def test_only_the_pictures_that_are_shown_are_read(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    original = runs.Run.picture
+
+    def picture(self: runs.Run, name: str) -> Picture:
+        read.append(name)
+        return original(self, name)
+
+    monkeypatch.setattr(runs.Run, "picture", picture)
+    content = report.of_run(run)
+    assert not read
+    text = report.rendered(content, report.FORMATS[".html"].write, WHEN)
+    assert len(read) == text.count(b'class="case"') <= 15
+
+
+def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder.parent.parent / "set", tmp_path / "set")
+    for name in NAMES[:20]:
+        (tmp_path / "set" / name).write_bytes(sample_bytes("coffee"))
+    for name in NAMES[20:]:
+        (tmp_path / "set" / name).unlink()
+    asked = replace(run.manifest.dataset, source=str(tmp_path / "set"))
+    moved = runs.Run(run.folder, replace(run.manifest, dataset=asked), run.parts)
+    text = report.rendered(report.of_run(moved), report.FORMATS[".html"].write, WHEN).decode()
+    assert not Page(text).all("img")
+    assert "its pixels have changed since" in text
+    assert "is not among the pictures" in text
+
+
+def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    folder = tmp_path / "run"
+    unlabelled = saved(folder, digests, SHARES, source=tmp_path / "set", labelled=False)
+    content = report.of_run(unlabelled)
+    titles = [section.title for section in content.sections]
+    assert "Right or wrong" not in titles
+    assert "Class by class" not in titles
+    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
+    assert "ccuracy clean" not in text
+    assert "Fewer than 30 pictures" in text
+
+
+def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    attack = Condition.attack("pgd", epsilon=8 / 255)
+    conditions = [Condition.of({"fog": 0.6}), attack]
+    kept = {name: np.array([[True, False]] * 2) for name in SHARES}
+    run = saved(
+        tmp_path / "run", digests, SHARES, source=tmp_path / "set", conditions=conditions, kept=kept
+    )
+    content = report.of_run(run)
+    for suffix, format in report.FORMATS.items():
+        assert report.rendered(content, format.write, WHEN), suffix
+    shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
+    assert sum(part.get("class") == "case" for part in shown.all("li")) == 4
+    assert [str(image["alt"]).endswith("clean") for image in shown.all("img")].count(True) == 4
+    assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed picture"
+    assert any("which asks the model for it" in text for text in shown.text)
+
+
+# --- the same for everybody -----------------------------------------------------------------------
+
+
+def test_the_command_and_the_page_make_the_same_bytes(
+    run: runs.Run, made: dict[str, bytes], tmp_path: Path
+) -> None:
+    for suffix, data in made.items():
+        (file, *_) = report.write(
+            report.of_run(runs.load(run.folder)), tmp_path / f"a{suffix}", WHEN
+        )
+        assert file.read_bytes() == data, suffix
+
+
+def test_the_time_is_all_that_differs(run: runs.Run, made: dict[str, bytes]) -> None:
+    later = datetime(2027, 5, 6, 7, 8, tzinfo=UTC)
+    content = report.of_run(run)
+    for suffix in TEXTS:
+        other = report.rendered(content, report.FORMATS[suffix].write, later).decode()
+        for late, early in (
+            ("2027-05-06 07:08", "2026-01-02 03:04"),
+            ("2027-05-06T07:08", "2026-01-02T03:04"),
+        ):
+            other = other.replace(late, early)
+        assert other == made[suffix].decode(), suffix
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def test_every_column_is_explained() -> None:
+    assert [column.column for column in dictionary()] == SCHEMA.names
+    assert all(column.meaning and column.values and column.type for column in dictionary())
+
+
+def test_parquet_holds_the_rows_and_what_they_mean(run: runs.Run, made: dict[str, bytes]) -> None:
+    table = pq.read_table(io.BytesIO(made[".parquet"]))
+    assert table.replace_schema_metadata(None).cast(SCHEMA).equals(run.table())
+    assert table.schema.field("cosine").metadata[b"meaning"].startswith(b"Cosine similarity")
+    told = json.loads(table.schema.metadata[b"robustness_report"])
+    assert told["manifest"]["id"] == run.id
+
+
+def test_json_holds_rows_tables_and_dictionary(run: runs.Run, made: dict[str, bytes]) -> None:
+    document = json.loads(made[".json"])
+    assert document["rows"] == run.table().to_pylist()
+    assert [column["column"] for column in document["data_dictionary"]] == SCHEMA.names
+    assert {entry["model"] for entry in document["summary"]} == set(SHARES)
+    assert len(document["answer"]) == 3
+    assert document["created"] == "2026-01-02T03:04:00+00:00"
+
+
+def test_csv_holds_the_rows_and_a_second_file_explains_them(
+    run: runs.Run, made: dict[str, bytes], tmp_path: Path
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(made[".csv"].decode(), newline="")))
+    expected = run.table().to_pylist()
+    assert len(rows) == len(expected)
+    assert [row["image"] for row in rows] == [row["image"] for row in expected]
+    assert float(rows[0]["cosine"]) == expected[0]["cosine"]
+    assert json.loads(rows[0]["top5"]) == expected[0]["top5"]
+    assert rows[0]["consistent"] == str(expected[0]["consistent"]).lower()
+    composed = next(row for row in rows if "+" in row["perturbation"])
+    assert composed["strength"] == ""
+    names = [path.name for path in report.write(report.of_run(run), tmp_path / "a.csv", WHEN)]
+    assert names == ["a.csv", "a.columns.csv"]
+    text = (tmp_path / "a.columns.csv").read_text(encoding="utf-8")
+    told = list(csv.DictReader(io.StringIO(text)))
+    assert [row["column"] for row in told] == list(rows[0])
+
+
+def test_rows_are_read_a_file_at_a_time(run: runs.Run) -> None:
+    tables = report.of_run(run).data.read()
+    assert [table.num_rows for table in tables] == [part.rows for part in run.parts]
+    assert len(run.parts) > 1
+
+
+# --- Markdown and PDF -----------------------------------------------------------------------------
+
+
+def test_markdown_is_a_section_with_tables_that_no_name_breaks(run: runs.Run) -> None:
+    content = replace(report.of_run(run), title=HOSTILE, cautions=[f"x {HOSTILE}"])
+    cells = report.content.Titled("t", report.content.Table(("a", "b"), [(HOSTILE, "1")]))
+    text = report.rendered(replace(content, brief=[cells]), report.FORMATS[".md"].write, WHEN)
+    lines = text.decode().splitlines()
+    assert lines[0] == "## Robustness"
+    unescaped = re.compile(r"(?<!\\)[<>`*_\[\]]")
+    (row,) = [line for line in lines if line.startswith("| a\\<")]
+    assert not unescaped.search(row)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert not unescaped.search(lines[2].removeprefix("**").removesuffix("**"))
+    block = "\n".join(lines).split("```")
+    assert len(block) == 3, "nothing in the manifest ends its block"
+    assert json.loads(block[1].removeprefix("json"))["id"] == run.id
+
+
+@pytest.fixture(scope="module")
+def pages(made: dict[str, bytes]) -> str:
+    """The text of the PDF."""
+    return pdf_text(made[".pdf"])
+
+
+def pdf_text(data: bytes) -> str:
+    tool = shutil.which("pdftotext")
+    if tool is None:
+        pytest.skip("no pdftotext found: install poppler-utils to read the PDF back")
+    done = subprocess.run([tool, "-layout", "-", "-"], input=data, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def test_a_pdf_says_the_same_on_numbered_pages(pages: str, run: runs.Run) -> None:
+    flat = " ".join(pages.split())
+    content = report.of_run(run)
+    for sentence in content.answer:
+        assert sentence in flat
+    numbers = re.findall(r"(\d+) / (\d+)\n", pages)
+    assert [int(at) for at, _ in numbers] == list(range(1, len(numbers) + 1))
+    assert {int(total) for _, total in numbers} == {len(numbers)}
+
+
+def test_a_pdf_holds_names_of_any_script_and_the_number_of_a_sign_it_cannot_draw(
+    run: runs.Run,
+) -> None:
+    content = report.of_run(run)
+    names = ["写真猫.png", "кошка.png", "한.png", HOSTILE]
+    table = report.content.Table(("a",), [(name,) for name in names])
+    section = report.content.Section("Names", [report.content.Titled("t", table)])
+    content = replace(content, sections=[section], methods=[], title="‮gnp.写真")
+    text = pdf_text(report.rendered(content, pdf.pdf_file, WHEN))
+    assert all(name in text for name in names[:2])
+    assert "U+D55C.png" in text
+    assert "U+202Egnp" in text
+    assert HOSTILE in text
+
+
+def test_every_chart_can_be_drawn_for_print(run: runs.Run) -> None:
+    charts = [
+        block
+        for section in report.of_run(run).sections
+        for block in section.blocks
+        if isinstance(block, report.content.Chart)
+    ]
+    assert len(charts) >= 5
+    for chart in charts:
+        png = pdf_charts.to_png(chart.figure)
+        assert png == pdf_charts.to_png(chart.figure)
+        drawn = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+        assert (drawn < 128).any(), chart.title
+
+
+def test_without_its_packages_a_pdf_says_which_command_it_needs(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pdf_fonts, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match=r"pip install -r requirements-pdf\.txt"):
+        report.write(report.of_run(run), tmp_path / "a.pdf", WHEN)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the other results ----------------------------------------------------------------------------
+
+Built = Callable[[], report.Report]
+
+
+def _small(condition: Condition, *, several: bool = False) -> tuple[RunSpec, list[Picture]]:
+    conditions = study_conditions() if several else (condition,)
+    spec = RunSpec(tuple((name, "sha256:0") for name in SHARES), conditions)
+    image = study_image(sample_bytes("chelsea"))
+    return spec, [Picture.of(HOSTILE, image), Picture.of("b.png", image[:, ::-1].copy())]
+
+
+def scorecard() -> report.Report:
+    spec, shown = _small(study_conditions()[0], several=True)
+    rows = [
+        measurement(picture.name, picture.digest, name, condition, bool(number % 3))
+        for picture in shown
+        for name in spec.model_names
+        for number, condition in enumerate(spec.conditions)
+    ]
+    return report.of_scorecard(spec, shown, rows)
+
+
+def live() -> report.Report:
+    spec, shown = _small(Condition.of({"fog": 0.4, "rotation": 0.2}))
+    rows = [
+        measurement(HOSTILE, shown[0].digest, name, spec.conditions[0], name == "SqueezeNet")
+        for name in spec.model_names
+    ]
+    return report.of_live(spec, shown[0], rows)
+
+
+def swept() -> report.Report:
+    spec, shown = _small(Condition.of({"gaussian_noise": 1.0}))
+    found: list[Measurement | Break] = [
+        measurement(
+            HOSTILE,
+            shown[0].digest,
+            name,
+            Condition.of({"gaussian_noise": strength}),
+            strength < 0.5,
+        )
+        for name in spec.model_names
+        for strength in (0.0, 0.5, 1.0)
+    ]
+    found += [
+        broken("SqueezeNet", 0.4, 0.3, 0.5, 5),
+        broken("EfficientNetLite0", 0.45, 0.4, 0.5, 5),
+        broken("EfficientNetLite2", None, None, None, 5),
+    ]
+    return report.of_sweep(spec, shown[0], found)
+
+
+@pytest.mark.parametrize("build", [scorecard, live, swept])
+def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
+    content = build()
+    for suffix, format in report.FORMATS.items():
+        data = report.rendered(content, format.write, WHEN)
+        assert data == report.rendered(build(), format.write, WHEN), suffix
+        assert len(data) < 15 * 2**20
+        if suffix == ".html":
+            shown = Page(data.decode())
+            assert len(shown.scripts) == 3
+            assert not [image for image in shown.all("img") if "onerror" in image]
+            assert set(json.loads(shown.scripts[0])) == {
+                part["id"] for part in shown.all("div") if part.get("class") == "plot"
+            }
+        elif suffix == ".json":
+            assert len(json.loads(data)["rows"]) == sum(t.num_rows for t in content.data.read())
+
+
+def test_the_largest_scorecard_stays_below_15_mb() -> None:
+    rng = np.random.default_rng(0)
+    spec, _ = _small(study_conditions()[0], several=True)
+    noise = [rng.random((224, 224, 3), dtype=np.float32) for _ in range(12)]
+    shown = [Picture.of(f"{at}.png", image) for at, image in enumerate(noise)]
+    rows = [
+        measurement(picture.name, picture.digest, name, condition, bool(at % 2))
+        for at, picture in enumerate(shown)
+        for name in spec.model_names
+        for condition in spec.conditions
+    ]
+    content = report.of_scorecard(spec, shown, rows)
+    assert len(report.rendered(content, report.FORMATS[".html"].write, WHEN)) < 15 * 2**20
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_takes_a_folder_or_an_id(
+    run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(run.folder.parent)
+    assert main.main(["report", str(run.folder), "--to", str(tmp_path / "new" / "a.MD")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'new' / 'a.MD'}\n"
+    assert main.main(["report", run.id, "--out", folder, "--to", str(tmp_path / "b.md")]) == 0
+
+    def undated(path: Path) -> str:
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", path.read_text(encoding="utf-8"))
+
+    assert undated(tmp_path / "new" / "a.MD") == undated(tmp_path / "b.md")
+
+
+def test_an_unfinished_run_is_reported_with_a_mark(
+    run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(run.folder, folder)
+    told = json.loads((folder / "manifest.json").read_text())
+    told |= {"status": "unfinished", "dataset": {**told["dataset"], "pictures": 90}}
+    (folder / "manifest.json").write_text(json.dumps(told))
+    assert main.main(["report", str(folder), "--to", str(tmp_path / "a.md")]) == 0
+    assert "is not finished (41 of 90 pictures)" in capsys.readouterr().err
+    text = (tmp_path / "a.md").read_text(encoding="utf-8")
+    assert "> This run is not finished: 41 of 90 pictures are done" in text
+    assert "of an unfinished run (41 of 90 pictures are done)" in text
+
+
+def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
+    run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ["--out", str(run.folder.parent)]
+    (tmp_path / "file").write_text("x")
+    for arguments, words in (
+        (["nowhere", "--to", str(tmp_path / "a.html"), *here], "There is no run nowhere"),
+        ([run.id, "--to", str(tmp_path / "a.docx"), *here], "Expected --to to end in .html, .pdf"),
+        ([run.id, "--to", str(tmp_path), *here], "Expected --to to end in"),
+        ([run.id, "--to", str(tmp_path / "file" / "a.md"), *here], "cannot be written"),
+        (["../made-up", "--to", str(tmp_path / "a.md"), *here], "There is no run ../made-up"),
+    ):
+        assert main.main(["report", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_report_that_fails_halfway_leaves_the_old_one(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    content = report.of_run(run)
+
+    def fail() -> Iterator[pa.Table]:
+        yield run.table()
+        raise RunError("The disk is gone.")
+
+    broken_data = replace(content.data, read=fail)
+    with pytest.raises(RunError):
+        report.write(replace(content, data=broken_data), target, WHEN)
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_without_rows_has_no_report(run: runs.Run) -> None:
+    empty = runs.Run(run.folder, run.manifest, [])
+    with pytest.raises(RunError, match="nothing to report"):
+        report.of_run(empty)
+
+
+def test_passwords_in_the_address_of_pictures_are_not_handed_on(run: runs.Run) -> None:
+    asked = replace(run.manifest.dataset, source="ftp://me:secret@host/photos")
+    told = report.of_run(runs.Run(run.folder, replace(run.manifest, dataset=asked), run.parts))
+    assert told.manifest["dataset"]["source"] == "ftp://host/photos"

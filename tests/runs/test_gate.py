@@ -1,0 +1,331 @@
+"""The gate: constructed runs against budgets whose verdict is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustness import runs
+from robustness.base.errors import ParameterError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import RunSpec
+from robustness.metrics import wilson
+from robustness.runs import gate
+from robustness.runs.gate import BROKEN, KEPT, NOT_SHOWN
+from robustness.runs.manifest import Asked
+from tests.support.made_up_runs import rows
+
+LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
+
+
+class MadeUp(runs.Run):
+    """A run with the rows of a frame."""
+
+    def __init__(
+        self, frame: pd.DataFrame, conditions: Sequence[tuple[str, float]], weights: str = "1"
+    ) -> None:
+        asked = tuple(Condition.of({name: strength}) for name, strength in conditions)
+        models = tuple((str(name), weights) for name in frame["model"].unique())
+        dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
+        spec = RunSpec(models, asked)
+        manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", {})
+        super().__init__(Path("nowhere"), manifest, ())
+        self._frame = frame
+
+    @property
+    def images(self) -> int:
+        return int(self._frame["image"].nunique())
+
+    def frame(self, *_arguments: object) -> pd.DataFrame:
+        return self._frame
+
+
+def steady(shares: Sequence[float], images: int = 200, model: str = "SqueezeNet") -> pd.DataFrame:
+    """The first share of the pictures keeps its answer at each level of fog."""
+    places = np.arange(images)[:, None] / images
+    return rows(places < np.array(shares), model=model, conditions=LEVELS)
+
+
+def run(shares: Sequence[float] = (0.9, 0.6, 0.1), images: int = 200, weights: str = "1") -> MadeUp:
+    return MadeUp(steady(shares, images), LEVELS, weights)
+
+
+def budget(tmp_path: Path, text: str) -> gate.Budget:
+    (tmp_path / "budget.toml").write_text(text)
+    return gate.read_budget(tmp_path / "budget.toml")
+
+
+def outcomes(found: gate.Check) -> dict[str, str]:
+    return {verdict.where: verdict.outcome for verdict in found.verdicts}
+
+
+# --- the interval decides -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(0.5, KEPT), (0.58, NOT_SHOWN), (0.62, NOT_SHOWN), (0.7, BROKEN)]
+)
+def test_a_minimum_is_held_against_the_bounds(tmp_path: Path, limit: float, outcome: str) -> None:
+    text = f'[[limit]]\nperturbation = "fog"\nstrength = 0.6\nmin_consistency = {limit}'
+    found = gate.check(budget(tmp_path, text), run())
+    (verdict,) = found.verdicts
+    assert verdict.value == pytest.approx(0.6)
+    assert verdict.low is not None
+    assert verdict.high is not None
+    assert 0.52 < verdict.low < 0.58 < 0.62 < verdict.high < 0.68
+    assert (verdict.outcome, found.passed) == (outcome, outcome == KEPT)
+
+
+def test_more_pictures_show_what_few_leave_open(tmp_path: Path) -> None:
+    asked = budget(tmp_path, '[[limit]]\nperturbation = "fog"\nmin_consistency = 0.05')
+    few, many = (gate.check(asked, run(images=images)) for images in (20, 2000))
+    assert outcomes(few) == {"fog 0.2": KEPT, "fog 0.6": KEPT, "fog 1": NOT_SHOWN}
+    assert many.passed
+    assert not few.passed
+    lenient = budget(
+        tmp_path, 'when_unsure = "pass"\n[[limit]]\nperturbation = "fog"\nmin_consistency = 0.05'
+    )
+    assert gate.check(lenient, run(images=20)).passed
+    lenient.rules[0].limits["min_consistency"] = 0.99  # type: ignore[index]
+    assert not gate.check(lenient, run(images=20)).passed
+
+
+def test_without_a_perturbation_the_limit_is_on_all_conditions_together(tmp_path: Path) -> None:
+    found = gate.check(budget(tmp_path, "[[limit]]\nmin_consistency = 0.4"), run())
+    (verdict,) = found.verdicts
+    assert verdict.where == "all conditions"
+    assert verdict.value == pytest.approx((0.9 + 0.6 + 0.1) / 3)
+
+
+def test_the_last_limit_that_fits_counts(tmp_path: Path) -> None:
+    text = """
+[[limit]]
+perturbation = "*"
+min_consistency = 0.5
+[[limit]]
+perturbation = "fo?"
+strength = 1
+min_consistency = 0.01
+[[limit]]
+model = "Efficient*"
+perturbation = "*"
+min_consistency = 0.8
+"""
+    both = pd.concat([steady((0.9, 0.7, 0.1)), steady((0.9, 0.7, 0.1), model="EfficientNetLite0")])
+    found = gate.check(budget(tmp_path, text), MadeUp(both, LEVELS))
+    wanted = {(v.model, v.strength): v.wanted for v in found.verdicts}
+    assert wanted == {
+        ("SqueezeNet", 0.2): 0.5,
+        ("SqueezeNet", 0.6): 0.5,
+        ("SqueezeNet", 1.0): 0.01,
+        **{("EfficientNetLite0", strength): 0.8 for _, strength in LEVELS},
+    }
+    assert {(v.model, v.strength) for v in found.broken} == {
+        ("EfficientNetLite0", 0.6),
+        ("EfficientNetLite0", 1.0),
+    }
+
+
+# --- accuracy, breaking strength, regression ------------------------------------------------------
+
+
+def test_a_drop_of_accuracy_has_a_maximum(tmp_path: Path) -> None:
+    kept = np.arange(200)[:, None] / 200 < np.array((0.9, 0.6, 0.1))
+    labelled = rows(
+        kept,
+        conditions=LEVELS,
+        labels=np.zeros(200, int),
+        clean_correct=np.ones(200),
+        correct=kept,
+    )
+    text = '[[limit]]\nperturbation = "*"\nmax_accuracy_drop = 0.41\nmin_accuracy = 0.5'
+    found = gate.check(budget(tmp_path, text), MadeUp(labelled, LEVELS))
+    by_limit = {(v.limit, v.strength): v for v in found.verdicts}
+    assert by_limit["max_accuracy_drop", 0.6].value == pytest.approx(0.4)
+    assert [by_limit["max_accuracy_drop", s].outcome for _, s in LEVELS] == [
+        KEPT,
+        NOT_SHOWN,
+        BROKEN,
+    ]
+    assert [by_limit["min_accuracy", s].outcome for _, s in LEVELS] == [KEPT, KEPT, BROKEN]
+
+
+def test_an_attack_may_change_so_many_answers(tmp_path: Path) -> None:
+    levels = [("fog", 0.2), ("pgd", 1 / 255), ("pgd", 8 / 255)]
+    places = np.arange(200)[:, None] / 200
+    frame = rows(places < np.array([0.1, 0.8, 0.3]), conditions=levels)
+    found = run()
+    attacked = MadeUp(frame, LEVELS)
+    attacks = [Condition.attack("pgd", epsilon=e) for _, e in levels[1:]]
+    spec = replace(attacked.manifest.spec, conditions=(found.conditions[0], *attacks))
+    attacked.manifest = attacked.manifest.updated(spec=spec)
+    text = '[[limit]]\nperturbation = "*"\nmax_attack_success = 0.5'
+    verdicts = gate.check(budget(tmp_path, text), attacked).verdicts
+    assert [v.perturbation for v in verdicts] == ["pgd", "pgd"], "fog is no attack"
+    assert [v.value for v in verdicts] == pytest.approx([0.2, 0.7])
+    assert [v.outcome for v in verdicts] == [KEPT, BROKEN]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wanted", "level", "outcome", "bounds"),
+    [
+        ((0.9, 0.7, 0.1), 0.6, 0.5, KEPT, (1.0, 1.0)),
+        ((0.9, 0.7, 0.1), 1.0, 0.5, KEPT, (1.0, 1.0)),
+        ((0.9, 0.52, 0.1), 1.0, 0.5, NOT_SHOWN, (0.6, 1.0)),
+        ((0.9, 0.3, 0.1), 1.0, 0.5, BROKEN, (0.6, 0.6)),
+        ((0.9, 0.7, 0.1), 0.6, 0.8, KEPT, (0.6, 0.6)),
+        ((0.9, 0.8, 0.7), 1.0, 0.5, KEPT, (None, None)),
+    ],
+)
+def test_a_model_must_not_break_before(
+    tmp_path: Path,
+    shares: Sequence[float],
+    wanted: float,
+    level: float,
+    outcome: str,
+    bounds: tuple[float | None, float | None],
+) -> None:
+    text = (
+        f'[[limit]]\nperturbation = "*"\nmin_breaking_strength = {wanted}\nbreaking_level = {level}'
+    )
+    (verdict,) = gate.check(budget(tmp_path, text), run(shares)).verdicts
+    assert (verdict.low, verdict.high) == bounds
+    assert verdict.outcome == outcome
+
+
+REGRESSION = '[[limit]]\nperturbation = "*"\nmax_regression = 0.05'
+
+
+def test_a_run_must_not_be_worse_than_the_baseline(tmp_path: Path) -> None:
+    before, after = run((0.9, 0.6, 0.3)), run((0.9, 0.62, 0.1), weights="2")
+    found = gate.check(budget(tmp_path, REGRESSION), after, before)
+    assert outcomes(found) == {"fog 0.2": KEPT, "fog 0.6": KEPT, "fog 1": BROKEN}
+    worse = {verdict.strength: verdict for verdict in found.verdicts}[1.0]
+    assert worse.value == pytest.approx(0.2)
+    assert "20.0%" in worse.sentence
+
+
+def test_equal_answers_of_other_weights_are_as_sure_as_there_are_pictures(tmp_path: Path) -> None:
+    asked = budget(tmp_path, REGRESSION)
+    for images, outcome in ((20, NOT_SHOWN), (200, KEPT)):
+        same = gate.check(asked, run(images=images), run(images=images))
+        assert {(v.outcome, v.high) for v in same.verdicts} == {(KEPT, 0.0)}
+        trained = gate.check(asked, run(images=images, weights="2"), run(images=images))
+        bound = pytest.approx(wilson(0, images).high)
+        assert {v.outcome for v in trained.verdicts} == {outcome}
+        assert all(v.high == bound for v in trained.verdicts)
+
+
+# --- what cannot be checked -----------------------------------------------------------------------
+
+WRONG = {
+    "no table": ('baseline = "x"', "at least one table"),
+    "a typo at the top": (
+        "basline = 1\n[[limit]]\nmin_consistency = 0.5",
+        "Did you mean 'baseline'",
+    ),
+    "a typo of a limit": ("[[limit]]\nmin_consistancy = 0.5", "Did you mean 'min_consistency'"),
+    "a typo of a scope": ('[[limit]]\nmodels = "*"\nmin_consistency = 0.5', "Did you mean 'model'"),
+    "a limit in percent": ("[[limit]]\nmin_consistency = 50", "between 0 and 1, got 50"),
+    "a limit in words": ('[[limit]]\nmin_consistency = "half"', "between 0 and 1, got 'half'"),
+    "a truth value": ("[[limit]]\nmin_consistency = true", "got True"),
+    "nothing said": ('[[limit]]\nmodel = "*"', "says nothing"),
+    "a strength of nothing": (
+        "[[limit]]\nstrength = 0.6\nmin_consistency = 0.5",
+        "a strength is that of a perturbation",
+    ),
+    "breaking over all": ("[[limit]]\nmin_breaking_strength = 0.5", "over all its strengths"),
+    "another way to be unsure": (
+        'when_unsure = "maybe"\n[[limit]]\nmin_consistency = 0.5',
+        "got 'maybe'",
+    ),
+    "no TOML": ("[[limit]", "is not a TOML file"),
+    "no such model": (
+        '[[limit]]\nmodel = "SqueezNet"\nmin_consistency = 0.5',
+        "no model 'SqueezNet'. Did you mean 'SqueezeNet'",
+    ),
+    "no such perturbation": (
+        '[[limit]]\nperturbation = "fgo"\nmin_consistency = 0.5',
+        "no perturbation 'fgo'. Did you mean 'fog'",
+    ),
+    "no such strength": (
+        '[[limit]]\nperturbation = "fog"\nstrength = 0.5\nmin_consistency = 0.5',
+        "no fog at strength 0.5",
+    ),
+    "attacks over all": ("[[limit]]\nmax_attack_success = 0.5", "is of an attack"),
+    "no attack": ('[[limit]]\nperturbation = "fog"\nmax_attack_success = 0.5', "no attack fog"),
+    "no labels": ("[[limit]]\nmax_accuracy_drop = 0.5", "have no labels"),
+    "no baseline": ("[[limit]]\nmax_regression = 0.5", "needs a run to compare with"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_checked_is_named(what: str, tmp_path: Path) -> None:
+    text, message = WRONG[what]
+    with pytest.raises(ParameterError) as refused:
+        gate.check(budget(tmp_path, text), run())
+    assert message in str(refused.value)
+    assert "budget.toml" in str(refused.value)
+
+
+def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: Path) -> None:
+    asked = budget(tmp_path, '[[limit]]\nperturbation = "*"\nmin_breaking_strength = 0.8')
+    one = MadeUp(steady((0.9, 0.6, 0.1)).query("strength == 1"), LEVELS[2:])
+    with pytest.raises(ParameterError, match="at one strength only"):
+        gate.check(asked, one)
+    short = MadeUp(steady((0.9, 0.6, 0.1)).query("strength < 1"), LEVELS[:2])
+    with pytest.raises(ParameterError, match=r"up to strength 0\.6 only"):
+        gate.check(asked, short)
+
+
+def test_a_baseline_that_shares_nothing_cannot_be_compared_with(tmp_path: Path) -> None:
+    frame = steady((0.9, 0.6, 0.1)).assign(image_digest="another")
+    with pytest.raises(ParameterError, match="share no picture"):
+        gate.check(budget(tmp_path, REGRESSION), run(), MadeUp(frame, LEVELS))
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> gate.Check:
+    text = '[[limit]]\nmodel = "odd*"\nperturbation = "*"\nmin_consistency = 0.58'
+    frame = steady((0.9, 0.6, 0.1), model="odd|<b>&\x00")
+    return gate.check(budget(tmp_path, text), MadeUp(frame, LEVELS))
+
+
+def test_junit_has_a_case_a_limit(found: gate.Check) -> None:
+    suites = ElementTree.fromstring(gate.junit(found))
+    (suite,) = suites
+    assert suites.tag == "testsuites"
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
+    failures = {case.get("name"): case.find("failure") for case in suite}
+    assert failures["min_consistency, fog 0.2"] is None
+    failure = failures["min_consistency, fog 1"]
+    assert failure is not None
+    assert failure.get("type") == BROKEN
+    assert "wanted: at least 58.0%" in (failure.get("message") or "")
+    assert suite[0].get("classname") == "robustness.odd|<b>&\ufffd"
+
+
+def test_the_summary_puts_what_fails_first_and_escapes_names(found: gate.Check) -> None:
+    text = gate.markdown(found)
+    assert text.startswith("## Robustness: The budget is broken: 1 of 3 limits, and 1 more not")
+    table = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [line.split("|")[1].strip()[2:].strip() for line in table] == [BROKEN, NOT_SHOWN, KEPT]
+    assert "odd\\|\\<b\\>\\&" in text
+    assert "squares \\| \\<b\\>" in text
+    assert all(sign.isprintable() for sign in text.replace("\n", ""))
+    assert {line.replace("\\|", "").count("|") for line in table} == {7}
+
+
+def test_the_document_can_be_json(found: gate.Check) -> None:
+    document = gate.as_dict(found)
+    assert not document["passed"]
+    assert [entry["outcome"] for entry in document["verdicts"]] == [KEPT, NOT_SHOWN, BROKEN]

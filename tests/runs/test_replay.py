@@ -1,0 +1,273 @@
+"""A run again, and runs side by side: what agrees, what differs, and what could not be run."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robustness import models, runs
+from robustness.base.errors import ImageError, RunError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import SCHEMA
+from robustness.runs.parts import _KEY
+from robustness.runs.replay import agreement
+from robustness.runs.rounding import TOLERANCE
+from tests.support.made_datasets import drawing, labelled_folder
+from tests.support.saved_runs import CONDITIONS, performed, spec, use_stand_ins
+
+TWICE = (Condition.of({"fog": 0.2, "rotation": 0.5}), Condition.of({"fog": 0.8, "rotation": 0.1}))
+"""Two compositions of one name and no strength: told apart by their place alone."""
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stand_ins(monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return labelled_folder(tmp_path / "photos", 2)
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path) -> runs.Run:
+    return performed(photos, tmp_path / "runs", spec((*CONDITIONS, *TWICE)))
+
+
+def again(run: runs.Run, tmp_path: Path) -> runs.Replay:
+    return runs.replay(run, tmp_path / "again")
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+
+def test_the_same_machine_gives_the_same_rows(run: runs.Run, tmp_path: Path) -> None:
+    heard: list[runs.Progress] = []
+    found = runs.replay(run, tmp_path / "again", note=heard.append)
+    assert found.verdict == runs.IDENTICAL
+    assert found.agrees
+    assert not found.findings
+    assert found.rows == run.table().num_rows == 6 * 2 * 4
+    assert heard[-1].done == 6
+    assert found.again.table().equals(run.table())
+
+
+@pytest.mark.parametrize("labelling", ["folders", "none"])
+def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
+    photos: Path, tmp_path: Path, labelling: str
+) -> None:
+    plan = runs.plan(str(photos), spec(), labelling=labelling, limit=5, sample=3, batch=1)
+    with runs.start(plan, tmp_path / "runs") as session:
+        list(session.perform())
+    run = runs.load(session.folder)
+    found = again(run, tmp_path)
+    assert found.verdict == runs.IDENTICAL
+    assert found.again.manifest.dataset == run.manifest.dataset
+    assert found.again.manifest.batch == 1
+
+
+def test_pictures_that_changed_came_or_went_are_named(
+    run: runs.Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "670" / "motorcycle-0.jpg").unlink()
+    drawing(3).save(photos / "670" / "motorcycle-1.jpg")
+    drawing(4).save(photos / "670" / "aaa.jpg")
+    (photos / "n07920052" / "coffee-0.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
+    found = again(run, tmp_path)
+    assert found.verdict == runs.DIFFERENT
+    assert set(found.missing) == {"670/motorcycle-0.jpg", "n07920052/coffee-0.jpg"}
+    assert found.extra == ("670/aaa.jpg",)
+    assert found.changed == ("670/motorcycle-1.jpg",)
+    assert not found.listing
+    assert not found.changes, "the rows of the other pictures are the same"
+    assert any("670/aaa.jpg" in sentence for sentence in found.findings)
+
+
+def test_a_picture_whose_pixels_are_the_same_is_the_same(
+    run: runs.Run, photos: Path, tmp_path: Path
+) -> None:
+    path = photos / "670" / "motorcycle-1.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+    found = again(run, tmp_path)
+    assert not found.changed
+    assert found.findings == ["The files of the dataset are not those of the run."]
+
+
+def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
+    run: runs.Run, photos: Path
+) -> None:
+    drawing(3).save(photos / "670" / "motorcycle-1.jpg")
+    again = runs.load(run.folder)
+    assert again.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
+    with pytest.raises(ImageError, match="its pixels have changed"):
+        again.picture("670/motorcycle-1.jpg")
+
+
+# --- how far rows may lie apart -------------------------------------------------------------------
+
+
+def altered(run: runs.Run, tmp_path: Path, **columns: object) -> runs.Run:
+    """A copy of ``run`` in which the first row's values of ``columns`` are others."""
+    folder = tmp_path / "altered"
+    shutil.copytree(run.folder, folder)
+    path = sorted(folder.glob("part-*"))[0]
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for name, value in columns.items():
+        rows[0][name] = value(rows[0][name]) if callable(value) else value
+    about = {_KEY: (table.schema.metadata or {})[_KEY]}
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata(about), path)
+    sizes = {part.name: part.stat().st_size for part in folder.glob("part-*")}
+    run.manifest.updated(parts=sizes).write(folder)
+    return runs.load(folder)
+
+
+def plus(amount: float) -> object:
+    return lambda value: value + amount
+
+
+def test_the_last_digits_of_another_machine_agree_within_rounding(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    found = agreement(
+        run,
+        altered(
+            run,
+            tmp_path,
+            probability=plus(TOLERANCE / 2),
+            cosine=plus(-1e-7),
+            top5_probabilities=lambda values: [value + 1e-6 for value in values],
+            top5=lambda classes: [*classes[:3], classes[4], classes[3]],
+            stages=lambda stages: [{**stage, "cosine": stage["cosine"] + 1e-8} for stage in stages],
+        ),
+    )
+    assert found.verdict == runs.ROUNDED
+    assert found.agrees
+    changed = {change.column: change for change in found.changes}
+    assert set(changed) == {"probability", "cosine", "top5_probabilities", "top5", "stages cosine"}
+    assert changed["probability"].largest == pytest.approx(TOLERANCE / 2)
+    assert changed["stages cosine"].largest == pytest.approx(1e-8)
+    assert all(change.rows == 1 for change in found.changes)
+    row = run.frame().iloc[0]
+    assert changed["cosine"].image == row["image"]
+    assert (changed["cosine"].model, changed["cosine"].perturbation) == (
+        row["model"],
+        row["perturbation"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("top1", plus(1)),
+        ("label", plus(1)),
+        ("consistent", lambda value: not value),
+        ("probability", plus(2 * TOLERANCE)),
+        ("strength", plus(1e-9)),
+        ("cosine", None),
+        ("top5_probabilities", lambda values: values[:4]),
+        ("stages", lambda stages: stages[1:]),
+    ],
+)
+def test_what_is_more_than_rounding_is_different(
+    run: runs.Run, tmp_path: Path, column: str, value: object
+) -> None:
+    found = agreement(run, altered(run, tmp_path, **{column: value}))
+    assert found.verdict == runs.DIFFERENT
+    assert found.changes[0].column.startswith(column)
+    assert found.as_dict()["verdict"] == "different"
+
+
+def test_other_versions_are_told_and_are_no_difference_by_themselves(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    versions = {**run.manifest.versions, "numpy": "1.0"}
+    run.manifest.updated(versions=versions).write(run.folder)
+    found = again(runs.load(run.folder), tmp_path)
+    assert found.verdict == runs.IDENTICAL
+    assert any(sentence.startswith("Another version of numpy: 1.0") for sentence in found.versions)
+
+
+# --- what could not be run ------------------------------------------------------------------------
+
+
+def test_changed_or_missing_weights_cannot_be_replayed(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dataclasses.replace(
+        run.manifest.spec, models=(("SqueezeNet", "sha256:0"), *run.manifest.spec.models[1:])
+    )
+    run.manifest.updated(spec=other).write(run.folder)
+    with pytest.raises(RunError, match="weights of SqueezeNet have changed since, from sha256:0"):
+        again(runs.load(run.folder), tmp_path)
+    others = {n: r for n, r in models.REGISTRY._records.items() if n != "SqueezeNet"}
+    monkeypatch.setattr(models.REGISTRY, "_records", others)  # undoing it keeps the order
+    with pytest.raises(RunError, match="no model called 'SqueezeNet'"):
+        again(runs.load(run.folder), tmp_path)
+
+
+def test_a_source_that_is_gone_cannot_be_replayed(
+    run: runs.Run, photos: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(photos)
+    with pytest.raises(RunError, match="cannot be replayed: There is no folder"):
+        again(run, tmp_path)
+    assert not (tmp_path / "again").exists()
+
+
+# --- comparison -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(photos: Path, tmp_path: Path) -> runs.Run:
+    asked = spec(CONDITIONS[:1], names=["SqueezeNet"], seed=6)
+    return performed(photos, tmp_path / "runs", asked, limit=4)
+
+
+def test_runs_are_compared_on_what_they_share(run: runs.Run, other: runs.Run) -> None:
+    found = runs.compare(run, other)
+    assert found.images == 4
+    overall, noise = found.differences
+    assert (overall["model"], overall["perturbation"]) == ("SqueezeNet", None)
+    assert (noise["perturbation"], noise["n_images"]) == ("gaussian_noise", 4)
+    for side, each in (("a", run), ("b", other)):
+        rows = each.frame().query("model == 'SqueezeNet' and perturbation == 'gaussian_noise'")
+        shared = rows[rows["image"].isin(other.frame()["image"].unique())]
+        assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
+    text = " ".join(found.apart)
+    assert "2 pictures of the baseline alone" in text
+    assert "Models of the baseline alone: EfficientNetLite0." in text
+    assert "Conditions of the baseline alone: rotation 0.5, fog 0.2 + rotation 0.5" in text
+    assert "The seed is not the same: 5 and 6." in text
+    assert "other run alone" not in text
+
+
+def test_a_run_against_itself_changed_nothing(run: runs.Run) -> None:
+    found = runs.compare(run, run)
+    assert not found.apart
+    assert {entry["consistency_difference"] for entry in found.differences} == {0.0}
+
+
+def test_runs_that_share_nothing_say_so(run: runs.Run, tmp_path: Path) -> None:
+    stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
+    found = runs.compare(run, stranger)
+    assert found.images == 0
+    assert not found.differences
+    assert "They share no picture" in found.apart[0]
+
+
+def test_changed_weights_and_versions_are_told(run: runs.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "copy")
+    trained = dataclasses.replace(
+        run.manifest.spec, models=(("SqueezeNet", "sha256:0"), *run.manifest.spec.models[1:])
+    )
+    run.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
+    text = " ".join(runs.compare(run, runs.load(tmp_path / "copy")).apart)
+    assert "The weights are not the same: SqueezeNet." in text
+    assert f"Another version of keras: {run.manifest.versions['keras']} and 4." in text

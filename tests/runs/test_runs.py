@@ -1,0 +1,458 @@
+"""Saved runs: the same rows whatever happens in between, and nothing that is read by half.
+
+The models are stand-ins, but where a whole process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from robustness import runs
+from robustness.base.errors import ParameterError, RobustnessError, RunError, WeightsError
+from robustness.datasets import open_dataset
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.rows import SCHEMA, to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import graded_conditions, suite_names
+from robustness.pictures.fitting import load_study_image
+from robustness.pictures.picture import Picture
+from robustness.runs import engines
+from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines.local import PREPARERS, chunks
+from tests.evaluation.test_loop import TWO, Stable
+from tests.support.made_datasets import flat_folder, labelled_folder
+
+CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
+SPEC = RunSpec(TWO, CONDITIONS, seed=5)
+
+
+def stand_in(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+    return chunks(job, numbers, load=Stable().load)
+
+
+@pytest.fixture(autouse=True)
+def stand_in_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Engine(name="stand-in", label="a stand-in", run=stand_in)
+    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine pictures in three classes and one that is none."""
+    made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 3)
+    (made / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
+    return made
+
+
+def performed(source: Path, out: Path, *, batch: int = 2, spec: RunSpec = SPEC) -> runs.Run:
+    with runs.start(runs.plan(str(source), spec, batch=batch), out) as session:
+        for _ in session.perform("stand-in"):
+            pass
+    return runs.load(session.folder)
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, tmp_path: Path) -> None:
+    run = performed(folder, tmp_path)
+    dataset = open_dataset(str(folder))
+    pictures = [
+        Picture.of(entry.name, load_study_image(folder / entry.name))
+        for entry in dataset.entries
+        if "broken" not in entry.name
+    ]
+    expected = to_table(list(evaluate(SPEC, pictures, load=Stable().load)), [0] * 36)
+    unlabelled = ["position", "label", "clean_correct", "correct", "clean_correct5", "correct5"]
+    found = run.table()
+    assert found.drop_columns(unlabelled).equals(expected.drop_columns(unlabelled))
+    assert found.schema.equals(SCHEMA)
+    assert run.images == 9
+    assert run.finished
+
+
+def test_labels_and_what_follows_from_them_stand_in_the_rows(folder: Path, tmp_path: Path) -> None:
+    frame = performed(folder, tmp_path).frame(None)
+    by_class = frame.groupby(frame["image"].str.split("/").str[0])["label"].unique()
+    assert {name: list(values) for name, values in by_class.items()} == {
+        "670": [670],
+        "Egyptian cat": [285],
+        "n07920052": [967],
+    }
+    right = (frame["label"] == frame["top1"]).tolist()
+    assert frame["correct"].tolist() == right
+    in_top5 = [label in top5 for label, top5 in zip(frame["label"], frame["top5"], strict=True)]
+    assert frame["correct5"].tolist() == in_top5
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_the_size_of_a_batch_changes_no_row(folder: Path, tmp_path: Path, batch: int) -> None:
+    two, other = performed(folder, tmp_path / "a"), performed(folder, tmp_path / "b", batch=batch)
+    assert two.table().equals(other.table())
+
+
+def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = performed(folder, tmp_path)
+    ((name, reason),) = run.unreadable
+    assert name == "670/broken.jpg"
+    assert "expected a whole picture" in reason
+    assert (run.manifest.images, run.manifest.unreadable) == (9, 1)
+
+
+def test_a_dataset_without_a_readable_picture_is_a_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(b"nothing of the kind")
+    run = performed(tmp_path / "set", tmp_path / "runs")
+    assert run.finished
+    assert (run.images, len(run.unreadable), run.table().num_rows) == (0, 1, 0)
+
+
+def test_a_picture_of_a_run_can_be_read_again(folder: Path, tmp_path: Path) -> None:
+    run = performed(folder, tmp_path)
+    row = run.frame().iloc[-1]
+    assert run.picture(str(row["image"])).digest == row["image_digest"]
+    with pytest.raises(RobustnessError, match="not among the pictures"):
+        run.picture("elsewhere.png")
+
+
+def test_few_chunks_are_in_memory_at_a_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = runs.plan(str(folder), SPEC, batch=1)
+    begun: list[int] = []
+    prepared = engines.local.prepared
+
+    def counted(job: Job, number: int) -> object:
+        begun.append(number)
+        return prepared(job, number)
+
+    monkeypatch.setattr(engines.local, "prepared", counted)
+    work = chunks(plan.job, range(plan.job.chunk_count), load=Stable().load)
+    for done, _ in enumerate(work):  # the first is the news that the models are loaded
+        time.sleep(0.05)
+        assert len(begun) <= done + PREPARERS
+    assert begun == list(range(plan.job.chunk_count))
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks_done", [0, 1, 3])
+def test_a_cancelled_run_keeps_what_is_done_and_goes_on_to_the_same_rows(
+    folder: Path, tmp_path: Path, chunks_done: int
+) -> None:
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with runs.start(plan, tmp_path / "a") as session:
+        work = session.perform("stand-in")
+        for _ in range(1 + chunks_done):  # the first says that the models are being loaded
+            next(work)
+        work.close()
+    with pytest.raises(RunError, match="not finished"):
+        runs.load(session.folder)
+    part = runs.load(session.folder, unfinished=True)
+    assert len(part.parts) == (chunks_done > 0)
+    with runs.start(plan, tmp_path / "a", resume=True) as resumed:
+        assert resumed.folder == session.folder
+        assert resumed.resumed == 2 * chunks_done
+        for _ in resumed.perform("stand-in"):
+            pass
+    whole = performed(folder, tmp_path / "b")
+    again = runs.load(resumed.folder)
+    assert again.table().equals(whole.table())
+    assert again.manifest.content == whole.manifest.content is not None
+    assert again.unreadable == whole.unreadable
+
+
+def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
+    folder: Path, tmp_path: Path
+) -> None:
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with runs.start(plan, tmp_path) as session:
+        work = session.perform("stand-in")
+        next(work), next(work)
+        work.close()
+    others = (
+        runs.plan(str(folder), RunSpec(TWO, CONDITIONS, seed=6)),
+        runs.plan(str(folder), RunSpec(TWO, CONDITIONS[:1], seed=5)),
+        runs.plan(str(folder), SPEC, limit=3),
+        runs.plan(str(folder), SPEC, labelling="none"),
+    )
+    for other in others:
+        with runs.start(other, tmp_path, resume=True) as fresh:
+            assert fresh.folder != session.folder
+    with runs.start(runs.plan(str(folder), SPEC, batch=5), tmp_path, resume=True) as resumed:
+        assert resumed.folder == session.folder
+        assert resumed.manifest.batch == 2
+
+
+def test_resume_does_not_take_other_pictures_of_the_same_names_and_sizes(tmp_path: Path) -> None:
+    for name, grey in (("a", 40), ("b", 200)):  # uncompressed, so the files are equally long
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / name / "0.bmp")
+    first = performed(tmp_path / "a", tmp_path / "runs")
+    with runs.start(
+        runs.plan(str(tmp_path / "b"), SPEC), tmp_path / "runs", resume=True
+    ) as session:
+        assert session.folder != first.folder
+        assert not session.finished
+
+
+def test_resume_of_a_finished_run_has_nothing_to_do(folder: Path, tmp_path: Path) -> None:
+    run = performed(folder, tmp_path)
+    with runs.start(runs.plan(str(folder), SPEC), tmp_path, resume=True) as session:
+        assert session.finished
+        assert session.folder == run.folder
+    with runs.start(runs.plan(str(folder), SPEC), tmp_path) as anew:
+        assert anew.folder != run.folder
+
+
+def test_two_processes_do_not_write_one_run(folder: Path, tmp_path: Path) -> None:
+    plan = runs.plan(str(folder), SPEC)
+    with (
+        runs.start(plan, tmp_path) as session,
+        pytest.raises(RunError, match=f"{session.folder.name} is being written"),
+    ):
+        runs.start(plan, tmp_path, resume=True)
+
+
+def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunError, match="No space left"),
+        runs.start(plan, tmp_path) as session,
+    ):
+        list(patch.setattr(pq, "write_table", full) or session.perform("stand-in"))
+    assert sorted(path.name for path in session.folder.iterdir()) == [".lock", "manifest.json"]
+    with runs.start(plan, tmp_path, resume=True) as resumed:
+        list(resumed.perform("stand-in"))
+    assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
+
+
+COMMAND = [sys.executable, "-m", "robustness", "evaluate"]
+
+
+def test_a_killed_process_is_gone_on_with_to_the_same_rows(tmp_path: Path) -> None:
+    source = flat_folder(tmp_path / "photos", 24)
+    options = ["--models", "SqueezeNet", "--batch", "2", "--suite", "study", "--json"]
+    command = [*COMMAND, str(source), *options, "--out"]
+    whole = json.loads(
+        subprocess.run([*command, tmp_path / "a"], capture_output=True, check=True).stdout
+    )
+    process = subprocess.Popen(
+        [*command, tmp_path / "b"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("12 of 24"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    (left,) = (tmp_path / "b").iterdir()
+    with pytest.raises(RunError, match="not finished"):
+        runs.load(left)
+    resumed = subprocess.run(
+        [*command, tmp_path / "b", "--resume"], capture_output=True, check=True
+    )
+    again = json.loads(resumed.stdout)
+    assert again["run"] == left.name
+    first, second = (runs.find(tmp_path / o, r["run"]) for o, r in (("a", whole), ("b", again)))
+    assert first.table().equals(second.table())
+    assert first.images == second.images == 24
+    assert again["summary"] == whole["summary"]
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    source = flat_folder(tmp_path / "photos", 24)
+    options = ["--models", "SqueezeNet", "--batch", "1", "--out", str(tmp_path / "runs")]
+    process = subprocess.Popen(
+        [*COMMAND, str(source), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("2 of 24"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "--resume goes on" in errors
+    assert "Traceback" not in errors
+    (entry,) = runs.listing(tmp_path / "runs")
+    assert entry.manifest is not None
+    assert entry.manifest.status == runs.UNFINISHED
+    assert 2 <= runs.load(entry.folder, unfinished=True).images < 24
+
+
+# --- what lies in a folder of runs ----------------------------------------------------------------
+
+
+def test_runs_are_listed_newest_first_and_what_is_none_last(folder: Path, tmp_path: Path) -> None:
+    first = performed(folder, tmp_path)
+    manifest = json.loads((first.folder / "manifest.json").read_text())
+    newer = tmp_path / "newer"
+    shutil.copytree(first.folder, newer)
+    manifest |= {"id": "newer", "created": "2999-01-01T00:00:00+00:00"}
+    (newer / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "note.txt").write_text("x")
+    entries = runs.listing(tmp_path)
+    assert [entry.folder.name for entry in entries] == ["newer", first.id, "holiday"]
+    assert "is no saved run" in entries[-1].reason
+    assert runs.listing(tmp_path / "nowhere") == []
+
+
+def damage_json(run: Path) -> None:
+    (run / "manifest.json").write_text("{")
+
+
+def other_program(run: Path) -> None:
+    (run / "manifest.json").write_text('{"format": "something else"}')
+
+
+def other_version(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
+
+
+def no_manifest(run: Path) -> None:
+    (run / "manifest.json").unlink()
+
+
+def unknown_perturbation(run: Path) -> None:
+    text = (run / "manifest.json").read_text()
+    (run / "manifest.json").write_text(text.replace("rotation", "rotatoin"))
+
+
+def lost_part(run: Path) -> None:
+    next(run.glob("part-*")).unlink()
+
+
+def cut_part(run: Path) -> None:
+    part = next(run.glob("part-*"))
+    part.write_bytes(part.read_bytes()[:-100])
+
+
+def foreign_part(run: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), run / "part-999999.parquet")
+
+
+def doubled_part(run: Path) -> None:
+    shutil.copy(next(run.glob("part-*")), run / "part-999999.parquet")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (damage_json, "damaged"),
+        (other_program, "something else"),
+        (other_version, "another version"),
+        (no_manifest, "no saved run"),
+        (unknown_perturbation, "Did you mean 'rotation'"),
+        (lost_part, "not those that it wrote"),
+        (cut_part, "damaged or of another kind"),
+        (foreign_part, "damaged or of another kind"),
+        (doubled_part, "twice"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_damaged_or_foreign_folder_is_never_half_read(
+    folder: Path, tmp_path: Path, harm: object, message: str
+) -> None:
+    run = performed(folder, tmp_path).folder
+    assert callable(harm)
+    harm(run)
+    for unfinished in (False, True):
+        with pytest.raises(RunError, match=message):
+            runs.load(run, unfinished=unfinished)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "nowhere"])
+def test_a_run_is_found_by_its_name_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError):
+        runs.find(tmp_path, name)
+
+
+def test_only_a_run_is_deleted(folder: Path, tmp_path: Path) -> None:
+    run = performed(folder, tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunError):
+        runs.delete(tmp_path / "photos")
+    runs.delete(run.folder)
+    assert os.listdir(tmp_path) == ["photos"]
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def test_a_spec_survives_its_manifest() -> None:
+    spec = RunSpec(TWO, (Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS), 9, "squash")
+    assert RunSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+    with pytest.raises(ParameterError):
+        RunSpec.from_dict({"models": []})
+
+
+def test_suites_and_severities_are_conditions() -> None:
+    nineteen = suite_names("imagenet-c")
+    assert len(nineteen) == 19
+    assert "salt_and_pepper" not in nineteen
+    graded = graded_conditions(nineteen, severities=(1, 5))
+    assert [c.strength for c in graded] == [0.2, 1.0] * 19
+    assert len(graded_conditions(suite_names("study"))) == 10
+    several = graded_conditions(["fog", "horizontal_flip"], strengths=[0.1, 0.3, 0.3])
+    assert [c.steps for c in several] == [
+        (("fog", 0.1),),
+        (("fog", 0.3),),
+        (("horizontal_flip", 0.3),),
+    ]
+    with pytest.raises(ParameterError, match="rotation has no ImageNet-C severities"):
+        graded_conditions(["rotation"], severities=[3])
+    with pytest.raises(ParameterError, match="from 1 to 5, got 6"):
+        graded_conditions(["fog"], severities=[6])
+
+
+@pytest.mark.parametrize("batch", [0, -1, 5000])
+def test_a_senseless_batch_is_refused(folder: Path, batch: int) -> None:
+    with pytest.raises(ParameterError, match="--batch"):
+        runs.plan(str(folder), SPEC, batch=batch)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_a_run_to_go_on_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+        raise WeightsError("no weights")
+        yield None
+
+    record = Engine(name="broken", label="broken", run=broken)
+    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
+    with (
+        pytest.raises(WeightsError, match="no weights"),
+        runs.start(runs.plan(str(folder), SPEC), tmp_path) as session,
+    ):
+        list(session.perform("broken"))
+    assert not runs.load(session.folder, unfinished=True).parts
+    assert np.isclose(session.manifest.seconds, 0.0)

@@ -1,0 +1,265 @@
+"""Models and runs compared on the same images: tests, corrections, ranking, differences."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.power import TTestPower
+
+from robustness.statistics import (
+    advice,
+    compare,
+    compare_by_condition,
+    difference,
+    ranking,
+    summary,
+)
+from robustness.statistics.paired import (
+    ALPHA,
+    EXACT_TOTAL,
+    POWER,
+    holm,
+    images_needed,
+    mcnemar,
+    sign_flip,
+)
+from tests.support.made_up_runs import rows, severities
+
+THREE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def run(
+    *kept: np.ndarray, conditions: list[tuple[str, float | None]] | None = None
+) -> pd.DataFrame:
+    """Models of ``THREE`` that kept these answers, (images, conditions) each."""
+    return pd.concat(
+        [
+            rows(values, model=model, conditions=conditions or [("fog", 0.2)])
+            for model, values in zip(THREE, kept, strict=False)
+        ],
+        ignore_index=True,
+    )
+
+
+# --- tests of one pair ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("only", [(0, 0), (3, 0), (9, 2), (40, 60), (1500, 1600)])
+def test_mcnemar_is_that_of_statsmodels(only: tuple[int, int]) -> None:
+    a = np.repeat([True, False, True, False], [*only, 7, 5])
+    b = np.repeat([False, True, True, False], [*only, 7, 5])
+    exact = sum(only) <= 1000
+    only_a, only_b, p = mcnemar(a, b)
+    assert (only_a, only_b) == only
+    if sum(only):
+        peer = statsmodels_mcnemar([[7, only[0]], [only[1], 5]], exact=exact)
+        assert p == pytest.approx(peer.pvalue)
+    else:
+        assert p == 1
+
+
+@pytest.mark.parametrize("only", [(1, 0), (6, 0), (9, 2), (5, 5), (80, 120)])
+def test_with_one_condition_the_sign_flip_test_is_mcnemars(only: tuple[int, int]) -> None:
+    net = np.repeat([1, -1, 0], [*only, 10])
+    peer = statsmodels_mcnemar([[10, only[0]], [only[1], 0]], exact=True)
+    assert sign_flip(net) == pytest.approx(min(1, peer.pvalue))
+
+
+def test_the_sign_flip_test_counts_all_sign_patterns() -> None:
+    net = np.array([3, -1, 2, 2, -4, 1, 5, 0])
+    totals = [np.dot(signs, np.abs(net)) for signs in itertools.product((-1, 1), repeat=len(net))]
+    expected = np.mean(np.abs(totals) >= abs(net.sum()))
+    assert sign_flip(net) == pytest.approx(expected)
+    peer = stats.permutation_test(
+        (net.astype(float), np.zeros(len(net))),
+        lambda x, y, axis: (x - y).sum(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert sign_flip(net) == pytest.approx(peer.pvalue)
+
+
+def test_large_runs_take_durkalskis_statistic_and_hardly_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = random().integers(-4, 6, 1200)
+    assert np.abs(net).sum() < EXACT_TOTAL
+    net = np.where(random(1).random(1200) < 0.45, net, -net)
+    exact = sign_flip(net)
+    monkeypatch.setattr("robustness.statistics.paired.EXACT_TOTAL", 0)
+    assert sign_flip(net) == pytest.approx(stats.chi2.sf(net.sum() ** 2 / (net**2).sum(), 1))
+    assert sign_flip(net) == pytest.approx(exact, rel=0.05)
+
+
+def test_the_image_is_the_unit_of_the_test() -> None:
+    """Rows taken for independent find differences between equals in every third run."""
+    rng = random(2)
+    by_image, by_row = [], []
+    for _ in range(300):
+        favour = rng.choice([-1, 1], 40) * 8  # eight conditions that all go one way
+        by_image.append(sign_flip(favour) < ALPHA)
+        by_row.append(sign_flip(np.repeat(np.sign(favour), 8)) < ALPHA)
+    assert np.mean(by_image) <= 0.08
+    assert np.mean(by_row) > 0.3
+
+
+def test_holm_multiplies_by_the_number_of_tests_that_are_left() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_the_images_needed_are_those_of_a_paired_t_test() -> None:
+    net = random(3).integers(-3, 5, 400)
+    effect = net.mean() / net.std(ddof=1)
+    peer = TTestPower().solve_power(effect_size=effect, alpha=ALPHA / 3, power=POWER)
+    assert images_needed(net, 3) == pytest.approx(peer, rel=0.03)
+    assert images_needed(np.array([1, -1]), 1) is None
+    unanimous = images_needed(np.ones(3, int), 1)
+    assert unanimous is not None
+    assert sign_flip(np.ones(unanimous, int)) < ALPHA < sign_flip(np.ones(unanimous - 1, int))
+
+
+# --- rankings -------------------------------------------------------------------------------------
+
+
+def test_a_clear_order_is_established() -> None:
+    hard = random(4).random((200, 5))
+    frame = run(hard < 0.5, hard < 0.9, hard + 0.02 < 0.9, conditions=severities("fog"))
+    pairs = compare(frame)
+    assert len(pairs) == 3
+    named = {(p["better"], p["worse"]): p for p in pairs}
+    clear = named["EfficientNetLite0", "SqueezeNet"]
+    assert clear["established"]
+    assert clear["more_images"] is None
+    assert clear["difference"] == pytest.approx((hard < 0.9).mean() - (hard < 0.5).mean())
+    assert clear["difference_low"] < clear["difference"] < clear["difference_high"]
+    json.dumps(pairs, allow_nan=False)
+    places = {e["model"]: (e["place_low"], e["place_high"]) for e in ranking(summary(frame), pairs)}
+    assert places["SqueezeNet"] == (3, 3)
+
+
+def test_what_is_open_says_how_many_more_images_would_settle_it() -> None:
+    a = np.repeat([True, True, True, False], 5)
+    b = np.repeat([True, True, True, True], 5)
+    b[:2] = False  # five against two
+    (pair,) = compare(run(a[:, None], b[:, None]))
+    assert not pair["established"]
+    assert pair["better"] == "EfficientNetLite0"
+    expected = images_needed(b.astype(int) - a.astype(int), 1)
+    assert expected is not None
+    assert pair["more_images"] == expected - 20
+    assert advice(pair).startswith("about ")
+    entries = ranking(summary(run(a[:, None], b[:, None])), [pair])
+    assert [(e["place_low"], e["place_high"]) for e in entries] == [(1, 2), (1, 2)]
+
+
+def test_equal_models_and_tiny_differences_are_not_given_a_number() -> None:
+    kept = random().random((30, 1)) < 0.5
+    (pair,) = compare(run(kept, kept))
+    assert pair["difference"] == 0
+    assert pair["difference_low"] is None
+    assert pair["p_holm"] == 1
+    assert pair["more_images"] is None
+    assert "no difference" in advice(pair)
+    assert "too small" in advice({**pair, "more_images": 2_000_000})
+    assert advice({**pair, "more_images": 1234}) == "about 1,300 more images would settle it"
+
+
+def test_models_with_other_classes_are_not_compared() -> None:
+    frame = run(np.ones((5, 1)), np.zeros((5, 1)))
+    apart = frame.assign(model=frame["model"].replace({"SqueezeNet": "someone's digits"}))
+    assert compare(apart) == compare_by_condition(apart) == []
+    assert [e["place_high"] for e in ranking(summary(apart), [])] == [1, 1]
+
+
+def test_pairs_use_the_images_that_all_models_have_seen_whole() -> None:
+    frame = run(
+        *(random(seed).random((30, 2)) < 0.5 for seed in range(3)), conditions=severities("fog")[:2]
+    )
+    cut = frame.drop(frame.index[-3:])  # the last model lacks one image and half of another
+    assert {pair["n_images"] for pair in compare(cut)} == {28}
+
+
+def test_accuracy_is_compared_where_there_are_labels() -> None:
+    right = random(5).random((40, 1)) < 0.5
+    frame = pd.concat(
+        rows(right, model=model, labels=np.zeros(40, int), clean_correct=np.ones(40), correct=c)
+        for model, c in (("SqueezeNet", right), ("EfficientNetLite0", right | True))
+    )
+    (pair,) = compare(frame, "perturbed_accuracy")
+    assert pair["better"] == "EfficientNetLite0"
+    assert pair["difference"] == pytest.approx(1 - right.mean())
+    assert compare(run(right, right), "perturbed_accuracy") == []
+
+
+def test_each_condition_by_itself_is_corrected_over_all_of_them() -> None:
+    kept = [random(seed).random((50, 2)) < share for seed, share in enumerate((0.3, 0.5, 0.9))]
+    entries = compare_by_condition(run(*kept, conditions=severities("fog")[:2]))
+    assert len(entries) == 6
+    assert [e["p_holm"] for e in entries] == pytest.approx(holm([e["p"] for e in entries]))
+    for entry in entries:
+        a, b = (kept[THREE.index(entry[key])] for key in ("model_a", "model_b"))
+        place = 0 if entry["strength"] == 0.2 else 1
+        assert entry["p"] == pytest.approx(mcnemar(a[:, place], b[:, place])[2])
+        expected = a[:, place].mean() - b[:, place].mean()
+        assert entry["difference"] == pytest.approx(expected)
+
+
+# --- two runs -------------------------------------------------------------------------------------
+
+
+def test_runs_are_compared_on_what_they_share() -> None:
+    before = random(6).random((60, 2)) < 0.5
+    after = before.copy()
+    after[:40, 0] = True  # better under the first condition, untouched under the second
+    conditions = severities("fog")[:2]
+    first = run(before, before, conditions=conditions)
+    second = run(after, after, conditions=[*conditions[:1], ("fog", 0.4)])
+    second = second[(second["image"] < "00050.png") & (second["model"] == "SqueezeNet")]
+    renamed = second.assign(image=second["image"] + " elsewhere")
+    overall, changed, same = difference(first, renamed)
+    assert (overall["model"], overall["perturbation"]) == ("SqueezeNet", None)
+    assert [e["n_images"] for e in (overall, changed, same)] == [50, 50, 50]
+    gain = after[:50, 0].mean() - before[:50, 0].mean()
+    assert changed["consistency_difference"] == pytest.approx(gain)
+    assert changed["consistency_difference_low"] < gain < changed["consistency_difference_high"]
+    assert overall["consistency_difference"] == pytest.approx(gain / 2)
+    verdicts = [e["consistency_verdict"] for e in (overall, changed, same)]
+    assert verdicts == ["better", "better", "not established"]
+    assert overall["perturbed_accuracy_verdict"] is None
+    json.dumps([overall, changed, same], allow_nan=False)
+    backwards = difference(renamed, first)
+    assert [e["consistency_verdict"] for e in backwards] == ["worse", "worse", "not established"]
+
+
+def test_a_run_does_not_differ_from_itself_and_strangers_share_nothing() -> None:
+    frame = run(random().random((20, 1)) < 0.5)
+    for entry in difference(frame, frame):
+        assert entry["consistency_difference"] == 0
+        assert entry["consistency_verdict"] == "not established"
+    assert difference(frame, frame.assign(image_digest="another")) == []
+
+
+def test_the_paired_interval_is_that_of_scipy_and_narrower_than_an_unpaired_one() -> None:
+    before = random(7).random((80, 1)) < 0.5
+    after = before | (random(8).random((80, 1)) < 0.2)
+    overall = difference(run(before), run(after))[0]
+    net = after.astype(float).ravel() - before.astype(float).ravel()
+    peer = stats.bootstrap(
+        (net,), np.mean, method="percentile", n_resamples=2000, rng=random(0)
+    ).confidence_interval
+    low, high = (overall[f"consistency_difference_{side}"] for side in ("low", "high"))
+    assert (low, high) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    unpaired = 2 * 1.96 * np.sqrt(before.var() / 80 + after.var() / 80)
+    assert high - low < unpaired

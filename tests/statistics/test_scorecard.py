@@ -1,0 +1,120 @@
+"""The study's reading of measurements: verdicts, order, and the published figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.metrics import wilson
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.statistics import scorecard
+from robustness.statistics.scorecard import summarise
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Measurement]:
+    picture = Picture.of("rocket", study_image(sample_bytes("rocket")))
+    return list(evaluate(make_spec(["SqueezeNet"], study_conditions()), [picture]))
+
+
+def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
+    interval = wilson(kept, of)
+    return {
+        "consistency": interval.rate,
+        "consistency_low": interval.low,
+        "consistency_high": interval.high,
+        "cosine": cosine,
+        "label_set": "ImageNet-1k",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kept", "of", "cosine", "expected"),
+    [
+        (10, 10, 0.5, "robust"),
+        (9, 10, 0.5, "robust"),
+        (8, 10, 0.9, "not established"),
+        (5, 10, 0.5, "not established"),
+        (0, 10, 0.5, "fragile"),
+        (0, 10, 0.9, "inconsistent"),
+        (60, 100, 0.5, "robust"),
+        (1, 1, 0.5, "not established"),
+    ],
+)
+def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expected: str) -> None:
+    assert scorecard.verdict(entry(kept, of, cosine)) == expected
+
+
+def test_the_order_is_established_only_where_intervals_part() -> None:
+    summary = [
+        {"model": name, **entry(kept, 100)}
+        for name, kept in (("a", 99), ("b", 60), ("c", 55), ("d", 5))
+    ]
+    assert scorecard.unsettled_pairs(summary) == [("b", "c")]
+    assert scorecard.unsettled_pairs(summary[:1]) == []
+
+
+def test_models_of_other_classes_are_ranked_apart() -> None:
+    others = [{"model": name, **entry(55, 100), "label_set": "digits"} for name in ("x", "y")]
+    summary = [{"model": "a", **entry(60, 100)}, *others]
+    assert [[e["model"] for e in ranking] for ranking in scorecard.rankings(summary)] == [
+        ["a"],
+        ["x", "y"],
+    ]
+    assert scorecard.unsettled_pairs(summary) == [("x", "y")]
+
+
+def test_published_figures_are_of_the_studys_models_and_within_the_note() -> None:
+    study = {record.name for record in models.REGISTRY if record.group == models.STUDY}
+    assert set(scorecard.PUBLISHED) == study
+    for figures in scorecard.PUBLISHED.values():
+        assert figures.consistency * 10 == pytest.approx(round(figures.consistency * 10))
+    assert math.isclose(wilson(0, 10).high, 0.28, abs_tol=0.005)
+    assert math.isclose(wilson(9, 10).low, 0.60, abs_tol=0.005)
+    for bound in ("28 %", "60 %", "98 %"):
+        assert bound in scorecard.PUBLISHED_NOTE
+
+
+def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
+    rows: list[Measurement],
+) -> None:
+    (found,) = scorecard.unsure(rows)
+    assert found[:2] == ("rocket", "SqueezeNet")
+    assert found[2] == pytest.approx(0.206, abs=0.01)
+    sure = [replace(row, clean_probability=0.3) for row in rows]
+    assert scorecard.unsure(sure) == []
+
+
+def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
+    def row(cosine: float, consistent: bool) -> Measurement:
+        top1 = rows[0].clean_top1 if consistent else rows[0].clean_top1 + 1
+        return replace(rows[0], top1=top1, scores={**rows[0].scores, "cosine": cosine})
+
+    made_up = [row(0.95, False), row(0.9, True), row(0.5, True), row(0.4, True), row(0.3, False)]
+    assert [scorecard.moved(r) for r in made_up] == [
+        "features stayed, decision moved",
+        "features stayed, decision stayed",
+        "features moved, decision stayed",
+        "features moved, decision stayed",
+        "features moved, decision moved",
+    ]
+    assert "1 changed" in scorecard.insight(made_up)
+    assert "2 kept" in scorecard.insight(made_up)
+    assert "together" in scorecard.insight(made_up[-1:])
+
+
+def test_the_summary_of_real_rows_has_what_the_verdict_reads(rows: list[Measurement]) -> None:
+    (summary,) = summarise(rows)
+    assert scorecard.verdict(summary) in {"robust", "fragile", "inconsistent", "not established"}
+    assert np.isfinite(summary["cosine"])

@@ -1,0 +1,394 @@
+"""What a run over many images tells: intervals over images, accuracy, calibration, CE."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import correctness
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.metrics import wilson
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.statistics import (
+    CAUTION,
+    COLUMNS,
+    CORRECTNESS,
+    by_class,
+    by_perturbation,
+    by_severity,
+    corruption_errors,
+    published,
+    reliability,
+    summary,
+    with_correctness,
+)
+from robustness.statistics.bootstrap import RESAMPLES, SEED, means
+from robustness.statistics.calibration import calibration_error
+from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from tests.support.made_up_runs import rows, severities
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# --- the bootstrap --------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
+    shares = random().random((40, 3))
+    found = means(shares, np.ones_like(shares), rates=False)
+    for place, column in enumerate(shares.T):
+        peer = stats.bootstrap(
+            (column,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=random(SEED)
+        ).confidence_interval
+        assert found.low[place] == pytest.approx(peer.low, abs=1e-12)
+        assert found.high[place] == pytest.approx(peer.high, abs=1e-12)
+
+
+def test_images_with_more_rows_weigh_more_as_in_scipys_ratio() -> None:
+    counts = random(1).integers(1, 5, 30).astype(float)
+    sums = random(2).binomial(counts.astype(int), 0.6).astype(float)
+    found = means(sums[:, None], counts[:, None], rates=True)
+    peer = stats.bootstrap(
+        (sums, counts),
+        lambda s, c, axis: s.sum(axis) / c.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        rng=random(SEED),
+    ).confidence_interval
+    assert found.value[0] == pytest.approx(sums.sum() / counts.sum())
+    assert (found.low[0], found.high[0]) == pytest.approx((peer.low, peer.high), abs=1e-12)
+
+
+def test_large_runs_are_drawn_in_blocks_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = random().random((50, 2))
+    whole = means(values, np.ones_like(values), rates=False)
+    table = by_perturbation(two_models())
+    monkeypatch.setattr("robustness.statistics.bootstrap._CELLS", 333)
+    monkeypatch.setattr("robustness.statistics.summaries._CELLS", 2000)
+    pieces = means(values, np.ones_like(values), rates=False)
+    np.testing.assert_allclose(pieces.replicates, whole.replicates, atol=1e-12)
+    for entry, peer in zip(by_perturbation(two_models()), table, strict=True):
+        assert entry == pytest.approx(peer, abs=1e-12)
+
+
+def test_intervals_cover_where_rows_of_one_image_go_together() -> None:
+    images, conditions, repeats = 80, 8, 400
+    rng = random(3)
+    ease = rng.beta(0.5, 0.5, (images, repeats))  # each image is easy or hard, mean 0.5
+    sums = rng.binomial(conditions, ease).astype(float)
+    found = means(sums, np.full_like(sums, conditions), rates=True)
+    covered = np.mean((found.low <= 0.5) & (found.high >= 0.5))
+    rows_low, rows_high = proportion_confint(sums.sum(axis=0), images * conditions, method="wilson")
+    naive = np.mean((rows_low <= 0.5) & (rows_high >= 0.5))
+    assert 0.915 <= covered <= 0.98
+    assert naive < 0.75, "rows taken for independent claim too much"
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 60])
+def test_where_all_images_agree_a_rate_has_wilsons_interval_and_a_mean_none(n: int) -> None:
+    (entry,) = summary(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)}))
+    expected = wilson(n, n)
+    assert entry["consistency"] == 1
+    assert entry["consistency_low"] == pytest.approx(expected.low)
+    assert entry["consistency_high"] == pytest.approx(expected.high)
+    assert entry["flip_rate_high"] == pytest.approx(1 - expected.low)
+    assert (entry["consistency_high"], entry["flip_rate_low"]) == (1, 0), "to the last bit"
+    assert entry["cosine"] == pytest.approx(0.7)
+    assert entry["cosine_low"] is None
+    assert entry["cosine_high"] is None
+
+
+def test_one_image_under_many_conditions_is_one_image() -> None:
+    kept = [[1, 1, 1, 0]]
+    (entry,) = summary(rows(kept, conditions=severities("fog")[:4]))
+    low, high = proportion_confint(0.75, 1, method="wilson")
+    assert entry["n_images"] == 1
+    assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
+    assert entry["consistency_high"] - entry["consistency_low"] > 0.7
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def two_models() -> pd.DataFrame:
+    kept = random(5).random((60, 5)) < 0.6
+    clean = random(6).random(60) < 0.8
+    better = kept | (random(7).random((60, 5)) < 0.4)
+    return pd.concat(
+        [
+            rows(
+                values,
+                model=model,
+                conditions=severities("fog"),
+                labels=np.arange(60) % 3,
+                clean_correct=clean,
+                correct=clean[:, None] & values,
+            )
+            for model, values in (("SqueezeNet", kept), ("EfficientNetLite0", better))
+        ],
+        ignore_index=True,
+    )
+
+
+def test_the_summary_counts_rows_and_ranks_by_consistency() -> None:
+    frame = two_models()
+    entries = summary(frame)
+    assert [entry["model"] for entry in entries] == ["EfficientNetLite0", "SqueezeNet"]
+    for entry in entries:
+        mine = frame[frame["model"] == entry["model"]]
+        assert entry["n_images"] == 60
+        assert entry["label_set"] == "ImageNet-1k"
+        assert entry["consistency"] == pytest.approx(mine["consistent"].mean())
+        assert entry["flip_rate"] == pytest.approx(1 - mine["consistent"].mean())
+        assert entry["clean_accuracy"] == pytest.approx(mine["clean_correct"].astype(float).mean())
+        assert entry["perturbed_accuracy"] == pytest.approx(mine["correct"].astype(float).mean())
+        assert entry["drop"] == pytest.approx(entry["clean_accuracy"] - entry["perturbed_accuracy"])
+        assert entry["relative_drop"] == pytest.approx(entry["drop"] / entry["clean_accuracy"])
+        for name in ("consistency", "clean_accuracy", "drop", "relative_drop"):
+            assert entry[f"{name}_low"] < entry[name] < entry[f"{name}_high"]
+    json.dumps(entries, allow_nan=False)
+
+
+def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
+    frame = rows(random().random((30, 1)) < 0.5, figures={"ssim": random().random(30)})
+    (entry,) = summary(frame)
+    assert entry["consistency"] is not None
+    assert all(entry[name] is None for name in entry if "accuracy" in name or "drop" in name)
+    (condition,) = by_perturbation(frame)
+    assert condition["perturbed_ece"] is None
+    assert condition["ssim_low"] < condition["ssim"] < condition["ssim_high"]
+    assert by_class(frame) == corruption_errors(frame) == reliability(frame) == []
+
+
+def test_images_without_a_label_do_not_count_for_the_accuracy() -> None:
+    right = np.array([True, True, False, False])
+    frame = rows([1, 1, 1, 0], labels=np.zeros(4, int), clean_correct=right, correct=right)
+    unlabelled = frame["image"].isin(["00002.png", "00003.png"])
+    frame.loc[unlabelled, ["label", *CORRECTNESS]] = None
+    (entry,) = summary(frame)
+    assert entry["perturbed_accuracy"] == 1
+    assert entry["perturbed_accuracy_low"] == pytest.approx(wilson(2, 2).low)
+    assert entry["consistency"] == 0.75
+
+
+def test_a_rate_of_few_labelled_images_among_many_has_an_interval_too() -> None:
+    right = np.arange(12) % 2 == 0
+    frame = rows(np.ones(12), labels=np.zeros(12, int), clean_correct=right, correct=right)
+    frame.loc[3:, ["label", *CORRECTNESS]] = None
+    (entry,) = summary(frame)
+    low, high = proportion_confint(2, 3, method="wilson")
+    assert entry["clean_accuracy"] == pytest.approx(2 / 3)
+    assert entry["clean_accuracy_low"] == pytest.approx(low)
+    assert entry["clean_accuracy_high"] == pytest.approx(high)
+
+
+def test_conditions_stand_apart_with_their_severity() -> None:
+    conditions = [("fog", 0.2), ("fog", 0.5), ("rotation", 0.2), ("fog+rotation", None)]
+    kept = np.eye(4, dtype=bool)[random().integers(0, 4, 50)]
+    entries = by_perturbation(rows(kept, conditions=conditions))
+    assert [(e["perturbation"], e["strength"]) for e in entries] == conditions
+    assert [e["severity"] for e in entries] == [1, None, None, None]
+    for place, entry in enumerate(entries):
+        assert entry["consistency"] == pytest.approx(kept[:, place].mean())
+
+
+def test_an_unfinished_run_counts_what_is_there() -> None:
+    frame = two_models()
+    gone = (frame["model"] == "SqueezeNet") & (frame["image"] >= "00030.png")
+    entries = {entry["model"]: entry for entry in summary(frame[~gone])}
+    assert entries["SqueezeNet"]["n_images"] == 30
+    mine = frame[~gone & (frame["model"] == "SqueezeNet")]
+    assert entries["SqueezeNet"]["consistency"] == pytest.approx(mine["consistent"].mean())
+    assert len(by_perturbation(frame[~gone])) == 10
+    alone = summary(frame[frame["model"] == "EfficientNetLite0"])[0]
+    assert entries["EfficientNetLite0"] == alone, "one model does not sway another"
+
+
+def test_severities_average_the_perturbations_that_have_them_all() -> None:
+    conditions = [*severities("fog", "snow"), ("frost", 0.2), ("rotation", 0.4)]
+    kept = random().random((40, len(conditions))) < 0.5
+    entries = by_severity(rows(kept, conditions=conditions))
+    assert [entry["severity"] for entry in entries] == [1, 2, 3, 4, 5]
+    assert entries[0]["perturbations"] == ("fog", "snow")
+    for level, entry in enumerate(entries):
+        assert entry["consistency"] == pytest.approx(kept[:, [level, level + 5]].mean())
+    assert by_severity(rows(kept[:, 0], conditions=[("fog", 0.2)])) == []
+
+
+def test_a_class_is_judged_by_its_own_images() -> None:
+    frame = two_models()
+    entries = by_class(frame)
+    assert [(e["model"], e["label"]) for e in entries] == [
+        *product(("SqueezeNet", "EfficientNetLite0"), range(3))
+    ]
+    for entry in entries:
+        mine = frame[(frame["model"] == entry["model"]) & (frame["label"] == entry["label"])]
+        assert entry["class_name"] == models.class_name("SqueezeNet", entry["label"])
+        assert entry["n_images"] == 20
+        assert entry["consistency"] == pytest.approx(mine["consistent"].mean())
+        drop = mine["clean_correct"].astype(float).mean() - mine["correct"].astype(float).mean()
+        assert entry["drop"] == pytest.approx(drop)
+        assert entry["drop_low"] < entry["drop"] < entry["drop_high"]
+
+
+def test_frames_that_lack_a_column_are_refused_by_its_name() -> None:
+    with pytest.raises(ParameterError, match="strength is missing"):
+        summary(rows([1]).drop(columns="strength"))
+    with pytest.raises(ParameterError, match="clean_top5"):
+        summary(rows([1]).drop(columns="correct5"))
+
+
+def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
+    frame = pd.concat([two_models(), rows([1, 0, 1], model="EfficientNetLite1")])
+    frame.astype({"image": "category", "model": "category"}).to_parquet(tmp_path / "part.parquet")
+    stored = pd.read_parquet(tmp_path / "part.parquet", columns=list(COLUMNS))
+    plain = frame.assign(**{name: frame[name].astype(object) for name in CORRECTNESS})
+    for table in (summary, by_perturbation, by_class, reliability):
+        assert table(frame) == table(stored) == table(plain)
+
+
+def test_no_rows_make_no_entries() -> None:
+    empty = rows([1]).iloc[:0]
+    assert summary(empty) == by_perturbation(empty) == by_class(empty) == []
+
+
+# --- from real measurements -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[Measurement]:
+    coffee = study_image(sample_bytes("coffee"))
+    pictures = [
+        Picture.of("labelled", coffee, label=models.imagenet().names.index("espresso")),
+        Picture.of("mirrored", np.ascontiguousarray(coffee[:, ::-1])),
+    ]
+    conditions = [Condition.of({"gaussian_blur": 0.8}), Condition.of({"fog": 0.2, "rotation": 0.1})]
+    return list(evaluate(make_spec(["SqueezeNet"], conditions), pictures))
+
+
+def test_stored_correctness_equals_that_of_the_answers(measured: list[Measurement]) -> None:
+    whole = pd.DataFrame([row.as_row() for row in measured])
+    lean = pd.DataFrame([{**row.as_row(), **correctness(row)} for row in measured])
+    assert by_perturbation(whole) == by_perturbation(lean[list(COLUMNS)])
+    assert with_correctness(whole)["correct5"].tolist()[:2] == lean["correct5"].tolist()[:2]
+    first = measured[0]
+    assert first.label is not None
+    assert correctness(first) == {
+        "clean_correct": first.clean_top1 == first.label,
+        "correct": first.top1 == first.label,
+        "clean_correct5": first.label in first.clean_top5,
+        "correct5": first.label in first.top5,
+    }
+    assert set(correctness(measured[-1]).values()) == {None}
+    assert len(by_class(whole)) == 1
+
+
+# --- calibration ----------------------------------------------------------------------------------
+
+
+def test_the_calibration_error_is_the_gap_of_the_bins() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.51, 0.51])
+    correct = np.array([1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    expected = (4 * abs(0.75 - 0.95) + 2 * abs(1 - 0.51)) / 6
+    assert calibration_error(confidence, correct)[0] == pytest.approx(expected)
+    on_the_edge = calibration_error(np.array([1 / 15, 1.0]), np.array([0.0, 1.0]))[0]
+    assert on_the_edge == pytest.approx(1 / 30)
+
+
+def test_chance_alone_gives_a_calibrated_model_the_error_that_is_stated() -> None:
+    rng = random(8)
+    confidence = rng.uniform(0.2, 1.0, 300)
+    found = [
+        calibration_error(confidence, (rng.random(300) < confidence).astype(float))
+        for _ in range(200)
+    ]
+    errors, by_chance = np.mean(found, axis=0)
+    assert errors == pytest.approx(by_chance, rel=0.05)
+
+
+def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:
+    frame = two_models().assign(clean_probability=np.tile(np.repeat(random().random(60), 5), 2))
+    entries = [e for e in reliability(frame) if e["kind"] == "clean" and e["model"] == "SqueezeNet"]
+    assert sum(e["n"] for e in entries) == 60
+    error = sum(e["n"] * abs(e["accuracy"] - e["confidence"]) for e in entries) / 60
+    assert error == pytest.approx(by_perturbation(frame)[0]["clean_ece"])
+    assert all(e["low"] < e["confidence"] <= e["high"] for e in entries)
+    assert all(e["accuracy_low"] <= e["accuracy"] <= e["accuracy_high"] for e in entries)
+
+
+# --- ImageNet-C -----------------------------------------------------------------------------------
+
+
+def with_errors(errors: np.ndarray, clean: np.ndarray, *names: str) -> pd.DataFrame:
+    conditions = severities(*names)
+    return rows(
+        ~errors,
+        conditions=conditions,
+        labels=np.zeros(len(errors), int),
+        clean_correct=~clean,
+        correct=~errors,
+    )
+
+
+def test_alexnet_itself_would_score_a_hundred() -> None:
+    n = 4000
+    wanted = np.array([*ALEXNET_ERRORS["fog"], *ALEXNET_ERRORS["snow"]])
+    errors = np.arange(n)[:, None] < np.rint(wanted * n)
+    clean = np.arange(n) < np.rint(ALEXNET_CLEAN_ERROR * n)
+    (entry,) = corruption_errors(with_errors(errors, clean, "fog", "snow"))
+    assert entry["note"] == CAUTION
+    assert [c["corruption"] for c in entry["corruptions"]] == ["snow", "fog"]
+    for corruption in entry["corruptions"]:
+        assert corruption["ce"] == pytest.approx(100, abs=0.02)
+        assert corruption["relative_ce"] == pytest.approx(100, abs=0.1)
+        assert corruption["ce_low"] < 100 < corruption["ce_high"]
+    assert entry["mean_ce"] == pytest.approx(100, abs=0.02)
+    assert entry["mean_relative_ce_low"] < 100 < entry["mean_relative_ce_high"]
+
+
+def test_ce_is_the_sum_of_errors_by_that_of_alexnet() -> None:
+    errors = random(9).random((50, 5)) < 0.4
+    clean = random(10).random(50) < 0.2
+    (entry,) = corruption_errors(with_errors(errors, clean, "fog"))
+    alexnet = sum(ALEXNET_ERRORS["fog"])
+    rates = errors.mean(axis=0)
+    assert entry["mean_ce"] == pytest.approx(100 * rates.sum() / alexnet)
+    added = 100 * (rates - clean.mean()).sum() / (alexnet - 5 * ALEXNET_CLEAN_ERROR)
+    assert entry["mean_relative_ce"] == pytest.approx(added)
+
+
+def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() -> None:
+    errors = random().random((20, 10)) < 0.5
+    clean = np.zeros(20, bool)
+    frame = with_errors(errors, clean, "fog", "spatter")
+    (entry,) = corruption_errors(frame)
+    assert [c["corruption"] for c in entry["corruptions"]] == ["fog"]
+    assert corruption_errors(frame[frame["strength"] < 1]) == []
+    assert corruption_errors(frame.assign(model="some other network")) == []
+
+
+def test_published_figures_come_from_the_records() -> None:
+    alexnet, squeezenet = published(["SqueezeNet", "EfficientNetLite0", "unheard of"])
+    assert alexnet["mce"] == 100
+    assert squeezenet["mce"] == models.REGISTRY["SqueezeNet"].published.mce
+    assert "imagenet-testbed" in squeezenet["source"]

@@ -1,0 +1,156 @@
+"""Runs saved on disk whose rows are made up: what a report reads, without asking any model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import metrics, models, runs
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import versions
+from robustness.evaluation.rows import to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import study_conditions
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import image_digest
+from robustness.runs.engines import Chunk
+from robustness.runs.manifest import Asked, Manifest
+from robustness.runs.parts import write_part
+from tests.support.made_datasets import drawing
+
+Shares = Mapping[str, float]
+ESPRESSO, TABBY = 967, 281
+
+
+def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Drawings under ``names`` in ``folder``; the digest of each one's study image."""
+    folder.mkdir(parents=True)
+    digests = {}
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        drawing(number).save(folder / name)
+        image = study_image((folder / name).read_bytes(), name=name)
+        digests[name] = image_digest(image)
+    return digests
+
+
+def saved(
+    folder: Path,
+    digests: Mapping[str, str],
+    shares: Shares,
+    *,
+    source: Path,
+    conditions: Sequence[Condition] = (),
+    labelled: bool = True,
+    finished: bool = True,
+    unreadable: Sequence[tuple[str, str]] = (),
+    kept: Mapping[str, NDArray[np.bool_]] | None = None,
+    each: int = 256,
+) -> runs.Run:
+    """A run in ``folder`` in which every model keeps its share of the answers, drawn by chance.
+
+    ``kept`` gives the answers (pictures, conditions) of a model instead. A file of rows holds
+    ``each`` pictures.
+    """
+    chosen = tuple(conditions) or study_conditions()
+    spec = RunSpec(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)
+    rng = np.random.default_rng(0)
+    size = (len(digests), len(chosen))
+    answers = {
+        name: (kept or {}).get(name, rng.random(size) < share) for name, share in shares.items()
+    }
+    folder.mkdir(parents=True)
+    items = list(digests.items())
+    parts = []
+    for start in range(0, len(items), each):
+        some = items[start : start + each]
+        chunk = _chunk(start // each, some, start, spec, answers, labelled)
+        if not start:
+            chunk = replace(chunk, unreadable=tuple(unreadable))
+        parts.append(write_part(folder, [chunk], seconds=1.5))
+    manifest = Manifest(
+        id=folder.name,
+        created="2026-01-02T03:04:05+00:00",
+        spec=spec,
+        dataset=Asked(str(source), source.name, "folders", None, None, len(items), "digest"),
+        batch=each,
+        engine="local",
+        versions=versions(),
+        status=runs.FINISHED if finished else runs.UNFINISHED,
+        images=len(items),
+        unreadable=len(unreadable),
+        parts={part.path.name: part.path.stat().st_size for part in parts},
+    )
+    manifest.write(folder)
+    return runs.load(folder, unfinished=True)
+
+
+def _chunk(
+    number: int,
+    items: Sequence[tuple[str, str]],
+    start: int,
+    spec: RunSpec,
+    answers: Mapping[str, NDArray[np.bool_]],
+    labelled: bool,
+) -> Chunk:
+    rows, positions = [], []
+    for place, (name, digest) in enumerate(items, start=start):
+        for model in spec.model_names:
+            for at, condition in enumerate(spec.conditions):
+                stays = bool(answers[model][place, at])
+                rows.append(
+                    measurement(name, digest, model, condition, stays, labelled, place + at)
+                )
+                positions.append(place)
+    return Chunk(number, to_table(rows, positions), len(items), ())
+
+
+def measurement(
+    name: str,
+    digest: str,
+    model: str,
+    condition: Condition,
+    stays: bool,
+    labelled: bool = False,
+    number: int = 0,
+    step: int = 0,
+) -> Measurement:
+    """One made-up row: the label depends on ``number``, the figures on ``step`` as well."""
+    labels = models.REGISTRY[model].labels()
+    top = [ESPRESSO, TABBY, 0, 1, 2] if len(labels) == 1000 else list(range(5))
+    wiggle = ((number + step) * 37 % 100) / 1000
+    after = top if stays else [top[1], top[0], *top[2:]]
+    scores = {
+        metric.name: 0.5 + wiggle if np.isfinite(metric.high) else 20.0 + wiggle
+        for metric in metrics.REGISTRY
+    }
+    features = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+    return Measurement(
+        image=name,
+        image_digest=digest,
+        label=top[0] if labelled and number % 5 else top[1] if labelled else None,
+        model=model,
+        perturbation=condition.name,
+        strength=condition.strength,
+        parameter=condition.parameter,
+        seed=3,
+        clean_top1=top[0],
+        clean_probability=0.8 + wiggle,
+        top1=after[0],
+        probability=0.6 + wiggle,
+        retained_probability=0.6 + wiggle if stays else 0.2 - wiggle,
+        clean_top5=tuple(top),
+        clean_top5_probabilities=(0.8, 0.1, 0.05, 0.03, 0.02),
+        top5=tuple(after),
+        top5_probabilities=(0.6, 0.2, 0.1, 0.05, 0.05),
+        scores={**scores, "consistent": float(stays)},
+        stages={
+            stage: dict.fromkeys(features, 0.9 - 0.1 * at)
+            for at, stage in enumerate(("stem", "block1", "embedding"))
+        },
+    )

@@ -1,0 +1,46 @@
+"""Saved runs of stand-in models: made in a blink, with everything that a real run has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from robustness import models, runs
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import RunSpec
+from robustness.runs import engines
+from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines.local import chunks
+from tests.evaluation.test_loop import Stable
+
+NAMES = ("SqueezeNet", "EfficientNetLite0")
+CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
+
+
+def spec(
+    conditions: Sequence[Condition] = CONDITIONS, *, names: Sequence[str] = NAMES, seed: int = 5
+) -> RunSpec:
+    """A spec of ``names`` with the hashes of their real weights."""
+    hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
+    return RunSpec(hashes, tuple(conditions), seed)
+
+
+def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
+    """Has the local engine ask stand-ins in place of the models."""
+
+    def run(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+        return chunks(job, numbers, load=Stable().load)
+
+    patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
+
+
+def performed(
+    source: Path | str, out: Path, asked: RunSpec, *, limit: int | None = None
+) -> runs.Run:
+    """A finished run of ``asked`` in the folder ``out``."""
+    with runs.start(runs.plan(str(source), asked, limit=limit, batch=2), out) as session:
+        for _ in session.perform():
+            pass
+    return runs.load(session.folder)

@@ -1,0 +1,85 @@
+"""The dashboard as a process of its own, and a browser to look at it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Error, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHROMIUM_VARIABLE = "CHROMIUM"
+PATIENCE = 30_000
+"""Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
+
+HOW_TO_GET_ONE = (
+    "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "
+    f"or name its executable in ${CHROMIUM_VARIABLE}"
+)
+
+
+@contextmanager
+def dashboard(script: str | Path = "app.py") -> Iterator[str]:
+    """Starts a fresh server of ``script``; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
+    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    with subprocess.Popen(
+        command + options, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_healthy(f"{address}/_stcore/health", process)
+            yield address
+        finally:
+            process.terminate()
+
+
+def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the dashboard ended with status {process.returncode}")
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError("the dashboard did not come up within a minute")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium: from the environment variable, Debian's, or Playwright's own.
+
+    Without one the test is skipped with a sentence; with ``CI=true`` it fails.
+    """
+    expect.set_options(timeout=PATIENCE)
+    named = os.environ.get(CHROMIUM_VARIABLE)
+    debian = "/usr/bin/chromium"
+    executable = named or (debian if shutil.which(debian) else None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=executable,
+                args=["--no-sandbox", "--disable-background-networking", "--disable-sync"],
+            )
+        except Error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(HOW_TO_GET_ONE)
+            pytest.skip(HOW_TO_GET_ONE)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,246 @@
+"""The Adversarial page, without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.attacks import REGISTRY, AttackSpec, Outcome, craft
+from robustness.attacks.curves import Smallest, smallest_epsilon
+from robustness.base.errors import GradientError
+from robustness.charts import attacks
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
+from robustness.models import Classifier
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.pictures.picture import Picture
+from robustness.ui.adversarial import studies
+from robustness.ui.adversarial.outcome import headline as sentence
+from robustness.ui.kit import attention
+from tests.ui.test_attention import captions as maps
+from tests.ui.test_attention import completed
+from tests.ui.test_pages import ROOT, coffee, headline, html, run
+
+PAGE = ROOT / "pages" / "adversarial.py"
+
+
+def opened(**query: str) -> AppTest:
+    """The page on the coffee picture, SqueezeNet attacked in few steps."""
+    app = run(PAGE, **{"sample": "coffee", "models": "SqueezeNet", "steps_pgd": "4", **query})
+    assert not app.exception
+    return app
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(element.value for element in app.caption)
+
+
+def charts(app: AppTest) -> list[dict]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def test_it_shows_what_the_core_finds() -> None:
+    app = opened(epsilon="2")
+    spec = AttackSpec.of("pgd", epsilon=2 / 255, steps=4)
+    *_, found = craft(coffee(), models.load("SqueezeNet"), spec)
+    assert isinstance(found, Outcome)
+    assert headline(app) == escape(sentence(found))
+    assert "makes SqueezeNet 1.1 see" in headline(app)
+    assert f"length {found.l2:.3g} (L2)" in captions(app)
+    assert f"SSIM {found.ssim:.3f} (1 is identical)" in captions(app)
+    assert "none of 16 random changes" in app.success[0].value
+    assert "Noise</th>" in html(app)
+    assert "Adversarial</th>" in html(app)
+
+
+def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored() -> None:
+    app = opened(attack="FGSM", norm="L2", epsilon_l2="1", target="tench", seed="3")
+    assert app.selectbox(key="attack").value == "fgsm"
+    assert app.selectbox(key="target").value == "tench"
+    assert app.select_slider(key="epsilon_l2").value == 1
+    odd = opened(attack="magic", norm="l7", epsilon="9", target="no such thing", steps_pgd="-4")
+    assert not odd.error
+    assert odd.selectbox(key="attack").value == REGISTRY.names[0]
+    assert odd.selectbox(key="target").value is None
+
+
+@pytest.mark.parametrize("name", REGISTRY.names)
+def test_every_attack_runs(name: str) -> None:
+    app = opened(attack=REGISTRY[name].label, **{f"steps_{name}": "1"})
+    assert not app.error
+    assert REGISTRY[name].label in headline(app)
+
+
+def test_a_target_is_reached_or_said_to_be_missed() -> None:
+    assert "see tench" in headline(opened(target="tench", steps_pgd="10"))
+    missed = headline(opened(target="tench", epsilon="1", steps_pgd="1"))
+    assert "fails to reach tench" in missed
+
+
+def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
+    app = opened(epsilon="0")
+    assert "fails: SqueezeNet 1.1 sees espresso" in headline(app)
+    assert "both pictures are identical" in captions(app)
+    refused = opened(target="espresso")
+    assert "already" in refused.error[0].value
+
+
+def test_an_attack_that_noise_equals_is_called_no_news() -> None:
+    app = opened(sample="chelsea", epsilon="16")
+    assert "no news" in app.warning[0].value
+
+
+def test_the_smallest_epsilon_is_the_core_s(
+    classifiers: Mapping[str, Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = {True: AttackSpec.of("square", steps=5)}
+    monkeypatch.setattr(studies, "COUNTERPART", brief)
+    app = opened()
+    assert not charts(app)
+    app.button(key="start Strength").click().run()
+    assert not app.exception
+    (chart,) = charts(app)
+    assert chart["data"][0]["name"] == "SqueezeNet 1.1"
+    assert chart["data"][0]["y"][0] == pytest.approx(0.937, abs=0.002)
+    spec = AttackSpec.of("pgd", steps=4)
+    *_, found = smallest_epsilon(coffee(), classifiers["SqueezeNet"], spec)
+    assert isinstance(found, Smallest)
+    assert found.epsilon is not None
+    assert f"<td>{255 * found.epsilon:.2g}/255</td>" in html(app)
+    assert "not behind the one without" in captions(app)
+    app.segmented_control(key="norm").set_value("l2").run()
+    assert "Square" not in captions(app)  # it has no L2, so there is nothing to compare
+    app.button(key="start Strength").click().run()
+    assert not app.exception
+    assert "No sign of gradient masking: success rises with epsilon." in captions(app)
+
+
+def test_transfer_is_judged_by_every_model() -> None:
+    app = opened(models="SqueezeNet")
+    assert "more than one model" in captions(app)
+    app.multiselect(key="models").set_value(["SqueezeNet", "EfficientNetLite0"]).run()
+    app.button(key="start Transfer").click().run()
+    assert not app.exception
+    (chart,) = charts(app)
+    marks = np.array(chart["data"][0]["text"])
+    assert marks.shape == (2, 2)
+    assert all(mark.startswith("✗") for mark in marks.diagonal())
+    assert "of 2 cases" in " ".join(element.value for element in app.markdown)
+
+
+def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original() -> None:
+    app = opened(epsilon="1", undo=PERTURBATIONS["gaussian_blur"].label, undo_strength="0.6")
+    assert "Adversarial + Gaussian blur" in html(app)
+    assert "Undone?" in html(app)
+    before = html(app)
+    app.slider(key="undo_strength").set_value(0.0).run()
+    assert html(app) != before
+    assert "<td>no</td>" in html(app)
+
+
+@pytest.mark.parametrize(
+    ("strength", "shown"),
+    [
+        ("0", ["Original", "Adversarial"]),
+        ("0.6", ["Original", "Adversarial", "With Gaussian blur"]),
+    ],
+)
+def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
+    monkeypatch: pytest.MonkeyPatch, strength: str, shown: list[str]
+) -> None:
+    """Of the perturbed one only where the perturbation does something."""
+    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    app = opened(
+        models=names,  # type: ignore[arg-type]
+        epsilon="1",
+        undo=PERTURBATIONS["gaussian_blur"].label,
+        undo_strength=strength,
+    )
+    assert not maps(app)
+    before = headline(app)
+    app.toggle(key="attention").set_value(True).run()
+    assert headline(app) == before
+    completed(app)
+    assert not app.exception
+    image = coffee().image
+    *_, found = craft(
+        coffee(), models.load("SqueezeNet"), AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
+    )
+    assert isinstance(found, Outcome)
+    pictures = [image, found.image]
+    if len(shown) == 3:
+        changed = Picture.of("adversarial", found.image)
+        pictures.append(perturbed(changed, [Condition.of({"gaussian_blur": 0.6})], 0)[0])
+    rows = []
+    for name in names:
+        tops = models.load(name)(np.stack(pictures)).probabilities.argmax(1)
+        classes = list(dict.fromkeys(tops.tolist()))
+        work = attention.Work.of(name, np.stack(pictures), classes)
+        (answer,) = attention._kept().get(work.key) or []
+        assert len(answer.views) == len(classes) * len(shown)
+        rows += [f"Evidence for <b>{models.class_name(name, index)}</b>" for index in classes]
+    assert [row for row in rows if row not in html(app)] == []
+    assert len(rows) > len(names)  # one that is fooled shows its new class as well
+    assert [text.split(":")[0] for text in maps(app)] == shown * len(rows)
+
+
+def test_the_maps_follow_the_perturbation_of_the_adversarial_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
+    app = completed(opened(epsilon="1", undo_strength="0", attention="true"))
+    assert len(maps(app)) == 2 * 2
+    app.slider(key="undo_strength").set_value(0.5).run()
+    completed(app)
+    assert not app.exception
+    assert "With JPEG compression" in maps(app)[2]
+
+
+def test_charts_say_who_is_fooled() -> None:
+    frame = pd.DataFrame(
+        [
+            {"model": "SqueezeNet", "epsilon": 0.0, "success": False, "retained_probability": 0.9},
+            {
+                "model": "SqueezeNet",
+                "epsilon": 0.5 / 255,
+                "success": True,
+                "retained_probability": 0.1,
+            },
+        ]
+    )
+    (trace,) = attacks.over_epsilon(frame, "linf").data
+    assert list(trace.x) == ["0", "1/2"]
+    assert [symbol.endswith("-open") for symbol in trace.marker.symbol] == [False, True]
+
+
+def test_a_model_without_gradients_gets_a_sentence_and_can_still_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened(attack=REGISTRY["square"].label, steps_square="1", models="SqueezeNet")
+    app.multiselect(key="models").set_value(["SqueezeNet", "EfficientNetLite0"]).run()
+    gradients = Classifier.gradients
+
+    def none(self: Classifier) -> object:
+        if self.record.name == "SqueezeNet":
+            raise GradientError("SqueezeNet 1.1 gives no gradients.")
+        return gradients.__get__(self)
+
+    monkeypatch.setattr(Classifier, "gradients", property(none))
+    app.selectbox(key="attack").set_value("pgd")
+    app.number_input(key="seed").set_value(7).run()
+    assert not app.exception
+    assert app.error[0].value.replace("\\", "") == "SqueezeNet 1.1 gives no gradients."
+    app.selectbox(key="attacked").set_value("EfficientNetLite0").run()
+    app.button(key="start Transfer").click().run()
+    assert not app.error
+    (chart,) = charts(app)
+    assert np.array(chart["data"][0]["text"]).shape == (1, 2)
+    assert "Nothing could be made on SqueezeNet" in captions(app)

@@ -1,0 +1,298 @@
+"""Journeys through the dashboard in a real browser."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from robustness import runs
+from robustness.perturbations import REGISTRY, apply
+from robustness.pictures.fitting import study_image, to_uint8
+from robustness.pictures.samples import sample_bytes
+from tests.support.bad_images import BAD
+from tests.support.server import chromium, dashboard
+
+pytestmark = pytest.mark.browser
+
+DONE = re.compile(r"this update \d+ ms in all")
+HEADLINE = ".rb-headline"
+PICTURES = ".st-key-pictures img"
+TIMEOUT = 90_000  # ms: the first answer includes the import of TensorFlow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with dashboard() as running:
+        yield running
+
+
+def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    page.set_default_timeout(TIMEOUT)
+    page.goto(address)
+    return page
+
+
+def settled(page: Page) -> Page:
+    expect(page.get_by_text(DONE)).to_be_visible(timeout=TIMEOUT)
+    expect(page.locator(".rb-card table").first).to_be_visible()
+    return page
+
+
+def headline(page: Page) -> str:
+    return page.locator(HEADLINE).inner_text()
+
+
+def cards(page: Page) -> list[str]:
+    return page.locator(".rb-card").all_inner_texts()
+
+
+def pixels(page: Page, index: int) -> np.ndarray:
+    """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as the browser got it."""
+    source = page.locator(PICTURES).nth(index).evaluate("image => image.src")
+    response = page.request.get(source)
+    assert response.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(response.body())).convert("RGB"))
+
+
+def move(page: Page, label: str, steps: int) -> None:
+    """Moves a slider by the keyboard and waits until the page shows something else."""
+    before = page.locator(PICTURES).nth(1).get_attribute("src")
+    slider = page.get_by_role("slider", name=label)
+    slider.focus()
+    for _ in range(abs(steps)):
+        slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
+    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", before or "")
+    settled(page)
+
+
+def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_a_click(
+    browser: Browser,
+) -> None:
+    with dashboard() as fresh:
+        page = browser.new_context().new_page()
+        hosts: set[str] = set()
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.goto(fresh)
+        expect(page.locator(PICTURES).nth(1)).to_be_visible(timeout=TIMEOUT)
+        assert "Asking 4 models" in headline(page)
+        settled(page)
+        assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
+        assert page.locator(".rb-card table").count() == 4
+        expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
+        assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
+        page.context.close()
+
+
+def test_pictures_are_lossless_and_are_what_the_core_computes(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&salt_and_pepper=0.5&seed=7"))
+    clean = study_image(sample_bytes("coffee"))
+    noisy = apply(REGISTRY["salt_and_pepper"], clean[None], 0.5, seed=7)[0]
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(clean))
+    np.testing.assert_array_equal(pixels(page, 1), to_uint8(noisy))
+    page.context.close()
+
+
+def test_a_slider_changes_the_picture_and_the_tables(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee"))
+    assert headline(page) == "All 4 models keep their answer under no perturbation."
+    before_cards, before = cards(page), pixels(page, 1)
+    move(page, "Increased brightness", 40)
+    assert "Increased brightness" in headline(page)
+    assert cards(page) != before_cards
+    assert not np.array_equal(pixels(page, 1), before)
+    assert "brightness=0.4" in page.url
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator(HEADLINE)).to_contain_text("no perturbation")
+    settled(page)
+    assert cards(page) == before_cards
+    page.context.close()
+
+
+def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, address))
+    page.get_by_role("button", name="Rocket", exact=True).click()
+    expect(page).to_have_url(re.compile("sample=rocket"))
+    settled(page)
+    move(page, "Increased contrast", 30)
+    other = settled(visit(browser, page.url))
+    assert headline(other) == headline(page)
+    assert cards(other) == cards(page)
+    np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
+    assert other.get_by_role("slider", name="Increased contrast").input_value() == "0.3"
+    page.context.close()
+    other.context.close()
+
+
+def test_an_upload_is_used_and_stays_out_of_the_link(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, f"{address}/?gaussian_blur=0.2"))
+    before = cards(page)
+    photo = tmp_path / "my *secret* photo.jpg"
+    Image.open(io.BytesIO(sample_bytes("motorcycle"))).convert("RGB").save(photo, quality=95)
+    page.locator("input[type=file]").first.set_input_files(photo)
+    expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
+    expect(page.get_by_text("not part of the link")).to_be_visible()
+    expect(page.locator(".rb-card").first).to_contain_text("moped")
+    settled(page)
+    assert cards(page) != before
+    assert "secret" not in page.url
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
+    page.context.close()
+
+
+def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, address))
+    before = cards(page)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(BAD["truncated JPEG"]())
+    page.locator("input[type=file]").first.set_input_files(broken)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_contain_text("broken.jpg")
+    settled(page)
+    assert "Traceback" not in page.inner_text("body")
+    assert cards(page) == before
+    page.context.close()
+
+
+def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
+    page.get_by_role("link", name="Scorecard").click()
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
+    expect(page).to_have_url(re.compile(r"/scorecard\?"))
+    for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
+        assert part in page.url
+    photo = tmp_path / "mine.png"
+    photo.write_bytes(sample_bytes("astronaut"))
+    page.locator("input[type=file]").first.set_input_files(photo)
+    expect(page.get_by_text("Showing mine")).to_be_visible()
+    page.get_by_role("link", name="Live check").click()
+    expect(page.get_by_text("Showing mine")).to_be_visible()
+    settled(page)
+    np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
+    page.context.close()
+
+
+def test_a_click_on_the_breaking_curve_shows_the_picture_there(
+    browser: Browser, address: str
+) -> None:
+    link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
+    page = visit(browser, link)
+    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible(
+        timeout=TIMEOUT
+    )
+    expect(page.locator(".rb-card")).to_have_count(1)
+    before = pixels(page, 1)
+    source = page.locator(PICTURES).nth(1).get_attribute("src")
+    curve = page.locator("[data-testid=stPlotlyChart]").first
+    curve.scroll_into_view_if_needed()
+    curve.locator(".scatterlayer .point").nth(2).click(force=True)
+    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", source or "")
+    turned = apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
+    np.testing.assert_array_equal(pixels(page, 1), to_uint8(turned))
+    assert not np.array_equal(before, pixels(page, 1))
+    page.context.close()
+
+
+def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
+    browser: Browser, address: str
+) -> None:
+    link = f"{address}/breaking_point?sample=rocket&models=EfficientNetLite0"
+    page = visit(browser, link)
+    page.get_by_role("button", name=re.compile("Sweep all")).click()
+    expect(page.get_by_text(re.compile(r"\([1-9]\d* of \d+ done\)"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    again = page.get_by_role("button", name=re.compile("Sweep all"))
+    expect(again).to_be_visible()
+    left = page.get_by_text(re.compile(r"Sweeps \d+ perturbations")).inner_text()
+    assert int(re.findall(r"\d+", left)[0]) < len(REGISTRY) - 1
+    page.context.close()
+
+
+def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    with dashboard() as fresh:
+        page = visit(browser, f"{fresh}/dataset?models=EfficientNetLite2")
+        page.get_by_text("ImageNet-C's 19 by severity").click()
+        expect(page.get_by_text("57 conditions")).to_be_visible(timeout=TIMEOUT)
+        page.get_by_role("button", name="Evaluate").click()
+        expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible(
+            timeout=TIMEOUT
+        )
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("What was done is kept")).to_be_visible(timeout=TIMEOUT)
+        page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
+        expect(page.locator(HEADLINE)).to_contain_text(
+            "EfficientNet-Lite2 keeps its answer in", timeout=TIMEOUT
+        )
+        (entry,) = runs.listing(tmp_path / "runs")
+        assert f"run={entry.folder.name}" in page.url
+        assert runs.load(entry.folder).images == 5
+        page.context.close()
+
+
+def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
+    link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000"
+    page = visit(browser, f"{link}&attack=Square+%28black+box%29")
+    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible(timeout=TIMEOUT)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.context.close()
+
+
+def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
+    page = visit(browser, f"{address}/models")
+    page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
+    row = page.get_by_role("row", name=re.compile("SqueezeNet 1.1 coffee"))
+    expect(row).to_be_visible(timeout=TIMEOUT)
+    expect(row).to_contain_text("espresso 93.7%")
+    expect(row).to_contain_text("✓ right")
+    page.context.close()
+
+
+@pytest.mark.parametrize("path", ["methods", "scorecard"])
+def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
+    with dashboard() as fresh:
+        page = visit(browser, f"{fresh}/{path}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+        assert "Traceback" not in page.inner_text("body")
+        page.get_by_role("link", name="Live check").click()
+        settled(page)
+        page.context.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "methods", "scorecard", "breaking_point", "adversarial", "models", "dataset"]
+)
+def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
+    page = visit(browser, f"{address}/{path}", width=390)
+    if path:
+        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+    else:
+        settled(page)
+    widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")
+    assert widths[0] <= widths[1]
+    page.context.close()

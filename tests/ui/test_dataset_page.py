@@ -1,0 +1,173 @@
+"""The Dataset page, and the other pages' side of the links into a run; without a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import runs
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import make_spec
+from robustness.pictures.fitting import to_png
+from robustness.ui.dataset import request
+from tests.support.made_datasets import labelled_folder
+from tests.ui.test_pages import ROOT, html, run
+
+PAGE = ROOT / "pages" / "dataset.py"
+CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.6}))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a labelled set and, in ``runs``, a finished run over it."""
+    root = tmp_path_factory.mktemp("made")
+    source = labelled_folder(root / "sets" / "three", 2)
+    (source / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
+    plan = runs.plan(str(source), make_spec(["SqueezeNet"], CONDITIONS, seed=4))
+    with runs.start(plan, root / "runs") as session:
+        list(session.perform())
+    return root
+
+
+@pytest.fixture
+def saved(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The id of a finished run in the dashboard's own folder of runs."""
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(made / "sets"))
+    (entry,) = runs.listing(tmp_path / "runs")
+    return entry.folder.name
+
+
+def texts(app: AppTest) -> str:
+    parts = (app.caption, app.info, app.warning, app.error, app.markdown)
+    return "\n".join(str(element.value) for elements in parts for element in elements)
+
+
+def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE)
+    assert not app.exception
+    assert not app.error
+    assert "5 pictures × 10 conditions × 4 models: 220 forward passes." in texts(app)
+    assert not (tmp_path / "runs").exists(), "looking is not doing"
+
+
+def test_a_run_is_made_saved_and_opened_by_its_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
+    next(button for button in app.button if button.label == "Evaluate").click().run()
+    assert not app.exception
+    (entry,) = runs.listing(tmp_path / "runs")
+    assert app.query_params["run"] == entry.folder.name
+    found = runs.load(entry.folder)
+    assert (found.images, [c.name for c in found.conditions]) == (2, ["gaussian_blur", "fog"])
+    assert "SqueezeNet 1.1 keeps its answer in" in html(app)
+    again = run(PAGE, run=entry.folder.name)
+    assert "SqueezeNet 1.1 keeps its answer in" in html(again)
+
+
+def test_a_folder_on_the_server_is_one_that_the_operator_allows(saved: str) -> None:
+    app = run(PAGE, source="On the server", models="SqueezeNet")
+    assert app.selectbox(key="server_source").options == ["three"]
+    assert "7 pictures × 10 conditions × 1 model" in texts(app)
+    app = run(PAGE, source="On the server", server_source="../runs", models="SqueezeNet")
+    assert app.selectbox(key="server_source").value == "three"
+
+
+def test_without_a_permitted_folder_there_is_no_such_choice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE, source="On the server")
+    assert app.segmented_control(key="source").options == ["Bundled samples", "Upload"]
+
+
+def test_a_link_out_of_the_permitted_folder_is_not_offered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labelled_folder(tmp_path / "elsewhere", 1)
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "secret").symlink_to(tmp_path / "elsewhere")
+    labelled_folder(tmp_path / "sets" / "mine", 1)
+    assert request._below(tmp_path / "sets") == ["mine"]
+
+
+def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
+    packed = request._packed(files)
+    assert packed == request._packed(files)
+    path = request._kept("uploaded pictures.zip", packed)
+    assert path.is_relative_to(tmp_path / "runs" / ".uploads")
+    assert path == request._kept("uploaded pictures.zip", packed)
+    plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
+    assert [entry.name for entry in plan.job.dataset.entries] == ["a.png", "a (2).png", "b.png"]
+    hostile = request._kept("../../../x.zip", packed)
+    assert hostile.is_relative_to(tmp_path / "runs" / ".uploads")
+
+
+def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved: str) -> None:
+    app = run(PAGE, run=saved)
+    assert not app.exception
+    assert "670/broken.jpg" in html(app) + texts(app) + str([d.value for d in app.dataframe])
+    assert "seed 4" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../made", "<b>x</b>"])
+def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
+    app = run(PAGE, run=name)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "<b>" not in app.error[0].value
+
+
+def test_an_unfinished_run_says_so(saved: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "runs" / saved / "manifest.json"
+    manifest.write_text(
+        manifest.read_text().replace('"status": "finished"', '"status": "unfinished"')
+    )
+    app = run(PAGE, run=saved)
+    assert any("not finished" in warning.value for warning in app.warning)
+
+
+def test_a_case_opens_on_the_live_page(saved: str, tmp_path: Path) -> None:
+    found = runs.find(tmp_path / "runs", saved)
+    image = str(found.frame()["image"].iat[0])
+    query = {"run": saved, "image": image, "gaussian_noise": "0.6", "seed": "4"}
+    app = run(ROOT / "app.py", models="SqueezeNet", **query)
+    assert not app.exception
+    assert re.search("Showing 670.*motorcycle.*of the run", texts(app))
+    row = found.frame().query("image == @image and perturbation == 'gaussian_noise'").iloc[0]
+    kept = "keeps" if row["consistent"] else "changes"
+    assert f"The model {kept} its answer under Random noise." in html(app)
+    assert to_png(found.picture(image).image)
+    app.button(key="choose_coffee").click().run()
+    assert "run" not in app.query_params
+    assert "image" not in app.query_params
+    assert "of the run" not in texts(app)
+
+
+def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(saved: str) -> None:
+    app = run(ROOT / "app.py", models="SqueezeNet", run=saved, image="gone.png")
+    assert not app.exception
+    assert any("not among the pictures" in warning.value for warning in app.warning)
+    assert "The model" in html(app)
+
+
+def test_settings_that_name_no_folder_get_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "nowhere"))
+    app = run(PAGE, source="On the server")
+    assert not app.exception
+    assert "cannot be listed" in app.error[0].value

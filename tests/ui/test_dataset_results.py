@@ -1,0 +1,322 @@
+"""The results of a run over many images as a page, run without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.base.errors import ImageError
+from robustness.evaluation.condition import Condition
+from robustness.pictures.fitting import STUDY_SIDE
+from robustness.pictures.picture import Picture
+from robustness.statistics import SURVIVORS, WORST, cases, class_names
+from tests.support.made_up_runs import rows, severities
+
+ODD_NAME = "a <b>bold</b> *star*.png"
+MISSING = "00001.png"
+ESPRESSO = models.imagenet().names.index("espresso")
+
+
+@dataclass
+class MadeUp:
+    """A run of squares of one colour."""
+
+    table: pd.DataFrame
+    conditions: tuple[Condition, ...]
+    id: str = "one-run"
+    seed: int = 7
+    unreadable: tuple[tuple[str, str], ...] = ()
+    asked: list[str] = field(default_factory=list)
+
+    def frame(self) -> pd.DataFrame:
+        return self.table
+
+    def picture(self, image_id: str) -> Picture:
+        self.asked.append(image_id)
+        if image_id == MISSING:
+            raise ImageError("The picture *is gone*; put it back.")
+        shade = (1 + len(self.asked)) / 1000
+        return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
+
+
+def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp:
+    """SqueezeNet keeps 3 of 10 answers, EfficientNet-Lite0 8, Lite1 hardly fewer."""
+    levels = [
+        *severities("fog"),
+        ("rotation", 0.1),
+        ("horizontal_flip", 1.0),
+        ("fog+rotation", None),
+    ]
+    rng = np.random.default_rng(seed)
+    clean = rng.random(images) < 0.9
+    parts = []
+    for model, share in (
+        ("SqueezeNet", 0.3),
+        ("EfficientNetLite0", 0.8),
+        ("EfficientNetLite1", 0.77),
+    ):
+        kept = rng.random((images, len(levels))) < share
+        parts.append(
+            rows(
+                kept,
+                model=model,
+                conditions=levels,
+                labels=ESPRESSO + np.arange(images) % 2 if labelled else None,
+                clean_correct=clean if labelled else None,
+                correct=clean[:, None] & kept if labelled else None,
+                figures={"ssim": rng.random(kept.shape)},
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    table["image"] = table["image"].replace("00000.png", ODD_NAME)
+    table["clean_top1"] = ESPRESSO
+    table["top1"] = np.where(table["consistent"], ESPRESSO, 0)
+    conditions = [
+        *(Condition.of({name: strength}) for name, strength in levels if strength is not None),
+        Condition.of({"fog": 0.4, "rotation": 0.25}),
+    ]
+    return MadeUp(table, tuple(conditions), unreadable=(("<i>broken</i>.jpg", "Not a picture."),))
+
+
+def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    """A page that shows ``run``; it stands where the Live page does, so that links find it."""
+    run.id = tmp_path.name  # figures are kept by it
+    script = tmp_path / "app.py"
+    script.write_text(
+        "from robustness.ui import dataset_results\n"
+        "from tests import test_dataset_results\n"
+        "dataset_results.show(test_dataset_results.CURRENT)\n"
+    )
+    monkeypatch.setitem(globals(), "CURRENT", run)
+    app = AppTest.from_file(str(script), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+Shown = Callable[..., AppTest]
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    return lambda run, **query: page(run, tmp_path, monkeypatch, **query)
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def headings(app: AppTest) -> list[str]:
+    return [heading.value for heading in app.subheader]
+
+
+def case_names(app: AppTest) -> list[str]:
+    return re.findall(r'rb-name">([^<]*)<', html(app))
+
+
+def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
+    app = shown(made_up())
+    assert not app.exception
+    text = html(app)
+    assert "EfficientNet-Lite0 keeps its answer most often" in text
+    assert "SqueezeNet 1.1 least often" in text
+    assert "2 of 3 differences are established" in text
+    assert re.search(r"about [\d,]+ more images would settle it|too small", text)
+    assert headings(app) == [
+        "Ranking",
+        "What each perturbation did",
+        "As it gets stronger",
+        "Right or wrong",
+        "Against AlexNet, as ImageNet-C does it",
+        "Class by class",
+        "The pictures",
+    ]
+    assert any("not comparable with published mCE" in warning.value for warning in app.warning)
+    assert "104.1" in text, "the published figure stands beside"
+    assert "60 images, 8 conditions, 1,440 measurements" in app.caption[0].value
+    assert len(charts(app)) == 6
+
+
+def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> None:
+    app = shown(made_up(labelled=False))
+    assert not app.exception
+    assert headings(app) == [
+        "Ranking",
+        "What each perturbation did",
+        "As it gets stronger",
+        "The pictures",
+    ]
+    assert "ccuracy" not in html(app)
+    assert app.selectbox(key="case_class").options == ["All", "espresso"]
+
+
+def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
+    app = shown(made_up(), rank_by="Perturbed accuracy", curve_of="Fog effect", cases="Survivors")
+    figure = json.dumps(charts(app)[0])
+    assert "Perturbed accuracy" in figure
+    assert app.selectbox(key="curve_of").value == "fog"
+    assert "✓ kept" in html(app)
+    assert "✗ changed" not in html(app)
+
+
+def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
+    app = shown(made_up())
+    before = len(case_names(app))
+    (chart,) = [
+        c
+        for c in app.get("plotly_chart")
+        if '"type":"heatmap"' in c.proto.spec.split('"layout"')[0]
+    ]
+    targets = json.loads(chart.proto.spec)["data"][1]
+    assert targets["customdata"][0][0] in {"fog", "rotation", "horizontal_flip", "fog+rotation"}
+    app.session_state["cells_consistency_None"] = {
+        "selection": {
+            "points": [{"customdata": ["rotation", 0.1, "SqueezeNet"]}],
+            "point_indices": [0],
+            "box": [],
+            "lasso": [],
+        }
+    }
+    app.run()
+    assert not app.exception
+    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.markdown)
+    assert len(case_names(app)) == before + 3
+    table = made_up().table
+    changed = table[(table["model"] == "SqueezeNet") & (table["perturbation"] == "rotation")][
+        "consistent"
+    ]
+    assert any(
+        f"{(~changed).sum()} of {len(changed)} answers changed;" in caption.value
+        for caption in app.caption
+    )
+
+
+def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:
+    def targets(app: AppTest) -> list[list[object]]:
+        (cells,) = [c for c in charts(app) if c["data"][0]["type"] == "heatmap"]
+        return list(cells["data"][1]["customdata"])
+
+    assert ["fog", None, "SqueezeNet"] in targets(shown(made_up()))
+    at_one = targets(shown(made_up(), cell_strength="0.6"))
+    assert {(name, strength) for name, strength, _ in at_one} == {("fog", 0.6)}
+
+
+def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
+    app = shown(made_up(), case_model="EfficientNet-Lite0", case_perturbation="Rotation")
+    assert len(case_names(app)) == 6
+    text = html(app).split('class="rb-case"')[1:]
+    assert all("EfficientNet-Lite0" in case and "Rotation 0.1" in case for case in text)
+    app.button(key="shown_worst_button").click().run()
+    assert len(case_names(app)) > 6
+    app.selectbox(key="case_class").set_value(models.class_name("SqueezeNet", ESPRESSO + 1)).run()
+    labels = re.findall(r"labelled ([^;]*);", html(app))
+    assert set(labels) == {models.class_name("SqueezeNet", ESPRESSO + 1)}
+
+
+def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    links: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(
+        "streamlit.page_link",
+        lambda page, *, label, icon, query_params: links.append((page, query_params)),
+    )
+    run = made_up()
+    app = shown(run, case_perturbation="Horizontal flip")
+    page, query = links[0]
+    assert page == "app.py"
+    assert query["image"] == case_names(app)[0]
+    assert query == {
+        "run": run.id,
+        "image": query["image"],
+        "horizontal_flip": "true",
+        "seed": "7",
+    }
+    links.clear()
+    shown(made_up(), case_perturbation="Fog effect + Rotation")
+    assert links[0][1]["fog"] == "0.4"
+    assert links[0][1]["rotation"] == "0.25"
+
+
+def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
+    run = made_up(images=4)
+    app = shown(run)
+    assert not app.exception
+    names = case_names(app)
+    assert len(names) == 4
+    assert "a &lt;b&gt;bold&lt;/b&gt; *star*.png" in names
+    (warning,) = [w for w in app.warning if "gone" in w.value]
+    assert warning.value == "The picture \\*is gone\\*; put it back\\."
+    assert any("Fewer than 30 images" in info.value for info in app.info)
+    assert any("1 image could not be read" in e.label for e in app.expander)
+
+
+def test_one_image_and_one_model_make_a_page(shown: Shown) -> None:
+    run = made_up(images=1)
+    run.table = run.table[run.table["model"] == "SqueezeNet"]
+    app = shown(run)
+    assert not app.exception
+    assert "SqueezeNet 1.1 keeps its answer in" in html(app)
+    assert headings(app)[0] == "Ranking"
+
+
+def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
+    run = made_up(images=40)
+    run.table["model"] = run.table["model"].replace("SqueezeNet", "someone's <i>network</i>")
+    app = shown(run)
+    assert not app.exception
+    text = html(app)
+    assert "someone&#x27;s &lt;i&gt;network&lt;/i&gt; keeps its answer in" in text
+    assert any("ranked only against those with the same classes" in i.value for i in app.info)
+
+
+def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Shown) -> None:
+    run = made_up()
+    run.table = run.table.iloc[:0]
+    app = shown(run)
+    assert not app.exception
+    assert "No image of this run has been measured yet." in app.info[0].value
+    assert len(app.expander) == 1
+
+
+# --- which cases ----------------------------------------------------------------------------------
+
+
+def test_the_worst_cases_fell_furthest_and_survivors_saw_most() -> None:
+    table = made_up().table.assign(
+        retained_probability=lambda f: np.random.default_rng(1).random(len(f)) * 0.9
+    )
+    worst = cases(table, WORST)
+    assert not worst["consistent"].any()
+    assert worst["image"].is_unique
+    fall = (worst["clean_probability"] - worst["retained_probability"]).tolist()
+    assert fall == sorted(fall, reverse=True)
+    changed = table[~table["consistent"]]
+    deepest = (changed["clean_probability"] - changed["retained_probability"]).max()
+    assert fall[0] == pytest.approx(deepest)
+    survivors = cases(table, SURVIVORS)
+    assert survivors["consistent"].all()
+    assert survivors["ssim"].is_monotonic_increasing
+    assert survivors["ssim"].iat[0] == table[table["consistent"]]["ssim"].min()
+
+
+def test_a_picture_is_of_its_labels_class_or_of_the_clean_answers() -> None:
+    table = made_up().table
+    table.loc[table["image"] == MISSING, "label"] = pd.NA
+    names = class_names(table)
+    assert set(names[table["image"] == MISSING]) == {"espresso"}
+    assert set(names[table["image"] == "00003.png"]) == {
+        models.class_name("SqueezeNet", ESPRESSO + 1)
+    }

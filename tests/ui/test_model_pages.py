@@ -1,0 +1,158 @@
+"""The Models page, and one's own models on the other pages, without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.models import own
+from tests.conftest import OFFLINE_NAMES
+from tests.models.test_own_models import with_lambda
+from tests.support.own_models import DIGITS, describe, small_network
+from tests.ui.test_pages import ROOT, headline, html, run
+
+# Keras' own writer of the .keras file.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+MODELS = ROOT / "pages" / "models.py"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Holds an untrained model of digits and its description."""
+    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
+    small_network().save(tmp_path / "digits.keras")
+    describe(tmp_path, title="My digits")
+    yield tmp_path
+    monkeypatch.delenv("ROBUSTNESS_MODELS")
+    own.refresh()
+
+
+def table(app: AppTest) -> pd.DataFrame:
+    return app.dataframe[0].value.set_index("Model")
+
+
+def sentences(app: AppTest) -> str:
+    return " ".join(element.value.replace("\\", "") for element in (*app.error, *app.warning))
+
+
+def test_every_model_is_listed_with_what_is_published_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    app = run(MODELS)
+    assert not app.exception
+    rows = table(app)
+    assert set(rows.index) == {record.label for record in models.REGISTRY}
+    assert headline(app) == f"4 of {len(models.REGISTRY)} models are ready on this machine."
+    for record in models.REGISTRY:
+        row = rows.loc[record.label]
+        assert row["Family"] == record.family
+        assert row["Year"] == record.year
+        assert row["State"] == ("ready" if record.name in OFFLINE_NAMES else "missing")
+        for column, figure in (("Top-1", record.published.top1), ("mCE", record.published.mce)):
+            assert row[column] == figure or (figure is None and pd.isna(row[column]))
+        if isinstance(record.weights, models.PublishedFile):
+            assert app.button(key=f"download_{record.name}")
+            assert record.weights.digest in html(app)
+    assert "needs the package" in sentences(app) or app.button(key="download_ViTB16")
+
+
+def test_the_self_check_shows_expected_against_actual() -> None:
+    app = run(MODELS)
+    assert set(table(app)["Self-check"]) == {"not run"}
+    app.button(key="self_check").click().run()
+    assert not app.exception
+    rows = table(app)
+    for name in OFFLINE_NAMES:
+        row = rows.loc[models.REGISTRY[name].label]
+        assert row["Self-check"] == "✓ right"
+        assert row["Latency"] > 0
+    assert html(app).count("✓ right") == 3 * len(OFFLINE_NAMES)
+    assert "espresso 93.7%" in html(app)
+    kept = set(table(run(MODELS))["Self-check"])
+    assert kept == {"✓ right", "not run"}, "for the next visit"
+
+
+def test_wrong_preprocessing_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = models.REGISTRY["SqueezeNet"]
+    swapped = replace(right.normalisation, order="RGB", mean=right.normalisation.mean[::-1])
+    record = replace(right, name="Swapped", label="Swapped", normalisation=swapped)
+    monkeypatch.setattr(models.REGISTRY, "_records", {"Swapped": record})
+    app = run(MODELS)
+    app.button(key="self_check").click().run()
+    assert table(app).loc["Swapped", "Self-check"] == "✗ wrong"
+    assert "espresso 93.7%" in html(app), "what was expected stands beside the answer"
+
+
+def test_a_check_that_could_not_be_made_is_not_a_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = replace(models.REGISTRY["SqueezeNet"], name="Large", label="Large")
+    monkeypatch.setattr(models.REGISTRY, "_records", {"Large": record})
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "1MB")
+    app = run(MODELS)
+    app.button(key="self_check").click().run()
+    assert table(app).loc["Large", "Self-check"] == "✗ not run"
+    assert "raise the setting" in html(app)
+
+
+def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
+    app = run(sample="coffee", models="digits", fog="0.4")
+    assert not app.exception
+    assert not app.error
+    assert "My digits" in html(app)
+    assert sum(name in html(app) for name in DIGITS) >= 5
+    assert "The model" in headline(app)
+
+
+def test_other_classes_are_ranked_apart(folder: Path) -> None:
+    chosen = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=120)
+    chosen.query_params["sample"] = "coffee"
+    chosen.query_params["models"] = ["SqueezeNet", "digits"]
+    app = chosen.run()
+    assert not app.exception
+    note = " ".join(element.value.replace("\\", "") for element in app.info)
+    assert "My digits tells 10 classes apart" in note
+    assert "SqueezeNet 1.1 tells 1,000 classes apart" in note
+    assert headline(app).count("keeps its answer in") == 2
+    assert "order is not established" not in note
+
+
+def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
+    describe(folder, title="My *digits* <b>1</b>")
+    for page in ("scorecard", "breaking_point"):
+        app = run(ROOT / "pages" / f"{page}.py", sample="coffee", models="digits")
+        assert not app.exception
+        assert r"My \*digits\* \<b\>1\</b\>" in " ".join(e.value for e in app.warning)
+
+
+def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
+    with_lambda(folder)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["sample"] = "coffee"
+    app.query_params["models"] = ["SqueezeNet", "digits"]
+    app.run()
+    assert not app.exception
+    assert "holds a Lambda layer" in sentences(app)
+    assert "espresso" in html(app)
+    app.button(key="reset").click().run()
+    assert not app.exception
+    assert "espresso" in html(app)
+    card = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="digits")
+    assert not card.exception
+    assert "Lambda" in sentences(card)
+
+
+def test_a_bad_description_is_named_and_the_built_in_models_go_on(folder: Path) -> None:
+    describe(folder, input_size=5)
+    app = run(sample="coffee", models="SqueezeNet")
+    assert not app.exception
+    assert "from 8 to 1024, got 5" in sentences(app)
+    assert "espresso" in html(app)

@@ -1,0 +1,222 @@
+"""The pages' scripts, run without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.charts.sweep import QUANTITIES
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import Break, sweep
+from robustness.perturbations import REGISTRY
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.statistics.scorecard import summarise
+from robustness.ui.kit.text import plain
+from tests.conftest import register
+from tests.support.bad_images import BAD
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
+
+
+def run(page: Path = ROOT / "app.py", **query: str) -> AppTest:
+    app = AppTest.from_file(str(page), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def headline(app: AppTest) -> str:
+    found = re.search(r'<div class="rb-headline"[^>]*>([^<]*)<', html(app))
+    assert found is not None
+    return found[1]
+
+
+def coffee() -> Picture:
+    return Picture.of("coffee", study_image(sample_bytes("coffee")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_runs_on_its_own(page: Path) -> None:
+    app = run(page)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value
+
+
+def test_every_perturbation_has_a_control_and_its_physical_value() -> None:
+    app = run(sample="coffee")
+    sliders = {slider.key for slider in app.slider}
+    toggles = {toggle.key for toggle in app.toggle}
+    for record in REGISTRY:
+        assert record.name in (sliders if record.graded else toggles)
+    captions = [caption.value for caption in app.caption]
+    assert "90 degrees" not in " ".join(captions)
+    app.slider(key="rotation").set_value(0.5).run()
+    assert any(caption.value.startswith("90 degrees") for caption in app.caption)
+    app.slider(key="gaussian_noise").set_value(0.6).run()
+    assert any("ImageNet-C severity 3" in caption.value for caption in app.caption)
+
+
+def test_study_setting_and_reset() -> None:
+    app = run(sample="coffee")
+    app.button(key="study_defocus_blur").click().run()
+    assert app.slider(key="defocus_blur").value == REGISTRY["defocus_blur"].study_strength
+    app.toggle(key="vertical_flip").set_value(True).run()
+    assert "Vertical flip" in headline(app)
+    app.button(key="reset").click().run()
+    assert app.slider(key="defocus_blur").value == 0
+    assert not app.toggle(key="vertical_flip").value
+    assert headline(app) == "All 4 models keep their answer under no perturbation."
+
+
+def test_the_link_sets_the_state_and_bad_values_are_ignored() -> None:
+    app = run(sample="rocket", fog="0.5", models="SqueezeNet", seed="3")
+    assert app.slider(key="fog").value == 0.5
+    assert app.multiselect(key="models").value == ["SqueezeNet"]
+    assert app.number_input(key="seed").value == 3
+    assert "Fog" in headline(app)
+    assert not app.warning
+    odd = run(sample="../../etc/passwd", fog="strong", brightness="7", seed="-1", fit="stretch")
+    assert not odd.exception
+    assert odd.slider(key="fog").value == 0
+    assert odd.slider(key="brightness").value in (0, 1)
+    assert "There is no sample called" in odd.warning[0].value
+
+
+def test_a_model_of_the_link_that_cannot_run_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    app = run(sample="coffee", models="VGG16")
+    assert "VGG16: weights missing, 553 MB" in app.warning[0].value.replace("\\", "")
+    assert len(app.button(key="reset").click().run().warning) == 1
+    app.multiselect(key="models").set_value(["SqueezeNet"]).run()
+    assert not app.warning
+    assert "Did you mean" in run(sample="coffee", models="SqueezeNt").warning[0].value
+
+
+def test_another_sample_under_the_same_perturbation_is_another_picture() -> None:
+    app = run(sample="coffee", brightness="0.4")
+    coffee = html(app)
+    assert "espresso" in coffee
+    app.button(key="choose_motorcycle").click().run()
+    assert "espresso" not in html(app)
+    assert "moped" in html(app)
+
+
+def test_charts_hold_every_chosen_model() -> None:
+    app = run(sample="coffee", gaussian_blur="0.4")
+    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    labels = {models.REGISTRY[name].label for name in models.default_names()}
+    similarity, clean_class, stages = specs
+    for chart in (similarity, clean_class):
+        assert all(set(trace["y"]) == labels for trace in chart["data"])
+    assert {trace["name"] for trace in stages["data"]} == labels
+
+
+def test_missing_models_are_shown_with_size_and_a_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    app = run(sample="coffee")
+    assert "VGG16" not in app.multiselect(key="models").options
+    text = " ".join(element.value for element in app.markdown)
+    assert "VGG16" in text
+    assert "553 MB" in text
+    record = models.REGISTRY["EfficientNetB0"]
+    assert isinstance(record.weights, models.PublishedFile)
+    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.filename}")
+    register(monkeypatch, replace(record, weights=nowhere))
+    app.button(key="download_EfficientNetB0").click().run()
+    assert not app.exception
+    assert "could not be fetched" in app.error[0].value
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet")
+    text = html(app)
+    for record in REGISTRY:
+        if record.in_study:
+            assert escape(record.label) in text
+    assert "SqueezeNet 1.1 keeps its answer in" in headline(app)
+    assert "DenseNet121" in text  # the published figures stand there whatever was run
+    dial = app.segmented_control(key="mode").set_value("one dial").run()
+    assert not dial.exception
+    weak = dial.slider(key="dial").set_value(0.05).run()
+    spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
+    (expected,) = summarise(list(evaluate(spec, [coffee()])))
+    assert f"in {expected['consistency']:.0%} of cases" in headline(weak)
+    own = weak.segmented_control(key="mode").set_value("each its own").run()
+    assert not own.exception
+    assert own.slider(key="own_rotation").value == 0.5
+
+
+def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", also="rocket")
+    assert "of 20" in html(app)
+    assert "21% on rocket" in app.warning[0].value
+    app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
+    assert "mine" in app.info[0].value
+    assert "of 20" in html(app)
+
+
+def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
+    app = run(
+        ROOT / "pages" / "breaking_point.py",
+        sample="coffee",
+        models="SqueezeNet",
+        perturbation="Rotation",
+    )
+    assert not app.exception
+    (found,) = [e for e in sweep(coffee(), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)]
+    assert f"<td>{found.strength:.3f}</td>" in html(app)
+    assert f"at strength {found.strength:.2f}" in headline(app)
+    for quantity in QUANTITIES:
+        app.segmented_control(key="quantity").set_value(quantity).run()
+        assert not app.exception
+    app.select_slider(key="shown_strength").set_value(0.0).run()
+    assert "identical" in " ".join(caption.value for caption in app.caption)
+
+
+def test_no_model_chosen_asks_for_one() -> None:
+    app = run(sample="coffee")
+    app.multiselect(key="models").set_value([]).run()
+    assert not app.exception
+    assert "Choose at least one model" in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    "name", ["empty", "text", "truncated JPEG", "30,000 x 30,000 PNG, whole", "random bytes"]
+)
+def test_a_bad_upload_gets_one_sentence_and_the_sample_stays(name: str) -> None:
+    app = run(sample="coffee", models="SqueezeNet")
+    before = html(app)
+    app.file_uploader[0].upload(f"{name}.png", BAD[name](), "image/png").run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "Traceback" not in app.error[0].value
+    assert html(app) == before
+
+
+def test_a_file_name_is_shown_as_it_is() -> None:
+    hostile = "![x](http://example.org/p.png) <b>*bold*</b> :smile: $x$ [l](javascript:1)"
+    escaped = plain(hostile)
+    for mark in "![]()<>*:$":
+        assert mark not in escaped.replace(f"\\{mark}", "")

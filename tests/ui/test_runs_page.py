@@ -1,0 +1,296 @@
+"""The Runs page without a browser: list, search, compare, rename, delete, import, download."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import report, runs
+from robustness.evaluation.condition import Condition
+from robustness.ui.runs import comparison
+from robustness.ui.runs import listing as page
+from tests.support.made_datasets import labelled_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.ui.test_pages import ROOT, html, run
+
+PAGE = ROOT / "pages" / "runs.py"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: two of the same pictures, one of the samples, and a foreign folder."""
+    root = tmp_path_factory.mktemp("made")
+    photos = labelled_folder(root / "photos", 4)
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        fog = spec([Condition.of({"fog": 0.6})])
+        for name, source, asked in (
+            ("first", photos, spec(seed=5)),
+            ("second", photos, spec(seed=6)),
+            ("third", "samples", fog),
+        ):
+            performed(source, root / "runs", asked).folder.rename(root / "runs" / name)
+    (root / "runs" / "holiday <b>").mkdir()
+    return root / "runs"
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, where the dashboard keeps its runs."""
+    shutil.copytree(made, tmp_path / "runs")
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def shown(app: AppTest) -> set[str]:
+    """The runs that have a card."""
+    keys = [str(box.key) for box in app.checkbox]
+    return {key.removeprefix("compare ") for key in keys if key.startswith("compare ")}
+
+
+def texts(app: AppTest) -> str:
+    parts = (app.caption, app.info, app.warning, app.error, app.success, app.markdown)
+    return "\n".join(str(element.value) for elements in parts for element in elements)
+
+
+def visit(*compared: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(PAGE), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    if compared:
+        app.query_params["compare"] = list(compared)
+    app.run()
+    assert not app.exception
+    return app
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def test_without_runs_the_page_says_where_to_begin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "nowhere"))
+    app = run(PAGE)
+    assert "Nothing has been evaluated yet" in texts(app)
+    assert not (tmp_path / "nowhere").exists(), "looking is not doing"
+
+
+def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> None:
+    runs.rename(folder / "first", "Before <i>training</i>")
+    app = visit()
+    assert shown(app) == {"first", "second", "third"}
+    assert app.subheader[0].value == "3 runs"
+    assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
+    assert "12 pictures of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
+    assert app.expander[0].label == "1 folder that is no run"
+    assert "holiday \\<b\\>" in texts(app)
+
+
+def test_every_run_offers_its_report_made_when_it_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "of_run", lambda run: pytest.fail("nobody asked"))
+    app = visit()
+    labels = {format.label for format in report.FORMATS.values()}
+    for name in ("first", "second", "third"):
+        for label in labels:
+            assert app.download_button(key=f"report-{name} {label}").proto.deferred_file_id
+
+
+def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
+    manifest = folder / "first" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"finished"', '"unfinished"'))
+    app = visit()
+    assert "unfinished: 12 of 12" in html(app)
+    assert app.download_button(key="download first").disabled
+    assert not app.download_button(key="download second").disabled
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("photos", {"first", "second"}),
+        ("FOG", {"third"}),
+        ("random noise", {"first", "second"}),
+        ("lite0 second", {"second"}),
+        ("nothing of the kind", set()),
+    ],
+)
+def test_the_search_is_part_of_the_link(folder: Path, words: str, names: set[str]) -> None:
+    app = visit(search=words)
+    assert shown(app) == names
+    assert app.subheader[0].value == f"{len(names)} of 3 runs"
+
+
+def test_many_runs_come_in_portions(folder: Path) -> None:
+    for number in range(10):
+        shutil.copytree(folder / "third", folder / f"more-{number}")
+    app = visit()
+    assert len(shown(app)) == page.AT_ONCE
+    next(button for button in app.button if button.label == "Show 3 more").click().run()
+    assert len(shown(app)) == 13
+
+
+# --- comparison -----------------------------------------------------------------------------------
+
+
+def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> None:
+    app = visit()
+    app.checkbox(key="compare first").check().run()
+    assert "Tick one more run" in texts(app)
+    app.checkbox(key="compare second").check().run()
+    assert app.query_params["compare"] == ["first", "second"]
+    assert "at the top" in app.toast[0].value
+    linked = visit("first", "second")
+    assert html(app) == html(linked)
+    assert app.selectbox(key="baseline").value == "first"
+    app.checkbox(key="compare first").uncheck().run()
+    assert app.query_params["compare"] == "second"
+    next(button for button in app.button if button.label == "Clear").click().run()
+    assert "compare" not in app.query_params
+    assert "What changed" not in [heading.value for heading in app.subheader]
+
+
+def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: Path) -> None:
+    app = visit("first", "second")
+    found = runs.compare(runs.load(folder / "first"), runs.load(folder / "second"))
+    text = html(app)
+    for entry in found.differences:
+        if entry["perturbation"] is None:
+            for side in "ab":
+                assert f"<td>{entry[f'consistency_{side}']:.1%}</td>" in text
+            assert f"<td>{entry['consistency_verdict']}</td>" in text
+    assert text.count("<li>") == 2
+    assert "The seed is not the same: 5 and 6" in texts(app).replace("\\", "")
+    assert "On the 12 pictures that both have" in texts(app)
+    accuracy = visit("first", "second", change_of="Perturbed accuracy")
+    assert "perturbed accuracy" in html(accuracy)
+
+
+def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:
+    app = visit("first", "second", "third")
+    app.selectbox(key="baseline").set_value("third").run()
+    assert app.query_params["compare"] == ["third", "first", "second"]
+    assert "They share no picture" in texts(app)
+
+
+def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
+    app = visit("first", "../made", "<b>x</b>")
+    warnings = [warning.value for warning in app.warning]
+    assert len(warnings) == 2
+    assert all("There is no run" in text and "<b>" not in text for text in warnings)
+    (folder / "second" / "part-000000.parquet").write_bytes(b"x")
+    assert "damaged" in visit("first", "second").error[0].value
+
+
+BASE = {
+    "model": "SqueezeNet",
+    "consistency_a": 0.4,
+    "consistency_b": 0.3,
+    "consistency_difference": -0.1,
+    "consistency_difference_low": -0.15,
+    "consistency_difference_high": -0.05,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (
+            {"consistency_verdict": "worse"},
+            "SqueezeNet 1.1 got worse: prediction consistency 30.0% instead of 40.0% "
+            "(−10.0 points, −15.0 to −5.0).",
+        ),
+        (
+            {"consistency_verdict": "not established"},
+            "SqueezeNet 1.1: no change of prediction consistency is established; 30.0% instead of "
+            "40.0% (−10.0 points, −15.0 to −5.0).",
+        ),
+        (
+            {
+                "consistency_verdict": "not established",
+                "consistency_a": 0.3,
+                "consistency_difference": 0.0,
+                "consistency_difference_low": None,
+                "consistency_difference_high": None,
+            },
+            "SqueezeNet 1.1 did as before: prediction consistency 30.0%.",
+        ),
+    ],
+)
+def test_a_sentence_claims_no_more_than_the_test(changed: dict[str, object], sentence: str) -> None:
+    assert comparison._sentence({**BASE, **changed}, "consistency") == sentence
+
+
+# --- what can be done with a run ------------------------------------------------------------------
+
+
+def test_a_run_is_renamed(folder: Path) -> None:
+    app = visit()
+    app.text_input(key="title first").set_value("Before training")
+    app.button(key="rename first").click().run()
+    assert runs.load(folder / "first").title == "Before training"
+    assert "Before training" in html(app)
+    assert len(app.success) == 1
+    assert not app.run().success, "said once"
+
+
+def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
+    app = visit("first", "second")
+    assert app.button(key="delete first").disabled
+    app.checkbox(key="sure first").check().run()
+    app.button(key="delete first").click().run()
+    assert not app.exception
+    assert sorted(os.listdir(folder)) == ["holiday <b>", "second", "third"]
+    assert app.query_params["compare"] == "second"
+
+
+def test_a_run_that_cannot_be_deleted_gets_a_sentence(folder: Path) -> None:
+    app = visit()
+    app.checkbox(key="sure first").check().run()
+    shutil.rmtree(folder / "first")
+    app.button(key="delete first").click().run()
+    assert not app.exception
+    assert "There is no run first" in app.error[0].value
+
+
+def test_a_run_is_downloaded_and_brought_in_elsewhere(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = page._archive(folder / "first")
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
+    app = visit()
+    assert app.button(key="import run").disabled
+    app.file_uploader[0].upload("run.zip", data, "application/zip").run()
+    app.button(key="import run").click().run()
+    assert not app.exception
+    (entry,) = runs.listing(tmp_path / "there")
+    assert entry.imported
+    assert "imported" in html(app)
+    assert runs.load(entry.folder).table().equals(runs.load(folder / "first").table())
+    assert app.button(key="import run").disabled, "nothing waits to be imported twice"
+    opened = run(ROOT / "pages" / "dataset.py", run=entry.folder.name)
+    assert not opened.exception
+    assert not opened.error
+    assert "came from another machine" in texts(opened).replace("\\", "")
+
+
+def test_a_hostile_upload_gets_a_sentence(folder: Path) -> None:
+    app = visit()
+    app.file_uploader[0].upload("run.zip", b"nothing of the kind", "application/zip").run()
+    app.button(key="import run").click().run()
+    assert not app.exception
+    assert "cannot be opened as the zip archive of a run" in app.error[0].value
+    assert len(os.listdir(folder)) == 4
+
+
+def test_the_download_is_the_exported_archive(folder: Path) -> None:
+    stream = io.BytesIO()
+    runs.write_archive(runs.load(folder / "first"), stream)
+    assert page._archive(folder / "first") == stream.getvalue()
