@@ -44,8 +44,8 @@ def randomise(task: Any, images: Floats) -> None:
     """Random weights with which the answers to normalised ``images`` differ from each other."""
     rng = np.random.default_rng(3)
     for variable in task.variables:
-        moved = variable.numpy() + rng.normal(0, 0.05, variable.shape)
-        variable.assign(moved.astype(np.float32))
+        noise = rng.standard_normal(variable.shape, np.float32)
+        variable.assign(variable.numpy() + np.float32(0.05) * noise)
     tokens = task.backbone(images).numpy()[:, 0]
     kernel = rng.normal(size=(tokens.shape[1], 1000))
     kernel *= 2 / ((tokens - tokens.mean(0)) @ kernel).std()

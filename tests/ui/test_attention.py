@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
@@ -21,7 +20,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import attention
 from tests.support.own_models import describe, small_network
-from tests.support.server import ROOT, chromium, dashboard
+from tests.support.places import ROOT
 from tests.ui.test_pages import html, run
 
 PATIENCE = 60
@@ -144,31 +143,3 @@ def test_a_model_that_cannot_be_explained_says_so_beside_one_that_can(
     (said,) = [info.value for info in app.info]
     assert "SavedModel" in said
     assert len(captions(app)) == 2
-
-
-@pytest.mark.browser
-def test_in_a_browser_maps_come_by_themselves_and_then_it_is_quiet() -> None:
-    with dashboard() as address, chromium() as browser:
-        page = browser.new_page()
-        page.goto(f"{address}/?sample=coffee&models=SqueezeNet")
-        switch = page.get_by_text("Where does the model look?")
-        expect(switch).to_be_visible(timeout=1000 * PATIENCE)
-        maps = page.locator("[class*=st-key-attention-] img")
-        expect(maps).to_have_count(0)
-        switch.click()
-        expect(maps).to_have_count(2, timeout=1000 * PATIENCE)
-        assert "attention=true" in page.url
-        sent: list[str | bytes] = []
-        quiet = browser.new_page()
-        quiet.on(
-            "websocket",
-            lambda socket: socket.on("framesent", lambda payload: sent.append(payload)),
-        )
-        quiet.goto(page.url)  # all of it is there already
-        expect(quiet.locator("[class*=st-key-attention-] img")).to_have_count(
-            2, timeout=1000 * PATIENCE
-        )
-        quiet.wait_for_timeout(1000)
-        sent.clear()
-        quiet.wait_for_timeout(1500)
-        assert not sent, "the page goes on looking for maps that have come"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +16,22 @@ from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.fitting import study_image, to_uint8
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD
-from tests.support.server import chromium, dashboard
-
-pytestmark = pytest.mark.browser
+from tests.support.server import PATIENCE, dashboard
 
 DONE = re.compile(r"this update \d+ ms in all")
 HEADLINE = ".rb-headline"
 PICTURES = ".st-key-pictures img"
-TIMEOUT = 90_000  # ms: the first answer includes the import of TensorFlow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with dashboard() as running:
-        yield running
 
 
 def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
     page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.set_default_timeout(TIMEOUT)
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     return page
 
 
 def settled(page: Page) -> Page:
-    expect(page.get_by_text(DONE)).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text(DONE)).to_be_visible()
     expect(page.locator(".rb-card table").first).to_be_visible()
     return page
 
@@ -87,7 +71,7 @@ def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
         page.goto(fresh)
-        expect(page.locator(PICTURES).nth(1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.locator(PICTURES).nth(1)).to_be_visible()
         assert "Asking 4 models" in headline(page)
         settled(page)
         assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
@@ -198,9 +182,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
 ) -> None:
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
     page = visit(browser, link)
-    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible(
-        timeout=TIMEOUT
-    )
+    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
     source = page.locator(PICTURES).nth(1).get_attribute("src")
@@ -230,33 +212,27 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
 
 
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    browser: Browser, address: str, kept_runs: Path
 ) -> None:
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    with dashboard() as fresh:
-        page = visit(browser, f"{fresh}/dataset?models=EfficientNetLite2")
-        page.get_by_text("ImageNet-C's 19 by severity").click()
-        expect(page.get_by_text("57 conditions")).to_be_visible(timeout=TIMEOUT)
-        page.get_by_role("button", name="Evaluate").click()
-        expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible(
-            timeout=TIMEOUT
-        )
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("What was done is kept")).to_be_visible(timeout=TIMEOUT)
-        page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
-        expect(page.locator(HEADLINE)).to_contain_text(
-            "EfficientNet-Lite2 keeps its answer in", timeout=TIMEOUT
-        )
-        (entry,) = runs.listing(tmp_path / "runs")
-        assert f"run={entry.folder.name}" in page.url
-        assert runs.load(entry.folder).images == 5
-        page.context.close()
+    page = visit(browser, f"{address}/dataset?models=EfficientNetLite2")
+    page.get_by_text("ImageNet-C's 19 by severity").click()
+    expect(page.get_by_text("57 conditions")).to_be_visible()
+    page.get_by_role("button", name="Evaluate").click()
+    expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("What was done is kept")).to_be_visible()
+    page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
+    expect(page.locator(HEADLINE)).to_contain_text("EfficientNet-Lite2 keeps its answer in")
+    (name,) = re.findall(r"run=([^&]+)", page.url)
+    assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"
+    assert runs.load(kept_runs / name).images == 5
+    page.context.close()
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
     link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000"
     page = visit(browser, f"{link}&attack=Square+%28black+box%29")
-    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     page.context.close()
@@ -266,7 +242,7 @@ def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/models")
     page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
     row = page.get_by_role("row", name=re.compile("SqueezeNet 1.1 coffee"))
-    expect(row).to_be_visible(timeout=TIMEOUT)
+    expect(row).to_be_visible()
     expect(row).to_contain_text("espresso 93.7%")
     expect(row).to_contain_text("✓ right")
     page.context.close()
@@ -276,11 +252,11 @@ def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
 def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
     with dashboard() as fresh:
         page = visit(browser, f"{fresh}/{path}")
-        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_role("link", name="Live check")).to_have_count(1)
         assert "Traceback" not in page.inner_text("body")
         page.get_by_role("link", name="Live check").click()
-        settled(page)
+        expect(page.locator(PICTURES).nth(1)).to_be_visible()
         page.context.close()
 
 
@@ -290,7 +266,7 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)
     if path:
-        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
     else:
         settled(page)
     widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")
