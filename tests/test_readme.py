@@ -17,8 +17,8 @@ from robustness.models import own
 from robustness.perturbations import REGISTRY, apply, perturbation
 from robustness.runs import gate
 from tests.support.own_models import DIGITS, small_network
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -15,7 +15,8 @@ from robustness.evaluation.spec import make_spec
 from robustness.pictures.fitting import to_png
 from robustness.ui.dataset import request
 from tests.support.made_datasets import labelled_folder
-from tests.ui.test_pages import ROOT, html, run
+from tests.support.pages import html, run
+from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "dataset.py"
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.6}))

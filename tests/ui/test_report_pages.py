@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from robustness import report
 from robustness.report import pdf_fonts
 from tests.report.test_files import live
+from tests.support.pages import run
 from tests.support.places import ROOT
 
 ASKED: list[str] = []
@@ -29,7 +30,7 @@ def build() -> report.Report:
 def shown(tmp_path: Path) -> AppTest:
     script = tmp_path / "app.py"
     script.write_text(SCRIPT)
-    return AppTest.from_file(str(script), default_timeout=120).run()
+    return run(script)
 
 
 def test_every_format_is_offered_and_none_is_made_before_the_click(tmp_path: Path) -> None:
@@ -56,8 +57,6 @@ def test_a_pdf_that_cannot_be_made_says_what_it_needs(
 
 @pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])
 def test_the_pages_have_the_button(page: str) -> None:
-    app = AppTest.from_file(str(ROOT / page), default_timeout=120)
-    app.query_params["models"] = "SqueezeNet"
-    app.run()
+    app = run(ROOT / page, models="SqueezeNet")
     assert not app.exception
     assert len(app.get("download_button")) == len(report.FORMATS) + 1
