@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Shards for the whole house; what is asked for by name runs in this process."""
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return shards.SHARDS if everything else 0
+    if not everything:
+        return 0
+    os.environ.update(dict.fromkeys(shards.ONE_CORE, "1"))
+    return shards.SHARDS
 
 
 @pytest.hookimpl(optionalhook=True)

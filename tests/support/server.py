@@ -21,6 +21,8 @@ from tests.support.places import ROOT
 CHROMIUM_VARIABLE = "CHROMIUM"
 PATIENCE = 90_000
 """Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
+AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
+"""The page while no script of it runs."""
 
 HOW_TO_GET_ONE = (
     "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "

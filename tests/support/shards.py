@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 SHARDS = 2
+ONE_CORE = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that keep a process to a core: threads of two that share two cores are in the way."""
 
 LONG = (
     "tests/ui/browser/",

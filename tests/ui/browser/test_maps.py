@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
+from tests.support.server import AT_REST
+
 MAPS = "[class*=st-key-attention-] img"
 LOOKS = 1500
 """Milliseconds in which a page that waits for maps looks for them at least once."""
@@ -26,8 +28,7 @@ def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address:
     )
     quiet.goto(page.url)  # all of it is there already
     expect(quiet.locator(MAPS)).to_have_count(2)
-    at_rest = quiet.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    expect(at_rest).to_be_visible()
+    expect(quiet.locator(AT_REST)).to_be_visible()
     sent.clear()
     quiet.wait_for_timeout(LOOKS)
     assert not sent, "the page goes on looking for maps that have come"
