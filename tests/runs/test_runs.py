@@ -34,8 +34,8 @@ from robustness.pictures.picture import Picture
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
-from tests.evaluation.test_loop import TWO, Stable
 from tests.support.made_datasets import flat_folder, labelled_folder
+from tests.support.stand_ins import TWO, Stable
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
 SPEC = RunSpec(TWO, CONDITIONS, seed=5)
