@@ -55,9 +55,8 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
 
     spec = make_spec(model_names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
     with output:
-        results.show_pictures(picture, altered.images[0], what, scores)
+        results.show_pictures(picture, altered.image, what, altered.scores)
         if len(active) > 1:
             st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
         verdicts = st.empty()
@@ -88,7 +87,7 @@ def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     fitted = replace(spec, fit=inputs.current_fit())
     report_button(partial(report.of_live, fitted, picture, rows), "live")
     attention.section(
-        [("Original", picture.image), ("Perturbed", altered.images[0])],
+        [("Original", picture.image), ("Perturbed", altered.image)],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
     )
 

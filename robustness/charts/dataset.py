@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.look import drawn, heatmap, model_style
-from robustness.evaluation.condition import perturbation_label
 
 Entry = Mapping[str, Any]
 
@@ -48,7 +47,7 @@ def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
 def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
     """``quantity`` of each model over ``level``, with a band for its interval.
 
-    ``entries`` are of ``by_severity``, or of ``by_perturbation`` for one perturbation.
+    ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.
     """
     traces: list[dict[str, Any]] = []
     for model, mine in grouped(entries, "model").items():
@@ -116,34 +115,32 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
     """Perturbation x model: ``quantity``, the worst perturbation on top; every cell can be clicked.
 
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
-    cell is their mean. A click reports the ``customdata`` (perturbation, strength, model), the
-    strength None for a mean or a composition.
+    cell is their mean. A click reports the ``customdata`` (series, model).
     """
     asked = list(grouped(entries, "model"))
     cells = {
         (name, model): [row for row in rows if row["model"] == model]
-        for name, rows in grouped(entries, "perturbation").items()
+        for name, rows in grouped(entries, "series").items()
         for model in asked
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    names = list(grouped(entries, "perturbation"))
+    names = list(grouped(entries, "series"))
     names.sort(key=lambda name: float(np.nansum([means[name, model] for model in asked])))
     columns = [models.label(model) for model in asked]
-    rows = [perturbation_label(name) for name in names]
     keys = [(name, model) for name in names for model in asked]
     targets = {
         **_TARGETS,
-        "x": columns * len(rows),
-        "y": [row for row in rows for _ in columns],
+        "x": columns * len(names),
+        "y": [name for name in names for _ in columns],
         "text": [_hover(cells[key], means[key], quantity) for key in keys],
-        "customdata": [[key[0], _strength(cells[key]), key[1]] for key in keys],
+        "customdata": [list(key) for key in keys],
     }
-    values = np.array([means[key] for key in keys]).reshape(len(rows), len(columns))
+    values = np.array([means[key] for key in keys]).reshape(len(names), len(columns))
     return heatmap(
         values,
         [["" if np.isnan(value) else f"{value:.0%}" for value in line] for line in values],
         columns=columns,
-        rows=rows,
+        rows=names,
         hover="",
         targets=targets,
     )
@@ -170,10 +167,6 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
     if len(rows) > 1:
         return f"{mean:.1%}, mean of {len(rows)} strengths"
     return f"{mean:.1%}{interval_text(rows[0], quantity)}"
-
-
-def _strength(rows: Sequence[Entry]) -> float | None:
-    return rows[0]["strength"] if len(rows) == 1 else None
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:

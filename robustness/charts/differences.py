@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from robustness import models
 from robustness.charts.dataset import QUANTITIES, Entry, interval_text
 from robustness.charts.look import COLOURS, drawn
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import short
 
 
 def pair_differences(entries: Sequence[Entry]) -> go.Figure:
@@ -38,10 +38,8 @@ def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> 
 
 
 def _change_label(entry: Entry) -> str:
-    if entry["perturbation"] is None:
-        return f"{models.label(entry['model'])}, all"
-    strength = "" if entry["strength"] is None else f" {entry['strength']:g}"
-    return f"{models.label(entry['model'])}, {perturbation_label(entry['perturbation'])}{strength}"
+    what = "all" if entry["condition"] is None else short(entry["condition"])
+    return f"{models.label(entry['model'])}, {what}"
 
 
 def _forest(

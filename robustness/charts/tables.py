@@ -12,7 +12,7 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
@@ -97,7 +97,7 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": entry["strength"],
+            "Strength": setting(entry["condition"]),
             "Model A": models.label(entry["model_a"]),
             "Model B": models.label(entry["model_b"]),
             "Images": entry["n_images"],
@@ -135,7 +135,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
         {
             "Model": models.label(entry["model"]),
             "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": entry["strength"],
+            "Strength": setting(entry["condition"]),
             "Severity": entry["severity"],
             "Images": entry["n_images"],
             **{_FIGURES[name]: _with_interval(entry, name) for name in known},

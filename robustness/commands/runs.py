@@ -101,14 +101,15 @@ def compare_command(options: argparse.Namespace) -> None:
 
 
 def _print_comparison(found: Comparison) -> None:
+    from robustness.evaluation.condition import named
+
     print(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
     for sentence in found.apart:
         print(f"  {sentence}")
     if found.differences:
         print("\nmodel               condition               consistency  change (95 % interval)")
     for entry in found.differences:
-        where = entry["perturbation"] or "all"
-        where += "" if entry["strength"] is None else f" {entry['strength']:g}"
+        where = "all" if entry["condition"] is None else named(entry["condition"])
         low, high = (entry[f"consistency_difference_{side}"] for side in ("low", "high"))
         interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
         print(

@@ -39,7 +39,7 @@ class Outputs:
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __getitem__(self, rows: slice) -> Outputs:
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Outputs:
         return Outputs(
             self.probabilities[rows], {stage: f[rows] for stage, f in self.features.items()}
         )

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import statistics
-from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
 
 Entry = Mapping[str, Any]
@@ -118,13 +117,11 @@ def _last(worst: Entry, others: Sequence[str], pairs: Sequence[Entry]) -> str:
 
 def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
     worst, best = perturbations[0], perturbations[-1]
-    label = perturbation_label
     over = "on average over the models " if models > 1 else ""
     if len(perturbations) == 1:
         degrees = "" if conditions == 1 else f", at {conditions} strengths,"
         return (
-            f"only {label(worst['perturbation'])}{degrees} was tried, which says nothing of other "
-            "perturbations"
+            f"only {worst['series']}{degrees} was tried, which says nothing of other perturbations"
         )
     if best["consistency"] - worst["consistency"] < 1e-12:
         return (
@@ -134,14 +131,14 @@ def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
     if overlap(worst, best):
         return (
             f"no perturbation stands out: {over}the share of answers that stayed runs from "
-            f"{rate(worst)} under {label(worst['perturbation'])} to {rate(best)} under "
-            f"{label(best['perturbation'])}, and these intervals overlap"
+            f"{rate(worst)} under {worst['series']} to {rate(best)} under "
+            f"{best['series']}, and these intervals overlap"
         )
-    near = [label(e["perturbation"]) for e in perturbations[1:] if overlap(worst, e)]
+    near = [e["series"] for e in perturbations[1:] if overlap(worst, e)]
     hedge = f", with an interval that overlaps that of {listed(near)}" if near else ""
     return (
-        f"under {label(worst['perturbation'])} the fewest answers stayed, {over}{rate(worst)}"
-        f"{hedge}, and under {label(best['perturbation'])} the most, {rate(best)}"
+        f"under {worst['series']} the fewest answers stayed, {over}{rate(worst)}"
+        f"{hedge}, and under {best['series']} the most, {rate(best)}"
     )
 
 

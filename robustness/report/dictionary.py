@@ -30,6 +30,11 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
     "label": ("", _INDEX, "class of the picture; empty where it has no label"),
     "model": ("", "text", "name of the model"),
+    "condition": (
+        "",
+        "text",
+        "all that was asked: perturbations with their strengths, or an attack with its settings",
+    ),
     "perturbation": (
         "",
         "text",

@@ -91,7 +91,7 @@ def of_run(run: Run) -> Report:
 def _sections(run: Run, frame: pd.DataFrame, found: Figures) -> list[Section]:
     sections = [
         run_sections.ranking(found.summary, found.pairs),
-        run_sections.perturbations(found.by_perturbation, run.conditions),
+        run_sections.perturbations(found.by_perturbation),
         run_sections.curves(found.by_perturbation, found.by_severity, found.over_models),
         run_sections.accuracy(found.summary, found.bins),
         run_sections.corruption_errors(found.errors),

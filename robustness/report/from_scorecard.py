@@ -213,12 +213,12 @@ def _count(what: str, groups: Sequence[Any], most: int) -> str:
 def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> list[Group]:
     found: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
-        found.setdefault((row.image_digest, row.perturbation), []).append(row)
+        found.setdefault((row.image_digest, row.condition), []).append(row)
     return [
-        (picture, condition, found[picture.digest, condition.name])
+        (picture, condition, found[picture.digest, condition.id])
         for picture in pictures
         for condition in spec.conditions
-        if (picture.digest, condition.name) in found
+        if (picture.digest, condition.id) in found
     ]
 
 

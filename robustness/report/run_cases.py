@@ -58,7 +58,7 @@ def _cases(run: Run, rows: pd.DataFrame, caption: str) -> Cases:
 
 
 def _case(run: Run, row: dict[str, Any]) -> Case:
-    condition = statistics.case_condition(run.conditions, row)
+    condition = Condition.parse(str(row["condition"]))
     lines = [condition.described, *_answers(row)]
     if condition.needs_model:
         lines.append("The attacked picture is on the Dataset page, which asks the model for it.")

@@ -10,7 +10,7 @@ import pandas as pd
 from robustness import models, statistics
 from robustness.charts import dataset, differences, scorecard, tables
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
 
@@ -55,8 +55,8 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
     return Section("Who keeps its answer", blocks)
 
 
-def perturbations(entries: Sequence[Entry], conditions: Sequence[Condition]) -> Section:
-    """What each perturbation, or attack, of ``conditions`` did to each model."""
+def perturbations(entries: Sequence[Entry]) -> Section:
+    """What each perturbation, or attack, did to each model."""
     return Section(
         "What each perturbation did",
         [
@@ -67,38 +67,19 @@ def perturbations(entries: Sequence[Entry], conditions: Sequence[Condition]) -> 
                 "the table below holds the numbers.",
                 "A perturbation at several strengths shows the mean of them.",
             ),
-            Titled(
-                "Per model and condition", _conditions(entries, _epsilons(conditions)), long=True
-            ),
+            Titled("Per model and condition", _conditions(entries), long=True),
             Text("Brackets hold 95 % intervals. The JSON file has every figure with its interval."),
         ],
     )
 
 
-def _epsilons(conditions: Sequence[Condition]) -> dict[tuple[str, float | None], str]:
-    """Epsilon for people, by the name and the strength of an attack."""
-    return {
-        (condition.name, condition.strength): f"epsilon {attack.size_text}"
-        for condition in conditions
-        for attack in condition.attacks
-    }
-
-
-def _strength(entry: Entry, epsilons: Mapping[tuple[str, float | None], str]) -> str:
-    strength = entry["strength"]
-    plain = "" if strength is None else f"{strength:g}"
-    return epsilons.get((entry["perturbation"], strength), plain)
-
-
-def _conditions(
-    entries: Sequence[Entry], epsilons: Mapping[tuple[str, float | None], str]
-) -> Table:
+def _conditions(entries: Sequence[Entry]) -> Table:
     labelled = any(entry["clean_accuracy"] is not None for entry in entries)
     head = ["Perturbation", "Strength", "Model", "Pictures", "Consistency", "Cosine", "SSIM"]
     rows = [
         [
             perturbation_label(entry["perturbation"]),
-            _strength(entry, epsilons),
+            setting(entry["condition"]),
             model(entry["model"]),
             str(entry["n_images"]),
             rate(entry),
@@ -119,11 +100,11 @@ def curves(
     entries: Sequence[Entry], by_severity: Sequence[Entry], over_models: Sequence[Entry]
 ) -> Section | None:
     """Consistency over severity and strength; None where there is one strength of each."""
-    of = dataset.grouped(entries, "perturbation")
+    of = dataset.grouped(entries, "series")
     several = [
-        entry["perturbation"]
+        entry["series"]
         for entry in over_models
-        if len({row["strength"] for row in of[entry["perturbation"]]}) > 1
+        if len({row["strength"] for row in of[entry["series"]]}) > 1
     ]
     if not several:
         return None
@@ -133,9 +114,7 @@ def curves(
         blocks.append(
             _curve(f"Mean of {count} ImageNet-C corruptions", by_severity, level="severity")
         )
-    blocks += [
-        _curve(perturbation_label(name), of[name], level="strength") for name in several[:_CURVES]
-    ]
+    blocks += [_curve(name, of[name], level="strength") for name in several[:_CURVES]]
     if len(several) > _CURVES:
         blocks.append(
             Text(

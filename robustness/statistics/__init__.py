@@ -11,7 +11,6 @@ from robustness.statistics.cases import (
     CASE_COLUMNS,
     SURVIVORS,
     WORST,
-    case_condition,
     cases,
     class_names,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "by_class",
     "by_perturbation",
     "by_severity",
-    "case_condition",
     "cases",
     "class_names",
     "class_title",

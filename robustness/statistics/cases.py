@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from robustness.evaluation.condition import Condition
 from robustness.statistics.classes import class_title
 
 CASE_COLUMNS = (
     "image",
     "label",
     "model",
+    "condition",
     "perturbation",
     "strength",
     "clean_top1",
@@ -44,17 +41,6 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         chosen = frame[kept]
         order = chosen["ssim"].to_numpy(float)
     return chosen.iloc[np.argsort(order, kind="stable")].drop_duplicates("image")
-
-
-def case_condition(conditions: Sequence[Condition], row: Mapping[str, Any]) -> Condition:
-    """The one of ``conditions`` that ``row`` is of: a composition's row lacks its strengths."""
-    for condition in conditions:
-        same = condition.name == row["perturbation"]
-        if same and (
-            condition.strength is None or abs(condition.strength - row["strength"]) < 1e-9
-        ):
-            return condition
-    return Condition.of({str(row["perturbation"]): float(row["strength"])})
 
 
 def class_names(frame: pd.DataFrame) -> pd.Series:

@@ -167,10 +167,9 @@ def _picture_at(
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
     what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
     rows = [memo.answer(spec, picture, name, altered)[0] for name in names]
-    results.show_pictures(picture, altered.images[0], what, scores)
+    results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(row))
 

@@ -180,7 +180,7 @@ def _gallery(
                     mine = [
                         row
                         for row in rows
-                        if row.image_digest == picture.digest and row.perturbation == condition.name
+                        if row.image_digest == picture.digest and row.condition == condition.id
                     ]
                     column.html(_answers(condition, mine))
 

@@ -147,8 +147,7 @@ def test_what_stands_in_a_script_cannot_end_it() -> None:
 def test_words_of_others_in_a_chart_are_no_tags(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustness.charts.model_label", lambda name: f"<a href='x'>{name}</a>")
-    monkeypatch.setattr("robustness.charts.scorecard.model_label", lambda name: f"<i>{name}</i>")
+    monkeypatch.setattr("robustness.models.label", lambda name: f"<i>{name}</i>")
     text = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
     figures = json.loads(Page(text).scripts[0])
     assert figures["c0"]["data"][0]["y"][0].startswith("&lt;i&gt;")

@@ -31,9 +31,9 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     together = f"With {condition.label}"
     results.show_pictures(
         changed,
-        altered.images[0],
+        altered.image,
         f"the attack and {condition.label}",
-        {key: float(values[0]) for key, values in altered.scores.items()},
+        altered.scores,
         captions=("Adversarial", together),
         key="pictures-undo",
     )
@@ -45,7 +45,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
     answers = [attacked]
     if condition.strength:
-        pictures.append((together, altered.images[0]))
+        pictures.append((together, altered.image))
         answers.append(both)
     attention.section(pictures, _classes(answers))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -85,23 +85,17 @@ def _order(kind: str, count: int) -> str:
     return f"{number}most visible change that it survived. First those with the lowest SSIM."
 
 
-def cell(
-    run: Run, frame: pd.DataFrame, perturbation: str, strength: float | None, model: str
-) -> None:
-    """The cases of one model under one perturbation, at all its strengths if that is None."""
-    mine = frame[(frame["model"] == model) & (frame["perturbation"] == perturbation)]
-    if strength is not None:
-        mine = mine[(mine["strength"] - strength).abs() < 1e-9]
+def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str) -> None:
+    """The cases of one model under ``conditions``, which are called ``shown``."""
+    mine = frame[(frame["model"] == model) & frame["condition"].isin(conditions)]
     worst = figures.cases(mine, figures.WORST)
     rest = figures.cases(mine, figures.SURVIVORS)
     rest = rest[~rest["image"].isin(worst["image"])]
     total = len(worst) + len(rest)
-    st.markdown(
-        f"##### {plain(models.label(model))} under {plain(perturbation_label(perturbation))}"
-    )
+    st.markdown(f"##### {plain(models.label(model))} under {plain(shown)}")
     where = " at one strength or more" if mine.duplicated("image").any() else ""
     st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.")
-    _show(run, pd.concat([worst, rest]), f"cell_{model}_{perturbation}", at_once=IN_A_ROW)
+    _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 
 def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
@@ -125,7 +119,7 @@ def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> No
 
 
 def _card(run: Run, row: dict[str, Any]) -> None:
-    condition = figures.case_condition(run.conditions, row)
+    condition = Condition.parse(str(row["condition"]))
     what = condition.described
     try:
         picture = run.picture(str(row["image"]))
@@ -151,7 +145,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
 def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
     """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
     if not condition.needs_model:
-        return memo.change(picture, condition, run.seed).images[0]
+        return memo.change(picture, condition, run.seed).image
     label = None if pd.isna(row["label"]) else int(row["label"])
     labelled = replace(picture, label=label)
     return memo.attacked_picture(labelled, condition, run.seed, str(row["model"]))

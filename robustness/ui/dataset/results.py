@@ -14,7 +14,6 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.charts import dataset, differences, scorecard
 from robustness.charts import tables as result_tables
-from robustness.evaluation.condition import perturbation_label
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset import tables as dataset_tables
 from robustness.ui.dataset.opened import Run
@@ -204,8 +203,9 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
     )
     selected = event["selection"]["points"]
     if selected:
-        perturbation, strength, model = selected[0]["customdata"]
-        cases.cell(run, frame, perturbation, strength, model)
+        series, model = selected[0]["customdata"]
+        mine = [entry["condition"] for entry in entries if entry["series"] == series]
+        cases.cell(run, frame, series, mine, model)
     else:
         st.caption("Click a cell to see its pictures.")
     with st.expander("All figures, per model and condition"):
@@ -214,7 +214,7 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
 
 def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
     """The strength at which the heatmap stands; None for the mean of all."""
-    names = dataset.grouped(entries, "perturbation").values()
+    names = dataset.grouped(entries, "series").values()
     if all(len({entry["strength"] for entry in rows}) == 1 for rows in names):
         return None
     levels = sorted({entry["strength"] for entry in entries} - {None})
@@ -234,7 +234,7 @@ _AVERAGE = "average"
 def _curves(tables: Tables) -> None:
     several = [
         name
-        for name, entries in dataset.grouped(tables.by_perturbation, "perturbation").items()
+        for name, entries in dataset.grouped(tables.by_perturbation, "series").items()
         if len({entry["strength"] for entry in entries}) > 1
     ]
     if not several:
@@ -261,7 +261,7 @@ def _curves(tables: Tables) -> None:
     entries = (
         tables.by_severity
         if chosen == _AVERAGE
-        else [entry for entry in tables.by_perturbation if entry["perturbation"] == chosen]
+        else [entry for entry in tables.by_perturbation if entry["series"] == chosen]
     )
     results.chart(
         st,
@@ -275,5 +275,5 @@ def _curves(tables: Tables) -> None:
 
 def _curve_label(name: str, tables: Tables) -> str:
     if name != _AVERAGE:
-        return perturbation_label(name)
+        return name
     return f"Mean of {len(tables.by_severity[0]['perturbations'])} ImageNet-C corruptions"

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import evaluate, measurements, perturbed, picture_scores
+from robustness.evaluation.loop import (
+    Batch,
+    evaluate,
+    measured,
+    measurements,
+    picture_scores,
+    prepare,
+)
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.models import Classifier, Outputs
@@ -59,11 +66,20 @@ def _png(digest: str, _image: Images) -> bytes:
 
 @dataclass(frozen=True)
 class Change:
-    """A picture under one condition: the result (1, S, S, 3), its scores, and the time it took."""
+    """A picture under one condition: the ``batch`` that models are asked, and the time it took."""
 
-    images: Images
-    scores: dict[str, NDArray[np.float64]]
+    batch: Batch
     milliseconds: float
+
+    @property
+    def image(self) -> Images:
+        """The perturbed picture, (S, S, 3)."""
+        return self.batch.frames[0, 1]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """How visible the change is: every metric of the pictures."""
+        return {name: float(values[0]) for name, values in self.batch.seen[0].items()}
 
 
 def change(picture: Picture, condition: Condition, seed: int) -> Change:
@@ -74,40 +90,45 @@ def change(picture: Picture, condition: Condition, seed: int) -> Change:
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _change(digest: str, condition: Condition, seed: int, _picture: Picture) -> Change:
     start = time.perf_counter()
-    images = perturbed(_picture, [condition], seed)
-    scores = picture_scores(_picture.image[None], images)
-    return Change(images, scores, 1000 * (time.perf_counter() - start))
+    batch = prepare([_picture], [condition], seed)
+    return Change(batch, 1000 * (time.perf_counter() - start))
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _clean(weights: str, digest: str, _classifier: Classifier, _image: Images) -> Outputs:
+    return _classifier(_image[None])
 
 
 @st.cache_resource(show_spinner=False, max_entries=512)
-def _outputs(
-    model: str,
+def _answer(
+    weights: str,
     digest: str,
-    condition: Condition | None,
+    condition: Condition,
     seed: int,
+    _spec: RunSpec,
+    _batch: Batch,
     _classifier: Classifier,
-    _images: Images,
-) -> tuple[Outputs, float]:
+) -> tuple[Measurement, float]:
+    clean = _clean(weights, digest, _classifier, _batch.frames[0, 0])
     start = time.perf_counter()
-    outputs = _classifier(_images)
-    return outputs, 1000 * (time.perf_counter() - start)
+    ((row,),) = measured(_spec, _batch, _classifier, clean=[clean])
+    return row, 1000 * (time.perf_counter() - start)
 
 
 def answer(
     spec: RunSpec, picture: Picture, model: str, altered: Change
 ) -> tuple[Measurement, float]:
-    """What ``model`` makes of the only condition of ``spec``, and its forward time in ms.
+    """What ``model`` makes of the only condition of ``spec``, and how long it took in ms.
 
     The clean pass of a picture is computed once a model, however often the condition changes.
     """
     classifier = models.load(model, side=spec.side)
-    condition = spec.conditions[0]
-    clean, _ = _outputs(model, picture.digest, None, 0, classifier, picture.image[None])
-    outputs, milliseconds = _outputs(
-        model, picture.digest, condition, spec.seed, classifier, altered.images
+    (condition,) = spec.conditions
+    weights = dict(spec.models)[model]
+    row, milliseconds = _answer(
+        weights, picture.digest, condition, spec.seed, spec, altered.batch, classifier
     )
-    rows = measurements(spec, picture, classifier.record, clean, outputs, altered.scores)
-    return rows[0], milliseconds
+    return replace(row, image=picture.name, label=picture.label), milliseconds
 
 
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
@@ -116,12 +137,12 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
     It stands in the row under the only condition of ``spec``.
     """
     classifier = models.load(model, side=spec.side)
-    clean, outputs = (
-        _outputs(model, shown.digest, None, 0, classifier, shown.image[None])[0]
-        for shown in (picture, changed)
+    weights = dict(spec.models)[model]
+    before, after = (
+        _clean(weights, shown.digest, classifier, shown.image) for shown in (picture, changed)
     )
     seen = picture_scores(picture.image[None], changed.image[None])
-    return measurements(spec, picture, classifier.record, clean, outputs, seen)[0]
+    return measurements(spec, picture, classifier.record, before, after, seen)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:

@@ -14,7 +14,7 @@ from robustness import models, runs
 from robustness.base.errors import RobustnessError
 from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import perturbation_label, setting
 from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
 from robustness.ui.kit.text import plain
@@ -237,7 +237,7 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
         pd.DataFrame(
             {
                 "Perturbation": perturbation_label(entry["perturbation"]),
-                "Strength": entry["strength"],
+                "Strength": setting(entry["condition"]),
                 "Pictures": entry["n_images"],
                 **dict(zip(_HEAD[1:], _row(entry, quantity)[1:], strict=True)),
             }
