@@ -132,7 +132,7 @@ def perform(session: Session, engine: str, address: str | None) -> None:
 def _document(run: Run) -> dict[str, Any]:
     from robustness import statistics
 
-    rows = run.frame() if run.images else None
+    found = statistics.Figures(run.frame()) if run.images else None
     return {
         "run": run.id,
         "folder": str(run.folder),
@@ -140,8 +140,8 @@ def _document(run: Run) -> dict[str, Any]:
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "summary": [] if rows is None else statistics.summary(rows),
-        "by_perturbation": [] if rows is None else statistics.by_perturbation(rows),
+        "summary": [] if found is None else found.summary,
+        "by_perturbation": [] if found is None else found.by_perturbation,
     }
 
 
@@ -156,8 +156,8 @@ def _print_run(run: Run) -> None:
     if not run.images:
         print("\nNo picture could be read, so there is nothing to tell.")
         return
-    rows = run.frame()
-    entries = statistics.summary(rows)
+    found = statistics.Figures(run.frame())
+    entries = found.summary
     with_labels = any(entry["clean_accuracy"] is not None for entry in entries)
     head = "\nrank  model               consistency  95 % interval   cosine  Euclidean"
     print(head + ("  accuracy: clean  perturbed" if with_labels else ""))
@@ -176,7 +176,7 @@ def _print_run(run: Run) -> None:
             f"{rank:4}  {entry['model']:18}{entry['consistency']:13.1%}  {interval:14}"
             f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}{accuracy}"
         )
-    _print_pairs(statistics.compare(rows))
+    _print_pairs(found.pairs())
     print(f"\nSaved in {run.folder}")
 
 

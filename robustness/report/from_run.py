@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,40 +17,13 @@ from robustness.report.content import BRACKETS, Data, Report, Section, Titled
 from robustness.report.methods import methods
 from robustness.report.wording import counted, model
 from robustness.runs import Run
+from robustness.statistics import Figures
 
 REPLAY = (
     "The manifest names the models with the hashes of their weights, the perturbations with their "
     "strengths, the seed, the pictures and the versions. `python -m robustness replay RUN`, with "
     "the folder of the run, does all of it again and says whether the rows agree."
 )
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The tables of ``robustness.statistics`` on one run."""
-
-    summary: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
-    over_models: list[dict[str, Any]]
-    by_perturbation: list[dict[str, Any]]
-    by_severity: list[dict[str, Any]]
-    by_class: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    bins: list[dict[str, Any]]
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> Figures:
-        """Works them out from the rows of a run."""
-        return cls(
-            summary=statistics.summary(frame),
-            pairs=statistics.compare(frame),
-            over_models=statistics.over_models(frame),
-            by_perturbation=statistics.by_perturbation(frame),
-            by_severity=statistics.by_severity(frame),
-            by_class=statistics.by_class(frame),
-            errors=statistics.corruption_errors(frame),
-            bins=statistics.reliability(frame),
-        )
 
 
 def of_run(run: Run) -> Report:
@@ -62,14 +34,14 @@ def of_run(run: Run) -> Report:
     frame = run.frame()
     if frame.empty:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    found = Figures.of(frame)
-    images = int(frame["image"].nunique())
+    found = Figures(frame)
+    images = found.images
     return Report(
         title=f"Robustness of {_who(found.summary)} on {run.manifest.dataset.title}",
         question=_question(len(found.summary)),
         answer=answer(
             found.summary,
-            found.pairs,
+            found.pairs(),
             found.over_models,
             images=images,
             conditions=len(run.conditions),
@@ -78,7 +50,7 @@ def of_run(run: Run) -> Report:
         facts=_facts(run, images, len(frame)),
         cautions=_cautions(run, found, images),
         sections=_sections(run, frame, found),
-        brief=run_sections.brief(found.summary, found.pairs, found.by_perturbation),
+        brief=run_sections.brief(found.summary, found.pairs(), found.by_perturbation),
         methods=methods(run.conditions, method_notes.MANY_IMAGES),
         limits=method_notes.LIMITS,
         manifest=_manifest(run),
@@ -90,11 +62,11 @@ def of_run(run: Run) -> Report:
 
 def _sections(run: Run, frame: pd.DataFrame, found: Figures) -> list[Section]:
     sections = [
-        run_sections.ranking(found.summary, found.pairs),
+        run_sections.ranking(found.summary, found.pairs()),
         run_sections.perturbations(found.by_perturbation),
         run_sections.curves(found.by_perturbation, found.by_severity, found.over_models),
-        run_sections.accuracy(found.summary, found.bins),
-        run_sections.corruption_errors(found.errors),
+        run_sections.accuracy(found.summary, found.reliability),
+        run_sections.corruption_errors(found.corruption_errors),
         run_sections.classes(found.by_class),
         run_cases.section(run, frame),
         _unreadable(run),
@@ -179,10 +151,10 @@ def _manifest(run: Run) -> Mapping[str, Any]:
 def _tables(found: Figures) -> dict[str, Sequence[Mapping[str, Any]]]:
     return {
         "summary": found.summary,
-        "compare": found.pairs,
+        "compare": found.pairs(),
         "over_models": found.over_models,
         "by_perturbation": found.by_perturbation,
         "by_severity": found.by_severity,
         "by_class": found.by_class,
-        "corruption_errors": found.errors,
+        "corruption_errors": found.corruption_errors,
     }

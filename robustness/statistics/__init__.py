@@ -16,6 +16,7 @@ from robustness.statistics.cases import (
 )
 from robustness.statistics.classes import by_class, class_title
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
+from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
 from robustness.statistics.ranking import (
@@ -41,6 +42,7 @@ __all__ = [
     "SURVIVORS",
     "TEST_RULE",
     "WORST",
+    "Figures",
     "advice",
     "by_class",
     "by_perturbation",

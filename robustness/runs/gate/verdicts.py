@@ -102,8 +102,9 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     frame = run.frame()
     if frame.empty:
         raise ParameterError(f"The run {run.id} has no picture that could be read.")
+    told = statistics.Figures(frame)
     tables = Tables(
-        figures=[*_overall(statistics.summary(frame)), *statistics.by_perturbation(frame)],
+        figures=[*_overall(told.summary), *told.by_perturbation],
         differences=[] if baseline is None else compare(baseline, run).differences,
         weights=_same_weights(run, baseline),
         labelled=frame.loc[frame["label"].notna(), "image"].nunique(),

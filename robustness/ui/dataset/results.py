@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -14,44 +13,16 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.charts import dataset, differences, scorecard
 from robustness.charts import tables as result_tables
+from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset import tables as dataset_tables
 from robustness.ui.dataset.opened import Run
 from robustness.ui.kit import results
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of ``robustness.statistics`` that the page shows."""
-
-    summary: list[dict[str, Any]]
-    pairs: Mapping[str, list[dict[str, Any]]]
-    tests: Mapping[str, list[dict[str, Any]]]
-    by_perturbation: list[dict[str, Any]]
-    by_severity: list[dict[str, Any]]
-    by_class: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    bins: list[dict[str, Any]]
-
-    @property
-    def quantities(self) -> list[str]:
-        """What models can be ranked by here: the accuracy only where there are labels."""
-        return [q for q in figures.QUANTITIES if any(e[q] is not None for e in self.summary)]
-
-
 @st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
-def _tables(run_id: str, rows: int, _frame: pd.DataFrame) -> Tables:
-    _frame = figures.with_correctness(_frame)
-    return Tables(
-        summary=figures.summary(_frame),
-        pairs={q: figures.compare(_frame, q) for q in figures.QUANTITIES},
-        tests={q: figures.compare_by_condition(_frame, q) for q in figures.QUANTITIES},
-        by_perturbation=figures.by_perturbation(_frame),
-        by_severity=figures.by_severity(_frame),
-        by_class=figures.by_class(_frame),
-        errors=figures.corruption_errors(_frame),
-        bins=figures.reliability(_frame),
-    )
+def _figures(run_id: str, rows: int, _frame: pd.DataFrame) -> Figures:
+    return Figures(_frame)
 
 
 def show(run: Run) -> None:
@@ -61,21 +32,21 @@ def show(run: Run) -> None:
         st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
         dataset_tables.unreadable(run.unreadable)
         return
-    tables = _tables(run.id, len(frame), frame)
+    tables = _figures(run.id, len(frame), frame)
     _headline(run, frame, tables)
     _ranking(tables)
     _heatmap(run, frame, tables)
     _curves(tables)
-    labels.accuracy(tables.summary, tables.bins)
-    labels.corruption_errors(tables.errors)
+    labels.accuracy(tables.summary, tables.reliability)
+    labels.corruption_errors(tables.corruption_errors)
     labels.classes(tables.by_class)
     cases.gallery(run, frame)
     dataset_tables.unreadable(run.unreadable)
 
 
-def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+def _headline(run: Run, frame: pd.DataFrame, tables: Figures) -> None:
     text = " ".join(
-        _answer(group, [p for p in tables.pairs["consistency"] if p["label_set"] == title])
+        _answer(group, [p for p in tables.pairs() if p["label_set"] == title])
         for title, group in dataset.grouped(tables.summary, "label_set").items()
     )
     st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
@@ -118,7 +89,7 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
     return f"{text} {settled} of {len(pairs)} differences are established."
 
 
-def _ranking(tables: Tables) -> None:
+def _ranking(tables: Figures) -> None:
     st.subheader("Ranking", anchor=False)
     quantity = "consistency"
     if len(tables.quantities) > 1:
@@ -132,8 +103,8 @@ def _ranking(tables: Tables) -> None:
             bind="query-params",
         )
     title = dataset.QUANTITIES[quantity]
-    pairs = tables.pairs[quantity]
-    ranked = figures.ranking(tables.summary, pairs)
+    pairs = tables.pairs(quantity)
+    ranked = tables.ranking(quantity)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         results.chart(
@@ -149,7 +120,7 @@ def _ranking(tables: Tables) -> None:
             "established as worse. " + figures.INTERVAL_RULE
         )
     if pairs:
-        _pairs(pairs, tables.tests[quantity])
+        _pairs(pairs, tables.tests(quantity))
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
@@ -173,7 +144,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
 
 
 @st.fragment
-def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+def _heatmap(run: Run, frame: pd.DataFrame, tables: Figures) -> None:
     st.subheader("What each perturbation did", anchor=False)
     there = [
         name
@@ -231,7 +202,7 @@ _AVERAGE = "average"
 
 
 @st.fragment
-def _curves(tables: Tables) -> None:
+def _curves(tables: Figures) -> None:
     several = [
         name
         for name, entries in dataset.grouped(tables.by_perturbation, "series").items()
@@ -273,7 +244,7 @@ def _curves(tables: Tables) -> None:
     st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
 
 
-def _curve_label(name: str, tables: Tables) -> str:
+def _curve_label(name: str, tables: Figures) -> str:
     if name != _AVERAGE:
         return name
     return f"Mean of {len(tables.by_severity[0]['perturbations'])} ImageNet-C corruptions"
