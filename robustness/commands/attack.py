@@ -1,7 +1,4 @@
-"""The command that attacks a model on a picture.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that attacks a model on a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from robustness.commands.console import (
     say,
     write_file,
 )
-from robustness.commands.options import Parsers, add_command, add_fit, add_image, add_seed
+from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
@@ -39,9 +36,9 @@ def add(parsers: Parsers) -> None:
         "attack",
         attack_command,
         "change a picture as little as possible so that a model errs",
+        *("--json", "image"),
     )
     attack._negative_number_matcher = re.compile(r"-[\d.]")  # so that -8/255 gets its sentence
-    add_image(attack)
     attack.add_argument("--model", required=True, metavar="NAME", help="the model attacked")
     attack.add_argument(
         "--attack",
@@ -66,8 +63,7 @@ def add(parsers: Parsers) -> None:
         metavar="OUT.png",
         help="write the picture, lossless; --fit squash reads it back as it is",
     )
-    add_seed(attack)
-    add_fit(attack)
+    add_shared(attack, "--seed", "--fit")
 
 
 def attack_command(options: argparse.Namespace) -> None:

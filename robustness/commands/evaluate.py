@@ -1,7 +1,4 @@
-"""The command that evaluates a whole dataset and saves the run.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that evaluates a whole dataset and saves the run."""
 
 from __future__ import annotations
 
@@ -10,16 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands.console import end_progress, print_json, progress, remark, say
-from robustness.commands.options import (
-    Parsers,
-    add_command,
-    add_engine,
-    add_fit,
-    add_models,
-    add_runs_folder,
-    add_seed,
-    names,
-)
+from robustness.commands.options import Parsers, add_command, add_shared, names
 from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
@@ -37,6 +25,7 @@ def add(parsers: Parsers) -> None:
         "evaluate",
         evaluate_command,
         "evaluate a whole dataset and save the run",
+        "--json",
     )
     evaluated.add_argument(
         "source",
@@ -44,7 +33,7 @@ def add(parsers: Parsers) -> None:
         help="a folder (flat, or one sub-folder a class), a .csv or .parquet of paths and labels, "
         "a .zip, a URL such as s3://bucket/photos, or 'samples'",
     )
-    add_runs_folder(evaluated)
+    add_shared(evaluated, "--out")
     add_request(evaluated)
     evaluated.add_argument(
         "--resume", action="store_true", help="go on with the unfinished run of the same request"
@@ -53,7 +42,7 @@ def add(parsers: Parsers) -> None:
 
 def add_request(evaluated: argparse.ArgumentParser) -> None:
     """What is asked of a dataset, and where it is worked on."""
-    add_models(evaluated)
+    add_shared(evaluated, "--models")
     which = evaluated.add_mutually_exclusive_group()
     which.add_argument(
         "--perturbations",
@@ -76,8 +65,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         metavar="1-5",
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
-    add_seed(evaluated)
-    add_fit(evaluated)
+    add_shared(evaluated, "--seed", "--fit")
     evaluated.add_argument("--limit", type=int, metavar="N", help="the first N pictures")
     evaluated.add_argument("--sample", type=int, metavar="N", help="N pictures drawn by the seed")
     evaluated.add_argument(
@@ -89,7 +77,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         default="folders",
         help="classes from sub-folders or the table's column (default), or none",
     )
-    add_engine(evaluated)
+    add_shared(evaluated, "--engine", "--address")
 
 
 def _strengths(text: str) -> list[float]:

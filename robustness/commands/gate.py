@@ -1,7 +1,4 @@
-"""The command that holds a run against a budget, for people and for continuous integration.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that holds a run against a budget, for people and for continuous integration."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING
 from robustness.base.errors import ParameterError
 from robustness.commands import evaluate
 from robustness.commands.console import print_json, print_table, say, write_file
-from robustness.commands.options import RUN, Parsers, add_command, add_runs_folder
+from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Run
@@ -32,6 +29,7 @@ def add(parsers: Parsers) -> None:
         "check",
         check_command,
         "hold a run against a budget of limits",
+        "--json",
         more=". Exit status 1 if a limit is broken, 2 if it cannot",
     )
     checked.add_argument(
@@ -44,7 +42,7 @@ def add(parsers: Parsers) -> None:
     checked.add_argument(
         "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
     )
-    add_runs_folder(checked)
+    add_shared(checked, "--out")
     evaluate.add_request(checked)
 
 

@@ -18,17 +18,7 @@ from pathlib import Path
 from robustness import __version__
 from robustness.base.errors import RobustnessError
 from robustness.base.text import visible
-from robustness.commands import (
-    attack,
-    evaluate,
-    gate,
-    models,
-    pictures,
-    report,
-    runs,
-    study,
-    sweep,
-)
+from robustness.commands import attack, evaluate, gate, models, pictures, report, runs, study, sweep
 from robustness.commands.console import OutputError, remark
 
 EXIT_BAD_INPUT = 2

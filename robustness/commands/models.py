@@ -1,7 +1,4 @@
-"""The commands about the models themselves: list them, fetch their weights, check their files.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The commands about the models themselves: list them, fetch their weights, check their files."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.commands.console import end_progress, print_json, progress, remark, say
-from robustness.commands.options import Parsers, add_command, add_json
+from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.models import ModelRecord
@@ -27,12 +24,12 @@ GROUPS = ("study", "modern", "all")
 def add(parsers: Parsers) -> None:
     """Adds ``models`` with its actions."""
     listing = add_command(
-        parsers, "models", models_command, "list the models and whether they are ready"
+        parsers, "models", models_command, "list the models and whether they are ready", "--json"
     )
     actions = listing.add_subparsers(metavar="[download|verify|check]")
 
     fetch = add_command(
-        actions, "download", download_command, "fetch the published weights of models", json=False
+        actions, "download", download_command, "fetch the published weights of models"
     )
     fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
     fetch.add_argument("--group", choices=GROUPS, help="instead of names: all of a group")
@@ -50,7 +47,6 @@ def add(parsers: Parsers) -> None:
         verify_command,
         "read every weight file again and say what is wrong",
         more="; status 1 if anything is",
-        json=False,
     )
     verify.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
 
@@ -60,12 +56,11 @@ def add(parsers: Parsers) -> None:
         check_command,
         "ask models about pictures that they know",
         more="; status 1 if any answers wrongly",
-        json=False,
     )
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
 
     for action in (fetch, verify, check):
-        add_json(action, default=argparse.SUPPRESS)
+        add_shared(action, "--json", default=argparse.SUPPRESS)
 
 
 def models_command(options: argparse.Namespace) -> None:

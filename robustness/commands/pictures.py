@@ -1,7 +1,4 @@
-"""The commands on pictures: list the perturbations, ask models, write a perturbed picture.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The commands on pictures: list the perturbations, ask models, write a perturbed picture."""
 
 from __future__ import annotations
 
@@ -18,14 +15,7 @@ from robustness.commands.console import (
     say,
     write_file,
 )
-from robustness.commands.options import (
-    Parsers,
-    add_command,
-    add_fit,
-    add_images,
-    add_models,
-    add_seed,
-)
+from robustness.commands.options import Parsers, add_command, add_shared
 
 
 def add(parsers: Parsers) -> None:
@@ -35,13 +25,17 @@ def add(parsers: Parsers) -> None:
         "perturbations",
         perturbations_command,
         "list the perturbations",
+        "--json",
         asks_models=False,
     )
 
-    predict = add_command(parsers, "predict", predict_command, "top-5 classes of pictures")
-    add_images(predict)
-    add_models(predict)
-    add_fit(predict)
+    add_command(
+        parsers,
+        "predict",
+        predict_command,
+        "top-5 classes of pictures",
+        *("--json", "images", "--models", "--fit"),
+    )
 
     perturb = add_command(
         parsers,
@@ -49,14 +43,12 @@ def add(parsers: Parsers) -> None:
         perturb_command,
         "write a perturbed study image",
         asks_models=False,
-        json=False,
     )
     perturb.add_argument("image", metavar="IMAGE")
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
-    add_seed(perturb)
-    add_fit(perturb)
+    add_shared(perturb, "--seed", "--fit")
 
 
 def perturbations_command(options: argparse.Namespace) -> None:

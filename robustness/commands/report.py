@@ -1,7 +1,4 @@
-"""The command that makes a report of a saved run.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that makes a report of a saved run."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from robustness.commands.console import end_progress, progress, remark, say
-from robustness.commands.options import Parsers, add_command, add_runs_folder
+from robustness.commands.options import Parsers, add_command, add_shared
 
 
 def add(parsers: Parsers) -> None:
@@ -19,7 +16,6 @@ def add(parsers: Parsers) -> None:
         "report",
         report_command,
         "make a report of a saved run that can be handed on",
-        json=False,
     )
     reported.add_argument("run", metavar="RUN", help="the folder of a run, or its id in RUNS")
     reported.add_argument(
@@ -29,7 +25,7 @@ def add(parsers: Parsers) -> None:
         metavar="FILE",
         help="its suffix is the format: .html, .pdf, .csv, .parquet, .json or .md",
     )
-    add_runs_folder(reported)
+    add_shared(reported, "--out")
 
 
 def report_command(options: argparse.Namespace) -> None:

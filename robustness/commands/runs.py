@@ -1,7 +1,4 @@
-"""The commands on saved runs: list, compare, hand on, delete and replay.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The commands on saved runs: list, compare, hand on, delete and replay."""
 
 from __future__ import annotations
 
@@ -11,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands.console import end_progress, print_json, print_table, progress, say
-from robustness.commands.options import (
-    RUN,
-    Action,
-    Parsers,
-    add_command,
-    add_engine,
-    add_json,
-    add_runs_folder,
-)
+from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison, Listed, Run
@@ -34,8 +23,9 @@ _CHANGES = {
 
 def add(parsers: Parsers) -> None:
     """Adds ``runs`` with its actions, and ``replay``."""
-    listing = add_command(parsers, "runs", runs_command, "list the saved runs", asks_models=False)
-    add_runs_folder(listing)
+    listing = add_command(
+        parsers, "runs", runs_command, "list the saved runs", "--json", "--out", asks_models=False
+    )
     actions = listing.add_subparsers(metavar="[compare|export|import|delete]")
 
     compared = _add_action(
@@ -62,22 +52,22 @@ def add(parsers: Parsers) -> None:
         "replay",
         replay_command,
         "run a saved run again and say whether the rows agree",
+        "--json",
         more=". Exit status 1 if they differ, 2 if it cannot",
     )
     replayed.add_argument("run", metavar="RUN", help=RUN)
-    add_runs_folder(replayed)
+    add_shared(replayed, "--out")
     replayed.add_argument(
         "--to", type=Path, metavar="DIR", help="keep the new run among those of this folder"
     )
-    add_engine(replayed)
+    add_shared(replayed, "--engine", "--address")
 
 
 def _add_action(
     actions: Parsers, name: str, action: Action, help_: str, *, asks_models: bool = False
 ) -> argparse.ArgumentParser:
-    command = add_command(actions, name, action, help_, asks_models=asks_models, json=False)
-    add_json(command, default=argparse.SUPPRESS)
-    add_runs_folder(command, default=argparse.SUPPRESS)
+    command = add_command(actions, name, action, help_, asks_models=asks_models)
+    add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
     return command
 
 

@@ -1,7 +1,4 @@
-"""The command that scores models on a few pictures, as the study did.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that scores models on a few pictures, as the study did."""
 
 from __future__ import annotations
 
@@ -18,15 +15,7 @@ from robustness.commands.console import (
     say,
     write_file,
 )
-from robustness.commands.options import (
-    Parsers,
-    add_command,
-    add_fit,
-    add_images,
-    add_models,
-    add_seed,
-    names,
-)
+from robustness.commands.options import Parsers, add_command, add_shared, names
 from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
@@ -40,9 +29,8 @@ def add(parsers: Parsers) -> None:
         "study",
         study_command,
         "consistency and feature similarity under the perturbations",
+        *("--json", "images", "--models"),
     )
-    add_images(study)
-    add_models(study)
     study.add_argument(
         "--perturbations", metavar="A,B", type=names, help="default: the study's ten"
     )
@@ -50,8 +38,7 @@ def add(parsers: Parsers) -> None:
         "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
     )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
-    add_seed(study)
-    add_fit(study)
+    add_shared(study, "--seed", "--fit")
 
 
 def study_command(options: argparse.Namespace) -> None:

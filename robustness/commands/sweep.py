@@ -1,7 +1,4 @@
-"""The command that finds the strength at which each model's answer breaks.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that finds the strength at which each model's answer breaks."""
 
 from __future__ import annotations
 
@@ -9,14 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from robustness.commands.console import end_progress, print_json, print_table, progress, say
-from robustness.commands.options import (
-    Parsers,
-    add_command,
-    add_fit,
-    add_image,
-    add_models,
-    add_seed,
-)
+from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
@@ -33,20 +23,19 @@ def add(parsers: Parsers) -> None:
         "sweep",
         sweep_command,
         "the strength at which each model's answer breaks",
+        *("--json", "image"),
     )
-    add_image(swept)
     which = swept.add_mutually_exclusive_group()
     which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
     which.add_argument("--all", action="store_true", help="every perturbation there is")
-    add_models(swept)
+    add_shared(swept, "--models")
     swept.add_argument(
         "--steps", type=int, default=21, metavar="N", help="strengths swept (default: 21)"
     )
     swept.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
     )
-    add_seed(swept)
-    add_fit(swept)
+    add_shared(swept, "--seed", "--fit")
 
 
 def sweep_command(options: argparse.Namespace) -> None:
