@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustness import models
+from robustness import models, statistics
 from robustness.base.text import visible
 
 
@@ -26,6 +26,11 @@ def counted(number: int, thing: str) -> str:
 def model(name: str) -> str:
     """The readable name of a model, on one line."""
     return visible(models.label(name))
+
+
+def class_title(name: str, index: int) -> str:
+    """What the model called ``name`` calls its class ``index``, on one line."""
+    return visible(statistics.class_title(name, index))
 
 
 def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
@@ -53,6 +58,11 @@ def sentence(*clauses: str) -> str:
     """One sentence of ``clauses``, the empty ones left out."""
     text = "; ".join(clause for clause in clauses if clause)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def code_parts(text: str) -> list[tuple[str, bool]]:
+    """The parts of ``text``, each with whether it is code, which stands between backticks."""
+    return [(part, bool(at % 2)) for at, part in enumerate(text.split("`"))]
 
 
 def folded(value: Any, width: int = 90, indent: int = 0) -> str:

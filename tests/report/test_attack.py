@@ -24,7 +24,7 @@ from robustness.metrics.intervals import wilson
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report.answer_attack import answer
+from robustness.report.answers.attack import answer
 from tests.report.test_files import HOSTILE, WHEN, Page, pdf_text
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from tests.support.server import ROOT

@@ -16,7 +16,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from robustness.base.text import visible
-from robustness.report import pdf_fonts
+from robustness.report.formats import pdf_fonts
 
 WIDTH_INCHES, DPI = 6.85, 200
 PIXELS_AN_INCH = 110
@@ -44,11 +44,7 @@ _DASHES: Mapping[str, Any] = {
 
 
 def to_png(figure: go.Figure) -> bytes:
-    """The figure as a PNG of ``WIDTH_INCHES`` at ``DPI``; raises ``ParameterError`` without parts.
-
-    Equal figures give equal bytes.
-    """
-    pdf_fonts.require()
+    """The figure as a PNG of ``WIDTH_INCHES`` at ``DPI``; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report import pdf_charts, pdf_fonts
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Text, Titled
+from robustness.report.formats import pdf_charts, pdf_fonts
 from robustness.report.wording import folded
 
 _FONT, _JAPANESE = "DejaVu", "IPAex"
@@ -23,7 +23,7 @@ _CASE_TEXT = 30.0
 
 
 def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report on A4; raises ``ParameterError`` where the optional packages are missing."""
+    """The whole report on A4."""
     paper = _Paper(report.title, when)
     _opening(paper, report, when)
     for section in report.sections:
@@ -47,7 +47,7 @@ def _opening(paper: _Paper, report: Report, when: datetime) -> None:
     paper.boxed([(first, True), *((line, False) for line in rest)], _RAISED)
     for caution in report.cautions:
         paper.boxed([(caution, False)], _WARN)
-    for name, value in (*report.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")):
+    for name, value in report.facts_at(when):
         paper.fact(name, value)
 
 
@@ -69,8 +69,7 @@ def _block(paper: _Paper, block: Block) -> None:
 
 
 def _pages() -> Any:
-    """An empty document that numbers its pages; raises ``ParameterError`` without fpdf2."""
-    pdf_fonts.require()
+    """An empty document that numbers its pages."""
     from fpdf import FPDF
 
     class Pages(FPDF):
@@ -137,12 +136,10 @@ class _Paper:
         lines: bool = False,
     ) -> None:
         """A paragraph; with ``lines`` its line breaks are kept."""
-        shown = "\n".join(map(self._clean, text.splitlines())) if lines else self._clean(text)
-        if lines:  # indented, which one line would lose
-            shown = "\n".join(
-                "\u00a0" * (len(line) - len(line.lstrip())) + self._clean(line)
-                for line in text.splitlines()
-            )
+        shown = "\n".join(
+            "\u00a0" * (len(line) - len(line.lstrip())) + self._clean(line)  # keeps the indentation
+            for line in (text.splitlines() if lines else [text.strip()])
+        )
         self._pdf.set_font(_FONT, "B" if bold else "", size)
         self._pdf.set_text_color(*colour)
         self._pdf.multi_cell(0, leading, shown, align="L", new_x="LMARGIN", new_y="NEXT")

@@ -1,4 +1,4 @@
-"""What a Scorecard and a single view answer, in three sentences that claim no more than they show.
+"""What a Scorecard answers, in three sentences that claim no more than it shows.
 
 Their intervals are Wilson's over perturbed pictures, as ``evaluate.summarise`` gives them; a model
 counts as ahead of another only where the two do not overlap.
@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from robustness import statistics
-from robustness.base.text import visible
-from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
 from robustness.statistics import scorecard
@@ -21,7 +17,7 @@ from robustness.statistics import scorecard
 Entry = Mapping[str, Any]
 
 
-def of_scorecard(
+def answer(
     summary: Sequence[Entry], rows: Sequence[Measurement], pictures: int
 ) -> tuple[str, str, str]:
     """Three sentences on ``evaluate.summarise`` and the measurements that it is of."""
@@ -31,7 +27,7 @@ def of_scorecard(
         sentence(
             f"this rests on {counted(pictures, 'picture')}, and the intervals count the "
             f"{counted(summary[0]['n'], 'perturbed picture')} as if they were independent",
-            _unsure(rows),
+            unsure(rows),
         ),
     )
 
@@ -87,7 +83,8 @@ def _harm(rows: Sequence[Measurement]) -> str:
     )
 
 
-def _unsure(rows: Sequence[Measurement]) -> str:
+def unsure(rows: Sequence[Measurement]) -> str:
+    """How many answers to clean pictures were hardly given at all; nothing where there are none."""
     cases = scorecard.unsure(rows)
     if not cases:
         return ""
@@ -95,48 +92,3 @@ def _unsure(rows: Sequence[Measurement]) -> str:
         f"{counted(len(cases), 'answer')} to a clean picture had less than "
         f"{share(scorecard.UNSURE, 0)}, and keeping such a one means little"
     )
-
-
-def of_live(rows: Sequence[Measurement], condition: Condition) -> tuple[str, str, str]:
-    """Three sentences on what every model made of one picture under one condition."""
-    kept = [model(row.model) for row in rows if row.consistent]
-    changed = [row for row in rows if not row.consistent]
-    start = f"under {condition.described} "
-    if len(rows) == 1:
-        verdict = f"{model(rows[0].model)} {'keeps' if kept else 'changes'} its answer"
-    elif not changed:
-        verdict = f"all {len(rows)} models keep their answer"
-    elif not kept:
-        verdict = f"all {len(rows)} models change their answer"
-    else:
-        verb = "keeps its" if len(kept) == 1 else "keep their"
-        verdict = f"{len(kept)} of {len(rows)} models {verb} answer ({listed(kept)})"
-    return (
-        sentence(start + verdict),
-        sentence(_furthest(rows, changed)),
-        sentence(
-            f"this is one picture under one condition with {_seen(rows[0])}, so it shows what can "
-            "happen and not how often",
-            _unsure(rows),
-        ),
-    )
-
-
-def _furthest(rows: Sequence[Measurement], changed: Sequence[Measurement]) -> str:
-    row = min(changed or rows, key=lambda r: r.retained_probability - r.clean_probability)
-    before = visible(statistics.class_title(row.model, row.clean_top1))
-    fall = f"from {share(row.clean_probability)} to {share(row.retained_probability)}"
-    if not changed:
-        return f"the probability of the clean class moved most in {model(row.model)}, {fall}"
-    after = visible(statistics.class_title(row.model, row.top1))
-    return (
-        f"{model(row.model)} now sees {after} ({share(row.probability)}) in place of {before}, "
-        f"whose probability went {fall}"
-    )
-
-
-def _seen(row: Measurement) -> str:
-    ssim, psnr = row.scores["ssim"], row.scores["psnr"]
-    if not np.isfinite(psnr):
-        return "nothing changed in the picture (SSIM 1)"
-    return f"SSIM {ssim:.3f} and PSNR {psnr:.1f} dB"
