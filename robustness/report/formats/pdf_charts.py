@@ -23,7 +23,7 @@ PIXELS_AN_INCH = 110
 """Of the height that a figure has on the page of a browser."""
 
 _INK, _LINE = "#1b2733", "#d9e1e7"
-_MARKERS = {
+_MARKERS: Mapping[str, Any] = {
     "circle": "o",
     "square": "s",
     "diamond": "D",
@@ -32,7 +32,17 @@ _MARKERS = {
     "pentagon": "p",
     "hexagon": "h",
     "star": "*",
+    "cross": "P",
+    "x": "X",
+    "triangle-left": "<",
+    "triangle-right": ">",
+    "hourglass": ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)),
+    "bowtie": ((-1, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)),
+    "star-diamond": (4, 1, 0),
+    "hexagram": (6, 1, 0),
 }
+"""Matplotlib's names of Plotly's symbols, corners, or (points, a star, turned by)."""
+
 _DASHES: Mapping[str, Any] = {
     "solid": "-",
     "dash": (0, (5, 2.5)),
