@@ -65,7 +65,7 @@ OPTIONAL = {
 LATE = {
     "keras_hub": "robustness/models/transformers.py",
     "ray": "robustness/runs/engines/ray_cluster.py",
-    "fpdf": "robustness/report/formats/pdf.py",
+    "fpdf": "robustness/report/formats/pdf_paper.py",
     "jinja2": "robustness/report/formats/html.py",
     "matplotlib": "robustness/report/formats/pdf_charts.py",
 }

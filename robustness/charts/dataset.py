@@ -6,7 +6,7 @@ Intervals are 95 %.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ import plotly.graph_objects as go
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.look import drawn, heatmap, model_style, model_trace
+from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import perturbation_label
-
-Entry = Mapping[str, Any]
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
@@ -91,7 +90,7 @@ def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[
         [row[level] for row in rows],
         [row[quantity] for row in rows],
         legendgroup=model,
-        customdata=[interval_text(row, quantity) for row in rows],
+        customdata=[in_brackets(row, quantity) for row in rows],
         hover="%{x:.3g}: %{y:.1%}%{customdata}",
     )
 
@@ -99,12 +98,6 @@ def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[
 def _tint(colour: str) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{_BAND})"
-
-
-def interval_text(entry: Entry, quantity: str) -> str:
-    """The interval of ``quantity`` in brackets, for hovering over; nothing if there is none."""
-    low, high = entry[f"{quantity}_low"], entry[f"{quantity}_high"]
-    return "" if low is None else f" ({low:.1%} to {high:.1%})"
 
 
 def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
@@ -164,7 +157,7 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
         return "not measured"
     if len(rows) > 1:
         return f"{mean:.1%}, mean of {len(rows)} strengths"
-    return f"{mean:.1%}{interval_text(rows[0], quantity)}"
+    return f"{mean:.1%}{in_brackets(rows[0], quantity)}"
 
 
 def _strength(rows: Sequence[Entry]) -> float | None:
@@ -189,7 +182,7 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
                 [row["class_name"] for row in rows],
                 lines=False,
                 size=10,
-                customdata=[f"{interval_text(row, 'drop')}, n = {row['n_images']}" for row in rows],
+                customdata=[f"{in_brackets(row, 'drop')}, n = {row['n_images']}" for row in rows],
                 hover="%{y}: %{x:.0%}%{customdata}",
             )
         )

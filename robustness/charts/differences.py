@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.dataset import QUANTITIES, Entry, interval_text
+from robustness.charts.dataset import QUANTITIES
 from robustness.charts.look import COLOURS, drawn, whiskers
+from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import perturbation_label
 
 
@@ -61,7 +62,7 @@ def _forest(
                 "name": name,
                 "x": [row[value] for row in rows],
                 "y": [labels[at] for at in chosen],
-                "customdata": [interval_text(row, value) for row in rows],
+                "customdata": [in_brackets(row, value) for row in rows],
                 "mode": "markers",
                 "marker": {
                     "symbol": "circle" if wanted else "circle-open",

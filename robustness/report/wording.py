@@ -8,6 +8,7 @@ from typing import Any
 
 from robustness import models, statistics
 from robustness.base.text import visible
+from robustness.charts.tables import with_interval
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -34,10 +35,8 @@ def class_title(name: str, index: int) -> str:
 
 
 def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
-    """A rate with its interval: "83.1% (82.0% to 84.2%)"."""
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    value = share(entry[name], digits)
-    return value if low is None else f"{value} ({share(low, digits)} to {share(high, digits)})"
+    """A rate with its interval, "83.1% (82.0% to 84.2%)"; nothing where there is none."""
+    return with_interval(entry, name, f".{digits}%")
 
 
 def share(value: float, digits: int = 1) -> str:

@@ -6,15 +6,13 @@ counts as ahead of another only where the two do not overlap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from robustness.charts.tables import Entry
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
 from robustness.statistics import scorecard
-
-Entry = Mapping[str, Any]
 
 
 def answer(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from robustness import models, statistics
 from robustness.charts import dataset, differences, scorecard, tables
-from robustness.charts.tables import Table
+from robustness.charts.tables import Entry, Table
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
-
-Entry = Mapping[str, Any]
 
 _CURVES = 6
 """Perturbations whose curves are drawn; all figures stand in the table."""
@@ -104,15 +101,11 @@ def _conditions(
             rate(entry),
             tables.decimal(entry["cosine"]),
             tables.decimal(entry["ssim"]),
-            *([_accuracy(entry)] if labelled else []),
+            *([rate(entry, "drop")] if labelled else []),
         ]
         for entry in entries
     ]
     return Table([*head, "Accuracy lost"] if labelled else head, rows)
-
-
-def _accuracy(entry: Entry) -> str:
-    return "" if entry["drop"] is None else rate(entry, "drop")
 
 
 def curves(
