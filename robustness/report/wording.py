@@ -64,6 +64,12 @@ def code_parts(text: str) -> list[tuple[str, bool]]:
     return [(part, bool(at % 2)) for at, part in enumerate(text.split("`"))]
 
 
+def visible_part(text: str) -> str:
+    """``text`` made ``visible``, with the space at either end that parts it from its neighbours."""
+    before, after = (" " * end.isspace() for end in (text[:1], text[-1:]))
+    return f"{before}{visible(text)}{after}"
+
+
 def folded(value: Any, width: int = 90, indent: int = 0) -> str:
     """``value`` as JSON in ASCII, whatever fits into ``width`` on one line."""
     line = json.dumps(value, allow_nan=False)

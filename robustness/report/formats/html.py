@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from robustness import __version__
 from robustness.base.text import visible
 from robustness.report.content import BLOCKS, Block, Chart, Report, Section
-from robustness.report.wording import code_parts, folded
+from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -79,7 +79,7 @@ def _is(kind: type[Block]) -> Callable[[Block], bool]:
 
 
 def _on_one_line(value: Any) -> Any:
-    return visible(value) if type(value) is str else value  # what is marked safe has its own type
+    return visible_part(value) if type(value) is str else value  # what is safe has its own type
 
 
 class _Figures(dict[str, Any]):

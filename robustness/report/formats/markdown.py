@@ -9,7 +9,7 @@ from typing import IO
 
 from robustness.base.text import visible
 from robustness.report.content import Report, Titled
-from robustness.report.wording import code_parts, folded
+from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
 """What means something within a line of Markdown, and what would make a link of a word."""
@@ -45,13 +45,9 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
 
 def _with_code(text: str) -> str:
     """``text`` with what stands between backticks as code."""
-    return "".join(f"`{part}`" if code else _spaced(part) for part, code in code_parts(text))
-
-
-def _spaced(part: str) -> str:
-    """``part`` of a line, with the space that parts it from its neighbours."""
-    before, after = (" " * bool(end.isspace()) for end in (part[:1], part[-1:]))
-    return f"{before}{_text(part)}{after}"
+    return "".join(
+        f"`{part}`" if code else _escaped(visible_part(part)) for part, code in code_parts(text)
+    )
 
 
 def _table(titled: Titled) -> Iterator[str]:
@@ -68,4 +64,8 @@ def _row(cells: Sequence[str], *, raw: bool = False) -> str:
 
 
 def _text(text: str) -> str:
-    return _SIGNS.sub(r"\\\1", visible(text))
+    return _escaped(visible(text))
+
+
+def _escaped(text: str) -> str:
+    return _SIGNS.sub(r"\\\1", text)
