@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import report
 from robustness.commands import main
-from robustness.report import pdf_fonts
 from tests.report.test_files import live
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import ROOT, chromium, dashboard
@@ -19,8 +18,8 @@ from tests.support.server import ROOT, chromium, dashboard
 ASKED: list[str] = []
 
 SCRIPT = """
-from robustness.ui.report_button import report_button
-from tests import test_report_pages
+from robustness.ui.kit.report_button import report_button
+from tests.ui import test_report_pages
 report_button(test_report_pages.build, "a <b>/name")
 """
 
@@ -46,16 +45,6 @@ def test_every_format_is_offered_and_none_is_made_before_the_click(tmp_path: Pat
     assert all(button.deferred_file_id for button in buttons)
     assert not any(button.disabled for button in buttons)
     assert not ASKED
-
-
-def test_a_pdf_that_cannot_be_made_says_what_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pdf_fonts, "find_spec", lambda name: None)
-    app = shown(tmp_path)
-    off = [b.proto.label for b in app.get("download_button") if b.proto.disabled]
-    assert off == ["PDF"]
-    assert any("pip install -r requirements-pdf.txt" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])

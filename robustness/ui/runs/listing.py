@@ -149,12 +149,12 @@ def _description(entry: Listed) -> str:
         badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
     if entry.imported:
         badges.append("imported")
-    perturbations = list(dict.fromkeys(condition.name for condition in manifest.spec.conditions))
+    perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
         f"{manifest.images:,} picture{'s' * (manifest.images != 1)} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{len(manifest.spec.conditions)} condition{'s' * (len(manifest.spec.conditions) != 1)}: "
-        + _some(list(map(perturbation_label, perturbations))),
+        + _some(perturbations),
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )

@@ -9,7 +9,7 @@ from typing import IO
 
 from robustness.base.text import visible
 from robustness.report.content import Report, Titled
-from robustness.report.wording import folded
+from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
 """What means something within a line of Markdown, and what would make a link of a word."""
@@ -34,7 +34,7 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
     for limit in report.limits:
         yield f"- {_text(limit)}"
     yield "\n### How it was measured\n"
-    for name, value in (*report.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")):
+    for name, value in report.facts_at(when):
         yield f"- {_text(name)}: {_text(value)}"
     yield f"\n{_with_code(report.replay)}"
     yield "\n<details><summary>Manifest</summary>\n"
@@ -45,14 +45,9 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
 
 def _with_code(text: str) -> str:
     """``text`` with what stands between backticks as code."""
-    parts = text.split("`")
-    return "".join(f"`{part}`" if at % 2 else _spaced(part) for at, part in enumerate(parts))
-
-
-def _spaced(part: str) -> str:
-    """``part`` of a line, with the space that parts it from its neighbours."""
-    before, after = (" " * bool(end.isspace()) for end in (part[:1], part[-1:]))
-    return f"{before}{_text(part)}{after}"
+    return "".join(
+        f"`{part}`" if code else _escaped(visible_part(part)) for part, code in code_parts(text)
+    )
 
 
 def _table(titled: Titled) -> Iterator[str]:
@@ -69,4 +64,8 @@ def _row(cells: Sequence[str], *, raw: bool = False) -> str:
 
 
 def _text(text: str) -> str:
-    return _SIGNS.sub(r"\\\1", visible(text))
+    return _escaped(visible(text))
+
+
+def _escaped(text: str) -> str:
+    return _SIGNS.sub(r"\\\1", text)

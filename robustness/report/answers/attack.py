@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness import statistics
 from robustness.attacks import NORMS, Outcome
-from robustness.base.text import visible
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.intervals import wilson
-from robustness.report.wording import counted, model, sentence, share
+from robustness.report.wording import class_title, counted, model, sentence, share
 
 
 def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str]:
@@ -53,7 +51,7 @@ def _what(outcome: Outcome) -> str:
 
 def title(outcome: Outcome, index: int) -> str:
     """The class ``index`` of the model attacked."""
-    return visible(statistics.class_title(outcome.model, index))
+    return class_title(outcome.model, index)
 
 
 def _noise(outcome: Outcome) -> str:

@@ -8,13 +8,11 @@ them, differences between perturbations only where intervals do not overlap.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from robustness import statistics
+from robustness.charts.tables import Entry
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
-
-Entry = Mapping[str, Any]
 
 
 def answer(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from robustness import models, statistics
 from robustness.charts import dataset, differences, scorecard, tables
-from robustness.charts.tables import Table
+from robustness.charts.tables import Entry, Table
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
-
-Entry = Mapping[str, Any]
 
 _CURVES = 6
 """Perturbations whose curves are drawn; all figures stand in the table."""
@@ -85,15 +82,11 @@ def _conditions(entries: Sequence[Entry]) -> Table:
             rate(entry),
             tables.decimal(entry["cosine"]),
             tables.decimal(entry["ssim"]),
-            *([_accuracy(entry)] if labelled else []),
+            *([rate(entry, "drop")] if labelled else []),
         ]
         for entry in entries
     ]
     return Table([*head, "Accuracy lost"] if labelled else head, rows)
-
-
-def _accuracy(entry: Entry) -> str:
-    return "" if entry["drop"] is None else rate(entry, "drop")
 
 
 def curves(

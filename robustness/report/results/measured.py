@@ -1,18 +1,19 @@
-"""What the reports of a few measurements share: their facts, their rows, how to get them again."""
+"""What several reports share: facts and cautions, rows, pictures, and how to get them again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robustness import models, statistics
+from robustness import models
 from robustness.base.text import visible
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
+from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.content import Data
-from robustness.report.wording import model, share
+from robustness.report.content import Data, Shot
+from robustness.report.wording import class_title, model, share
 from robustness.statistics import scorecard
 
 
@@ -42,19 +43,22 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
         found.append(
             f"Unsure even of the clean picture, so consistency means little there: {cases}."
         )
-    if len(models.by_labels(dict.fromkeys(row.model for row in rows))) > 1:
-        found.append(
-            "The models tell different classes apart. Keeping an answer among few classes is "
-            "easier than among many, so models are ranked only against those with the same classes."
-        )
-    return found
+    return [*found, *several_label_sets(row.model for row in rows)]
+
+
+def several_label_sets(names: Iterable[str]) -> list[str]:
+    """What must be read where the models ``names`` do not all tell the same classes apart."""
+    if len(models.by_labels(dict.fromkeys(names))) < 2:
+        return []
+    return [
+        "The models tell different classes apart. Keeping an answer among few classes is easier "
+        "than among many, so models are ranked only against those with the same classes."
+    ]
 
 
 def answer_line(row: Measurement) -> str:
     """What one model made of one picture, on a line."""
-    before, after = (
-        visible(statistics.class_title(row.model, index)) for index in (row.clean_top1, row.top1)
-    )
+    before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
     if row.consistent:
         return (
             f"✓ {model(row.model)} keeps {before}: {share(row.clean_probability)} → "
@@ -64,6 +68,11 @@ def answer_line(row: Measurement) -> str:
         f"✗ {model(row.model)}: {before} {share(row.clean_probability)} → {after} "
         f"{share(row.probability)}"
     )
+
+
+def clean_shot(picture: Picture) -> Shot:
+    """The picture as it was before anything was done to it."""
+    return Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:

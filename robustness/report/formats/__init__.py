@@ -11,24 +11,20 @@ from typing import IO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
-from robustness.report import data_files, html, markdown, pdf, pdf_fonts
 from robustness.report.content import Report
+from robustness.report.formats import data_files, html, markdown, pdf
 
 Write = Callable[[Report, IO[bytes], datetime], None]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file. ``missing`` says what it needs here, nothing where that is there.
-
-    ``beside`` writes a second file that explains the first, under ``beside_suffix``.
-    """
+    """One kind of file; ``beside`` writes a second that explains it, under ``beside_suffix``."""
 
     suffix: str
     label: str
     mime: str
     write: Write
-    missing: Callable[[], str] = str
     beside: Write | None = None
     beside_suffix: str = ""
 
@@ -37,7 +33,7 @@ FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
         Format(".html", "HTML", "text/html", html.html_file),
-        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file, pdf_fonts.missing),
+        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file),
         Format(
             ".csv",
             "CSV",
@@ -62,16 +58,10 @@ def rendered(report: Report, write: Write, when: datetime) -> bytes:
 
 
 def format_of(path: Path) -> Format:
-    """The format that the suffix of ``path`` asks for.
-
-    Raises ``ParameterError`` for another suffix, and where what it needs is missing.
-    """
+    """The format that the suffix of ``path`` asks for; ``ParameterError`` for another suffix."""
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise ParameterError(f"Expected --to to end in {', '.join(FORMATS)}, got {str(path)!r}.")
-    missing = found.missing()
-    if missing:
-        raise ParameterError(missing)
     return found
 
 
@@ -79,8 +69,8 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     """Writes ``report`` to ``path``, whole or not at all; returns the files written.
 
     ``when`` is the time that the report bears, by default now. A CSV has its columns explained in
-    a second file beside it. Raises ``ParameterError`` for an unknown suffix, for what is missing,
-    and where the file cannot be written.
+    a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
+    cannot be written.
     """
     found = format_of(path)
     moment = when or datetime.now(UTC)

@@ -1,83 +1,35 @@
-"""The report as a PDF for print, made by fpdf2: no browser and no library of the system."""
+"""The pages of a PDF, filled from top to bottom: words, boxes, tables, charts, cases."""
 
 from __future__ import annotations
 
 import io
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report import pdf_charts, pdf_fonts
-from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Text, Titled
-from robustness.report.wording import folded
+from robustness.report.content import Block, Case, Cases, Chart, Text, Titled
+from robustness.report.formats import pdf_charts, pdf_fonts
 
 _FONT, _JAPANESE = "DejaVu", "IPAex"
 _MARGIN, _LEADING = 18.0, 5.0  # mm
 _BODY, _SMALL = 9.5, 8.0  # points
-_INK, _MUTED, _LINE, _RAISED = (27, 39, 51), (81, 96, 109), (217, 225, 231), (243, 246, 248)
-_ACCENT, _KEPT, _CHANGED, _WARN = (11, 110, 153), (17, 112, 60), (178, 60, 6), (255, 246, 227)
+_INK, MUTED, _LINE, RAISED = (27, 39, 51), (81, 96, 109), (217, 225, 231), (243, 246, 248)
+ACCENT, _KEPT, _CHANGED, WARN = (11, 110, 153), (17, 112, 60), (178, 60, 6), (255, 246, 227)
 _IN_A_ROW = 3
 _CASE_TEXT = 30.0
 """Millimetres that the words of a case take at most: so much must fit below its pictures."""
 
 
-def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report on A4; raises ``ParameterError`` where the optional packages are missing."""
-    paper = _Paper(report.title, when)
-    _opening(paper, report, when)
-    for section in report.sections:
-        _section(paper, section)
-    _section(paper, Section("Methods", report.methods))
-    paper.heading("Limits")
-    for limit in report.limits:
-        paper.words(f"•  {limit}", gap=1.5)
-    paper.heading("Manifest")
-    paper.words(report.replay.replace("`", ""))
-    paper.words(folded(report.manifest, 100), size=6.5, leading=3.2, lines=True)
-    file.write(paper.bytes())
-
-
-def _opening(paper: _Paper, report: Report, when: datetime) -> None:
-    paper.words("Robustness report", bold=True, colour=_ACCENT, gap=0.5)
-    paper.words(report.title, bold=True, size=19, leading=8.5, gap=2)
-    paper.words(report.question, size=11.5, colour=_MUTED, gap=4)
-    first, *rest = report.answer
-    rest += [report.note] if report.note else []
-    paper.boxed([(first, True), *((line, False) for line in rest)], _RAISED)
-    for caution in report.cautions:
-        paper.boxed([(caution, False)], _WARN)
-    for name, value in (*report.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")):
-        paper.fact(name, value)
-
-
-def _section(paper: _Paper, section: Section) -> None:
-    paper.heading(section.title, max(map(paper.height, section.blocks[:1]), default=0.0))
-    for block in section.blocks:
-        _block(paper, block)
-
-
-def _block(paper: _Paper, block: Block) -> None:
-    if isinstance(block, Text):
-        paper.words(block.text)
-    elif isinstance(block, Titled):
-        paper.table(block)
-    elif isinstance(block, Chart):
-        paper.chart(block)
-    elif isinstance(block, Cases):
-        paper.cases(block)
-
-
 def _pages() -> Any:
-    """An empty document that numbers its pages; raises ``ParameterError`` without fpdf2."""
-    pdf_fonts.require()
+    """An empty document that numbers its pages."""
     from fpdf import FPDF
 
     class Pages(FPDF):
         def footer(self) -> None:
             self.set_y(-12)
             self.set_font(_FONT, "", 7)
-            self.set_text_color(*_MUTED)
+            self.set_text_color(*MUTED)
             self.cell(0, 4, f"Robustness {__version__}")
             self.set_x(_MARGIN)
             self.cell(0, 4, f"{self.page_no()} / {{nb}}", align="R")
@@ -85,7 +37,7 @@ def _pages() -> Any:
     return Pages(format="A4")
 
 
-class _Paper:
+class Paper:
     """Pages that are filled from top to bottom; lengths are millimetres, sizes points."""
 
     def __init__(self, title: str, when: datetime) -> None:
@@ -100,8 +52,7 @@ class _Paper:
         self._pdf.c_margin = 0.0
         for style, name in (("", pdf_fonts.REGULAR), ("B", pdf_fonts.BOLD)):
             self._pdf.add_font(_FONT, style, pdf_fonts.font_file(name))
-        fonts: dict[str, Any] = self._pdf.fonts
-        self._known = [set(font.cmap) for font in fonts.values()]
+        self._known = set.intersection(*(set(font.cmap) for font in self._pdf.fonts.values()))
         self._fallback: set[int] | None = None
         self._pdf.add_page()
 
@@ -137,42 +88,43 @@ class _Paper:
         lines: bool = False,
     ) -> None:
         """A paragraph; with ``lines`` its line breaks are kept."""
-        shown = "\n".join(map(self._clean, text.splitlines())) if lines else self._clean(text)
-        if lines:  # indented, which one line would lose
-            shown = "\n".join(
-                "\u00a0" * (len(line) - len(line.lstrip())) + self._clean(line)
-                for line in text.splitlines()
-            )
+        shown = "\n".join(
+            "\u00a0" * (len(line) - len(line.lstrip())) + self._clean(line)  # keeps the indentation
+            for line in (text.splitlines() if lines else [text.strip()])
+        )
+        self._write(shown, leading, bold=bold, size=size, colour=colour)
+        self._pdf.ln(gap)
+
+    def _write(
+        self,
+        shown: str,
+        leading: float,
+        *,
+        bold: bool = False,
+        size: float = _BODY,
+        colour: tuple[int, int, int] = _INK,
+        width: float = 0,
+        **more: Any,
+    ) -> None:
+        """Lines from here on, ``width`` wide; the next ones begin at the margin below."""
         self._pdf.set_font(_FONT, "B" if bold else "", size)
         self._pdf.set_text_color(*colour)
-        self._pdf.multi_cell(0, leading, shown, align="L", new_x="LMARGIN", new_y="NEXT")
-        self._pdf.ln(gap)
+        below = {"align": "L", "new_x": "LMARGIN", "new_y": "NEXT", **more}
+        self._pdf.multi_cell(width, leading, shown, **below)
 
     def boxed(self, lines: list[tuple[str, bool]], fill: tuple[int, int, int]) -> None:
         """(text, whether bold) on a tinted ground."""
         self._pdf.set_fill_color(*fill)
         for text, bold in lines:
-            self._pdf.set_font(_FONT, "B" if bold else "", _BODY)
-            self._pdf.set_text_color(*_INK)
-            self._pdf.multi_cell(
-                0,
-                _LEADING,
-                self._clean(text),
-                align="L",
-                fill=True,
-                padding=(1.2, 3),
-                new_x="LMARGIN",
-                new_y="NEXT",
-            )
+            self._write(self._clean(text), _LEADING, bold=bold, fill=True, padding=(1.2, 3))
         self._pdf.ln(3)
 
     def fact(self, name: str, value: str) -> None:
         """A name and its value on a line."""
         self._pdf.set_font(_FONT, "", _SMALL)
-        self._pdf.set_text_color(*_MUTED)
+        self._pdf.set_text_color(*MUTED)
         self._pdf.cell(30, 4.4, self._clean(name))
-        self._pdf.set_text_color(*_INK)
-        self._pdf.multi_cell(0, 4.4, self._clean(value), align="L", new_x="LMARGIN", new_y="NEXT")
+        self._write(self._clean(value), 4.4, size=_SMALL)
 
     def table(self, block: Titled) -> None:
         """A table whose head stands on every page that it takes."""
@@ -190,7 +142,7 @@ class _Paper:
         self._pdf.set_text_color(*_INK)
         with self._pdf.table(
             cells,
-            headings_style=FontFace(emphasis="BOLD", color=_MUTED),
+            headings_style=FontFace(emphasis="BOLD", color=MUTED),
             borders_layout=TableBordersLayout.HORIZONTAL_LINES,
             col_widths=self._widths(cells),
             line_height=size * 0.47,
@@ -238,7 +190,7 @@ class _Paper:
         self._pdf.image(io.BytesIO(png), w=self._pdf.epw, alt_text=self._clean(block.alt))
         self._pdf.ln(1)
         if block.note:
-            self.words(block.note, size=_SMALL, colour=_MUTED, leading=4)
+            self.words(block.note, size=_SMALL, colour=MUTED, leading=4)
         self._pdf.ln(2)
 
     def cases(self, block: Cases) -> None:
@@ -278,17 +230,13 @@ class _Paper:
                 io.BytesIO(shot.png), x, top, _side(case, width), alt_text=self._clean(shot.alt)
             )
         self._pdf.set_xy(left, top + (side if case.shots else 0) + 1)
-        lines = [(case.title, "B", _INK)]
+        lines = [(case.title, True, _INK)]
         if case.kept is not None:
-            lines.append(("✓ kept", "B", _KEPT) if case.kept else ("✗ changed", "B", _CHANGED))
-        lines += [(line, "", _INK) for line in case.lines]
-        for text, style, colour in lines:
-            self._pdf.set_x(left)
-            self._pdf.set_font(_FONT, style, 7)
-            self._pdf.set_text_color(*colour)
-            self._pdf.multi_cell(
-                width, 3.4, _short(self._clean(text)), align="L", new_x="LEFT", new_y="NEXT"
-            )
+            lines.append(("✓ kept", True, _KEPT) if case.kept else ("✗ changed", True, _CHANGED))
+        lines += [(line, False, _INK) for line in case.lines]
+        for text, bold, colour in lines:
+            shown = _short(self._clean(text))
+            self._write(shown, 3.4, bold=bold, size=7, colour=colour, width=width, new_x="LEFT")
 
     def _room(self, height: float) -> None:
         """Turns the page unless ``height`` fits on what is left of it."""
@@ -298,15 +246,10 @@ class _Paper:
     def _clean(self, text: str) -> str:
         """``text`` on one line, with the number of every sign that no font can draw."""
         line = visible(text)
-        if all(ord(sign) in self._known[0] and ord(sign) in self._known[1] for sign in line):
+        if self._known.issuperset(map(ord, line)):
             return line
-        known = self._japanese()
-        return "".join(
-            sign
-            if (ord(sign) in self._known[0] and ord(sign) in self._known[1]) or ord(sign) in known
-            else f"U+{ord(sign):04X}"
-            for sign in line
-        )
+        known = self._known | self._japanese()
+        return "".join(sign if ord(sign) in known else f"U+{ord(sign):04X}" for sign in line)
 
     def _japanese(self) -> set[int]:
         """The signs of the second font, which is loaded when the first lacks one."""

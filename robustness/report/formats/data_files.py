@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from robustness.base.text import visible
 from robustness.evaluation.rows import SCHEMA
 from robustness.report.content import Report
-from robustness.report.dictionary import Column, dictionary
+from robustness.report.formats.columns import Column, columns
 
 FORMAT, VERSION = "robustness report", 1
 _AT_ONCE = 4096  # rows in memory as Python objects
@@ -46,20 +46,20 @@ def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(Column._fields)
-    writer.writerows(dictionary())
+    writer.writerows(columns())
     text.detach()
 
 
 def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The rows; each column's meaning is in its metadata, the manifest in that of the schema."""
-    about = {column.column: column for column in dictionary()}
+    about = {column.column: column for column in columns()}
     fields = [field.with_metadata(about[field.name]._asdict()) for field in SCHEMA]
     told = {
         "format": FORMAT,
         "version": VERSION,
         "title": report.title,
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in dictionary()],
+        "data_dictionary": [column._asdict() for column in columns()],
     }
     schema = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -79,7 +79,7 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "cautions": report.cautions,
         "limits": report.limits,
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in dictionary()],
+        "data_dictionary": [column._asdict() for column in columns()],
         **report.data.tables,
     }
     # ASCII alone, as everywhere that the program prints JSON.

@@ -10,7 +10,7 @@ import pandas as pd
 from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -19,7 +19,7 @@ from robustness.evaluation.suites import study_conditions
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
-from robustness.report.answer_study import of_scorecard as answer
+from robustness.report.answers.scorecard import answer
 from robustness.report.content import (
     BRACKETS,
     Block,
@@ -32,8 +32,14 @@ from robustness.report.content import (
     Text,
     Titled,
 )
-from robustness.report.measured import answer_line, cautions, command, data, facts
-from robustness.report.methods import methods
+from robustness.report.results.measured import (
+    answer_line,
+    cautions,
+    clean_shot,
+    command,
+    data,
+    facts,
+)
 from robustness.report.wording import model
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
@@ -70,7 +76,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
             Titled("Ranking", tables.verdicts(summary)),
             Titled("Answers kept under each perturbation", _kept(rows)),
         ],
-        methods=methods(
+        methods=method_notes.blocks(
             spec.conditions,
             [("Intervals", method_notes.WILSON), ("Verdict", scorecard.VERDICT_RULE)],
         ),
@@ -138,15 +144,15 @@ def _kept(rows: Sequence[Measurement]) -> Table:
     names = list(dict.fromkeys(row.model for row in rows))
     kept: dict[tuple[str, str], list[bool]] = {}
     for row in rows:
-        kept.setdefault((row.perturbation, row.model), []).append(row.consistent)
+        kept.setdefault((series(row.condition), row.model), []).append(row.consistent)
     return Table(
         ("Perturbation", *map(model, names)),
         [
             (
-                perturbation_label(perturbation),
-                *(f"{sum(kept[perturbation, n])} of {len(kept[perturbation, n])}" for n in names),
+                what,
+                *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names),
             )
-            for perturbation in dict.fromkeys(row.perturbation for row in rows)
+            for what in dict.fromkeys(series(row.condition) for row in rows)
         ],
     )
 
@@ -181,8 +187,7 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
 
     def clean() -> Iterator[Case]:
         for picture in pictures[:_PICTURES]:
-            shot = Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
-            yield Case(picture.name, [shot], None, [])
+            yield Case(picture.name, [clean_shot(picture)], None, [])
 
     return Section(
         "The pictures",

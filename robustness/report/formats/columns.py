@@ -88,7 +88,7 @@ _CORRECT: Mapping[str, str] = dict(
 _UNITS = {"psnr": "dB", "divergence": "bits"}
 
 
-def dictionary() -> tuple[Column, ...]:
+def columns() -> tuple[Column, ...]:
     """Every column of ``rows.SCHEMA``, in its order."""
     return tuple(Column(field.name, str(field.type), *_about(field.name)) for field in SCHEMA)
 

@@ -6,6 +6,7 @@ horizontal bars, heatmaps with a word in each cell, lines and words in the layou
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +17,17 @@ import numpy as np
 import plotly.graph_objects as go
 
 from robustness.base.text import visible
-from robustness.report import pdf_fonts
+from robustness.report.formats import pdf_fonts
 
 WIDTH_INCHES, DPI = 6.85, 200
 PIXELS_AN_INCH = 110
 """Of the height that a figure has on the page of a browser."""
 
+_Names = Mapping[str, Mapping[str, int]]
+"""Where the words on each axis lie: Plotly takes words as coordinates, Matplotlib numbers."""
+
 _INK, _LINE = "#1b2733", "#d9e1e7"
-_MARKERS = {
+_MARKERS: Mapping[str, Any] = {
     "circle": "o",
     "square": "s",
     "diamond": "D",
@@ -32,7 +36,17 @@ _MARKERS = {
     "pentagon": "p",
     "hexagon": "h",
     "star": "*",
+    "cross": "P",
+    "x": "X",
+    "triangle-left": "<",
+    "triangle-right": ">",
+    "hourglass": ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)),
+    "bowtie": ((-1, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)),
+    "star-diamond": (4, 1, 0),
+    "hexagram": (6, 1, 0),
 }
+"""Matplotlib's names of Plotly's symbols, corners, or (points, a star, turned by)."""
+
 _DASHES: Mapping[str, Any] = {
     "solid": "-",
     "dash": (0, (5, 2.5)),
@@ -44,11 +58,7 @@ _DASHES: Mapping[str, Any] = {
 
 
 def to_png(figure: go.Figure) -> bytes:
-    """The figure as a PNG of ``WIDTH_INCHES`` at ``DPI``; raises ``ParameterError`` without parts.
-
-    Equal figures give equal bytes.
-    """
-    pdf_fonts.require()
+    """The figure as a PNG of ``WIDTH_INCHES`` at ``DPI``; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,46 +69,39 @@ def to_png(figure: go.Figure) -> bytes:
     )
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
-    names = _Names(traces, layout)
+    names = _names(traces, layout)
     for trace in traces:
         _DRAWN[trace["type"]](axes, trace, names)
     _extras(axes, layout)
     cells = any(trace["type"] == "heatmap" for trace in traces)
-    _axes(axes, layout, _Names([], {}) if cells else names, grid=not cells)
+    _axes(axes, layout, _names([], {}) if cells else names, grid=not cells)
     _legend(canvas, axes)
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-class _Names:
-    """Where the words on an axis lie: Plotly takes words as coordinates, Matplotlib numbers."""
-
-    def __init__(self, traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> None:
-        self.x = self._axis(traces, layout, "x")
-        self.y = self._axis(traces, layout, "y")
-
-    @staticmethod
-    def _axis(
-        traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any], axis: str
-    ) -> dict[str, int]:
+def _names(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> _Names:
+    found = {}
+    for axis in ("x", "y"):
         told = layout.get(f"{axis}axis", {}).get("categoryarray") or []
         words = [w for trace in traces for w in trace.get(axis, []) if isinstance(w, str)]
-        return {word: at for at, word in enumerate(dict.fromkeys([*told, *words]))}
+        found[axis] = {word: at for at, word in enumerate(dict.fromkeys([*told, *words]))}
+    return found
 
-    def at(self, axis: str, values: Sequence[Any]) -> list[float]:
-        """The coordinates of ``values`` on ``axis``; NaN for None."""
-        known = self.x if axis == "x" else self.y
-        return [
-            float(known[v]) if isinstance(v, str) else float("nan") if v is None else float(v)
-            for v in values
-        ]
+
+def _places(trace: Mapping[str, Any], axis: str, names: _Names) -> list[float]:
+    """The coordinates of ``trace`` on ``axis``; NaN for None."""
+    return [
+        float(names[axis][v]) if isinstance(v, str) else float("nan") if v is None else float(v)
+        for v in trace[axis]
+    ]
 
 
 def _scatter(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     if trace.get("marker", {}).get("opacity") == 0:  # only there to be clicked
         return
-    x, y = names.at("x", trace["x"]), names.at("y", trace["y"])
+    x, y = _places(trace, "x", names), _places(trace, "y", names)
     line, marker = trace.get("line", {}), trace.get("marker", {})
     colour = line.get("color") or marker.get("color") or _INK
     if trace.get("fill") == "toself":
@@ -152,7 +155,7 @@ def _whiskers(
 def _bar(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     drawn = sum(bool(one.get_label()) for one in axes.containers)
     height = 0.36
-    y = np.array(names.at("y", trace["y"])) + (drawn - 0.5) * height
+    y = np.array(_places(trace, "y", names)) + (drawn - 0.5) * height
     hatch = "//" if trace["marker"]["pattern"]["shape"] else None
     colour = trace["marker"]["color"]
     bars = axes.barh(
@@ -200,8 +203,6 @@ def _heatmap(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
 def _numbers(told: Any) -> np.ndarray:
     """Numbers as Plotly writes them: lists, or the bytes of an array."""
     if isinstance(told, Mapping):
-        import base64
-
         flat = np.frombuffer(base64.b64decode(told["bdata"]), dtype=told["dtype"])
         shape = [int(side) for side in str(told["shape"]).split(",")]
         return flat.reshape(shape).astype(float)
@@ -239,7 +240,7 @@ def _axes(axes: Any, layout: Mapping[str, Any], names: _Names, *, grid: bool) ->
     for axis in ("x", "y"):
         told = layout.get(f"{axis}axis", {})
         on = getattr(axes, f"{axis}axis")
-        known = names.x if axis == "x" else names.y
+        known = names[axis]
         if known:
             getattr(axes, f"set_{axis}ticks")(list(known.values()), list(map(visible, known)))
             getattr(axes, f"set_{axis}lim")(-0.6, len(known) - 0.4)

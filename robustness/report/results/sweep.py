@@ -20,10 +20,9 @@ from robustness.evaluation.sweep import TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
-from robustness.report.answer_sweep import answer
+from robustness.report.answers.sweep import answer
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.measured import cautions, command, data, facts
-from robustness.report.methods import methods
+from robustness.report.results.measured import cautions, clean_shot, command, data, facts
 from robustness.report.wording import model
 
 _CASES = 8
@@ -71,7 +70,7 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
             ),
         ],
         brief=[table],
-        methods=methods(spec.conditions, [("Breaking strength", METHOD)]),
+        methods=method_notes.blocks(spec.conditions, [("Breaking strength", METHOD)]),
         limits=method_notes.LIMITS,
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "sweep": swept},
         replay=_replay(spec, names, swept),
@@ -118,9 +117,7 @@ def _broken(breaks: Sequence[Break]) -> list[Break]:
 
 
 def _cases(picture: Picture, breaks: Sequence[Break], seed: int) -> Iterator[Case]:
-    yield Case(
-        picture.name, [Shot(to_png(picture.image), "clean", f"{picture.name}, clean")], None, []
-    )
+    yield Case(picture.name, [clean_shot(picture)], None, [])
     for entry in _broken(breaks)[:_CASES]:
         condition = Condition.of({entry.perturbation: entry.strength or 0.0})
         image = perturbed(picture, [condition], seed)[0]

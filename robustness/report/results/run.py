@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import models, statistics
+from robustness import statistics
 from robustness.base.errors import RunError
 from robustness.charts import tables
-from robustness.report import method_notes, run_cases, run_sections
-from robustness.report.answer_run import answer
+from robustness.report import method_notes
+from robustness.report.answers.run import answer
 from robustness.report.content import BRACKETS, Data, Report, Section, Titled
-from robustness.report.methods import methods
+from robustness.report.results import run_cases, run_sections
+from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import counted, model
 from robustness.runs import Run
 from robustness.statistics import Figures
@@ -51,7 +52,7 @@ def of_run(run: Run) -> Report:
         cautions=_cautions(run, found, images),
         sections=_sections(run, frame, found),
         brief=run_sections.brief(found.summary, found.pairs(), found.by_perturbation),
-        methods=methods(run.conditions, method_notes.MANY_IMAGES),
+        methods=method_notes.blocks(run.conditions, method_notes.MANY_IMAGES),
         limits=method_notes.LIMITS,
         manifest=_manifest(run),
         replay=REPLAY,
@@ -115,11 +116,7 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
             f"Fewer than {statistics.FEW_IMAGES} pictures: intervals found by resampling so few "
             "are too narrow. Take them for a first impression."
         )
-    if len(models.by_labels(entry["model"] for entry in found.summary)) > 1:
-        cautions.append(
-            "The models tell different classes apart. Keeping an answer among few classes is "
-            "easier than among many, so models are ranked only against those with the same classes."
-        )
+    cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:
         count = counted(len(run.unreadable), "picture")
         cautions.append(f"{count} could not be read, and the figures do not count them.")

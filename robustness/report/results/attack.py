@@ -15,16 +15,14 @@ from robustness.charts.tables import Table
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
-from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
-from robustness.report.answer_attack import answer, described, title
+from robustness.report.answers.attack import answer, described, title
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.from_live import moved, top5, verdicts
-from robustness.report.measured import answer_line, cautions, data, facts
-from robustness.report.methods import methods
-from robustness.report.wording import counted, model, share
+from robustness.report.results.measured import cautions, data, facts
+from robustness.report.results.one_picture import moved, shown, top5, verdicts
+from robustness.report.wording import model, share
 
 
 def of_attack(
@@ -52,7 +50,7 @@ def of_attack(
         sections=[
             Section(
                 "The picture and the answers",
-                [Cases("", lambda: _case(picture, outcome, rows)), table],
+                [Cases("", lambda: _shown(picture, outcome, rows)), table],
             ),
             _noise(picture, outcome),
             *_transfer(transfer),
@@ -60,7 +58,7 @@ def of_attack(
             moved(rows),
         ],
         brief=[table, Titled("The attack beside noise of the same size", _sizes(outcome))],
-        methods=methods(spec.conditions, [("Noise", method_notes.NOISE)]),
+        methods=method_notes.blocks(spec.conditions, [("Noise", method_notes.NOISE)]),
         limits=method_notes.LIMITS,
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": asked},
         replay=_replay(spec, outcome),
@@ -84,31 +82,16 @@ def _question(outcome: Outcome) -> str:
 
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     spec = outcome.spec
-    restarts = f", {counted(spec.restarts, 'restart')}" if spec.restarts > 1 else ""
     return [
         ("Model attacked", model(outcome.model)),
-        ("Attack", f"{described(outcome)}, {counted(spec.steps, 'step')}{restarts}"),
+        ("Attack", f"{described(outcome)}, {method_notes.effort(spec)}"),
         ("Target", "any other class" if spec.target is None else title(outcome, spec.target)),
     ]
 
 
-def _case(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
-    what = f"after {described(outcome)}"
-    difference = amplified_difference(picture.image, outcome.image, outcome.gain)
-    yield Case(
-        title=picture.name,
-        shots=[
-            Shot(to_png(picture.image), "clean", f"{picture.name}, clean"),
-            Shot(to_png(outcome.image), "adversarial", f"{picture.name} {what}"),
-            Shot(
-                to_png(difference),
-                f"difference x {outcome.gain}",
-                "Where the two differ: black where nothing changed",
-            ),
-        ],
-        kept=None,
-        lines=[answer_line(row) for row in rows],
-    )
+def _shown(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
+    alt = f"{picture.name} after {described(outcome)}"
+    return shown(picture, outcome.image, "adversarial", alt, outcome.gain, rows)
 
 
 def _noise(picture: Picture, outcome: Outcome) -> Section:

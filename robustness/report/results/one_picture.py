@@ -1,76 +1,50 @@
-"""The report of a Live view: one picture under one condition."""
+"""What the reports on one picture before and after a change share: a view and an attack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from robustness import statistics
 from robustness.charts import answers, look
 from robustness.charts.tables import Table
-from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.provenance import manifest
-from robustness.evaluation.spec import RunSpec
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import method_notes
-from robustness.report.answer_study import of_live as answer
-from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.measured import answer_line, cautions, data, facts
-from robustness.report.methods import methods
-from robustness.report.wording import model
-
-GAIN = 3
-"""By which the difference between the two pictures is amplified."""
+from robustness.report.content import Case, Chart, Section, Shot, Titled
+from robustness.report.results.measured import answer_line, clean_shot
+from robustness.report.wording import class_title, model
 
 
-def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Report:
-    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``."""
-    condition = spec.conditions[0]
-    table = Titled("What each model makes of it", verdicts(rows))
-    return Report(
-        title=f"{picture.name} under {condition.described}",
-        question=f"What does this do to the answer{'s' * (len(rows) > 1)}?",
-        answer=answer(rows, condition),
-        facts=facts(spec, [picture], rows),
-        cautions=cautions(rows),
-        sections=[
-            Section(
-                "The picture and the answers",
-                [Cases("", lambda: _case(spec, picture, rows)), table],
-            ),
-            Section("The five most likely classes", [top5(row) for row in rows]),
-            moved(rows),
-        ],
-        brief=[table],
-        methods=methods(spec.conditions, []),
-        limits=method_notes.LIMITS,
-        manifest=manifest(spec, [(picture.name, picture.digest)]),
-        replay="The Live page with this picture, these strengths, models and seed shows the same.",
-        data=data(rows, {}),
-    )
+def shown(
+    picture: Picture,
+    changed: NDArray[np.float32],
+    caption: str,
+    alt: str,
+    gain: int,
+    rows: Sequence[Measurement],
+) -> Iterator[Case]:
+    """The picture, what it was ``changed`` to (224, 224, 3), and their difference times ``gain``.
 
-
-def _case(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
-    condition = spec.conditions[0]
-    after = perturbed(picture, [condition], spec.seed)[0]
-    difference = amplified_difference(picture.image, after, GAIN)
+    ``caption`` and ``alt`` are of the changed one, and ``rows`` the answers to it.
+    """
+    difference = amplified_difference(picture.image, changed, gain)
     yield Case(
-        title=picture.name,
-        shots=[
-            Shot(to_png(picture.image), "clean", f"{picture.name}, clean"),
-            Shot(to_png(after), "perturbed", f"{picture.name} under {condition.described}"),
+        picture.name,
+        [
+            clean_shot(picture),
+            Shot(to_png(changed), caption, alt),
             Shot(
                 to_png(difference),
-                f"difference x {GAIN}",
+                f"difference x {gain}",
                 "Where the two differ: black where nothing changed",
             ),
         ],
-        kept=None,
-        lines=[answer_line(row) for row in rows],
+        None,
+        [answer_line(row) for row in rows],
     )
 
 
@@ -83,18 +57,14 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
             (
                 model(row.model),
                 "kept" if row.consistent else "changed",
-                f"{_name(row, row.clean_top1)} {row.clean_probability:.1%}",
-                f"{_name(row, row.top1)} {row.probability:.1%}",
+                f"{class_title(row.model, row.clean_top1)} {row.clean_probability:.1%}",
+                f"{class_title(row.model, row.top1)} {row.probability:.1%}",
                 f"{row.retained_probability:.1%}",
                 f"{row.scores['cosine']:.3f}",
             )
             for row in rows
         ],
     )
-
-
-def _name(row: Measurement, index: int) -> str:
-    return statistics.class_title(row.model, index)
 
 
 def top5(row: Measurement) -> Titled:
@@ -106,7 +76,7 @@ def top5(row: Measurement) -> Titled:
         Table(
             ("Clean", "Probability", "Perturbed", "Probability"),
             [
-                (_name(row, a), f"{p:.1%}", _name(row, b), f"{q:.1%}")
+                (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
                 for (a, p), (b, q) in zip(clean, after, strict=True)
             ],
         ),

@@ -14,7 +14,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.pictures.fitting import to_png
 from robustness.report.content import Case, Cases, Section, Shot
-from robustness.report.wording import model, share
+from robustness.report.results.measured import clean_shot
+from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 
 _WORST, _SURVIVORS = 9, 6
@@ -78,7 +79,7 @@ def _case(run: Run, row: dict[str, Any]) -> Case:
 def _shots(run: Run, row: dict[str, Any], condition: Condition) -> list[Shot]:
     name = str(row["image"])
     picture = run.picture(name)
-    clean = Shot(to_png(picture.image), "clean", f"{name}, clean")
+    clean = clean_shot(picture)
     if condition.needs_model:  # made on the model, which no report runs
         return [clean]
     after = perturbed(picture, [condition], run.seed)[0]
@@ -87,9 +88,7 @@ def _shots(run: Run, row: dict[str, Any], condition: Condition) -> list[Shot]:
 
 def _answers(row: dict[str, Any]) -> list[str]:
     name = str(row["model"])
-    before, after = (
-        visible(statistics.class_title(name, int(row[key]))) for key in ("clean_top1", "top1")
-    )
+    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
     if row["consistent"]:
         answer = f"{before} {share(row['clean_probability'])} → {share(row['probability'])}"
     else:
@@ -99,5 +98,5 @@ def _answers(row: dict[str, Any]) -> list[str]:
         )
     label = []
     if pd.notna(row["label"]):
-        label = [f"labelled {visible(statistics.class_title(name, int(row['label'])))}"]
+        label = [f"labelled {class_title(name, int(row['label']))}"]
     return [answer, *label, f"SSIM {row['ssim']:.2f}"]
