@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from robustness import runs
-from robustness.base.errors import ParameterError
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
-from robustness.runs.engines import Job, ray_cluster
 from tests.support.made_datasets import labelled_folder
 
 ray = pytest.importorskip("ray")
@@ -88,11 +86,14 @@ def test_a_cluster_that_is_not_there_gets_a_sentence(
     assert "There is no Ray cluster at 'nonsense'" in capsys.readouterr().err
 
 
-def test_without_ray_the_command_says_what_to_install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_ray_the_command_says_what_to_install_and_leaves_no_run(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], CONDITIONS))
-    job: Job = plan.job
-    with pytest.raises(ParameterError, match=r"pip install -r requirements-ray\.txt"):
-        next(ray_cluster.chunks(job, [0], None))
+    command = ["evaluate", str(folder), "--out", str(tmp_path / "runs"), "--models", "SqueezeNet"]
+    assert main.main([*command, "--engine", "ray"]) == 2
+    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
+    assert runs.listing(tmp_path / "runs") == []

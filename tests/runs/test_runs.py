@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from robustness.pictures.picture import Picture
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
+from robustness.runs.manifest import Manifest
 from tests.evaluation.test_loop import TWO, Stable
 from tests.support.made_datasets import flat_folder, labelled_folder
 
@@ -230,6 +232,66 @@ def test_two_processes_do_not_write_one_run(folder: Path, tmp_path: Path) -> Non
         pytest.raises(RunError, match=f"{session.folder.name} is being written"),
     ):
         runs.start(plan, tmp_path, resume=True)
+
+
+def test_a_new_run_is_nobody_elses_from_the_moment_it_is_seen(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = runs.plan(str(folder), SPEC)
+    written = Manifest.write
+    answers: list[str] = []
+
+    def take_it_over() -> None:
+        with pytest.raises(RunError) as caught:
+            runs.start(plan, tmp_path, resume=True)
+        answers.append(str(caught.value))
+
+    def seen_by_another(manifest: Manifest, place: Path) -> None:
+        written(manifest, place)
+        other = threading.Thread(target=take_it_over)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(Manifest, "write", seen_by_another)
+    with runs.start(plan, tmp_path) as session:
+        assert answers == [
+            f"The run {session.folder.name} is being written by another process: wait for it to "
+            "end."
+        ]
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def missing() -> None:
+        raise ParameterError("There is no such engine here.")
+
+    plan = runs.plan(str(folder), SPEC)
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="No space left"):
+        patch.setattr(Manifest, "write", full)
+        runs.start(plan, tmp_path)
+    record = Engine(name="missing", label="missing", run=stand_in, require=missing)
+    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
+    with pytest.raises(ParameterError, match="no such engine"):
+        runs.start(plan, tmp_path, engine="missing")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_let_go_of(folder: Path, tmp_path: Path) -> None:
+    plan = runs.plan(str(folder), SPEC)
+    run = performed(folder, tmp_path)
+    part = run.parts[0].path
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-100])
+    with pytest.raises(RunError, match="damaged") as caught:
+        runs.start(plan, tmp_path, resume=True)
+    part.write_bytes(whole)
+    with runs.start(plan, tmp_path, resume=True) as session:  # while the error is still at hand
+        assert session.finished
+    assert caught.value is not None
 
 
 def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
