@@ -149,6 +149,32 @@ def test_a_name_goes_before_an_index() -> None:
     assert class_index("", imagenet()) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("7", 7), ("007", 7), ("0007", 7), ("000", 0), ("0670", 670), ("01000", None), ("00x", None)],
+)
+def test_zeros_before_an_index_make_no_difference(text: str, index: int | None) -> None:
+    assert class_index(text, imagenet()) == index
+
+
+def test_a_name_with_zeros_before_it_is_a_name() -> None:
+    agents = Labels("agents", ("001", "007", "Q"))
+    assert [class_index(text, agents) for text in ("007", "7", "2", "002")] == [1, None, 2, 2]
+
+
+def test_padded_indices_are_classes_in_folders_archives_and_tables(tmp_path: Path) -> None:
+    for name in ("007", "281"):
+        put(tmp_path / "set" / name / "a.png")
+    (tmp_path / "set.csv").write_text("path,label\nset/007/a.png,007\nset/281/a.png,281\n")
+    texts = pd.DataFrame({"path": ["set/007/a.png", "set/281/a.png"], "label": ["007", "0281"]})
+    texts.to_parquet(tmp_path / "texts.parquet")
+    texts.assign(label=[7, 281]).to_parquet(tmp_path / "numbers.parquet")
+    zipped(tmp_path / "set.zip", {"007/a.png": png(), "281/a.png": png()})
+    for source in ("set", "set.csv", "texts.parquet", "numbers.parquet", "set.zip"):
+        dataset = open_dataset(str(tmp_path / source))
+        assert labelled(dataset, [imagenet()])[imagenet().key] == (7, 281), source
+
+
 @pytest.mark.parametrize("source", ["empty", "nowhere", "notes.txt", "pipe"])
 def test_what_is_no_dataset_gets_a_sentence(tmp_path: Path, source: str) -> None:
     (tmp_path / "empty").mkdir()
