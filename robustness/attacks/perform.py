@@ -44,7 +44,7 @@ def attack(
     results = []
     for row, digest in enumerate(digests):
         label = None if labels is None else int(labels[row])
-        steps = attacked(classifier, images[row], label, spec, digest)
+        steps = attack_steps(classifier, images[row], label, spec, digest)
         results.append(_drained(steps, report))
     return np.stack(results)
 
@@ -59,7 +59,7 @@ def _drained(steps: Generator[Step, None, Images], report: Callable[[Step], None
             report(step)
 
 
-def attacked(
+def attack_steps(
     classifier: Classifier,
     image: Images,
     label: int | None,

@@ -270,9 +270,10 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(
         raise ParameterError("There is no such engine here.")
 
     plan = runs.plan(str(folder), SPEC)
-    with monkeypatch.context() as patch, pytest.raises(RunError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(Manifest, "write", full)
-        runs.start(plan, tmp_path)
+        with pytest.raises(RunError, match="No space left"):
+            runs.start(plan, tmp_path)
     record = Engine(name="missing", label="missing", run=stand_in, require=missing)
     monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
     with pytest.raises(ParameterError, match="no such engine"):
