@@ -10,7 +10,6 @@ from robustness.perturbations.arrays import blank, clipped, random_words, standa
 from robustness.perturbations.perturbation import (
     NOISE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -46,7 +45,6 @@ REGISTRY.add(
         study_strength=0.6,
         random=True,
         imagenet_c="gaussian_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
     )
 )
@@ -94,7 +92,6 @@ REGISTRY.add(
         study_strength=0.6,
         random=True,
         imagenet_c="impulse_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
         "whole pixels: each channel is distributed as there",
     )

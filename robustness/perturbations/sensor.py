@@ -19,7 +19,6 @@ from robustness.perturbations.arrays import (
 from robustness.perturbations.perturbation import (
     NOISE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -56,10 +55,8 @@ REGISTRY.add(
         parameter="replaced values",
         unit="of all values",
         parameter_at=impulse_amount,
-        study_strength=None,
         random=True,
         imagenet_c="impulse_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
     )
 )
@@ -126,10 +123,8 @@ REGISTRY.add(
         parameter="noise standard deviation at white",
         unit="of full scale",
         parameter_at=shot_deviation,
-        study_strength=None,
         random=True,
         imagenet_c="shot_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
     )
 )
@@ -157,10 +152,8 @@ REGISTRY.add(
         parameter="noise standard deviation at white",
         unit="of full scale",
         parameter_at=speckle_sigma,
-        study_strength=None,
         random=True,
         imagenet_c="speckle_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
     )
 )
