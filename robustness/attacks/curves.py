@@ -59,10 +59,9 @@ def over_epsilon(
 ) -> Iterator[Step | Point]:
     """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
 
-    At most 16; by default those of ``EPSILONS``.
-
-    Of ``spec`` the epsilon is not used. The points begin with epsilon 0, the clean picture.
-    Closing the iterator stops within one step.
+    They are at most 16, by default those of ``EPSILONS``; the epsilon of ``spec`` is not used.
+    The points begin with epsilon 0, the clean picture. Closing the iterator stops within one step.
+    Raises ``ParameterError`` for a target that is no class of the model.
     """
     clean = picture.image[None]
     epsilons = epsilons or EPSILONS[spec.norm]

@@ -6,7 +6,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,13 +167,8 @@ class Session:
         if not self._waiting:
             return
         now = time.perf_counter()
-        try:
+        with self._writing():
             self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-        except OSError as error:
-            raise RunError(
-                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
-                "then go on with --resume."
-            ) from error
         self._waiting, self._since = [], now
         self._note()
 
@@ -184,7 +180,18 @@ class Session:
             parts={part.path.name: part.path.stat().st_size for part in self._parts},
             **changes,
         )
-        self.manifest.write(self.folder)
+        with self._writing():
+            self.manifest.write(self.folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
+                "then go on with --resume."
+            ) from error
 
     def _finish(self) -> None:
         done = {number for part in self._parts for number in part.chunks}

@@ -107,6 +107,15 @@ def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path:
     assert "not followed" in refused["d"]
 
 
+def test_a_link_that_leads_to_itself_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    dataset = open_dataset(str(tmp_path))
+    assert names(dataset) == ["a.png", "loop.png"]
+    with pytest.raises(ImageError, match="cannot be opened"):
+        dataset.read(dataset.entries[1])
+
+
 def test_a_link_that_changes_after_the_listing_is_still_refused(tmp_path: Path) -> None:
     outside = put(tmp_path / "outside.png")
     path = put(tmp_path / "set" / "a.png")
@@ -259,9 +268,20 @@ def test_a_csv_with_a_byte_order_mark_and_quotes(tmp_path: Path) -> None:
     assert dataset.read(dataset.entries[0]) == png()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.png,7,\nb.png,,\n")
+    dataset = open_dataset(str(tmp_path / "list.csv"))
+    assert [(entry.name, entry.label) for entry in dataset.entries] == [
+        ("a.png", "7"),
+        ("b.png", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"path,label\na.png,1\nb.png,1,2\n", "it is damaged"),
         (b"", "there is nothing in it"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
         (b"path,label\nx.png,1\nx.png,2\n", "twice with different labels, '1' and '2'"),

@@ -316,6 +316,23 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
 
 
+def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with runs.start(plan, tmp_path) as session, monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", full)
+        with pytest.raises(RunError, match="No space left"):
+            list(session.perform("stand-in"))
+    with runs.start(plan, tmp_path, resume=True) as resumed:
+        assert resumed.resumed == 10
+        list(resumed.perform("stand-in"))
+    assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
+
+
 STOPPED = """
 import os, sys
 from robustness.base.pace import Pace
