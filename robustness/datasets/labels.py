@@ -17,13 +17,17 @@ LABELLINGS = (FOLDERS, NO_LABELS)
 def class_index(text: str, labels: Labels) -> int | None:
     """The class that ``text`` means: a name, a synset or an index of ``labels``; None if neither.
 
-    Case, and blanks against ``_`` and ``-``, make no difference. A name goes before an index.
+    Case, blanks against ``_`` and ``-``, and zeros before an index make no difference. A name goes
+    before an index.
     """
     return _index(text, _lookup(labels))
 
 
 def _index(text: str, lookup: Mapping[str, int]) -> int | None:
-    return lookup.get(_plain(text))
+    plain = _plain(text)
+    if plain not in lookup and plain.isdecimal():
+        plain = plain.lstrip("0") or "0"
+    return lookup.get(plain)
 
 
 def _lookup(labels: Labels) -> dict[str, int]:

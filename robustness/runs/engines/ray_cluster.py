@@ -140,4 +140,4 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
     yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 
 
-REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks))
+REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks, require=_ray))

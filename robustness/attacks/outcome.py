@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.eight_bits import LEVELS, to_eight_bits
-from robustness.attacks.loop import Step, reached
+from robustness.attacks.loop import Step
 from robustness.attacks.norms import column
-from robustness.attacks.perform import attacked, check_class
+from robustness.attacks.perform import attack, attack_steps, check_class
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import ParameterError
 from robustness.metrics.pictures import ssim
@@ -97,17 +96,16 @@ class Outcome:
 def adversarial(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
 ) -> Images:
-    """``image`` (S, S, 3) attacked so as to leave the class ``label``, rounded to 8 bits."""
-    steps = attacked(classifier, image, label, spec, digest)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            wanted = np.array([label], np.int32)
-            return _rounded(classifier, image[None], end.value[None], spec, wanted)[0]
+    """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon.
+
+    The attack leads to the target of ``spec``, or away from the class ``label`` where it has none.
+    """
+    clean = image[None]
+    found = attack(classifier, clean, np.array([label]), spec, digests=[digest])
+    return _rounded(classifier, clean, found, spec, label)[0]
 
 
-def check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:
+def _check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:
     """Raises ``ParameterError`` for a target that the model does not have, or gives already."""
     if spec.target is None:
         return
@@ -129,31 +127,26 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
     clean = picture.image[None]
     before = classifier(clean).probabilities[0]
     own = int(before.argmax())
-    check_target(spec, classifier, own)
-    found = yield from attacked(classifier, picture.image, own, spec, picture.digest)
-    wanted = np.array([own if spec.target is None else spec.target], np.int32)
-    image = _rounded(classifier, clean, found[None], spec, wanted)
+    _check_target(spec, classifier, own)
+    found = yield from attack_steps(classifier, picture.image, own, spec, picture.digest)
+    image = _rounded(classifier, clean, found[None], spec, own)
     after = classifier(image).probabilities
     yield Outcome(
         spec=spec,
         model=classifier.record.name,
         image=image[0],
-        success=bool(reached(after.argmax(1), wanted, spec.target is not None)[0]),
+        success=bool(spec.reached(after.argmax(1), own)[0]),
         clean_top1=own,
         clean_probability=float(before[own]),
         top1=int(after[0].argmax()),
         probability=float(after[0].max()),
-        control=_control(picture, classifier, spec, image, wanted),
+        control=_control(picture, classifier, spec, image, own),
         **distances(picture.image, image[0]),
     )
 
 
 def _rounded(
-    classifier: Classifier,
-    clean: Images,
-    image: Images,
-    spec: AttackSpec,
-    wanted: NDArray[np.int32],
+    classifier: Classifier, clean: Images, image: Images, spec: AttackSpec, own: int
 ) -> Images:
     """``image`` (1, S, S, 3) in 8 bits, within epsilon.
 
@@ -171,7 +164,7 @@ def _rounded(
     enlarged = np.clip(repeated + column(sizes / np.float32(size)) * (image - clean), 0, 1)
     candidates = to_eight_bits(repeated, enlarged, norm, sizes)
     answers = classifier(candidates).probabilities.argmax(1)
-    success = reached(answers, np.repeat(wanted, DRAWS), spec.target is not None)
+    success = spec.reached(answers, own)
     first = int(success.argmax()) if success.any() else DRAWS - 1
     return candidates[first : first + 1]
 
@@ -187,11 +180,7 @@ def distances(clean: Images, image: Images) -> dict[str, float]:
 
 
 def _control(
-    picture: Picture,
-    classifier: Classifier,
-    spec: AttackSpec,
-    image: Images,
-    wanted: NDArray[np.int32],
+    picture: Picture, classifier: Classifier, spec: AttackSpec, image: Images, own: int
 ) -> Control:
     """Noise as large as the change to ``image``, rounded and judged in the same way."""
     norm = norms.REGISTRY[spec.norm]
@@ -204,9 +193,8 @@ def _control(
     if size[0] > 0:
         noisy = to_eight_bits(clean, noisy, norm, sizes)
     answers = classifier(noisy).probabilities
-    targeted = spec.target is not None
-    success = reached(answers.argmax(1), np.repeat(wanted, DRAWS), targeted)
-    towards = answers[:, wanted[0]] * (1 if targeted else -1)
+    success = spec.reached(answers.argmax(1), own)
+    towards = -answers[:, own] if spec.target is None else answers[:, spec.target]
     nearest = int(np.lexsort((towards, success))[-1])
     return Control(
         success=bool(success.any()),
