@@ -23,7 +23,7 @@ _CASE_TEXT = 30.0
 
 
 def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report on A4; raises ``ParameterError`` where its packages are missing."""
+    """The whole report on A4; raises ``ParameterError`` where the optional packages are missing."""
     paper = _Paper(report.title, when)
     _opening(paper, report, when)
     for section in report.sections:

@@ -1,4 +1,4 @@
-"""The fonts of the PDF, data files of packages, and whether all that it needs is there.
+"""The fonts of the PDF, data files of optional packages, and whether all that it needs is there.
 
 DejaVu Sans (Latin, Greek, Cyrillic and more) comes with Matplotlib, IPAex Gothic (Japanese) with
 matplotlib-fontja, whose code is never run. A sign that neither has is written as its number.
@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError
 REGULAR, BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 JAPANESE = "ipaexg.ttf"
 
-HOW_TO_GET_THEM = "pip install -r requirements.txt"
+HOW_TO_GET_THEM = "pip install -r requirements-pdf.txt"
 
 
 def missing() -> str:

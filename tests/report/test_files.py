@@ -412,7 +412,7 @@ def test_without_its_packages_a_pdf_says_which_command_it_needs(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pdf_fonts, "find_spec", lambda name: None)
-    with pytest.raises(ParameterError, match=r"pip install -r requirements\.txt"):
+    with pytest.raises(ParameterError, match=r"pip install -r requirements-pdf\.txt"):
         report.write(report.of_run(run), tmp_path / "a.pdf", WHEN)
     assert not list(tmp_path.iterdir())
 

@@ -55,7 +55,7 @@ def test_a_pdf_that_cannot_be_made_says_what_it_needs(
     app = shown(tmp_path)
     off = [b.proto.label for b in app.get("download_button") if b.proto.disabled]
     assert off == ["PDF"]
-    assert any("pip install -r requirements.txt" in caption.value for caption in app.caption)
+    assert any("pip install -r requirements-pdf.txt" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])
