@@ -371,7 +371,7 @@ import sys
 from dataclasses import replace
 {before}
 from robustness import models
-from robustness.errors import RobustnessError
+from robustness.base.errors import RobustnessError
 from robustness.models.download import download
 
 name, url, size, digest = sys.argv[1:]
