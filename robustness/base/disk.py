@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and whether one has changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from pathlib import Path
 
 TEMPORARY = ".*.tmp"
 """Pattern of what an interruption may leave behind."""
+
+Version = tuple[int, int, int]
+"""Of a file: its bytes, and when its content and it itself were changed last, in nanoseconds."""
+
+
+def version(path: Path) -> Version:
+    """What stays the same as long as ``path`` does; raises ``OSError`` where there is none."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def write_whole(path: Path, data: bytes) -> None:
