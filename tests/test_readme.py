@@ -13,10 +13,10 @@ import pytest
 from robustness import models
 from robustness.base import settings
 from robustness.commands import main
-from robustness.models import own
+from robustness.models import user_models
 from robustness.perturbations import REGISTRY, apply, perturbation
 from robustness.runs import gate
-from tests.support.own_models import DIGITS, small_network
+from tests.support.user_models import DIGITS, small_network
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,14 +81,14 @@ def test_the_description_of_ones_own_model_works_as_printed(
     (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
     (tmp_path / "models.toml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    own.refresh()
+    user_models.refresh()
     try:
         assert len(text.strip().splitlines()) <= 10
         assert models.REGISTRY["digits"].label == "My digits network"
         assert models.load("digits").record.input_size == 32
     finally:
         monkeypatch.delenv("ROBUSTNESS_MODELS")
-        own.refresh()
+        user_models.refresh()
 
 
 def test_every_setting_is_explained() -> None:

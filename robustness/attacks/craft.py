@@ -114,7 +114,7 @@ def check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> N
     check_class(classifier, spec.target)
     if spec.target == clean_top1:
         raise ParameterError(
-            f"{classifier.record.label} answers {classifier.record.labels().names[clean_top1]!r} "
+            f"{classifier.record.label} answers {classifier.record.class_name(clean_top1)!r} "
             "for the clean picture already; choose another target."
         )
 

@@ -48,7 +48,7 @@ class Registry(Generic[Record]):
             return self._records[name]
         except KeyError:
             hint = did_you_mean(name, self._records)
-            raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}") from None
+            raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}.") from None
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())

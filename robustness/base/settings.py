@@ -144,7 +144,7 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
     for name, value in values.items():
         if name not in REGISTRY:
             hint = did_you_mean(name, REGISTRY.names)
-            raise ParameterError(f"{file}: there is no setting {name!r}. {hint}")
+            raise ParameterError(f"{file}: there is no setting {name!r}. {hint}.")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ParameterError(f"{file}: expected {name} to be a text, got {value!r}.")
     return {name: str(value) for name, value in values.items()}

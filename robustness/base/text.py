@@ -48,7 +48,7 @@ def nearest(
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """What to say after "there is no ``word``": the nearest of ``known``, and all of them."""
+    """What follows on "there is no ``word``.": the nearest of ``known``, and all of them."""
     names = tuple(known)
     hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
-    return f"{hint}Known: {', '.join(names)}."
+    return f"{hint}Known: {', '.join(names)}"

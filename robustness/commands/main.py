@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if options.asks_models:
-            from robustness.models import own
+            from robustness.models import user_models
 
-            own.refresh()
+            user_models.refresh()
         status: int | None = options.command(options)
         sys.stdout.flush()
         return status or 0

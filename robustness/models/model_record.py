@@ -99,7 +99,7 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class OwnFile:
+class UserFile:
     """A whole model of the user's on this machine: a ``.keras`` file or a SavedModel folder.
 
     ``output`` is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are
@@ -111,7 +111,7 @@ class OwnFile:
     features: tuple[str, ...]
 
 
-Weights = PublishedFile | PackagedFile | Preset | OwnFile
+Weights = PublishedFile | PackagedFile | Preset | UserFile
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class PublishedScores:
 
 
 @dataclass(frozen=True)
-class Check:
+class KnownPicture:
     """A picture that a working model knows: a bundled sample by name, or a file.
 
     The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
@@ -141,15 +141,15 @@ class Check:
     top-1 class right and shows in the probability alone.
     """
 
-    picture: str | Path
+    source: str | Path
     classes: tuple[str, ...]
     probability: float | None = None
 
 
-IMAGENET_CHECKS = (
-    Check("coffee", ("espresso", "cup", "coffee mug")),
-    Check("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
-    Check("motorcycle", ("moped", "motor scooter", "disk brake")),
+IMAGENET_PICTURES = (
+    KnownPicture("coffee", ("espresso", "cup", "coffee mug")),
+    KnownPicture("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
+    KnownPicture("motorcycle", ("moped", "motor scooter", "disk brake")),
 )
 
 
@@ -181,7 +181,12 @@ class ModelRecord:
     build: Callable[[], Any]
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
-    checks: tuple[Check, ...] = IMAGENET_CHECKS
+    known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
+
+    def class_name(self, index: int) -> str:
+        """What it calls its class ``index``; the index itself where it has no such class."""
+        names = self.labels().names
+        return names[index] if 0 <= index < len(names) else str(index)
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")

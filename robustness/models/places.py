@@ -11,7 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 import platformdirs
 
 from robustness.base import settings
-from robustness.models.model_record import ModelRecord, OwnFile, PackagedFile, Preset, PublishedFile
+from robustness.models.model_record import (
+    ModelRecord,
+    PackagedFile,
+    Preset,
+    PublishedFile,
+    UserFile,
+)
 
 
 def keras_cache() -> Path:
@@ -59,7 +65,7 @@ def packaged_places(file: PackagedFile) -> tuple[Path, ...]:
 def all_places(record: ModelRecord) -> tuple[Path, ...]:
     """Where the weights of ``record`` are looked for, whatever kind they are."""
     weights = record.weights
-    if isinstance(weights, OwnFile):
+    if isinstance(weights, UserFile):
         return (weights.path,)
     return packaged_places(weights) if isinstance(weights, PackagedFile) else places(weights)
 

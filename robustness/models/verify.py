@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robustness.models.digests import fresh_digest, sums
 from robustness.models.download import leftovers
-from robustness.models.model_record import ModelRecord, OwnFile, Preset
+from robustness.models.model_record import ModelRecord, Preset, UserFile
 from robustness.models.places import all_places
 from robustness.models.weights import megabytes
 
@@ -48,11 +48,11 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
             found = True
             if isinstance(weights, Preset):
                 yield from _preset(record.name, weights, path)
-            elif isinstance(weights, OwnFile):
+            elif isinstance(weights, UserFile):
                 yield _own(record.name, path)
             else:
                 yield _checked(record.name, path, weights.digest, "published")
-        if not isinstance(weights, OwnFile):
+        if not isinstance(weights, UserFile):
             for left in leftovers(path):
                 yield Finding(record.name, LEFT, left, _left(left))
     if not found:

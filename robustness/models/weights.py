@@ -16,10 +16,10 @@ from robustness.models.model_record import (
     REGISTRY,
     STUDY,
     ModelRecord,
-    OwnFile,
     PackagedFile,
     Preset,
     PublishedFile,
+    UserFile,
 )
 from robustness.models.places import Origin as Origin  # what follows is offered here as well
 from robustness.models.places import all_places, places
@@ -51,7 +51,7 @@ def size(record: ModelRecord) -> int | None:
     For a model of the user's, what lies there; None where nothing does.
     """
     weights = record.weights
-    if isinstance(weights, OwnFile):
+    if isinstance(weights, UserFile):
         files = [path for path in files_below(weights.path) if os.path.isfile(path)]
         return sum(path.stat().st_size for path in files) or None
     known = None if isinstance(weights, Preset) else weights.size
@@ -63,7 +63,7 @@ def size_text(record: ModelRecord) -> str:
     found = size(record)
     if found is None:
         return ""
-    exact = isinstance(record.weights, OwnFile) or getattr(record.weights, "size", None)
+    exact = isinstance(record.weights, UserFile) or getattr(record.weights, "size", None)
     return megabytes(found) if exact else f"about {megabytes(found)}"
 
 
@@ -78,8 +78,8 @@ def state(record: ModelRecord) -> WeightsState:
     The hash of a file that has not changed since is not computed again in this process.
     """
     weights = record.weights
-    if isinstance(weights, OwnFile):
-        return _own_state(record, weights)
+    if isinstance(weights, UserFile):
+        return _user_file_state(record, weights)
     if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
         package, file = weights.requires
         return WeightsState(
@@ -138,30 +138,30 @@ def whole(weights: PublishedFile | Preset) -> Path | None:
     return next((path for path in places(weights) if is_whole(weights, path)), None)
 
 
-def _own_state(record: ModelRecord, own: OwnFile) -> WeightsState:
-    if not os.path.exists(own.path):  # "no" for a path that may not be entered, or is too long
+def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
+    if not os.path.exists(file.path):  # "no" for a path that may not be entered, or is too long
         return WeightsState(
             False,
             None,
-            f"{record.name}: there is no model at {own.path}; correct its path in the file of "
+            f"{record.name}: there is no model at {file.path}; correct its path in the file of "
             "your own models.",
         )
     try:
-        reason = _refused.get(_as_described(record), "")
+        reason = _unusable.get(_as_described(record), "")
     except OSError as error:
-        reason = f"{record.name}: {own.path} cannot be read: {error.strerror}."
+        reason = f"{record.name}: {file.path} cannot be read: {error.strerror}."
     except RobustnessError as error:  # of its labels
         reason = f"{record.name}: {error}"
-    return WeightsState(not reason, own.path, reason)
+    return WeightsState(not reason, file.path, reason)
 
 
-_refused: dict[str, str] = {}
+_unusable: dict[str, str] = {}
 """Why a model of the user's could not be loaded, until it or its description changes."""
 
 
-def refuse(record: ModelRecord, reason: str) -> None:
+def mark_unusable(record: ModelRecord, reason: str) -> None:
     """Has ``state`` say ``reason`` of a model of the user's that turned out to be unusable."""
-    _refused[_as_described(record)] = reason
+    _unusable[_as_described(record)] = reason
 
 
 def _as_described(record: ModelRecord) -> str:
@@ -175,17 +175,17 @@ def digest(record: ModelRecord) -> str:
     ``WeightsError`` when nothing does.
     """
     weights = record.weights
-    if not isinstance(weights, Preset | OwnFile):
+    if not isinstance(weights, Preset | UserFile):
         return weights.digest
-    path = weights.path if isinstance(weights, OwnFile) else require(record)
-    if isinstance(weights, OwnFile):
+    path = weights.path if isinstance(weights, UserFile) else require(record)
+    if isinstance(weights, UserFile):
         return f"{content_digest(path, None)}+{_description(record, weights)}"
     return content_digest(path, weights.files)
 
 
-def _description(record: ModelRecord, own: OwnFile) -> str:
+def _description(record: ModelRecord, file: UserFile) -> str:
     """A short digest of how a model of the user's is to be used, which changes its answers."""
-    use = record.input_size, record.normalisation, own.output, own.features
+    use = record.input_size, record.normalisation, file.output, file.features
     return hashlib.sha256(repr(use).encode()).hexdigest()[:8]
 
 
@@ -242,7 +242,7 @@ def published(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
     weights = record.weights
     if isinstance(weights, PublishedFile | Preset):
         return record, weights
-    if isinstance(weights, OwnFile):
+    if isinstance(weights, UserFile):
         raise UnknownNameError(
             f"{name} is a model of your own, at {weights.path}, and is not downloaded."
         )

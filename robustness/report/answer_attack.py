@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness import statistics
+from robustness import models
 from robustness.attacks import NORMS, Outcome
 from robustness.base.text import visible
 from robustness.evaluation.measurement import Measurement
@@ -53,7 +53,7 @@ def _what(outcome: Outcome) -> str:
 
 def title(outcome: Outcome, index: int) -> str:
     """The class ``index`` of the model attacked."""
-    return visible(statistics.class_title(outcome.model, index))
+    return visible(models.class_name(outcome.model, index))
 
 
 def _noise(outcome: Outcome) -> str:

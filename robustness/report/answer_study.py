@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness import statistics
+from robustness import models
 from robustness.base.text import visible
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
@@ -124,11 +124,11 @@ def of_live(rows: Sequence[Measurement], condition: Condition) -> tuple[str, str
 
 def _furthest(rows: Sequence[Measurement], changed: Sequence[Measurement]) -> str:
     row = min(changed or rows, key=lambda r: r.retained_probability - r.clean_probability)
-    before = visible(statistics.class_title(row.model, row.clean_top1))
+    before = visible(models.class_name(row.model, row.clean_top1))
     fall = f"from {share(row.clean_probability)} to {share(row.retained_probability)}"
     if not changed:
         return f"the probability of the clean class moved most in {model(row.model)}, {fall}"
-    after = visible(statistics.class_title(row.model, row.top1))
+    after = visible(models.class_name(row.model, row.top1))
     return (
         f"{model(row.model)} now sees {after} ({share(row.probability)}) in place of {before}, "
         f"whose probability went {fall}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from robustness import statistics
+from robustness import models
 from robustness.charts import answers, look
 from robustness.charts.tables import Table
 from robustness.evaluation.loop import perturbed
@@ -94,7 +94,7 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
 
 
 def _name(row: Measurement, index: int) -> str:
-    return statistics.class_title(row.model, index)
+    return models.class_name(row.model, index)
 
 
 def top5(row: Measurement) -> Titled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustness import models, statistics
+from robustness import models
 from robustness.base.text import visible
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
@@ -53,7 +53,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
 def answer_line(row: Measurement) -> str:
     """What one model made of one picture, on a line."""
     before, after = (
-        visible(statistics.class_title(row.model, index)) for index in (row.clean_top1, row.top1)
+        visible(models.class_name(row.model, index)) for index in (row.clean_top1, row.top1)
     )
     if row.consistent:
         return (

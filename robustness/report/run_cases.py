@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import statistics
+from robustness import models, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import visible
 from robustness.evaluation.condition import Condition
@@ -88,7 +88,7 @@ def _shots(run: Run, row: dict[str, Any], condition: Condition) -> list[Shot]:
 def _answers(row: dict[str, Any]) -> list[str]:
     name = str(row["model"])
     before, after = (
-        visible(statistics.class_title(name, int(row[key]))) for key in ("clean_top1", "top1")
+        visible(models.class_name(name, int(row[key]))) for key in ("clean_top1", "top1")
     )
     if row["consistent"]:
         answer = f"{before} {share(row['clean_probability'])} → {share(row['probability'])}"
@@ -99,5 +99,5 @@ def _answers(row: dict[str, Any]) -> list[str]:
         )
     label = []
     if pd.notna(row["label"]):
-        label = [f"labelled {visible(statistics.class_title(name, int(row['label'])))}"]
+        label = [f"labelled {visible(models.class_name(name, int(row['label'])))}"]
     return [answer, *label, f"SSIM {row['ssim']:.2f}"]

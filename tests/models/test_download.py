@@ -320,7 +320,7 @@ def test_a_model_without_a_published_file_is_not_downloaded(
         download("SqueezeNet")
     with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
         download("vgg16")
-    own = models.OwnFile(tmp_path / "own.keras", "logits", ())
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
     register(monkeypatch, replace(models.REGISTRY[SECOND], name="Own", weights=own))
     with pytest.raises(UnknownNameError, match="Own is a model of your own"):
         download("Own")

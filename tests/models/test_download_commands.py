@@ -202,7 +202,7 @@ def test_all_kinds_of_models_are_verified(
         rewire=lambda network: network,
         requires=("not_installed_anywhere", "requirements-hub.txt"),
     )
-    own = models.OwnFile(tmp_path / "own.keras", "logits", ())
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
     record = models.REGISTRY[FIRST]
     register(monkeypatch, replace(record, name="Small", weights=preset))
     register(monkeypatch, replace(record, name="Own", weights=own))
@@ -234,7 +234,7 @@ def test_a_damaged_model_of_ones_own_is_named(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "own.keras"
-    own = models.OwnFile(path, "logits", ())
+    own = models.UserFile(path, "logits", ())
     register(monkeypatch, replace(models.REGISTRY[FIRST], name="Own", weights=own))
 
     def reason() -> str:

@@ -23,7 +23,7 @@ from robustness.models import memory
 from robustness.models.loaded import LOADED, load
 from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES
-from tests.support.own_models import small_network
+from tests.support.user_models import small_network
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIDE = 64

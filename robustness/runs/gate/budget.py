@@ -175,4 +175,4 @@ def _share(path: Path, name: str, value: Any) -> float:
 def _check_words(path: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
     for word in table:
         if word not in known:
-            raise ParameterError(f"{path}: there is no {word!r}. {did_you_mean(word, known)}")
+            raise ParameterError(f"{path}: there is no {word!r}. {did_you_mean(word, known)}.")

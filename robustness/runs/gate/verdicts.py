@@ -155,7 +155,7 @@ def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
     ):
         if not any(fnmatchcase(name, pattern) for name in known):
             raise ParameterError(
-                f"{budget.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}"
+                f"{budget.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
             )
     if rule.strength is not None and not any(
         rule.fits(model, condition.name, condition.strength)
