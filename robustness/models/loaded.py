@@ -65,18 +65,22 @@ class Loaded:
                 f"{record.name} takes about {megabytes(bytes_)} of memory, and loaded models may "
                 f"take {megabytes(budget)}: raise the setting 'memory' (ROBUSTNESS_MEMORY)."
             )
+        allowed = budget - memory.WHILE_LOADING * bytes_
         released = False
-        while self._classifiers and self.bytes() + memory.WHILE_LOADING * bytes_ > budget:
-            with self._changing:
+        with self._changing:  # throughout, as another thread may release any of them
+            while self._classifiers and self._bytes() > allowed:
                 self._classifiers.popitem(last=False)
-            released = True
+                released = True
         if released:
             give_back()
 
     def bytes(self) -> int:
         """Estimated bytes of all that are kept."""
         with self._changing:
-            return sum(bytes_ for _, bytes_ in self._classifiers.values())
+            return self._bytes()
+
+    def _bytes(self) -> int:
+        return sum(bytes_ for _, bytes_ in self._classifiers.values())
 
     def names(self) -> tuple[str, ...]:
         """Names of the models that are kept, the least recently used first."""
