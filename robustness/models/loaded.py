@@ -7,7 +7,6 @@ from collections import OrderedDict
 
 from robustness.base.errors import WeightsError
 from robustness.models import memory
-from robustness.models.allocator import give_back
 from robustness.models.classifier import Classifier
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord
@@ -48,7 +47,7 @@ class Loaded:
             del network  # the classifier keeps a folded copy
             with self._changing:
                 self._classifiers[key] = classifier, bytes_
-            give_back()
+            memory.give_back()
             return classifier
 
     def _find(self, key: Key) -> Classifier | None:
@@ -72,7 +71,7 @@ class Loaded:
                 self._classifiers.popitem(last=False)
                 released = True
         if released:
-            give_back()
+            memory.give_back()
 
     def bytes(self) -> int:
         """Estimated bytes of all that are kept."""
@@ -92,7 +91,7 @@ class Loaded:
         with self._changing:
             for key in [key for key in self._classifiers if name in (None, key[0])]:
                 del self._classifiers[key]
-        give_back()
+        memory.give_back()
 
 
 LOADED = Loaded()

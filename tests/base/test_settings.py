@@ -9,8 +9,8 @@ import pytest
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
+from robustness.models.fetching.places import places, product_cache
 from robustness.models.model_record import PublishedFile
-from robustness.models.places import places, product_cache
 from tests.ui.test_pages import ROOT, run
 
 FILE = PublishedFile("https://example.org/a/weights.h5", 10, "md5:0")

@@ -21,7 +21,7 @@ from robustness.base.errors import (
     ParameterError,
     UnknownNameError,
 )
-from robustness.models.download import download
+from robustness.models.fetching.download import download
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.commands import main
-from robustness.models.places import describe, keras_cache, product_cache
+from robustness.models.fetching.places import describe, keras_cache, product_cache
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_read_counts_as_damaged(
 
     main.main(["models", "download", FIRST])
     capsys.readouterr()
-    monkeypatch.setattr("robustness.models.verify.fresh_digest", refuse)
+    monkeypatch.setattr("robustness.models.fetching.verify.fresh_digest", refuse)
     exit_status, rows = verified(capsys, FIRST)
     assert (exit_status, rows[0]["reason"]) == (1, "it cannot be read: Permission denied")
 

@@ -14,10 +14,10 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import DownloadCancelledError, DownloadError
-from robustness.models.digests import SUMS, sums
-from robustness.models.download import download
-from robustness.models.places import describe, places, product_cache
-from robustness.models.weights import fault, whole
+from robustness.models.fetching.digests import SUMS, sums
+from robustness.models.fetching.download import download
+from robustness.models.fetching.places import describe, places, product_cache
+from robustness.models.weights import fault, find_whole
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -129,7 +129,7 @@ def test_a_preset_arrives_whole_with_its_sums_small_files_first(
     size = sum(map(len, FILES.values()))
     assert seen[-1] == (size, size)
     assert seen[0][1] == 360_000, "estimated from its parameters"
-    assert whole(weights) == folder()
+    assert find_whole(weights) == folder()
     assert describe(models.REGISTRY[NAME]).places == places(weights)
     assert download(NAME) == folder()
     assert len(server.asked) == len(FILES)

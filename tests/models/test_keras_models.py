@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.fetching.digests import file_digest
+from robustness.models.fetching.places import keras_cache
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.runtime import keras
-from robustness.models.weights import file_digest, keras_cache
 from tests.conftest import register, save_official
 
 Floats = NDArray[np.float32]

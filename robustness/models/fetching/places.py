@@ -6,7 +6,6 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
@@ -40,34 +39,29 @@ def final_name(weights: PublishedFile | Preset) -> str:
 def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
     """Where a file or folder is looked for, first to last; the last is where it is fetched to."""
     configured = settings.path(settings.WEIGHTS_DIR)
-    own = product_cache() / "weights"
+    cached = product_cache() / "weights" / final_name(weights)
     if isinstance(weights, Preset):
-        theirs = _kagglehub_cache() / "models" / weights.handle
-        found = [theirs, own / weights.name]
+        chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it
+        hub = Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
+        found = (hub / "models" / weights.handle, cached)
     else:
-        found = [own / weights.filename, keras_cache() / weights.filename]
-    return tuple([configured / final_name(weights), *found] if configured else found)
-
-
-def _kagglehub_cache() -> Path:
-    chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it
-    return Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
-
-
-def packaged_places(file: PackagedFile) -> tuple[Path, ...]:
-    """Where a file of an installed package lies; empty if the package is not installed."""
-    spec = importlib.util.find_spec(file.package)  # finds a top-level package without running it
-    if spec is None or not spec.submodule_search_locations:
-        return ()
-    return (Path(spec.submodule_search_locations[0]) / file.path,)
+        found = (cached, keras_cache() / weights.filename)
+    return (configured / final_name(weights), *found) if configured else found
 
 
 def all_places(record: ModelRecord) -> tuple[Path, ...]:
-    """Where the weights of ``record`` are looked for, whatever kind they are."""
+    """Where the weights of ``record`` are looked for, whatever kind they are.
+
+    Nowhere if they come with a package that is not installed.
+    """
     weights = record.weights
     if isinstance(weights, UserFile):
         return (weights.path,)
-    return packaged_places(weights) if isinstance(weights, PackagedFile) else places(weights)
+    if not isinstance(weights, PackagedFile):
+        return places(weights)
+    spec = importlib.util.find_spec(weights.package)  # finds a package without running it
+    folders = (spec and spec.submodule_search_locations) or ()
+    return tuple(Path(folder) / weights.path for folder in folders[:1])
 
 
 @dataclass(frozen=True)
@@ -96,12 +90,3 @@ def describe(record: ModelRecord) -> Origin:
         source = str(weights.path)
     digest = weights.digest if isinstance(weights, PublishedFile | PackagedFile) else ""
     return Origin(source, digest, all_places(record))
-
-
-def without_password(url: str) -> str:
-    """``url`` as it may be shown: without a user's name and password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as brackets that hold no address
-        return url.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

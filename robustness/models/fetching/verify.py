@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustness.models.digests import fresh_digest, sums
-from robustness.models.download import leftovers
-from robustness.models.model_record import ModelRecord, Preset, UserFile
-from robustness.models.places import all_places
-from robustness.models.weights import megabytes
+from robustness.base.disk import occupied
+from robustness.models.fetching.digests import fresh_digest
+from robustness.models.fetching.download import leftovers
+from robustness.models.fetching.places import all_places
+from robustness.models.model_record import ModelRecord, UserFile
+from robustness.models.weights import megabytes, wanted
 
 OK = "ok"
 UNPUBLISHED = "ok, no published hash"
@@ -46,12 +47,11 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
     for path in candidates:
         if os.path.exists(path):  # "no" where a folder may not be entered
             found = True
-            if isinstance(weights, Preset):
-                yield from _preset(record.name, weights, path)
-            elif isinstance(weights, UserFile):
-                yield _own(record.name, path)
+            if isinstance(weights, UserFile):
+                yield _of_user(record.name, path)
             else:
-                yield _checked(record.name, path, weights.digest, "published")
+                for file, digest in wanted(weights, path).items():
+                    yield _read_again(record.name, file, digest, listed=file != path)
         if not isinstance(weights, UserFile):
             for left in leftovers(path):
                 yield Finding(record.name, LEFT, left, _left(left))
@@ -59,21 +59,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
         yield Finding(record.name, MISSING, candidates[-1] if candidates else None)
 
 
-def _preset(model: str, preset: Preset, folder: Path) -> Iterator[Finding]:
-    known = sums(folder)
-    for name in preset.files:
-        path = folder / name
-        if not os.path.isfile(path):
-            yield Finding(model, DAMAGED, path, "it is not there, so the preset is not used")
-        elif known is None:
-            yield _checked(model, path, None, "")
-        elif name not in known:
-            yield Finding(model, DAMAGED, path, "the list of sums beside it has none of it")
-        else:
-            yield _checked(model, path, known[name], "listed")
-
-
-def _own(model: str, path: Path) -> Finding:
+def _of_user(model: str, path: Path) -> Finding:
     """A model of the user's, whose archive holds sums of its parts; loading it says the rest."""
     try:
         if os.path.isdir(path):
@@ -90,23 +76,26 @@ def _own(model: str, path: Path) -> Finding:
     return Finding(model, DAMAGED if reason else UNPUBLISHED, path, reason)
 
 
-def _checked(model: str, path: Path, digest: str | None, kind: str) -> Finding:
-    """The file ``path`` read from first to last; ``kind`` says whose ``digest`` is."""
+def _read_again(model: str, path: Path, digest: str | None, *, listed: bool) -> Finding:
+    """The file ``path`` from first to last; ``digest`` is ``listed`` beside it, or published."""
     try:
         actual = fresh_digest(path, digest or "sha256:")
     except OSError as error:
         return Finding(model, DAMAGED, path, f"it cannot be read: {error.strerror}")
     if digest is None:
         return Finding(model, UNPUBLISHED, path)
-    if actual != digest:
-        algorithm = digest.partition(":")[0].upper()
-        return Finding(model, DAMAGED, path, f"its {algorithm} differs from the {kind} one")
-    return Finding(model, OK, path)
+    if actual == digest:
+        return Finding(model, OK, path)
+    algorithm, _, known = digest.partition(":")
+    reason = (
+        f"its {algorithm.upper()} differs from the {'listed' if listed else 'published'} one"
+        if known
+        else "the list of sums beside it has none of it"
+    )
+    return Finding(model, DAMAGED, path, reason)
 
 
 def _left(path: Path) -> str:
     if path.name.endswith(".damaged"):
         return "set aside as damaged, may be deleted"
-    files = path.rglob("*") if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    return f"unfinished download of {megabytes(size)}, continued by the next one"
+    return f"unfinished download of {megabytes(occupied(path))}, continued by the next one"
