@@ -138,7 +138,7 @@ def verify_command(options: argparse.Namespace) -> int:
             path = str(finding.path) if finding.path else None
             rows.append(
                 {
-                    "name": finding.model,
+                    "name": record.name,
                     "state": finding.state,
                     "path": path,
                     "reason": finding.reason,
@@ -146,7 +146,7 @@ def verify_command(options: argparse.Namespace) -> int:
             )
             if not options.json:
                 why = f" ({finding.reason})" if finding.reason else ""
-                print(f"{finding.model:18}{finding.state:24}{path or ''}{why}".rstrip(), flush=True)
+                print(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip(), flush=True)
     if options.json:
         print_json(rows)
     damaged = any(row["state"] == verify.DAMAGED for row in rows)

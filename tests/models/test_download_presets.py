@@ -16,7 +16,7 @@ from robustness import models
 from robustness.base.errors import DownloadCancelledError, DownloadError
 from robustness.models.fetching.digests import SUMS, sums
 from robustness.models.fetching.download import download
-from robustness.models.fetching.places import describe, places, product_cache
+from robustness.models.fetching.places import all_places, places, product_cache
 from robustness.models.weights import fault, find_whole
 from tests.conftest import register
 from tests.support.download_server import (
@@ -130,7 +130,7 @@ def test_a_preset_arrives_whole_with_its_sums_small_files_first(
     assert seen[-1] == (size, size)
     assert seen[0][1] == 360_000, "estimated from its parameters"
     assert find_whole(weights) == folder()
-    assert describe(models.REGISTRY[NAME]).places == places(weights)
+    assert all_places(models.REGISTRY[NAME]) == places(weights)
     assert download(NAME) == folder()
     assert len(server.asked) == len(FILES)
 

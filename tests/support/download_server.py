@@ -202,7 +202,7 @@ def serve_published(
 ) -> models.ModelRecord:
     """Has ``server`` hold ``content`` as the published file of the model ``name``."""
     record = models.REGISTRY[name]
-    filename = record.weights.filename if isinstance(record.weights, models.PublishedFile) else ""
+    filename = record.weights.name if isinstance(record.weights, models.PublishedFile) else ""
     server.files[f"/official/{filename}"] = content
     file = models.PublishedFile(
         url=f"{server.url}/official/{filename}",
@@ -215,7 +215,7 @@ def serve_published(
 def final_path(name: str = FIRST) -> Path:
     weights = models.REGISTRY[name].weights
     assert isinstance(weights, models.PublishedFile)
-    return keras_cache() / weights.filename
+    return keras_cache() / weights.name
 
 
 def part_path(name: str = FIRST) -> Path:

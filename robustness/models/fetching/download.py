@@ -17,7 +17,7 @@ from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
 from robustness.models.fetching.digests import SUMS, file_digest, fresh_digest, sums, sums_text
 from robustness.models.fetching.meter import Meter, Progress
-from robustness.models.fetching.places import final_name, places
+from robustness.models.fetching.places import places
 from robustness.models.fetching.replies import SourceError
 from robustness.models.fetching.sources import Sources
 from robustness.models.model_record import (
@@ -27,7 +27,7 @@ from robustness.models.model_record import (
     PublishedFile,
     UserFile,
 )
-from robustness.models.weights import find_whole, is_whole, megabytes, size, size_text
+from robustness.models.weights import fault, find_whole, megabytes, size, size_text
 
 TIMEOUT_SECONDS = 20.0
 """Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
@@ -55,8 +55,8 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
     """
     record, weights = downloadable(name)
-    target = places(weights)[-1] if to is None else to / final_name(weights)
-    if is_whole(weights, target):
+    target = places(weights)[-1] if to is None else to / weights.name
+    if not fault(weights, target):
         return target
     present = find_whole(weights)
     if present is not None and to is None:
@@ -69,7 +69,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target, lambda: meter.at(occupied(part))):
-            if not is_whole(weights, target):  # else another one fetched it while this one waited
+            if fault(weights, target):  # else another one fetched it while this one waited
                 _check_room(record, target, expected - occupied(part))
                 _set_aside(target)
                 _bring(weights, part, get, meter)
@@ -152,7 +152,7 @@ def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) 
         if isinstance(weights, Preset):
             _bring_files(weights, part, get, meter)
         else:
-            get(weights.filename, part)
+            get(weights.name, part)
             meter.file_done(occupied(part))
     except OSError as error:
         if error.errno in _FULL:

@@ -19,9 +19,6 @@ from robustness.models.fetching.digests import fresh_digest
 from robustness.models.fetching.meter import Meter
 from robustness.models.fetching.replies import BROKE_OFF, Reply, SourceError, read_head, trouble
 
-CONNECT_SECONDS = 10.0
-"""Longest wait for a connection."""
-
 TRIES = 3
 """In a row without a new byte, before a source is given up."""
 
@@ -56,8 +53,8 @@ class Expected:
 def fetch(url: str, part: Path, expected: Expected, meter: Meter, timeout: float) -> None:
     """Completes the file ``part`` with what ``url`` sends, and checks it.
 
-    What is there of it is continued. ``timeout`` is the longest wait for the next bytes in
-    seconds. Raises ``SourceError`` with the reason when this source fails; what arrived is then
+    What is there of it is continued. ``timeout`` is the longest wait for an answer or the next bytes,
+    in seconds. Raises ``SourceError`` with the reason when this source fails; what arrived is then
     kept unless it is wrong. Raises ``OSError`` when the file cannot be written.
     """
     furthest, in_vain = occupied(part), 0
@@ -193,5 +190,4 @@ def _asked(session: requests.Session, url: str, start: int, timeout: float) -> r
     }
     if start:
         headers["Range"] = f"bytes={start}-"
-    timeouts = (min(CONNECT_SECONDS, timeout), timeout)
-    return session.get(url, headers=headers, stream=True, timeout=timeouts)
+    return session.get(url, headers=headers, stream=True, timeout=timeout)

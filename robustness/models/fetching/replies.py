@@ -111,10 +111,8 @@ def _host_digest(response: requests.Response) -> str | None:
 
 
 _TROUBLE: tuple[tuple[type[Exception], str, bool], ...] = (
-    (exceptions.TooManyRedirects, "it redirects in circles", False),
     (exceptions.SSLError, "its certificate was not accepted", False),
     (exceptions.ProxyError, "the proxy cannot be reached or refused", True),
-    (exceptions.ConnectTimeout, "no answer", True),
     (exceptions.ConnectionError, "the host cannot be reached", True),
     (ValueError, "it is not a usable URL", False),  # or its host's name cannot be encoded
     (Exception, "the request failed", True),

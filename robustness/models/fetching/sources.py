@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from robustness.base import settings
 from robustness.models.fetching.digests import SUMS, parsed_sums
@@ -101,14 +102,6 @@ def _hosts(weights: PublishedFile | Preset) -> list[Host]:
     if not mirror:
         return [official]
     base = mirror.rstrip("/")
-    mirrored = Host(_without_password(base), lambda file: f"{base}{folder}/{file}", sums=None)
+    shown = re.sub(r"^(\w+://)?[^/]*@", r"\1", base)  # without a user's name and password
+    mirrored = Host(shown, lambda file: f"{base}{folder}/{file}", sums=None)
     return [mirrored, official]
-
-
-def _without_password(url: str) -> str:
-    """``url`` as it may be shown: without a user's name and password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as brackets that hold no address
-        return url.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -25,12 +25,11 @@ LEFT = "left over"
 
 @dataclass(frozen=True)
 class Finding:
-    """One file of a model: ``reason`` says what is wrong with it, empty if nothing is.
+    """One file: ``reason`` says what is wrong with it, empty if nothing is.
 
     ``path`` is None where nothing says where it would lie.
     """
 
-    model: str
     state: str
     path: Path | None
     reason: str = ""
@@ -48,18 +47,18 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
         if os.path.exists(path):  # "no" where a folder may not be entered
             found = True
             if isinstance(weights, UserFile):
-                yield _of_user(record.name, path)
+                yield _of_user(path)
             else:
                 for file, digest in wanted(weights, path).items():
-                    yield _read_again(record.name, file, digest, listed=file != path)
+                    yield _read_again(file, digest, listed=file != path)
         if not isinstance(weights, UserFile):
             for left in leftovers(path):
-                yield Finding(record.name, LEFT, left, _left(left))
+                yield Finding(LEFT, left, _left(left))
     if not found:
-        yield Finding(record.name, MISSING, candidates[-1] if candidates else None)
+        yield Finding(MISSING, candidates[-1] if candidates else None)
 
 
-def _of_user(model: str, path: Path) -> Finding:
+def _of_user(path: Path) -> Finding:
     """A model of the user's, whose archive holds sums of its parts; loading it says the rest."""
     try:
         if os.path.isdir(path):
@@ -73,26 +72,26 @@ def _of_user(model: str, path: Path) -> Finding:
         reason = "it is no whole archive in Keras 3's own format"
     except OSError as error:
         reason = f"it cannot be read: {error.strerror or error}"
-    return Finding(model, DAMAGED if reason else UNPUBLISHED, path, reason)
+    return Finding(DAMAGED if reason else UNPUBLISHED, path, reason)
 
 
-def _read_again(model: str, path: Path, digest: str | None, *, listed: bool) -> Finding:
+def _read_again(path: Path, digest: str | None, *, listed: bool) -> Finding:
     """The file ``path`` from first to last; ``digest`` is ``listed`` beside it, or published."""
     try:
         actual = fresh_digest(path, digest or "sha256:")
     except OSError as error:
-        return Finding(model, DAMAGED, path, f"it cannot be read: {error.strerror}")
+        return Finding(DAMAGED, path, f"it cannot be read: {error.strerror}")
     if digest is None:
-        return Finding(model, UNPUBLISHED, path)
+        return Finding(UNPUBLISHED, path)
     if actual == digest:
-        return Finding(model, OK, path)
+        return Finding(OK, path)
     algorithm, _, known = digest.partition(":")
     reason = (
         f"its {algorithm.upper()} differs from the {'listed' if listed else 'published'} one"
         if known
         else "the list of sums beside it has none of it"
     )
-    return Finding(model, DAMAGED, path, reason)
+    return Finding(DAMAGED, path, reason)
 
 
 def _left(path: Path) -> str:
