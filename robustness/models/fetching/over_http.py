@@ -53,9 +53,9 @@ class Expected:
 def fetch(url: str, part: Path, expected: Expected, meter: Meter, timeout: float) -> None:
     """Completes the file ``part`` with what ``url`` sends, and checks it.
 
-    What is there of it is continued. ``timeout`` is the longest wait for an answer or the next bytes,
-    in seconds. Raises ``SourceError`` with the reason when this source fails; what arrived is then
-    kept unless it is wrong. Raises ``OSError`` when the file cannot be written.
+    What is there of it is continued. ``timeout`` is the longest wait for an answer or for the next
+    bytes, in seconds. Raises ``SourceError`` with the reason when this source fails; what arrived
+    is then kept unless it is wrong. Raises ``OSError`` when the file cannot be written.
     """
     furthest, in_vain = occupied(part), 0
     while True:
