@@ -296,7 +296,7 @@ def assert_one_sentence(error: BaseException) -> None:
 
 DESCRIPTIONS = {
     "a key too few": ({"labels": None}, "'labels' is missing"),
-    "an unknown key": ({"labls": "x"}, "nothing called 'labls'"),
+    "an unknown key": ({"labls": "x"}, r"nothing called 'labls'\. Did you mean 'labels'\? Known: "),
     "a size as text": ({"input_size": "8"}, "expected input_size to be a whole number"),
     "a size too large": ({"input_size": 5000}, "from 8 to 1024, got 5000"),
     "an unknown output": ({"output": "scores"}, "probabilities, logits, got 'scores'"),

@@ -16,7 +16,7 @@ from robustness.base import settings
 from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
 from robustness.models.fetching.digests import SUMS, file_digest, fresh_digest, sums, sums_text
-from robustness.models.fetching.meter import Meter, Progress
+from robustness.models.fetching.meter import INTERVAL_SECONDS, Meter, Progress
 from robustness.models.fetching.places import places
 from robustness.models.fetching.replies import SourceError
 from robustness.models.fetching.sources import Sources
@@ -37,7 +37,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _SHA256 = "sha256:"
 _CHUNK = 1 << 20
-_POLL_SECONDS = 0.1
 
 Get = Callable[[str, Path], None]
 """Fills a file with what is called so at the source."""
@@ -135,7 +134,7 @@ def _alone(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
     """
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
-    lock.acquire(poll_interval=_POLL_SECONDS, cancel_check=lambda: bool(waiting()))
+    lock.acquire(poll_interval=INTERVAL_SECONDS, cancel_check=lambda: bool(waiting()))
     try:
         yield
     finally:

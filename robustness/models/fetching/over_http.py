@@ -16,7 +16,7 @@ import requests
 from robustness import __version__
 from robustness.base.disk import occupied
 from robustness.models.fetching.digests import fresh_digest
-from robustness.models.fetching.meter import Meter
+from robustness.models.fetching.meter import INTERVAL_SECONDS, Meter
 from robustness.models.fetching.replies import BROKE_OFF, Reply, SourceError, read_head, trouble
 
 TRIES = 3
@@ -26,7 +26,6 @@ BACKOFF_SECONDS = 0.5
 """Wait before the second try; doubled for each further one."""
 
 _CHUNK = 1 << 15
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _answer(url: str, start: int, meter: Meter, timeout: float) -> Generator[Any
     def put(item: Any) -> bool:
         while not closed.is_set():
             with contextlib.suppress(queue.Full):
-                items.put(item, timeout=_POLL_SECONDS)
+                items.put(item, timeout=INTERVAL_SECONDS)
                 return True
         return False
 
@@ -170,7 +169,7 @@ def _answer(url: str, start: int, meter: Meter, timeout: float) -> Generator[Any
     try:
         while True:
             try:
-                item = items.get(timeout=_POLL_SECONDS)
+                item = items.get(timeout=INTERVAL_SECONDS)
             except queue.Empty:
                 meter.poll()
                 continue
