@@ -16,7 +16,7 @@ import robustness
 from robustness import attacks, metrics, models, report
 from robustness.base import settings
 from robustness.metrics import metric
-from robustness.models import own
+from robustness.models import user_models
 from robustness.pictures import decoding
 from robustness.runs import gate
 from tests.support.documents import (
@@ -29,7 +29,7 @@ from tests.support.documents import (
     parser,
     prose,
 )
-from tests.support.own_models import DIGITS, small_network
+from tests.support.user_models import DIGITS, small_network
 from tests.test_conventions import ROOMS
 
 # --- links and paths ------------------------------------------------------------------------------
@@ -169,14 +169,14 @@ def test_the_description_of_ones_own_model_works_as_printed(
     (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
     (tmp_path / "models.toml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    own.refresh()
+    user_models.refresh()
     try:
         assert len(text.strip().splitlines()) <= 10
         assert models.REGISTRY["digits"].label == "My digits network"
         assert models.load("digits").record.input_size == 32
     finally:
         monkeypatch.delenv("ROBUSTNESS_MODELS")
-        own.refresh()
+        user_models.refresh()
 
 
 def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:

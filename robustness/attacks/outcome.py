@@ -112,7 +112,7 @@ def _check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> 
     check_class(classifier, spec.target)
     if spec.target == clean_top1:
         raise ParameterError(
-            f"{classifier.record.label} answers {classifier.record.labels().names[clean_top1]!r} "
+            f"{classifier.record.label} answers {classifier.record.class_name(clean_top1)!r} "
             "for the clean picture already; choose another target."
         )
 

@@ -38,7 +38,7 @@ def attack(
     another shape or a label that is no class, and ``GradientError`` for a model that cannot be
     attacked so.
     """
-    classifier.check(images)
+    classifier.check_shape(images)
     spec = spec or AttackSpec.of("pgd")
     digests = digests if digests is not None else [image_digest(image) for image in images]
     results = []

@@ -47,9 +47,9 @@ def _end(options: argparse.Namespace) -> int:
     """Runs the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
     try:
         if options.asks_models:
-            from robustness.models import own
+            from robustness.models import user_models
 
-            own.refresh()
+            user_models.refresh()
         status: int | None = options.command(options)
         return status or 0
     except RobustnessError as error:

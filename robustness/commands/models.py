@@ -99,8 +99,9 @@ def models_command(options: argparse.Namespace) -> None:
 
 def download_command(options: argparse.Namespace) -> int:
     """Fetches the published weights of models; 2 if any of them failed."""
+    from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
-    from robustness.models.download import download
+    from robustness.models.fetching.download import download
 
     rows: list[dict[str, Any]] = []
     for record in _asked_for(options):  # all of them, before the first download
@@ -118,7 +119,7 @@ def download_command(options: argparse.Namespace) -> int:
             {
                 "name": name,
                 "path": str(path) if path else None,
-                "bytes": _bytes(path) if path else None,
+                "bytes": occupied(path) if path else None,
                 "ok": path is not None,
                 "reason": reason,
             }
@@ -130,7 +131,7 @@ def download_command(options: argparse.Namespace) -> int:
 
 def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
-    from robustness.models.weights import published
+    from robustness.models.fetching.download import downloadable
 
     kinds = models.PublishedFile | models.Preset
     offered = [record for record in models.REGISTRY if isinstance(record.weights, kinds)]
@@ -141,12 +142,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
         )
     if options.group:
         return [r for r in offered if options.group in ("all", r.group)]
-    return [published(name)[0] for name in dict.fromkeys(options.names)]
-
-
-def _bytes(path: Any) -> int:
-    files = path.iterdir() if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    return [downloadable(name)[0] for name in dict.fromkeys(options.names)]
 
 
 class _Shown:
@@ -171,7 +167,7 @@ class _Shown:
 def verify_command(options: argparse.Namespace) -> int:
     """Reads the weight files again; 1 if any of them is damaged."""
     from robustness import models
-    from robustness.models import verify
+    from robustness.models.fetching import verify
 
     names = dict.fromkeys(options.names or models.REGISTRY.names)
     records = [models.REGISTRY[name] for name in names]
@@ -183,7 +179,7 @@ def verify_command(options: argparse.Namespace) -> int:
             path = str(finding.path) if finding.path else None
             rows.append(
                 {
-                    "name": finding.model,
+                    "name": record.name,
                     "state": finding.state,
                     "path": path,
                     "reason": finding.reason,
@@ -191,7 +187,7 @@ def verify_command(options: argparse.Namespace) -> int:
             )
             if not options.json:
                 why = f" ({finding.reason})" if finding.reason else ""
-                say(f"{finding.model:18}{finding.state:24}{path or ''}{why}".rstrip())
+                say(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip())
     if options.json:
         print_json(rows)
     damaged = any(row["state"] == verify.DAMAGED for row in rows)

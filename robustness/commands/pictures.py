@@ -108,7 +108,7 @@ def predict_command(options: argparse.Namespace) -> None:
                 {
                     "index": int(c),
                     "synset": labels.synsets[c] if labels.synsets else None,
-                    "name": labels.names[c],
+                    "name": models.class_name(name, int(c)),
                     "probability": float(probabilities[0, c]),
                 }
                 for c in top_k(probabilities)[0]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustness import models, statistics
+from robustness import models
 from robustness.base.text import visible
 from robustness.charts.tables import with_interval
 
@@ -31,7 +31,7 @@ def model(name: str) -> str:
 
 def class_title(name: str, index: int) -> str:
     """What the model called ``name`` calls its class ``index``, on one line."""
-    return visible(statistics.class_title(name, index))
+    return visible(models.class_name(name, index))
 
 
 def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:

@@ -14,7 +14,7 @@ from robustness.statistics.cases import (
     cases,
     class_names,
 )
-from robustness.statistics.classes import by_class, class_title
+from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
@@ -49,7 +49,6 @@ __all__ = [
     "by_severity",
     "cases",
     "class_names",
-    "class_title",
     "compare",
     "compare_by_condition",
     "correctness",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from robustness.statistics.classes import class_title
+from robustness import models
 
 CASE_COLUMNS = (
     "image",
@@ -48,7 +48,7 @@ def class_names(frame: pd.DataFrame) -> pd.Series:
     index = frame["label"].astype("Int64").fillna(frame["clean_top1"].astype("Int64"))
     keys = pd.DataFrame({"model": frame["model"].astype(str), "index": index.astype(int)})
     names = {
-        (model, place): class_title(model, place)
+        (model, place): models.class_name(model, place)
         for model, place in keys.drop_duplicates().itertuples(index=False)
     }
     titles = [names[key] for key in zip(keys["model"], keys["index"], strict=True)]

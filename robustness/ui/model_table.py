@@ -10,8 +10,9 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
+from robustness.models.fetching.places import all_places
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights import describe, parameters_text, size_text
+from robustness.models.weights import parameters_text, size_text
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.text import plain
@@ -228,12 +229,12 @@ def _facts(record: models.ModelRecord) -> str:
 
 
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
-    origin = describe(record)
-    rows = [("Source", origin.source), ("Published hash", origin.digest or "none")]
+    weights = record.weights
+    rows = [("Source", weights.source), ("Published hash", weights.digest or "none")]
     if state.path is not None:
         rows.append(("Found at", str(state.path)))
     else:
-        rows.append(("Looked for at", "\n".join(str(place) for place in origin.places)))
+        rows.append(("Looked for at", "\n".join(map(str, all_places(record)))))
     published = record.published
     if published.source:
         rows.append(("Accuracy according to", published.source))

@@ -9,8 +9,8 @@ import pytest
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
+from robustness.models.fetching.places import places, product_cache
 from robustness.models.model_record import PublishedFile
-from robustness.models.places import places, product_cache
 from tests.ui.test_pages import ROOT, run
 
 FILE = PublishedFile("https://example.org/a/weights.h5", 10, "md5:0")
@@ -77,7 +77,7 @@ def test_a_changed_file_is_read_again(folder: Path) -> None:
     ("text", "said"),
     [
         ("memory = \n", "not a TOML file"),
-        ('memroy = "1GB"\n', "no setting 'memroy'; known: weights_dir, weights_mirror"),
+        ('memroy = "1GB"\n', r"no setting 'memroy'. Did you mean 'memory'\? Known: weights_dir, "),
         ("memory = true\n", "expected memory to be a text, got True"),
         ('memory = ["1GB"]\n', "expected memory to be a text"),
     ],

@@ -15,13 +15,13 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.models import explain, own
+from robustness.models import explain, user_models
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import attention
-from tests.support.own_models import describe, small_network
 from tests.support.server import ROOT, chromium, dashboard
+from tests.support.user_models import describe, small_network
 from tests.ui.test_pages import html, run
 
 PATIENCE = 60
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_explained_says_so_beside_one_that_can(
 ) -> None:
     small_network().export(models_folder / "saved", verbose=False)
     describe(models_folder, name="hidden", path="saved")
-    own.refresh()
+    user_models.refresh()
     names = ["SqueezeNet", "hidden"]
     app = completed(run(sample="coffee", models=names, attention="true"))  # type: ignore[arg-type]
     assert not app.exception

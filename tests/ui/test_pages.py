@@ -141,7 +141,7 @@ def test_missing_models_are_shown_with_size_and_a_download(
     assert "553 MB" in text
     record = models.REGISTRY["EfficientNetB0"]
     assert isinstance(record.weights, models.PublishedFile)
-    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.filename}")
+    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.name}")
     register(monkeypatch, replace(record, weights=nowhere))
     app.button(key="download_EfficientNetB0").click().run()
     assert not app.exception

@@ -14,10 +14,11 @@ from typing import Any
 from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.metrics import wilson
 from robustness.runs import Run, compare
-from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule, meant
+from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
@@ -153,7 +154,7 @@ def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
     ):
         if not any(fnmatchcase(name, pattern) for name in known):
             raise ParameterError(
-                f"{budget.path}: the run has no {what} {pattern!r}{meant(pattern, known)}"
+                f"{budget.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
             )
     if rule.strength is not None and not any(
         rule.fits(model, condition.name, condition.strength)

@@ -153,16 +153,14 @@ def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, An
 
 def _text(row: dict[str, Any], what: str) -> str:
     model = str(row["model"])
-    before, after = (
-        escape(figures.class_title(model, int(row[k]))) for k in ("clean_top1", "top1")
-    )
+    before, after = (escape(models.class_name(model, int(row[k]))) for k in ("clean_top1", "top1"))
     kept = bool(row["consistent"])
     answer = f"<b>{before}</b> {row['clean_probability']:.0%} → "
     answer += "" if kept else f"<b>{after}</b> "
     answer += f"{row['probability']:.0%}"
     notes = [] if kept else [f"{before} is left with {row['retained_probability']:.0%}"]
     if pd.notna(row["label"]):
-        notes.append(f"labelled {escape(figures.class_title(model, int(row['label'])))}")
+        notes.append(f"labelled {escape(models.class_name(model, int(row['label'])))}")
     notes.append(f"SSIM {row['ssim']:.2f}")
     return (
         f'<div class="rb-case"><div class="rb-cardhead"><b>{escape(models.label(model))}</b>'

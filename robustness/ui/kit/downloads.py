@@ -7,8 +7,8 @@ import streamlit as st
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.pace import MEGABYTES, Pace
-from robustness.models.download import download
-from robustness.models.weights import size_text, whole
+from robustness.models.fetching.download import download
+from robustness.models.weights import find_whole, size_text
 from robustness.ui.kit.text import plain
 
 
@@ -19,7 +19,7 @@ def download_button(record: models.ModelRecord) -> None:
     """
     if not isinstance(record.weights, models.PublishedFile | models.Preset):
         return
-    if whole(record.weights) is not None:
+    if find_whole(record.weights) is not None:
         return
     cancelled = _cancelled(record.name)
     asked = st.button(

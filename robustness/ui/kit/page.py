@@ -10,7 +10,7 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.models import own
+from robustness.models import user_models
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run
 from robustness.ui.kit.state import arrive
 from robustness.ui.kit.text import plain
@@ -63,6 +63,6 @@ def frame(title: str, introduction: str) -> None:
         st.error(plain(str(error)), icon=":material/settings:")
         st.stop()
     try:
-        own.refresh()
+        user_models.refresh()
     except ParameterError as error:  # the built-in models go on working
         st.error(plain(str(error)), icon=":material/settings:")

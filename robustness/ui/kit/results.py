@@ -139,9 +139,10 @@ def card_slots(count: int) -> list[DeltaGenerator]:
 
 def card(row: Measurement, changed: str = "Perturbed") -> str:
     """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
-    names = models.REGISTRY[row.model].labels().names
     label = models.label(row.model)
-    before, after = escape(names[row.clean_top1]), escape(names[row.top1])
+    before, after = (
+        escape(models.class_name(row.model, index)) for index in (row.clean_top1, row.top1)
+    )
     points = f"{100 * row.scores['confidence_change']:+.1f} points"
     if row.consistent:
         verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
@@ -155,7 +156,7 @@ def card(row: Measurement, changed: str = "Perturbed") -> str:
         detail += "; unsure even of the original, so this means little"
 
     def bar(index: int, probability: float) -> str:
-        return _bar(names[index], probability, index == row.clean_top1)
+        return _bar(models.class_name(row.model, index), probability, index == row.clean_top1)
 
     lines = "".join(
         "<tr>"

@@ -20,11 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
+from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
+from robustness.base.toml import read_toml
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import LOADED
-from robustness.models.model_record import OWN, REGISTRY, Check, ModelRecord, Normalisation, OwnFile
+from robustness.models.model_record import (
+    OWN,
+    REGISTRY,
+    KnownPicture,
+    ModelRecord,
+    Normalisation,
+    UserFile,
+)
 
 DEFAULT_FILE = "models.toml"
 
@@ -69,7 +79,7 @@ def _described() -> tuple[ModelRecord, ...]:
     named = settings.path(settings.MODELS)
     file = named or Path.cwd() / DEFAULT_FILE
     try:
-        found = file.stat()
+        found = version(file)
     except OSError:
         if named:
             raise ParameterError(
@@ -77,12 +87,12 @@ def _described() -> tuple[ModelRecord, ...]:
                 "your own models."
             ) from None
         return ()
-    return _read(file, found.st_mtime_ns, found.st_size)
+    return _records(file, found)
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path, *_version: int) -> tuple[ModelRecord, ...]:
-    tables = settings.read_toml(file)
+def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
+    tables = read_toml(file)
     records = tuple(_record(_Table(file, name, table)) for name, table in tables.items())
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
@@ -136,10 +146,10 @@ def _record(table: _Table) -> ModelRecord:
         input_size=size,
         normalisation=_normalisation(table),
         stages=(),
-        weights=OwnFile(path, output, _features(table)),
+        weights=UserFile(path, output, _features(table)),
         build=_not_built,
         labels=_labels(table),
-        checks=_checks(table),
+        known_pictures=_known_pictures(table),
     )
 
 
@@ -172,8 +182,8 @@ def _check_keys(table: _Table) -> None:
         raise table.error(f"{missing[0]!r} is missing; needed are {', '.join(_REQUIRED)}")
     unknown = [key for key in table.values if key not in _REQUIRED + _OPTIONAL]
     if unknown:
-        known = ", ".join(_REQUIRED + _OPTIONAL)
-        raise table.error(f"there is nothing called {unknown[0]!r}; known: {known}")
+        hint = did_you_mean(unknown[0], _REQUIRED + _OPTIONAL)
+        raise table.error(f"there is nothing called {unknown[0]!r}. {hint}")
 
 
 def _normalisation(table: _Table) -> Normalisation:
@@ -225,8 +235,7 @@ def _labels(table: _Table) -> Callable[[], Labels]:
 def labels_of(file: Path) -> Labels:
     """The classes in ``file``, one a line; raises ``ParameterError`` if it cannot serve."""
     try:
-        found = file.stat()
-        return _read_labels(file, found.st_mtime_ns, found.st_size)
+        return _read_labels(file, version(file))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ParameterError(
@@ -236,7 +245,7 @@ def labels_of(file: Path) -> Labels:
 
 
 @lru_cache(maxsize=16)
-def _read_labels(file: Path, *_version: int) -> Labels:
+def _read_labels(file: Path, _version: Version) -> Labels:
     text = file.read_text(encoding="utf-8-sig")  # some editors write a mark
     names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
@@ -254,10 +263,10 @@ def _read_labels(file: Path, *_version: int) -> Labels:
     return Labels(title=file.stem, names=tuple(names))
 
 
-def _checks(table: _Table) -> tuple[Check, ...]:
+def _known_pictures(table: _Table) -> tuple[KnownPicture, ...]:
     value = table.get("check", dict)
     if value is None:
         return ()
     if set(value) != {"image", "class"} or not all(isinstance(v, str) for v in value.values()):
         raise table.error(f'expected check = {{image = "file", class = "name"}}, got {value!r}')
-    return (Check(table.file_at(value["image"]), (value["class"],)),)
+    return (KnownPicture(table.file_at(value["image"]), (value["class"],)),)

@@ -17,7 +17,7 @@ from robustness.commands import main
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
-from robustness.models import own
+from robustness.models import user_models
 from robustness.models.loaded import LOADED
 from robustness.models.runtime import keras, tensorflow
 from robustness.models.selfcheck import self_check
@@ -25,7 +25,7 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
-from tests.support.own_models import DIGITS, describe, digit_file, digits_images, small_network
+from tests.support.user_models import DIGITS, describe, digit_file, digits_images, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -124,7 +124,7 @@ def test_own_models_sweep_and_join_the_default_selection(
 
 def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
     describe(models_folder, path=str(trained))
-    own.refresh()
+    user_models.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
     network = keras().saving.load_model(trained)
@@ -153,7 +153,7 @@ def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, pr
     network = small_network(side=16)
     network.save(models_folder / "digits.keras")
     describe(models_folder, normalisation=value, input_size=16)
-    own.refresh()
+    user_models.refresh()
     picture = study_image(sample_bytes("chelsea"), side=16)[None]
     expected = answers(network, np.asarray(prepare(picture.astype(np.float64)), np.float32))
     found = models.load("digits", side=16)(picture).probabilities
@@ -169,7 +169,7 @@ def test_a_saved_model_answers_the_same(models_folder: Path, how: str) -> None:
     else:
         tensorflow().saved_model.save(network, str(models_folder / "saved"))
     describe(models_folder, path="saved")
-    own.refresh()
+    user_models.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
@@ -186,7 +186,7 @@ def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
     network = small_network(activation=None)
     network.save(models_folder / "digits.keras")
     describe(models_folder, output="logits")
-    own.refresh()
+    user_models.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     logits = answers(network, picture).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum()
@@ -203,7 +203,7 @@ def test_named_features_are_compared_and_a_nested_model_serves(models_folder: Pa
     network = keras().Sequential([*stack, layers.Softmax()])
     network.save(models_folder / "digits.keras")
     describe(models_folder, features=["base", "flat"])
-    own.refresh()
+    user_models.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]
     outputs = models.load("digits", side=8)(picture)
     assert {stage: f.shape for stage, f in outputs.features.items()} == {
@@ -221,7 +221,7 @@ def test_half_precision_gives_float32(models_folder: Path) -> None:
         keras().config.set_dtype_policy("float32")
     network.save(models_folder / "digits.keras")
     describe(models_folder)
-    own.refresh()
+    user_models.refresh()
     outputs = models.load("digits", side=8)(np.full((2, 8, 8, 3), 0.5, np.float32))
     assert outputs.probabilities.dtype == np.float32
     assert all(features.dtype == np.float32 for features in outputs.features.values())
@@ -230,7 +230,7 @@ def test_half_precision_gives_float32(models_folder: Path) -> None:
 def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:
     small_network(classes=1000).save(models_folder / "digits.keras")
     describe(models_folder, labels="imagenet")
-    own.refresh()
+    user_models.refresh()
     assert len(models.load("digits", side=8)(np.zeros((1, 8, 8, 3), np.float32)).probabilities[0])
     ((labels, names),) = models.by_labels(["SqueezeNet", "digits"])
     assert (labels.title, names) == ("ImageNet-1k", ("SqueezeNet", "digits"))
@@ -242,16 +242,16 @@ def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:
 def test_a_changed_description_or_model_is_another_model(models_folder: Path) -> None:
     small_network().save(models_folder / "digits.keras")
     describe(models_folder)
-    own.refresh()
+    user_models.refresh()
     record = models.REGISTRY["digits"]
-    own.refresh()
+    user_models.refresh()
     assert models.REGISTRY["digits"] is record, "unchanged"
     first = models.digest(record)
     picture = np.full((1, 8, 8, 3), 0.5, np.float32)
     before = models.load("digits", side=8)(picture).probabilities
 
     describe(models_folder, normalisation="-1..1")
-    own.refresh()
+    user_models.refresh()
     second = models.digest(models.REGISTRY["digits"])
     assert second != first
     assert np.abs(models.load("digits", side=8)(picture).probabilities - before).max() > 1e-4
@@ -260,7 +260,7 @@ def test_a_changed_description_or_model_is_another_model(models_folder: Path) ->
     assert models.digest(models.REGISTRY["digits"]) not in (first, second)
 
     (models_folder / "models.toml").write_text("")
-    own.refresh()
+    user_models.refresh()
     assert "digits" not in models.REGISTRY
     assert models.REGISTRY.names[0] == "VGG16"
 
@@ -271,14 +271,14 @@ def test_without_a_file_there_is_nothing_to_do(
     before = models.REGISTRY.names
     monkeypatch.delenv("ROBUSTNESS_MODELS", raising=False)
     monkeypatch.chdir(tmp_path)
-    own.refresh()
+    user_models.refresh()
     assert models.REGISTRY.names == before
     small_network().save(tmp_path / "digits.keras")
     describe(tmp_path)
-    own.refresh()
+    user_models.refresh()
     assert models.REGISTRY.names == (*before, "digits")
     (tmp_path / "models.toml").unlink()
-    own.refresh()
+    user_models.refresh()
     assert models.REGISTRY.names == before
 
 
@@ -296,7 +296,7 @@ def assert_one_sentence(error: BaseException) -> None:
 
 DESCRIPTIONS = {
     "a key too few": ({"labels": None}, "'labels' is missing"),
-    "an unknown key": ({"labls": "x"}, "nothing called 'labls'"),
+    "an unknown key": ({"labls": "x"}, r"nothing called 'labls'\. Did you mean 'labels'\? Known: "),
     "a size as text": ({"input_size": "8"}, "expected input_size to be a whole number"),
     "a size too large": ({"input_size": 5000}, "from 8 to 1024, got 5000"),
     "an unknown output": ({"output": "scores"}, "probabilities, logits, got 'scores'"),
@@ -344,7 +344,7 @@ def test_a_bad_description_is_refused(
     before = models.REGISTRY.names
     describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=said) as caught:
-        own.refresh()
+        user_models.refresh()
     assert_one_sentence(caught.value)
     assert "models.toml" in str(caught.value)
     assert models.REGISTRY.names == before
@@ -356,7 +356,7 @@ def test_two_models_of_one_title_are_refused(models_folder: Path) -> None:
     file = describe(models_folder, title="Digits")
     file.write_text(file.read_text() + file.read_text().replace("digits", "others", 1))
     with pytest.raises(ParameterError, match="2 models have the title 'Digits'") as caught:
-        own.refresh()
+        user_models.refresh()
     assert_one_sentence(caught.value)
 
 
@@ -374,13 +374,13 @@ def test_a_file_that_is_no_description_is_refused(
     data = text if isinstance(text, bytes) else text.encode()
     (models_folder / "models.toml").write_bytes(data)
     with pytest.raises(ParameterError, match=said) as caught:
-        own.refresh()
+        user_models.refresh()
     assert_one_sentence(caught.value)
 
 
 def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"no file .*models\.toml") as caught:
-        own.refresh()
+        user_models.refresh()
     assert_one_sentence(caught.value)
 
 
@@ -481,7 +481,7 @@ def test_a_model_that_is_not_as_described_is_refused(
 ) -> None:
     make(models_folder)
     describe(models_folder, **changes)
-    own.refresh()
+    user_models.refresh()
     with pytest.raises(WeightsError, match=said) as caught:
         models.load("digits")
     assert_one_sentence(caught.value)
@@ -495,7 +495,7 @@ def test_a_model_that_is_not_as_described_is_refused(
     small = models_folder / "digits.keras"
     if small.is_file():
         small_network().save(small)
-        own.refresh()
+        user_models.refresh()
         assert models.state(models.REGISTRY["digits"]).ready, "mended"
 
 
@@ -516,7 +516,7 @@ def test_a_label_file_that_cannot_serve_is_named(
     describe(models_folder, labels="mine.txt")
     if labels is not None:
         (models_folder / "mine.txt").write_bytes(labels)
-    own.refresh()
+    user_models.refresh()
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready
     with pytest.raises(WeightsError, match=said) as caught:
@@ -529,7 +529,7 @@ def test_files_of_a_windows_editor_are_read_as_they_are_meant(models_folder: Pat
     small_network().save(models_folder / "digits.keras")
     for file in (describe(models_folder), models_folder / "digits.txt"):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    own.refresh()
+    user_models.refresh()
     assert models.REGISTRY["digits"].labels().names == DIGITS
 
 
@@ -542,7 +542,7 @@ def test_a_path_that_cannot_be_looked_at_is_a_missing_model(models_folder: Path,
 
 def test_a_missing_model_is_named(models_folder: Path) -> None:
     describe(models_folder)
-    own.refresh()
+    user_models.refresh()
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready
     with pytest.raises(WeightsError, match="there is no model at"):
@@ -554,7 +554,7 @@ def test_a_check_of_a_class_that_is_not_there_is_refused(
 ) -> None:
     check = {"image": digit_file(models_folder, 7).name, "class": "seventy"}
     describe(models_folder, path=str(trained), check=check)
-    own.refresh()
+    user_models.refresh()
     with pytest.raises(ParameterError, match="no class called 'seventy'"):
         self_check("digits")
 
@@ -567,7 +567,7 @@ def test_a_model_that_was_never_trained_fails_its_check(models_folder: Path) -> 
     results = []
     for check in checks:
         describe(models_folder, check=check)
-        own.refresh()
+        user_models.refresh()
         results.append(self_check("digits").right)
     assert not all(results)
 
@@ -576,7 +576,7 @@ def test_the_summary_of_mixed_models_ranks_each_set_of_classes(
     models_folder: Path, trained: Path
 ) -> None:
     describe(models_folder, path=str(trained))
-    own.refresh()
+    user_models.refresh()
     conditions = study_conditions(["fog", "gaussian_blur"])
     spec = make_spec(["SqueezeNet", "digits", "EfficientNetLite0"], conditions)
     picture = Picture.of("coffee", study_image(sample_bytes("coffee")))

@@ -12,7 +12,7 @@ import numpy as np
 
 from robustness.base.errors import WeightsError
 from robustness.models.graph import layer_output
-from robustness.models.model_record import ModelRecord, OwnFile, Stages
+from robustness.models.model_record import ModelRecord, Stages, UserFile
 from robustness.models.runtime import keras, tensorflow
 
 MOST_STAGES = 6
@@ -27,19 +27,19 @@ _LARGEST_CONFIG = 64 * 2**20
 _ANSWER = "answer"
 
 
-def open_own(record: ModelRecord, own: OwnFile) -> tuple[Any, Stages]:
+def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]:
     """The functional model of ``record``, giving probabilities, and its feature stages.
 
     Raises ``WeightsError`` in one sentence for a file that is not what its description says: no
     Keras model, code of its own in it, other classes or pictures, no probabilities.
     """
     k = keras()
-    read = _saved_model if own.path.is_dir() else _keras_file
-    network = read(record, own.path)
+    read = _saved_model if file.path.is_dir() else _keras_file
+    network = read(record, file.path)
     _check_shapes(record, network)
-    _check_answers(record, own, network)
-    stages = _stages(record, own, network)
-    if own.output == "logits":
+    _check_answers(record, file, network)
+    stages = _stages(record, file, network)
+    if file.output == "logits":
         answer = k.layers.Softmax(name="probabilities", dtype="float32")(network.output)
         network = k.Model(network.inputs, answer)
     return network, stages
@@ -161,7 +161,7 @@ def _check_shapes(record: ModelRecord, network: Any) -> None:
         )
 
 
-def _check_answers(record: ModelRecord, own: OwnFile, network: Any) -> None:
+def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
     """Shows the model two pictures, and sees whether its answers are what they should be."""
     tf = tensorflow()
     side = record.input_size
@@ -174,13 +174,13 @@ def _check_answers(record: ModelRecord, own: OwnFile, network: Any) -> None:
             record, f"the model fails on a picture of its own size ({type(error).__name__})."
         ) from error
     distribution = _is_distribution(answers)
-    if own.output == "logits" and distribution:
+    if file.output == "logits" and distribution:
         raise _wrong(
             record,
             'its output is probabilities already; write output = "probabilities", or leave that '
             "line out.",
         )
-    if own.output != "logits" and not distribution:
+    if file.output != "logits" and not distribution:
         raise _wrong(
             record,
             f"its output is not a distribution over the classes (a picture's values sum to "
@@ -197,7 +197,7 @@ def _is_distribution(rows: Any) -> bool:
     )
 
 
-def _stages(record: ModelRecord, own: OwnFile, network: Any) -> Stages:
+def _stages(record: ModelRecord, file: UserFile, network: Any) -> Stages:
     """The layers that the description names, or the last one of each size of its activations."""
     outputs = {layer.name: layer_output(network, layer) for layer in network.layers}
     usable = {
@@ -205,14 +205,14 @@ def _stages(record: ModelRecord, own: OwnFile, network: Any) -> Stages:
         for name, output in outputs.items()
         if output is not None and 2 <= len(output.shape) <= 4 and output is not network.inputs[0]
     }
-    for name in own.features:
+    for name in file.features:
         if name not in usable:
             raise _wrong(
                 record,
                 f"there is no layer {name!r} whose features could be compared; among its layers "
                 f"are {', '.join(list(usable)[-8:])}.",
             )
-    chosen = own.features or _automatic(network, usable)
+    chosen = file.features or _automatic(network, usable)
     return tuple((name, name) for name in chosen)
 
 

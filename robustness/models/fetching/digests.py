@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from robustness.base.disk import Version, files_below, version
 
 SUMS = "SHA256SUMS"
 """Beside the files of a preset: their sums in the format of ``sha256sum``."""
@@ -18,14 +19,12 @@ def file_digest(path: Path, wanted: str) -> str:
     That of a file that has not changed since is remembered. Raises ``OSError`` where it cannot be
     read.
     """
-    found = path.stat()
-    algorithm = wanted.partition(":")[0]
-    return _digest(str(path), algorithm, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _digest(path, wanted.partition(":")[0], version(path))
 
 
 @lru_cache(maxsize=256)
-def _digest(path: str, algorithm: str, *_version: int) -> str:
-    return fresh_digest(Path(path), algorithm)
+def _digest(path: Path, algorithm: str, _version: Version) -> str:
+    return fresh_digest(path, algorithm)
 
 
 def fresh_digest(path: Path, wanted: str) -> str:
@@ -42,11 +41,6 @@ def content_digest(path: Path, names: Sequence[str] | None) -> str:
     files = [path / name for name in names] if names else files_below(path)
     lines = [f"{file_digest(file, 'sha256:')} {file.relative_to(path)}" for file in files]
     return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
-
-
-def files_below(path: Path) -> list[Path]:
-    """The files of a folder and its folders in order; of a file, itself."""
-    return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
 
 
 def sums(folder: Path) -> dict[str, str] | None:
