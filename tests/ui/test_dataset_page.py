@@ -13,7 +13,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.pictures.fitting import to_png
-from robustness.ui.dataset import request
+from robustness.ui.dataset import request, uploads
 from tests.support.made_datasets import labelled_folder
 from tests.ui.test_pages import ROOT, html, run
 
@@ -104,14 +104,14 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
-    packed = request._packed(files)
-    assert packed == request._packed(files)
-    path = request._kept("uploaded pictures.zip", packed)
+    packed = uploads._packed(files)
+    assert packed == uploads._packed(files)
+    path = uploads._keep("uploaded pictures.zip", packed)
     assert path.is_relative_to(tmp_path / "runs" / ".uploads")
-    assert path == request._kept("uploaded pictures.zip", packed)
+    assert path == uploads._keep("uploaded pictures.zip", packed)
     plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
     assert [entry.name for entry in plan.job.dataset.entries] == ["a.png", "a (2).png", "b.png"]
-    hostile = request._kept("../../../x.zip", packed)
+    hostile = uploads._keep("../../../x.zip", packed)
     assert hostile.is_relative_to(tmp_path / "runs" / ".uploads")
 
 

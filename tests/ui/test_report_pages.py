@@ -19,8 +19,8 @@ from tests.support.server import ROOT, chromium, dashboard
 ASKED: list[str] = []
 
 SCRIPT = """
-from robustness.ui.report_button import report_button
-from tests import test_report_pages
+from robustness.ui.kit.report_button import report_button
+from tests.ui import test_report_pages
 report_button(test_report_pages.build, "a <b>/name")
 """
 

@@ -15,9 +15,10 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit.boundary import fragment
 
 
-@st.fragment
+@fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     """Draws both questions and their answers; reruns alone when a control of theirs changes.
 

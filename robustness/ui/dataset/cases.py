@@ -15,13 +15,14 @@ from streamlit.errors import StreamlitAPIException
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.ui.dataset.opened import Run
+from robustness.ui.dataset.saved_run import Run
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.boundary import fragment
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
 IN_A_ROW = 3
@@ -29,7 +30,7 @@ AT_ONCE = 6
 ALL = "all"
 
 
-@st.fragment
+@fragment
 def gallery(run: Run, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)

@@ -1,8 +1,9 @@
-"""What every page starts with: title, style, and the links to the other pages."""
+"""The page that every script draws in: title, style, links to the others, and its boundary."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
@@ -10,10 +11,11 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
+from robustness.base.text import plain
 from robustness.models import own
+from robustness.ui.kit.boundary import boundary
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run
 from robustness.ui.kit.state import arrive
-from robustness.ui.kit.text import plain
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -33,6 +35,7 @@ PAGES = (
 CARRIED = ("sample", RUN, IMAGE)
 
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
+_SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -41,8 +44,18 @@ def _carried() -> dict[str, str]:
     return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
 
 
-def frame(title: str, introduction: str) -> None:
-    """Sets up the page; every page calls it first, so that each works when opened cold."""
+@contextlib.contextmanager
+def page(title: str, introduction: str) -> Iterator[None]:
+    """Draws the frame of a page, and says the sentence of any ``RobustnessError`` within.
+
+    Every page's script draws all of itself within, so that each works when opened cold.
+    """
+    _frame(title, introduction)
+    with boundary():
+        yield
+
+
+def _frame(title: str, introduction: str) -> None:
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
     arrive(title)
@@ -60,9 +73,7 @@ def frame(title: str, introduction: str) -> None:
     try:
         settings.check()
     except ParameterError as error:
-        st.error(plain(str(error)), icon=":material/settings:")
+        st.error(plain(str(error)), icon=_SETTINGS_ICON)
         st.stop()
-    try:
+    with boundary(_SETTINGS_ICON):  # the built-in models go on working
         own.refresh()
-    except ParameterError as error:  # the built-in models go on working
-        st.error(plain(str(error)), icon=":material/settings:")

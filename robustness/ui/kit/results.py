@@ -7,21 +7,19 @@ from html import escape
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.charts import answers, look
+from robustness.base.text import plain
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.kit.memo import original_png
-from robustness.ui.kit.text import plain
 
 Image = NDArray[np.float32]
 
@@ -67,26 +65,6 @@ def _visibility(scores: dict[str, float]) -> str:
     )
 
 
-def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
-    """The answer in a sentence, as HTML."""
-    kept = sum(row.consistent for row in rows)
-    if len(rows) < total:
-        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
-    elif kept == total:
-        text = (
-            f"All {total} models keep their answer" if total > 1 else "The model keeps its answer"
-        )
-    elif kept == 0:
-        text = (
-            f"All {total} models change their answer"
-            if total > 1
-            else "The model changes its answer"
-        )
-    else:
-        text = f"{kept} of {total} models keep their answer"
-    return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
-
-
 def other_classes(names: Sequence[str]) -> str:
     """Why some of the models ``names`` are not ranked against the others, as Markdown."""
     groups = [
@@ -98,21 +76,6 @@ def other_classes(names: Sequence[str]) -> str:
         f"{'; '.join(groups)}. Keeping an answer among few classes is easier than among many, so "
         "models are ranked only against those with the same classes."
     )
-
-
-def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
-    """One line a model: kept or changed, and what it sees now; as HTML."""
-    answered = {row.model: row for row in rows}
-    lines = []
-    for name in model_names:
-        row = answered.get(name)
-        if row is None:
-            state = '<span class="rb-muted">waiting …</span>'
-        else:
-            seen = escape(models.class_name(name, row.top1))
-            state = f"{badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
-        lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
-    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
 
 
 def badge(kept: bool) -> str:
@@ -182,40 +145,6 @@ def _bar(name: str, probability: float, original: bool) -> str:
         f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
         f"<span>{name}</span><span>{probability:.1%}</span></div>"
     )
-
-
-def show_charts(rows: Sequence[Measurement]) -> None:
-    """Similarity of features, probability of the clean class, similarity per stage."""
-    frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = answers.stage_frame(rows)
-    similarity, left, departs = st.columns(3, gap="medium")
-    similarity.markdown("##### How far the features moved")
-    chart(
-        similarity,
-        answers.similarity_bars(frame),
-        "similarity",
-        look.describe(frame, ["cosine", "euclidean"]),
-    )
-    similarity.caption(
-        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
-        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
-    )
-    left.markdown("##### What is left for the original class")
-    chart(
-        left,
-        answers.clean_class_bars(frame),
-        "clean_class",
-        look.describe(frame, ["clean_probability", "retained_probability"]),
-    )
-    left.caption("Probability of the class that each model names for the original.")
-    departs.markdown("##### Where in the network it departs")
-    chart(
-        departs,
-        answers.stage_lines(stages),
-        "stages",
-        look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
-    )
-    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
 
 
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:

@@ -11,8 +11,8 @@ from streamlit.errors import StreamlitAPIException
 from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.pictures.picture import Picture
-from robustness.ui.kit.text import plain
 
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""

@@ -13,11 +13,11 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, runs_folder
-from robustness.ui.kit.text import plain
 from robustness.ui.runs import comparison
 
 SEARCH = "search"
