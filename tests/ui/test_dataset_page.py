@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -255,7 +256,12 @@ def test_an_upload_is_packed_and_hashed_once(
 ) -> None:
     packed = []
     pack = uploads._packed
-    monkeypatch.setattr(uploads, "_packed", lambda files: packed.append(len(files)) or pack(files))
+
+    def noted(files: Sequence[tuple[str, bytes]]) -> bytes:
+        packed.append(len(files))
+        return pack(files)
+
+    monkeypatch.setattr(uploads, "_packed", noted)
     app = give(session(), "coffee", "rocket")
     assert "2 pictures × 2 conditions" in texts(app)
     app.number_input(key="seed").set_value(5).run()
