@@ -12,6 +12,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.ui import breaking_point
 from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.kit.page import page
+from robustness.ui.kit.perturbation_input import perturbation_input
 from robustness.ui.kit.picture_input import current_fit, picture_input
 from robustness.ui.kit.report_button import report_button
 
@@ -22,7 +23,7 @@ with page(
 ):
     model_names, seed = sidebar_input()
     picture = picture_input()
-    perturbation = breaking_point.perturbation_input()
+    perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
     if not model_names:
         ask_for_a_model()
         st.stop()

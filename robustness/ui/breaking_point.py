@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -19,27 +18,12 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, most_fragile, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.statistics import scorecard
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
 
 STEPS = 21
 REPEATS = 5
-
-
-def perturbation_input() -> str:
-    """One perturbation, by family; its name."""
-    return str(
-        st.selectbox(
-            "Perturbation",
-            REGISTRY.names,
-            index=REGISTRY.names.index("gaussian_blur"),
-            format_func=lambda name: REGISTRY[name].label,
-            key="perturbation",
-            bind="query-params",
-        )
-    )
 
 
 def measure(
@@ -74,14 +58,8 @@ def show(
     """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
-    st.html(f'<div class="rb-headline" role="status">{escape(_sentence(breaks))}</div>')
-    unsure = scorecard.unsure(rows)
-    if unsure:
-        cases = ", ".join(f"{plain(models.label(m))} ({p:.0%})" for _, m, p in unsure)
-        st.warning(
-            f"Unsure even of the clean picture, so breaking means little there: {cases}.",
-            icon=":material/help:",
-        )
+    st.html(results.headline(_sentence(breaks)))
+    results.warn_of_the_unsure(rows, "breaking means")
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
     if returning:
@@ -179,10 +157,9 @@ def _picture_at(
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
     what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
     rows = [memo.answer(spec, picture, name, altered)[0] for name in names]
-    results.show_pictures(picture, altered.images[0], what, scores)
+    results.show_pictures(picture, altered.images[0], what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(row))
 

@@ -31,7 +31,7 @@ def show() -> None:
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     text = f"{len(ready)} of {len(states)} models are ready on this machine."
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    st.html(results.headline(text))
     place = st.container()
     checks = _self_check(ready)
     with place:

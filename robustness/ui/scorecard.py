@@ -11,7 +11,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.base.text import plain
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
@@ -105,7 +104,7 @@ def show(
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
     _headline(summary)
-    _unsure(rows, len(pictures))
+    results.warn_of_the_unsure(rows, "consistency means")
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.subheader("Ranking", anchor=False)
@@ -167,7 +166,7 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
     name = models.label
     rankings = scorecard.rankings(summary)
     text = " ".join(_extremes(entries) for entries in rankings)
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    st.html(results.headline(text))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
@@ -190,20 +189,6 @@ def _extremes(ranked: Sequence[Mapping[str, Any]]) -> str:
         f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
         f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
     )
-
-
-def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
-    found = scorecard.unsure(rows)
-    if found:
-        cases = ", ".join(
-            f"{plain(models.label(model))} ({probability:.0%}"
-            + (f" on {plain(image)})" if pictures > 1 else ")")
-            for image, model, probability in found
-        )
-        st.warning(
-            f"Unsure even of the clean picture, so consistency means little there: {cases}.",
-            icon=":material/help:",
-        )
 
 
 def _gallery(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import streamlit as st
 
@@ -59,15 +58,14 @@ def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Mea
 def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     """Draws the result of one attack top to bottom."""
     spec, control = outcome.spec, outcome.control
-    st.html(f'<div class="rb-headline" role="status">{escape(headline(outcome))}</div>')
+    st.html(results.headline(headline(outcome)))
     _say_what_noise_does(outcome)
     changed = adversarial(picture, outcome)
-    scores = picture_scores(picture.image[None], outcome.image[None])
     results.show_pictures(
         picture,
         outcome.image,
         f"{spec.record.label} against {models.label(outcome.model)}",
-        {name: float(values[0]) for name, values in scores.items()},
+        picture_scores(picture.image[None], outcome.image[None]),
         captions=("Original", "Adversarial"),
         gain=outcome.gain,
     )

@@ -16,6 +16,7 @@ from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.kit import attention, memo, results
 from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.perturbation_input import perturbation_input
 
 
 @fragment
@@ -34,7 +35,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
         changed,
         altered.images[0],
         f"the attack and {condition.label}",
-        {key: float(values[0]) for key, values in altered.scores.items()},
+        altered.scores,
         captions=("Adversarial", together),
         key="pictures-undo",
     )
@@ -55,13 +56,8 @@ def _condition() -> Condition:
     """The perturbation of the adversarial picture."""
     left, right = st.columns(2, gap="medium")
     with left:
-        name = st.selectbox(
-            "Perturbation of the adversarial picture",
-            PERTURBATIONS.names,
-            index=PERTURBATIONS.names.index("jpeg_compression"),
-            format_func=lambda known: PERTURBATIONS[known].label,
-            key="undo",
-            bind="query-params",
+        name = perturbation_input(
+            "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
     record = PERTURBATIONS[name]
     with right:

@@ -21,8 +21,9 @@ from robustness.evaluation.suites import (
     suite_names,
 )
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
+from robustness.pictures.fitting import ACCEPTED_EXTENSIONS
 from robustness.ui.dataset.uploads import upload
+from robustness.ui.kit.picture_input import fit_input
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
@@ -203,12 +204,5 @@ def _options() -> tuple[str, str]:
             bind="query-params",
             help="With classes the run tells accuracies, too.",
         )
-        fit = st.segmented_control(
-            "Fit to the square that models see",
-            FITS,
-            default=DEFAULT_FIT,
-            required=True,
-            key="dataset_fit",
-            bind="query-params",
-        )
+        fit = fit_input("dataset_fit")
     return labelling, fit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -78,7 +77,7 @@ def _headline(run: Run, frame: pd.DataFrame, found: Tables) -> None:
         _answer(group, [p for p in found.pairs["consistency"] if p["label_set"] == title])
         for title, group in dataset.grouped(found.summary, "label_set").items()
     )
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    st.html(results.headline(text))
     images = frame["image"].nunique()
     counted = (
         f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.models import own
 from robustness.ui.kit.boundary import boundary
-from robustness.ui.kit.run_link import IMAGE, RUN, linked_run
+from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
 from robustness.ui.kit.state import arrive
 
 RUN_PAGE = "Dataset"
@@ -62,10 +61,8 @@ def _frame(title: str, introduction: str) -> None:
     with st.sidebar:
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
-        # A page that is itself the main script ("streamlit run pages/methods.py") has no siblings.
-        with contextlib.suppress(StreamlitAPIException):
-            for path, label, icon in PAGES:
-                st.page_link(path, label=label, icon=icon, query_params=_carried())
+        for path, label, icon in PAGES:
+            page_link(path, label, icon, _carried())
     st.title(title, anchor=False)
     st.markdown(introduction)
     if title != RUN_PAGE:

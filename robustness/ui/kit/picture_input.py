@@ -72,17 +72,21 @@ def _camera(key: str) -> None:
 def _picture_options() -> None:
     restore("fit", DEFAULT_FIT)
     with st.popover("Picture options", icon=":material/crop:"):
-        fit = st.segmented_control(
-            "Fit to the square that models see",
-            FITS,
-            default=DEFAULT_FIT,
-            required=True,
-            key="fit",
-            bind="query-params",
-            help="crop: centre of the picture, as ImageNet models are tested; squash: "
-            "the whole picture, distorted; letterbox: the whole picture with grey bars.",
-        )
-    keep("fit", fit)
+        keep("fit", fit_input("fit"))
+
+
+def fit_input(key: str) -> str:
+    """How pictures become square."""
+    return st.segmented_control(
+        "Fit to the square that models see",
+        FITS,
+        default=DEFAULT_FIT,
+        required=True,
+        key=key,
+        bind="query-params",
+        help="crop: centre of the picture, as ImageNet models are tested; squash: the whole "
+        "picture, distorted; letterbox: the whole picture with grey bars.",
+    )
 
 
 def _remember(key: str) -> None:

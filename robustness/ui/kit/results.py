@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from types import ModuleType
 
@@ -18,7 +18,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics.scorecard import UNSURE
+from robustness.statistics.scorecard import UNSURE, unsure
 from robustness.ui.kit.memo import original_png
 
 Image = NDArray[np.float32]
@@ -30,13 +30,16 @@ def show_pictures(
     picture: Picture,
     image: Image,
     what: str,
-    scores: dict[str, float],
+    scores: Mapping[str, NDArray[np.float64]],
     *,
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
     key: str = "pictures",
 ) -> None:
-    """Original, perturbed and difference amplified by ``gain``, lossless and of one size."""
+    """Original, perturbed and difference amplified by ``gain``, lossless and of one size.
+
+    ``scores`` are the ``picture_scores`` of ``image``, one value each.
+    """
     before, after = captions
     panels = (
         (original_png(picture), before, f"The {before.lower()} picture, {picture.name}"),
@@ -56,13 +59,34 @@ def show_pictures(
         st.caption(_visibility(scores))
 
 
-def _visibility(scores: dict[str, float]) -> str:
-    if not np.isfinite(scores["psnr"]):
+def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
+    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
+    if not np.isfinite(psnr):
         return "Nothing is changed: both pictures are identical (SSIM 1)."
-    return (
-        f"How visible it is: SSIM {scores['ssim']:.3f} (1 is identical), "
-        f"PSNR {scores['psnr']:.1f} dB."
+    return f"How visible it is: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+
+
+def headline(text: str) -> str:
+    """The answer of a page in a sentence, as HTML."""
+    return f'<div class="rb-headline" role="status">{escape(text)}</div>'
+
+
+def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
+    """Names each model that hardly knows what the clean picture shows, if any.
+
+    ``means`` is what then says little: a noun and its verb.
+    """
+    several = len({row.image for row in rows}) > 1
+    cases = ", ".join(
+        f"{plain(models.label(model))} ({probability:.0%}"
+        + (f" on {plain(image)})" if several else ")")
+        for image, model, probability in unsure(rows)
     )
+    if cases:
+        st.warning(
+            f"Unsure even of the clean picture, so {means} little there: {cases}.",
+            icon=":material/help:",
+        )
 
 
 def other_classes(names: Sequence[str]) -> str:
@@ -102,9 +126,10 @@ def card_slots(count: int) -> list[DeltaGenerator]:
 
 def card(row: Measurement, changed: str = "Perturbed") -> str:
     """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
-    names = models.REGISTRY[row.model].labels().names
     label = models.label(row.model)
-    before, after = escape(names[row.clean_top1]), escape(names[row.top1])
+    before, after = (
+        escape(models.class_name(row.model, index)) for index in (row.clean_top1, row.top1)
+    )
     points = f"{100 * row.scores['confidence_change']:+.1f} points"
     if row.consistent:
         verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
@@ -118,7 +143,8 @@ def card(row: Measurement, changed: str = "Perturbed") -> str:
         detail += "; unsure even of the original, so this means little"
 
     def bar(index: int, probability: float) -> str:
-        return _bar(names[index], probability, index == row.clean_top1)
+        name = models.class_name(row.model, index)
+        return _bar(name, probability, index == row.clean_top1)
 
     lines = "".join(
         "<tr>"

@@ -11,7 +11,7 @@ import streamlit as st
 from robustness import models
 from robustness.charts import answers, look
 from robustness.evaluation.measurement import Measurement
-from robustness.ui.kit.results import badge, chart
+from robustness.ui.kit import results
 
 
 def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
@@ -31,7 +31,7 @@ def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
         )
     else:
         text = f"{kept} of {total} models keep their answer"
-    return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
+    return results.headline(f"{text} under {what}.")
 
 
 def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
@@ -44,7 +44,7 @@ def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
             state = '<span class="rb-muted">waiting …</span>'
         else:
             seen = escape(models.class_name(name, row.top1))
-            state = f"{badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
+            state = f"{results.badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
         lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
     return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
 
@@ -55,7 +55,7 @@ def show_charts(rows: Sequence[Measurement]) -> None:
     stages = answers.stage_frame(rows)
     similarity, left, departs = st.columns(3, gap="medium")
     similarity.markdown("##### How far the features moved")
-    chart(
+    results.chart(
         similarity,
         answers.similarity_bars(frame),
         "similarity",
@@ -66,7 +66,7 @@ def show_charts(rows: Sequence[Measurement]) -> None:
         "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
     )
     left.markdown("##### What is left for the original class")
-    chart(
+    results.chart(
         left,
         answers.clean_class_bars(frame),
         "clean_class",
@@ -74,7 +74,7 @@ def show_charts(rows: Sequence[Measurement]) -> None:
     )
     left.caption("Probability of the class that each model names for the original.")
     departs.markdown("##### Where in the network it departs")
-    chart(
+    results.chart(
         departs,
         answers.stage_lines(stages),
         "stages",

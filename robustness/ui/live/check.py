@@ -43,9 +43,8 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
 
     spec = make_spec(model_names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
     with output:
-        results.show_pictures(picture, altered.images[0], what, scores)
+        results.show_pictures(picture, altered.images[0], what, altered.scores)
         if len(active) > 1:
             st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
         lines = st.empty()
