@@ -55,16 +55,18 @@ class Work:
         return bool(st.session_state.get(self._place) == (state, self.key))
 
     @contextmanager
-    def bar(self, text: str) -> Iterator[Show]:
-        """A bar that says ``text`` until it is given more to say.
+    def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
+        """A bar that says ``text`` until it is given more to say, and a button to cancel.
+
+        They stand in the empty ``places``: beside each other in one, above each other in two.
 
         Once the work ends, by an error or not, the bar is gone and the work no longer asked for.
-        The button beside it reruns the page, which stops the script when the bar is drawn next.
+        The button reruns the page, which stops the script when the bar is drawn next.
         """
-        place = st.empty()
-        with place.container(horizontal=True, vertical_alignment="center"):
-            bar = st.progress(0.0, text=text)
-            st.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
+        places = places or [st.empty()]
+        first, second = places if len(places) == 2 else 2 * [_row(places[0])]
+        bar = first.progress(0.0, text=text)
+        second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
 
         def show(share: float, said: str) -> None:
             bar.progress(min(1.0, share), text=said)
@@ -72,22 +74,27 @@ class Work:
         try:
             yield show
         except Exception:  # not what Streamlit raises to rerun the page: then the work goes on
-            self._end(place)
+            self._end(places)
             raise
-        self._end(place)
+        self._end(places)
 
-    def _end(self, place: DeltaGenerator) -> None:
-        place.empty()
+    def _end(self, places: Sequence[DeltaGenerator]) -> None:
+        for place in places:
+            place.empty()
         st.session_state.pop(self._place, None)
 
     def shown(
-        self, items: Iterable[Item], total: int, said: Callable[[int], str] | None = None
+        self,
+        items: Iterable[Item],
+        total: int,
+        said: Callable[[int], str] | None = None,
+        places: Sequence[DeltaGenerator] = (),
     ) -> Iterator[Item]:
         """Passes on ``items`` while a bar shows how many of ``total`` have come.
 
         ``said`` gives the text beside it, by how many there are.
         """
-        with self.bar(f"{self.what}: loading the models …") as show:
+        with self.bar(f"{self.what}: loading the models …", places) as show:
             for done, item in enumerate(items, start=1):
                 show(done / total, said(done) if said else f"{self.what}: {done} of {total}")
                 yield item
@@ -100,6 +107,10 @@ class Work:
             )
             st.button("Start again", on_click=self.ask)
         return self.cancelled
+
+
+def _row(place: DeltaGenerator) -> DeltaGenerator:
+    return place.container(horizontal=True, vertical_alignment="center")
 
 
 @dataclass(frozen=True)
@@ -128,36 +139,43 @@ class Measuring(Work):
 
     def at_once(self) -> list[Any]:
         """The results, made now unless they are kept; ends the page if that was cancelled."""
+        place = st.empty()  # always there: what follows keeps its place when the results are kept
         found = self.found
-        if found is None and self.is_cancelled():
-            st.stop()
-        return self._made(shown=True) if found is None else found
+        if found is not None:
+            return found
+        with place.container():
+            if self.is_cancelled():
+                st.stop()
+        return self._made([place])
 
     def on_request(self, button: str, caption: str) -> list[Any] | None:
         """The results once ``button`` was pressed, or else None; cancelling brings it back."""
+        # Both states fill the same two places, so that nothing of the one stays in the other, and
+        # no button jumps away from under a click.
+        places = st.empty(), st.empty()
         found = self.found
         if found is None and self.asked:
-            return self._made(shown=True)
+            return self._made(places)
         if found is None:
-            with st.empty().container():  # the bar's place: nothing of the one stays in the other
-                st.caption(caption)
-                st.button(
-                    button,
-                    key=f"start {self.what}",
-                    icon=":material/play_arrow:",
-                    on_click=self.ask,
-                )
+            places[0].caption(caption)
+            places[1].button(
+                button,
+                key=f"start {self.what}",
+                icon=":material/play_arrow:",
+                on_click=self.ask,
+            )
         return found
 
     def in_silence(self) -> list[Any]:
         """The results, made now unless they are kept; not shown, so that nothing cancels it."""
         found = self.found
-        return self._made(shown=False) if found is None else found
+        return self._made() if found is None else found
 
-    def _made(self, *, shown: bool) -> list[Any]:
+    def _made(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
+        """Makes the results, shown in ``places`` if there are any."""
         events = self.events(nameless(self.pictures))
-        if shown:
-            events = self.shown(events, self.total, self.said)
+        if places:
+            events = self.shown(events, self.total, self.said, places)
         kept = [event for event in events if isinstance(event, self.results)]
         KEPT.put(self.key, kept)
         return named(kept, self.pictures)
