@@ -210,18 +210,32 @@ def test_only_the_command_line_prints() -> None:
     assert not faults(quiet, printed)
 
 
-def test_a_page_starts_with_its_frame() -> None:
-    def other(path: Path) -> str:
+def test_a_page_draws_all_of_itself_within_its_boundary() -> None:
+    def other(path: Path) -> list[str]:
         body = [
             node
             for node in tree(path).body[1:]  # after the docstring
-            if not isinstance(node, ast.Import | ast.ImportFrom)
+            if not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
         ]
-        call = body[0].value if isinstance(body[0], ast.Expr) else None
-        starts = isinstance(call, ast.Call) and ast.unparse(call.func) == "frame"
-        return "" if starts else ast.unparse(body[0])
+        return [ast.unparse(node) for node in body if body != [node] or not _is_page(node)]
 
     assert not faults(PAGES, other)
+
+
+def _is_page(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.With):
+        return False
+    calls = [item.context_expr for item in node.items]
+    return [ast.unparse(call.func) for call in calls if isinstance(call, ast.Call)] == ["page"]
+
+
+def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
+    users = [path for path in PRODUCT if room(path) in {"pages", "ui"}]
+
+    def bare(path: Path) -> bool:
+        return any(ast.unparse(n) == "st.fragment" for n in ast.walk(tree(path)))
+
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/boundary.py"]
 
 
 # --- words ----------------------------------------------------------------------------------------

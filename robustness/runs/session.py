@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock
 from robustness import models
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
-from robustness.datasets import FOLDERS, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -46,7 +47,7 @@ class Plan:
 
 
 def plan(
-    source: str,
+    source: str | Dataset,
     spec: RunSpec,
     *,
     labelling: str = FOLDERS,
@@ -54,7 +55,7 @@ def plan(
     sample: int | None = None,
     batch: int | None = None,
 ) -> Plan:
-    """Lists the pictures of ``source`` and finds their classes.
+    """Lists the pictures of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first pictures, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes). Raises
@@ -62,7 +63,7 @@ def plan(
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(f"Expected --batch to lie between 1 and {MAX_BATCH}, got {batch}.")
-    dataset = open_dataset(source)
+    dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)

@@ -300,7 +300,7 @@ def test_the_page_says_why_a_download_failed(server: Server) -> None:
 
 def test_the_page_says_that_a_cancelled_download_is_continued(server: Server) -> None:
     app = AppTest.from_function(page, default_timeout=20).run()
-    app.session_state["cancelled download VGG16"] = True
+    app.session_state["work download of VGG16"] = ("cancelled", "VGG16")
     app.run()
     assert "kept and continued next time" in app.info[0].value
     app.button(key="download_VGG16").click().run()

@@ -20,6 +20,7 @@ from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import attention
+from robustness.ui.kit.kept import KEPT
 from tests.support.server import ROOT, chromium, dashboard
 from tests.support.user_models import describe, small_network
 from tests.ui.test_pages import html, run
@@ -98,7 +99,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         maps = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        (answer,) = attention._kept().get(attention.Work.of(name, images, classes).key) or []
+        (answer,) = KEPT.get(attention.Question.of(name, images, classes).key) or []
         for n, view in enumerate(answer.views):
             assert view.png == to_png(explain.overlay(images[n % 2], maps.relative[n]))
             assert view.peak == pytest.approx(maps.relative[n].max())

@@ -11,10 +11,10 @@ from tests.support.server import chromium, dashboard
 
 SCRIPT = """
 import streamlit as st
-from robustness.ui import dataset_results
-from tests.test_dataset_results import made_up
+from robustness.ui.dataset import results
+from tests.ui.test_dataset_results import made_up
 st.set_page_config(layout="wide")
-dataset_results.show(made_up())
+results.show(made_up())
 """
 
 

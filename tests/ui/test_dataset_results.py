@@ -93,9 +93,9 @@ def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: 
     run.id = tmp_path.name  # figures are kept by it
     script = tmp_path / "app.py"
     script.write_text(
-        "from robustness.ui import dataset_results\n"
-        "from tests import test_dataset_results\n"
-        "dataset_results.show(test_dataset_results.CURRENT)\n"
+        "from robustness.ui.dataset import results\n"
+        "from tests.ui import test_dataset_results\n"
+        "results.show(test_dataset_results.CURRENT)\n"
     )
     monkeypatch.setitem(globals(), "CURRENT", run)
     app = AppTest.from_file(str(script), default_timeout=120)

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.base.text import plain
 from robustness.charts.sweep import QUANTITIES
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
@@ -22,7 +23,6 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit.text import plain
 from tests.conftest import register
 from tests.support.bad_images import BAD
 

@@ -15,9 +15,11 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.perturbation_input import perturbation_input
 
 
-@st.fragment
+@fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     """Draws both questions and their answers; reruns alone when a control of theirs changes.
 
@@ -54,13 +56,8 @@ def _condition() -> Condition:
     """The perturbation of the adversarial picture."""
     left, right = st.columns(2, gap="medium")
     with left:
-        name = st.selectbox(
-            "Perturbation of the adversarial picture",
-            PERTURBATIONS.names,
-            index=PERTURBATIONS.names.index("jpeg_compression"),
-            format_func=lambda known: PERTURBATIONS[known].label,
-            key="undo",
-            bind="query-params",
+        name = perturbation_input(
+            "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
     record = PERTURBATIONS[name]
     with right:

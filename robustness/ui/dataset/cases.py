@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
@@ -10,18 +9,19 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.ui.dataset.opened import Run
+from robustness.ui.dataset.saved_run import Run
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.run_link import page_link
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
 IN_A_ROW = 3
@@ -29,7 +29,7 @@ AT_ONCE = 6
 ALL = "all"
 
 
-@st.fragment
+@fragment
 def gallery(run: Run, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)
@@ -174,20 +174,10 @@ def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
     """Opens the case on the Live page, an attack's on the Adversarial page."""
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:
-        with contextlib.suppress(StreamlitAPIException):
-            st.page_link(
-                "pages/adversarial.py",
-                label="Attack it anew",
-                icon=":material/bug_report:",
-                query_params=query,
-            )
+        page_link("pages/adversarial.py", "Attack it anew", ":material/bug_report:", query)
         return
     strengths = {
         name: f"{strength:g}" if REGISTRY[name].graded else "true"
         for name, strength in condition.steps
     }
-    # A page that is itself the main script ("streamlit run pages/dataset.py") has no siblings.
-    with contextlib.suppress(StreamlitAPIException):
-        st.page_link(
-            "app.py", label="Open live", icon=":material/tune:", query_params=query | strengths
-        )
+    page_link("app.py", "Open live", ":material/tune:", query | strengths)

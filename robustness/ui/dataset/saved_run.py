@@ -1,127 +1,52 @@
-"""The Dataset page: a run in the making with its progress, and the runs that are kept."""
+"""The runs that are kept: the choice among them, and the one that is open, with what it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
-from robustness.base.errors import RobustnessError, RunError
-from robustness.base.pace import Pace, Unit
-from robustness.evaluation.spec import make_spec
+from robustness.base.errors import RunError
+from robustness.base.text import plain
+from robustness.evaluation.condition import Condition
 from robustness.pictures.picture import Picture
-from robustness.runs import Listed, Manifest, Plan, Run
-from robustness.runs.manifest import FILE as MANIFEST
-from robustness.ui.dataset.request import Request, request_input
+from robustness.runs import MANIFEST_FILE, Listed, Manifest
 from robustness.ui.kit.run_link import RUN, runs_folder
-from robustness.ui.kit.text import plain
-
-FRAMES_AT_ONCE = 44
-"""Pictures and their perturbed versions between two looks at the Cancel button."""
-
-PATIENCE = 30.0
-"""Seconds that a run waits for one of the same request that was cancelled and has yet to stop."""
-
-WORK = "dataset work"
-"""Key of the session's request that is being worked on."""
 
 
-def new_run(model_names: Sequence[str], seed: int) -> None:
-    """Draws the controls of a new run, and performs it once asked for."""
-    with st.container(border=True, key="new-run"):
-        try:
-            request = request_input()
-            plan = None if request is None else _planned(request, tuple(model_names), seed)
-        except RobustnessError as error:
-            st.error(plain(str(error)), icon=":material/folder_off:")
-            return
-        if plan is None:
-            st.session_state.pop(WORK, None)
-            return
-        _begin(plan)
+class Run(Protocol):
+    """A run over many images, finished or not.
 
+    ``frame()`` has one row a measurement with the columns ``statistics.COLUMNS`` and
+    ``statistics.CASE_COLUMNS``. ``picture(image)`` is the study image of a row's ``image``; it
+    raises ``RobustnessError`` if it cannot be had. ``unreadable`` holds (image, reason).
+    """
 
-def _planned(request: Request, model_names: tuple[str, ...], seed: int) -> Plan:
-    spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit)
-    return runs.plan(
-        request.source,
-        spec,
-        labelling=request.labelling,
-        limit=request.limit,
-        batch=max(1, FRAMES_AT_ONCE // (1 + len(request.conditions))),
-    )
+    @property
+    def id(self) -> str: ...
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]: ...
 
-def _begin(plan: Plan) -> None:
-    key = f"{plan.spec.digest} {plan.asked}"
-    pictures, frames = plan.asked.pictures, 1 + len(plan.spec.conditions)
-    passes = pictures * frames * len(plan.spec.models)
-    size = (
-        f"{pictures:,} picture{'s' * (pictures != 1)} × {len(plan.spec.conditions)} "
-        f"condition{'s' * (frames != 2)} × {len(plan.spec.models)} "
-        f"model{'s' * (len(plan.spec.models) != 1)}: {passes:,} forward passes."
-    )
-    working = st.session_state.get(WORK) == key
-    with st.container(horizontal=True, vertical_alignment="center"):
-        # It stays while the run is under way: a button that has the focus would be kept in its
-        # place until then anyhow, and would jump away from under a click on Cancel.
-        st.button(
-            "Evaluate",
-            type="primary",
-            icon=":material/play_arrow:",
-            key="evaluate",
-            disabled=working,
-            on_click=st.session_state.update,
-            args=({WORK: key},),
-        )
-        st.caption(size)
-    if working:
-        _perform(plan, key)
-    elif st.session_state.get("cancelled run") == key:
-        st.warning(
-            "Cancelled. What was done is kept: *Evaluate* goes on from there, and the run stands "
-            "below as unfinished.",
-            icon=":material/block:",
-        )
+    @property
+    def seed(self) -> int: ...
 
+    @property
+    def unreadable(self) -> Sequence[tuple[str, str]]: ...
 
-def _perform(plan: Plan, key: str) -> None:
-    """Performs or goes on with the run; a rerun of the page stops it between two chunks."""
-    place = st.empty()
-    with place.container(horizontal=True, vertical_alignment="center"):
-        bar = st.progress(0.0, text="Loading the models …")
-        st.button("Cancel", key="cancel run", on_click=_cancel, args=(key,))
-    pace = Pace(Unit("pictures"), plan.asked.pictures)
-    try:
-        with runs.start(plan, runs_folder(), resume=True, patience=PATIENCE) as session:
-            for state in () if session.finished else session.perform():
-                pace.note(state.done)
-                text = "Loading the models …" if state.loading else f"Evaluating: {pace.text}"
-                if state.unreadable:
-                    text += f", {state.unreadable} unreadable"
-                bar.progress(state.done / state.total, text=text)
-    except RobustnessError as error:
-        st.session_state.pop(WORK, None)
-        place.error(plain(str(error)), icon=":material/error:")
-        return
-    st.session_state.pop(WORK, None)
-    st.session_state.pop("cancelled run", None)
-    st.query_params[RUN] = session.folder.name
-    st.rerun()
+    def frame(self) -> pd.DataFrame: ...
 
-
-def _cancel(key: str) -> None:
-    st.session_state.pop(WORK, None)
-    st.session_state["cancelled run"] = key
+    def picture(self, image_id: str) -> Picture: ...
 
 
 class Opened:
     """A run that is looked at: its rows and its list of pictures are read once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: runs.Run) -> None:
         self.run = run
         self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
         self.unreadable = run.unreadable
@@ -143,7 +68,7 @@ def _opened(folder: str, run_id: str, written: int) -> Opened:
 
 def _written(folder: Path, run_id: str) -> int:
     """When the run last changed; 0 where there is none."""
-    manifest = folder / Path(run_id).name / MANIFEST
+    manifest = folder / Path(run_id).name / MANIFEST_FILE
     return manifest.stat().st_mtime_ns if manifest.exists() else 0
 
 
@@ -216,7 +141,7 @@ def _broken(entries: Sequence[Listed]) -> None:
                 st.caption(plain(entry.reason))
 
 
-def _about(run: Run) -> None:
+def _about(run: runs.Run) -> None:
     manifest = run.manifest
     asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
     if not run.finished:
