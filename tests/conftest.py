@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,28 @@ from robustness.base import settings
 from robustness.models import user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
+from tests.support import shards
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: shards.place(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Shards for the whole house; what is asked for by name runs in this process."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not everything:
+        return 0
+    os.environ.update(dict.fromkeys(shards.ONE_CORE, "1"))
+    return shards.SHARDS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return shards.scheduler(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

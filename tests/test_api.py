@@ -13,9 +13,9 @@ from robustness import api
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import load_study_image, to_uint8
-from tests.evaluation.test_loop import Stable
 from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import use_stand_ins
+from tests.support.stand_ins import Stable
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,8 @@ from robustness import attacks, metrics, models, perturbations
 from robustness.base.registry import Registry
 from robustness.models import PackagedFile, Preset, PublishedFile
 from robustness.pictures import samples
+from tests.support.places import PAGES, ROOT
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
 PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
 
 ROOMS = (

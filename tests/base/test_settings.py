@@ -11,7 +11,8 @@ from robustness.base.errors import ParameterError
 from robustness.commands import main
 from robustness.models.fetching.places import places, product_cache
 from robustness.models.model_record import PublishedFile
-from tests.ui.test_pages import ROOT, run
+from tests.support.pages import run
+from tests.support.places import ROOT
 
 FILE = PublishedFile("https://example.org/a/weights.h5", 10, "md5:0")
 

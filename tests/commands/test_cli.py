@@ -24,8 +24,8 @@ from robustness.commands.main import main
 from robustness.models.weights import size
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import sample_path
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 COFFEE = str(sample_path("coffee"))
 NAMES = [
     *("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0"),
@@ -84,16 +84,6 @@ def document(text: str | bytes) -> Any:
 # --- help and lists -------------------------------------------------------------------------------
 
 
-def test_help_takes_under_a_second_of_cpu() -> None:
-    resource = pytest.importorskip("resource")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out, err = start("--help").communicate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 1.0
-    assert b"study" in out
-    assert err == b""
-
-
 @pytest.mark.parametrize(
     ("arguments", "unneeded"),
     [
@@ -103,7 +93,7 @@ def test_help_takes_under_a_second_of_cpu() -> None:
         (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
         (["perturbations", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(
     arguments: list[str], unneeded: set[str]
@@ -112,6 +102,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(
     out, err = process.communicate()
     assert process.returncode == 0
     assert out
+    assert all(line.startswith(b"import time:") for line in err.splitlines())
     imported = {line.rpartition("|")[2].strip() for line in err.decode().splitlines()}
     assert "robustness.commands.main" in imported
     assert not imported & unneeded

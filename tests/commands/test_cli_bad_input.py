@@ -16,6 +16,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures import fitting
 from robustness.pictures.samples import sample_path
 from tests.support.bad_images import BAD, GOOD_ODD, RGB, Builder
+from tests.support.places import ROOT
 
 # pytest replaces the filter that the product installs for Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -291,7 +292,7 @@ def test_the_process_itself_exits_with_2_and_the_sentence(tmp_path: Path) -> Non
     picture.write_bytes(BAD["text"]())
     done = subprocess.run(
         [sys.executable, "-m", "robustness", *perturb_arguments(picture, tmp_path / "out.png")],
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

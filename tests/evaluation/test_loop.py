@@ -27,56 +27,18 @@ from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models import REGISTRY as MODELS
-from robustness.models import Outputs, digest
+from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import summarise
 from tests.support.oracles import photos
+from tests.support.stand_ins import TWO, Stable, StandIn
 
-TWO = (("SqueezeNet", "sha256:1"), ("EfficientNetLite0", "sha256:2"))
 FOG = Condition.of({"fog": 0.6})
 NOISE = Condition.of({"gaussian_noise": 0.6})
 TURN = Condition.of({"rotation": 0.5})
 BOTH = Condition.of({"gaussian_noise": 0.3, "rotation": 0.2})
 CONDITIONS = (FOG, NOISE, TURN, BOTH)
-
-
-class StandIn:
-    """A classifier of 1000 classes by random projections of a coarse version of the picture."""
-
-    def __init__(self, name: str, side: int) -> None:
-        self.record = MODELS[name]
-        self.side = side
-        self.batches: list[Images] = []
-        random = np.random.default_rng(list(name.encode()))
-        self._answer = random.normal(size=(192, 1000))
-        self._stages = {stage: random.normal(size=(192, 12)) for stage, _ in self.record.stages}
-
-    def __call__(self, images: Images) -> Outputs:
-        self.batches.append(images.copy())
-        views = [
-            image.reshape(8, -1, 8, self.side // 8, 3).mean((1, 3)).ravel() for image in images
-        ]
-        answers = [np.exp(view @ self._answer) for view in views]
-        return Outputs(
-            np.array([answer / answer.sum() for answer in answers], np.float32),
-            {
-                stage: np.array([view @ weights for view in views], np.float32)
-                for stage, weights in self._stages.items()
-            },
-        )
-
-
-class Stable:
-    """Makes stand-ins, as ``models.load`` makes classifiers, and keeps them in view."""
-
-    def __init__(self) -> None:
-        self.loaded: dict[str, StandIn] = {}
-
-    def load(self, name: str, *, side: int) -> Any:
-        if name not in self.loaded:
-            self.loaded[name] = StandIn(name, side)
-        return self.loaded[name]
 
 
 @pytest.fixture

@@ -142,7 +142,9 @@ def test_the_order_of_the_two_does_not_matter(metric: Metric) -> None:
     np.testing.assert_allclose(forth, back, rtol=1e-5)
 
 
-@pytest.mark.parametrize("metric", [m for m in REGISTRY if m.subject == FEATURES], ids=str)
+@pytest.mark.parametrize(
+    "metric", [m for m in REGISTRY if m.subject == FEATURES], ids=lambda metric: metric.name
+)
 @pytest.mark.parametrize("scale", [1e-37, 1e-3, 1e37])
 def test_feature_metrics_do_not_depend_on_the_scale_of_a_network(
     metric: Metric, scale: float

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.commands import main
-from robustness.models import selfcheck
+from robustness.models import loaded, selfcheck
 from robustness.models.loading import load_network
-from robustness.models.model_record import Normalisation
+from robustness.models.model_record import Normalisation, Stages
 from robustness.models.selfcheck import Answer, self_check, self_checks
 from tests.conftest import OFFLINE_NAMES, register
 
@@ -32,6 +34,20 @@ WRONG: Mapping[str, Callable[[Normalisation], Normalisation]] = {
         "RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     ),
 }
+
+
+@cache
+def network_of(name: str) -> tuple[Any, Stages]:
+    return load_network(models.REGISTRY[name])
+
+
+def prepared_wrongly(patch: pytest.MonkeyPatch, name: str, what: str) -> str:
+    """Registers the model ``name`` once more, its network behind another preprocessing."""
+    record = models.REGISTRY[name]
+    wrong = f"{name} with {what}"
+    register(patch, replace(record, name=wrong, normalisation=WRONG[what](record.normalisation)))
+    patch.setattr(loaded, "load_network", lambda _: network_of(name))
+    return wrong
 
 
 @pytest.mark.parametrize("name", OFFLINE_NAMES)
@@ -53,20 +69,11 @@ def test_a_model_that_works_passes(name: str) -> None:
 def test_wrong_preprocessing_cannot_hide(
     name: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = models.REGISTRY[name]
-    wrong = f"{name} with {what}"
-    normalisation = WRONG[what](record.normalisation)
-    register(monkeypatch, replace(record, name=wrong, normalisation=normalisation))
-    assert self_check(wrong).right is False
+    assert self_check(prepared_wrongly(monkeypatch, name, what)).right is False
 
 
 def test_the_top1_alone_would_let_swapped_channels_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = models.REGISTRY["EfficientNetLite0"]
-    name = "EfficientNetLite0 in the wrong order"
-    register(
-        monkeypatch,
-        replace(record, name=name, normalisation=swapped(record.normalisation)),
-    )
+    name = prepared_wrongly(monkeypatch, "EfficientNetLite0", "channels swapped")
     top1 = [answer.top1 for answer in self_check(name).answers]
     assert top1[0] == "espresso"
     assert top1[2] == "moped"
@@ -118,14 +125,12 @@ def test_the_command_prints_and_says_by_its_status(
 ) -> None:
     assert main.main(["models", "check", "SqueezeNet"]) == 0
     assert "right  coffee      espresso 93.7%" in capsys.readouterr().out
-    record = models.REGISTRY["SqueezeNet"]
-    wrong = replace(record, name="Wrong", normalisation=swapped(record.normalisation))
-    register(monkeypatch, wrong)
-    assert main.main(["models", "check", "SqueezeNet", "Wrong", "--json"]) == 1
+    wrong = prepared_wrongly(monkeypatch, "SqueezeNet", "channels swapped")
+    assert main.main(["models", "check", "SqueezeNet", wrong, "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [(row["model"], row["right"]) for row in rows] == [
         ("SqueezeNet", True),
-        ("Wrong", False),
+        (wrong, False),
     ]
     assert main.main(["models", "check", "SqueezeNt"]) == 2
     assert "Did you mean" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
 from tests.conftest import register
+from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
     TRANSFORMERS,
@@ -167,9 +168,7 @@ def test_without_kerashub_the_state_names_the_command(monkeypatch: pytest.Monkey
 
 def test_the_optional_file_changes_no_pin() -> None:
     def pins(file: str) -> dict[str, str]:
-        lines = (
-            (Path(__file__).parent.parent.parent / file).read_text(encoding="utf-8").splitlines()
-        )
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         wanted = [line.split()[0] for line in lines if line and not line.startswith((" ", "#"))]
         return {name: version for name, _, version in (line.partition("==") for line in wanted)}
 

@@ -32,6 +32,7 @@ from tests.support.bad_images import (
     saved,
     wide_profile,
 )
+from tests.support.places import ROOT
 
 # pytest replaces the filter that the module installs; that nothing is printed is tested below.
 pytestmark = [
@@ -114,10 +115,9 @@ def test_bad_input_takes_little_memory_and_warns_of_nothing() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     assert int(done.stdout) < 200, "MiB at the peak"

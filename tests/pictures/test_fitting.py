@@ -17,6 +17,7 @@ from robustness.pictures import fitting
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes, sample_path
 from tests.support.bad_images import RED, photo, quarters, saved
+from tests.support.places import ROOT
 
 
 def test_a_file_becomes_what_its_bytes_become(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_the_module_is_quick_to_import() -> None:
     heavy = ["skimage", "scipy", "tensorflow", "pandas", "cv2", "streamlit"]
     done = subprocess.run(
         [sys.executable, "-c", code, *heavy],
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

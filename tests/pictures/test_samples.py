@@ -13,6 +13,7 @@ import pytest
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.pictures import samples
 from robustness.pictures.fitting import decode
+from tests.support.places import ROOT
 
 NAMES = ("coffee", "chelsea", "rocket", "motorcycle", "astronaut")
 
@@ -62,8 +63,7 @@ def test_samples_are_found_without_importing_their_package() -> None:
         "import sys, robustness.pictures.samples as s; s.sample_bytes('coffee'); "
         "print('skimage' in sys.modules)"
     )
-    root = Path(__file__).parent.parent.parent
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from robustness import report, runs
 from robustness.attacks import AttackSpec, Control, Outcome
@@ -26,8 +25,9 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.answers.attack import answer
 from tests.report.test_files import HOSTILE, WHEN, Page, pdf_text
+from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
-from tests.support.server import ROOT
+from tests.support.places import ROOT
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite2")
@@ -141,10 +141,8 @@ def test_what_it_says_makes_the_picture_again_can_be_typed() -> None:
 
 
 def test_the_page_offers_it() -> None:
-    app = AppTest.from_file(str(ROOT / "pages" / "adversarial.py"), default_timeout=120)
-    for name, value in (("sample", "coffee"), ("models", "SqueezeNet"), ("steps_pgd", "2")):
-        app.query_params[name] = value
-    app.run()
+    page = ROOT / "pages" / "adversarial.py"
+    app = pages.run(page, sample="coffee", models="SqueezeNet", steps_pgd="2")
     assert not app.exception
     buttons = app.get("download_button")
     assert len(buttons) == len(report.FORMATS) + 1

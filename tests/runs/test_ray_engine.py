@@ -20,6 +20,7 @@ from robustness.datasets.folder import Folder
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from tests.support.made_datasets import labelled_folder
+from tests.support.places import ROOT
 
 ray = pytest.importorskip("ray")
 
@@ -31,7 +32,7 @@ def cluster() -> Iterator[Any]:
     """A head that works not, and two workers of two cores each."""
     from ray.cluster_utils import Cluster
 
-    root = str(Path(__file__).resolve().parent.parent.parent)
+    root = str(ROOT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", root)  # as on a machine of a cluster: see docs/scaling.md

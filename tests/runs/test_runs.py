@@ -38,8 +38,8 @@ from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
 from robustness.runs.manifest import Manifest
-from tests.evaluation.test_loop import TWO, Stable
 from tests.support.made_datasets import flat_folder, labelled_folder
+from tests.support.stand_ins import TWO, Stable
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
 SPEC = RunSpec(TWO, CONDITIONS, seed=5)

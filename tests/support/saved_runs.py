@@ -13,7 +13,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
-from tests.evaluation.test_loop import Stable
+from tests.support.stand_ins import Stable
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))

@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, expect, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.places import ROOT
+
 CHROMIUM_VARIABLE = "CHROMIUM"
-PATIENCE = 30_000
+PATIENCE = 90_000
 """Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
+AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
+"""The page while no script of it runs."""
 
 HOW_TO_GET_ONE = (
     "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "
@@ -28,15 +31,19 @@ HOW_TO_GET_ONE = (
 
 
 @contextmanager
-def dashboard(script: str | Path = "app.py") -> Iterator[str]:
-    """Starts a fresh server of ``script``; yields its address."""
+def dashboard(script: str | Path = "app.py", **variables: str) -> Iterator[str]:
+    """Starts a fresh server of ``script`` with these in its environment; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
     with subprocess.Popen(
-        command + options, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command + options,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         address = f"http://127.0.0.1:{port}"
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ def randomise(task: Any, images: Floats) -> None:
     """Random weights with which the answers to normalised ``images`` differ from each other."""
     rng = np.random.default_rng(3)
     for variable in task.variables:
-        moved = variable.numpy() + rng.normal(0, 0.05, variable.shape)
-        variable.assign(moved.astype(np.float32))
+        noise = rng.standard_normal(variable.shape, np.float32)
+        variable.assign(variable.numpy() + np.float32(0.05) * noise)
     tokens = task.backbone(images).numpy()[:, 0]
     kernel = rng.normal(size=(tokens.shape[1], 1000))
     kernel *= 2 / ((tokens - tokens.mean(0)) @ kernel).std()
@@ -80,13 +81,16 @@ def dense(layer: Any, x: Floats) -> Floats:
     return x @ kernel + bias
 
 
+product = partial(np.einsum, optimize=True)  # by matrix products
+
+
 def attention(layer: Any, x: Floats) -> Floats:
     parts = (layer.query_dense, layer.key_dense, layer.value_dense)
     weights = [part.get_weights() for part in parts]
-    q, k, v = (np.einsum("ntd,dhk->nhtk", x, w) + b[None, :, None] for w, b in weights)
+    q, k, v = (product("ntd,dhk->nhtk", x, w) + b[None, :, None] for w, b in weights)
     scores = softmax(q @ np.swapaxes(k, 2, 3) / np.sqrt(q.shape[-1]), axis=-1)
     kernel, bias = layer.output_dense.get_weights()
-    return np.einsum("nhtk,hkd->ntd", scores @ v, kernel) + bias
+    return product("nhtk,hkd->ntd", scores @ v, kernel) + bias
 
 
 def forward(task: Any, images: Floats, epsilon: float) -> tuple[Floats, list[Floats]]:

@@ -25,9 +25,8 @@ from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.outcome import headline as sentence
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
-from tests.ui.test_attention import captions as maps
-from tests.ui.test_attention import completed
-from tests.ui.test_pages import ROOT, coffee, headline, html, run
+from tests.support.pages import completed, headline, html, maps, run, sample
+from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "adversarial.py"
 
@@ -50,7 +49,7 @@ def charts(app: AppTest) -> list[dict]:
 def test_it_shows_what_the_core_finds() -> None:
     app = opened(epsilon="2")
     spec = AttackSpec.of("pgd", epsilon=2 / 255, steps=4)
-    *_, found = craft(coffee(), models.load("SqueezeNet"), spec)
+    *_, found = craft(sample("coffee"), models.load("SqueezeNet"), spec)
     assert isinstance(found, Outcome)
     assert headline(app) == escape(sentence(found))
     assert "makes SqueezeNet 1.1 see" in headline(app)
@@ -111,7 +110,7 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert chart["data"][0]["name"] == "SqueezeNet 1.1"
     assert chart["data"][0]["y"][0] == pytest.approx(0.937, abs=0.002)
     spec = AttackSpec.of("pgd", steps=4)
-    *_, found = smallest_epsilon(coffee(), classifiers["SqueezeNet"], spec)
+    *_, found = smallest_epsilon(sample("coffee"), classifiers["SqueezeNet"], spec)
     assert isinstance(found, Smallest)
     assert found.epsilon is not None
     assert f"<td>{255 * found.epsilon:.2g}/255</td>" in html(app)
@@ -171,9 +170,9 @@ def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
     assert headline(app) == before
     completed(app)
     assert not app.exception
-    image = coffee().image
+    image = sample("coffee").image
     *_, found = craft(
-        coffee(), models.load("SqueezeNet"), AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
+        sample("coffee"), models.load("SqueezeNet"), AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
     )
     assert isinstance(found, Outcome)
     pictures = [image, found.image]

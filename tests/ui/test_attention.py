@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
@@ -17,16 +15,12 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models import explain, user_models
 from robustness.pictures.fitting import study_image, to_png
-from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
-from tests.support.server import ROOT, chromium, dashboard
+from tests.support.pages import completed, html, maps, run, sample
+from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network
-from tests.ui.test_pages import html, run
-
-PATIENCE = 60
-"""Seconds in which maps must have come, on a machine that does much else."""
 
 
 @pytest.fixture
@@ -35,24 +29,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
 
 
-def completed(app: AppTest) -> AppTest:
-    deadline = time.monotonic() + PATIENCE
-    while any("Looking" in caption.value for caption in app.caption):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        app.run()
-    return app
-
-
 def cards(app: AppTest) -> list[str]:
     found = [element.proto.body for element in app.get("html")]
     return [body for body in found if 'class="rb-card"' in body]
-
-
-def captions(app: AppTest) -> list[str]:
-    """Of the heat maps, top to bottom."""
-    found = [image.caption for element in app.get("image") for image in element.proto.imgs]
-    return [caption for caption in found if "peak" in caption or ": none" in caption]
 
 
 def test_while_the_switch_is_off_nothing_of_it_is_imported_or_computed() -> None:
@@ -78,10 +57,10 @@ def test_while_the_switch_is_off_nothing_of_it_is_imported_or_computed() -> None
 def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None:
     names = ["SqueezeNet", "EfficientNetLite2"]
     condition = Condition.of({"gaussian_blur": 0.6})
-    picture = Picture.of("chelsea", study_image(sample_bytes("chelsea")))
+    picture = sample("chelsea")
     images = np.stack([picture.image, perturbed(picture, [condition], 0)[0]])
-    app = run(sample="chelsea", gaussian_blur="0.6", models=names)  # type: ignore[arg-type]
-    assert not captions(app)
+    app = run(sample="chelsea", gaussian_blur="0.6", models=names)
+    assert not maps(app)
     before = cards(app)
     app.toggle(key="attention").set_value(True).run()
     assert cards(app) == before
@@ -96,25 +75,23 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         for index in classes:
             label = models.class_name(name, index)
             assert f"Evidence for <b>{label}</b>" in html(app)
-        maps = explain.heat_maps(
+        found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
         (answer,) = KEPT.get(attention.Question.of(name, images, classes).key) or []
         for n, view in enumerate(answer.views):
-            assert view.png == to_png(explain.overlay(images[n % 2], maps.relative[n]))
-            assert view.peak == pytest.approx(maps.relative[n].max())
+            assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))
+            assert view.peak == pytest.approx(found.relative[n].max())
         assert max(view.peak for view in answer.views) == 1
     assert len(expected) == 3  # one model changes its answer, the other does not
-    assert len(captions(app)) == 6
-    assert [text.split(":")[0] for text in captions(app)] == ["Original", "Perturbed"] * 3
+    assert len(maps(app)) == 6
+    assert [text.split(":")[0] for text in maps(app)] == ["Original", "Perturbed"] * 3
 
 
 def three_pictures() -> None:
     """A page that asks for three pictures, one of which is black, and names that are hostile."""
     import numpy as np
 
-    from robustness.pictures.fitting import study_image
-    from robustness.pictures.samples import sample_bytes
     from robustness.ui.kit import attention
 
     image = study_image(sample_bytes("coffee"))
@@ -127,7 +104,7 @@ def test_any_number_of_pictures_and_classes(at_once: None) -> None:
     app.query_params["attention"] = "true"
     completed(app.run())
     assert not app.exception
-    found = captions(app)
+    found = maps(app)
     assert len(found) == 9
     assert [text.split(":")[0] for text in found[:3]] == ["Original", "\\*Odd\\*", "Black"]
     assert sum("peak\u00a0100%" in text for text in found) == 1  # one scale for all nine
@@ -140,36 +117,8 @@ def test_a_model_that_cannot_be_explained_says_so_beside_one_that_can(
     describe(models_folder, name="hidden", path="saved")
     user_models.refresh()
     names = ["SqueezeNet", "hidden"]
-    app = completed(run(sample="coffee", models=names, attention="true"))  # type: ignore[arg-type]
+    app = completed(run(sample="coffee", models=names, attention="true"))
     assert not app.exception
     (said,) = [info.value for info in app.info]
     assert "SavedModel" in said
-    assert len(captions(app)) == 2
-
-
-@pytest.mark.browser
-def test_in_a_browser_maps_come_by_themselves_and_then_it_is_quiet() -> None:
-    with dashboard() as address, chromium() as browser:
-        page = browser.new_page()
-        page.goto(f"{address}/?sample=coffee&models=SqueezeNet")
-        switch = page.get_by_text("Where does the model look?")
-        expect(switch).to_be_visible(timeout=1000 * PATIENCE)
-        maps = page.locator("[class*=st-key-attention-] img")
-        expect(maps).to_have_count(0)
-        switch.click()
-        expect(maps).to_have_count(2, timeout=1000 * PATIENCE)
-        assert "attention=true" in page.url
-        sent: list[str | bytes] = []
-        quiet = browser.new_page()
-        quiet.on(
-            "websocket",
-            lambda socket: socket.on("framesent", lambda payload: sent.append(payload)),
-        )
-        quiet.goto(page.url)  # all of it is there already
-        expect(quiet.locator("[class*=st-key-attention-] img")).to_have_count(
-            2, timeout=1000 * PATIENCE
-        )
-        quiet.wait_for_timeout(1000)
-        sent.clear()
-        quiet.wait_for_timeout(1500)
-        assert not sent, "the page goes on looking for maps that have come"
+    assert len(maps(app)) == 2

@@ -20,7 +20,8 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import new_run, request, uploads
 from tests.support.made_datasets import labelled_folder
-from tests.ui.test_pages import ROOT, html, run
+from tests.support.pages import html, run
+from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "dataset.py"
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.6}))

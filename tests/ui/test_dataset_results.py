@@ -20,7 +20,9 @@ from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.statistics import SURVIVORS, WORST, cases, class_names
+from tests.support import pages
 from tests.support.made_up_runs import rows, severities
+from tests.support.pages import html
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"
@@ -98,10 +100,7 @@ def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: 
         "results.show(test_dataset_results.CURRENT)\n"
     )
     monkeypatch.setitem(globals(), "CURRENT", run)
-    app = AppTest.from_file(str(script), default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
+    return pages.run(script, **query)
 
 
 Shown = Callable[..., AppTest]
@@ -110,10 +109,6 @@ Shown = Callable[..., AppTest]
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     return lambda run, **query: page(run, tmp_path, monkeypatch, **query)
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
 
 
 def charts(app: AppTest) -> list[dict[str, Any]]:

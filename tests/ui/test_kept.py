@@ -19,8 +19,9 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui import breaking_point
 from robustness.ui.kit import kept, memo, work
 from robustness.ui.kit.kept import Kept, work_key
+from tests.support.pages import html, run, sample
+from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network
-from tests.ui.test_pages import ROOT, coffee, html, run
 
 FOG = [Condition.of({"fog": 0.4})]
 
@@ -62,7 +63,7 @@ def test_a_result_larger_than_the_limit_is_kept_until_the_next() -> None:
 
 def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
     """By their size: eight models under every perturbation, on two pictures."""
-    events = list(sweep(coffee(), ["gaussian_noise"], ["SqueezeNet"], repeats=1))
+    events = list(sweep(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"], repeats=1))
     points = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
     random = sum(breaking_point.REGISTRY[n].random for n in breaking_point.REGISTRY.names)
     sweeps = len(breaking_point.REGISTRY) + random * (breaking_point.REPEATS - 1)
@@ -84,18 +85,18 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     describe(models_folder)
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
-    altered = memo.change(coffee(), FOG[0], 0)
-    before = memo.answer(spec, coffee(), "digits", altered)[0]
-    key = work_key("score", [coffee()], ["digits"], FOG, 0)
+    altered = memo.change(sample("coffee"), FOG[0], 0)
+    before = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert memo.answer(spec, coffee(), "digits", altered)[0] == before
+    assert memo.answer(spec, sample("coffee"), "digits", altered)[0] == before
     small_network().save(models_folder / "digits.keras")
     spec = make_spec(["digits"], FOG)
-    after = memo.answer(spec, coffee(), "digits", altered)[0]
-    (expected,) = evaluate(spec, [coffee()])
+    after = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities
-    assert key != work_key("score", [coffee()], ["digits"], FOG, 0)
+    assert key != work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     assert card != html(run(sample="coffee", models="digits", fog="0.4"))
 
 
@@ -106,7 +107,7 @@ def test_an_attack_on_other_weights_is_made_anew(models_folder: Path) -> None:
         small_network().save(models_folder / "digits.keras")
         describe(models_folder)
         user_models.refresh()
-        made.append(memo.attacked_picture(coffee(), attack, 0, "digits"))
+        made.append(memo.attacked_picture(sample("coffee"), attack, 0, "digits"))
     assert (made[0] != made[1]).any()
 
 
@@ -123,7 +124,9 @@ def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
 
 def test_rows_go_by_the_names_of_the_session_that_asks(fresh: Kept) -> None:
     def found(*names: str) -> list[Measurement]:
-        pictures = [Picture(name, coffee().image, coffee().digest) for name in names]
+        pictures = [
+            Picture(name, sample("coffee").image, sample("coffee").digest) for name in names
+        ]
         spec = make_spec(["SqueezeNet"], FOG)
         return work.Measuring(
             "Scoring", "any", pictures, lambda nameless: evaluate(spec, nameless), len(pictures)

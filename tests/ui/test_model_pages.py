@@ -14,8 +14,9 @@ from robustness import models
 from robustness.models import user_models
 from tests.conftest import OFFLINE_NAMES
 from tests.models.test_user_models import with_lambda
+from tests.support.pages import headline, html, run
+from tests.support.places import ROOT
 from tests.support.user_models import DIGITS, describe, small_network
-from tests.ui.test_pages import ROOT, headline, html, run
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -113,10 +114,7 @@ def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
 
 
 def test_other_classes_are_ranked_apart(folder: Path) -> None:
-    chosen = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=120)
-    chosen.query_params["sample"] = "coffee"
-    chosen.query_params["models"] = ["SqueezeNet", "digits"]
-    app = chosen.run()
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models=["SqueezeNet", "digits"])
     assert not app.exception
     note = " ".join(element.value.replace("\\", "") for element in app.info)
     assert "My digits tells 10 classes apart" in note
@@ -135,10 +133,7 @@ def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
 
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
     with_lambda(folder)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.query_params["sample"] = "coffee"
-    app.query_params["models"] = ["SqueezeNet", "digits"]
-    app.run()
+    app = run(sample="coffee", models=["SqueezeNet", "digits"])
     assert not app.exception
     assert "holds a Lambda layer" in sentences(app)
     assert "espresso" in html(app)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.base.text import plain
@@ -19,36 +17,12 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
 from tests.conftest import register
 from tests.support.bad_images import BAD
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
-
-
-def run(page: Path = ROOT / "app.py", **query: str) -> AppTest:
-    app = AppTest.from_file(str(page), default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
-
-
-def headline(app: AppTest) -> str:
-    found = re.search(r'<div class="rb-headline"[^>]*>([^<]*)<', html(app))
-    assert found is not None
-    return found[1]
-
-
-def coffee() -> Picture:
-    return Picture.of("coffee", study_image(sample_bytes("coffee")))
+from tests.support.pages import headline, html, run, sample
+from tests.support.places import PAGES, ROOT
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -161,7 +135,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     assert not dial.exception
     weak = dial.slider(key="dial").set_value(0.05).run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
-    (expected,) = summarise(list(evaluate(spec, [coffee()])))
+    (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
     assert f"in {expected['consistency']:.0%} of cases" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("each its own").run()
     assert not own.exception
@@ -185,7 +159,9 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
         perturbation="Rotation",
     )
     assert not app.exception
-    (found,) = [e for e in sweep(coffee(), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)]
+    (found,) = [
+        e for e in sweep(sample("coffee"), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)
+    ]
     assert f"<td>{found.strength:.3f}</td>" in html(app)
     assert f"at strength {found.strength:.2f}" in headline(app)
     for quantity in QUANTITIES:

@@ -15,8 +15,9 @@ from robustness.evaluation.condition import Condition
 from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
+from tests.support.pages import html, run
+from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
-from tests.ui.test_pages import ROOT, html, run
 
 PAGE = ROOT / "pages" / "runs.py"
 
@@ -58,13 +59,8 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for elements in parts for element in elements)
 
 
-def visit(*compared: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(PAGE), default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    if compared:
-        app.query_params["compare"] = list(compared)
-    app.run()
+def visit(*compared: str, **query: str | list[str]) -> AppTest:
+    app = run(PAGE, **query | ({"compare": list(compared)} if compared else {}))
     assert not app.exception
     return app
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.support.server import chromium, dashboard
+from tests.support.server import dashboard
 
 SCRIPT = """
 import streamlit as st
@@ -18,15 +17,14 @@ results.show(made_up())
 """
 
 
-@pytest.mark.browser
-def test_a_click_anywhere_in_a_cell_shows_its_pictures(tmp_path: Path) -> None:
+def test_a_click_anywhere_in_a_cell_shows_its_pictures(browser: Browser, tmp_path: Path) -> None:
     script = tmp_path / "results.py"
     script.write_text(SCRIPT)
-    with chromium() as browser, dashboard(script) as address:
+    with dashboard(script) as address:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.goto(address)
         cells = page.locator(".heatmaplayer image").first
-        cells.wait_for(timeout=60_000)
+        cells.wait_for()
         cells.scroll_into_view_if_needed()
         chart = page.locator(".js-plotly-plot").filter(has=page.locator(".heatmaplayer image"))
         _, first_row = min(
@@ -38,4 +36,4 @@ def test_a_click_anywhere_in_a_cell_shows_its_pictures(tmp_path: Path) -> None:
             assert box is not None
             page.mouse.click(box["x"] + share * box["width"], box["y"] + 4)
             heading = page.get_by_role("heading", name=f"{model} under {first_row}")
-            expect(heading).to_be_visible(timeout=15_000)
+            expect(heading).to_be_visible()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +16,24 @@ from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.fitting import study_image, to_uint8
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD
-from tests.support.server import chromium, dashboard
-
-pytestmark = pytest.mark.browser
+from tests.support.server import AT_REST, PATIENCE, dashboard
 
 DONE = re.compile(r"this update \d+ ms in all")
 HEADLINE = ".rb-headline"
 PICTURES = ".st-key-pictures img"
-TIMEOUT = 90_000  # ms: the first answer includes the import of TensorFlow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with dashboard() as running:
-        yield running
 
 
 def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
     page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.set_default_timeout(TIMEOUT)
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     return page
 
 
 def settled(page: Page) -> Page:
-    expect(page.get_by_text(DONE)).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text(DONE)).to_be_visible()
     expect(page.locator(".rb-card table").first).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
     return page
 
 
@@ -79,21 +64,40 @@ def move(page: Page, label: str, steps: int) -> None:
     settled(page)
 
 
+def opened_cold(browser: Browser, address: str, path: str) -> Page:
+    """The page ``path``, the first that anybody asks the dashboard at ``address`` for."""
+    page = visit(browser, f"{address}/{path}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+    assert "Traceback" not in page.inner_text("body")
+    return page
+
+
 def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_a_click(
     browser: Browser,
 ) -> None:
     with dashboard() as fresh:
-        page = browser.new_context().new_page()
+        page = opened_cold(browser, fresh, "methods")
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        page.goto(fresh)
-        expect(page.locator(PICTURES).nth(1)).to_be_visible(timeout=TIMEOUT)
+        page.get_by_role("link", name="Live check").click()
+        expect(page.locator(PICTURES).nth(1)).to_be_visible()
         assert "Asking 4 models" in headline(page)
         settled(page)
         assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
         assert page.locator(".rb-card table").count() == 4
         expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
+        page.reload()
+        settled(page)
         assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
+        page.context.close()
+
+
+def test_the_scorecard_opened_cold_leads_to_the_live_page(browser: Browser) -> None:
+    with dashboard() as fresh:
+        page = opened_cold(browser, fresh, "scorecard")
+        page.get_by_role("link", name="Live check").click()
+        expect(page.locator(PICTURES).nth(1)).to_be_visible()
         page.context.close()
 
 
@@ -112,11 +116,11 @@ def test_a_slider_changes_the_picture_and_the_tables(browser: Browser, address: 
     page = settled(visit(browser, f"{address}/?sample=coffee"))
     assert headline(page) == "All 4 models keep their answer under no perturbation."
     before_cards, before = cards(page), pixels(page, 1)
-    move(page, "Increased brightness", 40)
+    move(page, "Increased brightness", 10)
     assert "Increased brightness" in headline(page)
     assert cards(page) != before_cards
     assert not np.array_equal(pixels(page, 1), before)
-    assert "brightness=0.4" in page.url
+    assert "brightness=0.1" in page.url
     page.get_by_role("button", name="Reset").click()
     expect(page.locator(HEADLINE)).to_contain_text("no perturbation")
     settled(page)
@@ -129,12 +133,12 @@ def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) 
     page.get_by_role("button", name="Rocket", exact=True).click()
     expect(page).to_have_url(re.compile("sample=rocket"))
     settled(page)
-    move(page, "Increased contrast", 30)
+    move(page, "Increased contrast", 10)
     other = settled(visit(browser, page.url))
     assert headline(other) == headline(page)
     assert cards(other) == cards(page)
     np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
-    assert other.get_by_role("slider", name="Increased contrast").input_value() == "0.3"
+    assert other.get_by_role("slider", name="Increased contrast").input_value() == "0.1"
     page.context.close()
     other.context.close()
 
@@ -198,9 +202,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
 ) -> None:
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
     page = visit(browser, link)
-    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible(
-        timeout=TIMEOUT
-    )
+    expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
     source = page.locator(PICTURES).nth(1).get_attribute("src")
@@ -230,33 +232,27 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
 
 
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    browser: Browser, address: str, kept_runs: Path
 ) -> None:
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    with dashboard() as fresh:
-        page = visit(browser, f"{fresh}/dataset?models=EfficientNetLite2")
-        page.get_by_text("ImageNet-C's 19 by severity").click()
-        expect(page.get_by_text("57 conditions")).to_be_visible(timeout=TIMEOUT)
-        page.get_by_role("button", name="Evaluate").click()
-        expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible(
-            timeout=TIMEOUT
-        )
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("What was done is kept")).to_be_visible(timeout=TIMEOUT)
-        page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
-        expect(page.locator(HEADLINE)).to_contain_text(
-            "EfficientNet-Lite2 keeps its answer in", timeout=TIMEOUT
-        )
-        (entry,) = runs.listing(tmp_path / "runs")
-        assert f"run={entry.folder.name}" in page.url
-        assert runs.load(entry.folder).images == 5
-        page.context.close()
+    page = visit(browser, f"{address}/dataset?models=EfficientNetLite2")
+    page.get_by_text("ImageNet-C's 19 by severity").click()
+    expect(page.get_by_text("57 conditions")).to_be_visible()
+    page.get_by_role("button", name="Evaluate").click()
+    expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("What was done is kept")).to_be_visible()
+    page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
+    expect(page.locator(HEADLINE)).to_contain_text("EfficientNet-Lite2 keeps its answer in")
+    (name,) = re.findall(r"run=([^&]+)", page.url)
+    assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"
+    assert runs.load(kept_runs / name).images == 5
+    page.context.close()
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
     link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000"
     page = visit(browser, f"{link}&attack=Square+%28black+box%29")
-    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     page.context.close()
@@ -266,22 +262,10 @@ def test_the_self_check_runs_at_a_click(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/models")
     page.get_by_role("button", name=re.compile(r"Check the \d+ ready models")).click()
     row = page.get_by_role("row", name=re.compile("SqueezeNet 1.1 coffee"))
-    expect(row).to_be_visible(timeout=TIMEOUT)
+    expect(row).to_be_visible()
     expect(row).to_contain_text("espresso 93.7%")
     expect(row).to_contain_text("✓ right")
     page.context.close()
-
-
-@pytest.mark.parametrize("path", ["methods", "scorecard"])
-def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
-    with dashboard() as fresh:
-        page = visit(browser, f"{fresh}/{path}")
-        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
-        expect(page.get_by_role("link", name="Live check")).to_have_count(1)
-        assert "Traceback" not in page.inner_text("body")
-        page.get_by_role("link", name="Live check").click()
-        settled(page)
-        page.context.close()
 
 
 @pytest.mark.parametrize(
@@ -290,7 +274,7 @@ def test_a_page_opened_cold_has_its_frame(browser: Browser, path: str) -> None:
 def test_nothing_overflows_a_phone(browser: Browser, address: str, path: str) -> None:
     page = visit(browser, f"{address}/{path}", width=390)
     if path:
-        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
     else:
         settled(page)
     widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")

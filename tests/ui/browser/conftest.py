@@ -1,0 +1,38 @@
+"""One browser and one dashboard, which all journeys share: a server takes long to warm up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.server import chromium, dashboard
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared dashboard keeps its runs."""
+    return tmp_path_factory.mktemp("dashboard") / "runs"
+
+
+@pytest.fixture(scope="package")
+def address(kept_runs: Path) -> Iterator[str]:
+    """Of the shared dashboard."""
+    with dashboard(ROBUSTNESS_RUNS=str(kept_runs)) as running:
+        yield running
