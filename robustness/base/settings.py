@@ -106,7 +106,7 @@ def located(text: str, folder: Path) -> Path:
     return found
 
 
-def check() -> None:
+def check_usable() -> None:
     """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
     for setting in REGISTRY:
         if setting.is_path:

@@ -174,11 +174,11 @@ def answers(
             known = zip(pictures, labels(classifier.record), strict=True)
             pictures = [replace(picture, label=label) for picture, label in known]
         yield measured(
-            spec, _attacked(spec, replace(batch, pictures=pictures), classifier), classifier
+            spec, _with_attacks(spec, replace(batch, pictures=pictures), classifier), classifier
         )
 
 
-def _attacked(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
+def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
     """``batch`` with the attacks of ``spec`` made on ``classifier``; itself if there are none."""
     attacks = [
         (place, condition)

@@ -68,7 +68,7 @@ def _frame(title: str, introduction: str) -> None:
     if title != RUN_PAGE:
         linked_run()
     try:
-        settings.check()
+        settings.check_usable()
     except ParameterError as error:
         st.error(plain(str(error)), icon=_SETTINGS_ICON)
         st.stop()
