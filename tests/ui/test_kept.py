@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import sweep
 from robustness.models import user_models
+from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui import breaking_point
@@ -62,19 +64,19 @@ def test_a_result_larger_than_the_limit_is_kept_until_the_next() -> None:
 
 
 def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
-    """By their size: eight models under every perturbation, on two pictures."""
+    """By their size: of all models that are there."""
     events = list(sweep(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"], repeats=1))
-    points = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
-    random = sum(breaking_point.REGISTRY[n].random for n in breaking_point.REGISTRY.names)
-    sweeps = len(breaking_point.REGISTRY) + random * (breaking_point.REPEATS - 1)
-    assert 2 * 8 * sweeps * points < kept.LIMIT
+    once = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
+    random = sum(record.random for record in PERTURBATIONS)
+    sweeps = len(PERTURBATIONS) + random * (breaking_point.REPEATS - 1)
+    assert 2 * len(models.REGISTRY) * sweeps * once < kept.LIMIT
 
 
 def test_more_than_sixty_four_sweeps_stay(fresh: Kept) -> None:
     """As many as two pictures take: the second one's do not push out the first one's."""
-    for place in range(2 * len(breaking_point.REGISTRY)):
+    for place in range(2 * len(PERTURBATIONS)):
         fresh.put(f"sweep {place}", list(range(500)))
-    assert all(fresh.get(f"sweep {n}") for n in range(2 * len(breaking_point.REGISTRY)))
+    assert all(fresh.get(f"sweep {n}") for n in range(2 * len(PERTURBATIONS)))
 
 
 # --- of what weights ------------------------------------------------------------------------------

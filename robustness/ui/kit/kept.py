@@ -18,9 +18,9 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.pictures.picture import Picture
 
-LIMIT = 128 * 1024 * 1024
-"""Bytes of what is kept: more than the sweeps of three pictures over every perturbation and eight
-models, with their rows."""
+LIMIT = 32 * 1024 * 1024
+"""Bytes of what is kept when pickled; in memory rows take up to seven times as much. One model's
+sweeps of a picture over every perturbation are a megabyte: two pictures' by all models stay."""
 
 
 class Kept:

@@ -58,10 +58,9 @@ class Work:
     def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
         """A bar that says ``text`` until it is given more to say, and a button to cancel.
 
-        They stand in the empty ``places``: beside each other in one, above each other in two.
-
-        Once the work ends, by an error or not, the bar is gone and the work no longer asked for.
-        The button reruns the page, which stops the script when the bar is drawn next.
+        They fill the empty ``places``: beside each other if it is one, each its own if two. The
+        button reruns the page, which stops the script when the bar is drawn next. Once the work
+        ends, by an error or not, both are gone and the work is no longer asked for.
         """
         places = places or [st.empty()]
         first, second = places if len(places) == 2 else 2 * [_row(places[0])]
