@@ -2,95 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from functools import partial
-
 import streamlit as st
 
-from robustness import models, report
-from robustness.base.errors import RobustnessError
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import make_spec
-from robustness.models import REGISTRY as MODELS
-from robustness.pictures.picture import Picture
-from robustness.ui.kit import attention, inputs, memo, results
-from robustness.ui.kit.model_input import model_input
-from robustness.ui.kit.page import frame
-from robustness.ui.kit.report_button import report_button
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.page import page
+from robustness.ui.kit.picture_input import picture_input
+from robustness.ui.live import check
+from robustness.ui.live.controls import start_state
 
-frame(
+with page(
     "Live robustness check",
     "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
-)
-inputs.start_state()
-with st.sidebar:
-    st.divider()
-    chosen_models = model_input()
-    seed = inputs.seed_input()
-picture = inputs.picture_input()
-if not chosen_models:
-    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
-    st.stop()
-
-
-@st.fragment
-def live(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
-    """Reruns alone when a control in it changes."""
-    start = time.perf_counter()
-    states = {name: models.state(MODELS[name]) for name in model_names}
-    for state in states.values():
-        if not state.ready:  # one of the user's has turned out unusable since the page was drawn
-            st.error(plain(state.reason), icon=":material/model_training:")
-    model_names = tuple(name for name, state in states.items() if state.ready)
-    summary = st.empty()
-    output, controls = st.columns([7, 3], gap="medium")
-    with controls, st.container(key="controls", height=450, border=True):
-        strengths = inputs.perturbation_controls()
-    condition = Condition.of(strengths)
-    active = [name for name, value in condition.steps if value > 0]
-    what = condition.label if active else "no perturbation"
-    summary.html(results.headline([], len(model_names), what))
-
-    spec = make_spec(model_names, [condition], seed=seed)
-    altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
-    with output:
-        results.show_pictures(picture, altered.images[0], what, scores)
-        if len(active) > 1:
-            st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
-        verdicts = st.empty()
-        verdicts.html(results.verdicts([], model_names))
-
-    slots = results.card_slots(len(model_names))
-    rows, forward = [], 0.0
-    for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
-        slot.caption(f"Asking {plain(MODELS[name].label)}, {place} of {len(model_names)} …")
-        try:
-            row, milliseconds = memo.answer(spec, picture, name, altered)
-        except RobustnessError as error:
-            slot.error(plain(str(error)), icon=":material/model_training:")
-            continue
-        rows.append(row)
-        forward += milliseconds
-        slot.html(results.card(row))
-        summary.html(results.headline(rows, len(model_names), what))
-        verdicts.html(results.verdicts(rows, model_names))
-    if not rows:
-        return
-    results.show_charts(rows)
-    total = 1000 * (time.perf_counter() - start)
-    st.caption(
-        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
-        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
-    )
-    fitted = replace(spec, fit=inputs.current_fit())
-    report_button(partial(report.of_live, fitted, picture, rows), "live")
-    attention.section(
-        [("Original", picture.image), ("Perturbed", altered.images[0])],
-        {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
-    )
-
-
-live(picture, chosen_models, seed)
+):
+    start_state()
+    model_names, seed = sidebar_input()
+    picture = picture_input()
+    if not model_names:
+        ask_for_a_model()
+        st.stop()
+    check.show(picture, model_names, seed)

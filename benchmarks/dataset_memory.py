@@ -16,8 +16,8 @@ from tests.support.made_datasets import flat_folder
 MODEL = "SqueezeNet"
 _SCRIPT = """
 import re, sys
-from robustness import cli
-status = cli.main(sys.argv[1:])
+from robustness.commands.main import main
+status = main(sys.argv[1:])
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
 print("peak", int(peak[1]) * 1024)
 sys.exit(status)

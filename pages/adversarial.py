@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import streamlit as st
 
-from robustness.ui.adversarial import outcome as adversarial
-from robustness.ui.adversarial import report, request, studies, undo
-from robustness.ui.kit import inputs
-from robustness.ui.kit.model_input import model_input
-from robustness.ui.kit.page import frame
+from robustness.ui.adversarial import outcome, report, request, studies, undo
+from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.page import page
+from robustness.ui.kit.picture_input import picture_input
 
-frame(
+with page(
     "Adversarial",
     "How little must be changed on purpose until a model errs? Attacks that follow the model's "
     "gradient, beside noise of the same size and natural perturbations.",
-)
-with st.sidebar:
-    st.divider()
-    chosen_models = model_input()
-    seed = inputs.seed_input()
-picture = inputs.picture_input()
-if not chosen_models:
-    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
-    st.stop()
-model, spec = request.attack_input(chosen_models, seed)
-outcome = adversarial.measure(picture, model, spec)
-beside = st.container()
-adversarial.show(picture, outcome, chosen_models)
-with beside:
-    report.show(picture, outcome, chosen_models)
-studies.show(picture, outcome, chosen_models)
-undo.show(picture, outcome, chosen_models)
+):
+    model_names, seed = sidebar_input()
+    picture = picture_input()
+    if not model_names:
+        ask_for_a_model()
+        st.stop()
+    attacked, spec = request.attack_input(model_names, seed)
+    found = outcome.measure(picture, attacked, spec)
+    beside = st.container()
+    outcome.show(picture, found, model_names)
+    with beside:
+        report.show(picture, found, model_names)
+    studies.show(picture, found, model_names)
+    undo.show(picture, found, model_names)

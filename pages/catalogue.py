@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from robustness.ui import catalogue
-from robustness.ui.kit import inputs
-from robustness.ui.kit.page import frame
+from robustness.ui.kit.page import page
+from robustness.ui.kit.picture_input import sample_input
 
-frame(
+with page(
     "Catalogue",
     "Every perturbation at five strengths, with its physical value, its source and its ImageNet-C "
     "severity.",
-)
-catalogue.show(inputs.sample_input())
+):
+    catalogue.show(sample_input())

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 
-import streamlit as st
-
 from robustness import report
-from robustness.ui.dataset import page, results
-from robustness.ui.kit import inputs
-from robustness.ui.kit.model_input import model_input
-from robustness.ui.kit.page import frame
+from robustness.ui.dataset import results
+from robustness.ui.dataset.new_run import new_run
+from robustness.ui.dataset.saved_run import saved_run
+from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.page import page
 from robustness.ui.kit.report_button import report_button
 
-frame(
+with page(
     "Dataset",
     "Many pictures at once: who keeps the answer, how certain that is, and which pictures break "
     "it. Runs are saved, can be gone on with, and open by their link.",
-)
-with st.sidebar:
-    st.divider()
-    chosen_models = model_input()
-    seed = inputs.seed_input()
-if chosen_models:
-    page.new_run(chosen_models, seed)
-else:
-    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
-run = page.saved_run()
-if run is not None:
-    if run.run.images:
-        report_button(partial(report.of_run, run.run), run.id)
-    results.show(run)
+):
+    model_names, seed = sidebar_input()
+    if model_names:
+        new_run(model_names, seed)
+    else:
+        ask_for_a_model()
+    opened = saved_run()
+    if opened is not None:
+        if opened.run.images:
+            report_button(partial(report.of_run, opened.run), opened.id)
+        results.show(opened)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from robustness.ui import methods
-from robustness.ui.kit.page import frame
+from robustness.ui.kit.page import page
 
-frame(
+with page(
     "Methods",
     "What is done to the picture, what is asked of the models, and how to read the numbers.",
-)
-methods.show()
+):
+    methods.show()

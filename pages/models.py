@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from robustness.ui import model_table
-from robustness.ui.kit.page import frame
+from robustness.ui.kit.page import page
 
-frame(
+with page(
     "Models",
     "Every classifier with what is published of it, where its weights come from, and a self-check "
     "that shows whether it answers a known picture as it should.",
-)
-model_table.show()
+):
+    model_table.show()

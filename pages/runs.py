@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from robustness.ui.kit.page import frame
+from robustness.ui.kit.page import page
 from robustness.ui.runs import listing
 
-frame(
+with page(
     "Runs",
     "Every evaluation of a dataset is kept. Tick two or more to see what got better or worse; the "
     "link holds the choice.",
-)
-listing.show()
+):
+    listing.show()

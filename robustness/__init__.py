@@ -1,3 +1,3 @@
 """Measures how robust image classifiers are to real-world perturbations."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base import settings
-from robustness.models import own
+from robustness.models import user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from tests.support import shards
@@ -98,4 +98,4 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
     yield tmp_path
     monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
+    user_models.refresh()

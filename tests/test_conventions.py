@@ -58,19 +58,17 @@ APART = {
 OPTIONAL = {
     "keras_hub": "requirements-hub.in",
     "ray": "requirements-ray.in",
-    "fpdf": "requirements-pdf.in",
-    "matplotlib": "requirements-pdf.in",
-    "matplotlib_fontja": "requirements-pdf.in",
 }
 """Optional packages, and the file of requirements that asks for each."""
 
-OPTIONAL_USERS = {
+LATE = {
     "keras_hub": "robustness/models/transformers.py",
     "ray": "robustness/runs/engines/ray_cluster.py",
-    "fpdf": "robustness/report/pdf.py",
-    "matplotlib": "robustness/report/pdf_charts.py",
+    "fpdf": "robustness/report/formats/pdf_paper.py",
+    "jinja2": "robustness/report/formats/html.py",
+    "matplotlib": "robustness/report/formats/pdf_charts.py",
 }
-"""The one file that may import each of them; nothing else may need it."""
+"""What is optional, or slow to import and seldom needed, and the one file that may import it."""
 
 HEAVY = {"tensorflow", "keras", "keras_hub"}
 
@@ -185,19 +183,20 @@ def test_tensorflow_is_imported_late_and_by_the_models_alone() -> None:
     assert not faults(users, lambda path: room(path) not in rooms)
 
 
-def test_what_is_optional_is_imported_late_and_in_one_file() -> None:
-    for package in OPTIONAL:
+def test_what_is_optional_or_slow_is_imported_late_and_in_one_file() -> None:
+    assert set(OPTIONAL) <= set(LATE)
+    for package, user in LATE.items():
         users = [path for path in PRODUCT if package in third_parties(tree(path))]
-        assert [named(path) for path in users] == [
-            user for name, user in OPTIONAL_USERS.items() if name == package
-        ]
+        assert [named(path) for path in users] == [user]
         for path in users:
             top = third_parties(*(node for node in tree(path).body if not _deferred(node)))
             assert package not in top
 
 
 def _deferred(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.ClassDef)
+    """Whether nothing within ``node`` is run when its module is imported."""
+    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return for_types or isinstance(node, ast.FunctionDef | ast.ClassDef)
 
 
 def test_only_the_command_line_prints() -> None:
@@ -210,18 +209,32 @@ def test_only_the_command_line_prints() -> None:
     assert not faults(quiet, printed)
 
 
-def test_a_page_starts_with_its_frame() -> None:
-    def other(path: Path) -> str:
+def test_a_page_draws_all_of_itself_within_its_boundary() -> None:
+    def other(path: Path) -> list[str]:
         body = [
             node
             for node in tree(path).body[1:]  # after the docstring
-            if not isinstance(node, ast.Import | ast.ImportFrom)
+            if not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
         ]
-        call = body[0].value if isinstance(body[0], ast.Expr) else None
-        starts = isinstance(call, ast.Call) and ast.unparse(call.func) == "frame"
-        return "" if starts else ast.unparse(body[0])
+        return [ast.unparse(node) for node in body if body != [node] or not _is_page(node)]
 
     assert not faults(PAGES, other)
+
+
+def _is_page(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.With):
+        return False
+    calls = [item.context_expr for item in node.items]
+    return [ast.unparse(call.func) for call in calls if isinstance(call, ast.Call)] == ["page"]
+
+
+def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
+    users = [path for path in PRODUCT if room(path) in {"pages", "ui"}]
+
+    def bare(path: Path) -> bool:
+        return any(ast.unparse(n) == "st.fragment" for n in ast.walk(tree(path)))
+
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/boundary.py"]
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ Importing this package registers them all. TensorFlow is not imported until a mo
 
 from importlib import import_module
 
-from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
-from robustness.attacks.craft import Control, Outcome, adversarial, craft
-from robustness.attacks.loop import Step, search
+from robustness.attacks.attack_record import REGISTRY, Attack
+from robustness.attacks.loop import Step
 from robustness.attacks.norms import REGISTRY as NORMS
-from robustness.attacks.norms import Norm
-from robustness.attacks.perform import attack, attacked
+from robustness.attacks.outcome import Control, Outcome, adversarial, craft
+from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec, parse_epsilon
 
 # In the order in which they are offered: an import statement would be sorted by name.
@@ -23,15 +22,10 @@ __all__ = [
     "Attack",
     "AttackSpec",
     "Control",
-    "Norm",
     "Outcome",
-    "State",
     "Step",
-    "Task",
     "adversarial",
     "attack",
-    "attacked",
     "craft",
     "parse_epsilon",
-    "search",
 ]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.attack_record import REGISTRY
-from robustness.attacks.craft import distances
 from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.loop import Step, search
-from robustness.attacks.perform import attacked, make_task
+from robustness.attacks.outcome import distances
+from robustness.attacks.perform import attack_steps, make_task
 from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier
 from robustness.perturbations import Images
@@ -59,10 +59,9 @@ def over_epsilon(
 ) -> Iterator[Step | Point]:
     """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
 
-    At most 16; by default those of ``EPSILONS``.
-
-    Of ``spec`` the epsilon is not used. The points begin with epsilon 0, the clean picture.
-    Closing the iterator stops within one step.
+    They are at most 16, by default those of ``EPSILONS``; the epsilon of ``spec`` is not used.
+    The points begin with epsilon 0, the clean picture. Closing the iterator stops within one step.
+    Raises ``ParameterError`` for a target that is no class of the model.
     """
     clean = picture.image[None]
     epsilons = epsilons or EPSILONS[spec.norm]
@@ -84,7 +83,7 @@ def over_epsilon(
             image=picture.name,
             attack=spec.name,
             epsilon=float(epsilon),
-            success=top1 != own if spec.target is None else top1 == spec.target,
+            success=bool(spec.reached(top1, own)),
             top1=top1,
             retained_probability=float(answer[own]),
             flat=flat,
@@ -164,7 +163,7 @@ def smallest_epsilon(
     kept, broken, best = 0.0, None, picture.image
     guess: float | None = 1.0 if spec.record.minimal else FIRST_GUESS
     while guess is not None:
-        image = yield from attacked(
+        image = yield from attack_steps(
             classifier,
             picture.image,
             own,
@@ -173,7 +172,7 @@ def smallest_epsilon(
             until_success=True,
         )
         top1 = int(classifier(image[None]).probabilities[0].argmax())
-        if top1 != own if spec.target is None else top1 == spec.target:
+        if spec.reached(top1, own):
             broken, best = guess, image
         else:
             kept = guess

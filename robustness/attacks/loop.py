@@ -38,11 +38,6 @@ def leads(probabilities: NDArray[np.float32], classes: Classes) -> NDArray[np.fl
     return (np.log(others.sum(1) + tiny) - np.log(own + tiny)).astype(np.float32)
 
 
-def reached(top1: NDArray[Any], classes: Classes, targeted: bool) -> NDArray[np.bool_]:
-    """Which answers are what the attack wants: the target, or anything but the class to leave."""
-    return np.asarray((top1 == classes) if targeted else (top1 != classes))
-
-
 class _Best:
     """The best images of each row so far: successful first, then the most decided.
 
@@ -56,7 +51,7 @@ class _Best:
         self._merit = np.full(len(task.clean), -np.inf, np.float32)
 
     def note(self, state: State) -> None:
-        success = reached(state.scores.argmax(1), self._task.classes, self._task.targeted)
+        success = (state.scores.argmax(1) == self._task.classes) == self._task.targeted
         merit = state.gain
         if self._minimal:
             size = self._task.norm.size(state.images - self._task.clean)

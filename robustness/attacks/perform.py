@@ -38,13 +38,13 @@ def attack(
     another shape or a label that is no class, and ``GradientError`` for a model that cannot be
     attacked so.
     """
-    classifier.check(images)
+    classifier.check_shape(images)
     spec = spec or AttackSpec.of("pgd")
     digests = digests if digests is not None else [image_digest(image) for image in images]
     results = []
     for row, digest in enumerate(digests):
         label = None if labels is None else int(labels[row])
-        steps = attacked(classifier, images[row], label, spec, digest)
+        steps = attack_steps(classifier, images[row], label, spec, digest)
         results.append(_drained(steps, report))
     return np.stack(results)
 
@@ -59,7 +59,7 @@ def _drained(steps: Generator[Step, None, Images], report: Callable[[Step], None
             report(step)
 
 
-def attacked(
+def attack_steps(
     classifier: Classifier,
     image: Images,
     label: int | None,
@@ -76,7 +76,6 @@ def attacked(
         label = spec.target
     if label is None:
         label = int(classifier(clean).probabilities[0].argmax())
-    check_class(classifier, label)
     task = make_task(classifier, clean, label, spec, [spec.epsilon], [digest])
     found = yield from search(spec.record, task, spec.restarts, until_success=until_success)
     return found[0]
@@ -90,7 +89,11 @@ def make_task(
     sizes: Sequence[float],
     digests: Sequence[str],
 ) -> Task:
-    """The task of ``spec`` for rows ``clean``, each with its own largest change."""
+    """The task of ``spec`` for rows ``clean``, each with its own largest change.
+
+    Raises ``ParameterError`` for a ``label`` that is no class of the model.
+    """
+    check_class(classifier, label)
     return Task(
         classifier=classifier,
         clean=clean,

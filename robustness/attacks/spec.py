@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_record import REGISTRY, Attack
@@ -97,6 +101,10 @@ class AttackSpec:
     @property
     def record(self) -> Attack:
         return REGISTRY[self.name]
+
+    def reached(self, top1: NDArray[Any] | int, own: int) -> NDArray[np.bool_]:
+        """Which answers are what is asked: the target, or without one anything but ``own``."""
+        return np.asarray(top1 != own if self.target is None else top1 == self.target)
 
     @property
     def total_steps(self) -> int:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustness import models
-from robustness.attacks.craft import Outcome, craft
 from robustness.attacks.loop import Step
+from robustness.attacks.outcome import Outcome, craft
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models import Classifier
@@ -57,10 +57,8 @@ def judged(
         own = int(classifier(picture.image[None]).probabilities[0].argmax())
         answer = classifier(image[None]).probabilities[0]
         top1 = int(answer.argmax())
-        success: bool | None = top1 != own
-        if spec.target is not None:
-            same = classifier.record.labels().key == classes
-            success = top1 == spec.target if same else None
+        known = spec.target is None or classifier.record.labels().key == classes
+        success = bool(spec.reached(top1, own)) if known else None
         yield Transfer(source, name, success, own, top1, float(answer[top1]), float(answer[own]))
 
 

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, whether one has changed, and what they take."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,30 @@ from pathlib import Path
 
 TEMPORARY = ".*.tmp"
 """Pattern of what an interruption may leave behind."""
+
+Version = tuple[int, int, int]
+"""Of a file: its bytes, and when its content and it itself were changed last, in nanoseconds."""
+
+
+def version(path: Path) -> Version:
+    """What stays the same as long as ``path`` does; raises ``OSError`` where there is none."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def files_below(path: Path) -> list[Path]:
+    """The files of a folder and its folders in order; of a file, itself."""
+    return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
+
+
+def occupied(path: Path) -> int:
+    """Bytes of the file ``path``, or of all below the folder; of one that is not there, 0.
+
+    Others may write there, move it or delete it meanwhile.
+    """
+    with contextlib.suppress(OSError):
+        return sum(file.stat().st_size for file in files_below(path) if file.is_file())
+    return 0
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -37,9 +37,5 @@ class DownloadError(WeightsError):
     """A weight file could not be fetched; nothing was left under its final name."""
 
 
-class DownloadCancelledError(DownloadError):
-    """The user stopped a download; nothing was left under its final name."""
-
-
 class ExplanationError(RobustnessError):
     """A model gives no access to what an explanation of its answer needs."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from robustness.base.errors import UnknownNameError
+from robustness.base.text import did_you_mean
 
 
 class Named(Protocol):
@@ -47,14 +47,8 @@ class Registry(Generic[Record]):
         try:
             return self._records[name]
         except KeyError:
-            raise UnknownNameError(self._unknown(name)) from None
-
-    def _unknown(self, name: str) -> str:
-        by_lower = {known.lower(): known for known in self._records}
-        close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-        hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
-        known = ", ".join(self._records)
-        return f"There is no {self.kind} called {name!r}.{hint} Known: {known}."
+            hint = did_you_mean(name, self._records)
+            raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}.") from None
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())

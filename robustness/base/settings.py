@@ -8,15 +8,15 @@ folder (``$ROBUSTNESS_CONFIG`` names another file), and the table ``[robustness]
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
+from robustness.base.text import did_you_mean
+from robustness.base.toml import read_toml
 
 CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
 CONFIG_FILE = "robustness.toml"
@@ -106,7 +106,7 @@ def located(text: str, folder: Path) -> Path:
     return found
 
 
-def check() -> None:
+def check_usable() -> None:
     """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
     for setting in REGISTRY:
         if setting.is_path:
@@ -134,27 +134,7 @@ def _places() -> list[tuple[Mapping[str, str], Path]]:
 
 
 def _tables(file: Path) -> Mapping[str, Any]:
-    try:
-        found = file.stat()
-    except OSError:
-        return {}
-    return _read(file, found.st_mtime_ns, found.st_size)
-
-
-@lru_cache(maxsize=8)
-def _read(file: Path, *_version: int) -> Mapping[str, Any]:
-    return read_toml(file)
-
-
-def read_toml(file: Path) -> Mapping[str, Any]:
-    """The content of ``file``; raises ``ParameterError`` where it cannot be read or is not TOML."""
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a mark
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise ParameterError(f"{file} is not a TOML file: {reason}.") from error
-    except OSError as error:
-        raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
+    return read_toml(file) if os.path.exists(file) else {}
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:
@@ -163,8 +143,8 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
         raise ParameterError(f"{file}: expected a table [{SECRETS_TABLE}], got {values!r}.")
     for name, value in values.items():
         if name not in REGISTRY:
-            known = ", ".join(REGISTRY.names)
-            raise ParameterError(f"{file}: there is no setting {name!r}; known: {known}.")
+            hint = did_you_mean(name, REGISTRY.names)
+            raise ParameterError(f"{file}: there is no setting {name!r}. {hint}.")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ParameterError(f"{file}: expected {name} to be a text, got {value!r}.")
     return {name: str(value) for name, value in values.items()}

@@ -1,9 +1,11 @@
-"""Text from outside, made harmless before it meets a reader: file names, labels, titles."""
+"""Text from outside: made harmless before it meets a reader, or the word that it was to be."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
@@ -26,3 +28,27 @@ def visible(text: str) -> str:
     return "".join(
         f"U+{ord(sign):04X}" if unicodedata.category(sign) in _HIDDEN else sign for sign in line
     )
+
+
+def nearest(
+    word: str,
+    known: Iterable[str],
+    *,
+    most: int = 1,
+    cutoff: float = 0.6,
+    key: Callable[[str], str] = str.lower,
+) -> list[str]:
+    """Up to ``most`` of ``known`` that ``word`` may be meant for, the nearest first.
+
+    They are compared by their ``key``, and are alike in ``cutoff`` (0 to 1) of it or more.
+    """
+    by_key = {key(name): name for name in known}
+    close = difflib.get_close_matches(key(word), by_key, n=most, cutoff=cutoff)
+    return [by_key[found] for found in close]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What follows on "there is no ``word``.": the nearest of ``known``, and all of them."""
+    names = tuple(known)
+    hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
+    return f"{hint}Known: {', '.join(names)}"

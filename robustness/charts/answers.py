@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import metrics, models
-from robustness.charts.look import COLOURS, drawn, model_style
+from robustness.charts.look import COLOURS, drawn, model_trace
 from robustness.evaluation.measurement import Measurement
 
 _PATTERNS = ("", "/")
@@ -91,22 +91,16 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
     ``frame`` has one row a model and stage: ``model``, ``stage``, ``depth`` (0 at the first
     stage, 1 at the last) and the metric's column.
     """
-    traces = []
-    for model, rows in frame.groupby("model", sort=False):
-        colour, marker, dash = model_style(str(model))
-        traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(str(model)),
-                "x": rows["depth"].tolist(),
-                "y": rows[metric].tolist(),
-                "customdata": rows["stage"].tolist(),
-                "mode": "lines+markers",
-                "line": {"color": colour, "dash": dash, "width": 2.5},
-                "marker": {"symbol": marker, "size": 9},
-                "hovertemplate": "%{customdata}: %{y:.3f}<extra>%{fullData.name}</extra>",
-            }
+    traces = [
+        model_trace(
+            str(model),
+            rows["depth"],
+            rows[metric],
+            customdata=rows["stage"].tolist(),
+            hover="%{customdata}: %{y:.3f}",
         )
+        for model, rows in frame.groupby("model", sort=False)
+    ]
     lowest = min(0.0, float(frame[metric].min()) if len(frame) else 0.0)
     return drawn(
         traces,

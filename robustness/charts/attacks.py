@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.attacks.eight_bits import LEVELS
-from robustness.charts.look import COLOURS, drawn, heatmap, model_style
+from robustness.charts.look import COLOURS, drawn, heatmap, model_trace
 from robustness.evaluation.reach import ATTACK, NATURAL
 
 
@@ -58,25 +58,17 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
     ``points`` has a row a ``curves.Point``, all of one attack. The marks are evenly spaced,
     although epsilon about doubles from one to the next.
     """
-    traces = []
-    for model, rows in points.groupby("model", sort=False):
-        colour, marker, dash = model_style(str(model))
-        traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(str(model)),
-                "x": [epsilon_text(value, norm) for value in rows["epsilon"]],
-                "y": rows["retained_probability"].tolist(),
-                "mode": "lines+markers",
-                "line": {"color": colour, "dash": dash, "width": 2.5},
-                "marker": {
-                    "size": 10,
-                    "symbol": [f"{marker}-open" if won else marker for won in rows["success"]],
-                    "line": {"width": 1.5, "color": colour},
-                },
-                "hovertemplate": "ε %{x}: %{y:.1%}<extra>%{fullData.name}</extra>",
-            }
+    traces = [
+        model_trace(
+            str(model),
+            [epsilon_text(value, norm) for value in rows["epsilon"]],
+            rows["retained_probability"],
+            kept=[not won for won in rows["success"]],
+            size=10,
+            hover="ε %{x}: %{y:.1%}",
         )
+        for model, rows in points.groupby("model", sort=False)
+    ]
     unit = " (255ths)" if norm == "linf" else " (L2)"
     return drawn(
         traces,

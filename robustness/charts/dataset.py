@@ -6,7 +6,7 @@ Intervals are 95 %.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,8 @@ import plotly.graph_objects as go
 
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.charts.look import drawn, heatmap, model_style
-from robustness.evaluation.condition import perturbation_label
-
-Entry = Mapping[str, Any]
+from robustness.charts.look import drawn, heatmap, model_style, model_trace
+from robustness.charts.tables import Entry, in_brackets
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
@@ -48,7 +46,7 @@ def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
 def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
     """``quantity`` of each model over ``level``, with a band for its interval.
 
-    ``entries`` are of ``by_severity``, or of ``by_perturbation`` for one perturbation.
+    ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.
     """
     traces: list[dict[str, Any]] = []
     for model, mine in grouped(entries, "model").items():
@@ -86,19 +84,14 @@ def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[
 
 
 def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
-    colour, marker, dash = model_style(model)
-    return {
-        "type": "scatter",
-        "name": models.label(model),
-        "legendgroup": model,
-        "x": [row[level] for row in rows],
-        "y": [row[quantity] for row in rows],
-        "customdata": [interval_text(row, quantity) for row in rows],
-        "mode": "lines+markers",
-        "line": {"color": colour, "dash": dash, "width": 2.5},
-        "marker": {"symbol": marker, "size": 9},
-        "hovertemplate": "%{x:.3g}: %{y:.1%}%{customdata}<extra>%{fullData.name}</extra>",
-    }
+    return model_trace(
+        model,
+        [row[level] for row in rows],
+        [row[quantity] for row in rows],
+        legendgroup=model,
+        customdata=[in_brackets(row, quantity) for row in rows],
+        hover="%{x:.3g}: %{y:.1%}%{customdata}",
+    )
 
 
 def _tint(colour: str) -> str:
@@ -106,44 +99,36 @@ def _tint(colour: str) -> str:
     return f"rgba({red},{green},{blue},{_BAND})"
 
 
-def interval_text(entry: Entry, quantity: str) -> str:
-    """The interval of ``quantity`` in brackets, for hovering over; nothing if there is none."""
-    low, high = entry[f"{quantity}_low"], entry[f"{quantity}_high"]
-    return "" if low is None else f" ({low:.1%} to {high:.1%})"
-
-
 def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
     """Perturbation x model: ``quantity``, the worst perturbation on top; every cell can be clicked.
 
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
-    cell is their mean. A click reports the ``customdata`` (perturbation, strength, model), the
-    strength None for a mean or a composition.
+    cell is their mean. A click reports the ``customdata`` (series, model).
     """
     asked = list(grouped(entries, "model"))
     cells = {
         (name, model): [row for row in rows if row["model"] == model]
-        for name, rows in grouped(entries, "perturbation").items()
+        for name, rows in grouped(entries, "series").items()
         for model in asked
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    names = list(grouped(entries, "perturbation"))
+    names = list(grouped(entries, "series"))
     names.sort(key=lambda name: float(np.nansum([means[name, model] for model in asked])))
     columns = [models.label(model) for model in asked]
-    rows = [perturbation_label(name) for name in names]
     keys = [(name, model) for name in names for model in asked]
     targets = {
         **_TARGETS,
-        "x": columns * len(rows),
-        "y": [row for row in rows for _ in columns],
+        "x": columns * len(names),
+        "y": [name for name in names for _ in columns],
         "text": [_hover(cells[key], means[key], quantity) for key in keys],
-        "customdata": [[key[0], _strength(cells[key]), key[1]] for key in keys],
+        "customdata": [list(key) for key in keys],
     }
-    values = np.array([means[key] for key in keys]).reshape(len(rows), len(columns))
+    values = np.array([means[key] for key in keys]).reshape(len(names), len(columns))
     return heatmap(
         values,
         [["" if np.isnan(value) else f"{value:.0%}" for value in line] for line in values],
         columns=columns,
-        rows=rows,
+        rows=names,
         hover="",
         targets=targets,
     )
@@ -169,11 +154,7 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
         return "not measured"
     if len(rows) > 1:
         return f"{mean:.1%}, mean of {len(rows)} strengths"
-    return f"{mean:.1%}{interval_text(rows[0], quantity)}"
-
-
-def _strength(rows: Sequence[Entry]) -> float | None:
-    return rows[0]["strength"] if len(rows) == 1 else None
+    return f"{mean:.1%}{in_brackets(rows[0], quantity)}"
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
@@ -186,21 +167,17 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     names = [by_label[label][0]["class_name"] for label in worst]
     traces = []
     for model in grouped(entries, "model"):
-        colour, marker, _ = model_style(model)
         rows = [entry for label in worst for entry in by_label[label] if entry["model"] == model]
         traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(model),
-                "x": [row["drop"] for row in rows],
-                "y": [row["class_name"] for row in rows],
-                "customdata": [
-                    f"{interval_text(row, 'drop')}, n = {row['n_images']}" for row in rows
-                ],
-                "mode": "markers",
-                "marker": {"symbol": marker, "size": 10, "color": colour},
-                "hovertemplate": "%{y}: %{x:.0%}%{customdata}<extra>%{fullData.name}</extra>",
-            }
+            model_trace(
+                model,
+                [row["drop"] for row in rows],
+                [row["class_name"] for row in rows],
+                lines=False,
+                size=10,
+                customdata=[f"{in_brackets(row, 'drop')}, n = {row['n_images']}" for row in rows],
+                hover="%{y}: %{x:.0%}%{customdata}",
+            )
         )
     return drawn(
         traces,
@@ -227,27 +204,20 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
         }
     ]
     for model, mine in grouped(entries, "model").items():
-        colour, marker, _ = model_style(model)
+        colour = model_style(model)[0]
         for kind, rows in grouped(mine, "kind").items():
             clean = kind == "clean"
-            traces.append(
-                {
-                    "type": "scatter",
-                    "name": f"{models.label(model)}, {kind}",
-                    "x": [row["confidence"] for row in rows],
-                    "y": [row["accuracy"] for row in rows],
-                    "customdata": [row["n"] for row in rows],
-                    "mode": "lines+markers",
-                    "line": {"color": colour, "dash": "solid" if clean else "dot", "width": 2},
-                    "marker": {
-                        "symbol": marker if clean else f"{marker}-open",
-                        "size": 9,
-                        "line": {"width": 1.5, "color": colour},
-                    },
-                    "hovertemplate": "sure to %{x:.0%}, right in %{y:.0%} of %{customdata}"
-                    "<extra>%{fullData.name}</extra>",
-                }
+            trace = model_trace(
+                model,
+                [row["confidence"] for row in rows],
+                [row["accuracy"] for row in rows],
+                customdata=[row["n"] for row in rows],
+                hover="sure to %{x:.0%}, right in %{y:.0%} of %{customdata}",
+                name=f"{models.label(model)}, {kind}",
+                line={"color": colour, "dash": "solid" if clean else "dot", "width": 2},
+                kept=[clean] * len(rows),
             )
+            traces.append(trace)
     return drawn(
         traces,
         height=400,

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.dataset import QUANTITIES, Entry, interval_text
-from robustness.charts.look import COLOURS, drawn
-from robustness.evaluation.condition import perturbation_label
+from robustness.charts.dataset import QUANTITIES
+from robustness.charts.look import COLOURS, drawn, whiskers
+from robustness.charts.tables import Entry, in_brackets
+from robustness.evaluation.condition import short
 
 
 def pair_differences(entries: Sequence[Entry]) -> go.Figure:
@@ -38,10 +38,8 @@ def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> 
 
 
 def _change_label(entry: Entry) -> str:
-    if entry["perturbation"] is None:
-        return f"{models.label(entry['model'])}, all"
-    strength = "" if entry["strength"] is None else f" {entry['strength']:g}"
-    return f"{models.label(entry['model'])}, {perturbation_label(entry['perturbation'])}{strength}"
+    what = "all" if entry["condition"] is None else short(entry["condition"])
+    return f"{models.label(entry['model'])}, {what}"
 
 
 def _forest(
@@ -62,7 +60,7 @@ def _forest(
                 "name": name,
                 "x": [row[value] for row in rows],
                 "y": [labels[at] for at in chosen],
-                "customdata": [interval_text(row, value) for row in rows],
+                "customdata": [in_brackets(row, value) for row in rows],
                 "mode": "markers",
                 "marker": {
                     "symbol": "circle" if wanted else "circle-open",
@@ -70,7 +68,7 @@ def _forest(
                     "color": COLOURS[0],
                     "line": {"width": 2, "color": COLOURS[0]},
                 },
-                "error_x": _whiskers(rows, value),
+                "error_x": whiskers(rows, value),
                 "hovertemplate": "%{y}: %{x:+.1%}%{customdata}<extra>" + name + "</extra>",
             }
         )
@@ -81,21 +79,3 @@ def _forest(
         xaxis={"title": {"text": title}, "tickformat": "+.0%", "zerolinewidth": 2},
         yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": list(labels)},
     )
-
-
-def _whiskers(rows: Sequence[Entry], value: str) -> dict[str, Any]:
-    known = [row[f"{value}_low"] is not None for row in rows]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [
-            row[f"{value}_high"] - row[value] if there else 0.0
-            for row, there in zip(rows, known, strict=True)
-        ],
-        "arrayminus": [
-            row[value] - row[f"{value}_low"] if there else 0.0
-            for row, there in zip(rows, known, strict=True)
-        ],
-        "thickness": 2,
-        "width": 5,
-    }

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import COLOURS, drawn, heatmap, model_style
-from robustness.evaluation.condition import perturbation_label
+from robustness.charts.look import COLOURS, drawn, heatmap, model_trace, whiskers
+from robustness.evaluation.condition import perturbation_label, series
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 
 
@@ -33,14 +33,7 @@ def ranking(
             "y": [models.label(model) for model in summary["model"]],
             "mode": "markers",
             "marker": {"size": 12, "color": COLOURS[0]},
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": (summary[f"{quantity}_high"] - summary[quantity]).tolist(),
-                "arrayminus": (summary[quantity] - summary[f"{quantity}_low"]).tolist(),
-                "thickness": 2,
-                "width": 6,
-            },
+            "error_x": whiskers(summary.to_dict("records"), quantity),
             "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
         }
     ]
@@ -74,7 +67,7 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
 
     Each cell says whether the answer was kept (✓) or changed (✗), or on how many pictures.
     """
-    grouped = frame.groupby(["perturbation", "model"], sort=False)
+    grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
     left = grouped["retained_probability"].mean().unstack(sort=False)
     shares = left.to_numpy(dtype=float)
     kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
@@ -90,7 +83,7 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
         shares,
         words,
         columns=[models.label(str(model)) for model in left.columns],
-        rows=[perturbation_label(str(name)) for name in left.index],
+        rows=list(map(str, left.index)),
         hover="%{y}, %{x}: %{z:.1%} left for the clean class",
     )
 
@@ -107,31 +100,22 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     Right of the dashed line the features moved (cosine similarity below 0.8); open markers
     changed their answer. Up is the Jensen-Shannon divergence of the two answers.
     """
-    traces = []
-    for model, rows in frame.groupby("model", sort=False):
-        colour, marker, _ = model_style(str(model))
-        kept = rows["consistent"].tolist()
-        traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(str(model)),
-                "x": (1 - rows["cosine"]).tolist(),
-                "y": rows["divergence"].tolist(),
-                "mode": "markers",
-                "marker": {
-                    "size": 11,
-                    "color": colour,
-                    "symbol": [marker if k else f"{marker}-open" for k in kept],
-                    "line": {"width": 1.5, "color": colour},
-                },
-                "customdata": [
-                    f"{perturbation_label(name)}: {'kept' if k else 'changed'}"
-                    for name, k in zip(rows["perturbation"], kept, strict=True)
-                ],
-                "hovertemplate": "%{customdata}<br>features %{x:.2f}, decision %{y:.2f}"
-                "<extra>%{fullData.name}</extra>",
-            }
+    traces = [
+        model_trace(
+            str(model),
+            1 - rows["cosine"],
+            rows["divergence"],
+            lines=False,
+            kept=rows["consistent"],
+            size=11,
+            customdata=[
+                f"{perturbation_label(name)}: {'kept' if kept else 'changed'}"
+                for name, kept in zip(rows["perturbation"], rows["consistent"], strict=True)
+            ],
+            hover="%{customdata}<br>features %{x:.2f}, decision %{y:.2f}",
         )
+        for model, rows in frame.groupby("model", sort=False)
+    ]
     border = 1 - STABLE_FEATURES
     return drawn(
         traces,

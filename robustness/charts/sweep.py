@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import drawn, heatmap, model_style
+from robustness.charts.look import drawn, heatmap, model_trace
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
 
@@ -57,27 +57,17 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
     typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
         {**dict.fromkeys(QUANTITIES, "mean"), "parameter": "first"}
     )
-    traces = []
-    for model, rows in typical.groupby("model", sort=False):
-        colour, marker, dash = model_style(str(model))
-        kept = rows["consistent"].tolist()
-        traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(str(model)),
-                "x": axis_values(rows, axis).tolist(),
-                "y": rows[quantity].tolist(),
-                "customdata": rows["strength"].tolist(),
-                "mode": "lines+markers",
-                "line": {"color": colour, "dash": dash, "width": 2.5},
-                "marker": {
-                    "size": 9,
-                    "symbol": [marker if share > 0.5 else f"{marker}-open" for share in kept],
-                    "line": {"width": 1.5, "color": colour},
-                },
-                "hovertemplate": "%{x:.3g}: %{y:.3f}<extra>%{fullData.name}</extra>",
-            }
+    traces = [
+        model_trace(
+            str(model),
+            axis_values(rows, axis),
+            rows[quantity],
+            kept=[share > 0.5 for share in rows["consistent"]],
+            customdata=rows["strength"].tolist(),
+            hover="%{x:.3g}: %{y:.3f}",
         )
+        for model, rows in typical.groupby("model", sort=False)
+    ]
     record = REGISTRY[perturbation]
     title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
     return drawn(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
@@ -39,6 +39,17 @@ def interval(entry: Entry, name: str, digits: int = 0) -> str:
     if low is None:
         return "no interval"
     return f"{low:.{digits}%} to {high:.{digits}%}"
+
+
+def in_brackets(entry: Entry, name: str, form: str = ".1%") -> str:
+    """The interval of the figure ``name`` in brackets, after a space; nothing if there is none."""
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    return "" if low is None else f" ({low:{form}} to {high:{form}})"
+
+
+def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
+    """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; nothing if there is none."""
+    return "" if entry[name] is None else f"{entry[name]:{form}}{in_brackets(entry, name, form)}"
 
 
 def ranking(entries: Sequence[Entry]) -> Table:
@@ -97,7 +108,7 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": entry["strength"],
+            "Strength": setting(entry["condition"]),
             "Model A": models.label(entry["model_a"]),
             "Model B": models.label(entry["model_b"]),
             "Images": entry["n_images"],
@@ -135,10 +146,10 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
         {
             "Model": models.label(entry["model"]),
             "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": entry["strength"],
+            "Strength": setting(entry["condition"]),
             "Severity": entry["severity"],
             "Images": entry["n_images"],
-            **{_FIGURES[name]: _with_interval(entry, name) for name in known},
+            **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
             **(
                 {
                     "ECE clean": decimal(entry["clean_ece"]),
@@ -151,13 +162,6 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
         }
         for entry in entries
     )
-
-
-def _with_interval(entry: Entry, name: str) -> str:
-    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
-    if value is None:
-        return ""
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def decimal(value: float | None) -> str:
@@ -216,10 +220,7 @@ def corruption_errors(entries: Sequence[Entry]) -> Table:
 
 
 def _ce(entry: Entry, name: str) -> str:
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    if low is None:
-        return f"{entry[name]:.1f}"
-    return f"{entry[name]:.1f} ({low:.1f} to {high:.1f})"
+    return with_interval(entry, name, ".1f")
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:

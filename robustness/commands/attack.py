@@ -1,15 +1,22 @@
-"""The command that attacks a model on a picture.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that attacks a model on a picture."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.commands.console import end_progress, print_json, progress, write_file
+from robustness.commands.console import (
+    end_progress,
+    print_json,
+    print_table,
+    progress,
+    say,
+    write_file,
+)
+from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
@@ -18,6 +25,45 @@ if TYPE_CHECKING:
 
 REPORTS = 10
 """How many lines of progress an attack of many steps prints."""
+
+_TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<12", "answer": ""}
+
+
+def add(parsers: Parsers) -> None:
+    """Adds ``attack``."""
+    attack = add_command(
+        parsers,
+        "attack",
+        attack_command,
+        "change a picture as little as possible so that a model errs",
+        *("--json", "image"),
+    )
+    attack._negative_number_matcher = re.compile(r"-[\d.]")  # so that -8/255 gets its sentence
+    attack.add_argument("--model", required=True, metavar="NAME", help="the model attacked")
+    attack.add_argument(
+        "--attack",
+        default="pgd",
+        metavar="NAME",
+        help="pgd, fgsm, mifgsm, deepfool or square (default: pgd)",
+    )
+    attack.add_argument(
+        "--epsilon",
+        metavar="E",
+        help="largest change, of the full range of a pixel (default: 8/255; in l2 0.5)",
+    )
+    attack.add_argument("--steps", type=int, metavar="N", help="default: the attack's own")
+    attack.add_argument("--norm", metavar="linf|l2", help="default: the attack's own")
+    attack.add_argument("--target", metavar="CLASS", help="name of the class to reach")
+    attack.add_argument(
+        "--restarts", type=int, default=1, metavar="N", help="random starts (default: 1)"
+    )
+    attack.add_argument(
+        "--to",
+        type=Path,
+        metavar="OUT.png",
+        help="write the picture, lossless; --fit squash reads it back as it is",
+    )
+    add_shared(attack, "--seed", "--fit")
 
 
 def attack_command(options: argparse.Namespace) -> None:
@@ -94,7 +140,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
     aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
     before = class_name(outcome.model, outcome.clean_top1)
     after = class_name(outcome.model, outcome.top1)
-    print(
+    say(
         f"{spec.record.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
         f"{'succeeds' if outcome.success else 'fails'}\n"
         f"answer        {before} {outcome.clean_probability:.1%} -> {after} "
@@ -104,10 +150,19 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
     )
     if spec.epsilon and not outcome.l2:
-        print("note          no other 8-bit picture lies within this epsilon")
-    if transfer:
-        print("\nmodel               fooled too  answer")
-    for entry in transfer:
-        fooled = {True: "yes", False: "no", None: "other classes"}[entry.success]
-        answer = class_name(entry.model, entry.top1)
-        print(f"{entry.model:20}{fooled:12}{answer} {entry.probability:.1%}")
+        say("note          no other 8-bit picture lies within this epsilon")
+    if not transfer:
+        return
+    say("")
+    fooled = {True: "yes", False: "no", None: "other classes"}
+    print_table(
+        _TRANSFER_COLUMNS,
+        (
+            (
+                entry.model,
+                fooled[entry.success],
+                f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}",
+            )
+            for entry in transfer
+        ),
+    )

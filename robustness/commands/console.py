@@ -1,13 +1,43 @@
-"""What the command line says: JSON and files out, progress on stderr."""
+"""What the command line says: lines, tables, JSON and files out, remarks and progress on stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from robustness.base.errors import ParameterError
+
+
+class OutputError(Exception):
+    """Stdout or stderr takes nothing more, for the reason ``cause``."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def say(text: str) -> None:
+    """Prints ``text`` on stdout at once; raises ``OutputError`` if it cannot be written."""
+    _print(text, sys.stdout)
+
+
+def remark(text: str) -> None:
+    """Prints ``text`` on stderr in a line that stays."""
+    end_progress()
+    _print(text, sys.stderr)
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str] | str]) -> None:
+    """Prints ``rows`` under the headings of ``columns``.
+
+    The values of ``columns`` are alignment and width, such as ``<20`` or ``>9``. A row may have
+    fewer cells than there are columns; one that is a text stands across them all.
+    """
+    for row in (tuple(columns), *rows):
+        say(row if isinstance(row, str) else "".join(map(format, row, columns.values())))
 
 
 def make_folder(path: Path) -> None:
@@ -41,7 +71,7 @@ def as_json(document: Any) -> str:
 def print_json(document: Any) -> None:
     """Prints ``document`` on stdout as the only thing there."""
     end_progress()
-    print(as_json(document))
+    say(as_json(document))
 
 
 _progress_shown = False
@@ -51,15 +81,22 @@ def progress(text: str) -> None:
     """Says on stderr what is being done: on a terminal in one line that overwrites itself."""
     global _progress_shown
     if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        _print(f"\r\033[K{text}", sys.stderr, end="")
         _progress_shown = True
     else:
-        print(text, file=sys.stderr, flush=True)
+        _print(text, sys.stderr)
 
 
 def end_progress() -> None:
     """Clears the line of ``progress`` on a terminal."""
     global _progress_shown
     if _progress_shown:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
         _progress_shown = False
+        _print("\r\033[K", sys.stderr, end="")
+
+
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError as error:
+        raise OutputError(error) from error

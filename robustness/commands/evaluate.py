@@ -1,24 +1,107 @@
-"""The commands about whole datasets and the runs that come of them.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that evaluates a whole dataset and saves the run."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.commands.console import end_progress, print_json, progress
+from robustness.commands.console import end_progress, print_json, progress, remark, say
+from robustness.commands.options import Parsers, add_command, add_shared, names
+from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.runs import Plan, Run, Session
 
-
 _SHOWN = 10
 """Unreadable pictures that are printed one by one; the JSON has them all."""
+
+
+def add(parsers: Parsers) -> None:
+    """Adds ``evaluate``."""
+    evaluated = add_command(
+        parsers,
+        "evaluate",
+        evaluate_command,
+        "evaluate a whole dataset and save the run",
+        "--json",
+    )
+    evaluated.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder (flat, or one sub-folder a class), a .csv or .parquet of paths and labels, "
+        "a .zip, a URL such as s3://bucket/photos, or 'samples'",
+    )
+    add_shared(evaluated, "--out")
+    add_request(evaluated)
+    evaluated.add_argument(
+        "--resume", action="store_true", help="go on with the unfinished run of the same request"
+    )
+
+
+def add_request(evaluated: argparse.ArgumentParser) -> None:
+    """What is asked of a dataset, and where it is worked on."""
+    add_shared(evaluated, "--models")
+    which = evaluated.add_mutually_exclusive_group()
+    which.add_argument(
+        "--perturbations",
+        metavar="A,B",
+        type=names,
+        help="instead of a suite; attacks such as pgd count as perturbations",
+    )
+    which.add_argument(
+        "--suite", choices=("study", "imagenet-c"), help="default: study, ten perturbations"
+    )
+    how = evaluated.add_mutually_exclusive_group()
+    how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
+    evaluated.add_argument(
+        "--epsilon", metavar="E[,E]", type=names, help="of attacks, such as 2/255,8/255"
+    )
+    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="of attacks")
+    how.add_argument(
+        "--severities",
+        type=_severities,
+        metavar="1-5",
+        help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
+    )
+    add_shared(evaluated, "--seed", "--fit")
+    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N pictures")
+    evaluated.add_argument("--sample", type=int, metavar="N", help="N pictures drawn by the seed")
+    evaluated.add_argument(
+        "--batch", type=int, metavar="N", help="pictures worked on at once (default: by memory)"
+    )
+    evaluated.add_argument(
+        "--labels",
+        choices=("folders", "none"),
+        default="folders",
+        help="classes from sub-folders or the table's column (default), or none",
+    )
+    add_shared(evaluated, "--engine", "--address")
+
+
+def _strengths(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number, or several with commas between, got {text!r}"
+        ) from None
+
+
+def _severities(text: str) -> list[int]:
+    levels: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            start = int(first)
+            stop = min(int(last or first), start + 10)  # there are five; the rest gets its sentence
+            levels += range(start, stop + 1)
+    except ValueError:
+        levels = []
+    if not levels:
+        raise argparse.ArgumentTypeError(f"expected such as 3, 1-5 or 1,3,5, got {text!r}")
+    return levels
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
@@ -119,11 +202,9 @@ def perform(session: Session, engine: str, address: str | None) -> None:
             unread = f", {state.unreadable} unreadable" if state.unreadable else ""
             progress(f"{pace.text}{unread}")
     except KeyboardInterrupt:
-        end_progress()
-        print(
+        remark(
             f"robustness: what is done is kept in {session.folder}; the same command with "
-            "--resume goes on.",
-            file=sys.stderr,
+            "--resume goes on."
         )
         raise
     end_progress()
@@ -132,7 +213,7 @@ def perform(session: Session, engine: str, address: str | None) -> None:
 def _document(run: Run) -> dict[str, Any]:
     from robustness import statistics
 
-    rows = run.frame() if run.images else None
+    found = statistics.Figures(run.frame()) if run.images else None
     return {
         "run": run.id,
         "folder": str(run.folder),
@@ -140,44 +221,27 @@ def _document(run: Run) -> dict[str, Any]:
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "summary": [] if rows is None else statistics.summary(rows),
-        "by_perturbation": [] if rows is None else statistics.by_perturbation(rows),
+        "summary": [] if found is None else found.summary,
+        "by_perturbation": [] if found is None else found.by_perturbation,
     }
 
 
 def _print_run(run: Run) -> None:
     from robustness import statistics
 
-    print(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
+    say(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
     for name, reason in run.unreadable[:_SHOWN]:
-        print(f"unreadable: {name}: {reason}")
+        say(f"unreadable: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:
-        print(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
+        say(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
     if not run.images:
-        print("\nNo picture could be read, so there is nothing to tell.")
+        say("\nNo picture could be read, so there is nothing to tell.")
         return
-    rows = run.frame()
-    entries = statistics.summary(rows)
-    with_labels = any(entry["clean_accuracy"] is not None for entry in entries)
-    head = "\nrank  model               consistency  95 % interval   cosine  Euclidean"
-    print(head + ("  accuracy: clean  perturbed" if with_labels else ""))
-    rank = 0
-    several = len({entry["label_set"] for entry in entries}) > 1
-    for place, entry in enumerate(entries):
-        fresh = place == 0 or entry["label_set"] != entries[place - 1]["label_set"]
-        rank = 1 if fresh else rank + 1
-        if fresh and several:
-            print(f"models of {entry['label_set']}:")
-        interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
-        accuracy = ""
-        if entry["clean_accuracy"] is not None:
-            accuracy = f"{entry['clean_accuracy']:17.1%}{entry['perturbed_accuracy']:11.1%}"
-        print(
-            f"{rank:4}  {entry['model']:18}{entry['consistency']:13.1%}  {interval:14}"
-            f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}{accuracy}"
-        )
-    _print_pairs(statistics.compare(rows))
-    print(f"\nSaved in {run.folder}")
+    found = statistics.Figures(run.frame())
+    say("")
+    print_ranking(found.summary, decimals=1)
+    _print_pairs(found.pairs())
+    say(f"\nSaved in {run.folder}")
 
 
 def _print_pairs(pairs: list[dict[str, Any]]) -> None:
@@ -185,14 +249,14 @@ def _print_pairs(pairs: list[dict[str, Any]]) -> None:
     from robustness.statistics import advice
 
     if pairs:
-        print("\nDifference in consistency, in points, with its 95 % interval:")
+        say("\nDifference in consistency, in points, with its 95 % interval:")
     for pair in pairs:
         interval = (
             ""
             if pair["difference_low"] is None
             else f" ({100 * pair['difference_low']:+.1f} to {100 * pair['difference_high']:+.1f})"
         )
-        print(
+        say(
             f"  {pair['better']} over {pair['worse']}: {100 * pair['difference']:+.1f}{interval}, "
             f"{advice(pair)}"
         )

@@ -1,16 +1,15 @@
-"""The commands about the models themselves: list them, fetch their weights, check their files.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The commands about the models themselves: list them, fetch their weights, check their files."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.commands.console import end_progress, print_json, progress
+from robustness.commands.console import end_progress, print_json, progress, remark, say
+from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.models import ModelRecord
@@ -20,6 +19,48 @@ EXIT_FAILED = 2
 
 GROUPS = ("study", "modern", "all")
 """What ``models download --group`` takes."""
+
+
+def add(parsers: Parsers) -> None:
+    """Adds ``models`` with its actions."""
+    listing = add_command(
+        parsers, "models", models_command, "list the models and whether they are ready", "--json"
+    )
+    actions = listing.add_subparsers(metavar="[download|verify|check]")
+
+    fetch = add_command(
+        actions, "download", download_command, "fetch the published weights of models"
+    )
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
+    fetch.add_argument("--group", choices=GROUPS, help="instead of names: all of a group")
+    fetch.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="fill a folder that serves another machine as its source",
+    )
+    fetch.set_defaults(refuse=fetch.error)
+
+    verify = add_command(
+        actions,
+        "verify",
+        verify_command,
+        "read every weight file again and say what is wrong",
+        more="; status 1 if anything is",
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
+
+    check = add_command(
+        actions,
+        "check",
+        check_command,
+        "ask models about pictures that they know",
+        more="; status 1 if any answers wrongly",
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
+
+    for action in (fetch, verify, check):
+        add_shared(action, "--json", default=argparse.SUPPRESS)
 
 
 def models_command(options: argparse.Namespace) -> None:
@@ -53,13 +94,14 @@ def models_command(options: argparse.Namespace) -> None:
         print_json(rows)
     else:
         for text in texts:
-            print(text)
+            say(text)
 
 
 def download_command(options: argparse.Namespace) -> int:
     """Fetches the published weights of models; 2 if any of them failed."""
+    from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
-    from robustness.models.download import download
+    from robustness.models.fetching.download import download
 
     rows: list[dict[str, Any]] = []
     for record in _asked_for(options):  # all of them, before the first download
@@ -70,14 +112,14 @@ def download_command(options: argparse.Namespace) -> int:
             reason = str(error)
         end_progress()
         if reason:
-            print(f"robustness: {reason}", file=sys.stderr)
+            remark(f"robustness: {reason}")
         elif not options.json:
-            print(f"{name}: {path}", flush=True)
+            say(f"{name}: {path}")
         rows.append(
             {
                 "name": name,
                 "path": str(path) if path else None,
-                "bytes": _bytes(path) if path else None,
+                "bytes": occupied(path) if path else None,
                 "ok": path is not None,
                 "reason": reason,
             }
@@ -89,7 +131,7 @@ def download_command(options: argparse.Namespace) -> int:
 
 def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
-    from robustness.models.weights import published
+    from robustness.models.fetching.download import downloadable
 
     kinds = models.PublishedFile | models.Preset
     offered = [record for record in models.REGISTRY if isinstance(record.weights, kinds)]
@@ -100,12 +142,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
         )
     if options.group:
         return [r for r in offered if options.group in ("all", r.group)]
-    return [published(name)[0] for name in dict.fromkeys(options.names)]
-
-
-def _bytes(path: Any) -> int:
-    files = path.iterdir() if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    return [downloadable(name)[0] for name in dict.fromkeys(options.names)]
 
 
 class _Shown:
@@ -130,7 +167,7 @@ class _Shown:
 def verify_command(options: argparse.Namespace) -> int:
     """Reads the weight files again; 1 if any of them is damaged."""
     from robustness import models
-    from robustness.models import verify
+    from robustness.models.fetching import verify
 
     names = dict.fromkeys(options.names or models.REGISTRY.names)
     records = [models.REGISTRY[name] for name in names]
@@ -142,7 +179,7 @@ def verify_command(options: argparse.Namespace) -> int:
             path = str(finding.path) if finding.path else None
             rows.append(
                 {
-                    "name": finding.model,
+                    "name": record.name,
                     "state": finding.state,
                     "path": path,
                     "reason": finding.reason,
@@ -150,7 +187,7 @@ def verify_command(options: argparse.Namespace) -> int:
             )
             if not options.json:
                 why = f" ({finding.reason})" if finding.reason else ""
-                print(f"{finding.model:18}{finding.state:24}{path or ''}{why}".rstrip(), flush=True)
+                say(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip())
     if options.json:
         print_json(rows)
     damaged = any(row["state"] == verify.DAMAGED for row in rows)
@@ -172,17 +209,16 @@ def check_command(options: argparse.Namespace) -> int:
         if options.json:
             continue
         if check.problem or not check.answers:
-            print(f"{check.model:18}{check.problem or 'no known picture'}", flush=True)
+            say(f"{check.model:18}{check.problem or 'no known picture'}")
         for answer in check.answers:
             verdict = "right" if answer.right else "WRONG"
             expected = " or ".join(answer.expected)
             time = f"{check.milliseconds:.0f} ms a pass"
             if answer.expected_probability is not None:
                 expected += f" {answer.expected_probability:.1%}"
-            print(
+            say(
                 f"{check.model:18}{verdict:7}{answer.picture:12}{answer.top1} "
-                f"{answer.probability:.1%}, expected {expected}; {time}",
-                flush=True,
+                f"{answer.probability:.1%}, expected {expected}; {time}"
             )
     if options.json:
         print_json(rows)

@@ -1,26 +1,74 @@
-"""The commands on saved runs: list, compare, hand on, delete, replay, and hold to a budget.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The commands on saved runs: list, compare, hand on, delete and replay."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.commands import evaluate
-from robustness.commands.console import end_progress, print_json, progress, write_file
+from robustness.commands.console import end_progress, print_json, print_table, progress, say
+from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison, Listed, Run
-    from robustness.runs.gate import Check
 
-STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable in which GitHub Actions names the file that a step's summary is appended to."""
+_CHANGES = {
+    "model": "<20",
+    "condition": "<22",
+    "consistency": ">13",
+    "  change (95 % interval)": "",
+}
+
+
+def add(parsers: Parsers) -> None:
+    """Adds ``runs`` with its actions, and ``replay``."""
+    listing = add_command(
+        parsers, "runs", runs_command, "list the saved runs", "--json", "--out", asks_models=False
+    )
+    actions = listing.add_subparsers(metavar="[compare|export|import|delete]")
+
+    compared = _add_action(
+        actions, "compare", compare_command, "what changed since a run", asks_models=True
+    )
+    compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
+    compared.set_defaults(refuse=compared.error)
+
+    exported = _add_action(actions, "export", export_command, "write a run as a zip")
+    exported.add_argument("run", metavar="RUN", help=RUN)
+    exported.add_argument("--to", type=Path, required=True, metavar="FILE.zip")
+
+    imported = _add_action(
+        actions, "import", import_command, "bring an exported run", asks_models=True
+    )
+    imported.add_argument("file", type=Path, metavar="FILE.zip")
+
+    deleted = _add_action(actions, "delete", delete_command, "delete a run for good")
+    deleted.add_argument("run", metavar="RUN", help=RUN)
+    deleted.add_argument("--yes", action="store_true", help="needed, as nothing brings it back")
+
+    replayed = add_command(
+        parsers,
+        "replay",
+        replay_command,
+        "run a saved run again and say whether the rows agree",
+        "--json",
+        more=". Exit status 1 if they differ, 2 if it cannot",
+    )
+    replayed.add_argument("run", metavar="RUN", help=RUN)
+    add_shared(replayed, "--out")
+    replayed.add_argument(
+        "--to", type=Path, metavar="DIR", help="keep the new run among those of this folder"
+    )
+    add_shared(replayed, "--engine", "--address")
+
+
+def _add_action(
+    actions: Parsers, name: str, action: Action, help_: str, *, asks_models: bool = False
+) -> argparse.ArgumentParser:
+    command = add_command(actions, name, action, help_, asks_models=asks_models)
+    add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
+    return command
 
 
 def runs_command(options: argparse.Namespace) -> None:
@@ -32,14 +80,14 @@ def runs_command(options: argparse.Namespace) -> None:
         print_json([_listed(entry) for entry in entries])
         return
     if not entries:
-        print(f"There are no runs in {options.out}.")
+        say(f"There are no runs in {options.out}.")
     for entry in entries:
         if entry.manifest is None:
-            print(f"{entry.folder.name}: {entry.reason}")
+            say(f"{entry.folder.name}: {entry.reason}")
             continue
         manifest = entry.manifest
         imported = ", imported" if entry.imported else ""
-        print(
+        say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{manifest.dataset.pictures} pictures, {len(manifest.spec.models)} model(s), "
             f"{len(manifest.spec.conditions)} condition(s), {manifest.created}, "
@@ -101,21 +149,29 @@ def compare_command(options: argparse.Namespace) -> None:
 
 
 def _print_comparison(found: Comparison) -> None:
-    print(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
+    from robustness.evaluation.condition import named
+
+    say(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
     for sentence in found.apart:
-        print(f"  {sentence}")
-    if found.differences:
-        print("\nmodel               condition               consistency  change (95 % interval)")
+        say(f"  {sentence}")
+    if not found.differences:
+        return
+    rows = []
     for entry in found.differences:
-        where = entry["perturbation"] or "all"
-        where += "" if entry["strength"] is None else f" {entry['strength']:g}"
+        where = "all" if entry["condition"] is None else named(entry["condition"])
         low, high = (entry[f"consistency_difference_{side}"] for side in ("low", "high"))
         interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        print(
-            f"{entry['model']:20}{where:22}{entry['consistency_b']:13.1%}"
-            f"{100 * entry['consistency_difference']:+8.1f}{interval}, "
-            f"{entry['consistency_verdict']}"
+        change = f"{100 * entry['consistency_difference']:+8.1f}{interval}"
+        rows.append(
+            (
+                entry["model"],
+                where,
+                f"{entry['consistency_b']:.1%}",
+                f"{change}, {entry['consistency_verdict']}",
+            )
         )
+    say("")
+    print_table(_CHANGES, rows)
 
 
 def export_command(options: argparse.Namespace) -> None:
@@ -124,7 +180,7 @@ def export_command(options: argparse.Namespace) -> None:
 
     run = _opened(options.run, options)
     runs.export_run(run, options.to)
-    _say(options, {"run": run.id, "file": str(options.to)}, f"{run.id} is in {options.to}")
+    _answer(options, {"run": run.id, "file": str(options.to)}, f"{run.id} is in {options.to}")
 
 
 def import_command(options: argparse.Namespace) -> None:
@@ -132,7 +188,7 @@ def import_command(options: argparse.Namespace) -> None:
     from robustness import runs
 
     run = runs.import_run(options.file, options.out)
-    _say(options, {"run": run.id, "folder": str(run.folder)}, f"{run.id} is in {options.out}")
+    _answer(options, {"run": run.id, "folder": str(run.folder)}, f"{run.id} is in {options.out}")
 
 
 def delete_command(options: argparse.Namespace) -> None:
@@ -143,18 +199,20 @@ def delete_command(options: argparse.Namespace) -> None:
     if not options.yes:
         raise ParameterError(f"Nothing brings {folder} back: say --yes to delete it.")
     runs.delete(folder)
-    _say(options, {"deleted": folder.name}, f"{folder.name} is deleted")
+    _answer(options, {"deleted": folder.name}, f"{folder.name} is deleted")
 
 
-def _say(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     if options.json:
         print_json(document)
     else:
-        print(text)
+        say(text)
 
 
 def replay_command(options: argparse.Namespace) -> int:
     """Runs a saved run again and says whether the rows agree; status 1 if they differ."""
+    import tempfile
+
     from robustness import runs
 
     run = _opened(options.run, options)
@@ -170,89 +228,9 @@ def replay_command(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found.as_dict())
     else:
-        print(f"{run.id}: {found.verdict}, {found.rows} rows compared")
+        say(f"{run.id}: {found.verdict}, {found.rows} rows compared")
         for sentence in found.findings:
-            print(f"  {sentence}")
+            say(f"  {sentence}")
         if options.to:
-            print(f"The new run is {found.again.folder}")
+            say(f"The new run is {found.again.folder}")
     return 0 if found.agrees else 1
-
-
-def check_command(options: argparse.Namespace) -> int:
-    """Holds a run against a budget; status 1 if a limit is broken."""
-    from robustness import runs
-    from robustness.runs import gate
-
-    budget = gate.read_budget(options.budget)
-    named = options.baseline or budget.baseline
-    baseline = None if named is None else _baseline(named, options)
-    if options.github and not os.environ.get(STEP_SUMMARY):
-        raise ParameterError(f"--github needs the variable {STEP_SUMMARY}, which is not set.")
-    folder = _saved(options)
-    run = _evaluated(options) if folder is None else runs.load(folder, anywhere=True)
-    found = gate.check(budget, run, baseline)
-    _write_documents(options, found)
-    if options.json:
-        print_json(gate.as_dict(found))
-    else:
-        _print_check(found)
-    return 0 if found.passed else 1
-
-
-def _baseline(named: str, options: argparse.Namespace) -> Run:
-    """The run called ``named``; a path in a budget starts from the budget's folder."""
-    from robustness import runs
-
-    beside = options.budget.parent / named
-    if not options.baseline and not (options.out / named).is_dir() and beside.is_dir():
-        return runs.load(beside.resolve())
-    return _opened(named, options)
-
-
-def _saved(options: argparse.Namespace) -> Path | None:
-    """The folder of the run that is meant; None for a source that is to be evaluated."""
-    from robustness import runs
-
-    for folder in (options.out / options.run, Path(options.run)):
-        if (folder / runs.MANIFEST_FILE).is_file():
-            return folder.resolve()
-    return None
-
-
-def _evaluated(options: argparse.Namespace) -> Run:
-    """The run of what the options ask; one of the same request is not computed twice."""
-    from robustness import runs
-
-    plan = evaluate.planned(options, options.run)
-    with runs.start(plan, options.out, engine=options.engine, resume=True) as session:
-        evaluate.perform(session, options.engine, options.address)
-    return runs.load(session.folder, anywhere=True)
-
-
-def _write_documents(options: argparse.Namespace, found: Check) -> None:
-    from robustness.runs import gate
-
-    if options.junit:
-        write_file(options.junit, gate.junit(found))
-    text = gate.markdown(found)
-    if options.summary:
-        write_file(options.summary, text.encode())
-    if options.github:
-        path = Path(os.environ[STEP_SUMMARY])
-        before = path.read_bytes() if path.is_file() else b""
-        write_file(path, before + text.encode())
-
-
-def _print_check(found: Check) -> None:
-    from robustness.runs import gate
-
-    broken = found.broken
-    print(f"{found.run.id}, {found.run.images} picture(s)\n")
-    print("           model               condition               limit                  wanted")
-    for verdict in found.verdicts:
-        mark = "FAIL" if verdict in broken else "ok"
-        print(
-            f"{mark:4} {verdict.outcome:11}{verdict.model:20}{verdict.where:24}"
-            f"{verdict.limit:23}{verdict.wanted:<8g}{verdict.found}"
-        )
-    print(f"\n{gate.headline(found)}")

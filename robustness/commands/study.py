@@ -1,122 +1,44 @@
-"""The commands: each takes its parsed options, makes one call of the core, and prints.
-
-Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
-"""
+"""The command that scores models on a few pictures, as the study did."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.errors import ParameterError
 from robustness.commands.console import (
     as_json,
     end_progress,
     make_folder,
     print_json,
     progress,
+    say,
     write_file,
 )
+from robustness.commands.options import Parsers, add_command, add_shared, names
+from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
-    from robustness.evaluation.sweep import Break
 
 
-def perturbations_command(options: argparse.Namespace) -> None:
-    """Lists the perturbations."""
-    from robustness.perturbations import REGISTRY
-
-    rows = [
-        {
-            "name": record.name,
-            "label": record.label,
-            "family": record.family,
-            "graded": record.graded,
-            "random": record.random,
-            "parameter": record.parameter,
-            "unit": record.unit,
-            "study_strength": record.study_strength,
-            "monotone": record.monotone,
-            "imagenet_c": record.imagenet_c,
-            "severity_strengths": list(record.severity_strengths),
-            "source": record.source,
-        }
-        for record in REGISTRY
-    ]
-    if options.json:
-        print_json(rows)
-        return
-    for record in REGISTRY:
-        setting = (
-            ""
-            if record.study_strength is None
-            else f"study: {record.study_strength:g} = {record.value_text(record.study_strength)}"
-        )
-        print(f"{record.name:22}{record.family:20}{record.parameter:30}{setting}")
-
-
-def predict_command(options: argparse.Namespace) -> None:
-    """Top-5 classes of pictures, each model at its own published input size."""
-    from robustness import models
-    from robustness.metrics.predictions import top_k
-    from robustness.pictures.fitting import decode, fit, read_file
-
-    names = models.resolve(options.models)
-    decoded = [(image, decode(read_file(image), name=image)) for image in options.images]
-    fitted = {
-        side: [fit(picture, fit=options.fit, side=side) for _, picture in decoded]
-        for side in {models.REGISTRY[name].input_size for name in names}
-    }
-    tops: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for name in names:
-        side = models.REGISTRY[name].input_size
-        progress(f"{name} ...")
-        classifier = models.load(name, side=side)
-        labels = models.REGISTRY[name].labels()
-        for index, picture in enumerate(fitted[side]):
-            probabilities = classifier(picture[None]).probabilities
-            tops[index, name] = [
-                {
-                    "index": int(c),
-                    "synset": labels.synsets[c] if labels.synsets else None,
-                    "name": labels.names[c],
-                    "probability": float(probabilities[0, c]),
-                }
-                for c in top_k(probabilities)[0]
-            ]
-    end_progress()
-    predictions = [
-        {"image": image, "model": name, "top": tops[index, name]}
-        for index, image in enumerate(options.images)
-        for name in names
-    ]
-    if options.json:
-        print_json({"predictions": predictions})
-        return
-    for entry in predictions:
-        print(f"{entry['image']}  {entry['model']}")
-        for answer in tops[options.images.index(entry["image"]), entry["model"]]:
-            print(f"  {answer['probability']:7.1%}  {answer['name']}")
-
-
-def perturb_command(options: argparse.Namespace) -> None:
-    """Writes a perturbed study image."""
-    from robustness.perturbations import REGISTRY, apply, check_seed
-    from robustness.pictures.fitting import load_study_image, to_png
-
-    record = REGISTRY[options.perturbation]
-    if options.to.suffix.lower() != ".png":
-        raise ParameterError(
-            f"The perturbed picture is written losslessly: expected --to to end in .png, got "
-            f"{str(options.to)!r}."
-        )
-    image = load_study_image(options.image, fit=options.fit)
-    seed = check_seed(options.seed)
-    result = apply(record, image[None], options.strength, seed=seed)[0]
-    write_file(options.to, to_png(result))
-    print(f"{options.to}: {record.label}, {record.value_text(options.strength)}", file=sys.stderr)
+def add(parsers: Parsers) -> None:
+    """Adds ``study``."""
+    study = add_command(
+        parsers,
+        "study",
+        study_command,
+        "consistency and feature similarity under the perturbations",
+        *("--json", "images", "--models"),
+    )
+    study.add_argument(
+        "--perturbations", metavar="A,B", type=names, help="default: the study's ten"
+    )
+    study.add_argument(
+        "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
+    )
+    study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
+    add_shared(study, "--seed", "--fit")
 
 
 def study_command(options: argparse.Namespace) -> None:
@@ -164,82 +86,18 @@ def study_command(options: argparse.Namespace) -> None:
     if options.json:
         print_json(result)
     else:
-        _print_ranking(result["summary"], len(pictures), len(conditions))
+        say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
+        print_ranking(result["summary"])
+        _print_doubts(result["summary"])
 
 
-def sweep_command(options: argparse.Namespace) -> None:
-    """The strength at which each model's answer breaks."""
-    from robustness.evaluation.sweep import Break, most_fragile, sweep
-    from robustness.models import by_labels
-    from robustness.perturbations import REGISTRY
-    from robustness.pictures.fitting import load_study_image
-    from robustness.pictures.picture import Picture
-
-    if options.perturbation:
-        names = [REGISTRY[options.perturbation].name]
-    else:
-        names = [record.name for record in REGISTRY if options.all or record.in_study]
-    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
-    points: list[Measurement] = []
-    breaks: list[Break] = []
-    progress("loading the models ...")
-    for event in sweep(
-        picture,
-        names,
-        options.models,
-        steps=options.steps,
-        repeats=options.repeats,
-        seed=options.seed,
-        fit=options.fit,
-    ):
-        if isinstance(event, Break):
-            breaks.append(event)
-            progress(f"{event.perturbation}, {event.model}: done")
-        else:
-            points.append(event)
-    end_progress()
-    if options.json:
-        print_json(
-            {
-                "points": [row.as_row() for row in points],
-                "breaking": [entry.as_row() for entry in breaks],
-            }
-        )
-        return
-    print("perturbation          model               breaks at  physical value")
-    for entry in sorted(breaks, key=lambda b: 2.0 if b.strength is None else b.strength):
-        at, value = "never", ""
-        if entry.strength is not None:
-            at = f"{entry.strength:.3f}"
-            value = REGISTRY[entry.perturbation].value_text(entry.strength)
-        print(f"{entry.perturbation:22}{entry.model:20}{at:>9}  {value}")
-    groups = by_labels(dict.fromkeys(entry.model for entry in breaks))
-    for labels, members in groups:
-        first = most_fragile([entry for entry in breaks if entry.model in members])
-        if first is not None:
-            among = f" of the models of {labels.title}" if len(groups) > 1 else ""
-            print(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")
-
-
-def _print_ranking(summary: list[dict[str, Any]], pictures: int, conditions: int) -> None:
+def _print_doubts(summary: list[dict[str, Any]]) -> None:
     from robustness.statistics import scorecard
 
-    print(f"{pictures} picture(s) x {conditions} perturbation(s)\n")
-    print("rank  model               consistency  95 % interval   cosine  Euclidean")
-    rankings = scorecard.rankings(summary)
-    for ranking in rankings:
-        if len(rankings) > 1:
-            print(f"models of {ranking[0]['label_set']}:")
-        for rank, entry in enumerate(ranking, start=1):
-            interval = f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}"
-            print(
-                f"{rank:4}  {entry['model']:18}{entry['consistency']:13.0%}  {interval:14}"
-                f"{entry['cosine']:8.3f}{entry['euclidean']:11.3f}"
-            )
-    if len(rankings) > 1:
-        print("\nModels are ranked only against those that tell the same classes apart.")
+    if len(scorecard.rankings(summary)) > 1:
+        say("\nModels are ranked only against those that tell the same classes apart.")
     if scorecard.unsettled_pairs(summary):
-        print(
+        say(
             "\nIntervals of neighbouring models overlap: with this few images the order is not "
             "established."
         )

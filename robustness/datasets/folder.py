@@ -57,7 +57,8 @@ class Folder(Dataset):
         return Entry(name, relative, size, folders_of(name), refused=refused)
 
     def _is_inside(self, path: Path) -> bool:
-        return path.resolve().is_relative_to(self._root)
+        # Not ``Path.resolve``, which raises for a link that leads to itself.
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the file; raises ``ImageError`` where it cannot be read or leads out."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import nearest
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
 
@@ -17,13 +17,17 @@ LABELLINGS = (FOLDERS, NO_LABELS)
 def class_index(text: str, labels: Labels) -> int | None:
     """The class that ``text`` means: a name, a synset or an index of ``labels``; None if neither.
 
-    Case, and blanks against ``_`` and ``-``, make no difference. A name goes before an index.
+    Case, blanks against ``_`` and ``-``, and zeros before an index make no difference. A name goes
+    before an index.
     """
     return _index(text, _lookup(labels))
 
 
 def _index(text: str, lookup: Mapping[str, int]) -> int | None:
-    return lookup.get(_plain(text))
+    plain = _plain(text)
+    if plain not in lookup and plain.isdecimal():
+        plain = plain.lstrip("0") or "0"
+    return lookup.get(plain)
 
 
 def _lookup(labels: Labels) -> dict[str, int]:
@@ -91,15 +95,9 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> Paramet
     shown = ", ".join(repr(text) for text in strangers[:3])
     more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
-    close = _close(strangers[0], (name for labels in label_sets for name in labels.names))
-    hint = f" Did you mean {close!r}?" if close else ""
+    names = (name for labels in label_sets for name in labels.names)
+    hint = "".join(f" Did you mean {name!r}?" for name in nearest(strangers[0], names, key=_plain))
     return ParameterError(
         f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
         f"class for each sub-folder or label.{hint} For pictures without classes use --labels none."
     )
-
-
-def _close(text: str, names: Iterable[str]) -> str | None:
-    by_plain = {_plain(name): name for name in names}
-    found = difflib.get_close_matches(_plain(text), by_plain, n=1)
-    return by_plain[found[0]] if found else None

@@ -68,7 +68,16 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        # A comma at the end of every row must not make an index of the first column, which pandas'
+        # other engine does, or warns of.
+        return pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+            engine="python",
+        )
     except Exception as error:  # pandas and its engines raise nearly anything on odd bytes
         reason = "there is nothing in it" if path.stat().st_size == 0 else "it is damaged"
         raise ParameterError(

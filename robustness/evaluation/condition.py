@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from robustness.attacks import NORMS, AttackSpec, adversarial
@@ -71,7 +72,7 @@ class Condition:
         """The condition whose ``id`` is ``text``; raises ``ParameterError`` if it is none."""
         try:
             attack = _ATTACK_ID.fullmatch(text)
-            parts = (attack[2].split(",") if attack else text.split("+")) if text else []
+            parts = attack[2].split(",") if attack else text.split("+")
             values: dict[str, Any] = dict(part.split("=") for part in parts)
             if attack:
                 found = Condition.from_dict({"attack": attack[1], **values})
@@ -105,17 +106,30 @@ class Condition:
     @property
     def described(self) -> str:
         """The label with strengths; of a single perturbation with its physical value, too."""
-        if len(self.steps) > 1:
-            return " + ".join(_step(name, strength) for name, strength in self.steps)
+        if len(self.steps) > 1 or not REGISTRY[self.name].graded:
+            return self.short
         ((name, strength),) = self.steps
-        if not REGISTRY[name].graded:
-            return self.label
-        return f"{self.label} {strength:g} ({REGISTRY[name].value_text(strength)})"
+        return f"{self.short} ({REGISTRY[name].value_text(strength)})"
+
+    @property
+    def named(self) -> str:
+        """Its names as a command takes them, with strengths."""
+        return " + ".join(f"{name} {strength:g}" for name, strength in self.steps)
+
+    @property
+    def short(self) -> str:
+        """The label with strengths."""
+        return " + ".join(_step(name, strength) for name, strength in self.steps)
+
+    @property
+    def setting(self) -> str:
+        """What tells it apart from others of the same ``name``."""
+        return " + ".join(f"{strength:g}" for _, strength in self.steps)
 
     @property
     def series(self) -> str:
-        """What is the same in all conditions that differ in strength alone."""
-        return self.name if len(self.steps) == 1 else self.id
+        """The label of all conditions that differ from this one in strength alone."""
+        return self.label if len(self.steps) == 1 else self.short
 
     @property
     def strength(self) -> float | None:
@@ -129,6 +143,11 @@ class Condition:
             return None
         name, strength = self.steps[0]
         return REGISTRY[name].parameter_at(strength)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing, as strength 0 does."""
+        return all(strength == 0 for _, strength in self.steps)
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -158,10 +177,10 @@ def _step(name: str, strength: float) -> str:
 class AttackCondition(Condition):
     """An attack in the place of perturbations; its strength is epsilon.
 
-    ``setting`` is the attack; the seed is that of the run. Made by ``Condition.attack``.
+    ``spec`` is the attack; the seed is that of the run. Made by ``Condition.attack``.
     """
 
-    setting: AttackSpec
+    spec: AttackSpec
 
     needs_model: ClassVar[bool] = True
 
@@ -178,7 +197,7 @@ class AttackCondition(Condition):
 
     def as_dict(self) -> dict[str, Any]:
         """The condition as it stands in a spec; ``from_dict`` reads it."""
-        spec = self.setting
+        spec = self.spec
         aim = {} if spec.target is None else {"target": spec.target}
         return {
             "attack": spec.name,
@@ -191,17 +210,34 @@ class AttackCondition(Condition):
 
     @property
     def label(self) -> str:
-        return self.setting.record.label
+        return self.spec.record.label
 
     @property
     def described(self) -> str:
-        return f"{self._kind}, epsilon {self.setting.size_text}"
+        return self.short
 
     @property
-    def _kind(self) -> str:
-        """The attack with every setting that is not its default, but for epsilon."""
-        spec, record = self.setting, self.setting.record
-        parts = [record.label]
+    def named(self) -> str:
+        return f"{self.name} {self.setting}"
+
+    @property
+    def short(self) -> str:
+        return f"{self.label}, {self.setting}"
+
+    @property
+    def setting(self) -> str:
+        """Epsilon, and whatever else is not the attack's default."""
+        return ", ".join([f"epsilon {self.spec.size_text}", *self._unusual])
+
+    @property
+    def series(self) -> str:
+        return ", ".join([self.label, *self._unusual])
+
+    @property
+    def _unusual(self) -> list[str]:
+        """Every setting but epsilon that is not the attack's default, as a text each."""
+        spec, record = self.spec, self.spec.record
+        parts = []
         if spec.norm != record.norms[0]:
             parts.append(NORMS[spec.norm].label)
         if spec.steps != record.steps:
@@ -210,11 +246,7 @@ class AttackCondition(Condition):
             parts.append(f"{spec.restarts} restarts")
         if spec.target is not None:
             parts.append(f"target {spec.target}")
-        return ", ".join(parts)
-
-    @property
-    def series(self) -> str:
-        return re.sub(r"epsilon=[^,)]*,?", "", self.id)
+        return parts
 
     @property
     def parameter(self) -> float | None:
@@ -226,7 +258,7 @@ class AttackCondition(Condition):
 
     @property
     def attacks(self) -> tuple[AttackSpec, ...]:
-        return (self.setting,)
+        return (self.spec,)
 
     def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
         """The clean pictures: which model is attacked is not known yet."""
@@ -241,26 +273,45 @@ class AttackCondition(Condition):
         label = picture.label
         if label is None:
             label = int(classifier(picture.image[None]).probabilities[0].argmax())
-        spec = self.setting.seeded(seed)
+        spec = self.spec.seeded(seed)
         return adversarial(classifier, picture.image, label, spec, picture.digest)
 
 
-def described(text: str) -> str:
-    """A condition's ``id`` for people; itself where it is of something not known here."""
-    try:
-        return Condition.parse(text).described
-    except RobustnessError:
-        return text
+def setting(text: str) -> str:
+    """``Condition.setting`` of an ``id``; what it says where it is of something not known here."""
+    found = _parsed(text)
+    return text.partition("=")[2] if found is None else found.setting
+
+
+def named(text: str) -> str:
+    """``Condition.named`` of an ``id``, such as "fog 0.6"; what it says where it is not known."""
+    found = _parsed(text)
+    return text.replace("=", " ") if found is None else found.named
+
+
+def short(text: str) -> str:
+    """``Condition.short`` of an ``id``, such as "Fog 0.6"; what it says where it is not known."""
+    found = _parsed(text)
+    if found is None:
+        return f"{perturbation_label(text.partition('=')[0])} {setting(text)}".strip()
+    return found.short
 
 
 def series(text: str) -> str:
-    """``Condition.series`` of an ``id``; itself where it is of something not known here."""
+    """``Condition.series`` of an ``id``; a readable name where it says no more than one."""
+    found = _parsed(text)
+    return perturbation_label(text.partition("=")[0]) if found is None else found.series
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Condition | None:
     try:
-        return Condition.parse(text).series
+        return Condition.parse(text)
     except RobustnessError:
-        return text
+        return None
 
 
+@lru_cache(maxsize=1024)
 def unspecified(perturbation: str, strength: float | None) -> str:
     """An id of what a row without one says: its name and strength, and no more than that."""
     return perturbation if strength is None else f"{perturbation}={float(strength)!r}"
@@ -268,6 +319,5 @@ def unspecified(perturbation: str, strength: float | None) -> str:
 
 def perturbation_label(name: str) -> str:
     """The readable name of a perturbation, of several joined by "+", or of an attack."""
-    if name in ATTACKS:
-        return ATTACKS[name].label
-    return " + ".join(REGISTRY[part].label for part in name.split("+"))
+    known = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
+    return " + ".join(known.get(part, part) for part in name.split("+"))

@@ -82,6 +82,7 @@ def measurements(
                 image_digest=picture.digest,
                 label=picture.label,
                 model=record.name,
+                condition=condition.id,
                 perturbation=condition.name,
                 strength=condition.strength,
                 parameter=condition.parameter,
@@ -114,10 +115,40 @@ class Batch:
     seen: Sequence[Mapping[str, NDArray[np.float64]]]
 
 
-def prepare(spec: RunSpec, pictures: Sequence[Picture]) -> Batch:
+def prepare(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Batch:
     """Perturbs ``pictures`` (at least one) and scores how visible that is; asks no model."""
-    made = frames(pictures, spec.conditions, spec.seed)
+    made = frames(pictures, conditions, seed)
     return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
+
+
+def measured(
+    spec: RunSpec,
+    batch: Batch,
+    classifier: Classifier,
+    *,
+    clean: Sequence[Outputs] | None = None,
+) -> list[list[Measurement]]:
+    """What one model makes of ``batch``: the rows of each picture, one for each condition.
+
+    The model sees all frames in as few passes as they fill: no picture twice under conditions that
+    change nothing, and no clean one where ``clean`` holds what it makes of each.
+    """
+    active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
+    shown = batch.frames[:, active if clean is not None else [0, *active]]
+    count, each = shown.shape[:2]
+    known = [] if clean is None else list(clean)
+    asked = classifier(shown.reshape(-1, *shown.shape[2:])) if each else None
+    order = np.zeros(len(spec.conditions), np.intp)
+    order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
+    rows = []
+    for place in range(count):
+        parts = known[place : place + 1]
+        if asked is not None:
+            parts = [*parts, asked[place * each : (place + 1) * each]]
+        own = Outputs.join(parts)
+        picture, seen = batch.pictures[place], batch.seen[place]
+        rows.append(measurements(spec, picture, classifier.record, own[:1], own[order], seen))
+    return rows
 
 
 Labelling = Callable[[ModelRecord], Sequence[int | None]]
@@ -131,11 +162,10 @@ def answers(
     load: Callable[..., Classifier] = models.load,
     labels: Labelling | None = None,
 ) -> Iterator[list[list[Measurement]]]:
-    """Model by model, the rows of each picture of the batch, one for each condition.
+    """Model by model, what ``measured`` gives, with the attacks of ``spec`` made on that model.
 
-    Each model sees all frames of the batch in as few passes as they fill. ``labels`` takes the
-    place of the pictures' own labels. Raises ``GradientError`` for a model that an attack of
-    ``spec`` cannot be made on.
+    ``labels`` takes the place of the pictures' own labels. Raises ``GradientError`` for a model
+    that an attack cannot be made on.
     """
     for name in spec.model_names:
         classifier = load(name, side=spec.side)  # anew if the memory budget had it released
@@ -143,18 +173,12 @@ def answers(
         if labels is not None:
             known = zip(pictures, labels(classifier.record), strict=True)
             pictures = [replace(picture, label=label) for picture, label in known]
-        made = _attacked(spec, Batch(pictures, batch.frames, batch.seen), classifier)
-        count, each = made.frames.shape[:2]
-        outputs = classifier(made.frames.reshape(count * each, *made.frames.shape[2:]))
-        rows = []
-        for place, picture in enumerate(pictures):
-            own = outputs[place * each : (place + 1) * each]
-            seen = made.seen[place]
-            rows.append(measurements(spec, picture, classifier.record, own[:1], own[1:], seen))
-        yield rows
+        yield measured(
+            spec, _with_attacks(spec, replace(batch, pictures=pictures), classifier), classifier
+        )
 
 
-def _attacked(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
+def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
     """``batch`` with the attacks of ``spec`` made on ``classifier``; itself if there are none."""
     attacks = [
         (place, condition)
@@ -188,5 +212,5 @@ def evaluate(
     for name in spec.model_names:  # one that cannot be loaded says so before any work is done
         load(name, side=spec.side)
     for picture in pictures:
-        for (rows,) in answers(spec, prepare(spec, [picture]), load=load):
+        for (rows,) in answers(spec, prepare([picture], spec.conditions, spec.seed), load=load):
             yield from rows

@@ -13,15 +13,17 @@ import numpy as np
 class Measurement:
     """One tidy row: what one model made of one picture under one condition.
 
-    ``clean_top1`` and ``top1`` are class indices; the probabilities beside them are each one's
-    own, ``retained_probability`` is what is left for the clean class. ``scores`` holds every
-    registered metric by name; ``stages`` the feature metrics of each stage.
+    ``condition`` is its ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
+    probabilities beside them are each one's own, ``retained_probability`` is what is left for the
+    clean class. ``scores`` holds every registered metric by name; ``stages`` the feature metrics
+    of each stage.
     """
 
     image: str
     image_digest: str
     label: int | None
     model: str
+    condition: str
     perturbation: str
     strength: float | None
     parameter: float | None

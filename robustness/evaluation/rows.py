@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("image_digest", pa.string()),
         ("label", pa.int32()),
         ("model", pa.string()),
+        ("condition", pa.string()),
         ("perturbation", pa.string()),
         ("strength", pa.float64()),
         ("parameter", pa.float64()),
@@ -72,7 +73,7 @@ def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """``table`` for pandas: texts that repeat as categories, gaps as gaps."""
-    words = ["image", "image_digest", "model", "perturbation"]
+    words = ["image", "image_digest", "model", "condition", "perturbation"]
     frame: pd.DataFrame = table.to_pandas(
         categories=[name for name in words if name in table.column_names],
         integer_object_nulls=False,

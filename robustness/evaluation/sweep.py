@@ -11,7 +11,7 @@ import numpy as np
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import Images, measurements, perturbed, picture_scores
+from robustness.evaluation.loop import Images, measured, perturbed, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import Classifier, Outputs
@@ -108,12 +108,10 @@ def sweep(
     for record in records:
         found: dict[str, list[_Found]] = {name: [] for name in chosen}
         for spec in specs[record.name]:
-            images = perturbed(picture, spec.conditions, spec.seed)
-            seen = picture_scores(picture.image[None], images)
+            batch = prepare([picture], spec.conditions, spec.seed)
             for name in chosen:
                 classifier = load(name, side=side)  # anew if the memory budget had it released
-                outputs = Outputs.join([clean[name], classifier(images[1:])])
-                rows = measurements(spec, picture, classifier.record, clean[name], outputs, seen)
+                (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
                 found[name].append(_bisect(picture, classifier, rows, spec.seed, record))
         for name in chosen:

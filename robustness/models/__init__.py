@@ -3,9 +3,7 @@
 Nothing here imports TensorFlow until a model is loaded.
 """
 
-from collections.abc import Iterable
-
-from robustness.models import catalogue
+from robustness.models import catalogue as _catalogue  # noqa: F401  (registers the models)
 from robustness.models.classifier import Classifier, Outputs
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import load
@@ -16,12 +14,12 @@ from robustness.models.model_record import (
     REGISTRY,
     STUDY,
     ModelRecord,
-    OwnFile,
     PackagedFile,
     Preset,
     PublishedFile,
-    PublishedScores,
+    UserFile,
 )
+from robustness.models.naming import by_labels, class_name, label
 from robustness.models.weights import WeightsState, default_names, digest, require, resolve, state
 
 __all__ = [
@@ -34,14 +32,12 @@ __all__ = [
     "Labels",
     "ModelRecord",
     "Outputs",
-    "OwnFile",
     "PackagedFile",
     "Preset",
     "PublishedFile",
-    "PublishedScores",
+    "UserFile",
     "WeightsState",
     "by_labels",
-    "catalogue",
     "class_name",
     "default_names",
     "digest",
@@ -52,27 +48,3 @@ __all__ = [
     "resolve",
     "state",
 ]
-
-
-def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
-    """The models ``names`` in groups that tell the same classes apart, in order of appearance.
-
-    Only within a group is it fair to rank: keeping an answer among ten classes is easier than
-    among a thousand. Models that are not registered here, as in a run from another machine, form
-    a group of their own.
-    """
-    groups: dict[str, tuple[Labels, list[str]]] = {}
-    for name in names:
-        labels = REGISTRY[name].labels() if name in REGISTRY else Labels("unknown classes", ())
-        groups.setdefault(labels.key, (labels, []))[1].append(name)
-    return [(labels, tuple(members)) for labels, members in groups.values()]
-
-
-def label(name: str) -> str:
-    """The readable name of the model called ``name``; itself for one that is not known here."""
-    return REGISTRY[name].label if name in REGISTRY else name
-
-
-def class_name(model: str, index: int) -> str:
-    """What the model called ``model`` names its class ``index``."""
-    return REGISTRY[model].labels().names[index]

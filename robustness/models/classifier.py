@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.gradients import Gradients
 from robustness.models.graph import layer_output
-from robustness.models.model_record import ModelRecord, Normalisation, OwnFile, Stages
+from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
 from robustness.models.runtime import keras, tensorflow
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -39,7 +39,7 @@ class Outputs:
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __getitem__(self, rows: slice) -> Outputs:
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Outputs:
         return Outputs(
             self.probabilities[rows], {stage: f[rows] for stage, f in self.features.items()}
         )
@@ -76,7 +76,7 @@ class Classifier:
         self.record = record
         self.side = side
         self.stages = tuple(stage for stage, _ in stages)
-        if not isinstance(record.weights, OwnFile):  # that may hold any layer there is
+        if not isinstance(record.weights, UserFile):  # that may hold any layer there is
             network = fold_batch_normalisation(network)
         self._model = _with_stages(network, stages)
         self._prepare = prepare = preparation(record.normalisation, record.input_size, side)
@@ -99,7 +99,7 @@ class Classifier:
 
         Raises ``ParameterError`` for another shape.
         """
-        self.check(images)
+        self.check_shape(images)
         return Outputs.join(
             [
                 self._one_pass(images[start : start + MAX_BATCH])
@@ -107,7 +107,7 @@ class Classifier:
             ]
         )
 
-    def check(self, images: Floats) -> None:
+    def check_shape(self, images: Floats) -> None:
         """Raises ``ParameterError`` unless ``images`` has the shape (N, side, side, 3), N >= 1."""
         expected = (self.side, self.side, 3)
         if images.ndim != 4 or images.shape[1:] != expected or not len(images):

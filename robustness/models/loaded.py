@@ -7,7 +7,6 @@ from collections import OrderedDict
 
 from robustness.base.errors import WeightsError
 from robustness.models import memory
-from robustness.models.allocator import give_back
 from robustness.models.classifier import Classifier
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord
@@ -48,7 +47,7 @@ class Loaded:
             del network  # the classifier keeps a folded copy
             with self._changing:
                 self._classifiers[key] = classifier, bytes_
-            give_back()
+            memory.give_back()
             return classifier
 
     def _find(self, key: Key) -> Classifier | None:
@@ -65,18 +64,22 @@ class Loaded:
                 f"{record.name} takes about {megabytes(bytes_)} of memory, and loaded models may "
                 f"take {megabytes(budget)}: raise the setting 'memory' (ROBUSTNESS_MEMORY)."
             )
+        allowed = budget - memory.WHILE_LOADING * bytes_
         released = False
-        while self._classifiers and self.bytes() + memory.WHILE_LOADING * bytes_ > budget:
-            with self._changing:
+        with self._changing:  # throughout, as another thread may release any of them
+            while self._classifiers and self._bytes() > allowed:
                 self._classifiers.popitem(last=False)
-            released = True
+                released = True
         if released:
-            give_back()
+            memory.give_back()
 
     def bytes(self) -> int:
         """Estimated bytes of all that are kept."""
         with self._changing:
-            return sum(bytes_ for _, bytes_ in self._classifiers.values())
+            return self._bytes()
+
+    def _bytes(self) -> int:
+        return sum(bytes_ for _, bytes_ in self._classifiers.values())
 
     def names(self) -> tuple[str, ...]:
         """Names of the models that are kept, the least recently used first."""
@@ -88,7 +91,7 @@ class Loaded:
         with self._changing:
             for key in [key for key in self._classifiers if name in (None, key[0])]:
                 del self._classifiers[key]
-        give_back()
+        memory.give_back()
 
 
 LOADED = Loaded()

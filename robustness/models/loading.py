@@ -8,8 +8,9 @@ from typing import Any
 
 from robustness.base.errors import WeightsError
 from robustness.models.conversion import layer_weights
-from robustness.models.model_record import ModelRecord, OwnFile, PackagedFile, Preset, Stages
-from robustness.models.weights import refuse, require
+from robustness.models.model_record import ModelRecord, PackagedFile, Preset, Stages, UserFile
+from robustness.models.user_network import open_user_network
+from robustness.models.weights import mark_unusable, require
 
 
 def load_network(record: ModelRecord) -> tuple[Any, Stages]:
@@ -19,13 +20,11 @@ def load_network(record: ModelRecord) -> tuple[Any, Stages]:
     """
     path = require(record)  # before the seconds that TensorFlow takes to import
     weights = record.weights
-    if isinstance(weights, OwnFile):
-        from robustness.models.own_network import open_own
-
+    if isinstance(weights, UserFile):
         try:
-            return open_own(record, weights)
+            return open_user_network(record, weights)
         except WeightsError as error:
-            refuse(record, str(error))
+            mark_unusable(record, str(error))
             raise
     network = record.build()
     if isinstance(weights, PackagedFile):

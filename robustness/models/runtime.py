@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from robustness.models.allocator import use_returnable_memory
+from robustness.models.memory import use_returnable_memory
 
 _importing = threading.Lock()
 _START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")

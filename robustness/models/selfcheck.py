@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import load
-from robustness.models.model_record import REGISTRY, Check, ModelRecord
+from robustness.models.model_record import REGISTRY, KnownPicture, ModelRecord
 from robustness.pictures import samples
 from robustness.pictures.fitting import load_study_image, study_image
 
@@ -87,14 +87,14 @@ def self_check(name: str) -> SelfCheck:
     """
     record = REGISTRY[name]
     known = set(record.labels().names)
-    for check in record.checks:
-        strangers = [label for label in check.classes if label not in known]
+    for picture in record.known_pictures:
+        strangers = [label for label in picture.classes if label not in known]
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
     classifier = load(name, side=record.input_size)
     return SelfCheck(
         name,
-        tuple(_answer(record, check, classifier) for check in record.checks),
+        tuple(_answer(record, picture, classifier) for picture in record.known_pictures),
         latency(classifier),
     )
 
@@ -108,22 +108,22 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
             yield SelfCheck(name, problem=str(error))
 
 
-def _answer(record: ModelRecord, check: Check, classifier: Classifier) -> Answer:
-    probabilities = classifier(_picture(check, record.input_size)[None]).probabilities[0]
+def _answer(record: ModelRecord, known: KnownPicture, classifier: Classifier) -> Answer:
+    probabilities = classifier(_image(known.source, record.input_size)[None]).probabilities[0]
     top1 = int(probabilities.argmax())
     return Answer(
-        picture=check.picture.name if isinstance(check.picture, Path) else check.picture,
-        expected=check.classes,
-        expected_probability=check.probability,
-        top1=record.labels().names[top1],
+        picture=known.source.name if isinstance(known.source, Path) else known.source,
+        expected=known.classes,
+        expected_probability=known.probability,
+        top1=record.class_name(top1),
         probability=float(probabilities[top1]),
     )
 
 
-def _picture(check: Check, side: int) -> NDArray[np.float32]:
-    if isinstance(check.picture, Path):
-        return load_study_image(str(check.picture), side=side)
-    return study_image(samples.sample_bytes(check.picture), name=check.picture, side=side)
+def _image(source: str | Path, side: int) -> NDArray[np.float32]:
+    if isinstance(source, Path):
+        return load_study_image(str(source), side=side)
+    return study_image(samples.sample_bytes(source), name=source, side=side)
 
 
 def latency(classifier: Classifier) -> float:

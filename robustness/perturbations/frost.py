@@ -17,7 +17,6 @@ from robustness.perturbations.arrays import Plane, at_side, blank, clipped, rand
 from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     WEATHER,
     Images,
     Perturbation,
@@ -142,12 +141,10 @@ REGISTRY.add(
         parameter="weight of the ice",
         unit="times",
         parameter_at=frost_weight,
-        study_strength=None,
         random=True,
         # A dark image gets lighter under ice and a light one darker: a middle one may do neither.
         monotone=False,
         imagenet_c="frost",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
         "is drawn procedurally in place of the original's photographs",
     )

@@ -9,7 +9,6 @@ from robustness.perturbations.arrays import blank, clipped
 from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -50,7 +49,6 @@ REGISTRY.add(
         parameter_at=brightness_amount,
         study_strength=0.6,
         imagenet_c="brightness",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
     )
 )

@@ -14,7 +14,6 @@ from robustness.perturbations.perturbation import (
     BLUR,
     REFERENCE_SIDE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -87,12 +86,10 @@ REGISTRY.add(
         parameter="standard deviation of the trail",
         unit="px",
         parameter_at=motion_sigma,
-        study_strength=None,
         random=True,
         # A trail as long as the period of stripes can bring them half-way back.
         monotone=False,
         imagenet_c="motion_blur",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
         "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
     )
@@ -167,11 +164,9 @@ REGISTRY.add(
         parameter="largest zoom",
         unit="times",
         parameter_at=last_zoom,
-        study_strength=None,
         # Stripes enlarged by their own period fall on themselves.
         monotone=False,
         imagenet_c="zoom_blur",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
     )
 )
@@ -264,12 +259,10 @@ REGISTRY.add(
         parameter="reach of a pixel",
         unit="px",
         parameter_at=glass_reach,
-        study_strength=None,
         random=True,
         # Its sweeps go 2, 1, 3, 2, 2, so that a fine texture can be mixed less at more reach.
         monotone=False,
         imagenet_c="glass_blur",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
         "where it means to swap them",
     )

@@ -1,16 +1,24 @@
-"""Noise of the sensor: Gaussian, salt and pepper."""
+"""Noise of the sensor: Gaussian, salt and pepper, impulse, shot and speckle noise."""
 
 from __future__ import annotations
+
+import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import blank, clipped, random_words, standard_normals
+from robustness.perturbations.arrays import (
+    blank,
+    clipped,
+    normal_quantiles,
+    random_words,
+    standard_normals,
+)
 from robustness.perturbations.perturbation import (
     NOISE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -46,7 +54,6 @@ REGISTRY.add(
         study_strength=0.6,
         random=True,
         imagenet_c="gaussian_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
     )
 )
@@ -94,8 +101,139 @@ REGISTRY.add(
         study_strength=0.6,
         random=True,
         imagenet_c="impulse_noise",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
         "whole pixels: each channel is distributed as there",
+    )
+)
+
+impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
+
+
+def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
+    """Turns a share ``impulse_amount(strength)`` of the values to 0 or 1, evenly.
+
+    Each channel of a pixel is drawn on its own, which gives specks of eight colours.
+    """
+    low = round(impulse_amount(strength) / 2 * 65536)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        values, noisy = (array.reshape(len(array), -1) for array in (image, out))
+        lots = random_words(stream, values.shape, np.uint16)
+        kept = cv2.inRange(lots, float(low), float(65535 - low))
+        np.greater_equal(lots, 32768, out=noisy, casting="unsafe")
+        cv2.copyTo(np.ascontiguousarray(values), kept, noisy)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="impulse_noise",
+        label="Impulse noise",
+        family=NOISE,
+        stage=Stage.SENSOR,
+        function=impulse_noise,
+        parameter="replaced values",
+        unit="of all values",
+        parameter_at=impulse_amount,
+        random=True,
+        imagenet_c="impulse_noise",
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
+    )
+)
+
+shot_deviation = severity_curve(0.0, tuple(photons**-0.5 for photons in (60, 25, 12, 5, 3)))
+"""Of the noise where the image is white: 1 / sqrt(photons), which starts from 0 as light grows
+without bound."""
+
+MANY_PHOTONS = 255
+"""From here on the count is taken as normal: it differs by less than a level of an 8-bit file."""
+CELLS = 2048
+"""Equal shares of probability that the table of counts tells apart."""
+
+
+def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
+    """Counts photons: a Poisson number of mean ``photons`` x value, divided by ``photons``.
+
+    ``photons`` = 1 / ``shot_deviation(strength)``^2. A value keeps its place in the distribution
+    at every strength. The mean is first rounded to one of the 256 levels of an 8-bit file.
+    """
+    deviation = shot_deviation(strength)
+    many = deviation < MANY_PHOTONS**-0.5
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        words = random_words(stream, image.shape, np.uint16)
+        if many:
+            normals = normal_quantiles(words, out=out)
+            np.multiply(normals, cv2.sqrt(image), out=out)
+            cv2.scaleAdd(out, deviation, image, dst=out)
+        else:
+            levels = cv2.convertScaleAbs(image, alpha=255.0)
+            cells = np.multiply(levels, CELLS, dtype=np.intp)
+            cells += words >> 5
+            counts = poisson_counts(deviation**-2).take(cells)
+            np.multiply(counts, deviation**2, out=out, casting="unsafe")
+    return clipped(result)
+
+
+@lru_cache(maxsize=16)
+def poisson_counts(photons: float) -> NDArray[np.uint8]:
+    """Poisson counts of mean ``photons`` x level / 255 by quantile: 256 levels x ``CELLS``, flat.
+
+    Counts above ``photons`` are all white, so they stop at the first of them.
+    """
+    means = photons / 255 * np.arange(256.0)[:, None]
+    factors = np.ones((256, math.ceil(photons)))
+    factors[:, 1:] = means / np.arange(1, factors.shape[1])
+    at_most = np.cumsum(np.exp(-means) * np.cumprod(factors, axis=1), axis=1)
+    first_cell = np.rint(at_most * CELLS).astype(np.intp)  # in which the count is one more
+    first_cell += np.arange(256)[:, None] * (CELLS + 1)
+    steps = np.bincount(first_cell.ravel(), minlength=256 * (CELLS + 1))
+    counts = np.cumsum(steps.reshape(256, -1), axis=1, dtype=np.uint8)[:, :CELLS].ravel()
+    counts.flags.writeable = False
+    return counts
+
+
+REGISTRY.add(
+    Perturbation(
+        name="shot_noise",
+        label="Shot noise",
+        family=NOISE,
+        stage=Stage.SENSOR,
+        function=shot_noise,
+        parameter="noise standard deviation at white",
+        unit="of full scale",
+        parameter_at=shot_deviation,
+        random=True,
+        imagenet_c="shot_noise",
+        source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
+    )
+)
+
+speckle_sigma = severity_curve(0.0, (0.15, 0.2, 0.35, 0.45, 0.6))
+
+
+def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
+    """Adds to every value itself times independent normal noise of ``speckle_sigma(strength)``."""
+    sigma = speckle_sigma(strength)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        cv2.multiply(standard_normals(stream, image.shape, out=out), image, dst=out)
+        cv2.scaleAdd(out, sigma, image, dst=out)
+    return clipped(result)
+
+
+REGISTRY.add(
+    Perturbation(
+        name="speckle_noise",
+        label="Speckle noise",
+        family=NOISE,
+        stage=Stage.SENSOR,
+        function=speckle_noise,
+        parameter="noise standard deviation at white",
+        unit="of full scale",
+        parameter_at=speckle_sigma,
+        random=True,
+        imagenet_c="speckle_noise",
+        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
     )
 )

@@ -13,7 +13,6 @@ from robustness.perturbations.motion import taps, trail
 from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     WEATHER,
     Images,
     Perturbation,
@@ -91,12 +90,10 @@ REGISTRY.add(
         parameter="flake cover",
         unit="of the layer",
         parameter_at=snow_cover,
-        study_strength=None,
         random=True,
         # Severities 2 and 3 differ in kind: many small flakes, then fewer and larger ones.
         monotone=False,
         imagenet_c="snow",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
         "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
     )
@@ -190,12 +187,10 @@ REGISTRY.add(
         parameter="share of the lens that is wet",
         unit="of the lens",
         parameter_at=spatter_cover,
-        study_strength=None,
         random=True,
         # Water brightens and mud darkens: on the way from one to the other there is less of both.
         monotone=False,
         imagenet_c="spatter",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
     )
 )

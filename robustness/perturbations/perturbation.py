@@ -35,6 +35,10 @@ FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
 """In the order in which people meet them: the first three are the study's."""
 
 
+SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""
+
+
 class Stage(IntEnum):
     """Where on the way from scene to file a perturbation acts; compositions run in this order."""
 
@@ -54,8 +58,9 @@ class Perturbation:
     returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only.
 
     ``parameter_at`` maps a strength to the physical value shown beside it, in ``unit``.
-    ``severity_strengths`` are the strengths that equal severities 1 to 5 of the ImageNet-C
-    corruption named by ``imagenet_c`` (empty where there is none).
+    ``study_strength`` is the study's setting; None for a perturbation that is not part of it.
+    ``imagenet_c`` names the ImageNet-C corruption whose severities 1 to 5 are the perturbation at
+    ``SEVERITY_STRENGTHS``.
     ``graded`` is false for a switch: any strength above 0 applies it fully.
     ``monotone`` claims that the mean absolute difference from the clean image does not shrink as
     the strength grows.
@@ -72,14 +77,18 @@ class Perturbation:
     parameter: str
     unit: str
     parameter_at: Callable[[float], float]
-    study_strength: float | None
     source: str
+    study_strength: float | None = None
     graded: bool = True
     random: bool = False
     monotone: bool = True
     continuous: bool = True
     imagenet_c: str | None = None
-    severity_strengths: tuple[float, ...] = ()
+
+    @property
+    def severity_strengths(self) -> tuple[float, ...]:
+        """The strengths that equal ImageNet-C's severities 1 to 5; none where it has none."""
+        return SEVERITY_STRENGTHS if self.imagenet_c else ()
 
     def severity_at(self, strength: float) -> int | None:
         """The ImageNet-C severity (0 to 5) nearest to ``strength``; None where there is none."""
@@ -102,9 +111,6 @@ class Perturbation:
 
 
 REGISTRY: Registry[Perturbation] = Registry("perturbation")
-
-SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-"""Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""
 
 
 def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float], float]:

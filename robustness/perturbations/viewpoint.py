@@ -134,7 +134,6 @@ for _name, _label, _function, _parameter, _unit, _curve, _source in (
             parameter=_parameter,
             unit=_unit,
             parameter_at=_curve,
-            study_strength=None,
             # A texture moved by its own period falls on itself.
             monotone=False,
             source=_source,
@@ -179,7 +178,6 @@ REGISTRY.add(
         parameter="side of the square",
         unit="of the image's side",
         parameter_at=occluder_side,
-        study_strength=None,
         random=True,
         source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
         "to 36 % of the area, this project's choice",

@@ -12,7 +12,6 @@ from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REFERENCE_SIDE,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -73,12 +72,10 @@ REGISTRY.add(
         parameter="standard deviation of the shift",
         unit="px",
         parameter_at=elastic_shift,
-        study_strength=None,
         random=True,
         # A texture shifted by its own period falls on itself.
         monotone=False,
         imagenet_c="elastic_transform",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform', with the "
         "parameters of the package imagecorruptions (Michaelis et al., 2019): ImageNet-C itself "
         "has coarser waves and a shear at severities 1 and 2",

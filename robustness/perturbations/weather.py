@@ -10,7 +10,6 @@ from robustness.perturbations.arrays import Plane, blank, clipped, random_words
 from robustness.perturbations.perturbation import (
     LIGHTING,
     REGISTRY,
-    SEVERITY_STRENGTHS,
     Images,
     Perturbation,
     Stage,
@@ -104,7 +103,6 @@ REGISTRY.add(
         # The cloud gets rougher as well as thicker, which can thin it where the image lies.
         monotone=False,
         imagenet_c="fog",
-        severity_strengths=SEVERITY_STRENGTHS,
         source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
     )
 )

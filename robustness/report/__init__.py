@@ -6,11 +6,11 @@ format, page button and command then has it.
 
 from robustness.report.content import Report
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
-from robustness.report.from_attack import of_attack
-from robustness.report.from_live import of_live
-from robustness.report.from_run import of_run
-from robustness.report.from_scorecard import of_scorecard
-from robustness.report.from_sweep import of_sweep
+from robustness.report.results.attack import of_attack
+from robustness.report.results.live import of_live
+from robustness.report.results.run import of_run
+from robustness.report.results.scorecard import of_scorecard
+from robustness.report.results.sweep import of_sweep
 
 __all__ = [
     "FORMATS",

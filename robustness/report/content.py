@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import plotly.graph_objects as go
@@ -72,6 +73,7 @@ class Cases:
 
 
 Block = Text | Titled | Chart | Cases
+BLOCKS: tuple[type[Block], ...] = (Text, Titled, Chart, Cases)
 
 
 @dataclass(frozen=True)
@@ -119,3 +121,7 @@ class Report:
     replay: str
     data: Data
     note: str = ""
+
+    def facts_at(self, when: datetime) -> list[tuple[str, str]]:
+        """``facts``, and ``when`` the report was made."""
+        return [*self.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")]

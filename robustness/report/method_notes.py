@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from robustness import metrics
 from robustness import statistics as figures
-from robustness.attacks import NORMS, Attack
-from robustness.perturbations import Perturbation
+from robustness.attacks import NORMS, Attack, AttackSpec
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import REGISTRY, Perturbation
+from robustness.report.content import Block, Text, Titled
+from robustness.report.wording import counted
 
 STUDY_IMAGE = (
     "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
@@ -195,3 +199,63 @@ def attacks(records: Iterable[Attack]) -> pd.DataFrame:
             for record in records
         ]
     )
+
+
+def blocks(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -> list[Block]:
+    """How a report's rows came about: the picture, what ``conditions`` did to it, the metrics.
+
+    ``notes`` are (title, text) on what was worked out from the rows.
+    """
+    asked = list(conditions)
+    specs = [attack for c in asked for attack in c.attacks]
+    names = dict.fromkeys(name for c in asked for name in c.perturbations)
+    return [
+        Text(STUDY_IMAGE),
+        *(_perturbations(list(names)) if names else ()),
+        *(_attacks(specs) if specs else ()),
+        Text(FEATURES),
+        Titled("The metrics", _as_table(metric_formulas())),
+        *(Text(f"{title}. {text}") for title, text in notes),
+        Text(f"Sources. {SOURCES}"),
+    ]
+
+
+def _perturbations(names: Sequence[str]) -> list[Block]:
+    used = perturbations(REGISTRY[name] for name in names)
+    table = _as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
+    return [Text(STRENGTHS), Titled("The perturbations", table)]
+
+
+def _attacks(specs: Sequence[AttackSpec]) -> list[Block]:
+    known = attacks({spec.name: spec.record for spec in specs}.values())
+    allowed = Table(
+        ("Attack", "Measured by", "Epsilon, its strength", "Effort"),
+        [
+            (spec.record.label, NORMS[spec.norm].label, spec.size_text, effort(spec))
+            for spec in dict.fromkeys(specs)
+        ],
+    )
+    return [
+        *(Text(text) for text in ATTACKS),
+        Titled("The attacks", _as_table(known.drop(columns=["Target", "Steps", "Measured by"]))),
+        Titled("What they were allowed", allowed),
+    ]
+
+
+def effort(spec: AttackSpec) -> str:
+    """Steps and restarts of an attack, in words."""
+    restarts = f", {counted(spec.restarts, 'restart')}" if spec.restarts > 1 else ""
+    return f"{counted(spec.steps, 'step')}{restarts}"
+
+
+def _as_table(frame: pd.DataFrame) -> Table:
+    """``frame`` as text; nothing for what is not known."""
+    rows = [
+        tuple("" if pd.isna(cell) else _text(cell) for cell in row)
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    return Table(tuple(map(str, frame.columns)), rows)
+
+
+def _text(cell: object) -> str:
+    return f"{cell:g}" if isinstance(cell, float) else str(cell)

@@ -8,6 +8,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import visible
+from robustness.charts.tables import with_interval
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -28,11 +29,14 @@ def model(name: str) -> str:
     return visible(models.label(name))
 
 
+def class_title(name: str, index: int) -> str:
+    """What the model called ``name`` calls its class ``index``, on one line."""
+    return visible(models.class_name(name, index))
+
+
 def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
-    """A rate with its interval: "83.1% (82.0% to 84.2%)"."""
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    value = share(entry[name], digits)
-    return value if low is None else f"{value} ({share(low, digits)} to {share(high, digits)})"
+    """A rate with its interval, "83.1% (82.0% to 84.2%)"; nothing where there is none."""
+    return with_interval(entry, name, f".{digits}%")
 
 
 def share(value: float, digits: int = 1) -> str:
@@ -53,6 +57,17 @@ def sentence(*clauses: str) -> str:
     """One sentence of ``clauses``, the empty ones left out."""
     text = "; ".join(clause for clause in clauses if clause)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def code_parts(text: str) -> list[tuple[str, bool]]:
+    """The parts of ``text``, each with whether it is code, which stands between backticks."""
+    return [(part, bool(at % 2)) for at, part in enumerate(text.split("`"))]
+
+
+def visible_part(text: str) -> str:
+    """``text`` made ``visible``, with the space at either end that parts it from its neighbours."""
+    before, after = (" " * end.isspace() for end in (text[:1], text[-1:]))
+    return f"{before}{visible(text)}{after}"
 
 
 def folded(value: Any, width: int = 90, indent: int = 0) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustness import statistics
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import named
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
 from robustness.statistics import DIFFERENCE_COLUMNS
@@ -58,7 +58,7 @@ def _settings(first: Manifest, second: Manifest) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
         *_alone("model", a.model_names, b.model_names),
-        *_alone("condition", _labels(a.conditions), _labels(b.conditions)),
+        *_alone("condition", *([named(c.id) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
@@ -79,13 +79,6 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
         f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
         for name in sorted({*first, *second})
         if first.get(name) != second.get(name)
-    ]
-
-
-def _labels(conditions: Collection[Condition]) -> list[str]:
-    return [
-        " + ".join(f"{name} {strength:g}" for name, strength in condition.steps)
-        for condition in conditions
     ]
 
 

@@ -15,7 +15,9 @@ from robustness.base.errors import RobustnessError, RunError
 from robustness.evaluation.spec import RunSpec
 
 FILE = "manifest.json"
-FORMAT, VERSION = "robustness run", 1
+FORMAT, VERSION = "robustness run", 2
+READ = (1, VERSION)
+"""Versions that can be read; in the first one rows carry no id of their condition."""
 
 UNFINISHED, FINISHED = "unfinished", "finished"
 
@@ -128,7 +130,7 @@ def read(folder: Path) -> Manifest:
         values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise RunError(f"{folder} is no saved run: its {FILE} is of something else.")
-        if values.get("version") != VERSION:
+        if values.get("version") not in READ:
             raise RunError(
                 f"{folder} was written by another version of this program (format "
                 f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that version."

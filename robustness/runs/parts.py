@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import AMISS
 
 _KEY = b"robustness"
+
+_FIRST_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("condition"))
+"""That of the first format, in which a row told its perturbation and strength alone."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Part:
     """What a file of rows says of itself, without its rows.
 
     ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
-    ``seconds`` is the time since the part before it.
+    ``seconds`` is the time since the part before it. ``has_ids`` is False for a file of the first
+    format, whose rows lack the column ``condition``.
     """
 
     path: Path
@@ -36,6 +43,7 @@ class Part:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
+    has_ids: bool
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
@@ -59,7 +67,8 @@ def read_part(path: Path) -> Part:
     try:
         with pq.ParquetFile(path) as file:
             about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
-            if not file.schema_arrow.equals(SCHEMA):
+            has_ids = file.schema_arrow.equals(SCHEMA)
+            if not has_ids and not file.schema_arrow.equals(_FIRST_SCHEMA):
                 raise ValueError("schema")
             if not math.isfinite(about["seconds"]):
                 raise ValueError("seconds")
@@ -70,12 +79,43 @@ def read_part(path: Path) -> Part:
                 unreadable=tuple((str(name), str(why)) for name, why in about["unreadable"]),
                 seconds=float(about["seconds"]),
                 rows=file.metadata.num_rows,
+                has_ids=has_ids,
             )
     except (pa.ArrowException, OSError, *AMISS) as error:
         raise RunError(
             f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
             "and go on with --resume."
         ) from error
+
+
+def read_rows(
+    part: Part,
+    conditions: Sequence[Condition],
+    columns: Sequence[str] | None = None,
+    model: str | None = None,
+) -> pa.Table:
+    """The rows of ``part``, of one ``model`` if that is named; all ``columns`` unless named.
+
+    In a file of the first format the rows of a picture and model stand in the order of the
+    ``conditions`` of the run, which they take their ids from. Raises ``RunError`` where they do
+    not.
+    """
+    wanted = SCHEMA.names if columns is None else list(columns)
+    filters = None if model is None else [("model", "==", model)]
+    if part.has_ids or "condition" not in wanted:
+        table = pq.read_table(part.path, columns=wanted, filters=filters)
+        return table.replace_schema_metadata(None)
+    stored = [name for name in _FIRST_SCHEMA.names if name in (*wanted, "perturbation", "model")]
+    table = pq.read_table(part.path, columns=stored)
+    place = pa.array(np.arange(len(table)) % len(conditions))
+    names = pa.array([condition.name for condition in conditions]).take(place)
+    if not table["perturbation"].combine_chunks().equals(names):
+        raise RunError(f"The file {part.path} of a run is damaged: its rows are in another order.")
+    ids = pa.array([condition.id for condition in conditions]).take(place)
+    table = table.append_column("condition", ids)
+    if model is not None:
+        table = table.filter(pc.equal(table["model"], model))
+    return table.select(wanted).replace_schema_metadata(None)
 
 
 def all_parts(folder: Path) -> list[Part]:

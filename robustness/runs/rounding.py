@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robustness.evaluation.condition import named
+
 Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-4
@@ -28,12 +30,15 @@ FOLLOWING = ("clean_top5", "top5", "top5_overlap", "clean_correct5", "correct5")
 """What changes where classes of nearly equal probability below the first trade places."""
 
 
+_WHERE = ("image", "model", "perturbation", "condition")
+
+
 @dataclass(frozen=True)
 class Change:
     """A column whose values are not all the same.
 
     ``rows`` have another value; ``largest`` is the largest difference of a number, None where
-    values are not numbers. ``image``, ``model`` and ``perturbation`` say where that is.
+    values are not numbers. ``image``, ``model`` and ``condition`` say where that is.
     ``rounding`` is whether all of it is within the tolerance of the column.
     """
 
@@ -43,11 +48,12 @@ class Change:
     image: str
     model: str
     perturbation: str
+    condition: str
     rounding: bool
 
     @property
     def sentence(self) -> str:
-        where = f"{self.image}, {self.model}, {self.perturbation}"
+        where = f"{self.image}, {self.model}, {named(self.condition)}"
         by = "" if self.largest is None else f" by up to {self.largest:.2g}"
         small = ", within rounding" if self.rounding else ""
         differ = "row differs" if self.rows == 1 else "rows differ"
@@ -118,7 +124,7 @@ def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats |
         column=name,
         rows=int(differ.sum()),
         largest=largest,
-        **{word: rows[word][place].as_py() for word in ("image", "model", "perturbation")},
+        **{word: rows[word][place].as_py() for word in _WHERE},
         rounding=name in FOLLOWING
         or (largest is not None and largest <= TOLERANCES.get(name, TOLERANCE)),
     )

@@ -16,7 +16,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError, RunError
 from robustness.pictures.fitting import MAX_SIDE, check_fit
 from robustness.runs.manifest import AMISS
-from robustness.runs.parts import Part, content
+from robustness.runs.parts import Part, content, read_rows
 from robustness.runs.store import Run
 
 MIN_ROW_BYTES = 8
@@ -94,10 +94,17 @@ def _check_content(run: Run) -> None:
     columns = [table[name].combine_chunks() for name in _WORDS]
     length = sum(_length(column) for column in (*columns, stages))
     _expect(run, length <= max(_TEXT_FREE, _MAX_TEXT_RATIO * size), "its texts are too long")
-    models_, conditions = (set(table[n].unique().to_pylist()) for n in ("model", "perturbation"))
-    _expect(run, models_ <= set(spec.model_names), "its rows are of other models")
-    asked = {condition.name for condition in spec.conditions}
-    _expect(run, conditions <= asked, "its rows are of other perturbations")
+    for word, asked, what in (
+        ("model", spec.model_names, "models"),
+        ("perturbation", [condition.name for condition in spec.conditions], "perturbations"),
+    ):
+        there = set(table[word].unique().to_pylist())
+        _expect(run, there <= set(asked), f"its rows are of other {what}")
+    known = pa.array([condition.id for condition in spec.conditions])
+    for part in run.parts:
+        ids = read_rows(part, spec.conditions, ["condition"])["condition"]
+        fine = pc.all(pc.is_in(ids, known)).as_py() is not False
+        _expect(run, fine, "its rows are of other conditions")
     _check_classes(run, table)
     _expect(run, content(run.parts) == manifest.content, "its rows are of other pictures")
 

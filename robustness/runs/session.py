@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +18,7 @@ from filelock import FileLock
 from robustness import models
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
-from robustness.datasets import FOLDERS, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -44,7 +47,7 @@ class Plan:
 
 
 def plan(
-    source: str,
+    source: str | Dataset,
     spec: RunSpec,
     *,
     labelling: str = FOLDERS,
@@ -52,7 +55,7 @@ def plan(
     sample: int | None = None,
     batch: int | None = None,
 ) -> Plan:
-    """Lists the pictures of ``source`` and finds their classes.
+    """Lists the pictures of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first pictures, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes). Raises
@@ -60,7 +63,7 @@ def plan(
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(f"Expected --batch to lie between 1 and {MAX_BATCH}, got {batch}.")
-    dataset = open_dataset(source)
+    dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
@@ -165,13 +168,8 @@ class Session:
         if not self._waiting:
             return
         now = time.perf_counter()
-        try:
+        with self._writing():
             self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-        except OSError as error:
-            raise RunError(
-                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
-                "then go on with --resume."
-            ) from error
         self._waiting, self._since = [], now
         self._note()
 
@@ -183,7 +181,18 @@ class Session:
             parts={part.path.name: part.path.stat().st_size for part in self._parts},
             **changes,
         )
-        self.manifest.write(self.folder)
+        with self._writing():
+            self.manifest.write(self.folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
+                "then go on with --resume."
+            ) from error
 
     def _finish(self) -> None:
         done = {number for part in self._parts for number in part.chunks}
@@ -206,35 +215,55 @@ def start(
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
     Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
-    nothing left to do, else begins. Raises ``RunError`` where the folder cannot be written to, or
-    where the run is still being written by somebody else after ``patience`` seconds.
+    nothing left to do, else begins. Raises ``ParameterError`` for an engine that cannot be used
+    here, ``RunError`` where the folder cannot be written to, or where the run is still being
+    written by somebody else after ``patience`` seconds; no new run is left behind then.
     """
+    chosen = ENGINES[engine]
     fresh = Manifest(
         id=_new_id(plan.asked.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=plan.spec,
         dataset=plan.asked,
         batch=plan.job.batch,
-        engine=ENGINES[engine].name,
+        engine=chosen.name,
         versions=versions(),
     )
     earlier = _same_request(runs, fresh) if resume else None
-    if earlier is not None:
-        lock = locked(earlier, patience)
-        manifest = read(earlier)  # as it stands now that nobody else writes it
-        if manifest.status == FINISHED:
-            load(earlier)  # says so if it is damaged
-        return Session(plan, earlier, manifest, lock)
-    folder = runs / fresh.id
     try:
-        folder.mkdir(parents=True)
-        fresh.write(folder)
+        if earlier is not None:
+            return _gone_on_with(plan, earlier, patience)
+        chosen.require()
+        return _begun(plan, runs / fresh.id, fresh)
     except OSError as error:
         raise RunError(
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
             "--out."
         ) from error
-    return Session(plan, folder, fresh, locked(folder, patience))
+
+
+def _begun(plan: Plan, folder: Path, manifest: Manifest) -> Session:
+    folder.mkdir(parents=True)
+    lock = locked(folder)
+    try:
+        manifest.write(folder)  # from here on others see a run, which is ours already
+        return Session(plan, folder, manifest, lock)
+    except BaseException:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _gone_on_with(plan: Plan, folder: Path, patience: float) -> Session:
+    lock = locked(folder, patience)
+    try:
+        manifest = read(folder)  # as it stands now that nobody else writes it
+        if manifest.status == FINISHED:
+            load(folder)  # says so if it is damaged
+        return Session(plan, folder, manifest, lock)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _same_request(runs: Path, fresh: Manifest) -> Path | None:

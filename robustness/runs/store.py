@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
@@ -23,7 +22,7 @@ from robustness.pictures.picture import Picture
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import Part, all_parts
+from robustness.runs.parts import Part, all_parts, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,18 +83,15 @@ class Run:
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named."""
-        filters = None if model is None else [("model", "==", model)]
-        wanted = None if columns is None else list(dict.fromkeys([*columns, "position"]))
-        tables = [pq.read_table(part.path, columns=wanted, filters=filters) for part in self.parts]
-        empty = SCHEMA.empty_table()
-        tables = tables or [empty if wanted is None else empty.select(wanted)]
-        joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        wanted = SCHEMA.names if columns is None else list(dict.fromkeys([*columns, "position"]))
+        tables = [read_rows(part, self.conditions, wanted, model) for part in self.parts]
+        joined = pa.concat_tables(tables or [SCHEMA.empty_table().select(wanted)])
         return joined if _in_order(self.parts) else joined.sort_by("position")
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows a file at a time, as they were written; the whole need not fit into memory."""
         for part in self.parts:
-            yield pq.read_table(part.path).replace_schema_metadata(None)
+            yield read_rows(part, self.conditions)
 
     def frame(
         self, columns: Sequence[str] | None = NUMBERS, model: str | None = None

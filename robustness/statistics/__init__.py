@@ -11,12 +11,12 @@ from robustness.statistics.cases import (
     CASE_COLUMNS,
     SURVIVORS,
     WORST,
-    case_condition,
     cases,
     class_names,
 )
-from robustness.statistics.classes import by_class, class_title
+from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
+from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
 from robustness.statistics.ranking import (
@@ -42,14 +42,13 @@ __all__ = [
     "SURVIVORS",
     "TEST_RULE",
     "WORST",
+    "Figures",
     "advice",
     "by_class",
     "by_perturbation",
     "by_severity",
-    "case_condition",
     "cases",
     "class_names",
-    "class_title",
     "compare",
     "compare_by_condition",
     "correctness",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.metrics.intervals import wilson_bounds
+
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
@@ -85,7 +87,7 @@ def means(sums: Floats, counts: Floats, *, rates: bool | NDArray[np.bool_]) -> E
     alike, images = _agreement(sums, counts)
     low[alike] = high[alike] = np.nan
     use = np.isnan(low) & (images > 0) & np.broadcast_to(rates, (k,))
-    low[use], high[use] = wilson_bounds(value[use], images[use])
+    low[use], high[use] = wilson_bounds(value[use], images[use], confidence=CONFIDENCE)
     return Estimates(value, replicates, low, high)
 
 
@@ -104,18 +106,6 @@ def bounds(replicates: Floats) -> tuple[Floats, Floats]:
     flat = np.ptp(replicates, axis=0) < 1e-12
     low[flat] = high[flat] = np.nan
     return low, high
-
-
-def wilson_bounds(rates: Floats, images: Floats) -> tuple[Floats, Floats]:
-    """Wilson's interval of shares over ``images`` independent images, (k,) each.
-
-    An image may count in part, as when it was kept under some conditions only.
-    """
-    from statsmodels.stats.proportion import proportion_confint  # slow to import
-
-    low, high = proportion_confint(rates * images, images, 1 - CONFIDENCE, method="wilson")
-    # In floating point a bound may miss a share of 0 or 1 by its last bit.
-    return np.minimum(low, rates), np.maximum(high, rates)
 
 
 def _agreement(sums: Floats, counts: Floats) -> tuple[NDArray[np.bool_], Floats]:

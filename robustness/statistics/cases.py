@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from robustness.evaluation.condition import Condition
-from robustness.statistics.classes import class_title
+from robustness import models
 
 CASE_COLUMNS = (
     "image",
     "label",
     "model",
+    "condition",
     "perturbation",
     "strength",
     "clean_top1",
@@ -46,23 +43,12 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return chosen.iloc[np.argsort(order, kind="stable")].drop_duplicates("image")
 
 
-def case_condition(conditions: Sequence[Condition], row: Mapping[str, Any]) -> Condition:
-    """The one of ``conditions`` that ``row`` is of: a composition's row lacks its strengths."""
-    for condition in conditions:
-        same = condition.name == row["perturbation"]
-        if same and (
-            condition.strength is None or abs(condition.strength - row["strength"]) < 1e-9
-        ):
-            return condition
-    return Condition.of({str(row["perturbation"]): float(row["strength"])})
-
-
 def class_names(frame: pd.DataFrame) -> pd.Series:
     """The class of every row's picture: of its label, else the one the model names for it clean."""
     index = frame["label"].astype("Int64").fillna(frame["clean_top1"].astype("Int64"))
     keys = pd.DataFrame({"model": frame["model"].astype(str), "index": index.astype(int)})
     names = {
-        (model, place): class_title(model, place)
+        (model, place): models.class_name(model, place)
         for model, place in keys.drop_duplicates().itertuples(index=False)
     }
     titles = [names[key] for key in zip(keys["model"], keys["index"], strict=True)]

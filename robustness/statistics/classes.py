@@ -62,7 +62,7 @@ def _of_one_size(model: str, labels: list[int], figures: Floats) -> list[dict[st
         {
             "model": model,
             "label": label,
-            "class_name": class_title(model, label),
+            "class_name": models.class_name(model, label),
             "n_images": images,
             **{
                 key: value
@@ -73,10 +73,3 @@ def _of_one_size(model: str, labels: list[int], figures: Floats) -> list[dict[st
         }
         for place, label in enumerate(labels)
     ]
-
-
-def class_title(model: str, index: int) -> str:
-    """What ``model`` calls its class ``index``; the index where that is not known."""
-    if model in models.REGISTRY and index < len(models.REGISTRY[model].labels()):
-        return models.class_name(model, index)
-    return str(index)

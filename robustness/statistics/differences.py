@@ -12,16 +12,18 @@ from robustness import models
 from robustness.base.columns import require
 from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.bootstrap import derived, resampled_totals
-from robustness.statistics.grid import Grid, laid_out
+from robustness.statistics.grid import Grid, laid_out, with_conditions
 from robustness.statistics.paired import ALPHA, holm, sign_flip
 from robustness.statistics.ranking import QUANTITIES
 
-_KEYS = ["image_digest", "model", "perturbation", "strength"]
+_KEYS = ["image_digest", "model", "condition"]
+_TOLD = ["perturbation", "strength"]
 
 DIFFERENCE_COLUMNS = (
     "image_digest",
     "label",
     "model",
+    "condition",
     "perturbation",
     "strength",
     "consistent",
@@ -39,8 +41,8 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     """What the second run did better or worse than the first, on what they share.
 
     Images are matched by their digest. One entry a model over all shared conditions
-    (``perturbation`` is None), then one a model and condition. Keys: ``model``, ``perturbation``,
-    ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
+    (``condition`` is None), then one a model and condition. Keys: ``model``, ``condition``,
+    ``perturbation``, ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
     ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired bootstrap
     interval, ``q_p`` and ``q_verdict`` (better, worse, not established; by the sign-flip test,
     Holm's correction over the models, or over the models and conditions). None where labels are
@@ -48,22 +50,24 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:
-        _settle([e for e in entries if e["perturbation"] is None], quantity)
-        _settle([e for e in entries if e["perturbation"] is not None], quantity)
+        _settle([e for e in entries if e["condition"] is None], quantity)
+        _settle([e for e in entries if e["condition"] is not None], quantity)
     order = [name for _, names in models.by_labels(e["model"] for e in entries) for name in names]
-    return sorted(entries, key=lambda e: (e["perturbation"] is not None, order.index(e["model"])))
+    return sorted(entries, key=lambda e: (e["condition"] is not None, order.index(e["model"])))
 
 
 def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     """The rows that both have; ``image`` is the digest, ``x_a`` and ``x_b`` the columns ``x``."""
+    frames = [frame_a, frame_b]
+    if not all("condition" in frame.columns for frame in frames):
+        frames = [frame.drop(columns="condition", errors="ignore") for frame in frames]
     sides = []
-    for frame in (frame_a, frame_b):
-        require(frame, (*_KEYS, "consistent"))
-        whole = with_correctness(frame)[[*_KEYS, *QUANTITIES.values()]]
-        kinds = {name: float if name == "strength" else str for name in _KEYS}
+    for frame in frames:
+        require(frame, ("image_digest", "model", *_TOLD, "consistent"))
+        whole = with_conditions(with_correctness(frame))[[*_KEYS, *_TOLD, *QUANTITIES.values()]]
         # One picture under two names gives the same rows twice.
-        sides.append(whole.astype(kinds).drop_duplicates(_KEYS))
-    both = sides[0].merge(sides[1], on=_KEYS, suffixes=("_a", "_b"))
+        sides.append(whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS))
+    both = sides[0].merge(sides[1].drop(columns=_TOLD), on=_KEYS, suffixes=("_a", "_b"))
     return both.rename(columns={"image_digest": "image"})
 
 
@@ -76,6 +80,7 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     return [
         {
             "model": grid.model,
+            "condition": key.id if key else None,
             "perturbation": key.perturbation if key else None,
             "strength": key.strength if key else None,
             "n_images": int(images[at]),

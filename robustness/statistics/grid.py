@@ -1,7 +1,7 @@
 """Measurements as dense arrays, images x conditions, one grid a model.
 
 A frame has one row a measurement with at least ``COLUMNS``. ``image`` tells the images of a run
-apart, a pair (``perturbation``, ``strength``) its conditions.
+apart, ``condition`` its conditions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base.columns import require
+from robustness.evaluation.condition import series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.perturbations import REGISTRY
 
@@ -31,6 +32,7 @@ COLUMNS = (
     "image",
     "label",
     "model",
+    "condition",
     "perturbation",
     "strength",
     "clean_probability",
@@ -40,18 +42,25 @@ COLUMNS = (
     *CORRECTNESS,
 )
 """What this package reads of a measurement. In place of ``CORRECTNESS`` a frame may have
-``clean_top1``, ``top1``, ``clean_top5`` and ``top5``."""
+``clean_top1``, ``top1``, ``clean_top5`` and ``top5``; without ``condition``, a perturbation at a
+strength counts as one."""
 
 
 @dataclass(frozen=True)
 class ConditionKey:
-    """A perturbation at a strength; the strength is None for a composition.
+    """A condition by its ``id``, with what its rows say of it; None as strength: a composition.
 
     ``severity`` is that of ImageNet-C, 1 to 5, where the strength is exactly one.
     """
 
+    id: str
     perturbation: str
     strength: float | None
+
+    @property
+    def series(self) -> str:
+        """The label of all conditions that differ from this one in strength alone."""
+        return series(self.id)
 
     @property
     def severity(self) -> int | None:
@@ -108,7 +117,7 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
     strength. Raises ``ParameterError`` if a column is missing.
     """
     require(frame, ("image", "model", "perturbation", "strength", "consistent"))
-    return laid_out(with_correctness(frame))
+    return laid_out(with_conditions(with_correctness(frame)))
 
 
 def laid_out(frame: pd.DataFrame) -> list[Grid]:
@@ -133,14 +142,31 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
     return found
 
 
+def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with the column ``condition``: worked out as far as a row tells if it lacks it."""
+    if "condition" in frame.columns:
+        return frame
+    require(frame, ("perturbation", "strength"))
+    told = zip(frame["perturbation"], frame["strength"].astype(float), strict=True)
+    ids = [unspecified(str(name), None if math.isnan(level) else level) for name, level in told]
+    return frame.assign(condition=pd.Categorical(ids))
+
+
 def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionKey, ...]]:
+    """(place of each row's condition, the conditions): by perturbation, then by strength."""
+    condition_of, ids = pd.factorize(frame["condition"])
+    first = np.unique(condition_of, return_index=True)[1]
     names_of, names = pd.factorize(frame["perturbation"])
-    strengths = frame["strength"].to_numpy(float, na_value=np.nan)
-    strength_of, levels = pd.factorize(strengths, sort=True)  # -1 for a composition
-    codes = names_of * (len(levels) + 1) + strength_of + 1
-    present, condition_of = np.unique(codes, return_inverse=True)
-    keys = []
-    for code in present.tolist():
-        name, level = divmod(code, len(levels) + 1)
-        keys.append(ConditionKey(str(names[name]), float(levels[level - 1]) if level else None))
-    return condition_of, tuple(keys)
+    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan)
+    order = np.lexsort((np.nan_to_num(levels, nan=-1.0), names_of[first]))
+    keys = tuple(
+        ConditionKey(
+            str(ids[at]),
+            str(names[names_of[first[at]]]),
+            None if math.isnan(levels[at]) else float(levels[at]),
+        )
+        for at in order
+    )
+    place = np.empty(len(order), np.intp)
+    place[order] = np.arange(len(order))
+    return place[condition_of], keys

@@ -125,9 +125,9 @@ def compare_by_condition(
     """McNemar's test of every pair of models under every condition by itself.
 
     Images as in ``compare``; Holm's correction is over all pairs and conditions of a group. Keys:
-    ``quantity``, ``label_set``, ``perturbation``, ``strength``, ``model_a``, ``model_b``,
-    ``n_images``, ``only_a`` and ``only_b`` (images that went well with one of them alone),
-    ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
+    ``quantity``, ``label_set``, ``condition``, ``perturbation``, ``strength``, ``model_a``,
+    ``model_b``, ``n_images``, ``only_a`` and ``only_b`` (images that went well with one of them
+    alone), ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
     """
     found = []
     for title, group, keys, values in _groups(frame, quantity):
@@ -139,6 +139,7 @@ def compare_by_condition(
                     {
                         "quantity": quantity,
                         "label_set": title,
+                        "condition": key.id,
                         "perturbation": key.perturbation,
                         "strength": key.strength,
                         "model_a": group[a],

@@ -64,10 +64,11 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per model and condition, in the order of the models and conditions.
 
-    Keys: ``model``, ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the
-    strength is exactly one), ``n_images``, the figures of ``summary``, and without intervals the
-    expected calibration error ``clean_ece`` and ``perturbed_ece``, each with ``..._by_chance``:
-    what so few images give a perfectly calibrated model.
+    Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
+    alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
+    exactly one), ``n_images``, the figures of ``summary``, and without intervals the expected
+    calibration error ``clean_ece`` and ``perturbed_ece``, each with ``..._by_chance``: what so few
+    images give a perfectly calibrated model.
     """
     return [entry for grid in grids(frame) for entry in _by_condition(grid)]
 
@@ -94,6 +95,8 @@ def _by_condition(grid: Grid) -> list[dict[str, Any]]:
 
 def _condition(key: ConditionKey) -> dict[str, Any]:
     return {
+        "condition": key.id,
+        "series": key.series,
         "perturbation": key.perturbation,
         "strength": key.strength,
         "severity": key.severity,
@@ -131,8 +134,8 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
 
     ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation`` without
-    perturbation, strength and calibration, with ``severity`` and ``perturbations`` (their names).
-    Empty if no perturbation has two severities or more.
+    what tells of one condition and without calibration, with ``severity`` and ``perturbations``
+    (their names). Empty if no perturbation has two severities or more.
     """
     found = []
     for grid in grids(frame):
@@ -167,25 +170,27 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
-    Keys: ``perturbation``, ``n_images``, and ``consistency`` with its interval.
+    What differs in more than strength, such as an attack in two norms, is told apart. Keys:
+    ``series`` (its label), ``perturbation``, ``n_images``, and ``consistency`` with its interval.
     """
     every = grids(frame)
     conditions = every[0].conditions
-    names = list(dict.fromkeys(key.perturbation for key in conditions))
+    names = {key.series: key.perturbation for key in conditions}
     kept = np.stack([grid.values("consistent") for grid in every])
     sums, counts = [], []
     for name in names:
-        chosen = kept[:, :, [key.perturbation == name for key in conditions]]
+        chosen = kept[:, :, [key.series == name for key in conditions]]
         sums.append(np.nansum(chosen, axis=(0, 2)))
         counts.append((~np.isnan(chosen)).sum(axis=(0, 2)).astype(np.float64))
     found = means(np.column_stack(sums), np.column_stack(counts), rates=True)
     entries = [
         {
-            "perturbation": name,
+            "series": name,
+            "perturbation": perturbation,
             "n_images": int((counts[place] > 0).sum()),
             **found.named("consistency", place),
         }
-        for place, name in enumerate(names)
+        for place, (name, perturbation) in enumerate(names.items())
     ]
     return sorted(entries, key=lambda entry: entry["consistency"])
 

@@ -3,53 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.charts import sweep as charts_sweep
+from robustness.base.text import plain
 from robustness.charts import tables
+from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, most_fragile, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.statistics import scorecard
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
-from robustness.ui.kit.work import shown, was_cancelled
+from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.work import Measuring
 
-WORK = "Sweeping"
 STEPS = 21
 REPEATS = 5
 
 
 def measure(
-    picture: Picture, perturbation: str, names: Sequence[str], seed: int, *, progress: bool = True
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int
 ) -> list[Measurement | Break]:
-    """Points and breaks of one perturbation, from the cache or swept with progress."""
-    key = _key(picture, perturbation, names, seed)
-    kept = memo.kept_rows().get(key)
-    if kept is not None:
-        return kept
-    if was_cancelled(WORK, key):
-        st.stop()
+    """Points and breaks of one perturbation, kept or swept with progress."""
+    return _sweeping(picture, perturbation, names, seed).at_once()
+
+
+def _sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
-    total = len(names) * (repeats * (STEPS if record.graded else 2) + 1)
-    events = sweep(picture, [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed)
-    found = list(shown(events, total, WORK, key) if progress else events)
-    memo.kept_rows().put(key, found)
-    return found
-
-
-def _key(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> str:
     condition = Condition.of({perturbation: 1.0})
-    return f"sweep {STEPS} {REPEATS} " + memo.run_key([picture], names, [condition], seed)
+    return Measuring(
+        "Sweeping",
+        work_key(f"sweep {STEPS} {REPEATS}", [picture], names, [condition], seed),
+        [picture],
+        lambda nameless: sweep(
+            nameless[0], [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed
+        ),
+        len(names) * (repeats * (STEPS if record.graded else 2) + 1),
+    )
 
 
 def show(
@@ -61,15 +57,9 @@ def show(
 ) -> None:
     """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
     rows = [event for event in found if isinstance(event, Measurement)]
-    breaks = [event for event in found if isinstance(event, Break)]
-    st.html(f'<div class="rb-headline" role="status">{escape(_sentence(breaks))}</div>')
-    unsure = scorecard.unsure(rows)
-    if unsure:
-        cases = ", ".join(f"{plain(models.label(m))} ({p:.0%})" for _, m, p in unsure)
-        st.warning(
-            f"Unsure even of the clean picture, so breaking means little there: {cases}.",
-            icon=":material/help:",
-        )
+    breaks = _breaks(found)
+    st.html(results.headline(_sentence(breaks)))
+    results.warn_of_the_unsure(rows, "breaking means")
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
     if returning:
@@ -121,27 +111,27 @@ def _curves(
 ) -> None:
     quantity = st.segmented_control(
         "Curve",
-        list(charts_sweep.QUANTITIES),
+        list(QUANTITIES),
         default="retained_probability",
         required=True,
-        format_func=charts_sweep.QUANTITIES.__getitem__,
+        format_func=QUANTITIES.__getitem__,
         key="quantity",
     )
     axis = st.segmented_control(
         "Over",
-        charts_sweep.axis_names(perturbation),
+        axis_names(perturbation),
         default="strength",
         required=True,
-        format_func=charts_sweep.AXES.__getitem__,
+        format_func=AXES.__getitem__,
         key=f"axis_{perturbation}",
     )
     event = st.plotly_chart(
-        charts_sweep.over_strength(points, quantity, axis),
+        over_strength(points, quantity, axis),
         key="curve",
         on_select="rerun",
         selection_mode="points",
         config={"displayModeBar": False},
-        alt=f"{charts_sweep.QUANTITIES[quantity]} of each model over {charts_sweep.AXES[axis]}; "
+        alt=f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
         "the breaking strengths stand in the table above.",
     )
     selected = event["selection"]["points"]
@@ -167,50 +157,50 @@ def _picture_at(
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    scores = {name: float(values[0]) for name, values in altered.scores.items()}
     what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
     rows = [memo.answer(spec, picture, name, altered)[0] for name in names]
-    results.show_pictures(picture, altered.images[0], what, scores)
+    results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(row))
+
+
+_STRONGEST = [Condition.of({name: 1.0}) for name in REGISTRY.names]
+
+
+def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:
+    return tuple(event for event in found if isinstance(event, Break))
+
+
+def _after(done: int) -> str:
+    """The perturbation whose turn it is once ``done`` of them have had theirs."""
+    return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
 
 
 def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
     st.subheader("All perturbations", anchor=False)
-    known = [record.name for record in REGISTRY]
-    kept = memo.kept_rows()
-    missing = [name for name in known if kept.get(_key(picture, name, names, seed)) is None]
-    # Both states fill the same two places, so that nothing of the one lingers in the other.
-    text, button = st.empty(), st.empty()
-    if missing and not st.session_state.get("sweep_all"):
-        text.caption(
-            f"Sweeps {len(missing)} perturbations on {plain(picture.name)} with {len(names)} "
-            "models. Each one that is done is kept if you cancel."
+    sweeps = {name: _sweeping(picture, name, names, seed) for name in REGISTRY.names}
+    every = Measuring(
+        "Sweeping all",
+        work_key(f"sweep all {STEPS} {REPEATS}", [picture], names, _STRONGEST, seed),
+        [picture],
+        lambda _: (_breaks(work.in_silence()) for work in sweeps.values()),
+        len(sweeps),
+        said=lambda done: f"{_after(done)} ({done} of {len(sweeps)} done)",
+    )
+    missing = sum(not work.is_kept for work in sweeps.values())
+    found = (
+        every.on_request(
+            f"Sweep all {len(sweeps)} perturbations",
+            f"Sweeps {missing} perturbations on {plain(picture.name)} with {len(names)} models. "
+            "Each one that is done is kept if you cancel.",
         )
-        button.button(
-            f"Sweep all {len(known)} perturbations",
-            icon=":material/play_arrow:",
-            on_click=st.session_state.update,
-            args=({"sweep_all": True},),
-        )
+        if missing
+        else every.in_silence()
+    )
+    if found is None:
         return
-    if missing:
-        bar = text.progress(0.0)
-        button.button("Cancel", on_click=st.session_state.update, args=({"sweep_all": False},))
-        for done, name in enumerate(missing):
-            bar.progress(
-                done / len(missing), text=f"{REGISTRY[name].label} ({done} of {len(missing)} done)"
-            )
-            measure(picture, name, names, seed, progress=False)
-        text.empty()
-        button.empty()
-    breaks = [
-        event
-        for name in known
-        for event in kept.get(_key(picture, name, names, seed)) or []
-        if isinstance(event, Break)
-    ]
+    breaks = [entry for entries in found for entry in entries]
     for labels, members in models.by_labels(names):
         first = most_fragile([entry for entry in breaks if entry.model in members])
         if first is None or first.strength is None:
@@ -223,7 +213,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
         )
     results.chart(
         st,
-        charts_sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
+        breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
         "breaking_table",
         "Breaking strength of every model under every perturbation; the same numbers can be had "
         "as JSON from the sweep command.",

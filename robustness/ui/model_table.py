@@ -10,14 +10,14 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
+from robustness.base.text import plain
+from robustness.models.fetching.places import all_places
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights import describe, parameters_text, size_text
+from robustness.models.weights import parameters_text, size_text
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
-from robustness.ui.kit.text import plain
-from robustness.ui.kit.work import shown, was_cancelled
-
-WORK = "Checking"
+from robustness.ui.kit.kept import KEPT
+from robustness.ui.kit.work import Work
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
@@ -32,7 +32,7 @@ def show() -> None:
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     text = f"{len(ready)} of {len(states)} models are ready on this machine."
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    st.html(results.headline(text))
     place = st.container()
     checks = _self_check(ready)
     with place:
@@ -115,12 +115,6 @@ def _verdict(check: SelfCheck) -> str:
 # --- self-check -----------------------------------------------------------------------------------
 
 
-@st.cache_resource(show_spinner=False)
-def _kept() -> dict[str, SelfCheck]:
-    """The newest self-check of each model, by its name and weights; shared by all sessions."""
-    return {}
-
-
 def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     """The section with its button; returns the checks that there are."""
     st.subheader("Self-check", anchor="self-check")
@@ -129,23 +123,20 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         "probabilities are known too, they must agree: a wrong channel order or scale can leave "
         "the top-1 class right and shows in the probability alone."
     )
-    keys = {name: f"{name} {models.digest(models.REGISTRY[name])}" for name in ready}
-    key = " ".join(keys.values())
-    place = st.container()
-    asked = place.button(
+    keys = {name: f"self-check {name} {models.digest(models.REGISTRY[name])}" for name in ready}
+    work = Work("Checking", " ".join(keys.values()))
+    st.button(
         f"Check the {len(ready)} ready models",
         key="self_check",
         icon=":material/fact_check:",
         disabled=not ready,
+        on_click=work.ask,
     )
-    if asked:
-        st.session_state["checking"] = key
-        st.session_state.pop(f"cancelled {WORK}", None)
-    if st.session_state.get("checking") == key and not was_cancelled(WORK, key):
-        for check in shown(self_checks(ready), len(ready), WORK, key):
-            _kept()[keys[check.model]] = check
-        del st.session_state["checking"]
-    found = {name: _kept()[k] for name, k in keys.items() if k in _kept()}
+    if work.asked:
+        for check in work.shown(self_checks(ready), len(ready)):
+            KEPT.put(keys[check.model], [check])
+    work.is_cancelled()
+    found = {name: kept[0] for name, key in keys.items() if (kept := KEPT.get(key))}
     if found:
         rows = [row for check in found.values() for row in _rows(check)]
         st.html(results.html_table(_HEAD, rows))
@@ -228,12 +219,12 @@ def _facts(record: models.ModelRecord) -> str:
 
 
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
-    origin = describe(record)
-    rows = [("Source", origin.source), ("Published hash", origin.digest or "none")]
+    weights = record.weights
+    rows = [("Source", weights.source), ("Published hash", weights.digest or "none")]
     if state.path is not None:
         rows.append(("Found at", str(state.path)))
     else:
-        rows.append(("Looked for at", "\n".join(str(place) for place in origin.places)))
+        rows.append(("Looked for at", "\n".join(map(str, all_places(record)))))
     published = record.published
     if published.source:
         rows.append(("Accuracy according to", published.source))

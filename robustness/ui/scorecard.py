@@ -1,4 +1,4 @@
-"""How the Scorecard looks: ranking and verdicts, outcomes, gallery, and the study's insight."""
+"""The Scorecard: its conditions, ranking and verdicts, outcomes, gallery, the study's insight."""
 
 from __future__ import annotations
 
@@ -8,38 +8,90 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.charts import answers, look, tables
-from robustness.charts import scorecard as charts_scorecard
+from robustness.charts.scorecard import movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import perturbed
+from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
-from robustness.ui.kit.work import shown, was_cancelled
+from robustness.ui.kit import results
+from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.work import Measuring
 
-WORK = "Scoring"
+STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN = "study settings", "one dial", "each its own"
+
+
+def study_conditions_input() -> tuple[Condition, ...]:
+    """The study's ten conditions: at its settings, all at one strength, or each at its own."""
+    mode = st.segmented_control(
+        "Strength of the ten perturbations",
+        (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN),
+        default=STUDY_SETTINGS,
+        required=True,
+        key="mode",
+        bind="query-params",
+    )
+    if mode == ONE_DIAL:
+        dial = st.slider(
+            "Strength of all ten",
+            min_value=0.05,
+            max_value=1.0,
+            value=0.6,
+            step=0.05,
+            key="dial",
+            bind="query-params",
+            help="Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity "
+            "5. Flips have no strength: they are applied whole.",
+        )
+        return study_conditions(strength=float(dial))
+    if mode == EACH_ITS_OWN:
+        records = [record for record in REGISTRY if record.in_study]
+        columns = st.columns(5, gap="medium")
+        return tuple(
+            Condition.of({record.name: _own_strength(columns[place % 5], record)})
+            for place, record in enumerate(records)
+        )
+    return study_conditions()
+
+
+def _own_strength(place: DeltaGenerator, record: Perturbation) -> float:
+    key = f"own_{record.name}"
+    if not record.graded:
+        return float(place.toggle(record.label, value=True, key=key, bind="query-params"))
+    return float(
+        place.slider(
+            record.label,
+            min_value=0.0,
+            max_value=1.0,
+            value=record.study_strength,
+            step=0.01,
+            key=key,
+            bind="query-params",
+        )
+    )
 
 
 def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
-    """The rows of the scorecard, from the cache or computed with progress; stops if cancelled."""
-    key = memo.run_key(pictures, names, conditions, seed)
-    kept = memo.kept_rows().get(key)
-    if kept is not None:
-        return kept
-    if was_cancelled(WORK, key):
-        st.stop()
-    total = len(pictures) * len(names) * len(conditions)
-    rows = list(shown(memo.evaluation(pictures, names, conditions, seed), total, WORK, key))
-    memo.kept_rows().put(key, rows)
-    return rows
+    """The rows of the scorecard, kept or computed with progress; ends the page if cancelled."""
+    spec = make_spec(names, conditions, seed=seed)
+    return Measuring(
+        "Scoring",
+        work_key("score", pictures, names, conditions, seed),
+        pictures,
+        lambda nameless: evaluate(spec, nameless),
+        len(pictures) * len(names) * len(conditions),
+    ).at_once()
 
 
 def show(
@@ -52,14 +104,14 @@ def show(
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
     _headline(summary)
-    _unsure(rows, len(pictures))
+    results.warn_of_the_unsure(rows, "consistency means")
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.subheader("Ranking", anchor=False)
         table = pd.DataFrame(summary)
         results.chart(
             st,
-            charts_scorecard.ranking(table),
+            ranking(table),
             "ranking",
             look.describe(table, ["consistency", "consistency_low", "consistency_high"]),
         )
@@ -76,7 +128,7 @@ def show(
     st.subheader("What each perturbation did", anchor=False)
     results.chart(
         st,
-        charts_scorecard.outcomes(frame),
+        outcomes(frame),
         "outcomes",
         "Per perturbation and model, whether the answer was kept and the probability left for the "
         "clean class; the same numbers stand under the pictures below.",
@@ -87,7 +139,7 @@ def show(
     with left:
         st.subheader("Features moved, decision moved", anchor=False)
         st.markdown(scorecard.insight(rows))
-        results.chart(st, charts_scorecard.movement(frame), "movement", scorecard.insight(rows))
+        results.chart(st, movement(frame), "movement", scorecard.insight(rows))
         st.caption("Open markers changed their answer. One marker a measurement.")
     with right:
         st.subheader("Where in each network it departs", anchor=False)
@@ -113,8 +165,8 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
     unsettled = scorecard.unsettled_pairs(summary)
     name = models.label
     rankings = scorecard.rankings(summary)
-    text = " ".join(_extremes(ranking) for ranking in rankings)
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    text = " ".join(_extremes(entries) for entries in rankings)
+    st.html(results.headline(text))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
@@ -128,29 +180,15 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def _extremes(ranking: Sequence[Mapping[str, Any]]) -> str:
-    best, worst = ranking[0], ranking[-1]
+def _extremes(ranked: Sequence[Mapping[str, Any]]) -> str:
+    best, worst = ranked[0], ranked[-1]
     name = models.label
-    if len(ranking) == 1:
+    if len(ranked) == 1:
         return f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
     return (
         f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
         f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
     )
-
-
-def _unsure(rows: Sequence[Measurement], pictures: int) -> None:
-    found = scorecard.unsure(rows)
-    if found:
-        cases = ", ".join(
-            f"{plain(models.label(model))} ({probability:.0%}"
-            + (f" on {plain(image)})" if pictures > 1 else ")")
-            for image, model, probability in found
-        )
-        st.warning(
-            f"Unsure even of the clean picture, so consistency means little there: {cases}.",
-            icon=":material/help:",
-        )
 
 
 def _gallery(
@@ -180,7 +218,7 @@ def _gallery(
                     mine = [
                         row
                         for row in rows
-                        if row.image_digest == picture.digest and row.perturbation == condition.name
+                        if row.image_digest == picture.digest and row.condition == condition.id
                     ]
                     column.html(_answers(condition, mine))
 

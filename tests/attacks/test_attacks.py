@@ -17,6 +17,7 @@ from robustness.attacks import (
     AttackSpec,
     Outcome,
     Step,
+    adversarial,
     attack,
     craft,
     parse_epsilon,
@@ -182,6 +183,25 @@ def test_a_targeted_attack_goes_to_its_target(
     assert after[968] > 1.5 * before
     if name in ("pgd", "mifgsm"):
         assert after.argmax() == 968
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+def test_an_adversarial_picture_is_led_to_the_target_and_judged_by_it(
+    squeezenet: Classifier,
+    pictures: list[Picture],
+    monkeypatch: pytest.MonkeyPatch,
+    minimal: bool,
+) -> None:
+    """Its label says what it shows, which is not what a targeted attack is about."""
+    record = replace(REGISTRY["mifgsm"], name="aimed", minimal=minimal)
+    monkeypatch.setitem(REGISTRY._records, record.name, record)
+    spec = AttackSpec.of("aimed", target=968, epsilon=8 / 255, steps=30)
+    clean = pictures[0]
+    own = int(squeezenet(clean.image[None]).probabilities.argmax())
+    image = adversarial(squeezenet, clean.image, own, spec, clean.digest)
+    assert squeezenet(image[None]).probabilities.argmax() == 968
+    assert np.abs(image - clean.image).max() <= spec.epsilon * (1 + 1e-5)
+    np.testing.assert_array_equal(image, outcome(clean, squeezenet, spec).image)
 
 
 def test_more_restarts_never_find_less(squeezenet: Classifier, photographs: Images) -> None:

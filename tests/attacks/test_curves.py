@@ -22,7 +22,7 @@ from robustness.attacks.curves import (
     smallest_epsilon,
 )
 from robustness.attacks.transfer import Transfer, judged, transfers
-from robustness.base.errors import WeightsError
+from robustness.base.errors import ParameterError, WeightsError
 from robustness.evaluation.reach import (
     ATTACK,
     NATURAL,
@@ -53,6 +53,14 @@ def smallest(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Smal
     *_, found = smallest_epsilon(picture, classifier, spec)
     assert isinstance(found, Smallest)
     return found
+
+
+def test_a_curve_to_no_class_of_the_model_is_refused(
+    coffee: Picture, squeezenet: Classifier
+) -> None:
+    for study in (over_epsilon, smallest_epsilon):
+        with pytest.raises(ParameterError, match="from 0 to 999, got 1000"):
+            next(study(coffee, squeezenet, replace(PGD, target=1000)))
 
 
 def test_a_curve_starts_clean_and_falls(coffee: Picture, squeezenet: Classifier) -> None:

@@ -9,8 +9,8 @@ import pytest
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
+from robustness.models.fetching.places import places, product_cache
 from robustness.models.model_record import PublishedFile
-from robustness.models.places import places, product_cache
 from tests.support.pages import run
 from tests.support.places import ROOT
 
@@ -78,7 +78,7 @@ def test_a_changed_file_is_read_again(folder: Path) -> None:
     ("text", "said"),
     [
         ("memory = \n", "not a TOML file"),
-        ('memroy = "1GB"\n', "no setting 'memroy'; known: weights_dir, weights_mirror"),
+        ('memroy = "1GB"\n', r"no setting 'memroy'. Did you mean 'memory'\? Known: weights_dir, "),
         ("memory = true\n", "expected memory to be a text, got True"),
         ('memory = ["1GB"]\n', "expected memory to be a text"),
     ],
@@ -88,7 +88,7 @@ def test_a_bad_file_is_refused_in_one_sentence(
 ) -> None:
     (folder / "robustness.toml").write_text(text)
     with pytest.raises(ParameterError, match=said) as caught:
-        settings.check()
+        settings.check_usable()
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
     assert main.main(["models"]) == 2
@@ -96,13 +96,13 @@ def test_a_bad_file_is_refused_in_one_sentence(
     (folder / "robustness.toml").unlink()
     secrets(folder, "robustness = 3\n")
     with pytest.raises(ParameterError, match=r"expected a table \[robustness\]"):
-        settings.check()
+        settings.check_usable()
 
 
 def test_a_path_that_is_none_is_refused_before_it_is_used(folder: Path) -> None:
     (folder / "robustness.toml").write_text('weights_dir = "~nobody-here/weights"\n')
     with pytest.raises(ParameterError, match="names a user without a home") as caught:
-        settings.check()
+        settings.check_usable()
     assert str(caught.value).endswith(".")
     (folder / "robustness.toml").write_text('weights_dir = "~/weights"\n')
     assert settings.path(settings.WEIGHTS_DIR) == Path.home() / "weights"
@@ -118,7 +118,7 @@ def test_a_named_file_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CONFIG", "nowhere.toml")
     with pytest.raises(ParameterError, match=r"names 'nowhere\.toml', which is not a file"):
-        settings.check()
+        settings.check_usable()
 
 
 @pytest.mark.parametrize("page", ["app.py", "pages/models.py"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 
 from robustness import models
 from robustness.charts import answers, look, scorecard, sweep
+from robustness.evaluation.condition import Condition
 from robustness.models import REGISTRY
+from robustness.report.formats import pdf_charts
 
 Chart = Callable[[pd.DataFrame], go.Figure]
 
@@ -158,6 +162,33 @@ def test_a_model_looks_the_same_whatever_stands_beside_it() -> None:
     assert drawn_as(alone, EIGHT[5]) == drawn_as(reversed_, EIGHT[5]) == look.model_style(EIGHT[5])
 
 
+@pytest.fixture
+def with_own_models() -> Iterator[tuple[str, ...]]:
+    """The names of all models, eight of the user's among them."""
+    own = [replace(REGISTRY["SqueezeNet"], name=f"own-{at}", label=f"Own {at}") for at in range(8)]
+    REGISTRY.exchange((), own)
+    yield REGISTRY.names
+    REGISTRY.exchange([record.name for record in own], ())
+
+
+def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> None:
+    styles = [look.model_style(name) for name in with_own_models]
+    assert len(styles) >= 23
+    for tell in (lambda c, m, d: (c, m), lambda c, m, d: (m, d)):
+        assert len({tell(*style) for style in styles}) == len(styles), "never colour alone"
+    for one, other in itertools.pairwise(styles):
+        assert one[0] != other[0]
+        assert one[1] != other[1]
+    figure = answers.stage_lines(stages(with_own_models))
+    assert len({trace.marker.symbol for trace in figure.data}) == 16
+    assert pdf_charts.to_png(figure), "every look can be printed"
+
+
+def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
+    names = ("their network", "their other network", *REGISTRY.names)
+    assert len({look.model_style(name)[:2] for name in names}) == len(names)
+
+
 @pytest.mark.parametrize("lowest", [-0.5, 0.0, 0.9])
 def test_stage_lines_show_every_value(lowest: float) -> None:
     low, high = answers.stage_lines(stages(EIGHT[:2], lowest)).layout.yaxis.range
@@ -213,6 +244,7 @@ def measured_rows() -> pd.DataFrame:
         [
             {
                 "model": model,
+                "condition": Condition.of({perturbation: strength}).id,
                 "perturbation": perturbation,
                 "strength": strength,
                 "parameter": strength / 2,

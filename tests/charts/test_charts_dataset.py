@@ -19,12 +19,12 @@ from robustness.statistics import (
     difference,
     reliability,
 )
-from tests.support.made_up_runs import Condition, rows, severities
+from tests.support.made_up_runs import Told, rows, severities
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 
 
-def run(*conditions: Condition, seed: int = 0) -> pd.DataFrame:
+def run(*conditions: Told, seed: int = 0) -> pd.DataFrame:
     """A labelled run of ``MODELS``, forty images of four classes."""
     rng = np.random.default_rng(seed)
     chosen = conditions or tuple(severities("fog", "snow"))
@@ -84,25 +84,23 @@ def test_what_has_no_interval_has_no_band() -> None:
 def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cell() -> None:
     entries = by_perturbation(run(("fog", 0.2), ("rotation", 0.3), ("fog+rotation", None)))
     cells, targets = dataset.perturbation_heatmap(entries).data
-    values = {(e["perturbation"], e["model"]): e for e in entries}
+    values = {(e["series"], e["model"]): e for e in entries}
     assert list(cells.z.mean(axis=1)) == sorted(cells.z.mean(axis=1))
     assert cells.hoverinfo == "skip"
     assert len(targets.customdata) == 6
-    for place, (name, strength, model) in enumerate(targets.customdata):
+    for place, (name, model) in enumerate(targets.customdata):
         entry = values[name, model]
         row, column = divmod(place, 2)
-        assert strength == entry["strength"]
         assert cells.z[row][column] == pytest.approx(entry["consistency"])
         assert (targets.x[place], targets.y[place]) == (cells.x[column], cells.y[row])
         assert f"{entry['consistency_low']:.1%}" in targets.text[place]
 
 
-def test_a_cell_of_several_strengths_is_their_mean_and_names_no_strength() -> None:
+def test_a_cell_of_several_strengths_is_their_mean() -> None:
     entries = by_perturbation(run())
     cells, targets = dataset.perturbation_heatmap(entries, "perturbed_accuracy").data
-    name, strength, model = targets.customdata[0]
-    mine = [e for e in entries if e["perturbation"] == name and e["model"] == model]
-    assert strength is None
+    name, model = targets.customdata[0]
+    mine = [e for e in entries if e["series"] == name and e["model"] == model]
     assert cells.z[0][0] == pytest.approx(np.mean([e["perturbed_accuracy"] for e in mine]))
     assert "mean of 5 strengths" in targets.text[0]
 

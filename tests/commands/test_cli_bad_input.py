@@ -183,7 +183,9 @@ def test_a_download_starts_only_when_every_name_is_known(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr("robustness.models.download.download", lambda name, _: fetched.append(name))
+    monkeypatch.setattr(
+        "robustness.models.fetching.download.download", lambda name, _: fetched.append(name)
+    )
     assert "'DensNet121'" in refused("models", "download", "VGG16", "DensNet121")
     assert fetched == []
 

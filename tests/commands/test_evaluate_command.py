@@ -204,7 +204,7 @@ def test_a_number_of_steps_is_for_the_attacks_that_take_several(
     attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--limit", 3)
     run = runs.find(tmp_path, answer(capsys, folder, "--out", tmp_path, *attacks)["run"])
     conditions = [c for c in run.conditions if isinstance(c, AttackCondition)]
-    assert [(c.name, c.setting.steps) for c in conditions] == [("pgd", 2), ("fgsm", 1)]
+    assert [(c.name, c.spec.steps) for c in conditions] == [("pgd", 2), ("fgsm", 1)]
 
 
 def test_an_attack_in_a_run_is_the_attack_on_the_picture(

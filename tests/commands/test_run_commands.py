@@ -138,7 +138,10 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     files = ["--junit", "out/a.xml", "--summary", "out/a.md", "--github"]
     command = ["check", "seed-5", "--budget", "budget.toml"]
     assert main.main([*command, *files]) == 0
-    assert "The budget is kept: 2 limits." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "The budget is kept: 2 limits." in printed
+    head, first = printed.splitlines()[2:4]
+    assert head.index("condition") == first.index("all conditions"), "the heading of the column"
     assert "<testsuites>" in Path("out/a.xml").read_text()
     assert Path("step.md").read_text() == "what stood there\n" + Path("out/a.md").read_text()
     Path("budget.toml").write_text("[[limit]]\nmin_consistency = 1.0\n")

@@ -107,6 +107,15 @@ def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path:
     assert "not followed" in refused["d"]
 
 
+def test_a_link_that_leads_to_itself_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    dataset = open_dataset(str(tmp_path))
+    assert names(dataset) == ["a.png", "loop.png"]
+    with pytest.raises(ImageError, match="cannot be opened"):
+        dataset.read(dataset.entries[1])
+
+
 def test_a_link_that_changes_after_the_listing_is_still_refused(tmp_path: Path) -> None:
     outside = put(tmp_path / "outside.png")
     path = put(tmp_path / "set" / "a.png")
@@ -147,6 +156,32 @@ def test_a_name_goes_before_an_index() -> None:
     assert class_index("0", shifted) == 0
     assert class_index("great_white-SHARK", imagenet()) == 2
     assert class_index("", imagenet()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("7", 7), ("007", 7), ("0007", 7), ("000", 0), ("0670", 670), ("01000", None), ("00x", None)],
+)
+def test_zeros_before_an_index_make_no_difference(text: str, index: int | None) -> None:
+    assert class_index(text, imagenet()) == index
+
+
+def test_a_name_with_zeros_before_it_is_a_name() -> None:
+    agents = Labels("agents", ("001", "007", "Q"))
+    assert [class_index(text, agents) for text in ("007", "7", "2", "002")] == [1, None, 2, 2]
+
+
+def test_padded_indices_are_classes_in_folders_archives_and_tables(tmp_path: Path) -> None:
+    for name in ("007", "281"):
+        put(tmp_path / "set" / name / "a.png")
+    (tmp_path / "set.csv").write_text("path,label\nset/007/a.png,007\nset/281/a.png,281\n")
+    texts = pd.DataFrame({"path": ["set/007/a.png", "set/281/a.png"], "label": ["007", "0281"]})
+    texts.to_parquet(tmp_path / "texts.parquet")
+    texts.assign(label=[7, 281]).to_parquet(tmp_path / "numbers.parquet")
+    zipped(tmp_path / "set.zip", {"007/a.png": png(), "281/a.png": png()})
+    for source in ("set", "set.csv", "texts.parquet", "numbers.parquet", "set.zip"):
+        dataset = open_dataset(str(tmp_path / source))
+        assert labelled(dataset, [imagenet()])[imagenet().key] == (7, 281), source
 
 
 @pytest.mark.parametrize("source", ["empty", "nowhere", "notes.txt", "pipe"])
@@ -233,9 +268,20 @@ def test_a_csv_with_a_byte_order_mark_and_quotes(tmp_path: Path) -> None:
     assert dataset.read(dataset.entries[0]) == png()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.png,7,\nb.png,,\n")
+    dataset = open_dataset(str(tmp_path / "list.csv"))
+    assert [(entry.name, entry.label) for entry in dataset.entries] == [
+        ("a.png", "7"),
+        ("b.png", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"path,label\na.png,1\nb.png,1,2\n", "it is damaged"),
         (b"", "there is nothing in it"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
         (b"path,label\nx.png,1\nx.png,2\n", "twice with different labels, '1' and '2'"),

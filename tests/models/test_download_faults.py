@@ -24,10 +24,10 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import DownloadError
-from robustness.models.download import download
-from robustness.models.fetching import transfer
+from robustness.models.fetching import over_http
+from robustness.models.fetching.download import download
 from robustness.models.fetching.meter import Meter
-from robustness.models.places import keras_cache
+from robustness.models.fetching.places import keras_cache
 from tests.support.download_server import (
     CONTENT,
     FIRST,
@@ -137,7 +137,7 @@ def test_the_waits_double_and_follow_what_the_host_asks_for(
 ) -> None:
     waited: list[float] = []
     monkeypatch.setattr(Meter, "wait", lambda _, seconds: waited.append(seconds))
-    monkeypatch.setattr(transfer, "BACKOFF_SECONDS", 0.5)
+    monkeypatch.setattr(over_http, "BACKOFF_SECONDS", 0.5)
     server.faults = [status(500)] * 3
     fails("answered 500 Internal Server Error")
     server.faults = [
@@ -267,7 +267,7 @@ def test_a_host_that_cannot_be_reached_is_named(
 
 def test_a_file_that_never_ends_is_stopped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
-    monkeypatch.setattr("robustness.models.download.size", lambda _: 100_000)
+    monkeypatch.setattr("robustness.models.fetching.download.size", lambda _: 100_000)
 
     def endless(request: Any) -> None:
         request.head(200, None, Transfer_Encoding="chunked")
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_is_not_left_full(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer.os, "fsync", full)
+        patch.setattr(over_http.os, "fsync", full)
         said = fails("There is no room for VGG16, 0.3 MB, in")
     assert str(keras_cache()) in said
     assert files_left() == []
@@ -371,8 +371,8 @@ import sys
 from dataclasses import replace
 {before}
 from robustness import models
-from robustness.errors import RobustnessError
-from robustness.models.download import download
+from robustness.base.errors import RobustnessError
+from robustness.models.fetching.download import download
 
 name, url, size, digest = sys.argv[1:]
 file = models.PublishedFile(url, int(size), digest)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
+import socket
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,11 @@ from typing import Any
 import pytest
 
 from robustness import models
-from robustness.base.errors import DownloadCancelledError, DownloadError
-from robustness.models.digests import SUMS, sums
-from robustness.models.download import download
-from robustness.models.places import describe, places, product_cache
-from robustness.models.weights import fault, whole
+from robustness.base.errors import DownloadError
+from robustness.models.fetching.digests import SUMS, sums
+from robustness.models.fetching.download import download
+from robustness.models.fetching.places import all_places, places, product_cache
+from robustness.models.weights import fault, find_whole
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -129,8 +131,8 @@ def test_a_preset_arrives_whole_with_its_sums_small_files_first(
     size = sum(map(len, FILES.values()))
     assert seen[-1] == (size, size)
     assert seen[0][1] == 360_000, "estimated from its parameters"
-    assert whole(weights) == folder()
-    assert describe(models.REGISTRY[NAME]).places == places(weights)
+    assert find_whole(weights) == folder()
+    assert all_places(models.REGISTRY[NAME]) == places(weights)
     assert download(NAME) == folder()
     assert len(server.asked) == len(FILES)
 
@@ -302,10 +304,10 @@ def test_without_a_hash_the_end_must_be_known(server: Server, weights: LocalPres
 def test_a_cancelled_preset_is_continued(server: Server, weights: LocalPreset) -> None:
     def stop(done: int, total: int) -> None:
         if done > 100_000:
-            raise DownloadCancelledError("The download was stopped.")
+            raise CancelledError
 
     server.faults = [*skip(2), sends_up_to(0.6, waits)]
-    with pytest.raises(DownloadCancelledError):
+    with pytest.raises(CancelledError):
         download(NAME, stop)
     assert not folder().exists()
     assert not [name for name in files_left() if name.endswith(".lock")]
@@ -325,6 +327,19 @@ def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
     assert_whole(folder())
     assert server.paths[:2] == [f"/mirror/small_preset/{SUMS}", "/mirror/small_preset/config.json"]
     assert server.paths[2:] == [f"/hub/{name}" for name in ORDER], "the mirror is not asked again"
+
+
+def test_a_mirror_that_cannot_be_reached_is_told_from_one_that_breaks_off(
+    server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        mirror = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", mirror)
+        server.faults = [status(404)]
+        with pytest.raises(DownloadError) as caught:  # though the preset's name ends in "reset"
+            download(NAME)
+    assert f"{mirror} (the host cannot be reached)" in str(caught.value)
 
 
 def test_a_folder_for_another_machine_serves_it_by_disk_and_by_http(

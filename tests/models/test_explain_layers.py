@@ -13,15 +13,15 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import ExplanationError
-from robustness.models import own
+from robustness.models import user_models
 from robustness.models.explain import heat_maps
 from robustness.models.explain.layers import grip
 from robustness.models.labels import Labels
 from robustness.models.runtime import keras, tensorflow
 from robustness.models.transformers import Transformer
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
-from tests.support.own_models import DIGITS, describe, small_network
 from tests.support.transformer_oracle import needs_hub, normalised, preset, randomise
+from tests.support.user_models import DIGITS, describe, small_network
 
 # Keras' reader of its own format.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -184,7 +184,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
 def test_a_saved_model_is_refused_in_one_sentence(models_folder: Path) -> None:
     small_network().export(models_folder / "saved", verbose=False)
     describe(models_folder, path="saved")
-    own.refresh()
+    user_models.refresh()
     with pytest.raises(ExplanationError, match=r"digits is a SavedModel.*\.keras file") as caught:
         heat_maps(models.load("digits", side=8), np.zeros((1, 8, 8, 3), np.float32), 0)
     assert str(caught.value).count(".") <= 2
@@ -199,7 +199,7 @@ def test_a_nested_base_is_explained_by_what_it_gives(models_folder: Path) -> Non
     stack = [layers.Input((8, 8, 3)), base, layers.Flatten(), layers.Dense(10, "softmax")]
     keras().Sequential(stack).save(models_folder / "digits.keras")
     describe(models_folder)
-    own.refresh()
+    user_models.refresh()
     pictures = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     found = heat_maps(models.load("digits", side=8), pictures, [1, 2])
     assert found.cells == (6, 6)

@@ -14,9 +14,9 @@ from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.loop import leads
 from robustness.base.errors import GradientError
-from robustness.models import Classifier, own
+from robustness.models import Classifier, user_models
 from robustness.models.runtime import keras, tensorflow
-from tests.support.own_models import describe, digits_images, small_network
+from tests.support.user_models import describe, digits_images, small_network
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -26,7 +26,7 @@ Images = NDArray[np.float32]
 
 def described(models_folder: Path, **changes: Any) -> Classifier:
     describe(models_folder, **changes)
-    own.refresh()
+    user_models.refresh()
     return models.load("digits", side=8)
 
 

@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.fetching.digests import file_digest
+from robustness.models.fetching.places import keras_cache
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.runtime import keras
-from robustness.models.weights import file_digest, keras_cache
 from tests.conftest import register, save_official
 
 Floats = NDArray[np.float32]
@@ -120,7 +121,7 @@ def official_network(record: models.ModelRecord) -> Any:
         algorithm = {32: "md5", 64: "sha256"}[len(file_hash)]
         published = weight_file(record)
         asked = replace(published, url=origin, digest=f"{algorithm}:{file_hash}")
-        assert (name, asked) == (published.filename, published)
+        assert (name, asked) == (published.name, published)
         return name
 
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +149,7 @@ def load_through_a_file(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(folder))
-        path = keras_cache() / weight_file(record).filename
+        path = keras_cache() / weight_file(record).name
         file = save_official(network, path)
         file = replace(file, digest=file_digest(path, "md5:"))
         name = f"{record.name} on random weights"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import subprocess
 import sys
 import textwrap
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +127,22 @@ def test_a_model_beyond_the_budget_is_refused(
         load(OFFLINE_NAMES[1], side=SIDE)
     assert str(caught.value).endswith(".")
     assert kept.names() == OFFLINE_NAMES[:1], "nothing else was released for it"
+
+
+def test_models_released_while_room_is_made_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Loaded()
+
+    class Contended(contextlib.ExitStack):
+        """A lock that another thread takes as soon as it is free, to release all models."""
+
+        def __exit__(self, *_: object) -> None:
+            loaded._classifiers.clear()
+
+    monkeypatch.setattr(loaded, "_changing", Contended())
+    monkeypatch.setattr(loaded, "_classifiers", OrderedDict(some=(None, 10**9)))
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "1GB")
+    loaded._make_room(models.REGISTRY["SqueezeNet"], 10**8)
+    assert loaded.names() == ()
 
 
 def test_every_model_of_the_catalogue_in_turn_stays_within(

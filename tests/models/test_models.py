@@ -165,3 +165,10 @@ def test_published_figures_are_percentages_with_a_source() -> None:
     known = {r.name: r.published for r in models.REGISTRY if r.published.mce is not None}
     figures = {name: (scores.mce, scores.relative_mce) for name, scores in known.items()}
     assert figures == PUBLISHED_ROBUSTNESS
+
+
+def test_a_class_that_is_not_known_is_called_by_its_index() -> None:
+    assert models.class_name("SqueezeNet", 0) == "tench"
+    assert models.class_name("SqueezeNet", 1000) == "1000"
+    assert models.class_name("SqueezeNet", -1) == "-1"
+    assert models.class_name("a model of another machine", 7) == "7"

@@ -13,8 +13,8 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
+from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
-from robustness.models.weights import places
 from tests.support.transformer_oracle import needs_hub, preset, with_epsilon
 
 Edit = Callable[[dict[str, Any], dict[str, Any]], object]

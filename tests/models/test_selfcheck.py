@@ -101,9 +101,9 @@ def test_without_a_reference_any_expected_class_is_right() -> None:
 
 def test_every_expected_class_exists_and_belongs_to_a_sample() -> None:
     for record in models.REGISTRY:
-        assert len(record.checks) >= 3
-        for check in record.checks:
-            assert set(check.classes) <= set(record.labels().names)
+        assert len(record.known_pictures) >= 3
+        for known in record.known_pictures:
+            assert set(known.classes) <= set(record.labels().names)
 
 
 def test_one_that_cannot_run_says_why_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

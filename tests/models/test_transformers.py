@@ -14,9 +14,9 @@ import pytest
 from scipy.special import softmax
 
 from robustness import models
+from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
-from robustness.models.weights import places
 from tests.conftest import register
 from tests.support.places import ROOT
 from tests.support.transformer_oracle import (

@@ -22,8 +22,8 @@ from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
 from robustness.models import conversion, labels
 from robustness.models.conversion import converted_path, layer_weights
+from robustness.models.fetching.places import keras_cache
 from robustness.models.model_record import LayerWeights, Normalisation, PackagedFile
-from robustness.models.places import keras_cache
 from robustness.models.runtime import keras
 from tests.conftest import OFFLINE_NAMES, register, save_official
 
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_says_so(
     def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("robustness.models.digests._digest", refuse)
+    monkeypatch.setattr("robustness.models.fetching.digests._digest", refuse)
     found = models.state(official.record)
     assert (found.ready, found.path) == (False, official.path)
     assert found.reason.endswith("small.h5 cannot be read: Permission denied.")
@@ -248,7 +248,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion_and_no_more(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(conversion.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(conversion, "write_whole", refuse)
     assert_arrays(converted(packaged))
     assert list(folder.iterdir()) == []
 

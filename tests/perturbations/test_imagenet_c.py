@@ -22,8 +22,8 @@ from robustness.perturbations.motion import (
     taps,
     zoom_weights,
 )
+from robustness.perturbations.noise import MANY_PHOTONS
 from robustness.perturbations.overlays import snow_cover
-from robustness.perturbations.sensor import MANY_PHOTONS
 from robustness.perturbations.warping import elastic_shift
 from tests.support.oracles import SEVERITIES, at_every_severity, grey, photos, psnr
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from robustness.base.errors import ImageError
 from robustness.pictures import decoding, fitting
@@ -59,12 +59,41 @@ def check_sentence(message: str) -> None:
 
 
 @pytest.mark.parametrize("build", BAD.values(), ids=BAD.keys())
-def test_bad_input_gets_one_sentence(build: Builder) -> None:
+def test_bad_input_gets_one_sentence_at_once(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    load = ImageFile.ImageFile.load
+
+    def noted(image: ImageFile.ImageFile) -> object:
+        decoded.append(image.width * image.height)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", noted)
+    data = build()
     with pytest.raises(ImageError) as caught:
-        decoding.decode(build(), name="holiday.jpg")
+        decoding.decode(data, name="holiday.jpg")
+    assert all(pixels < 10_000 for pixels in decoded), "nothing large is decoded in vain"
     message = str(caught.value)
     check_sentence(message)
     assert message.startswith('"holiday.jpg" ')
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TIFF of a million tiles",
+        "big TIFF of a million entries",
+        "JPEG of a million segments",
+    ],
+)
+def test_a_list_that_takes_long_to_read_is_refused_before_pillow_reads_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = BAD[name]()
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow was asked"))
+    with pytest.raises(ImageError):
+        decoding.decode(data)
 
 
 def test_bad_input_takes_little_memory_and_warns_of_nothing() -> None:

@@ -17,7 +17,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break
-from robustness.report import answer_run, answer_study, answer_sweep
+from robustness.report.answers import live, run, scorecard, sweep
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_runs import rows
 from tests.support.made_up_saved_runs import measurement
@@ -51,7 +51,7 @@ def run_of(
 
 def answer_of(frame: pd.DataFrame, unfinished: str = "") -> tuple[str, str, str]:
     frame = statistics.with_correctness(frame)
-    found = answer_run.answer(
+    found = run.answer(
         statistics.summary(frame),
         statistics.compare(frame),
         statistics.over_models(frame),
@@ -214,24 +214,24 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> None:
     near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3})
-    who = answer_study.of_scorecard(summarise(near), near, 1)[0]
+    who = scorecard.answer(summarise(near), near, 1)[0]
     assert f"its interval overlaps that of {B_LABEL}, so the order is not established" in who
     assert "most often" not in who
     far = measured({A: [True] * 10, B: [False] * 10})
-    who, harm, basis = answer_study.of_scorecard(summarise(far), far, 1)
+    who, harm, basis = scorecard.answer(summarise(far), far, 1)
     assert who.startswith(f"{A_LABEL} kept its answer most often")
     assert "lies above every other" in who
     assert "the same share of answers stayed, 50%" in harm
     assert "1 picture, and" in basis
     same = measured({A: [True] * 10, B: [True] * 10})
-    assert "none is more robust" in answer_study.of_scorecard(summarise(same), same, 1)[0]
+    assert "none is more robust" in scorecard.answer(summarise(same), same, 1)[0]
 
 
 def test_an_unsure_answer_is_counted() -> None:
     few = [replace(row, clean_probability=0.2) for row in measured({A: [True] * 10})]
     assert (
         "1 answer to a clean picture had less than 30%"
-        in answer_study.of_live(few[:1], study_conditions()[0])[2]
+        in live.answer(few[:1], study_conditions()[0])[2]
     )
 
 
@@ -249,7 +249,7 @@ def test_a_view_says_who_kept_its_answer(stays: tuple[bool, bool], words: str) -
         measurement("a.png", "a", name, condition, keeps)
         for name, keeps in zip((A, B), stays, strict=True)
     ]
-    first, second, third = answer_study.of_live(shown, condition)
+    first, second, third = live.answer(shown, condition)
     assert words in first
     assert ("now sees" in second) == (not all(stays))
     assert "one picture under one condition" in third
@@ -277,26 +277,26 @@ def broken(
 
 def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     apart = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    assert answer_sweep.answer(apart, "a")[0].startswith(f"{A_LABEL} breaks first")
+    assert sweep.answer(apart, "a")[0].startswith(f"{A_LABEL} breaks first")
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    who = answer_sweep.answer(close, "a")[0]
+    who = sweep.answer(close, "a")[0]
     assert "breaks first, under" not in who
     assert f"overlaps that of {B_LABEL}, so which breaks first is not established" in who
 
 
 def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     never = [broken(A, None, 1.0, None), broken(B, None, 1.0, None)]
-    who, rest, basis = answer_sweep.answer(never, "a")
+    who, rest, basis = sweep.answer(never, "a")
     assert who.startswith("No model changes its answer")
     assert f"{A_LABEL} and {B_LABEL} keep their answer" in rest
     assert "one picture" in basis
-    one = answer_sweep.answer(never[:1], "a")
+    one = sweep.answer(never[:1], "a")
     assert one[0].startswith(f"{A_LABEL} keeps its answer")
 
 
 def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
     kinds = [(0.2, 0.19, 0.2), (None, 1.0, None), (0.9, 0.895, 0.9)]
     for a, b in itertools.product(kinds, repeat=2):
-        found = answer_sweep.answer([broken(A, *a), broken(B, *b)], "a")
+        found = sweep.answer([broken(A, *a), broken(B, *b)], "a")
         assert len(found) == 3
         assert all(sentence.endswith(".") and "None" not in sentence for sentence in found)

@@ -23,7 +23,7 @@ from robustness.metrics.intervals import wilson
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report.answer_attack import answer
+from robustness.report.answers.attack import answer
 from tests.report.test_files import HOSTILE, WHEN, Page, pdf_text
 from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
@@ -90,6 +90,7 @@ def test_it_can_be_handed_on_in_every_format() -> None:
     page = Page(made[".html"].decode())
     shown = list(page.all("img"))
     assert len(shown) == 4, "clean, adversarial, difference, noise"
+    assert [item["class"] for item in page.all("li") if "class" in item] == ["case wide", "case"]
     assert not [image for image in shown if "onerror" in image]
     document = json.loads(made[".json"])
     assert [row["perturbation"] for row in document["rows"]] == ["pgd"] * 3
@@ -183,5 +184,8 @@ def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:
 
 
 def test_a_sentence_with_a_command_keeps_its_spaces(run: runs.Run) -> None:
-    text = report.rendered(report.of_run(run), report.FORMATS[".md"].write, WHEN).decode()
+    content = report.of_run(run)
+    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
     assert "versions. `python -m robustness replay RUN`, with" in text
+    page = report.rendered(content, report.FORMATS[".html"].write, WHEN).decode()
+    assert "versions. <code>python -m robustness replay RUN</code>, with" in page

@@ -16,13 +16,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from robustness import report, runs
-from robustness.base.errors import ParameterError, RunError
+from robustness.base.errors import RunError
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
@@ -31,12 +32,11 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break
-from robustness.pictures.fitting import study_image, to_uint8
+from robustness.pictures.fitting import study_image, to_png, to_uint8
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report import pdf, pdf_charts, pdf_fonts
-from robustness.report.dictionary import dictionary
-from robustness.report.html import script_json
+from robustness.report.formats import pdf, pdf_charts
+from robustness.report.formats.columns import columns
 from tests.report.test_answers import broken
 from tests.support.made_up_runs import severities
 from tests.support.made_up_saved_runs import measurement, pictures, saved
@@ -138,17 +138,65 @@ def test_a_hostile_name_is_shown_and_does_nothing(page: Page) -> None:
     assert HOSTILE in "\n".join(page.text + [str(image["alt"]) for image in page.all("img")])
 
 
-def test_what_stands_in_a_script_cannot_end_it() -> None:
-    told = script_json({"</script>": "<!-- & \u2028"})
-    assert not set(told) & set("<>&\u2028")
-    assert json.loads(told) == {"</script>": "<!-- & \u2028"}
+def test_what_stands_in_a_script_cannot_end_it(run: runs.Run) -> None:
+    told = {"</script>": "<!-- & \u2028"}
+    figure = go.Figure(layout={"height": 100, "meta": told})
+    section = report.content.Section("A", [report.content.Chart("b", figure, "c")])
+    content = replace(report.of_run(run), sections=[section])
+    page = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
+    assert not set(page.scripts[0]) & set("<>&\u2028")
+    assert json.loads(page.scripts[0])["c0"]["layout"]["meta"] == told
+
+
+def test_every_text_of_a_page_is_escaped() -> None:
+    """Wherever a report holds text, ``HOSTILE`` is shown there and does nothing."""
+    content = report.content
+    table = content.Table((f"head {HOSTILE}",), [(f"cell {HOSTILE}",)])
+    shot = content.Shot(to_png(np.zeros((4, 4, 3), np.float32)), f"shot {HOSTILE}", HOSTILE)
+    case = content.Case(f"case {HOSTILE}", [shot], True, [f"line {HOSTILE}"])
+    blocks: list[report.content.Block] = [
+        content.Text(f"text {HOSTILE}"),
+        content.Titled(f"table {HOSTILE}", table),
+        content.Titled(f"long {HOSTILE}", table, long=True),
+        content.Chart(f"chart {HOSTILE}", go.Figure(layout={"height": 90}), HOSTILE, "n" + HOSTILE),
+        content.Cases(f"cases {HOSTILE}", lambda: iter([case])),
+    ]
+    told = content.Report(
+        title=HOSTILE,
+        question=HOSTILE,
+        answer=(HOSTILE, HOSTILE, HOSTILE),
+        facts=[(f"name {HOSTILE}", f"value {HOSTILE}")],
+        cautions=[f"caution {HOSTILE}"],
+        sections=[content.Section(f"section {HOSTILE}", blocks)],
+        brief=[],
+        methods=[content.Text(f"method {HOSTILE}")],
+        limits=[f"limit {HOSTILE}"],
+        manifest={HOSTILE: HOSTILE},
+        replay=f"replay {HOSTILE}",
+        data=content.Data(lambda: iter([])),
+        note=f"note {HOSTILE}",
+    )
+    page = Page(report.rendered(told, report.FORMATS[".html"].write, WHEN).decode())
+    assert len(page.scripts) == 3
+    assert [image["alt"] for image in page.all("img")] == [HOSTILE]
+    assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
+    plots = [part for part in page.all("div") if part.get("class") == "plot"]
+    assert [part["aria-label"] for part in plots] == [HOSTILE]
+    for words in (
+        *("name", "value", "caution", "section", "text", "head", "cell", "table", "chart", "n"),
+        *("cases", "case", "shot", "line", "method", "limit", "note"),
+    ):
+        shown = HOSTILE if words == "n" else f" {HOSTILE}"
+        assert any(f"{words}{shown}" in text for text in page.text), words
+    assert any(text.startswith(f"long {HOSTILE}: 1 rows") for text in page.text)
+    # a backtick in what says how to get it again is read as the mark of code
+    assert f"replay {HOSTILE}".replace("`", "") in "".join(page.text)
 
 
 def test_words_of_others_in_a_chart_are_no_tags(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustness.charts.model_label", lambda name: f"<a href='x'>{name}</a>")
-    monkeypatch.setattr("robustness.charts.scorecard.model_label", lambda name: f"<i>{name}</i>")
+    monkeypatch.setattr("robustness.models.label", lambda name: f"<i>{name}</i>")
     text = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
     figures = json.loads(Page(text).scripts[0])
     assert figures["c0"]["data"][0]["y"][0].startswith("&lt;i&gt;")
@@ -289,8 +337,8 @@ def test_the_time_is_all_that_differs(run: runs.Run, made: dict[str, bytes]) -> 
 
 
 def test_every_column_is_explained() -> None:
-    assert [column.column for column in dictionary()] == SCHEMA.names
-    assert all(column.meaning and column.values and column.type for column in dictionary())
+    assert [column.column for column in columns()] == SCHEMA.names
+    assert all(column.meaning and column.values and column.type for column in columns())
 
 
 def test_parquet_holds_the_rows_and_what_they_mean(run: runs.Run, made: dict[str, bytes]) -> None:
@@ -406,15 +454,6 @@ def test_every_chart_can_be_drawn_for_print(run: runs.Run) -> None:
         assert png == pdf_charts.to_png(chart.figure)
         drawn = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         assert (drawn < 128).any(), chart.title
-
-
-def test_without_its_packages_a_pdf_says_which_command_it_needs(
-    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pdf_fonts, "find_spec", lambda name: None)
-    with pytest.raises(ParameterError, match=r"pip install -r requirements-pdf\.txt"):
-        report.write(report.of_run(run), tmp_path / "a.pdf", WHEN)
-    assert not list(tmp_path.iterdir())
 
 
 # --- the other results ----------------------------------------------------------------------------

@@ -28,9 +28,14 @@ class MadeUp(runs.Run):
     """A run with the rows of a frame."""
 
     def __init__(
-        self, frame: pd.DataFrame, conditions: Sequence[tuple[str, float]], weights: str = "1"
+        self,
+        frame: pd.DataFrame,
+        conditions: Sequence[tuple[str, float] | Condition],
+        weights: str = "1",
     ) -> None:
-        asked = tuple(Condition.of({name: strength}) for name, strength in conditions)
+        asked = tuple(
+            c if isinstance(c, Condition) else Condition.of(dict([c])) for c in conditions
+        )
         models = tuple((str(name), weights) for name in frame["model"].unique())
         dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
         spec = RunSpec(models, asked)
@@ -63,6 +68,45 @@ def budget(tmp_path: Path, text: str) -> gate.Budget:
 
 def outcomes(found: gate.Check) -> dict[str, str]:
     return {verdict.where: verdict.outcome for verdict in found.verdicts}
+
+
+SHORT, LONG = Condition.attack("pgd", steps=1), Condition.attack("pgd", steps=100)
+LIGHT, HEAVY = (Condition.of({"fog": s, "gaussian_blur": s}) for s in (0.2, 0.8))
+
+
+def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> MadeUp:
+    """200 pictures, of which the first share keeps its answer under each condition."""
+    kept = np.arange(200)[:, None] / 200 < np.array(shares)
+    return MadeUp(rows(kept, conditions=conditions), conditions)
+
+
+@pytest.mark.parametrize("conditions", [(SHORT, LONG), (LIGHT, HEAVY)])
+def test_conditions_of_one_name_and_strength_have_verdicts_of_their_own(
+    tmp_path: Path, conditions: tuple[Condition, Condition]
+) -> None:
+    limits = budget(tmp_path, '[[limit]]\nperturbation = "*"\nmin_consistency = 0.5')
+    found = gate.check(limits, of_conditions((0.9, 0.1), conditions))
+    verdicts = {verdict.condition: verdict.outcome for verdict in found.verdicts}
+    assert verdicts == {conditions[0].id: KEPT, conditions[1].id: BROKEN}
+    assert len({verdict.where for verdict in found.verdicts}) == 2
+
+
+@pytest.mark.parametrize("conditions", [(SHORT, LONG), (LIGHT, HEAVY)])
+def test_a_regression_under_one_of_them_is_seen(
+    tmp_path: Path, conditions: tuple[Condition, Condition]
+) -> None:
+    limits = budget(tmp_path, 'baseline = "x"\n[[limit]]\nperturbation = "*"\nmax_regression = 0.1')
+    before, after = (of_conditions(shares, conditions) for shares in ((0.9, 0.9), (0.9, 0.1)))
+    found = gate.check(limits, after, before)
+    verdicts = {verdict.condition: verdict.outcome for verdict in found.verdicts}
+    assert verdicts[conditions[0].id] != BROKEN
+    assert verdicts[conditions[1].id] == BROKEN
+
+
+def test_conditions_that_only_share_their_name_and_strength_are_not_compared() -> None:
+    found = runs.compare(of_conditions([0.9], [SHORT]), of_conditions([0.1], [LONG]))
+    assert found.differences == []
+    assert "Conditions of the baseline alone: pgd epsilon 8/255, 1 step." in found.apart
 
 
 # --- the interval decides -------------------------------------------------------------------------

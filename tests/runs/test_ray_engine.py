@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from robustness import runs
-from robustness.base.errors import ParameterError
 from robustness.commands import main
+from robustness.datasets import Entry
+from robustness.datasets.folder import Folder
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
-from robustness.runs.engines import Job, ray_cluster
 from tests.support.made_datasets import labelled_folder
 from tests.support.places import ROOT
 
@@ -49,28 +50,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def worker_processes() -> list[int]:
-    """The processes of the actors that evaluate."""
-    command = ["pgrep", "-f", r"ray::MapWorker\(MapBatches\(Worker\)\)"]
-    return [int(line) for line in subprocess.run(command, capture_output=True).stdout.split()]
+class DeadlyFolder(Folder):
+    """A folder that kills the first process to read its middle picture.
+
+    Every process that reads from it leaves its number in ``notes``.
+    """
+
+    def __init__(self, path: Path, notes: Path) -> None:
+        super().__init__(path)
+        self.notes = notes
+
+    def read(self, entry: Entry) -> bytes:
+        (self.notes / f"process-{os.getpid()}").touch()
+        if entry == self.entries[len(self) // 2]:
+            with suppress(FileExistsError):
+                (self.notes / "killed").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(entry)
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     cluster: Any, folder: Path, tmp_path: Path
 ) -> None:
     plan = runs.plan(str(folder), make_spec(["SqueezeNet"], CONDITIONS, seed=3), batch=1)
-    killed: list[int] = []
-    workers = 0
-    with runs.start(plan, tmp_path / "ray", engine="ray") as session:
-        states = []
-        for state in session.perform("ray", cluster.address):
-            states.append(state)
-            if state.done >= 3 and not killed:
-                found = worker_processes()
-                workers = len(found)
-                killed = found[:1]
-                os.kill(killed[0], signal.SIGKILL)
-    assert workers == 2
+    (tmp_path / "notes").mkdir()
+    deadly = replace(plan.job, dataset=DeadlyFolder(folder, tmp_path / "notes"))
+    with runs.start(replace(plan, job=deadly), tmp_path / "ray", engine="ray") as session:
+        states = list(session.perform("ray", cluster.address))
+    assert (tmp_path / "notes" / "killed").exists()
+    assert len(list((tmp_path / "notes").glob("process-*"))) >= 2, "another has done its work"
     with runs.start(plan, tmp_path / "local") as local:
         for _ in local.perform():
             pass
@@ -89,11 +97,14 @@ def test_a_cluster_that_is_not_there_gets_a_sentence(
     assert "There is no Ray cluster at 'nonsense'" in capsys.readouterr().err
 
 
-def test_without_ray_the_command_says_what_to_install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_ray_the_command_says_what_to_install_and_leaves_no_run(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], CONDITIONS))
-    job: Job = plan.job
-    with pytest.raises(ParameterError, match=r"pip install -r requirements-ray\.txt"):
-        next(ray_cluster.chunks(job, [0], None))
+    command = ["evaluate", str(folder), "--out", str(tmp_path / "runs"), "--models", "SqueezeNet"]
+    assert main.main([*command, "--engine", "ray"]) == 2
+    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
+    assert runs.listing(tmp_path / "runs") == []

@@ -11,9 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,7 @@ from PIL import Image
 
 from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError, WeightsError
+from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
@@ -34,6 +37,7 @@ from robustness.pictures.picture import Picture
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
+from robustness.runs.manifest import Manifest
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.stand_ins import TWO, Stable
 
@@ -148,7 +152,7 @@ def test_few_chunks_are_in_memory_at_a_time(
     for done, _ in enumerate(work):  # the first is the news that the models are loaded
         time.sleep(0.05)
         assert len(begun) <= done + PREPARERS
-    assert begun == list(range(plan.job.chunk_count))
+    assert sorted(begun) == list(range(plan.job.chunk_count))
 
 
 # --- going on -------------------------------------------------------------------------------------
@@ -232,6 +236,67 @@ def test_two_processes_do_not_write_one_run(folder: Path, tmp_path: Path) -> Non
         runs.start(plan, tmp_path, resume=True)
 
 
+def test_a_new_run_is_nobody_elses_from_the_moment_it_is_seen(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = runs.plan(str(folder), SPEC)
+    written = Manifest.write
+    answers: list[str] = []
+
+    def take_it_over() -> None:
+        with pytest.raises(RunError) as caught:
+            runs.start(plan, tmp_path, resume=True)
+        answers.append(str(caught.value))
+
+    def seen_by_another(manifest: Manifest, place: Path) -> None:
+        written(manifest, place)
+        other = threading.Thread(target=take_it_over)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(Manifest, "write", seen_by_another)
+    with runs.start(plan, tmp_path) as session:
+        assert answers == [
+            f"The run {session.folder.name} is being written by another process: wait for it to "
+            "end."
+        ]
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def missing() -> None:
+        raise ParameterError("There is no such engine here.")
+
+    plan = runs.plan(str(folder), SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", full)
+        with pytest.raises(RunError, match="No space left"):
+            runs.start(plan, tmp_path)
+    record = Engine(name="missing", label="missing", run=stand_in, require=missing)
+    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
+    with pytest.raises(ParameterError, match="no such engine"):
+        runs.start(plan, tmp_path, engine="missing")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_let_go_of(folder: Path, tmp_path: Path) -> None:
+    plan = runs.plan(str(folder), SPEC)
+    run = performed(folder, tmp_path)
+    part = run.parts[0].path
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-100])
+    with pytest.raises(RunError, match="damaged") as caught:
+        runs.start(plan, tmp_path, resume=True)
+    part.write_bytes(whole)
+    with runs.start(plan, tmp_path, resume=True) as session:  # while the error is still at hand
+        assert session.finished
+    assert caught.value is not None
+
+
 def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,59 +316,85 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
 
 
-COMMAND = [sys.executable, "-m", "robustness", "evaluate"]
+def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with runs.start(plan, tmp_path) as session, monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", full)
+        with pytest.raises(RunError, match="No space left"):
+            list(session.perform("stand-in"))
+    with runs.start(plan, tmp_path, resume=True) as resumed:
+        assert resumed.resumed == 10
+        list(resumed.perform("stand-in"))
+    assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
 
 
-def test_a_killed_process_is_gone_on_with_to_the_same_rows(tmp_path: Path) -> None:
-    source = flat_folder(tmp_path / "photos", 24)
-    options = ["--models", "SqueezeNet", "--batch", "2", "--suite", "study", "--json"]
-    command = [*COMMAND, str(source), *options, "--out"]
-    whole = json.loads(
-        subprocess.run([*command, tmp_path / "a"], capture_output=True, check=True).stdout
-    )
-    process = subprocess.Popen(
-        [*command, tmp_path / "b"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("12 of 24"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+STOPPED = """
+import os, sys
+from robustness.base.pace import Pace
+from robustness.commands.main import main
+from robustness.runs import session
+
+place, signal = int(sys.argv[1]), int(sys.argv[2])
+session._ROWS_TO_WRITE = 1
+note = Pace.note
+
+def noted(pace, done, *total):
+    note(pace, done, *total)
+    if done == place:
+        os.kill(os.getpid(), signal)
+
+Pace.note = noted
+sys.exit(main(sys.argv[3:]))
+"""
+"""The program, sending itself a signal when so many pictures are done, each of them written."""
+
+
+def stopped_at(place: int, by: signal.Signals, *command: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", STOPPED, str(place), str(int(by)), *command]
+    return subprocess.run(program, capture_output=True, text=True)
+
+
+def test_a_killed_process_is_gone_on_with_to_the_same_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = flat_folder(tmp_path / "photos", 12)
+    options = ["--models", "SqueezeNet", "--batch", "2", "--suite", "study", "--json", "--out"]
+    command = ["evaluate", str(source), *options]
+
+    def answer(*more: str) -> Any:
+        assert main.main([*command, *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    killed = stopped_at(6, signal.SIGKILL, *command, str(tmp_path / "b"))
+    assert killed.returncode == -signal.SIGKILL
     (left,) = (tmp_path / "b").iterdir()
     with pytest.raises(RunError, match="not finished"):
         runs.load(left)
-    resumed = subprocess.run(
-        [*command, tmp_path / "b", "--resume"], capture_output=True, check=True
-    )
-    again = json.loads(resumed.stdout)
+    assert runs.load(left, unfinished=True).images == 6
+    again, whole = answer(str(tmp_path / "b"), "--resume"), answer(str(tmp_path / "a"))
     assert again["run"] == left.name
     first, second = (runs.find(tmp_path / o, r["run"]) for o, r in (("a", whole), ("b", again)))
     assert first.table().equals(second.table())
-    assert first.images == second.images == 24
+    assert first.images == second.images == 12
     assert again["summary"] == whole["summary"]
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
-    source = flat_folder(tmp_path / "photos", 24)
+    source = flat_folder(tmp_path / "photos", 6)
     options = ["--models", "SqueezeNet", "--batch", "1", "--out", str(tmp_path / "runs")]
-    process = subprocess.Popen(
-        [*COMMAND, str(source), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("2 of 24"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert "--resume goes on" in errors
-    assert "Traceback" not in errors
+    done = stopped_at(2, signal.SIGINT, "evaluate", str(source), *options)
+    assert done.returncode == 130
+    assert "--resume goes on" in done.stderr
+    assert "Traceback" not in done.stderr
     (entry,) = runs.listing(tmp_path / "runs")
     assert entry.manifest is not None
     assert entry.manifest.status == runs.UNFINISHED
-    assert 2 <= runs.load(entry.folder, unfinished=True).images < 24
+    assert runs.load(entry.folder, unfinished=True).images == 2
 
 
 # --- what lies in a folder of runs ----------------------------------------------------------------

@@ -265,6 +265,7 @@ def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
     plain = frame.assign(**{name: frame[name].astype(object) for name in CORRECTNESS})
     for table in (summary, by_perturbation, by_class, reliability):
         assert table(frame) == table(stored) == table(plain)
+        assert table(frame) == table(frame.drop(columns="condition"))
 
 
 def test_no_rows_make_no_entries() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from robustness import models
-from robustness.models.places import keras_cache, product_cache
+from robustness.models.fetching.places import keras_cache, product_cache
 from tests.conftest import register
 
 CONTENT = hashlib.sha256(b"weights").digest() * 10_000 + b"end"  # ten chunks, the last one short
@@ -179,7 +179,7 @@ def running(server: ThreadingHTTPServer) -> Iterator[None]:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serves small files in place of two models' weights; every cache is empty."""
     other_machine(monkeypatch, tmp_path / "caches")
-    monkeypatch.setattr("robustness.models.fetching.transfer.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("robustness.models.fetching.over_http.BACKOFF_SECONDS", 0.01)
     server = Server()
     for name in (FIRST, SECOND):
         serve_published(monkeypatch, server, name, CONTENT)
@@ -202,7 +202,7 @@ def serve_published(
 ) -> models.ModelRecord:
     """Has ``server`` hold ``content`` as the published file of the model ``name``."""
     record = models.REGISTRY[name]
-    filename = record.weights.filename if isinstance(record.weights, models.PublishedFile) else ""
+    filename = record.weights.name if isinstance(record.weights, models.PublishedFile) else ""
     server.files[f"/official/{filename}"] = content
     file = models.PublishedFile(
         url=f"{server.url}/official/{filename}",
@@ -215,7 +215,7 @@ def serve_published(
 def final_path(name: str = FIRST) -> Path:
     weights = models.REGISTRY[name].weights
     assert isinstance(weights, models.PublishedFile)
-    return keras_cache() / weights.filename
+    return keras_cache() / weights.name
 
 
 def part_path(name: str = FIRST) -> Path:

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from robustness.evaluation.condition import Condition, unspecified
 from robustness.statistics.grid import MEANS
 
-Condition = tuple[str, float | None]
+Told = tuple[str, float | None]
+"""What a row says of a condition: its perturbation and its strength."""
 
 
 def rows(
     consistent: ArrayLike,
     *,
     model: str = "SqueezeNet",
-    conditions: Sequence[Condition] = (("fog", 0.2),),
+    conditions: Sequence[Told | Condition] = (("fog", 0.2),),
     clean_correct: ArrayLike | None = None,
     correct: ArrayLike | None = None,
     labels: ArrayLike | None = None,
@@ -28,6 +30,8 @@ def rows(
     Without ``labels`` (class indices) nothing is labelled. Metrics are 0.5 unless ``figures``
     gives them.
     """
+    ids = [c.id if isinstance(c, Condition) else unspecified(*c) for c in conditions]
+    told = [(c.name, c.strength) if isinstance(c, Condition) else c for c in conditions]
     kept = np.asarray(consistent, dtype=bool).reshape(-1, len(conditions))
     images, count = kept.shape
 
@@ -45,8 +49,9 @@ def rows(
             [None] * size if labels is None else wide(labels).tolist(), dtype="Int64"
         ),
         "model": model,
-        "perturbation": [name for name, _ in conditions] * images,
-        "strength": np.array([strength for _, strength in conditions] * images, dtype=float),
+        "condition": ids * images,
+        "perturbation": [name for name, _ in told] * images,
+        "strength": np.array([strength for _, strength in told] * images, dtype=float),
         "clean_probability": 0.9,
         "retained_probability": np.where(kept.ravel(), 0.8, 0.1),
         "probability": 0.8,
@@ -60,6 +65,6 @@ def rows(
     return pd.DataFrame(columns)
 
 
-def severities(*names: str) -> list[Condition]:
+def severities(*names: str) -> list[Told]:
     """The five severities of each perturbation."""
     return [(name, level / 5) for name in names for level in range(1, 6)]

@@ -135,6 +135,7 @@ def measurement(
         image_digest=digest,
         label=top[0] if labelled and number % 5 else top[1] if labelled else None,
         model=model,
+        condition=condition.id,
         perturbation=condition.name,
         strength=condition.strength,
         parameter=condition.parameter,

@@ -24,6 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.outcome import headline as sentence
 from robustness.ui.kit import attention
+from robustness.ui.kit.kept import KEPT
 from tests.support.pages import completed, headline, html, maps, run, sample
 from tests.support.places import ROOT
 
@@ -182,8 +183,8 @@ def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
     for name in names:
         tops = models.load(name)(np.stack(pictures)).probabilities.argmax(1)
         classes = list(dict.fromkeys(tops.tolist()))
-        work = attention.Work.of(name, np.stack(pictures), classes)
-        (answer,) = attention._kept().get(work.key) or []
+        work = attention.Question.of(name, np.stack(pictures), classes)
+        (answer,) = KEPT.get(work.key) or []
         assert len(answer.views) == len(classes) * len(shown)
         rows += [f"Evidence for <b>{models.class_name(name, index)}</b>" for index in classes]
     assert [row for row in rows if row not in html(app)] == []

@@ -13,13 +13,14 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.models import explain, own
+from robustness.models import explain, user_models
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import attention
-from tests.support.own_models import describe, small_network
+from robustness.ui.kit.kept import KEPT
 from tests.support.pages import completed, html, maps, run, sample
 from tests.support.places import ROOT
+from tests.support.user_models import describe, small_network
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        (answer,) = attention._kept().get(attention.Work.of(name, images, classes).key) or []
+        (answer,) = KEPT.get(attention.Question.of(name, images, classes).key) or []
         for n, view in enumerate(answer.views):
             assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))
             assert view.peak == pytest.approx(found.relative[n].max())
@@ -114,7 +115,7 @@ def test_a_model_that_cannot_be_explained_says_so_beside_one_that_can(
 ) -> None:
     small_network().export(models_folder / "saved", verbose=False)
     describe(models_folder, name="hidden", path="saved")
-    own.refresh()
+    user_models.refresh()
     names = ["SqueezeNet", "hidden"]
     app = completed(run(sample="coffee", models=names, attention="true"))
     assert not app.exception

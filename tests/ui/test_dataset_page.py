@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import runs
+from robustness.datasets import Dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.pictures.fitting import to_png
-from robustness.ui.dataset import request
+from robustness.pictures.samples import sample_bytes
+from robustness.ui.dataset import new_run, request, uploads
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import html, run
 from tests.support.places import ROOT
@@ -105,14 +110,14 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
-    packed = request._packed(files)
-    assert packed == request._packed(files)
-    path = request._kept("uploaded pictures.zip", packed)
+    packed = uploads._packed(files)
+    assert packed == uploads._packed(files)
+    path = uploads._keep("uploaded pictures.zip", packed)
     assert path.is_relative_to(tmp_path / "runs" / ".uploads")
-    assert path == request._kept("uploaded pictures.zip", packed)
+    assert path == uploads._keep("uploaded pictures.zip", packed)
     plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
     assert [entry.name for entry in plan.job.dataset.entries] == ["a.png", "a (2).png", "b.png"]
-    hostile = request._kept("../../../x.zip", packed)
+    hostile = uploads._keep("../../../x.zip", packed)
     assert hostile.is_relative_to(tmp_path / "runs" / ".uploads")
 
 
@@ -172,3 +177,128 @@ def test_settings_that_name_no_folder_get_a_sentence(
     app = run(PAGE, source="On the server")
     assert not app.exception
     assert "cannot be listed" in app.error[0].value
+
+
+# --- listed once, and uploads only while they are needed ------------------------------------------
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sources, each time that one is listed."""
+    found: list[str] = []
+    listed = new_run.open_dataset
+    new_run._listed.clear()
+    new_run._planned.clear()
+
+    def noted(source: str) -> Dataset:
+        found.append(Path(source).name)
+        return listed(source)
+
+    monkeypatch.setattr(new_run, "open_dataset", noted)
+    monkeypatch.setattr("robustness.runs.session.open_dataset", noted)
+    return found
+
+
+def test_a_source_is_listed_once_while_it_stays_as_it_is(
+    saved: str, listings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labelled_folder(tmp_path / "sets" / "mine", 1)
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
+    app = run(PAGE, source="On the server", models="SqueezeNet")
+    assert "3 pictures × 10 conditions" in texts(app)
+    app.number_input(key="seed").set_value(3).run()
+    app.number_input(key="limit").set_value(2).run()
+    assert "2 pictures × 10 conditions" in texts(app)
+    app.number_input(key="limit").set_value(None).run()
+    assert listings == ["mine"]
+    folder = tmp_path / "sets" / "mine" / "670"
+    shutil.copy(next(folder.iterdir()), folder / "more.png")
+    app.run()
+    assert "4 pictures × 10 conditions" in texts(app)
+    assert listings == ["mine", "mine"]
+
+
+def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
+    saved: str, listings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = labelled_folder(tmp_path / "sets" / "mine", 1) / "670" / "below"
+    deep.mkdir()
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
+    app = run(PAGE, source="On the server", models="SqueezeNet", suite="My own choice")
+    assert "3 pictures × 2 conditions" in texts(app)
+    shutil.copy(next(deep.parent.glob("*.*")), deep / "more.png")
+    app.run()
+    assert "3 pictures × 2 conditions" in texts(app), "nothing right below has changed"
+    app.button(key="evaluate").click().run()
+    assert not app.exception
+    assert runs.find(tmp_path / "runs", app.query_params["run"]).images == 4
+
+
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where uploads are kept."""
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs" / ".uploads"
+
+
+def session() -> AppTest:
+    return run(PAGE, source="Upload", models="SqueezeNet", suite="My own choice")
+
+
+def give(app: AppTest, *names: str) -> AppTest:
+    """Has the session upload these samples, in the place of what it had uploaded."""
+    files = [(f"{name}.png", sample_bytes(name), "image/png") for name in names]
+    app.file_uploader(key="dataset_upload").set_value(files)
+    return app.run()
+
+
+def test_an_upload_is_packed_and_hashed_once(
+    uploaded: Path, listings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = []
+    pack = uploads._packed
+
+    def noted(files: Sequence[tuple[str, bytes]]) -> bytes:
+        packed.append(len(files))
+        return pack(files)
+
+    monkeypatch.setattr(uploads, "_packed", noted)
+    app = give(session(), "coffee", "rocket")
+    assert "2 pictures × 2 conditions" in texts(app)
+    app.number_input(key="seed").set_value(5).run()
+    assert "2 pictures × 2 conditions" in texts(app)
+    assert packed == [2]
+    assert listings == ["uploaded pictures.zip"]
+
+
+def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploaded: Path) -> None:
+    mine, theirs = give(session(), "coffee"), give(session(), "coffee")
+    (shared,) = uploaded.iterdir()
+    give(mine, "rocket")
+    assert shared.exists(), "the other session holds it"
+    (second,) = set(uploaded.iterdir()) - {shared}
+    give(theirs, "chelsea")
+    assert not shared.exists()
+    mine.button(key="evaluate").click().run()
+    assert not mine.exception
+    give(mine, "astronaut")
+    assert second.exists(), "its run shows these pictures"
+
+
+def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
+    app = give(session(), "coffee")
+    app.button(key="evaluate").click().run()
+    (of_a_run,) = uploaded.iterdir()
+    held = give(session(), "rocket")
+    (of_a_session,) = set(uploaded.iterdir()) - {of_a_run}
+    old, young = uploaded / ("0" * 32), uploaded / ("1" * 32)
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "left.zip").write_bytes(b"")
+    yesterday = time.time() - uploads.YOUNG - 60
+    for folder in (of_a_run, of_a_session, old):
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (yesterday, yesterday))
+    session()
+    assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
+    assert not held.exception

@@ -11,12 +11,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.models import own
+from robustness.models import user_models
 from tests.conftest import OFFLINE_NAMES
-from tests.models.test_own_models import with_lambda
-from tests.support.own_models import DIGITS, describe, small_network
+from tests.models.test_user_models import with_lambda
 from tests.support.pages import headline, html, run
 from tests.support.places import ROOT
+from tests.support.user_models import DIGITS, describe, small_network
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     describe(tmp_path, title="My digits")
     yield tmp_path
     monkeypatch.delenv("ROBUSTNESS_MODELS")
-    own.refresh()
+    user_models.refresh()
 
 
 def table(app: AppTest) -> pd.DataFrame:

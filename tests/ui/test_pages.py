@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from robustness import models
+from robustness.base.text import plain
 from robustness.charts.sweep import QUANTITIES
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
@@ -18,7 +19,6 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit.text import plain
 from tests.conftest import register
 from tests.support.bad_images import BAD
 from tests.support.pages import headline, html, run, sample
@@ -115,7 +115,7 @@ def test_missing_models_are_shown_with_size_and_a_download(
     assert "553 MB" in text
     record = models.REGISTRY["EfficientNetB0"]
     assert isinstance(record.weights, models.PublishedFile)
-    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.filename}")
+    nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.name}")
     register(monkeypatch, replace(record, weights=nowhere))
     app.button(key="download_EfficientNetB0").click().run()
     assert not app.exception

@@ -8,7 +8,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import report
-from robustness.report import pdf_fonts
 from tests.report.test_files import live
 from tests.support.pages import run
 from tests.support.places import ROOT
@@ -43,16 +42,6 @@ def test_every_format_is_offered_and_none_is_made_before_the_click(tmp_path: Pat
     assert all(button.deferred_file_id for button in buttons)
     assert not any(button.disabled for button in buttons)
     assert not ASKED
-
-
-def test_a_pdf_that_cannot_be_made_says_what_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pdf_fonts, "find_spec", lambda name: None)
-    app = shown(tmp_path)
-    off = [b.proto.label for b in app.get("download_button") if b.proto.disabled]
-    assert off == ["PDF"]
-    assert any("pip install -r requirements-pdf.txt" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])

@@ -29,7 +29,7 @@ from robustness.models.transformers import STAGES, Transformer
 _HOST = f"{KERAS_HOST}tensorflow/keras-applications/"
 
 
-def _with_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
+def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
     """A clone of ``network`` without weights, with layers for stages that have none of their name.
 
     ``readers`` maps a layer to the name of the stage that it reads. ``replace`` makes a layer's
@@ -49,7 +49,7 @@ def _with_stages(network: Any, readers: Mapping[str, str], replace: Any = None) 
 def _mobilenet_v3_large() -> Any:
     """Keras numbers the layer before the last afresh for each network of a process."""
     network = keras_application("MobileNetV3Large", input_shape=(224, 224, 3))
-    return _with_stages(network, {"logits": "embedding"})
+    return _with_named_stages(network, {"logits": "embedding"})
 
 
 def _convnext_tiny() -> Any:
@@ -79,7 +79,7 @@ def _convnext_tiny() -> Any:
         "convnext_tiny_downsampling_block_2": "stage3",
         "convnext_tiny_head_gap": "stage4",
     }
-    return _with_stages(keras_application("ConvNeXtTiny"), readers, replace)
+    return _with_named_stages(keras_application("ConvNeXtTiny"), readers, replace)
 
 
 REGISTRY.add(

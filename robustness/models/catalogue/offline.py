@@ -10,7 +10,7 @@ from robustness.models.catalogue.common import CAFFE, TESTBED
 from robustness.models.model_record import (
     OFFLINE,
     REGISTRY,
-    Check,
+    KnownPicture,
     ModelRecord,
     Normalisation,
     PackagedFile,
@@ -28,12 +28,12 @@ Known = tuple[str, float]
 """The right top-1 class of a picture and its probability."""
 
 
-def _checks(*known: Known) -> tuple[Check, ...]:
+def _known_pictures(*answers: Known) -> tuple[KnownPicture, ...]:
     """The answers for three sample pictures that were computed apart from this product."""
     pictures = ("coffee", "chelsea", "motorcycle")
     return tuple(
-        Check(picture, (name,), probability)
-        for picture, (name, probability) in zip(pictures, known, strict=True)
+        KnownPicture(picture, (name,), probability)
+        for picture, (name, probability) in zip(pictures, answers, strict=True)
     )
 
 
@@ -64,7 +64,9 @@ REGISTRY.add(
         ),
         build=networks.squeezenet,
         published=PublishedScores(57.5, 80.3, _SQUEEZENET_TABLE, 104.1, 109.4, TESTBED),
-        checks=_checks(("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)),
+        known_pictures=_known_pictures(
+            ("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)
+        ),
     )
 )
 
@@ -112,7 +114,7 @@ def _add_lite(
             ),
             build=partial(networks.efficientnet_lite, name, input_size, width, depth),
             published=PublishedScores(top1, source=_LITE_TABLE),
-            checks=_checks(*known),
+            known_pictures=_known_pictures(*known),
         )
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustness.base.errors import ExplanationError
-from robustness.models.model_record import ModelRecord, OwnFile, Preset
+from robustness.models.model_record import ModelRecord, Preset, UserFile
 from robustness.models.runtime import tensorflow
 from robustness.models.transformers import PATCH, READ_TOKENS, SIDE
 
@@ -105,7 +105,7 @@ def _learned(tensor: Any) -> bool:
 
 def _refusal(record: ModelRecord) -> str:
     weights = record.weights
-    if isinstance(weights, OwnFile) and weights.path.is_dir():
+    if isinstance(weights, UserFile) and weights.path.is_dir():
         return (
             f"{record.label} is a SavedModel, whose layers cannot be reached, so where it looks "
             "cannot be shown; save it as a .keras file to see that."

@@ -1,1 +1,1 @@
-"""How one file or folder comes over HTTP: asked for, resumed, checked, and put in its place."""
+"""How weights get here: where they lie, how they are fetched, and whether they are right."""

@@ -18,27 +18,21 @@ INTERVAL_SECONDS = 0.1
 class Meter:
     """Passes on how far a download is: the first time, the last, and not too often between.
 
-    ``expected`` are all its bytes, as far as known beforehand; ``several`` says that it consists
-    of more than one file, so that the size of one is not that of all.
+    ``expected`` are all its bytes, as far as known beforehand.
     """
 
-    def __init__(self, progress: Progress | None, expected: int, *, several: bool = False) -> None:
+    def __init__(self, progress: Progress | None, expected: int) -> None:
         self._progress = progress
         self._expected = expected
-        self._several = several
         self._finished = 0
         self._seen = (0, expected)
-        self._told: tuple[int, int] | None = None
         self._next = 0.0
 
     def at(self, done: int, total: int | None = None) -> None:
         """The file that is under way is at ``done`` of ``total`` bytes."""
         done += self._finished
-        if total is None:
-            total = self._expected
-        elif self._several:
-            total = max(self._expected, self._finished + total)
-        self._seen = (done, max(done, total) if total else 0)
+        known = max(self._expected, self._finished + total if total else 0)
+        self._seen = (done, max(done, known) if known else 0)
         self.poll()
 
     def file_done(self, size: int) -> None:
@@ -51,7 +45,6 @@ class Meter:
         now = time.monotonic()
         if self._progress is not None and now >= self._next:
             self._next = now + INTERVAL_SECONDS
-            self._told = self._seen
             self._progress(*self._seen)
 
     def wait(self, seconds: float) -> None:
@@ -63,6 +56,5 @@ class Meter:
 
     def finish(self) -> None:
         """All is there."""
-        done = self._finished
-        if self._progress is not None and self._told != (done, done):
-            self._progress(done, done)
+        if self._progress is not None:
+            self._progress(self._finished, self._finished)

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 
 import requests
+from requests import exceptions
 
-WITH_BODY = (200, 206)
+BROKE_OFF = "the connection broke off"
 
 _AGAIN = {408, 425, 429, *range(500, 600)}
 """Statuses that may be others the next time; any other failure stays."""
@@ -43,30 +44,25 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """The head of an answer whose body is of use, or which says that a part is not.
+    """The head of an answer whose body is of use.
 
     The body begins at byte ``start`` of ``total``, None where that is not announced. ``digest`` is
     the host's own hash of the whole file. ``framed`` says whether a cut body is noticed.
     """
 
-    status: int
     start: int
     total: int | None
     digest: str | None
     framed: bool
-    restart: bool = False
 
 
-def read_head(response: requests.Response, start: int) -> Reply:
-    """What ``response`` says to a request for the bytes from ``start`` on.
+def read_head(response: requests.Response, start: int) -> Reply | None:
+    """What ``response`` says to a request for the bytes from ``start`` on; None if it has none.
 
     Raises ``SourceError`` for a status that is none of the file's.
     """
-    status = response.status_code
-    headers = response.headers
-    if start and status == 416:
-        return Reply(status, 0, None, None, True, restart=True)
-    if status not in WITH_BODY or (status == 206 and not start):
+    status, headers = response.status_code, response.headers
+    if status != 200 and not (start and status in (206, 416)):
         raise SourceError(
             f"the server answered {status} {response.reason or ''}".rstrip(),
             again=status in _AGAIN,
@@ -74,16 +70,15 @@ def read_head(response: requests.Response, start: int) -> Reply:
             status=status,
         )
     plain = headers.get("Content-Encoding", "identity") == "identity"
-    framed = "Content-Length" in headers or "Transfer-Encoding" in headers
-    if status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != start or not plain:
-            return Reply(status, 0, None, None, framed, restart=True)
-        total = int(match[2]) if match[2] != "*" else None
-        return Reply(status, start, total, _host_digest(response), framed)
     length = headers.get("Content-Length", "")
-    total = int(length) if plain and length.isdecimal() else None
-    return Reply(status, 0, total, _host_digest(response), framed)
+    begin, total = 0, int(length) if plain and length.isdecimal() else None
+    if status != 200:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        if span is None or int(span[1]) != start or not plain:
+            return None
+        begin, total = start, None if span[2] == "*" else int(span[2])
+    framed = "Content-Length" in headers or "Transfer-Encoding" in headers
+    return Reply(begin, total, _host_digest(response), framed)
 
 
 def _retry_after(text: str) -> float:
@@ -115,30 +110,24 @@ def _host_digest(response: requests.Response) -> str | None:
     return None
 
 
+_TROUBLE: tuple[tuple[type[Exception], str, bool], ...] = (
+    (exceptions.SSLError, "its certificate was not accepted", False),
+    (exceptions.ProxyError, "the proxy cannot be reached or refused", True),
+    (exceptions.ConnectionError, "the host cannot be reached", True),
+    (ValueError, "it is not a usable URL", False),  # or its host's name cannot be encoded
+    (Exception, "the request failed", True),
+)
+"""What an exception means, and whether another try may succeed; the first that fits counts."""
+
+
 def trouble(error: Exception, timeout: float, *, answered: bool) -> SourceError:
     """What a failed request means; ``answered`` says whether the body had begun."""
-    failures = requests.exceptions
-    late = f"no bytes for {timeout:g} seconds"
-    if isinstance(error, failures.InvalidURL | failures.MissingSchema | failures.InvalidSchema):
-        if re.search("proxy|SOCKS", str(error), re.IGNORECASE):
-            return SourceError("the proxy variables name no usable http:// or https:// proxy")
-        return SourceError("it is not a usable URL")
-    if isinstance(error, failures.TooManyRedirects):
-        return SourceError("it redirects in circles")
-    if isinstance(error, failures.SSLError):
-        return SourceError("its certificate was not accepted")
-    if isinstance(error, failures.ProxyError):
-        return SourceError("the proxy cannot be reached or refused", again=True)
-    if isinstance(error, failures.ConnectTimeout):
-        return SourceError("no answer", again=True)
-    if isinstance(error, failures.ReadTimeout) or "Read timed out" in str(error):
-        return SourceError(late, again=True)
-    if isinstance(error, failures.ChunkedEncodingError | failures.ContentDecodingError) or answered:
-        return SourceError("the connection broke off", again=True)
-    if isinstance(error, failures.ConnectionError):
-        broken = "reset" in str(error) or "without response" in str(error)
-        reason = "the connection broke off" if broken else "the host cannot be reached"
-        return SourceError(reason, again=True)
-    if isinstance(error, ValueError):  # a host name that cannot be encoded, among others
-        return SourceError("it is not a usable URL")
-    return SourceError(f"the request failed ({type(error).__name__})", again=True)
+    text = str(error)
+    if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in text:
+        return SourceError(f"no bytes for {timeout:g} seconds", again=True)
+    if answered or "Connection aborted" in text:
+        return SourceError(BROKE_OFF, again=True)
+    if isinstance(error, ValueError) and re.search("proxy|SOCKS", text, re.IGNORECASE):
+        return SourceError("the proxy variables name no usable http:// or https:// proxy")
+    reason, again = next((r, again) for kind, r, again in _TROUBLE if isinstance(error, kind))
+    return SourceError(reason, again=again)

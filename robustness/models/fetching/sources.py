@@ -1,112 +1,107 @@
-"""The places that a file is fetched from, asked in turn: folders of this machine, and hosts."""
+"""The hosts that weights are asked of, in turn: the mirror if one is set, then the official one."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from robustness.models.digests import SUMS, fresh_digest, parsed_sums, sums
+from robustness.base import settings
+from robustness.models.fetching.digests import SUMS, parsed_sums
 from robustness.models.fetching.meter import Meter
+from robustness.models.fetching.over_http import Expected, fetch
 from robustness.models.fetching.replies import SourceError
-from robustness.models.fetching.transfer import Expected, fetch
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Errors of a disk or quota that is full, or of a process that may write no more."""
+from robustness.models.model_record import Preset, PublishedFile
 
 _NO_SUCH_FILE = {403, 404, 410}
 
 _LARGEST_LIST = 1 << 16
 """Bytes of a list of sums."""
 
-_CHUNK = 1 << 20
-
 
 @dataclass
-class Source:
-    """Where files come from: ``url`` gives a file's address by its name.
+class Host:
+    """``url`` gives a file's address by its name; ``shown`` is what messages call the host.
 
-    ``shown`` is what the source is called in messages. ``has_sums`` says that a list of sums lies
-    beside a preset's files. ``folder`` is set for one on this machine: it, or the file that it is,
-    is copied. ``failure`` is why it failed, after which it is not asked again.
+    ``sums`` are {file: digest} as a list beside a preset's files has them; None until it is asked
+    for. ``failure`` is why the host failed, after which it is not asked again.
     """
 
     shown: str
-    url: Callable[[str], str] = str
-    has_sums: bool = False
-    folder: Path | None = None
+    url: Callable[[str], str]
+    sums: Mapping[str, str] | None
     failure: str = ""
 
-    @classmethod
-    def local(cls, path: Path) -> Source:
-        """The file or the preset's folder ``path`` of this machine."""
-        return cls(shown=str(path), folder=path, has_sums=path.is_dir())
 
+class Sources:
+    """Gets the files of ``weights``, each at most ``limit`` bytes, from the first host that can."""
 
-def bring(
-    sources: Sequence[Source],
-    file: str,
-    part: Path,
-    expected: Callable[[Source], Expected],
-    meter: Meter,
-    timeout: float,
-) -> None:
-    """Fills ``part`` with the file called ``file`` from the first source that has it right.
+    def __init__(
+        self, weights: PublishedFile | Preset, limit: int, meter: Meter, timeout: float
+    ) -> None:
+        self._weights = weights
+        self._limit = limit
+        self._meter = meter
+        self._timeout = timeout
+        self._hosts = _hosts(weights)
 
-    Raises ``SourceError`` when all failed; each then has its ``failure``. Raises ``OSError`` when
-    ``part`` cannot be written; of a disk that is full it is removed.
-    """
-    for source in sources:
-        if source.failure:
-            continue
+    @property
+    def failures(self) -> str:
+        """Why each of them failed, as part of a sentence."""
+        return "; ".join(f"{host.shown} ({host.failure})" for host in self._hosts)
+
+    def get(self, file: str, part: Path) -> None:
+        """Fills ``part`` with the file called ``file``.
+
+        Raises ``SourceError`` when all hosts failed, ``OSError`` when ``part`` cannot be written.
+        """
+        for host in self._hosts:
+            if host.failure:
+                continue
+            try:
+                expected = self._expected(host, file, part)
+                return fetch(host.url(file), part, expected, self._meter, self._timeout)
+            except SourceError as error:
+                host.failure = str(error)
+        raise SourceError(self.failures)
+
+    def _expected(self, host: Host, file: str, part: Path) -> Expected:
+        if isinstance(self._weights, PublishedFile):
+            return Expected(self._weights.digest, self._weights.size, self._limit)
+        if host.sums is None:
+            host.sums = self._list_of_sums(host, part.with_name(f".{SUMS}.part"))
+        return Expected(host.sums.get(file), None, self._limit)
+
+    def _list_of_sums(self, host: Host, part: Path) -> Mapping[str, str]:
+        """What ``host`` has beside a preset's files; empty where it has none."""
+        expected = Expected(None, None, _LARGEST_LIST)
+        part.unlink(missing_ok=True)
         try:
-            if source.folder is not None:
-                _copy(source.folder, file, part, expected(source), meter)
-            else:
-                fetch(source.url(file), part, expected(source), meter, timeout)
+            fetch(host.url(SUMS), part, expected, self._meter, self._timeout)
+            return parsed_sums(part.read_text(encoding="utf-8", errors="replace"))
         except SourceError as error:
-            source.failure = str(error)
-        except OSError as error:
-            if error.errno in FULL:
-                part.unlink(missing_ok=True)
-            raise
-        else:
-            return
-    raise SourceError("no source has it")
+            if error.status not in _NO_SUCH_FILE:
+                raise
+            return {}
+        finally:
+            part.unlink(missing_ok=True)
 
 
-def list_of_sums(source: Source, part: Path, meter: Meter, timeout: float) -> Mapping[str, str]:
-    """{file name: digest} as ``source`` has it beside a preset's files; empty if it has none.
-
-    ``part`` is where the list may be put meanwhile. A source that does not answer gets its
-    ``failure``.
-    """
-    if not source.has_sums:
-        return {}
-    if source.folder is not None:
-        return sums(source.folder) or {}
-    try:
-        part.unlink(missing_ok=True)
-        fetch(source.url(SUMS), part, Expected(None, None, _LARGEST_LIST), meter, timeout)
-        return parsed_sums(part.read_text(encoding="utf-8", errors="replace"))
-    except SourceError as error:
-        if error.status not in _NO_SUCH_FILE:
-            source.failure = str(error)
-        return {}
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _copy(folder: Path, file: str, part: Path, expected: Expected, meter: Meter) -> None:
-    path = folder / file if folder.is_dir() else folder
-    done = 0
-    with path.open("rb") as original, part.open("wb") as stream:
-        total = path.stat().st_size
-        while chunk := original.read(_CHUNK):
-            stream.write(chunk)
-            done += len(chunk)
-            meter.at(done, total)
-    if expected.digest and fresh_digest(part, expected.digest) != expected.digest:
-        part.unlink()
-        raise SourceError("its copy differs")
+def _hosts(weights: PublishedFile | Preset) -> list[Host]:
+    """A folder that is set is among the places in which weights are looked for before."""
+    url: Callable[[str], str]
+    if isinstance(weights, Preset):
+        url, folder = weights.url, f"/{weights.name}"
+    else:
+        only = weights.url
+        url, folder = (lambda _: only), ""
+    official = Host(str(urlsplit(url("")).hostname), url, sums={})
+    mirror = settings.text(settings.WEIGHTS_MIRROR)
+    if not mirror:
+        return [official]
+    base = mirror.rstrip("/")
+    shown = re.sub(r"^(\w+://)?[^/]*@", r"\1", base)  # without a user's name and password
+    mirrored = Host(shown, lambda file: f"{base}{folder}/{file}", sums=None)
+    return [mirrored, official]

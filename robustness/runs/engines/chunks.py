@@ -93,7 +93,8 @@ def prepared(job: Job, number: int) -> Prepared:
             continue
         positions.append(position)
         pictures.append(Picture.of(entry.name, image))
-    batch = prepare(job.spec, pictures) if pictures else None
+    spec = job.spec
+    batch = prepare(pictures, spec.conditions, spec.seed) if pictures else None
     return Prepared(number, tuple(positions), batch, tuple(unreadable))
 
 

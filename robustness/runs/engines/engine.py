@@ -16,11 +16,13 @@ class Engine:
     ``run(job, numbers, address)`` yields None once its models are loaded, then one ``Chunk`` for
     each of ``numbers``, in any order, each once. Closing the iterator stops the work. ``address``
     says where a cluster is; an engine without one ignores it. ``label`` is what people read.
+    ``require()`` raises ``ParameterError`` where the engine cannot be used on this machine.
     """
 
     name: str
     label: str
     run: Callable[[Job, Sequence[int], str | None], Iterator[Chunk | None]]
+    require: Callable[[], object] = lambda: None
 
 
 REGISTRY: Registry[Engine] = Registry("engine")

@@ -28,11 +28,11 @@ class Worker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
     def __init__(self, job: Job, folder: str) -> None:
-        from robustness.models import own
+        from robustness.models import user_models
 
         if Path(folder).is_dir():  # what is relative there, such as models.toml, is so here
             os.chdir(folder)
-        own.refresh()
+        user_models.refresh()
         self._job = job
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +140,4 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
     yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 
 
-REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks))
+REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks, require=_ray))

@@ -20,7 +20,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,7 +28,8 @@ from types import MappingProxyType
 from typing import Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.settings import read_toml
+from robustness.base.text import did_you_mean
+from robustness.base.toml import read_toml
 
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
@@ -175,12 +175,4 @@ def _share(path: Path, name: str, value: Any) -> float:
 def _check_words(path: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
     for word in table:
         if word not in known:
-            raise ParameterError(f"{path}: there is no {word!r}{meant(word, known)}")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that says which of ``known`` may be meant by ``word``."""
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    hint = f". Did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(names)}."
+            raise ParameterError(f"{path}: there is no {word!r}. {did_you_mean(word, known)}.")

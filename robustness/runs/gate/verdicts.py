@@ -14,9 +14,11 @@ from typing import Any
 from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
+from robustness.evaluation.condition import named, perturbation_label
 from robustness.metrics import wilson
 from robustness.runs import Run, compare
-from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule, meant
+from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
@@ -30,11 +32,14 @@ LABEL_FREE = {"consistency", "consistency_difference", "flip_rate"}
 class Verdict:
     """One limit on one model and condition (no ``perturbation``: on all together).
 
-    ``value`` is the figure with its bounds ``low`` and ``high``. A breaking strength is None where
-    no strength of the run breaks the model; its ``high`` is then None, too.
+    ``where`` is the condition in words; that of a breaking strength is of all strengths, and its
+    ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``. A breaking
+    strength is None where no strength of the run breaks the model; its ``high`` is then None, too.
     """
 
     model: str
+    where: str
+    condition: str | None
     perturbation: str | None
     strength: float | None
     limit: str
@@ -44,13 +49,6 @@ class Verdict:
     high: float | None
     outcome: str
     images: int
-
-    @property
-    def where(self) -> str:
-        """The condition in words."""
-        if self.perturbation is None:
-            return "all conditions"
-        return self.perturbation + ("" if self.strength is None else f" {self.strength:g}")
 
     @property
     def sentence(self) -> str:
@@ -105,8 +103,9 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     frame = run.frame()
     if frame.empty:
         raise ParameterError(f"The run {run.id} has no picture that could be read.")
+    told = statistics.Figures(frame)
     tables = Tables(
-        figures=[*_overall(statistics.summary(frame)), *statistics.by_perturbation(frame)],
+        figures=[*_overall(told.summary), *told.by_perturbation],
         differences=[] if baseline is None else compare(baseline, run).differences,
         weights=_same_weights(run, baseline),
         labelled=frame.loc[frame["label"].notna(), "image"].nunique(),
@@ -118,7 +117,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule takes the place of an earlier one
-            key = verdict.model, verdict.perturbation, verdict.strength, verdict.limit
+            key = verdict.model, verdict.where, verdict.limit
             found[key] = verdict
     return Check(run, budget, tuple(found.values()))
 
@@ -137,7 +136,8 @@ class Tables:
 
 
 def _overall(summary: Sequence[Entry]) -> list[Entry]:
-    return [{**entry, "perturbation": None, "strength": None} for entry in summary]
+    together = dict.fromkeys(("condition", "perturbation", "strength"))
+    return [{**entry, **together} for entry in summary]
 
 
 def _same_weights(run: Run, baseline: Run | None) -> frozenset[str]:
@@ -154,7 +154,7 @@ def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
     ):
         if not any(fnmatchcase(name, pattern) for name in known):
             raise ParameterError(
-                f"{budget.path}: the run has no {what} {pattern!r}{meant(pattern, known)}"
+                f"{budget.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
             )
     if rule.strength is not None and not any(
         rule.fits(model, condition.name, condition.strength)
@@ -197,6 +197,8 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         value, low, high = (0.0 - x for x in (value, high, low))
     yield Verdict(
         model=entry["model"],
+        where="all conditions" if entry["condition"] is None else named(entry["condition"]),
+        condition=entry["condition"],
         perturbation=entry["perturbation"],
         strength=entry["strength"],
         limit=limit,
@@ -232,8 +234,9 @@ def _breaking(
     for entry in figures:
         name = entry["perturbation"]
         if entry["strength"] is not None and rule.fits(entry["model"], name, entry["strength"]):
-            groups.setdefault((entry["model"], name), []).append(entry)
-    for (model, perturbation), entries in groups.items():
+            groups.setdefault((entry["model"], entry["series"]), []).append(entry)
+    for (model, series), entries in groups.items():
+        perturbation = entries[0]["perturbation"]
         if len(entries) < 2:
             continue  # one strength does not tell where a model breaks
         largest = max(entry["strength"] for entry in entries)
@@ -250,6 +253,8 @@ def _breaking(
         certain = high is not None and high < wanted - _ROUNDING
         yield Verdict(
             model=model,
+            where=perturbation + series.removeprefix(perturbation_label(perturbation)),
+            condition=None,
             perturbation=perturbation,
             strength=None,
             limit=BREAKING,

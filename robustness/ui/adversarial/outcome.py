@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import streamlit as st
 
@@ -16,22 +15,21 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.work import shown, was_cancelled
-
-WORK = "Attacking"
+from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.work import Measuring
 
 
 def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
-    """The outcome of the attack, from the cache or made with progress; stops if cancelled."""
-    key = work_key("attack", picture, [model], spec)
-    kept = memo.kept_rows().get(key)
-    if kept is not None:
-        return kept[0]
-    if was_cancelled(WORK, key):
-        st.stop()
-    events = list(shown(_events(picture, model, spec), spec.total_steps + 1, WORK, key))
-    (outcome,) = [event for event in events if isinstance(event, Outcome)]
-    memo.kept_rows().put(key, [outcome])
+    """The outcome of the attack, kept or made with progress; ends the page if cancelled."""
+    outcome: Outcome
+    (outcome,) = Measuring(
+        "Attacking",
+        attack_key("attack", picture, [model], spec),
+        [picture],
+        lambda nameless: _events(nameless[0], model, spec),
+        spec.total_steps + 1,
+        (Outcome,),
+    ).at_once()
     return outcome
 
 
@@ -39,10 +37,10 @@ def _events(picture: Picture, model: str, spec: AttackSpec) -> Iterator[Step | O
     yield from craft(picture, models.load(model), spec)
 
 
-def work_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
+def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
     """The key of work ``what`` with ``spec`` on ``picture`` and the models ``names``."""
-    run = memo.run_key([picture], names, [AttackCondition.of_spec(spec)], spec.seed)
-    return f"{what} {spec} {run}"
+    condition = AttackCondition.of_spec(spec)
+    return work_key(f"{what} {spec}", [picture], names, [condition], spec.seed)
 
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
@@ -60,15 +58,14 @@ def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Mea
 def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     """Draws the result of one attack top to bottom."""
     spec, control = outcome.spec, outcome.control
-    st.html(f'<div class="rb-headline" role="status">{escape(headline(outcome))}</div>')
+    st.html(results.headline(headline(outcome)))
     _say_what_noise_does(outcome)
     changed = adversarial(picture, outcome)
-    scores = picture_scores(picture.image[None], outcome.image[None])
     results.show_pictures(
         picture,
         outcome.image,
         f"{spec.record.label} against {models.label(outcome.model)}",
-        {name: float(values[0]) for name, values in scores.items()},
+        picture_scores(picture.image[None], outcome.image[None]),
         captions=("Original", "Adversarial"),
         gain=outcome.gain,
     )

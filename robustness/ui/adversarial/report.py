@@ -6,27 +6,24 @@ from collections.abc import Sequence
 
 from robustness import report
 from robustness.attacks import Outcome
-from robustness.attacks.transfer import Transfer
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.spec import make_spec
 from robustness.pictures.picture import Picture
-from robustness.ui.adversarial.outcome import adversarial, row, work_key
-from robustness.ui.kit import inputs, memo
+from robustness.ui.adversarial.outcome import adversarial, row
+from robustness.ui.adversarial.studies import transferring
+from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
 
 
 def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     """Draws the button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
-    asked = make_spec(
-        names, [AttackCondition.of_spec(attack)], seed=attack.seed, fit=inputs.current_fit()
-    )
+    asked = make_spec(names, [AttackCondition.of_spec(attack)], seed=attack.seed, fit=current_fit())
     changed = adversarial(picture, outcome)
     rows = [row(picture, changed, name, attack) for name in names]
-    kept, key = memo.kept_rows(), work_key("transfer", picture, names, attack)
+    transfers = transferring(picture, attack, names)
 
     def build() -> report.Report:
-        found = [entry for entry in kept.get(key) or () if isinstance(entry, Transfer)]
-        return report.of_attack(asked, picture, outcome, rows, found)
+        return report.of_attack(asked, picture, outcome, rows, transfers.found or ())
 
     report_button(build, f"{attack.name}-{outcome.model}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,14 +21,14 @@ from robustness.attacks.curves import (
 )
 from robustness.attacks.transfer import Transfer, transfers
 from robustness.base.errors import GradientError
+from robustness.base.text import plain
 from robustness.charts import attacks
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
-from robustness.ui.adversarial.outcome import work_key
-from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
-from robustness.ui.kit.work import shown
+from robustness.ui.adversarial.outcome import attack_key
+from robustness.ui.kit import results
+from robustness.ui.kit.work import Measuring
 
 COUNTERPART = {True: AttackSpec.of("square", steps=100), False: AttackSpec.of("pgd")}
 """By whether the chosen attack is white-box: the other kind, to look for signs of masking. Only
@@ -36,9 +36,6 @@ where it is measured in the same norm."""
 
 REACHING = (("pgd", "linf"), ("pgd", "l2"), ("mifgsm", "linf"), ("deepfool", "l2"))
 """Attacks and norms that stand beside the natural perturbations."""
-
-_RESULTS = (Point, Reach, Smallest, Transfer, str)
-"""What is kept of the work; the steps in between are not."""
 
 BISECTION_PASSES = 20
 """About how many epsilons a bisection tries: what its progress is measured by."""
@@ -51,30 +48,16 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     _reach(picture, outcome)
 
 
-def _on_request(
-    what: str, key: str, button: str, caption: str, work: Callable[[], Iterable[Any]], total: int
-) -> list[Any] | None:
-    """The kept ``_RESULTS`` of ``work``, made with progress once the button is pressed; else None.
-
-    Cancelling brings the button back.
-    """
-    kept = memo.kept_rows().get(key)
-    if kept is not None:
-        return kept
-    asked, cancelled = f"asked {what}", f"cancelled {what}"
-    if st.session_state.get(asked) != key or st.session_state.get(cancelled) == key:
-        st.caption(caption)
-        st.button(
-            button,
-            key=f"start {what}",
-            icon=":material/play_arrow:",
-            on_click=st.session_state.update,
-            args=({asked: key, cancelled: None},),
-        )
-        return None
-    found = [event for event in shown(work(), total, what, key) if isinstance(event, _RESULTS)]
-    memo.kept_rows().put(key, found)
-    return found
+def transferring(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> Measuring:
+    """The attack on each of the models ``names``, judged by all of them."""
+    return Measuring(
+        "Transfer",
+        attack_key("transfer", picture, names, spec),
+        [picture],
+        lambda nameless: transfers(nameless[0], names, spec),
+        len(names) * (spec.total_steps + 1 + len(names)),
+        (Transfer,),
+    )
 
 
 def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
@@ -82,17 +65,12 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
         return
-    found = _on_request(
-        "Transfer",
-        work_key("transfer", picture, names, spec),
+    judged = transferring(picture, spec, names).on_request(
         f"Attack each of the {len(names)} models",
         f"{spec.record.label} with these settings on every model, each result judged by all.",
-        lambda: transfers(picture, names, spec),
-        len(names) * (spec.total_steps + 1 + len(names)),
     )
-    if found is None:
+    if judged is None:
         return
-    judged = [event for event in found if isinstance(event, Transfer)]
     sources = dict.fromkeys(entry.source for entry in judged)
     blind = [models.label(name) for name in names if name not in sources]
     if blind:
@@ -130,14 +108,17 @@ def _over_epsilon(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> N
     if spec.norm != other.norm:
         work, beside = [spec], ""
     steps = spec.total_steps * BISECTION_PASSES // 2 + sum(each.total_steps for each in work)
-    found = _on_request(
+    found = Measuring(
         "Strength",
-        work_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
+        attack_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
+        [picture],
+        lambda nameless: _strengths(nameless[0], work, names),
+        len(names) * steps,
+        (Point, Smallest, str),
+    ).on_request(
         f"Find the smallest epsilon of {len(names)} model{'s' if len(names) > 1 else ''}",
         f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
         f"bisection{beside}.",
-        lambda: _strengths(picture, work, names),
-        len(names) * steps,
     )
     if found is None:
         return
@@ -211,17 +192,19 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     st.subheader("Attacks beside natural perturbations", anchor=False)
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
-    found = _on_request(
+    reaches = Measuring(
         "Reach",
-        work_key("reach", picture, [model], AttackSpec.of("pgd", seed=seed)),
+        attack_key("reach", picture, [model], AttackSpec.of("pgd", seed=seed)),
+        [picture],
+        lambda nameless: _reaches(nameless[0], model, seed),
+        len(PERTURBATIONS) * 21 + len(REACHING) * 150,
+        (Reach,),
+    ).on_request(
         f"Compare {len(REACHING)} attacks with {len(PERTURBATIONS)} perturbations",
         f"For each: how far the picture has moved when the answer of {plain(label)} first changes.",
-        lambda: _reaches(picture, model, seed),
-        len(PERTURBATIONS) * 21 + len(REACHING) * 150,
     )
-    if found is None:
+    if reaches is None:
         return
-    reaches = [event for event in found if isinstance(event, Reach)]
     frame = pd.DataFrame([entry.as_row() for entry in reaches])
     st.markdown(f"**{comparison(reaches)}**")
     results.chart(

@@ -15,9 +15,11 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.perturbation_input import perturbation_input
 
 
-@st.fragment
+@fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     """Draws both questions and their answers; reruns alone when a control of theirs changes.
 
@@ -31,9 +33,9 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     together = f"With {condition.label}"
     results.show_pictures(
         changed,
-        altered.images[0],
+        altered.image,
         f"the attack and {condition.label}",
-        {key: float(values[0]) for key, values in altered.scores.items()},
+        altered.scores,
         captions=("Adversarial", together),
         key="pictures-undo",
     )
@@ -45,7 +47,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
     answers = [attacked]
     if condition.strength:
-        pictures.append((together, altered.images[0]))
+        pictures.append((together, altered.image))
         answers.append(both)
     attention.section(pictures, _classes(answers))
 
@@ -54,13 +56,8 @@ def _condition() -> Condition:
     """The perturbation of the adversarial picture."""
     left, right = st.columns(2, gap="medium")
     with left:
-        name = st.selectbox(
-            "Perturbation of the adversarial picture",
-            PERTURBATIONS.names,
-            index=PERTURBATIONS.names.index("jpeg_compression"),
-            format_func=lambda known: PERTURBATIONS[known].label,
-            key="undo",
-            bind="query-params",
+        name = perturbation_input(
+            "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
     record = PERTURBATIONS[name]
     with right:

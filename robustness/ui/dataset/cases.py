@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.ui.dataset.opened import Run
+from robustness.ui.dataset.saved_run import Run
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.run_link import page_link
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
 IN_A_ROW = 3
@@ -29,7 +29,7 @@ AT_ONCE = 6
 ALL = "all"
 
 
-@st.fragment
+@fragment
 def gallery(run: Run, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)
@@ -85,23 +85,17 @@ def _order(kind: str, count: int) -> str:
     return f"{number}most visible change that it survived. First those with the lowest SSIM."
 
 
-def cell(
-    run: Run, frame: pd.DataFrame, perturbation: str, strength: float | None, model: str
-) -> None:
-    """The cases of one model under one perturbation, at all its strengths if that is None."""
-    mine = frame[(frame["model"] == model) & (frame["perturbation"] == perturbation)]
-    if strength is not None:
-        mine = mine[(mine["strength"] - strength).abs() < 1e-9]
+def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str) -> None:
+    """The cases of one model under ``conditions``, which are called ``shown``."""
+    mine = frame[(frame["model"] == model) & frame["condition"].isin(conditions)]
     worst = figures.cases(mine, figures.WORST)
     rest = figures.cases(mine, figures.SURVIVORS)
     rest = rest[~rest["image"].isin(worst["image"])]
     total = len(worst) + len(rest)
-    st.markdown(
-        f"##### {plain(models.label(model))} under {plain(perturbation_label(perturbation))}"
-    )
+    st.markdown(f"##### {plain(models.label(model))} under {plain(shown)}")
     where = " at one strength or more" if mine.duplicated("image").any() else ""
     st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.")
-    _show(run, pd.concat([worst, rest]), f"cell_{model}_{perturbation}", at_once=IN_A_ROW)
+    _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 
 def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
@@ -125,7 +119,7 @@ def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> No
 
 
 def _card(run: Run, row: dict[str, Any]) -> None:
-    condition = figures.case_condition(run.conditions, row)
+    condition = Condition.parse(str(row["condition"]))
     what = condition.described
     try:
         picture = run.picture(str(row["image"]))
@@ -151,7 +145,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
 def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
     """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
     if not condition.needs_model:
-        return memo.change(picture, condition, run.seed).images[0]
+        return memo.change(picture, condition, run.seed).image
     label = None if pd.isna(row["label"]) else int(row["label"])
     labelled = replace(picture, label=label)
     return memo.attacked_picture(labelled, condition, run.seed, str(row["model"]))
@@ -159,16 +153,14 @@ def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, An
 
 def _text(row: dict[str, Any], what: str) -> str:
     model = str(row["model"])
-    before, after = (
-        escape(figures.class_title(model, int(row[k]))) for k in ("clean_top1", "top1")
-    )
+    before, after = (escape(models.class_name(model, int(row[k]))) for k in ("clean_top1", "top1"))
     kept = bool(row["consistent"])
     answer = f"<b>{before}</b> {row['clean_probability']:.0%} → "
     answer += "" if kept else f"<b>{after}</b> "
     answer += f"{row['probability']:.0%}"
     notes = [] if kept else [f"{before} is left with {row['retained_probability']:.0%}"]
     if pd.notna(row["label"]):
-        notes.append(f"labelled {escape(figures.class_title(model, int(row['label'])))}")
+        notes.append(f"labelled {escape(models.class_name(model, int(row['label'])))}")
     notes.append(f"SSIM {row['ssim']:.2f}")
     return (
         f'<div class="rb-case"><div class="rb-cardhead"><b>{escape(models.label(model))}</b>'
@@ -182,20 +174,10 @@ def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
     """Opens the case on the Live page, an attack's on the Adversarial page."""
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:
-        with contextlib.suppress(StreamlitAPIException):
-            st.page_link(
-                "pages/adversarial.py",
-                label="Attack it anew",
-                icon=":material/bug_report:",
-                query_params=query,
-            )
+        page_link("pages/adversarial.py", "Attack it anew", ":material/bug_report:", query)
         return
     strengths = {
         name: f"{strength:g}" if REGISTRY[name].graded else "true"
         for name, strength in condition.steps
     }
-    # A page that is itself the main script ("streamlit run pages/dataset.py") has no siblings.
-    with contextlib.suppress(StreamlitAPIException):
-        st.page_link(
-            "app.py", label="Open live", icon=":material/tune:", query_params=query | strengths
-        )
+    page_link("app.py", "Open live", ":material/tune:", query | strengths)

@@ -10,9 +10,9 @@ import streamlit as st
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.base.text import plain
 from robustness.charts import dataset, tables
 from robustness.ui.kit import results
-from robustness.ui.kit.text import plain
 
 Entry = Mapping[str, Any]
 

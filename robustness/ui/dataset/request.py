@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.datasets import LABELLINGS, SAMPLES, distinct
+from robustness.base.text import plain
+from robustness.datasets import LABELLINGS, SAMPLES
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import (
     IMAGENET_C_SUITE,
@@ -24,10 +21,9 @@ from robustness.evaluation.suites import (
     suite_names,
 )
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
-from robustness.runs import UPLOADS
-from robustness.ui.kit.run_link import runs_folder
-from robustness.ui.kit.text import plain
+from robustness.pictures.fitting import ACCEPTED_EXTENSIONS
+from robustness.ui.dataset.uploads import upload
+from robustness.ui.kit.picture_input import fit_input
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
@@ -99,48 +95,17 @@ def _upload_input() -> str | None:
         help="In an archive, each sub-folder may be a class: named by its index, its synset or its "
         "name. What you upload stays on the server that runs this page, beside the run.",
     )
-    if not given:
-        st.caption("Nothing is uploaded yet.")
-        return None
-    archives = [file for file in given if file.name.lower().endswith(".zip")]
-    if archives and len(given) > 1:
+    if len(given) > 1 and any(file.name.lower().endswith(".zip") for file in given):
         st.error(
             f"Expected one zip archive or several pictures, got {len(given)} files of both kinds: "
             "take some of them out."
         )
         return None
-    name, data = (
-        (archives[0].name, archives[0].getvalue())
-        if archives
-        else ("uploaded pictures.zip", _packed([(file.name, file.getvalue()) for file in given]))
-    )
-    return str(_kept(name, data))
-
-
-def _packed(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """A zip archive of ``files``: the same bytes for the same files."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        names = distinct([Path(name).name for name, _ in files])
-        for name, (_, data) in zip(names, files, strict=True):
-            archive.writestr(zipfile.ZipInfo(name), data)
-    return buffer.getvalue()
-
-
-def _kept(name: str, data: bytes) -> Path:
-    """Where the archive ``data`` lies from now on: beside the runs, under its digest."""
-    folder = runs_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:32]
-    path = folder / f"{Path(name).stem[:60] or 'upload'}.zip"
-    if not path.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
-        except OSError as error:
-            raise ParameterError(
-                f"The upload cannot be kept in {runs_folder()}: {error.strerror}; the operator can "
-                "name another folder in the setting 'runs'."
-            ) from error
-    return path
+    path = upload(given)
+    if path is None:
+        st.caption("Nothing is uploaded yet.")
+        return None
+    return str(path)
 
 
 def _server_input(allowed: Path) -> str | None:
@@ -239,12 +204,5 @@ def _options() -> tuple[str, str]:
             bind="query-params",
             help="With classes the run tells accuracies, too.",
         )
-        fit = st.segmented_control(
-            "Fit to the square that models see",
-            FITS,
-            default=DEFAULT_FIT,
-            required=True,
-            key="dataset_fit",
-            bind="query-params",
-        )
+        fit = fit_input("dataset_fit")
     return labelling, fit

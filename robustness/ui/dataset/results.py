@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -12,47 +10,17 @@ import streamlit as st
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.charts import dataset, differences, scorecard
-from robustness.charts import tables as result_tables
-from robustness.evaluation.condition import perturbation_label
+from robustness.charts import dataset, differences, scorecard, tables
+from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
-from robustness.ui.dataset import tables as dataset_tables
-from robustness.ui.dataset.opened import Run
+from robustness.ui.dataset.saved_run import Run
 from robustness.ui.kit import results
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The tables of ``robustness.statistics`` that the page shows."""
-
-    summary: list[dict[str, Any]]
-    pairs: Mapping[str, list[dict[str, Any]]]
-    tests: Mapping[str, list[dict[str, Any]]]
-    by_perturbation: list[dict[str, Any]]
-    by_severity: list[dict[str, Any]]
-    by_class: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    bins: list[dict[str, Any]]
-
-    @property
-    def quantities(self) -> list[str]:
-        """What models can be ranked by here: the accuracy only where there are labels."""
-        return [q for q in figures.QUANTITIES if any(e[q] is not None for e in self.summary)]
+from robustness.ui.kit.boundary import fragment
 
 
 @st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
-def _tables(run_id: str, rows: int, _frame: pd.DataFrame) -> Tables:
-    _frame = figures.with_correctness(_frame)
-    return Tables(
-        summary=figures.summary(_frame),
-        pairs={q: figures.compare(_frame, q) for q in figures.QUANTITIES},
-        tests={q: figures.compare_by_condition(_frame, q) for q in figures.QUANTITIES},
-        by_perturbation=figures.by_perturbation(_frame),
-        by_severity=figures.by_severity(_frame),
-        by_class=figures.by_class(_frame),
-        errors=figures.corruption_errors(_frame),
-        bins=figures.reliability(_frame),
-    )
+def _figures(run_id: str, rows: int, _frame: pd.DataFrame) -> Figures:
+    return Figures(_frame)
 
 
 def show(run: Run) -> None:
@@ -60,26 +28,26 @@ def show(run: Run) -> None:
     frame = run.frame()
     if frame.empty:
         st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
-        dataset_tables.unreadable(run.unreadable)
+        _unreadable(run.unreadable)
         return
-    tables = _tables(run.id, len(frame), frame)
-    _headline(run, frame, tables)
-    _ranking(tables)
-    _heatmap(run, frame, tables)
-    _curves(tables)
-    labels.accuracy(tables.summary, tables.bins)
-    labels.corruption_errors(tables.errors)
-    labels.classes(tables.by_class)
+    found = _figures(run.id, len(frame), frame)
+    _headline(run, frame, found)
+    _ranking(found)
+    _heatmap(run, frame, found)
+    _curves(found)
+    labels.accuracy(found.summary, found.reliability)
+    labels.corruption_errors(found.corruption_errors)
+    labels.classes(found.by_class)
     cases.gallery(run, frame)
-    dataset_tables.unreadable(run.unreadable)
+    _unreadable(run.unreadable)
 
 
-def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+def _headline(run: Run, frame: pd.DataFrame, found: Figures) -> None:
     text = " ".join(
-        _answer(group, [p for p in tables.pairs["consistency"] if p["label_set"] == title])
-        for title, group in dataset.grouped(tables.summary, "label_set").items()
+        _answer(group, [p for p in found.pairs() if p["label_set"] == title])
+        for title, group in dataset.grouped(found.summary, "label_set").items()
     )
-    st.html(f'<div class="rb-headline" role="status">{escape(text)}</div>')
+    st.html(results.headline(text))
     images = frame["image"].nunique()
     counted = (
         f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "
@@ -94,15 +62,15 @@ def _headline(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
             "narrow. Take them for a first impression.",
             icon=":material/science:",
         )
-    if len(models.by_labels(e["model"] for e in tables.summary)) > 1:
-        st.info(results.other_classes([e["model"] for e in tables.summary]), icon=":material/rule:")
+    if len(models.by_labels(e["model"] for e in found.summary)) > 1:
+        st.info(results.other_classes([e["model"] for e in found.summary]), icon=":material/rule:")
 
 
 def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> str:
     """Who keeps its answer most often among models with the same classes, and is that certain?"""
     name = models.label
     best, worst = group[0], group[-1]
-    first = f"{best['consistency']:.0%} ({result_tables.interval(best, 'consistency')})"
+    first = f"{best['consistency']:.0%} ({tables.interval(best, 'consistency')})"
     if len(group) == 1:
         return f"{name(best['model'])} keeps its answer in {first} of cases."
     text = (
@@ -119,13 +87,13 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
     return f"{text} {settled} of {len(pairs)} differences are established."
 
 
-def _ranking(tables: Tables) -> None:
+def _ranking(found: Figures) -> None:
     st.subheader("Ranking", anchor=False)
     quantity = "consistency"
-    if len(tables.quantities) > 1:
+    if len(found.quantities) > 1:
         quantity = st.segmented_control(
             "Rank by",
-            tables.quantities,
+            found.quantities,
             default="consistency",
             required=True,
             format_func=dataset.QUANTITIES.__getitem__,
@@ -133,8 +101,8 @@ def _ranking(tables: Tables) -> None:
             bind="query-params",
         )
     title = dataset.QUANTITIES[quantity]
-    pairs = tables.pairs[quantity]
-    ranked = figures.ranking(tables.summary, pairs)
+    pairs = found.pairs(quantity)
+    ranked = found.ranking(quantity)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         results.chart(
@@ -144,13 +112,13 @@ def _ranking(tables: Tables) -> None:
             f"{title} of each model with its interval; the table beside holds the numbers.",
         )
     with right:
-        st.html(results.html_table(*result_tables.ranking(ranked)))
+        st.html(results.html_table(*tables.ranking(ranked)))
         st.caption(
             "Place: behind every model that is established as better, ahead of every one "
             "established as worse. " + figures.INTERVAL_RULE
         )
     if pairs:
-        _pairs(pairs, tables.tests[quantity])
+        _pairs(pairs, found.tests(quantity))
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
@@ -164,22 +132,22 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
             "Difference of each pair of models with its interval; the table holds the numbers.",
         )
     with right:
-        st.html(results.html_table(*result_tables.pairs(pairs)))
+        st.html(results.html_table(*tables.pairs(pairs)))
         st.caption(
             f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
             "of 80 %, if the difference is what it seems to be."
         )
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
-        st.dataframe(result_tables.tests(tests), hide_index=True)
+        st.dataframe(tables.tests(tests), hide_index=True)
 
 
-@st.fragment
-def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
+@fragment
+def _heatmap(run: Run, frame: pd.DataFrame, found: Figures) -> None:
     st.subheader("What each perturbation did", anchor=False)
     there = [
         name
         for name in dataset.QUANTITIES
-        if any(entry[name] is not None for entry in tables.by_perturbation)
+        if any(entry[name] is not None for entry in found.by_perturbation)
     ]
     quantity = st.segmented_control(
         "Show",
@@ -191,8 +159,8 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    level = _strength_input(tables.by_perturbation)
-    entries = [e for e in tables.by_perturbation if level is None or e["strength"] == level]
+    level = _strength_input(found.by_perturbation)
+    entries = [e for e in found.by_perturbation if level is None or e["strength"] == level]
     event = st.plotly_chart(
         dataset.perturbation_heatmap(entries, quantity),
         key=f"cells_{quantity}_{level}",
@@ -204,17 +172,18 @@ def _heatmap(run: Run, frame: pd.DataFrame, tables: Tables) -> None:
     )
     selected = event["selection"]["points"]
     if selected:
-        perturbation, strength, model = selected[0]["customdata"]
-        cases.cell(run, frame, perturbation, strength, model)
+        series, model = selected[0]["customdata"]
+        mine = [entry["condition"] for entry in entries if entry["series"] == series]
+        cases.cell(run, frame, series, mine, model)
     else:
         st.caption("Click a cell to see its pictures.")
     with st.expander("All figures, per model and condition"):
-        st.dataframe(result_tables.conditions(tables.by_perturbation), hide_index=True)
+        st.dataframe(tables.conditions(found.by_perturbation), hide_index=True)
 
 
 def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
     """The strength at which the heatmap stands; None for the mean of all."""
-    names = dataset.grouped(entries, "perturbation").values()
+    names = dataset.grouped(entries, "series").values()
     if all(len({entry["strength"] for entry in rows}) == 1 for rows in names):
         return None
     levels = sorted({entry["strength"] for entry in entries} - {None})
@@ -230,38 +199,38 @@ def _strength_input(entries: Sequence[Mapping[str, Any]]) -> float | None:
 _AVERAGE = "average"
 
 
-@st.fragment
-def _curves(tables: Tables) -> None:
+@fragment
+def _curves(found: Figures) -> None:
     several = [
         name
-        for name, entries in dataset.grouped(tables.by_perturbation, "perturbation").items()
+        for name, entries in dataset.grouped(found.by_perturbation, "series").items()
         if len({entry["strength"] for entry in entries}) > 1
     ]
     if not several:
         return
     st.subheader("As it gets stronger", anchor=False)
-    averaged = tables.by_severity and len(tables.by_severity[0]["perturbations"]) > 1
+    averaged = found.by_severity and len(found.by_severity[0]["perturbations"]) > 1
     names = [*([_AVERAGE] if averaged else []), *several]
     left, right = st.columns(2, gap="medium")
     chosen = left.selectbox(
         "Perturbation",
         names,
-        format_func=lambda name: _curve_label(name, tables),
+        format_func=lambda name: _curve_label(name, found),
         key="curve_of",
         bind="query-params",
     )
     quantity = right.selectbox(
         "Figure",
-        tables.quantities,
+        found.quantities,
         format_func=dataset.QUANTITIES.__getitem__,
         key="curve_figure",
         bind="query-params",
     )
     level = "severity" if chosen == _AVERAGE else "strength"
     entries = (
-        tables.by_severity
+        found.by_severity
         if chosen == _AVERAGE
-        else [entry for entry in tables.by_perturbation if entry["perturbation"] == chosen]
+        else [entry for entry in found.by_perturbation if entry["series"] == chosen]
     )
     results.chart(
         st,
@@ -273,7 +242,18 @@ def _curves(tables: Tables) -> None:
     st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
 
 
-def _curve_label(name: str, tables: Tables) -> str:
+def _curve_label(name: str, found: Figures) -> str:
     if name != _AVERAGE:
-        return perturbation_label(name)
-    return f"Mean of {len(tables.by_severity[0]['perturbations'])} ImageNet-C corruptions"
+        return name
+    return f"Mean of {len(found.by_severity[0]['perturbations'])} ImageNet-C corruptions"
+
+
+def _unreadable(images: Sequence[tuple[str, str]]) -> None:
+    """The images that could not be read, with their reasons."""
+    if not images:
+        return
+    count = len(images)
+    with st.expander(
+        f"{count:,} image{'s' * (count != 1)} could not be read", icon=":material/broken_image:"
+    ):
+        st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
-from robustness.ui.kit.memo import Kept
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.kept import KEPT
 
 Images = NDArray[np.float32]
 
@@ -39,7 +40,7 @@ _RUNNING = "attention running"
 
 
 @dataclass(frozen=True)
-class Work:
+class Question:
     """What is asked of one model: the maps of ``images`` (N, S, S, 3) for each of ``classes``.
 
     ``key`` tells it from all other work.
@@ -51,10 +52,10 @@ class Work:
     classes: tuple[int, ...]
 
     @classmethod
-    def of(cls, model: str, images: Images, classes: Sequence[int]) -> Work:
+    def of(cls, model: str, images: Images, classes: Sequence[int]) -> Question:
         digests = [image_digest(image) for image in images]
         weights = models.digest(models.REGISTRY[model])
-        key = " ".join([model, weights, *digests, *map(str, classes)])
+        key = " ".join(["attention", model, weights, *digests, *map(str, classes)])
         return cls(key, model, images, tuple(classes))
 
 
@@ -96,15 +97,15 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
         return
     st.html(_legend())
     images = np.stack([image for _, image in pictures])
-    work = [Work.of(name, images, wanted) for name, wanted in classes.items()]
-    complete = all(_kept().get(item.key) for item in work)
-    shown = st.fragment(_show, run_every=None if complete else LOOK_SECONDS)
+    work = [Question.of(name, images, wanted) for name, wanted in classes.items()]
+    complete = all(KEPT.get(item.key) for item in work)
+    shown = fragment(_show, run_every=None if complete else LOOK_SECONDS)
     shown(work, [caption for caption, _ in pictures], None if complete else time.monotonic())
 
 
-def _show(work: Sequence[Work], captions: Sequence[str], since: float | None) -> None:
+def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:
     """Draws what has come; ``since`` is when it was asked for, None once all of it is there."""
-    answers = [(_kept().get(item.key) or [None])[0] for item in work]
+    answers = [(KEPT.get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
         _begin(missing[0])
@@ -122,7 +123,7 @@ def _show(work: Sequence[Work], captions: Sequence[str], since: float | None) ->
         st.rerun()  # draws the same once more, without looking on
 
 
-def _draw(work: Work, captions: Sequence[str], views: Sequence[View]) -> None:
+def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> None:
     """One model's maps: a row of pictures for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
@@ -168,18 +169,18 @@ def _legend() -> str:
 # --- computed beside the script -------------------------------------------------------------------
 
 
-def _begin(work: Work) -> None:
+def _begin(work: Question) -> None:
     """Has ``work`` computed, unless this session's last is still under way.
 
     One model at a time, so that no queue is left to work off when the picture changes.
     """
     running = st.session_state.get(_RUNNING)
     if running is None or running.done():
-        st.session_state[_RUNNING] = _worker().submit(_compute, work, _kept())
+        st.session_state[_RUNNING] = _worker().submit(_compute, work)
 
 
-def _compute(work: Work, kept: Kept) -> None:
-    if kept.get(work.key):  # another session has asked for the same meanwhile
+def _compute(work: Question) -> None:
+    if KEPT.get(work.key):  # another session has asked for the same meanwhile
         return
     try:
         answer = Answer(_views(work))
@@ -190,10 +191,10 @@ def _compute(work: Work, kept: Kept) -> None:
             refusal=f"Where {models.label(work.model)} looks could not be computed "
             f"({type(error).__name__})."
         )
-    kept.put(work.key, [answer])
+    KEPT.put(work.key, [answer])
 
 
-def _views(work: Work) -> tuple[View, ...]:
+def _views(work: Question) -> tuple[View, ...]:
     from robustness.models import explain
 
     classifier = models.load(work.model, side=work.images.shape[1])
@@ -203,12 +204,6 @@ def _views(work: Work) -> tuple[View, ...]:
         View(to_png(explain.overlay(image, heat)), float(heat.max()), maps.cells)
         for image, heat in zip(images, maps.relative, strict=True)
     )
-
-
-@st.cache_resource(show_spinner=False)
-def _kept() -> Kept:
-    """Answers of this server, shared by all sessions."""
-    return Kept(128)
 
 
 @st.cache_resource(show_spinner=False)

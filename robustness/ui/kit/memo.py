@@ -1,4 +1,4 @@
-"""Calls of the core, remembered across reruns and sessions, keyed by digests.
+"""Calls of the core, remembered across reruns and sessions, keyed by digests of pixels and weights.
 
 Arrays go in as underscored arguments: Streamlit samples large arrays when it hashes them and would
 take a changed picture for the old one.
@@ -7,12 +7,9 @@ take a changed picture for the old one.
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -20,9 +17,9 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import evaluate, measurements, perturbed, picture_scores
+from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
@@ -39,12 +36,12 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
-    return _decoded(hashlib.sha256(data).hexdigest(), fit, name, data)
+    return replace(_decoded(hashlib.sha256(data).hexdigest(), fit, name, data), name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _decoded(digest: str, fit: str, name: str, _data: bytes) -> Picture:
-    return Picture.of(name, study_image(_data, name=name, fit=fit))
+def _decoded(digest: str, fit: str, _name: str, _data: bytes) -> Picture:
+    return Picture.of("", study_image(_data, name=_name, fit=fit))
 
 
 def original_png(picture: Picture) -> bytes:
@@ -59,11 +56,20 @@ def _png(digest: str, _image: Images) -> bytes:
 
 @dataclass(frozen=True)
 class Change:
-    """A picture under one condition: the result (1, S, S, 3), its scores, and the time it took."""
+    """A picture under one condition: the ``batch`` that models are asked, and the time it took."""
 
-    images: Images
-    scores: dict[str, NDArray[np.float64]]
+    batch: Batch
     milliseconds: float
+
+    @property
+    def image(self) -> Images:
+        """The perturbed picture, (S, S, 3)."""
+        return self.batch.frames[0, 1]
+
+    @property
+    def scores(self) -> Mapping[str, NDArray[np.float64]]:
+        """The ``picture_scores`` of the image."""
+        return self.batch.seen[0]
 
 
 def change(picture: Picture, condition: Condition, seed: int) -> Change:
@@ -74,40 +80,48 @@ def change(picture: Picture, condition: Condition, seed: int) -> Change:
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _change(digest: str, condition: Condition, seed: int, _picture: Picture) -> Change:
     start = time.perf_counter()
-    images = perturbed(_picture, [condition], seed)
-    scores = picture_scores(_picture.image[None], images)
-    return Change(images, scores, 1000 * (time.perf_counter() - start))
+    batch = prepare([_picture], [condition], seed)
+    return Change(batch, 1000 * (time.perf_counter() - start))
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _clean(
+    model: str, weights: str, digest: str, _classifier: Classifier, _image: Images
+) -> Outputs:
+    return _classifier(_image[None])
 
 
 @st.cache_resource(show_spinner=False, max_entries=512)
-def _outputs(
+def _answer(
     model: str,
+    weights: str,
     digest: str,
-    condition: Condition | None,
+    condition: Condition,
     seed: int,
+    _spec: RunSpec,
+    _batch: Batch,
     _classifier: Classifier,
-    _images: Images,
-) -> tuple[Outputs, float]:
+) -> tuple[Measurement, float]:
+    clean = _clean(model, weights, digest, _classifier, _batch.frames[0, 0])
     start = time.perf_counter()
-    outputs = _classifier(_images)
-    return outputs, 1000 * (time.perf_counter() - start)
+    ((row,),) = measured(_spec, _batch, _classifier, clean=[clean])
+    return row, 1000 * (time.perf_counter() - start)
 
 
 def answer(
     spec: RunSpec, picture: Picture, model: str, altered: Change
 ) -> tuple[Measurement, float]:
-    """What ``model`` makes of the only condition of ``spec``, and its forward time in ms.
+    """What ``model`` makes of the only condition of ``spec``, and how long it took in ms.
 
     The clean pass of a picture is computed once a model, however often the condition changes.
     """
     classifier = models.load(model, side=spec.side)
-    condition = spec.conditions[0]
-    clean, _ = _outputs(model, picture.digest, None, 0, classifier, picture.image[None])
-    outputs, milliseconds = _outputs(
-        model, picture.digest, condition, spec.seed, classifier, altered.images
+    (condition,) = spec.conditions
+    weights = models.digest(classifier.record)
+    row, milliseconds = _answer(
+        model, weights, picture.digest, condition, spec.seed, spec, altered.batch, classifier
     )
-    rows = measurements(spec, picture, classifier.record, clean, outputs, altered.scores)
-    return rows[0], milliseconds
+    return replace(row, image=picture.name, label=picture.label), milliseconds
 
 
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
@@ -116,17 +130,19 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
     It stands in the row under the only condition of ``spec``.
     """
     classifier = models.load(model, side=spec.side)
-    clean, outputs = (
-        _outputs(model, shown.digest, None, 0, classifier, shown.image[None])[0]
+    weights = models.digest(classifier.record)
+    before, after = (
+        _clean(model, weights, shown.digest, classifier, shown.image)
         for shown in (picture, changed)
     )
     seen = picture_scores(picture.image[None], changed.image[None])
-    return measurements(spec, picture, classifier.record, clean, outputs, seen)[0]
+    return measurements(spec, picture, classifier.record, before, after, seen)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
     """The picture (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
-    return _attacked(picture.digest, picture.label, condition, seed, model, picture)
+    weights = models.digest(models.REGISTRY[model])
+    return _attacked(picture.digest, picture.label, condition, seed, model, weights, picture)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
@@ -136,55 +152,8 @@ def _attacked(
     condition: Condition,
     seed: int,
     model: str,
+    weights: str,
     _picture: Picture,
 ) -> Images:
     classifier = models.load(model, side=len(_picture.image))
     return condition.against(_picture, seed, classifier)
-
-
-class Kept:
-    """The newest results by key, shared by all sessions; safe between threads."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._results: OrderedDict[str, list[Any]] = OrderedDict()
-
-    def get(self, key: str) -> list[Any] | None:
-        """The result under ``key``; None if there is none."""
-        with self._lock:
-            return self._results.get(key)
-
-    def put(self, key: str, rows: list[Any]) -> None:
-        """Keeps ``rows`` under ``key`` and forgets the oldest beyond the limit."""
-        with self._lock:
-            self._results[key] = rows
-            while len(self._results) > self._limit:
-                self._results.popitem(last=False)
-
-
-@st.cache_resource(show_spinner=False)
-def kept_rows() -> Kept:
-    """Finished evaluations and sweeps of this server. Unfinished ones are never kept."""
-    return Kept(64)
-
-
-def run_key(
-    pictures: Sequence[Picture],
-    names: Sequence[str],
-    conditions: Sequence[Condition],
-    seed: int,
-) -> str:
-    """The key of an evaluation: its RunSpec and the pictures' digests."""
-    spec = make_spec(names, conditions, seed=seed)
-    return ":".join([spec.digest, *(picture.digest for picture in pictures)])
-
-
-def evaluation(
-    pictures: Sequence[Picture],
-    names: Sequence[str],
-    conditions: Sequence[Condition],
-    seed: int,
-) -> Iterator[Measurement]:
-    """The rows of an evaluation as they come."""
-    return evaluate(make_spec(names, conditions, seed=seed), pictures)

@@ -1,4 +1,4 @@
-"""The choice of models, and the download of those whose weights are missing."""
+"""The choice of models, with the download of those whose weights are missing; and the seed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.models.weights import size_text
+from robustness.perturbations import MAX_SEED
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.state import keep, restore
-from robustness.ui.kit.text import plain
 
 
-def model_input() -> tuple[str, ...]:
+def sidebar_input() -> tuple[tuple[str, ...], int]:
+    """The models to ask and the seed, chosen in the sidebar."""
+    with st.sidebar:
+        st.divider()
+        return _model_input(), _seed_input()
+
+
+def ask_for_a_model() -> None:
+    """Says that none is chosen."""
+    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+
+
+def _model_input() -> tuple[str, ...]:
     """The models to ask; those without weights are listed with their reason and a download."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
@@ -65,3 +78,19 @@ def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> No
     if state.path or not isinstance(record.weights, models.PublishedFile):
         st.caption(plain(state.reason))
     download_button(record)
+
+
+def _seed_input() -> int:
+    """The seed of the random perturbations."""
+    restore("seed", 0)
+    seed = st.number_input(
+        "Seed",
+        min_value=0,
+        max_value=MAX_SEED,
+        step=1,
+        key="seed",
+        bind="query-params",
+        help="The same seed gives the same noise, here and on the command line.",
+    )
+    keep("seed", seed)
+    return int(seed)

@@ -1,19 +1,20 @@
-"""What every page starts with: title, style, and the links to the other pages."""
+"""The page that every script draws in: title, style, links to the others, and its boundary."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.models import own
-from robustness.ui.kit.run_link import IMAGE, RUN, linked_run
+from robustness.base.text import plain
+from robustness.models import user_models
+from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
 from robustness.ui.kit.state import arrive
-from robustness.ui.kit.text import plain
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -33,6 +34,7 @@ PAGES = (
 CARRIED = ("sample", RUN, IMAGE)
 
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
+_SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -41,28 +43,34 @@ def _carried() -> dict[str, str]:
     return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
 
 
-def frame(title: str, introduction: str) -> None:
-    """Sets up the page; every page calls it first, so that each works when opened cold."""
+@contextlib.contextmanager
+def page(title: str, introduction: str) -> Iterator[None]:
+    """Draws the frame of a page, and says the sentence of any ``RobustnessError`` within.
+
+    Every page's script draws all of itself within, so that each works when opened cold.
+    """
+    _frame(title, introduction)
+    with boundary():
+        yield
+
+
+def _frame(title: str, introduction: str) -> None:
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
     arrive(title)
     with st.sidebar:
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
-        # A page that is itself the main script ("streamlit run pages/methods.py") has no siblings.
-        with contextlib.suppress(StreamlitAPIException):
-            for path, label, icon in PAGES:
-                st.page_link(path, label=label, icon=icon, query_params=_carried())
+        for path, label, icon in PAGES:
+            page_link(path, label, icon, _carried())
     st.title(title, anchor=False)
     st.markdown(introduction)
     if title != RUN_PAGE:
         linked_run()
     try:
-        settings.check()
+        settings.check_usable()
     except ParameterError as error:
-        st.error(plain(str(error)), icon=":material/settings:")
+        st.error(plain(str(error)), icon=_SETTINGS_ICON)
         st.stop()
-    try:
-        own.refresh()
-    except ParameterError as error:  # the built-in models go on working
-        st.error(plain(str(error)), icon=":material/settings:")
+    with boundary(_SETTINGS_ICON):  # the built-in models go on working
+        user_models.refresh()

@@ -38,23 +38,14 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
 
 
 def _download(build: Callable[[], Report], format: Format, stem: str, key: str) -> None:
-    missing = format.missing()
-    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, missing, key)
-    if missing:
-        st.caption(missing)
+    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, key)
     if format.beside is not None:
         label = f"Columns of the {format.label}"
-        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, missing, key)
+        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, key)
 
 
 def _button(
-    build: Callable[[], Report],
-    write: Write,
-    label: str,
-    file: str,
-    format: Format,
-    missing: str,
-    key: str,
+    build: Callable[[], Report], write: Write, label: str, file: str, format: Format, key: str
 ) -> None:
     st.download_button(
         label,
@@ -64,7 +55,6 @@ def _button(
         key=f"{key} {label}",
         icon=_ICONS[format.suffix],
         on_click="ignore",
-        disabled=bool(missing),
         width="stretch",
     )
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.charts import answers, look
+from robustness.base.text import plain
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics.scorecard import UNSURE
+from robustness.statistics.scorecard import UNSURE, unsure
 from robustness.ui.kit.memo import original_png
-from robustness.ui.kit.text import plain
 
 Image = NDArray[np.float32]
 
@@ -32,13 +30,16 @@ def show_pictures(
     picture: Picture,
     image: Image,
     what: str,
-    scores: dict[str, float],
+    scores: Mapping[str, NDArray[np.float64]],
     *,
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
     key: str = "pictures",
 ) -> None:
-    """Original, perturbed and difference amplified by ``gain``, lossless and of one size."""
+    """Original, perturbed and difference amplified by ``gain``, lossless and of one size.
+
+    ``scores`` are the ``picture_scores`` of ``image``, one value each.
+    """
     before, after = captions
     panels = (
         (original_png(picture), before, f"The {before.lower()} picture, {picture.name}"),
@@ -58,33 +59,34 @@ def show_pictures(
         st.caption(_visibility(scores))
 
 
-def _visibility(scores: dict[str, float]) -> str:
-    if not np.isfinite(scores["psnr"]):
+def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
+    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
+    if not np.isfinite(psnr):
         return "Nothing is changed: both pictures are identical (SSIM 1)."
-    return (
-        f"How visible it is: SSIM {scores['ssim']:.3f} (1 is identical), "
-        f"PSNR {scores['psnr']:.1f} dB."
+    return f"How visible it is: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+
+
+def headline(text: str) -> str:
+    """The answer of a page in a sentence, as HTML."""
+    return f'<div class="rb-headline" role="status">{escape(text)}</div>'
+
+
+def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
+    """Names each model that hardly knows what the clean picture shows, if any.
+
+    ``means`` is what then says little: a noun and its verb.
+    """
+    several = len({row.image for row in rows}) > 1
+    cases = ", ".join(
+        f"{plain(models.label(model))} ({probability:.0%}"
+        + (f" on {plain(image)})" if several else ")")
+        for image, model, probability in unsure(rows)
     )
-
-
-def headline(rows: Sequence[Measurement], total: int, what: str) -> str:
-    """The answer in a sentence, as HTML."""
-    kept = sum(row.consistent for row in rows)
-    if len(rows) < total:
-        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
-    elif kept == total:
-        text = (
-            f"All {total} models keep their answer" if total > 1 else "The model keeps its answer"
+    if cases:
+        st.warning(
+            f"Unsure even of the clean picture, so {means} little there: {cases}.",
+            icon=":material/help:",
         )
-    elif kept == 0:
-        text = (
-            f"All {total} models change their answer"
-            if total > 1
-            else "The model changes its answer"
-        )
-    else:
-        text = f"{kept} of {total} models keep their answer"
-    return f'<div class="rb-headline" role="status">{escape(text)} under {escape(what)}.</div>'
 
 
 def other_classes(names: Sequence[str]) -> str:
@@ -98,21 +100,6 @@ def other_classes(names: Sequence[str]) -> str:
         f"{'; '.join(groups)}. Keeping an answer among few classes is easier than among many, so "
         "models are ranked only against those with the same classes."
     )
-
-
-def verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
-    """One line a model: kept or changed, and what it sees now; as HTML."""
-    answered = {row.model: row for row in rows}
-    lines = []
-    for name in model_names:
-        row = answered.get(name)
-        if row is None:
-            state = '<span class="rb-muted">waiting …</span>'
-        else:
-            seen = escape(models.class_name(name, row.top1))
-            state = f"{badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
-        lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
-    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
 
 
 def badge(kept: bool) -> str:
@@ -139,9 +126,10 @@ def card_slots(count: int) -> list[DeltaGenerator]:
 
 def card(row: Measurement, changed: str = "Perturbed") -> str:
     """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
-    names = models.REGISTRY[row.model].labels().names
     label = models.label(row.model)
-    before, after = escape(names[row.clean_top1]), escape(names[row.top1])
+    before, after = (
+        escape(models.class_name(row.model, index)) for index in (row.clean_top1, row.top1)
+    )
     points = f"{100 * row.scores['confidence_change']:+.1f} points"
     if row.consistent:
         verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
@@ -155,7 +143,7 @@ def card(row: Measurement, changed: str = "Perturbed") -> str:
         detail += "; unsure even of the original, so this means little"
 
     def bar(index: int, probability: float) -> str:
-        return _bar(names[index], probability, index == row.clean_top1)
+        return _bar(models.class_name(row.model, index), probability, index == row.clean_top1)
 
     lines = "".join(
         "<tr>"
@@ -182,40 +170,6 @@ def _bar(name: str, probability: float, original: bool) -> str:
         f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
         f"<span>{name}</span><span>{probability:.1%}</span></div>"
     )
-
-
-def show_charts(rows: Sequence[Measurement]) -> None:
-    """Similarity of features, probability of the clean class, similarity per stage."""
-    frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = answers.stage_frame(rows)
-    similarity, left, departs = st.columns(3, gap="medium")
-    similarity.markdown("##### How far the features moved")
-    chart(
-        similarity,
-        answers.similarity_bars(frame),
-        "similarity",
-        look.describe(frame, ["cosine", "euclidean"]),
-    )
-    similarity.caption(
-        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
-        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
-    )
-    left.markdown("##### What is left for the original class")
-    chart(
-        left,
-        answers.clean_class_bars(frame),
-        "clean_class",
-        look.describe(frame, ["clean_probability", "retained_probability"]),
-    )
-    left.caption("Probability of the class that each model names for the original.")
-    departs.markdown("##### Where in the network it departs")
-    chart(
-        departs,
-        answers.stage_lines(stages),
-        "stages",
-        look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
-    )
-    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
 
 
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:

@@ -1,8 +1,9 @@
-"""A run, and a picture of it, that the link names: any page can be opened with them."""
+"""Links between pages, and the run, with a picture of it, that any page's link may name."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -11,8 +12,8 @@ from streamlit.errors import StreamlitAPIException
 from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.pictures.picture import Picture
-from robustness.ui.kit.text import plain
 
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""
@@ -23,18 +24,18 @@ def runs_folder() -> Path:
     return settings.path(settings.RUNS) or Path("runs").resolve()
 
 
+def page_link(page: str, label: str, icon: str, query: Mapping[str, str]) -> None:
+    """A link to another page; nothing on a page that is itself the main script, without others."""
+    with contextlib.suppress(StreamlitAPIException):
+        st.page_link(page, label=label, icon=icon, query_params=query)
+
+
 def linked_run() -> None:
     """On a page other than the run's own: where the run of the link is to be found."""
     run_id = st.query_params.get(RUN)
-    if run_id is None:
-        return
-    with contextlib.suppress(StreamlitAPIException):  # a page run by itself has no siblings
-        st.page_link(
-            "pages/dataset.py",
-            label=f"Open the run {plain(run_id)}",
-            icon=":material/analytics:",
-            query_params={RUN: run_id},
-        )
+    if run_id is not None:
+        label = f"Open the run {plain(run_id)}"
+        page_link("pages/dataset.py", label, ":material/analytics:", {RUN: run_id})
 
 
 def linked_picture() -> Picture | None:

@@ -1,47 +1,180 @@
-"""Long work on a page: what is being done, how far it is, and a way to stop it."""
+"""Long work on a page: asked for, shown with how far it is, cancelled, begun again, and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from robustness.base.errors import RobustnessError
-from robustness.ui.kit.text import plain
+from robustness.pictures.picture import Picture
+from robustness.ui.kit.kept import KEPT, named, nameless
 
 Item = TypeVar("Item")
+Show = Callable[[float, str], None]
+"""Shows that a share of the work, from 0 to 1, is done, with a text."""
+
+_ASKED, _CANCELLED = "asked for", "cancelled"
 
 
-def shown(items: Iterable[Item], total: int, what: str, key: str) -> Iterator[Item]:
-    """Passes on ``items`` while a bar says how many of ``total`` have come.
+@dataclass(frozen=True)
+class Work:
+    """Work that this session may ask for and cancel.
 
-    The button beside the bar reruns the page, which stops the script between two items. ``key``
-    names the work, so that other work is not taken for cancelled too. An error for the user ends
-    the page in its sentence.
+    ``what`` names it to people, and among the works of a page. ``key`` says all of what is asked,
+    so that other work of this name is taken neither for asked for nor for cancelled.
     """
-    place = st.empty()
-    with place.container(horizontal=True, vertical_alignment="center"):
-        bar = st.progress(0.0, text=f"{what}: loading the models …")
-        st.button("Cancel", key=f"cancel {what}", on_click=_cancel, args=(what, key))
-    try:
-        for done, item in enumerate(items, start=1):
-            bar.progress(min(1.0, done / total), text=f"{what}: {done} of {total}")
-            yield item
-    except RobustnessError as error:  # a model of the user's may turn out unusable
-        place.error(plain(str(error)), icon=":material/error:")
-        st.stop()
-    place.empty()
+
+    what: str
+    key: str
+
+    @property
+    def asked(self) -> bool:
+        return self._is(_ASKED)
+
+    @property
+    def cancelled(self) -> bool:
+        return self._is(_CANCELLED)
+
+    def ask(self) -> None:
+        """Has the work be done from now on."""
+        st.session_state[self._place] = _ASKED, self.key
+
+    def cancel(self) -> None:
+        """Has it be done no longer."""
+        st.session_state[self._place] = _CANCELLED, self.key
+
+    @property
+    def _place(self) -> str:
+        return f"work {self.what}"
+
+    def _is(self, state: str) -> bool:
+        return bool(st.session_state.get(self._place) == (state, self.key))
+
+    @contextmanager
+    def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
+        """A bar that says ``text`` until it is given more to say, and a button to cancel.
+
+        They fill the empty ``places``: beside each other if it is one, each its own if two. The
+        button reruns the page, which stops the script when the bar is drawn next. Once the work
+        ends, by an error or not, both are gone and the work is no longer asked for.
+        """
+        places = places or [st.empty()]
+        first, second = places if len(places) == 2 else 2 * [_row(places[0])]
+        bar = first.progress(0.0, text=text)
+        second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
+
+        def show(share: float, said: str) -> None:
+            bar.progress(min(1.0, share), text=said)
+
+        try:
+            yield show
+        except Exception:  # not what Streamlit raises to rerun the page: then the work goes on
+            self._end(places)
+            raise
+        self._end(places)
+
+    def _end(self, places: Sequence[DeltaGenerator]) -> None:
+        for place in places:
+            place.empty()
+        st.session_state.pop(self._place, None)
+
+    def shown(
+        self,
+        items: Iterable[Item],
+        total: int,
+        said: Callable[[int], str] | None = None,
+        places: Sequence[DeltaGenerator] = (),
+    ) -> Iterator[Item]:
+        """Passes on ``items`` while a bar shows how many of ``total`` have come.
+
+        ``said`` gives the text beside it, by how many there are.
+        """
+        with self.bar(f"{self.what}: loading the models …", places) as show:
+            for done, item in enumerate(items, start=1):
+                show(done / total, said(done) if said else f"{self.what}: {done} of {total}")
+                yield item
+
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled; says so, with a button to start again."""
+        if self.cancelled:
+            st.warning(
+                "Cancelled. Nothing was lost; start again when you like.", icon=":material/block:"
+            )
+            st.button("Start again", on_click=self.ask)
+        return self.cancelled
 
 
-def _cancel(what: str, key: str) -> None:
-    st.session_state[f"cancelled {what}"] = key
+def _row(place: DeltaGenerator) -> DeltaGenerator:
+    return place.container(horizontal=True, vertical_alignment="center")
 
 
-def was_cancelled(what: str, key: str) -> bool:
-    """Whether the work ``key`` was cancelled; says so, with a button to start again."""
-    if st.session_state.get(f"cancelled {what}") != key:
-        return False
-    st.warning("Cancelled. Nothing was lost; start again when you like.", icon=":material/block:")
-    st.button("Start again", on_click=st.session_state.pop, args=(f"cancelled {what}", None))
-    return True
+@dataclass(frozen=True)
+class Measuring(Work):
+    """Work on ``pictures`` whose results are kept for every session under its key.
+
+    ``events`` begins it, given the pictures without the names that this session has for them;
+    about ``total`` come of it, of which those of the types ``results`` are kept.
+    """
+
+    pictures: Sequence[Picture]
+    events: Callable[[Sequence[Picture]], Iterable[Any]]
+    total: int
+    results: tuple[type, ...] = (object,)
+    said: Callable[[int], str] | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        return KEPT.get(self.key) is not None
+
+    @property
+    def found(self) -> list[Any] | None:
+        """The results, with this session's names of the pictures; None while there are none."""
+        kept = KEPT.get(self.key)
+        return None if kept is None else named(kept, self.pictures)
+
+    def at_once(self) -> list[Any]:
+        """The results, made now unless they are kept; ends the page if that was cancelled."""
+        place = st.empty()  # always there: what follows keeps its place when the results are kept
+        found = self.found
+        if found is not None:
+            return found
+        with place.container():
+            if self.is_cancelled():
+                st.stop()
+        return self._made([place])
+
+    def on_request(self, button: str, caption: str) -> list[Any] | None:
+        """The results once ``button`` was pressed, or else None; cancelling brings it back."""
+        # Both states fill the same two places, so that nothing of the one stays in the other, and
+        # no button jumps away from under a click.
+        places = st.empty(), st.empty()
+        found = self.found
+        if found is None and self.asked:
+            return self._made(places)
+        if found is None:
+            places[0].caption(caption)
+            places[1].button(
+                button,
+                key=f"start {self.what}",
+                icon=":material/play_arrow:",
+                on_click=self.ask,
+            )
+        return found
+
+    def in_silence(self) -> list[Any]:
+        """The results, made now unless they are kept; not shown, so that nothing cancels it."""
+        found = self.found
+        return self._made() if found is None else found
+
+    def _made(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
+        """Makes the results, shown in ``places`` if there are any."""
+        events = self.events(nameless(self.pictures))
+        if places:
+            events = self.shown(events, self.total, self.said, places)
+        kept = [event for event in events if isinstance(event, self.results)]
+        KEPT.put(self.key, kept)
+        return named(kept, self.pictures)

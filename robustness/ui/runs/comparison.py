@@ -12,12 +12,12 @@ import streamlit as st
 
 from robustness import models, runs
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import perturbation_label, setting
 from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
-from robustness.ui.kit.text import plain
 
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""
@@ -237,7 +237,7 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
         pd.DataFrame(
             {
                 "Perturbation": perturbation_label(entry["perturbation"]),
-                "Strength": entry["strength"],
+                "Strength": setting(entry["condition"]),
                 "Pictures": entry["n_images"],
                 **dict(zip(_HEAD[1:], _row(entry, quantity)[1:], strict=True)),
             }

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.kit.run_link import RUN, runs_folder
-from robustness.ui.kit.text import plain
+from robustness.ui.kit.run_link import RUN, page_link, runs_folder
 from robustness.ui.runs import comparison
 
 SEARCH = "search"
@@ -126,14 +124,7 @@ def _card(entry: Listed) -> None:
         st.html(_description(entry))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             comparison.tick(name)
-            # A page that is itself the main script has no siblings.
-            with contextlib.suppress(StreamlitAPIException):
-                st.page_link(
-                    "pages/dataset.py",
-                    label="Open",
-                    icon=":material/analytics:",
-                    query_params={RUN: name},
-                )
+            page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.images:
                 report_button(lambda: _report(entry.folder), name, key=f"report-{name}")
             with st.popover("Manage", icon=":material/more_horiz:"):
@@ -149,12 +140,12 @@ def _description(entry: Listed) -> str:
         badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
     if entry.imported:
         badges.append("imported")
-    perturbations = list(dict.fromkeys(condition.name for condition in manifest.spec.conditions))
+    perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
         f"{manifest.images:,} picture{'s' * (manifest.images != 1)} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{len(manifest.spec.conditions)} condition{'s' * (len(manifest.spec.conditions) != 1)}: "
-        + _some(list(map(perturbation_label, perturbations))),
+        + _some(perturbations),
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )

@@ -1,0 +1,207 @@
+"""From a picture to its adversarial version: attacked, rounded, judged anew, set against noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from robustness.attacks import norms
+from robustness.attacks.eight_bits import LEVELS, to_eight_bits
+from robustness.attacks.loop import Step
+from robustness.attacks.norms import column
+from robustness.attacks.perform import attack, attack_steps, check_class
+from robustness.attacks.spec import AttackSpec
+from robustness.base.errors import ParameterError
+from robustness.metrics.pictures import ssim
+from robustness.models import Classifier
+from robustness.perturbations import Images
+from robustness.perturbations.compose import stream
+from robustness.pictures.picture import Picture
+
+DRAWS = 16
+"""How often noise is tried: an attack is only news if it beats the best of them. Also how many
+sizes a minimal attack's change is rounded at: one batch each."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """Random noise of the size of the attack's change, in its norm, tried ``draws`` times.
+
+    ``success`` says whether any of them did what the attack wants, ``successes`` how many. The
+    rest is of the draw that came nearest to it.
+    """
+
+    success: bool
+    successes: int
+    draws: int
+    linf: float
+    l2: float
+    ssim: float
+    top1: int
+    probability: float
+    image: Images
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack made of a picture: all of it about the picture rounded to 8 bits.
+
+    ``image`` (S, S, 3) is that picture; ``linf`` and ``l2`` measure how far it is from the clean
+    one. ``top1`` and ``probability`` are the model's answer to it.
+    """
+
+    spec: AttackSpec
+    model: str
+    image: Images
+    success: bool
+    linf: float
+    l2: float
+    ssim: float
+    clean_top1: int
+    clean_probability: float
+    top1: int
+    probability: float
+    control: Control
+
+    @property
+    def beats_noise(self) -> bool:
+        """Whether the attack did what no noise of its size did."""
+        return self.success and not self.control.success
+
+    @property
+    def gain(self) -> int:
+        """By how much the difference is amplified, so that the largest change is half white."""
+        return max(1, round(0.5 / self.linf)) if self.linf else 1
+
+    def as_row(self) -> dict[str, Any]:
+        """The outcome as the command prints it, without the pictures and ``transfer``."""
+        control = asdict(self.control)
+        del control["image"]
+        return {
+            "success": self.success,
+            "epsilon": self.spec.epsilon,
+            "linf": self.linf,
+            "l2": self.l2,
+            "ssim": self.ssim,
+            "clean_top1": self.clean_top1,
+            "top1": self.top1,
+            "probability": self.probability,
+            "noise_control": control,
+        }
+
+
+def adversarial(
+    classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
+) -> Images:
+    """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon.
+
+    The attack leads to the target of ``spec``, or away from the class ``label`` where it has none.
+    """
+    clean = image[None]
+    found = attack(classifier, clean, np.array([label]), spec, digests=[digest])
+    return _rounded(classifier, clean, found, spec, label)[0]
+
+
+def _check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:
+    """Raises ``ParameterError`` for a target that the model does not have, or gives already."""
+    if spec.target is None:
+        return
+    check_class(classifier, spec.target)
+    if spec.target == clean_top1:
+        raise ParameterError(
+            f"{classifier.record.label} answers {classifier.record.class_name(clean_top1)!r} "
+            "for the clean picture already; choose another target."
+        )
+
+
+def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
+    """Attacks ``picture``: yields the steps, then the outcome.
+
+    The attack leaves the class that the model gives the clean picture, right or wrong. Closing
+    the iterator stops within one step. Raises ``ParameterError`` for a target that makes no sense
+    and ``GradientError`` for a model that cannot be attacked so.
+    """
+    clean = picture.image[None]
+    before = classifier(clean).probabilities[0]
+    own = int(before.argmax())
+    _check_target(spec, classifier, own)
+    found = yield from attack_steps(classifier, picture.image, own, spec, picture.digest)
+    image = _rounded(classifier, clean, found[None], spec, own)
+    after = classifier(image).probabilities
+    yield Outcome(
+        spec=spec,
+        model=classifier.record.name,
+        image=image[0],
+        success=bool(spec.reached(after.argmax(1), own)[0]),
+        clean_top1=own,
+        clean_probability=float(before[own]),
+        top1=int(after[0].argmax()),
+        probability=float(after[0].max()),
+        control=_control(picture, classifier, spec, image, own),
+        **distances(picture.image, image[0]),
+    )
+
+
+def _rounded(
+    classifier: Classifier, clean: Images, image: Images, spec: AttackSpec, own: int
+) -> Images:
+    """``image`` (1, S, S, 3) in 8 bits, within epsilon.
+
+    The change of a minimal attack may be too small for 8 bits, so it is enlarged, up to epsilon,
+    as little as it takes to succeed.
+    """
+    norm = norms.REGISTRY[spec.norm]
+    size = float(norm.size(image - clean)[0])
+    if size == 0:
+        return image
+    if not spec.record.minimal:
+        return to_eight_bits(clean, image, norm, np.array([spec.epsilon], np.float32))
+    sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
+    repeated = np.repeat(clean, DRAWS, axis=0)
+    enlarged = np.clip(repeated + column(sizes / np.float32(size)) * (image - clean), 0, 1)
+    candidates = to_eight_bits(repeated, enlarged, norm, sizes)
+    answers = classifier(candidates).probabilities.argmax(1)
+    success = spec.reached(answers, own)
+    first = int(success.argmax()) if success.any() else DRAWS - 1
+    return candidates[first : first + 1]
+
+
+def distances(clean: Images, image: Images) -> dict[str, float]:
+    """How far ``image`` is from ``clean``, both (S, S, 3), in every norm, and their SSIM."""
+    change = image.astype(np.float64) - clean
+    levels = np.rint(change * LEVELS)
+    if np.abs(change * LEVELS - levels).max() < 1e-4:  # between 8-bit pictures: whole levels
+        change = levels / LEVELS
+    sizes = {norm.name: float(norm.size(change[None])[0]) for norm in norms.REGISTRY}
+    return {**sizes, "ssim": float(ssim(clean[None], image[None])[0])}
+
+
+def _control(
+    picture: Picture, classifier: Classifier, spec: AttackSpec, image: Images, own: int
+) -> Control:
+    """Noise as large as the change to ``image``, rounded and judged in the same way."""
+    norm = norms.REGISTRY[spec.norm]
+    size = norm.size(image - picture.image)
+    sizes = np.repeat(size, DRAWS)
+    clean = np.repeat(picture.image[None], DRAWS, axis=0)
+    noise = stream(spec.seed, picture.digest, "attack control")
+    draws = np.stack([norm.noise(noise, picture.image.shape) for _ in range(DRAWS)])
+    noisy = np.clip(clean + draws * column(sizes), 0, 1)
+    if size[0] > 0:
+        noisy = to_eight_bits(clean, noisy, norm, sizes)
+    answers = classifier(noisy).probabilities
+    success = spec.reached(answers.argmax(1), own)
+    towards = -answers[:, own] if spec.target is None else answers[:, spec.target]
+    nearest = int(np.lexsort((towards, success))[-1])
+    return Control(
+        success=bool(success.any()),
+        successes=int(success.sum()),
+        draws=DRAWS,
+        top1=int(answers[nearest].argmax()),
+        probability=float(answers[nearest].max()),
+        image=noisy[nearest],
+        **distances(picture.image, noisy[nearest]),
+    )

@@ -1,0 +1,132 @@
+"""The command that holds a run against a budget, for people and for continuous integration."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustness.base.errors import ParameterError
+from robustness.commands import evaluate
+from robustness.commands.console import print_json, print_table, say, write_file
+from robustness.commands.options import RUN, Parsers, add_command, add_shared
+
+if TYPE_CHECKING:
+    from robustness.runs import Run
+    from robustness.runs.gate import Check
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which GitHub Actions names the file that a step's summary is appended to."""
+
+_COLUMNS = {"": "<16", "model": "<20", "condition": "<24", "limit": "<23", "wanted": ""}
+
+
+def add(parsers: Parsers) -> None:
+    """Adds ``check``."""
+    checked = add_command(
+        parsers,
+        "check",
+        check_command,
+        "hold a run against a budget of limits",
+        "--json",
+        more=". Exit status 1 if a limit is broken, 2 if it cannot",
+    )
+    checked.add_argument(
+        "run", metavar="RUN|SOURCE", help=f"{RUN}; or what evaluate takes, which is evaluated"
+    )
+    checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
+    checked.add_argument("--baseline", metavar="RUN", help="instead of the one that FILE names")
+    checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
+    checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
+    checked.add_argument(
+        "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
+    )
+    add_shared(checked, "--out")
+    evaluate.add_request(checked)
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Holds a run against a budget; status 1 if a limit is broken."""
+    from robustness import runs
+    from robustness.runs import gate
+
+    budget = gate.read_budget(options.budget)
+    named = options.baseline or budget.baseline
+    baseline = None if named is None else _baseline(named, options)
+    if options.github and not os.environ.get(STEP_SUMMARY):
+        raise ParameterError(f"--github needs the variable {STEP_SUMMARY}, which is not set.")
+    folder = _saved(options)
+    run = _evaluated(options) if folder is None else runs.load(folder, anywhere=True)
+    found = gate.check(budget, run, baseline)
+    _write_documents(options, found)
+    if options.json:
+        print_json(gate.as_dict(found))
+    else:
+        _print_check(found)
+    return 0 if found.passed else 1
+
+
+def _baseline(named: str, options: argparse.Namespace) -> Run:
+    """The run called ``named``; a path in a budget starts from the budget's folder."""
+    from robustness import runs
+
+    beside = options.budget.parent / named
+    if not options.baseline and not (options.out / named).is_dir() and beside.is_dir():
+        return runs.load(beside.resolve())
+    return runs.load(runs.folder_of(named, options.out), anywhere=True)
+
+
+def _saved(options: argparse.Namespace) -> Path | None:
+    """The folder of the run that is meant; None for a source that is to be evaluated."""
+    from robustness import runs
+
+    for folder in (options.out / options.run, Path(options.run)):
+        if (folder / runs.MANIFEST_FILE).is_file():
+            return folder.resolve()
+    return None
+
+
+def _evaluated(options: argparse.Namespace) -> Run:
+    """The run of what the options ask; one of the same request is not computed twice."""
+    from robustness import runs
+
+    plan = evaluate.planned(options, options.run)
+    with runs.start(plan, options.out, engine=options.engine, resume=True) as session:
+        evaluate.perform(session, options.engine, options.address)
+    return runs.load(session.folder, anywhere=True)
+
+
+def _write_documents(options: argparse.Namespace, found: Check) -> None:
+    from robustness.runs import gate
+
+    if options.junit:
+        write_file(options.junit, gate.junit(found))
+    text = gate.markdown(found)
+    if options.summary:
+        write_file(options.summary, text.encode())
+    if options.github:
+        path = Path(os.environ[STEP_SUMMARY])
+        before = path.read_bytes() if path.is_file() else b""
+        write_file(path, before + text.encode())
+
+
+def _print_check(found: Check) -> None:
+    from robustness.runs import gate
+
+    broken = found.broken
+    say(f"{found.run.id}, {found.run.images} picture(s)\n")
+    print_table(
+        _COLUMNS,
+        (
+            (
+                f"{'FAIL' if verdict in broken else 'ok':4} {verdict.outcome}",
+                verdict.model,
+                verdict.where,
+                verdict.limit,
+                f"{verdict.wanted:<8g}{verdict.found}",
+            )
+            for verdict in found.verdicts
+        ),
+    )
+    say(f"\n{gate.headline(found)}")

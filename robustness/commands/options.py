@@ -1,0 +1,83 @@
+"""How a command is added, and the options that several commands take.
+
+The help lists a command's options in the order in which they are added.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a family adds its commands to."""
+
+Action: TypeAlias = Callable[[argparse.Namespace], int | None]
+"""Performs a command of parsed options; returns the exit status, None for 0."""
+
+RUN = "the folder of a run, or the id of one in RUNS"
+"""What stands for a saved run."""
+
+
+def names(text: str) -> list[str]:
+    """The names in ``text``, which has commas between them."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected names with commas between, got {text!r}")
+    return found
+
+
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "image": {"metavar": "IMAGE", "help": "a picture file"},
+    "images": {"metavar": "IMAGE", "help": "a picture file", "nargs": "+"},
+    "--json": {"action": "store_true", "help": "print one JSON document"},
+    "--models": {
+        "metavar": "A,B",
+        "type": names,
+        "help": "default: the study's that are ready, else the offline ones",
+    },
+    "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
+    "--fit": {
+        "metavar": "crop|squash|letterbox",
+        "default": "crop",
+        "help": "how a picture becomes square (default: crop)",
+    },
+    "--out": {
+        "metavar": "RUNS",
+        "type": Path,
+        "default": Path("runs"),
+        "help": "the folder that holds runs (default: runs)",
+    },
+    "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
+    "--address": {"metavar": "HOST:PORT", "help": "of a running Ray cluster"},
+}
+"""What means the same wherever it is taken."""
+
+
+def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) -> None:
+    """Adds ``options`` of ``SHARED`` to ``command``, each with ``changes``."""
+    for option in options:
+        command.add_argument(option, **{**SHARED[option], **changes})
+
+
+def add_command(
+    parsers: Parsers,
+    name: str,
+    action: Action,
+    help_: str,
+    *shared: str,
+    more: str = "",
+    asks_models: bool = True,
+) -> argparse.ArgumentParser:
+    """Adds a command that ``action`` performs, with ``shared`` options; others are the caller's.
+
+    ``help_`` stands in the list of commands, and with ``more`` in the command's own help.
+    ``asks_models`` says whether the user's own models are read first.
+    """
+    command = parsers.add_parser(
+        name, help=help_, description=f"{help_[0].upper()}{help_[1:]}{more}."
+    )
+    command.set_defaults(command=action, asks_models=asks_models)
+    add_shared(command, *shared)
+    return command

@@ -1,0 +1,69 @@
+"""Hashes of weight files, and the list of them that lies beside the files of a preset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from robustness.base.disk import Version, files_below, version
+
+SUMS = "SHA256SUMS"
+"""Beside the files of a preset: their sums in the format of ``sha256sum``."""
+
+
+def file_digest(path: Path, wanted: str) -> str:
+    """The hash of the file ``path`` by the algorithm of ``wanted``, written as that is.
+
+    That of a file that has not changed since is remembered. Raises ``OSError`` where it cannot be
+    read.
+    """
+    return _digest(path, wanted.partition(":")[0], version(path))
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, algorithm: str, _version: Version) -> str:
+    return fresh_digest(path, algorithm)
+
+
+def fresh_digest(path: Path, wanted: str) -> str:
+    """As ``file_digest``, of what the file holds now, read again."""
+    algorithm = wanted.partition(":")[0]
+    with open(path, "rb") as stream:
+        return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
+
+
+def content_digest(path: Path, names: Sequence[str] | None) -> str:
+    """The SHA-256 of a file, or of the list of those in a folder (all, unless named)."""
+    if path.is_file():
+        return file_digest(path, "sha256:")
+    files = [path / name for name in names] if names else files_below(path)
+    lines = [f"{file_digest(file, 'sha256:')} {file.relative_to(path)}" for file in files]
+    return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
+
+
+def sums(folder: Path) -> dict[str, str] | None:
+    """{file name: digest} from the list of sums in ``folder``; None if there is no list.
+
+    A line that is not one of a list is left out, so that its file has no sum.
+    """
+    try:
+        return parsed_sums((folder / SUMS).read_text(encoding="utf-8", errors="replace"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def parsed_sums(text: str) -> dict[str, str]:
+    """{file name: digest} from the text of a list of sums."""
+    pairs = [line.split(maxsplit=1) for line in text.splitlines()]
+    return {
+        pair[1].strip().lstrip("*"): f"sha256:{pair[0].lower()}"
+        for pair in pairs
+        if len(pair) == 2 and len(pair[0]) == 64
+    }
+
+
+def sums_text(digests: Mapping[str, str]) -> str:
+    """The text of a list of sums for {file name: digest}."""
+    return "".join(f"{digest.partition(':')[2]}  {name}\n" for name, digest in digests.items())

@@ -1,0 +1,58 @@
+"""Where weights lie and where they come from, before anything is read."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import platformdirs
+
+from robustness.base import settings
+from robustness.models.model_record import (
+    ModelRecord,
+    PackagedFile,
+    Preset,
+    PublishedFile,
+    UserFile,
+)
+
+
+def keras_cache() -> Path:
+    """Folder in which Keras keeps downloaded weight files (``$KERAS_HOME/models``)."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "models"
+
+
+def product_cache() -> Path:
+    """Folder of files that this product makes or fetches; the setting ``cache`` moves it."""
+    chosen = settings.path(settings.CACHE)
+    return chosen or platformdirs.user_cache_path("robustness", appauthor=False)
+
+
+def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
+    """Where a file or folder is looked for, first to last; the last is where it is fetched to."""
+    configured = settings.path(settings.WEIGHTS_DIR)
+    cached = product_cache() / "weights" / weights.name
+    if isinstance(weights, Preset):
+        chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it
+        hub = Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
+        found = (hub / "models" / weights.handle, cached)
+    else:
+        found = (cached, keras_cache() / weights.name)
+    return (configured / weights.name, *found) if configured else found
+
+
+def all_places(record: ModelRecord) -> tuple[Path, ...]:
+    """Where the weights of ``record`` are looked for, whatever kind they are.
+
+    Nowhere if they come with a package that is not installed.
+    """
+    weights = record.weights
+    if isinstance(weights, UserFile):
+        return (weights.path,)
+    if not isinstance(weights, PackagedFile):
+        return places(weights)
+    spec = importlib.util.find_spec(weights.package)  # finds a package without running it
+    folders = (spec and spec.submodule_search_locations) or ()
+    return tuple(Path(folder) / weights.path for folder in folders[:1])

@@ -1,0 +1,191 @@
+"""What a run over many images answers, in three sentences that claim no more than it shows.
+
+The first says who keeps its answer, the second which perturbation does most harm, the third on
+what this rests. Differences between models count only where ``statistics.compare`` establishes
+them, differences between perturbations only where intervals do not overlap.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from robustness import statistics
+from robustness.charts.tables import Entry
+from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
+
+
+def answer(
+    summary: Sequence[Entry],
+    pairs: Sequence[Entry],
+    perturbations: Sequence[Entry],
+    *,
+    images: int,
+    conditions: int,
+    unfinished: str = "",
+) -> tuple[str, str, str]:
+    """Three sentences on the tables ``summary``, ``compare`` and ``over_models`` of one run.
+
+    ``unfinished`` says how far the run is, where it has not ended.
+    """
+    groups = [list(g) for _, g in itertools.groupby(summary, key=lambda entry: entry["label_set"])]
+    return (
+        sentence(*(_who(group, _of(group, pairs)) for group in groups)),
+        sentence(_harm(perturbations, len(summary), conditions)),
+        sentence(
+            _basis(images, conditions, unfinished),
+            _settled(pairs),
+            _labels(summary),
+            _few(images),
+        ),
+    )
+
+
+def _of(group: Sequence[Entry], pairs: Sequence[Entry]) -> list[Entry]:
+    return [pair for pair in pairs if pair["label_set"] == group[0]["label_set"]]
+
+
+def _who(group: Sequence[Entry], pairs: Sequence[Entry]) -> str:
+    best, worst = group[0], group[-1]
+    if len(group) == 1:
+        return f"{model(best['model'])} kept its answer in {rate(best)} of the cases"
+    if best["consistency"] == worst["consistency"]:
+        return _alike(group)
+    if not pairs:
+        return (
+            f"no picture was answered by every model under every condition, so nothing is said of "
+            f"their order: {model(best['model'])} kept {rate(best)} of its answers, "
+            f"{model(worst['model'])} {rate(worst)}"
+        )
+    if not any(pair["established"] for pair in pairs):
+        return (
+            f"no model is established as more robust than another: they kept from "
+            f"{rate(worst)} ({model(worst['model'])}) to {rate(best)} "
+            f"({model(best['model'])}) of their answers"
+        )
+    beaten = _beaten(best["model"], pairs)
+    others = [entry["model"] for entry in group[1:]]
+    rivals = [name for name in others if name not in beaten]
+    if rivals:
+        return (
+            f"{model(best['model'])} kept the largest share of its answers, {rate(best)}, which "
+            f"is not established against {listed([model(name) for name in rivals])}"
+            f"{_last(worst, others, pairs)}"
+        )
+    return (
+        f"{model(best['model'])} kept its answer most often, in {rate(best)} of the cases, "
+        f"established against {_every(others)}{_last(worst, others, pairs)}"
+    )
+
+
+def _alike(group: Sequence[Entry]) -> str:
+    """All models have the same consistency."""
+    known = [entry["consistency_high"] for entry in group if entry["consistency_high"] is not None]
+    lows = [entry["consistency_low"] for entry in group if entry["consistency_low"] is not None]
+    value = group[0]["consistency"]
+    if value == 0:
+        bound = f", though as many as {share(max(known))} remain possible" if known else ""
+        return f"no model kept its answer in any case{bound}"
+    if value == 1:
+        bound = f", though as few as {share(min(lows))} remain possible" if lows else ""
+        return f"every model kept its answer in every case{bound}"
+    return (
+        f"all {len(group)} models kept the same share of their answers, {rate(group[0])}, so "
+        "none is more robust than another here"
+    )
+
+
+def _beaten(name: str, pairs: Sequence[Entry]) -> set[str]:
+    return {pair["worse"] for pair in pairs if pair["established"] and pair["better"] == name}
+
+
+def _every(others: Sequence[str]) -> str:
+    return model(others[0]) if len(others) == 1 else f"each of the other {len(others)} models"
+
+
+def _last(worst: Entry, others: Sequence[str], pairs: Sequence[Entry]) -> str:
+    """The other end of the ranking, named as the last one only where that is established."""
+    above = {p["better"] for p in pairs if p["established"] and p["worse"] == worst["model"]}
+    if len(others) == 1:
+        return f", which kept {rate(worst)}" if above else ""
+    if len(above) == len(others):
+        return f"; {model(worst['model'])} kept it least often, in {rate(worst)}"
+    return f"; the lowest share is {rate(worst)}, of {model(worst['model'])}"
+
+
+def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
+    worst, best = perturbations[0], perturbations[-1]
+    over = "on average over the models " if models > 1 else ""
+    if len(perturbations) == 1:
+        degrees = "" if conditions == 1 else f", at {conditions} strengths,"
+        return (
+            f"only {worst['series']}{degrees} was tried, which says nothing of other perturbations"
+        )
+    if best["consistency"] - worst["consistency"] < 1e-12:
+        return (
+            f"under each of the {len(perturbations)} perturbations the same share of answers "
+            f"stayed, {share(worst['consistency'])}"
+        )
+    if overlap(worst, best):
+        return (
+            f"no perturbation stands out: {over}the share of answers that stayed runs from "
+            f"{rate(worst)} under {worst['series']} to {rate(best)} under "
+            f"{best['series']}, and these intervals overlap"
+        )
+    near = [e["series"] for e in perturbations[1:] if overlap(worst, e)]
+    hedge = f", with an interval that overlaps that of {listed(near)}" if near else ""
+    return (
+        f"under {worst['series']} the fewest answers stayed, {over}{rate(worst)}"
+        f"{hedge}, and under {best['series']} the most, {rate(best)}"
+    )
+
+
+def _basis(images: int, conditions: int, unfinished: str) -> str:
+    start = f"this rests on {counted(images, 'picture')} under {counted(conditions, 'condition')}"
+    return f"{start} of an unfinished run ({unfinished})" if unfinished else start
+
+
+def _settled(pairs: Sequence[Entry]) -> str:
+    open_pairs = [pair for pair in pairs if not pair["established"]]
+    if not pairs:
+        return ""
+    count = counted(len(pairs), "difference") + " between models"
+    if not open_pairs:
+        if len(pairs) == 1:
+            return "the difference between the models is established"
+        return f"the {count} are all established"
+    known = [pair for pair in open_pairs if pair["more_images"] is not None]
+    closest = min(known, key=lambda pair: pair["more_images"]) if known else open_pairs[0]
+    names = f"{model(closest['better'])} and {model(closest['worse'])}"
+    if len(pairs) == 1:
+        advice = statistics.advice(closest)
+        return f"the difference between {names} is not established ({advice})"
+    return (
+        f"of the {count}, {len(pairs) - len(open_pairs)} "
+        f"{'is' if len(pairs) - len(open_pairs) == 1 else 'are'} established (between {names}: "
+        f"{statistics.advice(closest)})"
+    )
+
+
+def _labels(summary: Sequence[Entry]) -> str:
+    """What is known of right and wrong, of the model that leads the ranking."""
+    entry = summary[0]
+    if entry["clean_accuracy"] is None or entry["perturbed_accuracy"] is None:
+        return "it tells whether answers stayed, not whether they were right, as labels are missing"
+    start = (
+        f"by the labels {model(entry['model'])} was right in {share(entry['clean_accuracy'])} of "
+        f"the clean and {share(entry['perturbed_accuracy'])} of the perturbed pictures"
+    )
+    low, high = entry["drop_low"], entry["drop_high"]
+    if low is None or low <= 0 <= high:
+        return f"{start}, a difference that is not established"
+    return start
+
+
+def _few(images: int) -> str:
+    if images >= statistics.FEW_IMAGES:
+        return ""
+    return (
+        f"with fewer than {statistics.FEW_IMAGES} pictures the intervals are too narrow, and all "
+        "of it is a first impression"
+    )

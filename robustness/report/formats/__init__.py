@@ -1,0 +1,97 @@
+"""The formats of a report: how each is written, and what it is called."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError
+from robustness.report.content import Report
+from robustness.report.formats import data_files, html, markdown, pdf
+
+Write = Callable[[Report, IO[bytes], datetime], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file; ``beside`` writes a second that explains it, under ``beside_suffix``."""
+
+    suffix: str
+    label: str
+    mime: str
+    write: Write
+    beside: Write | None = None
+    beside_suffix: str = ""
+
+
+FORMATS: Mapping[str, Format] = {
+    format.suffix: format
+    for format in (
+        Format(".html", "HTML", "text/html", html.html_file),
+        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file),
+        Format(
+            ".csv",
+            "CSV",
+            "text/csv",
+            data_files.csv_file,
+            beside=data_files.columns_file,
+            beside_suffix=".columns.csv",
+        ),
+        Format(".parquet", "Parquet", "application/vnd.apache.parquet", data_files.parquet_file),
+        Format(".json", "JSON", "application/json", data_files.json_file),
+        Format(".md", "Markdown", "text/markdown", markdown.markdown_file),
+    )
+}
+"""By the suffix of the file."""
+
+
+def rendered(report: Report, write: Write, when: datetime) -> bytes:
+    """What ``write`` makes of ``report``, in memory: the bytes that ``write`` puts into a file."""
+    buffer = io.BytesIO()
+    write(report, buffer, when)
+    return buffer.getvalue()
+
+
+def format_of(path: Path) -> Format:
+    """The format that the suffix of ``path`` asks for; ``ParameterError`` for another suffix."""
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise ParameterError(f"Expected --to to end in {', '.join(FORMATS)}, got {str(path)!r}.")
+    return found
+
+
+def write(report: Report, path: Path, when: datetime | None = None) -> list[Path]:
+    """Writes ``report`` to ``path``, whole or not at all; returns the files written.
+
+    ``when`` is the time that the report bears, by default now. A CSV has its columns explained in
+    a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
+    cannot be written.
+    """
+    found = format_of(path)
+    moment = when or datetime.now(UTC)
+    written = [_put(report, path, found.write, moment)]
+    if found.beside is not None:
+        beside = path.with_suffix(found.beside_suffix)
+        written.append(_put(report, beside, found.beside, moment))
+    return written
+
+
+def _put(report: Report, path: Path, write: Write, when: datetime) -> Path:
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write(report, file, when)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put_whole(path, fill)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ParameterError(
+            f"{path} cannot be written: {reason}; choose another place."
+        ) from error
+    return path

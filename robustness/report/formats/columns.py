@@ -1,0 +1,109 @@
+"""What every column of the rows means: the data dictionary of the files that are handed on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from robustness import metrics
+from robustness.evaluation.rows import SCHEMA
+from robustness.statistics import CORRECTNESS
+
+
+class Column(NamedTuple):
+    """One column: its name and type, its unit, the values it takes, and what it means."""
+
+    column: str
+    type: str
+    unit: str
+    values: str
+    meaning: str
+
+
+_INDEX = "a class index of the model, from 0"
+_SHARE = "0 to 1"
+
+_MEANINGS: Mapping[str, tuple[str, str, str]] = {
+    "position": ("", "from 0", "place of the picture among those that were asked for"),
+    "image": ("", "text", "name of the picture"),
+    "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
+    "label": ("", _INDEX, "class of the picture; empty where it has no label"),
+    "model": ("", "text", "name of the model"),
+    "condition": (
+        "",
+        "text",
+        "all that was asked: perturbations with their strengths, or an attack with its settings",
+    ),
+    "perturbation": (
+        "",
+        "text",
+        'name of the perturbation, or of the attack; several are joined by "+"',
+    ),
+    "strength": (
+        "",
+        _SHARE,
+        "strength of the perturbation, epsilon of an attack; empty for several at once",
+    ),
+    "parameter": (
+        "the perturbation's own",
+        "a number",
+        "physical value at that strength, epsilon of an attack; empty for several at once",
+    ),
+    "seed": ("", "0 to 2**32 - 1", "seed of what is random"),
+    "clean_top1": ("", _INDEX, "the most likely class of the clean picture"),
+    "clean_probability": ("probability", _SHARE, "of the class clean_top1 in the clean picture"),
+    "top1": ("", _INDEX, "the most likely class of the perturbed picture"),
+    "probability": ("probability", _SHARE, "of the class top1 in the perturbed picture"),
+    "retained_probability": (
+        "probability",
+        _SHARE,
+        "of the class clean_top1 in the perturbed picture",
+    ),
+    "clean_top5": ("", f"five times {_INDEX}", "the most likely classes of the clean picture"),
+    "clean_top5_probabilities": ("probability", f"five times {_SHARE}", "of clean_top5"),
+    "top5": ("", f"five times {_INDEX}", "the most likely classes of the perturbed picture"),
+    "top5_probabilities": ("probability", f"five times {_SHARE}", "of top5"),
+    "consistent": ("", "true or false", "whether top1 is clean_top1"),
+    "stages": (
+        "",
+        "a list of stages, shallow to deep",
+        "name of each stage of the network, with the similarity of its features",
+    ),
+}
+
+_CORRECT: Mapping[str, str] = dict(
+    zip(
+        CORRECTNESS,
+        (
+            "whether clean_top1 is the label",
+            "whether top1 is the label",
+            "whether the label is among clean_top5",
+            "whether the label is among top5",
+        ),
+        strict=True,
+    )
+)
+
+_UNITS = {"psnr": "dB", "divergence": "bits"}
+
+
+def columns() -> tuple[Column, ...]:
+    """Every column of ``rows.SCHEMA``, in its order."""
+    return tuple(Column(field.name, str(field.type), *_about(field.name)) for field in SCHEMA)
+
+
+def _about(name: str) -> tuple[str, str, str]:
+    if name in _MEANINGS:
+        return _MEANINGS[name]
+    if name in _CORRECT:
+        return "", "true or false", f"{_CORRECT[name]}; empty where it has none"
+    metric = metrics.REGISTRY[name]
+    better = "higher" if metric.higher_is_better else "lower"
+    bounds = f"{metric.low:g} to {metric.high:g}" if math.isfinite(metric.high) else "any number"
+    note = "; empty where nothing changed" if not math.isfinite(metric.high) else ""
+    return (
+        _UNITS.get(name, ""),
+        bounds,
+        f"{metric.label}: {metric.formula}; {better} is better{note}",
+    )

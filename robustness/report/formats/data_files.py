@@ -1,0 +1,97 @@
+"""The rows as files: CSV with its columns explained in a second file, Parquet, and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustness.base.text import visible
+from robustness.evaluation.rows import SCHEMA
+from robustness.report.content import Report
+from robustness.report.formats.columns import Column, columns
+
+FORMAT, VERSION = "robustness report", 1
+_AT_ONCE = 4096  # rows in memory as Python objects
+
+
+def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
+    """The rows, RFC 4180 in UTF-8; lists are JSON, what is not known is an empty cell.
+
+    Nothing but the head and the rows, so that every reader takes it; ``columns_file`` explains it.
+    """
+    names = [field.name for field in SCHEMA]
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    for row in _rows(report):
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+    text.detach()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, allow_nan=False) if isinstance(value, list) else value
+
+
+def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
+    """The data dictionary as CSV, the same for every report."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(Column._fields)
+    writer.writerows(columns())
+    text.detach()
+
+
+def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
+    """The rows; each column's meaning is in its metadata, the manifest in that of the schema."""
+    about = {column.column: column for column in columns()}
+    fields = [field.with_metadata(about[field.name]._asdict()) for field in SCHEMA]
+    told = {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": report.title,
+        "manifest": report.manifest,
+        "data_dictionary": [column._asdict() for column in columns()],
+    }
+    schema = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in report.data.read():
+            writer.write_table(table.cast(SCHEMA).replace_schema_metadata(None).cast(schema))
+
+
+def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
+    """One document: what the report says, its tables, the data dictionary, and the rows."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": when.isoformat(timespec="seconds"),
+        "title": visible(report.title),
+        "question": report.question,
+        "answer": report.answer,
+        "cautions": report.cautions,
+        "limits": report.limits,
+        "manifest": report.manifest,
+        "data_dictionary": [column._asdict() for column in columns()],
+        **report.data.tables,
+    }
+    # ASCII alone, as everywhere that the program prints JSON.
+    head = json.dumps(document, indent=1, allow_nan=False)
+    file.write(head.removesuffix("\n}").encode() + b',\n "rows": [')
+    for number, row in enumerate(_rows(report)):
+        file.write(b",\n  " if number else b"\n  ")
+        file.write(json.dumps(row, allow_nan=False).encode())
+    file.write(b"\n ]\n}\n")
+
+
+def _rows(report: Report) -> Iterator[dict[str, Any]]:
+    for table in report.data.read():
+        for batch in table.to_batches(max_chunksize=_AT_ONCE):
+            yield from batch.to_pylist()

@@ -1,0 +1,134 @@
+"""The report as one HTML file that opens offline: charts, pictures and Plotly itself are in it.
+
+A content security policy names the scripts by their hashes and forbids all requests: nothing that
+came from outside can run, or call home, even if it were not escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from robustness import __version__
+from robustness.base.text import visible
+from robustness.report.content import BLOCKS, Block, Chart, Report, Section
+from robustness.report.wording import code_parts, folded, visible_part
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_FROM_OUTSIDE = {"name", "x", "y", "text", "customdata", "categoryarray", "ticktext"}
+"""Parts of a figure that hold words of others, which Plotly would read as tags."""
+
+
+def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
+    """The whole report; the pictures are read and written one at a time."""
+    scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
+    pieces = (
+        _environment()
+        .get_template("report.html.j2")
+        .generate(
+            report=report,
+            when=when,
+            sections=[*report.sections, Section("Methods", report.methods)],
+            figures=_Figures(),
+            version=__version__,
+            style=_own_file("report.css"),
+            hashes=[_hash(script) for script in scripts.values()],
+            **scripts,
+        )
+    )
+    for piece in pieces:
+        file.write(piece.encode("utf-8", "backslashreplace"))
+
+
+@cache
+def _environment() -> Environment:
+    """What fills the templates: every text is put on one line, made visible, and escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_on_one_line,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    found.tests |= {kind.__name__.lower(): _is(kind) for kind in BLOCKS}
+    found.filters |= {
+        "code_parts": code_parts,
+        "data_uri": _data_uri,
+        "folded": folded,
+        "sides": _sides,
+    }
+    return found
+
+
+def _is(kind: type[Block]) -> Callable[[Block], bool]:
+    return lambda block: isinstance(block, kind)
+
+
+def _on_one_line(value: Any) -> Any:
+    return visible_part(value) if type(value) is str else value  # what is safe has its own type
+
+
+class _Figures(dict[str, Any]):
+    """The figures that the page draws, by the names of their places."""
+
+    def add(self, block: Chart) -> str:
+        """Takes the figure of ``block``, and gives the name of its place."""
+        name = f"c{len(self)}"
+        figure = json.loads(block.figure.to_json())
+        figure["layout"].pop("template", None)  # the page has one for day and one for night
+        self[name] = _harmless(figure)
+        return name
+
+
+def _harmless(value: Any, outside: bool = False) -> Any:
+    """``value`` with the words of others such that Plotly shows them and reads no tags in them."""
+    if isinstance(value, Mapping):
+        return {
+            key: _harmless(part, outside or key in _FROM_OUTSIDE) for key, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_harmless(part, outside) for part in value]
+    if isinstance(value, str) and outside:
+        return escape(visible(value), quote=False)
+    return value
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _sides(png: bytes) -> tuple[int, int]:
+    """The sides that the head of a PNG names, so that nothing moves while pictures are decoded."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))
+    return width, height
+
+
+@cache
+def _own_file(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,88 @@
+"""What several reports share: facts and cautions, rows, pictures, and how to get them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from robustness import models
+from robustness.base.text import visible
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.rows import to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report.content import Data, Shot
+from robustness.report.wording import class_title, model, share
+from robustness.statistics import scorecard
+
+
+def facts(
+    spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]
+) -> list[tuple[str, str]]:
+    """What was asked, in short."""
+    shown = ", ".join(picture.name for picture in pictures[:5])
+    more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
+    return [
+        ("Pictures", f"{shown}{more}"),
+        ("Conditions", f"{len(spec.conditions):,}"),
+        ("Measurements", f"{len(rows):,}"),
+        ("Models", ", ".join(model(name) for name in spec.model_names)),
+        ("Seed", str(spec.seed)),
+    ]
+
+
+def cautions(rows: Sequence[Measurement]) -> list[str]:
+    """What must be read before the numbers."""
+    found = []
+    unsure = scorecard.unsure(rows)
+    if unsure:
+        cases = ", ".join(
+            f"{model(name)} ({p:.0%} on {visible(image)})" for image, name, p in unsure
+        )
+        found.append(
+            f"Unsure even of the clean picture, so consistency means little there: {cases}."
+        )
+    return [*found, *several_label_sets(row.model for row in rows)]
+
+
+def several_label_sets(names: Iterable[str]) -> list[str]:
+    """What must be read where the models ``names`` do not all tell the same classes apart."""
+    if len(models.by_labels(dict.fromkeys(names))) < 2:
+        return []
+    return [
+        "The models tell different classes apart. Keeping an answer among few classes is easier "
+        "than among many, so models are ranked only against those with the same classes."
+    ]
+
+
+def answer_line(row: Measurement) -> str:
+    """What one model made of one picture, on a line."""
+    before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
+    if row.consistent:
+        return (
+            f"✓ {model(row.model)} keeps {before}: {share(row.clean_probability)} → "
+            f"{share(row.probability)}"
+        )
+    return (
+        f"✗ {model(row.model)}: {before} {share(row.clean_probability)} → {after} "
+        f"{share(row.probability)}"
+    )
+
+
+def clean_shot(picture: Picture) -> Shot:
+    """The picture as it was before anything was done to it."""
+    return Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
+
+
+def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
+    """``rows`` as they are handed on; their pictures are numbered in order of appearance."""
+    order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
+    positions = [order[row.image_digest] for row in rows]
+    return Data(lambda: iter([to_table(rows, positions)]), tables)
+
+
+def command(spec: RunSpec, what: str) -> str:
+    """The start of the command line that asks the same of the same models."""
+    names = ",".join(spec.model_names)
+    return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}"

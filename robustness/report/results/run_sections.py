@@ -1,0 +1,237 @@
+"""The sections of a run's report, from the tables of ``robustness.statistics``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustness import models, statistics
+from robustness.charts import dataset, differences, scorecard, tables
+from robustness.charts.tables import Entry, Table
+from robustness.evaluation.condition import perturbation_label, setting
+from robustness.report.content import Block, Chart, Section, Text, Titled
+from robustness.report.wording import model, rate, share
+
+_CURVES = 6
+"""Perturbations whose curves are drawn; all figures stand in the table."""
+
+_CLASSES = 15
+
+
+def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
+    """Who keeps its answers, and which differences are established."""
+    ranked = statistics.ranking(summary, pairs)
+    blocks: list[Block] = [
+        Chart(
+            "Prediction consistency",
+            scorecard.ranking(pd.DataFrame(ranked)),
+            "Consistency of each model with its 95 % interval; the table below holds the numbers.",
+        ),
+        Titled("The ranking", tables.ranking(ranked)),
+        Text(
+            "Consistency is the share of perturbed pictures whose top-1 class is the clean "
+            "picture's. Place: behind every model that is established as better, ahead of every "
+            f"one established as worse. {statistics.INTERVAL_RULE}"
+        ),
+    ]
+    if pairs:
+        blocks += [
+            Chart(
+                "Differences between models",
+                differences.pair_differences(pairs),
+                "Difference of each pair of models with its interval; the table below holds the "
+                "numbers.",
+            ),
+            Titled("Which differences are established, in points", tables.pairs(pairs)),
+            Text(
+                f"{statistics.TEST_RULE} Intervals are of each pair by itself. More images: for a "
+                "power of 80 %, if the difference is what it seems to be."
+            ),
+        ]
+    return Section("Who keeps its answer", blocks)
+
+
+def perturbations(entries: Sequence[Entry]) -> Section:
+    """What each perturbation, or attack, did to each model."""
+    return Section(
+        "What each perturbation did",
+        [
+            Chart(
+                "Prediction consistency under each perturbation",
+                dataset.perturbation_heatmap(entries),
+                "Consistency of each model under each perturbation, the worst perturbation on top; "
+                "the table below holds the numbers.",
+                "A perturbation at several strengths shows the mean of them.",
+            ),
+            Titled("Per model and condition", _conditions(entries), long=True),
+            Text("Brackets hold 95 % intervals. The JSON file has every figure with its interval."),
+        ],
+    )
+
+
+def _conditions(entries: Sequence[Entry]) -> Table:
+    labelled = any(entry["clean_accuracy"] is not None for entry in entries)
+    head = ["Perturbation", "Strength", "Model", "Pictures", "Consistency", "Cosine", "SSIM"]
+    rows = [
+        [
+            perturbation_label(entry["perturbation"]),
+            setting(entry["condition"]),
+            model(entry["model"]),
+            str(entry["n_images"]),
+            rate(entry),
+            tables.decimal(entry["cosine"]),
+            tables.decimal(entry["ssim"]),
+            *([rate(entry, "drop")] if labelled else []),
+        ]
+        for entry in entries
+    ]
+    return Table([*head, "Accuracy lost"] if labelled else head, rows)
+
+
+def curves(
+    entries: Sequence[Entry], by_severity: Sequence[Entry], over_models: Sequence[Entry]
+) -> Section | None:
+    """Consistency over severity and strength; None where there is one strength of each."""
+    of = dataset.grouped(entries, "series")
+    several = [
+        entry["series"]
+        for entry in over_models
+        if len({row["strength"] for row in of[entry["series"]]}) > 1
+    ]
+    if not several:
+        return None
+    blocks: list[Block] = []
+    if by_severity and len(by_severity[0]["perturbations"]) > 1:
+        count = len(by_severity[0]["perturbations"])
+        blocks.append(
+            _curve(f"Mean of {count} ImageNet-C corruptions", by_severity, level="severity")
+        )
+    blocks += [_curve(name, of[name], level="strength") for name in several[:_CURVES]]
+    if len(several) > _CURVES:
+        blocks.append(
+            Text(
+                f"Drawn are the {_CURVES} of {len(several)} perturbations under which the fewest "
+                "answers stayed; the table above holds all."
+            )
+        )
+    blocks.append(
+        Text("Bands: 95 % intervals over the pictures. They overlap more than paired differences.")
+    )
+    return Section("As it gets stronger", blocks)
+
+
+def _curve(title: str, entries: Sequence[Entry], level: str) -> Chart:
+    return Chart(
+        title,
+        dataset.over_levels(entries, "consistency", level),
+        f"Consistency of each model over {dataset.LEVELS[level]}; the table of all figures "
+        "holds the numbers.",
+    )
+
+
+def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
+    """What the labels say; None without labels."""
+    labelled = [entry for entry in summary if entry["clean_accuracy"] is not None]
+    if not labelled:
+        return None
+    blocks: list[Block] = [
+        Titled("Accuracy by the labels", tables.accuracy(labelled)),
+        Text(
+            "ECE, expected calibration error: the mean distance from the diagonal in "
+            f"{statistics.BINS} bins of confidence. By chance: what a perfectly calibrated model "
+            "would show on so few pictures."
+        ),
+    ]
+    for entry in labelled:
+        mine = [row for row in bins if row["model"] == entry["model"]]
+        if mine:
+            blocks.append(
+                Chart(
+                    f"Reliability of {model(entry['model'])}",
+                    dataset.reliability_diagram(mine),
+                    "Share of right answers over confidence, clean and perturbed. Expected "
+                    f"calibration error: {tables.decimal(entry['clean_ece'])} clean, "
+                    f"{tables.decimal(entry['perturbed_ece'])} perturbed.",
+                    "Below the diagonal a model claims more than it knows.",
+                )
+            )
+    return Section("Right or wrong", blocks)
+
+
+def corruption_errors(entries: Sequence[Entry]) -> Section | None:
+    """Corruption errors against AlexNet; None where no corruption was run whole."""
+    if not entries:
+        return None
+    caution = statistics.CAUTION
+    return Section(
+        "Against AlexNet, as ImageNet-C does it",
+        [
+            Text(f"{caution[0].upper()}{caution[1:]}. 100 is AlexNet's error, lower is better."),
+            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(entries)),
+        ],
+    )
+
+
+def classes(entries: Sequence[Entry]) -> Section | None:
+    """The classes that lose most accuracy; None without labels."""
+    if not entries:
+        return None
+    blocks: list[Block] = []
+    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
+        mine = [entry for entry in entries if entry["model"] in names]
+        worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
+        blocks += [
+            Chart(
+                f"Classes that lose most accuracy, {labels.title}",
+                dataset.class_drops(mine, _CLASSES),
+                "Accuracy lost in the classes that lose most; the table below names them.",
+            ),
+            Titled(
+                f"The {len(worst)} largest losses", Table(_CLASS_HEAD, list(map(_class, worst)))
+            ),
+        ]
+    return Section("Class by class", blocks)
+
+
+_CLASS_HEAD = ("Class", "Model", "Pictures", "Clean", "Perturbed", "Lost", "95 % interval")
+
+
+def _class(entry: Entry) -> tuple[str, ...]:
+    return (
+        entry["class_name"],
+        model(entry["model"]),
+        str(entry["n_images"]),
+        share(entry["clean_accuracy"], 0),
+        share(entry["perturbed_accuracy"], 0),
+        share(entry["drop"], 0),
+        tables.interval(entry, "drop"),
+    )
+
+
+def brief(
+    summary: Sequence[Entry], pairs: Sequence[Entry], entries: Sequence[Entry]
+) -> list[Titled]:
+    """The tables of a model card: the ranking, and consistency under each perturbation."""
+    names = [entry["model"] for entry in summary]
+    rows = [
+        (perturbation_label(name), *(_mean_text(mine, one) for one in names))
+        for name, mine in dataset.grouped(entries, "perturbation").items()
+    ]
+    return [
+        Titled("Ranking", tables.ranking(statistics.ranking(summary, pairs))),
+        Titled(
+            "Consistency under each perturbation, with 95 % intervals",
+            Table(("Perturbation", *map(model, names)), rows),
+        ),
+    ]
+
+
+def _mean_text(entries: Sequence[Entry], name: str) -> str:
+    mine = [entry for entry in entries if entry["model"] == name]
+    if not mine:
+        return ""
+    if len(mine) > 1:
+        mean = sum(entry["consistency"] for entry in mine) / len(mine)
+        return f"{share(mean)}, mean of {len(mine)} strengths"
+    return f"{share(mine[0]['consistency'])} ({tables.interval(mine[0], 'consistency', 1)})"

@@ -1,0 +1,257 @@
+"""The report of a Scorecard: several conditions on one picture, or a handful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from robustness.charts import answers, tables
+from robustness.charts import scorecard as charts_scorecard
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, perturbation_label, series
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import study_conditions
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
+from robustness.report.answers.scorecard import answer
+from robustness.report.content import (
+    BRACKETS,
+    Block,
+    Case,
+    Cases,
+    Chart,
+    Report,
+    Section,
+    Shot,
+    Text,
+    Titled,
+)
+from robustness.report.results.measured import (
+    answer_line,
+    cautions,
+    clean_shot,
+    command,
+    data,
+    facts,
+)
+from robustness.report.wording import model
+from robustness.statistics import scorecard
+from robustness.statistics.scorecard import summarise
+
+_PICTURES, _WORST, _SURVIVORS = 6, 10, 5
+"""So many pictures of each kind: what a reader looks at, and what a file can hold."""
+
+Group = tuple[Picture, Condition, list[Measurement]]
+
+
+def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Report:
+    """The report of the ``rows`` that ``spec`` gave on ``pictures``; at least one row."""
+    summary = summarise(rows)
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    count = len(summary)
+    who = model(summary[0]["model"]) if count == 1 else f"{count} models"
+    on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"
+    return Report(
+        title=f"Robustness of {who} on {on}",
+        question=(
+            f"{'Does it keep its answer' if count == 1 else 'Do these models keep their answers'} "
+            f"when {'this picture is' if len(pictures) == 1 else 'these pictures are'} not perfect?"
+        ),
+        answer=answer(summary, rows, len(pictures)),
+        facts=facts(spec, pictures, rows),
+        cautions=cautions(rows),
+        sections=[
+            _ranking(summary),
+            _outcomes(frame),
+            _features(rows, frame),
+            _pictures(spec, pictures, rows),
+        ],
+        brief=[
+            Titled("Ranking", tables.verdicts(summary)),
+            Titled("Answers kept under each perturbation", _kept(rows)),
+        ],
+        methods=method_notes.blocks(
+            spec.conditions,
+            [("Intervals", method_notes.WILSON), ("Verdict", scorecard.VERDICT_RULE)],
+        ),
+        limits=(method_notes.ANECDOTE, *method_notes.LIMITS),
+        manifest=manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
+        replay=_replay(spec),
+        data=data(rows, {"summary": summary}),
+        note=BRACKETS,
+    )
+
+
+def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
+    blocks: list[Block] = [
+        Chart(
+            "Prediction consistency",
+            charts_scorecard.ranking(pd.DataFrame(summary)),
+            "Consistency of each model with its 95 % interval; the table below holds the numbers.",
+        ),
+        Titled("The ranking", tables.verdicts(summary)),
+        Text(scorecard.VERDICT_RULE),
+    ]
+    if any(entry["model"] in scorecard.PUBLISHED for entry in summary):
+        blocks += [
+            Titled("The study's published figures", tables.published(summary)),
+            Text(scorecard.PUBLISHED_NOTE),
+        ]
+    return Section("Who keeps its answer", blocks)
+
+
+def _outcomes(frame: pd.DataFrame) -> Section:
+    return Section(
+        "What each perturbation did",
+        [
+            Chart(
+                "Outcome under each perturbation",
+                charts_scorecard.outcomes(frame),
+                "Per perturbation and model, whether the answer was kept and the probability left "
+                "for the clean class; the table below holds the numbers.",
+                "✓ kept, ✗ changed; the percentage is what is left for the clean class.",
+            ),
+            Titled("Every answer", _answers(frame), long=True),
+        ],
+    )
+
+
+def _answers(frame: pd.DataFrame) -> Table:
+    head = ("Picture", "Perturbation", "Model", "Kept", "Left for the clean class", "SSIM")
+    return Table(
+        head,
+        [
+            (
+                row["image"],
+                perturbation_label(row["perturbation"]),
+                model(row["model"]),
+                "yes" if row["consistent"] else "no",
+                f"{row['retained_probability']:.1%}",
+                f"{row['ssim']:.2f}",
+            )
+            for row in frame.to_dict("records")
+        ],
+    )
+
+
+def _kept(rows: Sequence[Measurement]) -> Table:
+    names = list(dict.fromkeys(row.model for row in rows))
+    kept: dict[tuple[str, str], list[bool]] = {}
+    for row in rows:
+        kept.setdefault((series(row.condition), row.model), []).append(row.consistent)
+    return Table(
+        ("Perturbation", *map(model, names)),
+        [
+            (
+                what,
+                *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names),
+            )
+            for what in dict.fromkeys(series(row.condition) for row in rows)
+        ],
+    )
+
+
+def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
+    return Section(
+        "Features moved, decision moved",
+        [
+            Text(scorecard.insight(rows)),
+            Chart(
+                "Every measurement by how far features and decision moved",
+                charts_scorecard.movement(frame),
+                scorecard.insight(rows),
+                "Open markers changed their answer. One marker a measurement.",
+            ),
+            Chart(
+                "Where in each network it departs",
+                answers.stage_lines(answers.stage_means(rows)),
+                "Mean cosine similarity after each stage, from the first layers to the embedding.",
+                "Mean over all perturbations, from the first stage to the last.",
+            ),
+        ],
+    )
+
+
+def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
+    groups = _groups(spec, pictures, rows)
+    worst = [group for group in groups if not all(row.consistent for row in group[2])]
+    worst.sort(key=lambda group: (-sum(not row.consistent for row in group[2]), _left(group[2])))
+    kept = [group for group in groups if all(row.consistent for row in group[2])]
+    kept.sort(key=lambda group: group[2][0].scores["ssim"])
+
+    def clean() -> Iterator[Case]:
+        for picture in pictures[:_PICTURES]:
+            yield Case(picture.name, [clean_shot(picture)], None, [])
+
+    return Section(
+        "The pictures",
+        [
+            Cases(
+                f"The clean pictures ({min(len(pictures), _PICTURES)} of {len(pictures)}).", clean
+            ),
+            Cases(
+                _count("Worst cases: most models changed their answer", worst, _WORST),
+                lambda: _cases(worst[:_WORST], spec.seed),
+            ),
+            Cases(
+                _count(
+                    "Survivors: every model kept its answer, most visible change first",
+                    kept,
+                    _SURVIVORS,
+                ),
+                lambda: _cases(kept[:_SURVIVORS], spec.seed),
+            ),
+        ],
+    )
+
+
+def _count(what: str, groups: Sequence[Any], most: int) -> str:
+    return f"{what} ({min(len(groups), most)} of {len(groups)})."
+
+
+def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> list[Group]:
+    found: dict[tuple[str, str], list[Measurement]] = {}
+    for row in rows:
+        found.setdefault((row.image_digest, row.condition), []).append(row)
+    return [
+        (picture, condition, found[picture.digest, condition.id])
+        for picture in pictures
+        for condition in spec.conditions
+        if (picture.digest, condition.id) in found
+    ]
+
+
+def _left(rows: Sequence[Measurement]) -> float:
+    return sum(row.retained_probability - row.clean_probability for row in rows) / len(rows)
+
+
+def _cases(groups: Sequence[Group], seed: int) -> Iterator[Case]:
+    for picture, condition, rows in groups:
+        image = perturbed(picture, [condition], seed)[0]
+        what = f"{picture.name} under {condition.described}"
+        yield Case(
+            title=f"{picture.name}: {condition.described}",
+            shots=[Shot(to_png(image), "perturbed", what)],
+            kept=all(row.consistent for row in rows),
+            lines=[answer_line(row) for row in rows],
+        )
+
+
+def _replay(spec: RunSpec) -> str:
+    names = [condition.name for condition in spec.conditions]
+    options = f" --perturbations {','.join(names)}"
+    strengths = list(dict.fromkeys(c.strength for c in spec.conditions))
+    if spec.conditions != study_conditions(names):
+        if len(strengths) > 1 or strengths[0] is None:
+            return "The Scorecard page with these models, strengths and seed gives the same rows."
+        options += f" --strength {strengths[0]:g}"
+    return (
+        f"With the same pictures, `{command(spec, 'study PICTURE...')}{options}` gives the same "
+        "rows."
+    )

@@ -1,0 +1,147 @@
+"""The report of a sweep: the strengths at which the answers to one picture break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from robustness.base.text import visible
+from robustness.charts import sweep, tables
+from robustness.charts.dataset import grouped
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.loop import perturbed
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.sweep import TOLERANCE, Break
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report import method_notes
+from robustness.report.answers.sweep import answer
+from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.results.measured import cautions, clean_shot, command, data, facts
+from robustness.report.wording import model
+
+_CASES = 8
+"""Pictures at breaking strengths that are shown."""
+
+METHOD = (
+    "Breaking strength is the smallest strength at which the top-1 class changes: strengths in "
+    f"equal steps, then bisection between the last that keeps it and the first that changes it, to "
+    f"{TOLERANCE:g} of the range; for a random perturbation the median over several seeds. Where "
+    "the clean answer comes back at a higher strength, that is said."
+)
+
+
+def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break]) -> Report:
+    """The report of what ``sweep.sweep`` found on ``picture``.
+
+    ``spec`` names the models and the seed; its conditions are the perturbations at strength 1.
+    """
+    rows = [event for event in found if isinstance(event, Measurement)]
+    breaks = [event for event in found if isinstance(event, Break)]
+    names = list(dict.fromkeys(entry.perturbation for entry in breaks))
+    label = ", ".join(perturbation_label(name) for name in names[:3])
+    label += f" and {len(names) - 3} more" if len(names) > 3 else ""
+    table = Titled("Breaking strengths", _table(breaks))
+    repeats = max(entry.repeats for entry in breaks)
+    swept = {"steps": _steps(rows), "repeats": repeats, "tolerance": TOLERANCE}
+    return Report(
+        title=f"Breaking point of {picture.name} under {label}",
+        question="How strong must the perturbation be until the answer changes?",
+        answer=answer(breaks, visible(picture.name)),
+        facts=facts(spec, [picture], rows),
+        cautions=cautions(rows),
+        sections=[
+            Section("Where each answer breaks", [*_overview(breaks), table]),
+            Section("As it gets stronger", list(_curves(rows))),
+            Section(
+                "The pictures",
+                [
+                    Cases(
+                        "The picture at the breaking strengths, the smallest first "
+                        f"({min(len(_broken(breaks)), _CASES)} of {len(_broken(breaks))}).",
+                        lambda: _cases(picture, breaks, spec.seed),
+                    )
+                ],
+            ),
+        ],
+        brief=[table],
+        methods=method_notes.blocks(spec.conditions, [("Breaking strength", METHOD)]),
+        limits=method_notes.LIMITS,
+        manifest={**manifest(spec, [(picture.name, picture.digest)]), "sweep": swept},
+        replay=_replay(spec, names, swept),
+        data=data(rows, {"breaking": [entry.as_row() for entry in breaks]}),
+    )
+
+
+def _table(breaks: Sequence[Break]) -> Table:
+    head, rows = tables.breaking(breaks)
+    names = [perturbation_label(entry.perturbation) for entry in breaks]
+    return Table(
+        ("Perturbation", *head), [(name, *row) for name, row in zip(names, rows, strict=True)]
+    )
+
+
+def _overview(breaks: Sequence[Break]) -> list[Block]:
+    if len({entry.perturbation for entry in breaks}) < 2:
+        return []
+    return [
+        Chart(
+            "Breaking strength of every model under every perturbation",
+            sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
+            "Breaking strengths, the most fragile perturbation on top; the table below holds them.",
+        )
+    ]
+
+
+def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
+    points = pd.DataFrame([row.as_row() for row in rows])
+    for name in points["perturbation"].unique():
+        mine = points[points["perturbation"] == name]
+        yield Chart(
+            f"Probability of the clean class under {perturbation_label(str(name))}",
+            sweep.over_strength(mine, "retained_probability"),
+            "Probability of the clean class of each model over the strength; the breaking "
+            "strengths stand in the table above.",
+            "Open markers changed their answer.",
+        )
+
+
+def _broken(breaks: Sequence[Break]) -> list[Break]:
+    broken = [entry for entry in breaks if entry.strength is not None]
+    return sorted(broken, key=lambda entry: entry.strength or 0.0)
+
+
+def _cases(picture: Picture, breaks: Sequence[Break], seed: int) -> Iterator[Case]:
+    yield Case(picture.name, [clean_shot(picture)], None, [])
+    for entry in _broken(breaks)[:_CASES]:
+        condition = Condition.of({entry.perturbation: entry.strength or 0.0})
+        image = perturbed(picture, [condition], seed)[0]
+        yield Case(
+            title=f"{model(entry.model)}: {condition.label}",
+            shots=[
+                Shot(
+                    to_png(image), "at the breaking strength", f"{picture.name}: {condition.label}"
+                )
+            ],
+            kept=None,
+            lines=[condition.described, f"SSIM {entry.ssim or 0.0:.2f}"],
+        )
+
+
+def _steps(rows: Sequence[Measurement]) -> int:
+    by_name = grouped([{"name": r.perturbation, "strength": r.strength} for r in rows], "name")
+    return max(len({row["strength"] for row in mine}) for mine in by_name.values())
+
+
+def _replay(spec: RunSpec, names: Sequence[str], swept: Mapping[str, Any]) -> str:
+    which = names[0] if len(names) == 1 else "NAME"
+    each = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
+    options = f"--perturbation {which} --steps {swept['steps']} --repeats {swept['repeats']}"
+    return (
+        f"With the same picture, `{command(spec, 'sweep IMAGE')} {options}`{each} finds the same."
+    )

@@ -1,0 +1,80 @@
+"""Every table of this package on one run: the same for pages, reports, gate and command line."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from robustness.evaluation.correctness import with_correctness
+from robustness.statistics.calibration import reliability
+from robustness.statistics.classes import by_class
+from robustness.statistics.grid import with_conditions
+from robustness.statistics.imagenet_c import corruption_errors
+from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
+from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
+
+Entries = list[dict[str, Any]]
+
+
+class Figures:
+    """The tables on the measurements ``frame``, each worked out when it is first asked for."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = with_conditions(with_correctness(frame))
+        self._pairs: dict[str, Entries] = {}
+        self._tests: dict[str, Entries] = {}
+
+    @cached_property
+    def summary(self) -> Entries:
+        return summary(self.frame)
+
+    @cached_property
+    def by_perturbation(self) -> Entries:
+        return by_perturbation(self.frame)
+
+    @cached_property
+    def by_severity(self) -> Entries:
+        return by_severity(self.frame)
+
+    @cached_property
+    def over_models(self) -> Entries:
+        return over_models(self.frame)
+
+    @cached_property
+    def by_class(self) -> Entries:
+        return by_class(self.frame)
+
+    @cached_property
+    def corruption_errors(self) -> Entries:
+        return corruption_errors(self.frame)
+
+    @cached_property
+    def reliability(self) -> Entries:
+        return reliability(self.frame)
+
+    @property
+    def images(self) -> int:
+        return int(self.frame["image"].nunique())
+
+    @property
+    def quantities(self) -> list[str]:
+        """What models can be ranked by here: the accuracy only where there are labels."""
+        return [q for q in QUANTITIES if any(entry[q] is not None for entry in self.summary)]
+
+    def pairs(self, quantity: str = "consistency") -> Entries:
+        """Every pair of models, as ``compare`` gives it."""
+        if quantity not in self._pairs:
+            self._pairs[quantity] = compare(self.frame, quantity)
+        return self._pairs[quantity]
+
+    def tests(self, quantity: str = "consistency") -> Entries:
+        """Every pair under every condition, as ``compare_by_condition`` gives it."""
+        if quantity not in self._tests:
+            self._tests[quantity] = compare_by_condition(self.frame, quantity)
+        return self._tests[quantity]
+
+    def ranking(self, quantity: str = "consistency") -> Entries:
+        """The summary with the places that are established."""
+        return ranking(self.summary, self.pairs(quantity))

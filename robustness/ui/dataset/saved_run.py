@@ -1,0 +1,164 @@
+"""The runs that are kept: the choice among them, and the one that is open, with what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models, runs
+from robustness.base.errors import RunError
+from robustness.base.text import plain
+from robustness.evaluation.condition import Condition
+from robustness.pictures.picture import Picture
+from robustness.runs import MANIFEST_FILE, Listed, Manifest
+from robustness.ui.kit.run_link import RUN, runs_folder
+
+
+class Run(Protocol):
+    """A run over many images, finished or not.
+
+    ``frame()`` has one row a measurement with the columns ``statistics.COLUMNS`` and
+    ``statistics.CASE_COLUMNS``. ``picture(image)`` is the study image of a row's ``image``; it
+    raises ``RobustnessError`` if it cannot be had. ``unreadable`` holds (image, reason).
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def unreadable(self) -> Sequence[tuple[str, str]]: ...
+
+    def frame(self) -> pd.DataFrame: ...
+
+    def picture(self, image_id: str) -> Picture: ...
+
+
+class Opened:
+    """A run that is looked at: its rows and its list of pictures are read once."""
+
+    def __init__(self, run: runs.Run) -> None:
+        self.run = run
+        self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
+        self.unreadable = run.unreadable
+        self._frame = run.frame()
+
+    def frame(self) -> pd.DataFrame:
+        """One row a measurement, with the columns of one value each."""
+        return self._frame
+
+    def picture(self, image_id: str) -> Picture:
+        """The study image called ``image_id``; raises ``RobustnessError`` if it is not there."""
+        return self.run.picture(image_id)
+
+
+@st.cache_resource(show_spinner="Reading the run …", max_entries=4)
+def _opened(folder: str, run_id: str, written: int) -> Opened:
+    return Opened(runs.find(Path(folder), run_id, unfinished=True))
+
+
+def _written(folder: Path, run_id: str) -> int:
+    """When the run last changed; 0 where there is none."""
+    manifest = folder / Path(run_id).name / MANIFEST_FILE
+    return manifest.stat().st_mtime_ns if manifest.exists() else 0
+
+
+def saved_run() -> Opened | None:
+    """The choice among the runs that are kept; the one that is open, with what it is."""
+    folder = runs_folder()
+    try:
+        entries = runs.listing(folder)
+    except RunError as error:
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        return None
+    known = [entry.folder.name for entry in entries if entry.manifest is not None]
+    asked = st.query_params.get(RUN)
+    if known or asked:
+        st.subheader("Runs", anchor=False)
+    _broken([entry for entry in entries if entry.manifest is None])
+    if known:
+        _choice(entries, known, asked)
+    if asked is None:
+        if known:
+            st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
+        return None
+    try:
+        opened = _opened(str(folder), asked, _written(folder, asked))
+    except RunError as error:
+        st.error(plain(str(error)), icon=":material/link_off:")
+        return None
+    _about(opened.run)
+    return opened
+
+
+def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) -> None:
+    titles = {e.folder.name: _title(e.title, e.manifest) for e in entries if e.manifest is not None}
+    # The link decides, so that whatever set it, a finished run or a click, is what is shown.
+    st.session_state["chosen run"] = asked if asked in titles else None
+    st.selectbox(
+        "Run",
+        known,
+        index=None,
+        format_func=titles.__getitem__,
+        key="chosen run",
+        on_change=_open_chosen,
+        placeholder=f"{len(known)} run{'s' * (len(known) != 1)} in the folder",
+        label_visibility="collapsed",
+    )
+
+
+def _title(title: str, manifest: Manifest) -> str:
+    done = manifest.images + manifest.unreadable
+    state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
+    return (
+        f"{title}, {manifest.dataset.pictures:,} pictures, "
+        f"{len(manifest.spec.models)} models, {len(manifest.spec.conditions)} conditions, "
+        f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
+    )
+
+
+def _open_chosen() -> None:
+    chosen = st.session_state["chosen run"]
+    if chosen is None:
+        st.query_params.pop(RUN, None)
+    else:
+        st.query_params[RUN] = chosen
+
+
+def _broken(entries: Sequence[Listed]) -> None:
+    if entries:
+        with st.expander(f"{len(entries)} folders are no runs", icon=":material/folder_off:"):
+            for entry in entries:
+                st.caption(plain(entry.reason))
+
+
+def _about(run: runs.Run) -> None:
+    manifest = run.manifest
+    asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
+    if not run.finished:
+        done = run.images + len(run.unreadable)
+        st.warning(
+            f"This run is not finished: {done} of {manifest.dataset.pictures} pictures are done, "
+            "and what follows counts these alone. The same request goes on with it.",
+            icon=":material/hourglass_bottom:",
+        )
+    if run.imported:
+        st.info(
+            "This run was imported: another machine computed its rows. Its pictures are shown "
+            "where they lie in the folder of the setting *datasets* here.",
+            icon=":material/move_to_inbox:",
+        )
+    st.caption(
+        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
+        f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "
+        "opens it on this server sees the same."
+    )

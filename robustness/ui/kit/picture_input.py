@@ -1,0 +1,183 @@
+"""The choice of a picture: a sample, an upload, the camera, or a picture of a run; and its fit."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import streamlit as st
+from PIL import Image
+
+from robustness.base.errors import ImageError, UnknownNameError
+from robustness.base.text import plain
+from robustness.pictures.fitting import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit.memo import sample_picture, uploaded_picture
+from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.state import keep, restore
+
+FIRST_SAMPLE = "chelsea"
+
+
+def picture_input() -> Picture:
+    """Gallery, upload and camera; the picture chosen.
+
+    A file that cannot be used is named in one sentence, and the sample stays.
+    """
+    return pictures_input(several=False)[0]
+
+
+def pictures_input(*, several: bool) -> list[Picture]:
+    """Like ``picture_input``; with ``several``, further samples and files may join."""
+    sample, fit = current_sample(), current_fit()
+    gallery, upload = st.columns([6, 5], gap="medium")
+    version = st.session_state.setdefault("upload_version", 0)
+    with upload:
+        key = f"upload_{version}"
+        st.file_uploader(
+            "Upload photos" if several else "Upload a photo",
+            type=list(ACCEPTED_EXTENSIONS),
+            accept_multiple_files=several,
+            key=key,
+            on_change=_remember,
+            args=(key,),
+            help="It stays on the server that runs this page, and is not part of the link.",
+        )
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _camera(f"camera_{version}")
+            _picture_options()
+    given = _uploaded(fit) or _of_a_run()
+    with gallery, st.container(key="gallery"):
+        _gallery(None if given else sample)
+        others = [name for name in SAMPLES.names if given or name != sample]
+        also = (
+            st.multiselect("Score these samples as well", others, key="also", bind="query-params")
+            if several
+            else []
+        )
+    if not several:
+        return given[-1:] or [sample_picture(sample, fit)]
+    first = given or [sample_picture(sample, fit)]
+    return [*first, *(sample_picture(name, fit) for name in also)]
+
+
+def _camera(key: str) -> None:
+    with st.popover("Camera", icon=":material/photo_camera:"):
+        if st.toggle("Turn the camera on", key="camera_on"):
+            st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
+
+
+def _picture_options() -> None:
+    restore("fit", DEFAULT_FIT)
+    with st.popover("Picture options", icon=":material/crop:"):
+        keep("fit", fit_input("fit"))
+
+
+def fit_input(key: str) -> str:
+    """How pictures become square."""
+    return st.segmented_control(
+        "Fit to the square that models see",
+        FITS,
+        default=DEFAULT_FIT,
+        required=True,
+        key=key,
+        bind="query-params",
+        help="crop: centre of the picture, as ImageNet models are tested; squash: the whole "
+        "picture, distorted; letterbox: the whole picture with grey bars.",
+    )
+
+
+def _remember(key: str) -> None:
+    """Keeps what was uploaded for the session, so that it goes along to the other pages."""
+    given = st.session_state[key]
+    files = given if isinstance(given, list) else [given] if given else []
+    st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
+    if files:
+        leave()
+
+
+def _of_a_run() -> list[Picture]:
+    picture = linked_picture()
+    return [] if picture is None else [picture]
+
+
+def _uploaded(fit: str) -> list[Picture]:
+    pictures = []
+    for name, data in st.session_state.get("uploads", []):
+        try:
+            pictures.append(uploaded_picture(name, data, fit))
+        except ImageError as error:
+            st.error(plain(str(error)), icon=":material/broken_image:")
+    if pictures:
+        names = ", ".join(plain(picture.name) for picture in pictures)
+        st.info(
+            f"Showing {names}. An uploaded picture stays on this server and is not part of the "
+            "link: whoever opens the link sees the sample instead.",
+            icon=":material/lock:",
+        )
+    return pictures
+
+
+def sample_input() -> str:
+    """The gallery alone; the name of the sample chosen."""
+    sample = current_sample()
+    with st.container(key="gallery", width=640):
+        _gallery(sample)
+    return sample
+
+
+def current_sample() -> str:
+    """The sample named in the link; the first one, with a sentence, if there is no such sample."""
+    chosen = st.query_params.get("sample", FIRST_SAMPLE)
+    try:
+        return SAMPLES[chosen].name
+    except UnknownNameError as error:
+        st.warning(plain(str(error)), icon=":material/link_off:")
+        return FIRST_SAMPLE
+
+
+def current_fit() -> str:
+    """How a picture becomes square, as chosen on the page or in the link."""
+    fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
+    return fit if fit in FITS else DEFAULT_FIT
+
+
+def _gallery(selected: str | None) -> None:
+    for column, sample in zip(
+        st.columns(len(SAMPLES), gap="small", wrap=False), SAMPLES, strict=True
+    ):
+        with column, st.container(key=f"sample-{sample.name}", gap="xsmall"):
+            st.image(_thumbnail(sample.name), width="stretch", alt=sample.alt)
+            st.button(
+                sample.name.capitalize(),
+                key=f"choose_{sample.name}",
+                type="primary" if sample.name == selected else "secondary",
+                width="stretch",
+                help=sample.label,
+                on_click=_choose_sample,
+                args=(sample.name,),
+            )
+
+
+def _choose_sample(name: str) -> None:
+    leave()
+    st.query_params["sample"] = name
+    st.session_state["uploads"] = []
+    st.session_state["upload_version"] = (
+        st.session_state.get("upload_version", 0) + 1
+    )  # a fresh uploader: the sample replaces the upload
+
+
+@cache
+def _thumbnail(name: str, side: int = 160) -> bytes:
+    with Image.open(io.BytesIO(sample_bytes(name))) as image:
+        square = min(image.size)
+        left, top = (image.width - square) // 2, (image.height - square) // 2
+        small = image.convert("RGB").resize(
+            (side, side), Image.Resampling.LANCZOS, (left, top, left + square, top + square)
+        )
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,80 @@
+"""The check of one picture, live: pictures side by side, answers and charts, at every move."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+import streamlit as st
+
+from robustness import models, report
+from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import make_spec
+from robustness.models import REGISTRY as MODELS
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.picture_input import current_fit
+from robustness.ui.kit.report_button import report_button
+from robustness.ui.live.answers import headline, show_charts, verdicts
+from robustness.ui.live.controls import perturbation_controls
+
+
+@fragment
+def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
+    """Draws the controls and all answers; reruns alone when a control in it changes."""
+    start = time.perf_counter()
+    states = {name: models.state(MODELS[name]) for name in model_names}
+    for state in states.values():
+        if not state.ready:  # one of the user's has turned out unusable since the page was drawn
+            st.error(plain(state.reason), icon=":material/model_training:")
+    model_names = tuple(name for name, state in states.items() if state.ready)
+    summary = st.empty()
+    output, controls = st.columns([7, 3], gap="medium")
+    with controls, st.container(key="controls", height=450, border=True):
+        strengths = perturbation_controls()
+    condition = Condition.of(strengths)
+    active = [name for name, value in condition.steps if value > 0]
+    what = condition.label if active else "no perturbation"
+    summary.html(headline([], len(model_names), what))
+
+    spec = make_spec(model_names, [condition], seed=seed)
+    altered = memo.change(picture, condition, seed)
+    with output:
+        results.show_pictures(picture, altered.image, what, altered.scores)
+        if len(active) > 1:
+            st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
+        lines = st.empty()
+        lines.html(verdicts([], model_names))
+
+    slots = results.card_slots(len(model_names))
+    rows, forward = [], 0.0
+    for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
+        slot.caption(f"Asking {plain(MODELS[name].label)}, {place} of {len(model_names)} …")
+        try:
+            row, milliseconds = memo.answer(spec, picture, name, altered)
+        except RobustnessError as error:
+            slot.error(plain(str(error)), icon=":material/model_training:")
+            continue
+        rows.append(row)
+        forward += milliseconds
+        slot.html(results.card(row))
+        summary.html(headline(rows, len(model_names), what))
+        lines.html(verdicts(rows, model_names))
+    if not rows:
+        return
+    show_charts(rows)
+    total = 1000 * (time.perf_counter() - start)
+    st.caption(
+        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
+        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
+    )
+    fitted = replace(spec, fit=current_fit())
+    report_button(partial(report.of_live, fitted, picture, rows), "live")
+    attention.section(
+        [("Original", picture.image), ("Perturbed", altered.image)],
+        {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
+    )

@@ -1,0 +1,19 @@
+"""What is said of a word that nobody knows."""
+
+from __future__ import annotations
+
+from robustness.base.text import did_you_mean, nearest
+
+KNOWN = ("labels", "path", "Year")
+
+
+def test_the_nearest_word_is_named_before_all_of_them() -> None:
+    assert did_you_mean("labls", KNOWN) == "Did you mean 'labels'? Known: labels, path, Year"
+    assert did_you_mean("YEAR", KNOWN) == "Did you mean 'Year'? Known: labels, path, Year"
+    assert did_you_mean("spanner", KNOWN) == "Known: labels, path, Year"
+
+
+def test_as_many_as_asked_for_are_near_the_nearest_first() -> None:
+    assert nearest("crane", ("crane bird", "crone", "tench"), most=2) == ["crone", "crane bird"]
+    assert nearest("crane", ("crane bird", "crone", "tench")) == ["crone"]
+    assert nearest("crane", ("crone",), cutoff=0.9) == []

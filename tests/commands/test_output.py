@@ -1,0 +1,184 @@
+"""What becomes of output that cannot be written, and of files that cannot be read."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import models
+from robustness.commands.console import OutputError, print_table, say
+from robustness.commands.main import EXIT_BAD_INPUT, main
+from robustness.pictures.samples import sample_path
+from tests.commands.test_cli_bad_input import check_sentence
+
+ROOT = Path(__file__).parent.parent.parent
+COFFEE = str(sample_path("coffee"))
+FULL = Path("/dev/full")
+
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+
+
+# --- stdout and stderr ----------------------------------------------------------------------------
+
+
+def start(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """A process of its own, whose streams go where ``streams`` says."""
+    command = [sys.executable, "-m", "robustness", *arguments]
+    return subprocess.run(command, cwd=ROOT, text=True, check=False, **streams)
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments", [["perturbations"], ["perturbations", "--json"]], ids=" ".join
+)
+def test_a_full_disk_under_stdout_is_said_of_the_output(arguments: list[str]) -> None:
+    with FULL.open("wb") as full:
+        done = start(*arguments, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == EXIT_BAD_INPUT
+    assert done.stderr == "robustness: the output cannot be written: No space left on device.\n"
+
+
+@needs_full
+def test_a_full_disk_under_stderr_ends_with_the_status_alone() -> None:
+    with FULL.open("wb") as full:
+        done = start("predict", "nothing-here.png", stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, done.stdout) == (EXIT_BAD_INPUT, "")
+
+
+def test_output_is_written_at_once_or_its_failure_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(OutputError) as failed:
+            say("a line")
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is buffered goes there
+    assert isinstance(failed.value.cause, BrokenPipeError)
+
+
+def test_only_the_console_prints() -> None:
+    """Else a failure of stdout would be taken for one of a file."""
+    for path in (ROOT / "robustness" / "commands").glob("*.py"):
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        assert path.name == "console.py" or "print" not in names, path.name
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+LONG = "a" * 300  # no system takes a name of that length
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", LONG],
+        ["replay", LONG],
+        ["report", LONG, "--to", "a.md"],
+        ["runs", "compare", LONG, LONG],
+        ["runs", "export", LONG, "--to", "a.zip"],
+        ["runs", "import", LONG],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
+)
+def test_a_path_that_the_system_refuses_is_named_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == EXIT_BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    check_sentence(err)
+    assert f"{LONG}: File name too long; " in err or f"{LONG}/manifest.json: File name" in err
+    assert "the output" not in err
+
+
+PLACE = "shared/weights\x1b[31m.bin"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", PLACE),
+            "shared/weightsU+001B[31m.bin: Permission denied; ",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", PLACE.encode()),
+            "shared/weightsU+001B[31m.bin: Permission denied; ",
+        ),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "a.part", None, "b.bin"),
+            "a.part -> b.bin: Invalid cross-device link; ",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "reads or writes: Input/output error; "),
+        (OSError("file signature\nnot found."), "reads or writes: file signature not found; "),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "reads or writes: Broken pipe; "),
+    ],
+    ids=["file", "file as bytes", "two files", "no file", "a text alone", "a pipe of ours"],
+)
+def test_a_failure_to_read_is_not_said_of_the_output(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    words: str,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(models, "load", fails)
+    assert main(["predict", COFFEE, "--models", "SqueezeNet"]) == EXIT_BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    sentence = err.removeprefix("SqueezeNet ...\n")
+    check_sentence(sentence)
+    assert words in sentence
+
+
+# --- names and tables -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("/somewhere/robustness/__main__.py", "python -m robustness"),
+        ("/usr/local/bin/robustness", "robustness"),
+        ("robustness.exe", "robustness"),
+        ("/usr/bin/pytest", "python -m robustness"),
+        ("", "python -m robustness"),
+    ],
+)
+def test_help_and_errors_name_the_program_as_it_was_called(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, script: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, "predict"])
+    for arguments in ([], ["--help"], ["runs", "compare", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments or None)
+        out, err = capsys.readouterr()
+        command = " ".join(arguments[:-1] if arguments else ["predict"])
+        assert (out or err).startswith(f"usage: {name} {command}".rstrip())
+    with pytest.raises(SystemExit):
+        main(["guess"])
+    assert f"\n{name}: error: " in capsys.readouterr().err
+
+
+def test_a_table_has_its_headings_over_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"model": "<8", "share": ">7", "  why": ""}
+    print_table(columns, [("One", "12%", "  so"), "others:", ("Two", "3%")])
+    assert capsys.readouterr().out.splitlines() == [
+        "model     share  why",
+        "One         12%  so",
+        "others:",
+        "Two          3%",
+    ]

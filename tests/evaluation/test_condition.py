@@ -1,0 +1,94 @@
+"""A condition's identity: all of what was asked, in a text that reads back."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.evaluation import condition as texts
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import REGISTRY
+
+strengths = st.floats(0, 1, exclude_min=True)
+compositions = st.dictionaries(
+    st.sampled_from([record.name for record in REGISTRY]), strengths, min_size=1, max_size=4
+).map(Condition.of)
+attacks = st.builds(
+    lambda name, epsilon, share: Condition.attack(
+        name, epsilon=epsilon, steps=1 + round(share * (ATTACKS[name].most_steps - 1))
+    ),
+    st.sampled_from(ATTACKS.names),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+
+
+@given(compositions | attacks)
+def test_an_id_and_a_dictionary_read_back_as_the_condition(condition: Condition) -> None:
+    assert Condition.parse(condition.id) == condition
+    assert Condition.from_dict(condition.as_dict()) == condition
+
+
+@given(compositions | attacks, compositions | attacks)
+def test_ids_are_equal_where_the_conditions_are(one: Condition, other: Condition) -> None:
+    assert (one.id == other.id) == (one == other)
+
+
+PGD: dict[str, Any] = {"name": "pgd", "epsilon": 8 / 255}
+APART = (
+    Condition.attack(**PGD, steps=1),
+    Condition.attack(**PGD, steps=100),
+    Condition.attack(**PGD, norm="l2"),
+    Condition.attack(**PGD, restarts=2),
+    Condition.attack(**PGD, target=1),
+    Condition.of({"fog": 0.2, "gaussian_blur": 0.4}),
+    Condition.of({"fog": 0.4, "gaussian_blur": 0.2}),
+    Condition.of({"fog": 0.2}),
+)
+
+
+@pytest.mark.parametrize("text", ["id", "short", "described", "series", "named"])
+def test_what_was_asked_otherwise_is_told_apart(text: str) -> None:
+    for one, other in combinations(APART, 2):
+        assert getattr(one, text) != getattr(other, text)
+
+
+def test_the_order_in_which_perturbations_are_named_does_not_matter() -> None:
+    one = Condition.of({"gaussian_noise": 0.4, "fog": 0.2})
+    assert one.id == Condition.of({"fog": 0.2, "gaussian_noise": 0.4}).id
+    assert Condition.of({"fog": 0.2, "gaussian_noise": 0.0}).id == "fog=0.2"
+    assert Condition.of({"fog": 0}).idle
+    assert not one.idle
+
+
+def test_what_differs_in_strength_alone_is_one_series() -> None:
+    assert len({Condition.of({"fog": level / 5}).series for level in range(1, 6)}) == 1
+    assert len({Condition.attack("pgd", epsilon=e / 255).series for e in (1, 4, 8)}) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.60", "pgd()", "a(b)"]
+)
+def test_what_is_no_id_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(RobustnessError, match=r"\.$"):
+        Condition.parse(text)
+
+
+def test_an_id_in_another_spelling_names_its_own() -> None:
+    with pytest.raises(ParameterError, match=r"fog=0.2.gaussian_noise=0.4"):
+        Condition.parse("gaussian_noise=0.4+fog=0.2")
+
+
+def test_texts_of_what_is_not_known_say_what_it_says() -> None:
+    assert texts.unspecified("fog+rotation", None) == "fog+rotation"
+    assert texts.unspecified("fog", 0.6) == Condition.of({"fog": 0.6}).id
+    assert texts.series("fog+rotation") == "Fog effect + Rotation"
+    assert texts.setting("fog+rotation") == ""
+    assert texts.named("tornado=0.4") == "tornado 0.4"
+    assert texts.short("tornado=0.4") == "tornado 0.4"

@@ -1,0 +1,235 @@
+"""What the documents say is so: their links, commands, code, settings, tables and numbers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import robustness
+from robustness import attacks, metrics, models, report
+from robustness.base import settings
+from robustness.metrics import metric
+from robustness.models import user_models
+from robustness.pictures import decoding
+from robustness.runs import gate
+from tests.support.documents import (
+    DOCUMENTS,
+    ROOT,
+    blocks,
+    commands_of,
+    first_column,
+    headings,
+    parser,
+    prose,
+)
+from tests.support.user_models import DIGITS, small_network
+from tests.test_conventions import ROOMS
+
+# --- links and paths ------------------------------------------------------------------------------
+
+
+def test_links_lead_somewhere() -> None:
+    lost = []
+    for name, text in DOCUMENTS.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(text)):
+            if target.startswith("https://"):
+                continue
+            file, _, anchor = target.partition("#")
+            path = (ROOT / name).parent / file if file else ROOT / name
+            found = path.is_file()
+            if found and anchor:
+                found = anchor in headings(path.read_text(encoding="utf-8"))
+            if not found:
+                lost.append(f"{name}: {target}")
+    assert not lost
+
+
+def test_the_files_of_this_repository_that_they_name_exist() -> None:
+    named = re.compile(
+        r"(?<![\w/.])((?:robustness|tests|benchmarks|pages|docs)/[\w/.]*\w/?"
+        r"|requirements[\w-]*\.(?:in|txt)|\.ci/run|\.streamlit/config\.toml|app\.py)"
+    )
+    lost = [
+        f"{name}: {path}"
+        for name, text in DOCUMENTS.items()
+        if name != "CHANGELOG.md"  # tells of what is gone, too
+        for path in named.findall(re.sub(r"\]\([^)]*\)|https?://\S+", "", text))
+        if not (ROOT / path).exists()
+    ]
+    assert not lost
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_commands_are_understood() -> None:
+    lines = "\n".join(blocks("bash") + blocks("yaml"))
+    commands = re.findall(r"(?:-m |^)robustness (.*)", lines, re.MULTILINE)
+    assert len(commands) >= 12
+    for command in commands:
+        parser().parse_args(shlex.split(command))
+    subprocess.run(["bash", "-n"], input="\n".join(blocks("bash")), text=True, check=True)
+
+
+def test_the_table_of_commands_has_all_of_them() -> None:
+    told = " ".join(first_column(DOCUMENTS["docs/command-line.md"]))
+    named = set(re.findall(r"`(\w+)", told))
+    offered = commands_of(parser())
+    assert named == offered.keys()
+    for name, command in offered.items():
+        for action in commands_of(command):
+            assert f"`{name} {action} " in told
+
+
+def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
+    said = re.findall(r"uv pip compile .*", "\n".join(blocks("bash", DOCUMENTS["CONTRIBUTING.md"])))
+    compiled = sorted(ROOT.glob("requirements*.txt"))
+    headers = [path.read_text(encoding="utf-8").splitlines()[1] for path in compiled]
+    wanted = sorted(line.strip("# ") for line in headers if "uv pip compile" in line)
+    assert sorted(said) == wanted
+
+
+# --- code -----------------------------------------------------------------------------------------
+
+
+def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> None:
+    run = {"README.md": 1, "CONTRIBUTING.md": 1, "docs/python.md": 1}
+    assert {
+        name: len(found) for name, text in DOCUMENTS.items() if (found := blocks("python", text))
+    } == run
+
+
+def test_the_example_from_python_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks("python", DOCUMENTS["docs/python.md"])
+    assert len(code.strip().splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("SqueezeNet", "EfficientNetLite0", "strength"))
+    run = names["run"]
+    assert (run.images, len(names["frame"])) == (5, 5 * 2 * 2)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.id]
+    assert run.id in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_example_of_a_metric_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python", DOCUMENTS["CONTRIBUTING.md"])
+    monkeypatch.setattr(metrics.REGISTRY, "_records", dict(metrics.REGISTRY._records))
+    exec(code, {**vars(metric), "np": np})
+    clean = np.zeros((1, 4, 4, 3), np.float32)
+    changed = np.stack([clean[0], clean[0] + 0.25])
+    changed[1, 0, 0, 0] = 0.5
+    scores = metrics.REGISTRY["largest_change"].function(clean, changed)
+    np.testing.assert_array_equal(scores, [0, 0.5])
+
+
+# --- settings and other files ---------------------------------------------------------------------
+
+
+def test_every_setting_is_explained_and_no_other() -> None:
+    text = DOCUMENTS["docs/configuration.md"]
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| \S", text, re.MULTILINE)
+    assert sorted(rows) == sorted((setting.variable, setting.name) for setting in settings.REGISTRY)
+    assert f"| `{settings.CONFIG_VARIABLE}` | |" in text
+
+
+def test_every_block_of_toml_is_read_by_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for setting in settings.REGISTRY:
+        monkeypatch.delenv(setting.variable, raising=False)
+    others = []
+    for block in blocks("toml"):
+        values = tomllib.loads(block)
+        if values.keys() <= set(settings.REGISTRY.names):
+            (tmp_path / settings.CONFIG_FILE).write_text(block, encoding="utf-8")
+            settings.check_usable()
+            assert {name: settings.text(settings.REGISTRY[name]) for name in values} == values
+        else:
+            others.append([*values])
+    assert others == [["baseline", "limit"], ["digits"]], "read by the tests below"
+
+
+def test_the_description_of_ones_own_model_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = blocks("toml", DOCUMENTS["docs/own-models.md"])
+    small_network(side=32).save(tmp_path / "digits.keras")
+    (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
+    (tmp_path / "models.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
+    user_models.refresh()
+    try:
+        assert len(text.strip().splitlines()) <= 10
+        assert models.REGISTRY["digits"].label == "My digits network"
+        assert models.load("digits").record.input_size == 32
+    finally:
+        monkeypatch.delenv("ROBUSTNESS_MODELS")
+        user_models.refresh()
+
+
+def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:
+    document = DOCUMENTS["docs/gate.md"]
+    (text,) = blocks("toml", document)
+    (tmp_path / "budget.toml").write_text(text, encoding="utf-8")
+    budget = gate.read_budget(tmp_path / "budget.toml")
+    assert len(budget.rules) == 3
+    assert budget.baseline == "baseline"
+    assert all(f"`{name}`" in document or name in text for name in gate.LIMITS)
+
+
+# --- what they tell -------------------------------------------------------------------------------
+
+
+def test_every_format_of_a_report_is_in_the_table() -> None:
+    formats = [f"`{suffix}`" for suffix in report.FORMATS]
+    assert first_column(DOCUMENTS["docs/reports.md"]) == formats
+
+
+def test_every_attack_and_norm_is_told() -> None:
+    text = DOCUMENTS["docs/attacks.md"]
+    assert all(f"`{record.name}`" in text for record in attacks.REGISTRY)
+    assert {record.name for record in attacks.NORMS} == {"linf", "l2"}
+    assert "--norm l2" in text
+
+
+def test_the_server_listens_and_takes_what_deployment_says() -> None:
+    text = DOCUMENTS["docs/deployment.md"]
+    server = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["server"]
+    assert "address" not in server
+    assert "port" not in server
+    assert server["enableCORS"]
+    assert server["enableXsrfProtection"]
+    size = server["maxUploadSize"]
+    assert size << 20 == decoding.MAX_FILE_BYTES
+    assert f"client_max_body_size {size}m;" in text
+    limits = f"limited to {size} MB a file and {decoding.MAX_PIXELS // 10**6} million pixels"
+    assert limits in " ".join(text.split())
+
+
+def test_the_picture_of_the_house_shows_the_rooms_in_their_order() -> None:
+    (picture,) = blocks("text", DOCUMENTS["CONTRIBUTING.md"])
+    house = picture[: picture.index("tests/")]
+    first, *rooms = re.findall(r"^ *([\w./]+)(?:, pages/)?(?:  |$)", house, re.MULTILINE)
+    assert first == "app.py"
+    assert tuple(room.rstrip("/") for room in rooms) == ("robustness", *ROOMS[1:])
+
+
+def test_one_version_everywhere() -> None:
+    changes = re.findall(r"^## (\S+) - (\d{4}-\d\d-\d\d)$", DOCUMENTS["CHANGELOG.md"], re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    version, date = changes[0]
+    assert version == robustness.__version__
+    assert f"\nversion: {version}\n" in citation
+    assert f'\ndate-released: "{date}"\n' in citation

@@ -1,0 +1,140 @@
+"""The package holds all that its code opens and asks for, and every install checks its hashes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from email import message_from_string
+from email.message import Message
+from functools import cache
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+import robustness
+from tests.support.documents import ROOT
+
+COMPILED = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-hub.txt",
+    "requirements-ray.txt",
+)
+OVERRIDES = "requirements-overrides.txt"
+"""Not compiled and never installed: it tells the compiler what to leave out."""
+
+DISTRIBUTION = "robustness-dashboard"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    """The wheel of this tree, built from a copy without the network."""
+    source = tmp_path_factory.mktemp("source")
+    for path in (ROOT / "pyproject.toml", ROOT / "README.md", ROOT / "LICENSE", *inputs()):
+        shutil.copy(path, source)
+    shutil.copytree(
+        ROOT / "robustness", source / "robustness", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=True
+    )
+    return ZipFile(source / "dist" / done.stdout.splitlines()[-1])
+
+
+def inputs() -> list[Path]:
+    return sorted(ROOT.glob("requirements*.in"))
+
+
+def metadata(wheel: ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_string(wheel.read(name).decode())
+
+
+def asked(name: str) -> list[str]:
+    """The requirements of a file, without its comments."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [bare for line in lines if (bare := line.partition("#")[0].strip())]
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: ZipFile) -> None:
+    package = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "robustness").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {Path(name).suffix for name in package} >= {".py", ".css", ".js", ".png"}
+    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == package
+
+
+def test_the_wheel_asks_for_what_the_requirements_ask_for(wheel: ZipFile) -> None:
+    said = metadata(wheel)
+    assert (said["Name"], said["Version"]) == (DISTRIBUTION, robustness.__version__)
+    wanted = asked("requirements.in")
+    for extra in ("hub", "ray"):
+        wanted += [f'{line}; extra == "{extra}"' for line in asked(f"requirements-{extra}.in")]
+    assert said.get_all("Requires-Dist") == wanted
+    assert said.get_all("Provides-Extra") == ["hub", "ray"]
+    assert said["License-Expression"] == "MIT"
+
+
+def test_the_command_of_the_package_works_from_another_folder(
+    wheel: ZipFile, tmp_path: Path
+) -> None:
+    wheel.extractall(tmp_path / "site")
+    (scripts,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    assert "robustness = robustness.commands.main:main" in wheel.read(scripts).decode()
+    call = (
+        "import sys, robustness; from robustness.commands.main import main;"
+        "assert robustness.__file__.startswith(sys.path[1]), robustness.__file__; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", call, "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{robustness.__version__}\n", "")
+
+
+def test_the_range_of_python_is_the_readmes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11,<3.14"
+    assert "(Python 3.11 to 3.13 on" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+# --- the pins -------------------------------------------------------------------------------------
+
+
+@cache
+def pins(name: str) -> dict[str, frozenset[str]]:
+    """The hashes of each pin (``package==version``) of a compiled file."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    entries = re.findall(r"^(\S+==\S+)(.*(?:\n    --hash.*)*)", text, re.MULTILINE)
+    return {
+        pin: frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", rest)) for pin, rest in entries
+    }
+
+
+def test_every_pin_has_its_hashes() -> None:
+    assert {path.name for path in ROOT.glob("requirements*.txt")} == {*COMPILED, OVERRIDES}
+    for name in COMPILED:
+        assert len(pins(name)) > 20
+        assert not [pin for pin, hashes in pins(name).items() if not hashes], name
+
+
+def test_one_pin_has_the_same_hashes_in_every_file() -> None:
+    development = pins("requirements-dev.txt")
+    for name in COMPILED:
+        assert pins(name).items() <= development.items(), name

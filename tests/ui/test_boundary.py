@@ -1,0 +1,114 @@
+"""What an error for the user, or Streamlit's own ways to end a script, do to a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness.evaluation.measurement import Measurement
+from robustness.models.loaded import LOADED
+from robustness.ui.kit import memo
+from tests.ui.test_pages import ROOT
+
+
+def opened(page: str) -> AppTest:
+    """The page on the coffee picture, with a model that is small and one that is larger."""
+    app = AppTest.from_file(str(ROOT / page), default_timeout=120)
+    app.query_params["sample"] = "coffee"
+    app.query_params["models"] = ["SqueezeNet", "EfficientNetLite0"]
+    app.query_params["steps_pgd"] = "1"
+    return app
+
+
+def sentences(app: AppTest) -> list[str]:
+    return [element.value.replace("\\", "") for element in app.error]
+
+
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The larger model no longer fits, as when the operator has lowered the budget."""
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", "100MB")
+    LOADED.release("EfficientNetLite0")
+
+
+@pytest.mark.parametrize(
+    "page", ["app.py", "pages/adversarial.py", "pages/breaking_point.py", "pages/scorecard.py"]
+)
+def test_a_model_beyond_the_memory_budget_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    app = opened(page).run()
+    assert not app.exception
+    assert not app.error
+    without_memory(monkeypatch)
+    app.number_input(key="seed").set_value(11)
+    app.run()
+    assert not app.exception
+    assert "EfficientNetLite0 takes about 111 MB" in " ".join(sentences(app))
+    assert "Traceback" not in " ".join(sentences(app))
+
+
+@pytest.mark.parametrize(
+    ("page", "control"), [("app.py", "fog"), ("pages/adversarial.py", "undo_strength")]
+)
+def test_a_part_that_reruns_alone_says_it_too(
+    monkeypatch: pytest.MonkeyPatch, page: str, control: str
+) -> None:
+    app = opened(page).run()
+    without_memory(monkeypatch)
+    app.slider(key=control).set_value(0.35).run()
+    assert not app.exception
+    assert any("EfficientNetLite0 takes about 111 MB" in text for text in sentences(app))
+
+
+def test_what_is_no_sentence_for_the_user_is_a_fault_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> Measurement:
+        raise KeyError("a fault of the program")
+
+    monkeypatch.setattr(memo, "change", broken)
+    assert opened("app.py").run().exception
+
+
+SCRIPT = """
+import streamlit as st
+from robustness.base.errors import ParameterError
+from robustness.ui.kit.boundary import boundary, fragment
+from robustness.ui.kit.page import page
+
+@fragment
+def part():
+    st.write("in the part")
+    raise ParameterError("Expected *more*, got less.")
+
+with page("Any", "Introduction."):
+    part()
+    st.write("after the part")
+    if st.button("stop"):
+        st.stop()
+    if st.button("again"):
+        st.rerun()
+    with boundary():
+        raise ParameterError("Only this part.")
+    st.write("after a boundary within")
+    raise ParameterError("The end.")
+st.write("never reached by a stop")
+"""
+
+
+def test_a_page_ends_at_its_error_and_streamlit_may_end_it_before(tmp_path: Path) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(SCRIPT)
+    app = AppTest.from_file(str(script), default_timeout=30).run()
+    assert not app.exception
+    assert sentences(app) == ["Expected *more*, got less.", "Only this part.", "The end."]
+    assert app.error[0].value == "Expected \\*more\\*, got less\\."
+    texts = [element.value for element in app.markdown]
+    assert {"in the part", "after the part", "after a boundary within"} <= set(texts)
+    stopped = app.button[0].click().run()
+    assert sentences(stopped) == ["Expected *more*, got less."]
+    assert "never reached by a stop" not in [element.value for element in stopped.markdown]
+    again = stopped.run().button[1].click().run()
+    assert sentences(again)[-1] == "The end."

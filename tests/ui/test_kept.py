@@ -1,0 +1,159 @@
+"""Results that are kept: by what is asked, of the weights that are there, without file names."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.sweep import sweep
+from robustness.models import user_models
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.ui import breaking_point
+from robustness.ui.kit import kept, memo, work
+from robustness.ui.kit.kept import Kept, work_key
+from tests.support.pages import html, run, sample
+from tests.support.places import ROOT
+from tests.support.user_models import describe, small_network
+
+FOG = [Condition.of({"fog": 0.4})]
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """A server that has kept nothing yet."""
+    empty = Kept(kept.LIMIT)
+    for module in (kept, work):
+        monkeypatch.setattr(module, "KEPT", empty)
+    return empty
+
+
+# --- what is forgotten ----------------------------------------------------------------------------
+
+
+def test_the_least_recently_used_is_forgotten_first() -> None:
+    result = ["x" * 100]
+    size = len(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+    memory = Kept(3 * size)
+    for key in "abc":
+        memory.put(key, result)
+    assert memory.get("a") == result  # used again
+    memory.put("d", result)
+    assert [key for key in "abcd" if memory.get(key)] == ["a", "c", "d"]
+    memory.put("c", result)  # kept anew, and counted once
+    memory.put("e", result)
+    assert [key for key in "acde" if memory.get(key)] == ["c", "d", "e"]
+
+
+def test_a_result_larger_than_the_limit_is_kept_until_the_next() -> None:
+    memory = Kept(10)
+    memory.put("large", ["x" * 100])
+    assert memory.get("large")
+    memory.put("next", ["y"])
+    assert memory.get("large") is None
+    assert memory.get("next")
+
+
+def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
+    """By their size: of all models that are there."""
+    events = list(sweep(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"], repeats=1))
+    once = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
+    random = sum(record.random for record in PERTURBATIONS)
+    sweeps = len(PERTURBATIONS) + random * (breaking_point.REPEATS - 1)
+    assert 2 * len(models.REGISTRY) * sweeps * once < kept.LIMIT
+
+
+def test_more_than_sixty_four_sweeps_stay(fresh: Kept) -> None:
+    """As many as two pictures take: the second one's do not push out the first one's."""
+    for place in range(2 * len(PERTURBATIONS)):
+        fresh.put(f"sweep {place}", list(range(500)))
+    assert all(fresh.get(f"sweep {n}") for n in range(2 * len(PERTURBATIONS)))
+
+
+# --- of what weights ------------------------------------------------------------------------------
+
+
+def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    spec = make_spec(["digits"], FOG)
+    altered = memo.change(sample("coffee"), FOG[0], 0)
+    before = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
+    card = html(run(sample="coffee", models="digits", fog="0.4"))
+    assert memo.answer(spec, sample("coffee"), "digits", altered)[0] == before
+    small_network().save(models_folder / "digits.keras")
+    spec = make_spec(["digits"], FOG)
+    after = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    (expected,) = evaluate(spec, [sample("coffee")])
+    assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
+    assert after.top5_probabilities != before.top5_probabilities
+    assert key != work_key("score", [sample("coffee")], ["digits"], FOG, 0)
+    assert card != html(run(sample="coffee", models="digits", fog="0.4"))
+
+
+def test_an_attack_on_other_weights_is_made_anew(models_folder: Path) -> None:
+    attack = Condition.attack("pgd", epsilon=0.1, steps=2)
+    made = []
+    for _ in range(2):
+        small_network().save(models_folder / "digits.keras")
+        describe(models_folder)
+        user_models.refresh()
+        made.append(memo.attacked_picture(sample("coffee"), attack, 0, "digits"))
+    assert (made[0] != made[1]).any()
+
+
+# --- under whose names ----------------------------------------------------------------------------
+
+
+def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
+    data = sample_bytes("coffee")
+    names = ["hers.png", "his.png", "hers.png"]
+    pictures = [memo.uploaded_picture(name, data, "crop") for name in names]
+    assert [picture.name for picture in pictures] == names
+    assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
+
+
+def test_rows_go_by_the_names_of_the_session_that_asks(fresh: Kept) -> None:
+    def found(*names: str) -> list[Measurement]:
+        pictures = [
+            Picture(name, sample("coffee").image, sample("coffee").digest) for name in names
+        ]
+        spec = make_spec(["SqueezeNet"], FOG)
+        return work.Measuring(
+            "Scoring", "any", pictures, lambda nameless: evaluate(spec, nameless), len(pictures)
+        ).in_silence()
+
+    assert [row.image for row in found("her secret.png", "again.png")] == [
+        "her secret.png",
+        "again.png",
+    ]
+    assert [row.image for row in found("his.png", "too.png")] == ["his.png", "too.png"]
+    assert "secret" not in str(fresh.get("any"))
+
+
+def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
+    """Neither in a warning nor in a table nor in what the page gives on."""
+    seen = []
+    for name in ("her secret.png", "his.png"):
+        app = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=120)
+        app.query_params["models"] = "SqueezeNet"
+        app.query_params["also"] = "coffee"
+        app.run()
+        app.file_uploader[0].upload(name, sample_bytes("rocket"), "image/png").run()
+        assert not app.exception
+        texts = [element.value.replace("\\", "") for element in (*app.warning, *app.info)]
+        seen.append(" ".join([*texts, html(app)]))
+    assert "21% on her secret.png" in seen[0]
+    assert "21% on his.png" in seen[1]
+    assert "secret" not in seen[1]
