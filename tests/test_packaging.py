@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import pytest
 
 import robustness
-from tests.support.documents import ROOT
+from tests.support.places import ROOT
 
 COMPILED = (
     "requirements.txt",

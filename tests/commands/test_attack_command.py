@@ -15,7 +15,7 @@ from robustness.commands.main import main
 from robustness.models import Classifier
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import sample_path
-from tests.commands.test_cli_bad_input import check_sentence
+from tests.support.console import check_sentence
 
 COFFEE = str(sample_path("coffee"))
 QUICK = ("--model", "SqueezeNet", "--steps", "3")

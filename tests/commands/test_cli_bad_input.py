@@ -16,6 +16,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures import fitting
 from robustness.pictures.samples import sample_path
 from tests.support.bad_images import BAD, GOOD_ODD, RGB, Builder
+from tests.support.console import check_sentence
 from tests.support.places import ROOT
 
 # pytest replaces the filter that the product installs for Pillow's warnings.
@@ -39,16 +40,6 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
         return err
 
     return call
-
-
-def check_sentence(text: str) -> None:
-    assert text.startswith("robustness: ")
-    assert text.endswith(".\n")
-    assert text.count("\n") == 1
-    assert "Traceback" not in text
-    assert "Error" not in text
-    sentence, _, _known = text.partition(" Known: ")  # the list is as long as its registry
-    assert 40 < len(sentence) < 400
 
 
 def perturb_arguments(image: str | Path, out: Path, **changes: str) -> list[str]:

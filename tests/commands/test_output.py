@@ -16,9 +16,9 @@ from robustness import models
 from robustness.commands.console import OutputError, print_table, say
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
-from tests.commands.test_cli_bad_input import check_sentence
+from tests.support.console import check_sentence
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 COFFEE = str(sample_path("coffee"))
 FULL = Path("/dev/full")
 

@@ -376,7 +376,7 @@ def test_a_network_runs_from_the_file_that_was_fetched(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from tests.conftest import save_official
-    from tests.models.test_weights import small_network
+    from tests.support.official_weights import small_network
 
     network = small_network()
     save_official(network, tmp_path / "official.h5")

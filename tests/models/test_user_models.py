@@ -25,7 +25,14 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
-from tests.support.user_models import DIGITS, describe, digit_file, digits_images, small_network
+from tests.support.user_models import (
+    DIGITS,
+    describe,
+    digit_file,
+    digits_images,
+    small_network,
+    with_lambda,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -382,15 +389,6 @@ def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"no file .*models\.toml") as caught:
         user_models.refresh()
     assert_one_sentence(caught.value)
-
-
-def with_lambda(models_folder: Path) -> None:
-    layers = keras().layers
-    inputs = layers.Input((8, 8, 3))
-    x = layers.Flatten()(layers.Lambda(lambda x: x * 2)(inputs))
-    keras().Model(inputs, layers.Dense(10, activation="softmax")(x)).save(
-        models_folder / "digits.keras"
-    )
 
 
 def with_a_class_of_its_own(models_folder: Path) -> None:

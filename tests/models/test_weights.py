@@ -26,6 +26,7 @@ from robustness.models.fetching.places import keras_cache
 from robustness.models.model_record import LayerWeights, Normalisation, PackagedFile
 from robustness.models.runtime import keras
 from tests.conftest import OFFLINE_NAMES, register, save_official
+from tests.support.official_weights import small_network
 
 # Keras' own writer of the HDF5 layout.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -33,17 +34,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 STUDY_NAMES = ("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0")
 
 # --- files in the layout of Keras' official ones --------------------------------------------------
-
-
-def small_network(filters: int = 4, extra: bool = False) -> Any:
-    layers = keras().layers
-    inputs = layers.Input((16, 16, 3))
-    x = layers.Conv2D(filters, 3, use_bias=False, name="conv")(inputs)
-    x = layers.ReLU(name="active")(layers.BatchNormalization(name="normal")(x))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    if extra:
-        x = layers.Dense(4, name="extra")(x)
-    return keras().Model(inputs, layers.Dense(10, activation="softmax", name="head")(x))
 
 
 @dataclass

@@ -16,11 +16,11 @@ from robustness import statistics
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.evaluation.sweep import Break
 from robustness.report.answers import live, run, scorecard, sweep
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_runs import rows
 from tests.support.made_up_saved_runs import measurement
+from tests.support.reports import broken
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -253,26 +253,6 @@ def test_a_view_says_who_kept_its_answer(stays: tuple[bool, bool], words: str) -
     assert words in first
     assert ("now sees" in second) == (not all(stays))
     assert "one picture under one condition" in third
-
-
-def broken(
-    model: str, strength: float | None, low: float | None, high: float | None, repeats: int = 1
-) -> Break:
-    return Break(
-        model=model,
-        perturbation="gaussian_noise",
-        strength=strength,
-        parameter=None,
-        severity=None,
-        ssim=None if strength is None else 0.5,
-        low=low,
-        high=high,
-        never=strength is None,
-        returns=(),
-        repeats=repeats,
-        clean_top1=0,
-        clean_probability=0.9,
-    )
 
 
 def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:

@@ -24,10 +24,10 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.answers.attack import answer
-from tests.report.test_files import HOSTILE, WHEN, Page, pdf_text
 from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from tests.support.places import ROOT
+from tests.support.reports import HOSTILE, WHEN, Page, pdf_text
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite2")

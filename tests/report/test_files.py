@@ -8,11 +8,9 @@ import itertools
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -27,25 +25,29 @@ from robustness.base.errors import RunError
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import SCHEMA
-from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
-from robustness.evaluation.sweep import Break
-from robustness.pictures.fitting import study_image, to_png, to_uint8
+from robustness.pictures.fitting import to_png, to_uint8
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.formats import pdf, pdf_charts
 from robustness.report.formats.columns import columns
-from tests.report.test_answers import broken
 from tests.support.made_up_runs import severities
 from tests.support.made_up_saved_runs import measurement, pictures, saved
+from tests.support.reports import (
+    HOSTILE,
+    SHARES,
+    WHEN,
+    Page,
+    live,
+    pdf_text,
+    scorecard,
+    small,
+    swept,
+)
 
-WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'
 NAMES = [f"{number:04}.png" for number in range(40)]
 NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest
-SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.6, "EfficientNetLite2": 0.85}
 TEXTS = (".html", ".csv", ".json", ".md")
 
 
@@ -77,36 +79,6 @@ def made(run: runs.Run) -> dict[str, bytes]:
         suffix: report.rendered(content, format.write, WHEN)
         for suffix, format in report.FORMATS.items()
     }
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page, as far as it matters here."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.scripts: list[str] = []
-        self._inside: str = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        else:
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -408,14 +380,6 @@ def pages(made: dict[str, bytes]) -> str:
     return pdf_text(made[".pdf"])
 
 
-def pdf_text(data: bytes) -> str:
-    tool = shutil.which("pdftotext")
-    if tool is None:
-        pytest.skip("no pdftotext found: install poppler-utils to read the PDF back")
-    done = subprocess.run([tool, "-layout", "-", "-"], input=data, capture_output=True, check=True)
-    return done.stdout.decode()
-
-
 def test_a_pdf_says_the_same_on_numbered_pages(pages: str, run: runs.Run) -> None:
     flat = " ".join(pages.split())
     content = report.of_run(run)
@@ -461,54 +425,6 @@ def test_every_chart_can_be_drawn_for_print(run: runs.Run) -> None:
 Built = Callable[[], report.Report]
 
 
-def _small(condition: Condition, *, several: bool = False) -> tuple[RunSpec, list[Picture]]:
-    conditions = study_conditions() if several else (condition,)
-    spec = RunSpec(tuple((name, "sha256:0") for name in SHARES), conditions)
-    image = study_image(sample_bytes("chelsea"))
-    return spec, [Picture.of(HOSTILE, image), Picture.of("b.png", image[:, ::-1].copy())]
-
-
-def scorecard() -> report.Report:
-    spec, shown = _small(study_conditions()[0], several=True)
-    rows = [
-        measurement(picture.name, picture.digest, name, condition, bool(number % 3))
-        for picture in shown
-        for name in spec.model_names
-        for number, condition in enumerate(spec.conditions)
-    ]
-    return report.of_scorecard(spec, shown, rows)
-
-
-def live() -> report.Report:
-    spec, shown = _small(Condition.of({"fog": 0.4, "rotation": 0.2}))
-    rows = [
-        measurement(HOSTILE, shown[0].digest, name, spec.conditions[0], name == "SqueezeNet")
-        for name in spec.model_names
-    ]
-    return report.of_live(spec, shown[0], rows)
-
-
-def swept() -> report.Report:
-    spec, shown = _small(Condition.of({"gaussian_noise": 1.0}))
-    found: list[Measurement | Break] = [
-        measurement(
-            HOSTILE,
-            shown[0].digest,
-            name,
-            Condition.of({"gaussian_noise": strength}),
-            strength < 0.5,
-        )
-        for name in spec.model_names
-        for strength in (0.0, 0.5, 1.0)
-    ]
-    found += [
-        broken("SqueezeNet", 0.4, 0.3, 0.5, 5),
-        broken("EfficientNetLite0", 0.45, 0.4, 0.5, 5),
-        broken("EfficientNetLite2", None, None, None, 5),
-    ]
-    return report.of_sweep(spec, shown[0], found)
-
-
 @pytest.mark.parametrize("build", [scorecard, live, swept])
 def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
     content = build()
@@ -529,7 +445,7 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
 
 def test_the_largest_scorecard_stays_below_15_mb() -> None:
     rng = np.random.default_rng(0)
-    spec, _ = _small(study_conditions()[0], several=True)
+    spec, _ = small(study_conditions()[0], several=True)
     noise = [rng.random((224, 224, 3), dtype=np.float32) for _ in range(12)]
     shown = [Picture.of(f"{at}.png", image) for at, image in enumerate(noise)]
     rows = [

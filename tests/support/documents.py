@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
-from pathlib import Path
 
 from robustness.commands import main
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui.kit import memo
-from tests.ui.test_pages import ROOT
+from tests.support.places import ROOT
 
 
 def opened(page: str) -> AppTest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,79 +14,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.base.errors import ImageError
-from robustness.evaluation.condition import Condition
-from robustness.pictures.fitting import STUDY_SIDE
-from robustness.pictures.picture import Picture
 from robustness.statistics import SURVIVORS, WORST, cases, class_names
 from tests.support import pages
-from tests.support.made_up_runs import rows, severities
+from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
 from tests.support.pages import html
-
-ODD_NAME = "a <b>bold</b> *star*.png"
-MISSING = "00001.png"
-ESPRESSO = models.imagenet().names.index("espresso")
-
-
-@dataclass
-class MadeUp:
-    """A run of squares of one colour."""
-
-    table: pd.DataFrame
-    conditions: tuple[Condition, ...]
-    id: str = "one-run"
-    seed: int = 7
-    unreadable: tuple[tuple[str, str], ...] = ()
-    asked: list[str] = field(default_factory=list)
-
-    def frame(self) -> pd.DataFrame:
-        return self.table
-
-    def picture(self, image_id: str) -> Picture:
-        self.asked.append(image_id)
-        if image_id == MISSING:
-            raise ImageError("The picture *is gone*; put it back.")
-        shade = (1 + len(self.asked)) / 1000
-        return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
-
-
-def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp:
-    """SqueezeNet keeps 3 of 10 answers, EfficientNet-Lite0 8, Lite1 hardly fewer."""
-    levels = [
-        *severities("fog"),
-        ("rotation", 0.1),
-        ("horizontal_flip", 1.0),
-        ("fog+rotation", None),
-    ]
-    rng = np.random.default_rng(seed)
-    clean = rng.random(images) < 0.9
-    parts = []
-    for model, share in (
-        ("SqueezeNet", 0.3),
-        ("EfficientNetLite0", 0.8),
-        ("EfficientNetLite1", 0.77),
-    ):
-        kept = rng.random((images, len(levels))) < share
-        parts.append(
-            rows(
-                kept,
-                model=model,
-                conditions=levels,
-                labels=ESPRESSO + np.arange(images) % 2 if labelled else None,
-                clean_correct=clean if labelled else None,
-                correct=clean[:, None] & kept if labelled else None,
-                figures={"ssim": rng.random(kept.shape)},
-            )
-        )
-    table = pd.concat(parts, ignore_index=True)
-    table["image"] = table["image"].replace("00000.png", ODD_NAME)
-    table["clean_top1"] = ESPRESSO
-    table["top1"] = np.where(table["consistent"], ESPRESSO, 0)
-    conditions = [
-        *(Condition.of({name: strength}) for name, strength in levels if strength is not None),
-        Condition.of({"fog": 0.4, "rotation": 0.25}),
-    ]
-    return MadeUp(table, tuple(conditions), unreadable=(("<i>broken</i>.jpg", "Not a picture."),))
 
 
 def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:

@@ -13,10 +13,9 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.models import user_models
 from tests.conftest import OFFLINE_NAMES
-from tests.models.test_user_models import with_lambda
 from tests.support.pages import headline, html, run
 from tests.support.places import ROOT
-from tests.support.user_models import DIGITS, describe, small_network
+from tests.support.user_models import DIGITS, describe, small_network, with_lambda
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -8,9 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import report
-from tests.report.test_files import live
 from tests.support.pages import run
 from tests.support.places import ROOT
+from tests.support.reports import live
 
 ASKED: list[str] = []
 

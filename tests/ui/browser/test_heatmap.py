@@ -11,7 +11,7 @@ from tests.support.server import dashboard
 SCRIPT = """
 import streamlit as st
 from robustness.ui.dataset import results
-from tests.ui.test_dataset_results import made_up
+from tests.support.made_up_results import made_up
 st.set_page_config(layout="wide")
 results.show(made_up())
 """

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 
 from robustness import report, runs
 from robustness.commands import main
-from tests.report.test_files import live
 from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.reports import live
 
 
 def test_the_page_gives_the_file_that_the_command_writes(
