@@ -6,17 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.commands.console import (
-    as_json,
-    end_progress,
-    make_folder,
-    print_json,
-    progress,
-    say,
-    write_file,
-)
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
@@ -24,13 +15,7 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Adds ``study``."""
-    study = add_command(
-        parsers,
-        "study",
-        study_command,
-        "consistency and feature similarity under the perturbations",
-        *("--json", "images", "--models"),
-    )
+    study = add_command(parsers, "study", study_command, "--json", "images", "--models")
     study.add_argument(
         "--perturbations", metavar="A,B", type=names, help="default: the study's ten"
     )
@@ -47,7 +32,7 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.provenance import manifest
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.suites import study_conditions
-    from robustness.pictures.fitting import load_study_image
+    from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
     from robustness.statistics.scorecard import summarise
 
@@ -57,37 +42,40 @@ def study_command(options: argparse.Namespace) -> None:
         Picture.of(image, load_study_image(image, fit=options.fit)) for image in options.images
     ]
     if options.out is not None:
-        make_folder(options.out)  # now rather than after all the work
+        console.make_folder(options.out)  # now rather than after all the work
     rows: list[Measurement] = []
     total = len(pictures) * len(spec.models) * len(conditions)
-    progress(f"loading {', '.join(spec.model_names)} ...")
+    console.progress(f"loading {', '.join(spec.model_names)} ...")
     for row in evaluate(spec, pictures):
         rows.append(row)
         if len(rows) % len(conditions) == 0:
-            progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
-    end_progress()
+            console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
+    console.end_progress()
     result: dict[str, Any] = {
         "manifest": manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
         "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
-        from robustness.pictures.fitting import to_png
+        import pandas as pd
 
-        write_file(options.out / "study.json", as_json(result).encode())
-        write_file(options.out / "measurements.csv", _csv(rows).encode(errors="backslashreplace"))
+        table = pd.json_normalize(result["measurements"]).to_csv(index=False)
+        console.write_file(options.out / "study.json", console.as_json(result).encode())
+        console.write_file(
+            options.out / "measurements.csv", table.encode(errors="backslashreplace")
+        )
         for number, picture in enumerate(pictures, start=1):
             folder = options.out / f"picture-{number}"
-            write_file(folder / "clean.png", to_png(picture.image))
+            console.write_file(folder / "clean.png", to_png(picture.image))
             for condition, image in zip(
                 conditions, perturbed(picture, conditions, spec.seed), strict=True
             ):
-                write_file(folder / f"{condition.name}.png", to_png(image))
+                console.write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
-        print_json(result)
+        console.print_json(result)
     else:
-        say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
-        print_ranking(result["summary"])
+        console.say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
+        console.print_ranking(result["summary"])
         _print_doubts(result["summary"])
 
 
@@ -95,15 +83,9 @@ def _print_doubts(summary: list[dict[str, Any]]) -> None:
     from robustness.statistics import scorecard
 
     if len(scorecard.rankings(summary)) > 1:
-        say("\nModels are ranked only against those that tell the same classes apart.")
+        console.say("\nModels are ranked only against those that tell the same classes apart.")
     if scorecard.unsettled_pairs(summary):
-        say(
+        console.say(
             "\nIntervals of neighbouring models overlap: with this few images the order is not "
             "established."
         )
-
-
-def _csv(rows: list[Measurement]) -> str:
-    import pandas as pd
-
-    return pd.json_normalize([row.as_row() for row in rows]).to_csv(index=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from robustness.commands.console import end_progress, print_json, print_table, progress, say
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -18,13 +18,7 @@ _COLUMNS = {"perturbation": "<22", "model": "<20", "breaks at": ">9", "  physica
 
 def add(parsers: Parsers) -> None:
     """Adds ``sweep``."""
-    swept = add_command(
-        parsers,
-        "sweep",
-        sweep_command,
-        "the strength at which each model's answer breaks",
-        *("--json", "image"),
-    )
+    swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
     which = swept.add_mutually_exclusive_group()
     which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
     which.add_argument("--all", action="store_true", help="every perturbation there is")
@@ -53,7 +47,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
     points: list[Measurement] = []
     breaks: list[Break] = []
-    progress("loading the models ...")
+    console.progress("loading the models ...")
     for event in sweep(
         picture,
         names,
@@ -65,12 +59,12 @@ def sweep_command(options: argparse.Namespace) -> None:
     ):
         if isinstance(event, Break):
             breaks.append(event)
-            progress(f"{event.perturbation}, {event.model}: done")
+            console.progress(f"{event.perturbation}, {event.model}: done")
         else:
             points.append(event)
-    end_progress()
+    console.end_progress()
     if options.json:
-        print_json(
+        console.print_json(
             {
                 "points": [row.as_row() for row in points],
                 "breaking": [entry.as_row() for entry in breaks],
@@ -84,10 +78,10 @@ def sweep_command(options: argparse.Namespace) -> None:
             at = f"{entry.strength:.3f}"
             value = REGISTRY[entry.perturbation].value_text(entry.strength)
         rows.append((entry.perturbation, entry.model, at, f"  {value}"))
-    print_table(_COLUMNS, rows)
+    console.print_table(_COLUMNS, rows)
     groups = by_labels(dict.fromkeys(entry.model for entry in breaks))
     for labels, members in groups:
         first = most_fragile([entry for entry in breaks if entry.model in members])
         if first is not None:
             among = f" of the models of {labels.title}" if len(groups) > 1 else ""
-            say(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")
+            console.say(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")
