@@ -148,7 +148,13 @@ class Session:
                 self._write()
             yield self._progress()
         self._write()
-        self._finish()
+        done = {number for part in self._parts for number in part.chunks}
+        if len(done) < self._job.chunk_count:
+            raise RunError(
+                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
+                "on with --resume."
+            )
+        self._write(status=FINISHED, content=content(self._parts))
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]
@@ -178,15 +184,6 @@ class Session:
                 f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
                 "then go on with --resume."
             ) from error
-
-    def _finish(self) -> None:
-        done = {number for part in self._parts for number in part.chunks}
-        if len(done) < self._job.chunk_count:
-            raise RunError(
-                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
-                "on with --resume."
-            )
-        self._write(status=FINISHED, content=content(self._parts))
 
 
 def start(

@@ -60,10 +60,7 @@ LIMITS: Mapping[str, str] = {
 }
 """The kinds of limits, all in [0, 1]."""
 
-BREAKING_LEVEL = 0.5
-
 _PATTERNS, _NUMBERS = ("model", "perturbation"), ("strength", "breaking_level")
-FAIL, PASS = "fail", "pass"
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Rule:
     model: str = "*"
     perturbation: str | None = None
     strength: float | None = None
-    breaking_level: float = BREAKING_LEVEL
+    breaking_level: float = 0.5
 
     def fits(self, model: str, perturbation: str | None, strength: float | None) -> bool:
         """Whether it is on that model and condition; on no perturbation: all conditions."""
@@ -121,12 +118,12 @@ def read_budget(path: Path) -> Budget:
     baseline = values.get("baseline")
     if baseline is not None and not isinstance(baseline, str):
         raise ParameterError(f"{path}: expected baseline to name a run, got {baseline!r}.")
-    unsure = values.get("when_unsure", FAIL)
-    if unsure not in (FAIL, PASS):
+    unsure = values.get("when_unsure", "fail")
+    if unsure not in ("fail", "pass"):
         raise ParameterError(
             f'{path}: expected when_unsure to be "fail" or "pass", got {unsure!r}.'
         )
-    return Budget(path, rules, baseline, unsure == FAIL)
+    return Budget(path, rules, baseline, unsure == "fail")
 
 
 def _rule(path: Path, table: Mapping[str, Any]) -> Rule:
