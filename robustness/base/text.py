@@ -1,11 +1,11 @@
-"""Text from outside: made harmless before it meets a reader, or the word that it was to be."""
+"""Words for people: text from outside made harmless, the word it was to be, and counted things."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
@@ -52,3 +52,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = tuple(known)
     hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
     return f"{hint}Known: {', '.join(names)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """``number`` and ``thing``, in the plural unless it is one."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first ``most`` of ``names`` with commas between, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -7,15 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustness.base.errors import ParameterError, RobustnessError
-from robustness.commands.console import (
-    end_progress,
-    print_json,
-    print_table,
-    progress,
-    say,
-    write_file,
-)
+from robustness.base.errors import RobustnessError
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -31,13 +24,7 @@ _TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<12", "answer": ""}
 
 def add(parsers: Parsers) -> None:
     """Adds ``attack``."""
-    attack = add_command(
-        parsers,
-        "attack",
-        attack_command,
-        "change a picture as little as possible so that a model errs",
-        *("--json", "image"),
-    )
+    attack = add_command(parsers, "attack", attack_command, "--json", "image")
     attack._negative_number_matcher = re.compile(r"-[\d.]")  # so that -8/255 gets its sentence
     attack.add_argument("--model", required=True, metavar="NAME", help="the model attacked")
     attack.add_argument(
@@ -67,33 +54,30 @@ def add(parsers: Parsers) -> None:
 
 
 def attack_command(options: argparse.Namespace) -> None:
-    """Attacks one model on a picture, and asks the others about the result."""
+    """Change a picture as little as possible so that a model errs."""
     from robustness import models
     from robustness.attacks import Outcome, craft
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
 
-    if options.to is not None and options.to.suffix.lower() != ".png":
-        raise ParameterError(
-            f"The adversarial picture is written losslessly: expected --to to end in .png, got "
-            f"{str(options.to)!r}."
-        )
+    if options.to is not None:
+        console.expect_png(options.to, "The adversarial picture")
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
-    progress(f"loading {name} ...")
+    console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
     for event in craft(picture, models.load(name), spec):
         if isinstance(event, Outcome):
             outcome = event  # the last event
         elif event.done % every == 0:
-            progress(f"{spec.record.label}: step {event.done} of {event.total}")
+            console.progress(f"{spec.record.label}: step {event.done} of {event.total}")
     if options.to is not None:
-        write_file(options.to, to_png(outcome.image))
+        console.write_file(options.to, to_png(outcome.image))
     transfer = _transfer(picture, outcome)
-    end_progress()
+    console.end_progress()
     if options.json:
-        print_json({**outcome.as_row(), "transfer": [entry.as_row() for entry in transfer]})
+        console.print_json({**outcome.as_row(), "transfer": [entry.as_row() for entry in transfer]})
     else:
         _print_outcome(outcome, transfer)
 
@@ -125,11 +109,11 @@ def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
     for record in models.REGISTRY:
         if record.name == outcome.model or not models.state(record).ready:
             continue
-        progress(f"asking {record.name} ...")
+        console.progress(f"asking {record.name} ...")
         try:
             found += judged(picture, outcome.image, outcome.spec, outcome.model, [record.name])
         except RobustnessError as error:
-            progress(f"left out: {error}")
+            console.progress(f"left out: {error}")
     return found
 
 
@@ -140,7 +124,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
     aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
     before = class_name(outcome.model, outcome.clean_top1)
     after = class_name(outcome.model, outcome.top1)
-    say(
+    console.say(
         f"{spec.record.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
         f"{'succeeds' if outcome.success else 'fails'}\n"
         f"answer        {before} {outcome.clean_probability:.1%} -> {after} "
@@ -150,19 +134,19 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
     )
     if spec.epsilon and not outcome.l2:
-        say("note          no other 8-bit picture lies within this epsilon")
+        console.say("note          no other 8-bit picture lies within this epsilon")
     if not transfer:
         return
-    say("")
+    console.say("")
     fooled = {True: "yes", False: "no", None: "other classes"}
-    print_table(
+    console.print_table(
         _TRANSFER_COLUMNS,
-        (
+        [
             (
                 entry.model,
                 fooled[entry.success],
                 f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}",
             )
             for entry in transfer
-        ),
+        ],
     )

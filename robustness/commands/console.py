@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from robustness.base.errors import ParameterError
+
+_RANKING = {
+    "rank": ">4",
+    "  model": "<20",
+    "consistency": ">13",
+    "  95 % interval": "<16",
+    "cosine": ">8",
+    "Euclidean": ">11",
+}
+_WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
 
 
 class OutputError(Exception):
@@ -40,26 +51,74 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str] | str])
         say(row if isinstance(row, str) else "".join(map(format, row, columns.values())))
 
 
+def print_ranking(summary: Sequence[Mapping[str, Any]], decimals: int = 0) -> None:
+    """Prints ``summary``, consistency with ``decimals`` of a percent and accuracy where known.
+
+    Models that tell other classes apart form a ranking of their own.
+    """
+    from robustness.statistics import scorecard
+
+    def rows() -> Iterator[Sequence[str] | str]:
+        rankings = scorecard.rankings(summary)
+        for ranking in rankings:
+            if len(rankings) > 1:
+                yield f"models of {ranking[0]['label_set']}:"
+            for rank, entry in enumerate(ranking, start=1):
+                yield _cells(rank, entry, decimals)
+
+    with_labels = any(entry.get("clean_accuracy") is not None for entry in summary)
+    print_table(_RANKING | (_WITH_LABELS if with_labels else {}), rows())
+
+
+def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
+    cells = [
+        str(rank),
+        f"  {entry['model']}",
+        f"{entry['consistency']:.{decimals}%}",
+        f"  {entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
+        f"{entry['cosine']:.3f}",
+        f"{entry['euclidean']:.3f}",
+    ]
+    if entry.get("clean_accuracy") is not None:
+        cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
+    return cells
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """What follows on a difference in points: its interval, " (-1.2 to +3.4)", if it is known."""
+    return "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def make_folder(path: Path) -> None:
     """Makes the folder ``path``; raises ``ParameterError`` with the reason if it cannot be."""
-    try:
+    with _written(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_be_written(path, error) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes ``data``, folders included; raises ``ParameterError`` with the reason if it cannot."""
-    try:
+    with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _cannot_be_written(path, error) from error
+        reason = error.strerror or type(error).__name__
+        raise ParameterError(
+            f"{path} cannot be written: {reason}; choose another place."
+        ) from error
 
 
-def _cannot_be_written(path: Path, error: OSError) -> ParameterError:
-    reason = error.strerror or type(error).__name__
-    return ParameterError(f"{path} cannot be written: {reason}; choose another place.")
+def expect_png(path: Path, what: str) -> None:
+    """Raises ``ParameterError`` unless ``what``, a picture, can go to ``path`` losslessly."""
+    if path.suffix.lower() != ".png":
+        raise ParameterError(
+            f"{what} is written losslessly: expected --to to end in .png, got {str(path)!r}."
+        )
 
 
 def as_json(document: Any) -> str:

@@ -6,13 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.commands.console import end_progress, print_json, progress, remark, say
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
-    from robustness.runs import Plan, Run, Session
+    from robustness.runs import Run, Session
 
 _SHOWN = 10
 """Unreadable pictures that are printed one by one; the JSON has them all."""
@@ -20,13 +19,7 @@ _SHOWN = 10
 
 def add(parsers: Parsers) -> None:
     """Adds ``evaluate``."""
-    evaluated = add_command(
-        parsers,
-        "evaluate",
-        evaluate_command,
-        "evaluate a whole dataset and save the run",
-        "--json",
-    )
+    evaluated = add_command(parsers, "evaluate", evaluate_command, "--json")
     evaluated.add_argument(
         "source",
         metavar="SOURCE",
@@ -105,26 +98,21 @@ def _severities(text: str) -> list[int]:
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    """Evaluates a dataset, saves the run, and prints what it tells."""
-    from robustness import runs
-
-    plan = planned(options, options.source)
-    with runs.start(plan, options.out, engine=options.engine, resume=options.resume) as session:
-        perform(session, options.engine, options.address)
-    run = runs.load(session.folder)
+    """Evaluate a whole dataset and save the run."""
+    run = evaluated(options, options.source, resume=options.resume)
     if options.json:
-        print_json(_document(run))
+        console.print_json(_document(run))
     else:
         _print_run(run)
 
 
-def planned(options: argparse.Namespace, source: str) -> Plan:
-    """What the options of ``evaluate`` ask of ``source``."""
+def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
+    """The run of what ``options`` ask of ``source``, which may be there already if ``resume``."""
     from robustness import runs
     from robustness.evaluation.spec import make_spec
 
     spec = make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
-    return runs.plan(
+    plan = runs.plan(
         source,
         spec,
         labelling=options.labels,
@@ -132,18 +120,16 @@ def planned(options: argparse.Namespace, source: str) -> Plan:
         sample=options.sample,
         batch=options.batch,
     )
+    with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
+        _perform(session, options.engine, options.address)
+    return runs.load(session.folder)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
     from robustness.attacks import parse_epsilon
+    from robustness.evaluation import suites
     from robustness.evaluation.condition import Condition
-    from robustness.evaluation.suites import (
-        IMAGENET_C_SUITE,
-        SEVERITIES,
-        graded_conditions,
-        suite_names,
-    )
 
     attacks = [name for name in options.perturbations or () if name in ATTACKS]
     if (options.epsilon or options.attack_steps) and not attacks:
@@ -162,52 +148,50 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
         for name, steps in steps_of.items()
         for epsilon in dict.fromkeys(epsilons)
     )
-    if attacks:
-        options.perturbations = [name for name in options.perturbations if name not in ATTACKS]
-        if not options.perturbations:
-            if options.strength is not None or options.severities:
-                raise ParameterError(
-                    "--strength and --severities are for perturbations, and only attacks are asked "
-                    "for: expected --epsilon, such as 2/255,8/255."
-                )
-            return attacked
+    plain = [name for name in options.perturbations or () if name not in ATTACKS]
+    if attacks and not plain:
+        if options.strength is not None or options.severities:
+            raise ParameterError(
+                "--strength and --severities are for perturbations, and only attacks are asked "
+                "for: expected --epsilon, such as 2/255,8/255."
+            )
+        return attacked
     severities = options.severities
-    if options.suite == IMAGENET_C_SUITE and options.strength is None:
-        severities = severities or SEVERITIES
-    names = options.perturbations or suite_names(options.suite or "study")
-    return (
-        *graded_conditions(names, strengths=options.strength, severities=severities),
-        *attacked,
+    if options.suite == suites.IMAGENET_C_SUITE and options.strength is None:
+        severities = severities or suites.SEVERITIES
+    graded = suites.graded_conditions(
+        plain or suites.suite_names(options.suite or suites.STUDY_SUITE),
+        strengths=options.strength,
+        severities=severities,
     )
+    return (*graded, *attacked)
 
 
-def perform(session: Session, engine: str, address: str | None) -> None:
+def _perform(session: Session, engine: str, address: str | None) -> None:
     """Runs to the end, and says how far it is; on an interruption, how to go on."""
     from robustness.base.pace import Pace, Unit
 
     total = session.manifest.dataset.pictures
     if session.finished:
-        progress(f"{session.folder.name} is finished: nothing is left to do")
+        console.progress(f"{session.folder.name} is finished: nothing is left to do")
         return
     if session.resumed:
-        progress(f"{session.folder.name}: {session.resumed} of {total} pictures were done before")
+        console.progress(
+            f"{session.folder.name}: {session.resumed} of {total} pictures were done before"
+        )
     pace = Pace(Unit("pictures"), total)
     try:
         for state in session.perform(engine, address):
-            if state.loading:
-                progress("loading the models ...")
-                pace.note(state.done)
-                continue
             pace.note(state.done)
             unread = f", {state.unreadable} unreadable" if state.unreadable else ""
-            progress(f"{pace.text}{unread}")
+            console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
     except KeyboardInterrupt:
-        remark(
+        console.remark(
             f"robustness: what is done is kept in {session.folder}; the same command with "
             "--resume goes on."
         )
         raise
-    end_progress()
+    console.end_progress()
 
 
 def _document(run: Run) -> dict[str, Any]:
@@ -229,19 +213,19 @@ def _document(run: Run) -> dict[str, Any]:
 def _print_run(run: Run) -> None:
     from robustness import statistics
 
-    say(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
+    console.say(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
     for name, reason in run.unreadable[:_SHOWN]:
-        say(f"unreadable: {name}: {reason}")
+        console.say(f"unreadable: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:
-        say(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
+        console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
     if not run.images:
-        say("\nNo picture could be read, so there is nothing to tell.")
+        console.say("\nNo picture could be read, so there is nothing to tell.")
         return
     found = statistics.Figures(run.frame())
-    say("")
-    print_ranking(found.summary, decimals=1)
+    console.say("")
+    console.print_ranking(found.summary, decimals=1)
     _print_pairs(found.pairs())
-    say(f"\nSaved in {run.folder}")
+    console.say(f"\nSaved in {run.folder}")
 
 
 def _print_pairs(pairs: list[dict[str, Any]]) -> None:
@@ -249,14 +233,10 @@ def _print_pairs(pairs: list[dict[str, Any]]) -> None:
     from robustness.statistics import advice
 
     if pairs:
-        say("\nDifference in consistency, in points, with its 95 % interval:")
+        console.say("\nDifference in consistency, in points, with its 95 % interval:")
     for pair in pairs:
-        interval = (
-            ""
-            if pair["difference_low"] is None
-            else f" ({100 * pair['difference_low']:+.1f} to {100 * pair['difference_high']:+.1f})"
-        )
-        say(
+        interval = console.interval(pair["difference_low"], pair["difference_high"])
+        console.say(
             f"  {pair['better']} over {pair['worse']}: {100 * pair['difference']:+.1f}{interval}, "
             f"{advice(pair)}"
         )

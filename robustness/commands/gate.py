@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
-from robustness.commands import evaluate
-from robustness.commands.console import print_json, print_table, say, write_file
+from robustness.commands import console, evaluate
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -24,14 +23,7 @@ _COLUMNS = {"": "<16", "model": "<20", "condition": "<24", "limit": "<23", "want
 
 def add(parsers: Parsers) -> None:
     """Adds ``check``."""
-    checked = add_command(
-        parsers,
-        "check",
-        check_command,
-        "hold a run against a budget of limits",
-        "--json",
-        more=". Exit status 1 if a limit is broken, 2 if it cannot",
-    )
+    checked = add_command(parsers, "check", check_command, "--json")
     checked.add_argument(
         "run", metavar="RUN|SOURCE", help=f"{RUN}; or what evaluate takes, which is evaluated"
     )
@@ -47,7 +39,7 @@ def add(parsers: Parsers) -> None:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Holds a run against a budget; status 1 if a limit is broken."""
+    """Hold a run against a budget of limits. Exit status 1 if a limit is broken, 2 if it cannot."""
     from robustness import runs
     from robustness.runs import gate
 
@@ -57,11 +49,14 @@ def check_command(options: argparse.Namespace) -> int:
     if options.github and not os.environ.get(STEP_SUMMARY):
         raise ParameterError(f"--github needs the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
-    run = _evaluated(options) if folder is None else runs.load(folder, anywhere=True)
+    if folder is None:  # one of the same request is not computed twice
+        run = evaluate.evaluated(options, options.run, resume=True)
+    else:
+        run = runs.load(folder, anywhere=True)
     found = gate.check(budget, run, baseline)
     _write_documents(options, found)
     if options.json:
-        print_json(gate.as_dict(found))
+        console.print_json(gate.as_dict(found))
     else:
         _print_check(found)
     return 0 if found.passed else 1
@@ -87,38 +82,28 @@ def _saved(options: argparse.Namespace) -> Path | None:
     return None
 
 
-def _evaluated(options: argparse.Namespace) -> Run:
-    """The run of what the options ask; one of the same request is not computed twice."""
-    from robustness import runs
-
-    plan = evaluate.planned(options, options.run)
-    with runs.start(plan, options.out, engine=options.engine, resume=True) as session:
-        evaluate.perform(session, options.engine, options.address)
-    return runs.load(session.folder, anywhere=True)
-
-
 def _write_documents(options: argparse.Namespace, found: Check) -> None:
     from robustness.runs import gate
 
     if options.junit:
-        write_file(options.junit, gate.junit(found))
+        console.write_file(options.junit, gate.junit(found))
     text = gate.markdown(found)
     if options.summary:
-        write_file(options.summary, text.encode())
+        console.write_file(options.summary, text.encode())
     if options.github:
         path = Path(os.environ[STEP_SUMMARY])
         before = path.read_bytes() if path.is_file() else b""
-        write_file(path, before + text.encode())
+        console.write_file(path, before + text.encode())
 
 
 def _print_check(found: Check) -> None:
     from robustness.runs import gate
 
     broken = found.broken
-    say(f"{found.run.id}, {found.run.images} picture(s)\n")
-    print_table(
+    console.say(f"{found.run.id}, {found.run.images} picture(s)\n")
+    console.print_table(
         _COLUMNS,
-        (
+        [
             (
                 f"{'FAIL' if verdict in broken else 'ok':4} {verdict.outcome}",
                 verdict.model,
@@ -127,6 +112,6 @@ def _print_check(found: Check) -> None:
                 f"{verdict.wanted:<8g}{verdict.found}",
             )
             for verdict in found.verdicts
-        ),
+        ],
     )
-    say(f"\n{gate.headline(found)}")
+    console.say(f"\n{gate.headline(found)}")

@@ -18,13 +18,13 @@ from pathlib import Path
 from robustness import __version__
 from robustness.base.errors import RobustnessError
 from robustness.base.text import visible
-from robustness.commands import attack, evaluate, gate, models, pictures, report, runs, study, sweep
+from robustness.commands import attack, evaluate, gate, models, pictures, runs, study
 from robustness.commands.console import OutputError, remark
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (models, pictures, study, sweep, evaluate, attack, report, runs, gate)
+FAMILIES = (models, pictures, study, evaluate, attack, runs, gate)
 """In the order of the help."""
 
 
@@ -53,15 +53,12 @@ def _end(options: argparse.Namespace) -> int:
         status: int | None = options.command(options)
         return status or 0
     except RobustnessError as error:
-        return _refuse(str(error))
+        sentence = str(error)
     except OSError as error:
-        return _refuse(_sentence(error))
+        sentence = _sentence(error)
     except KeyboardInterrupt:
         remark("robustness: interrupted.")
         return EXIT_INTERRUPTED
-
-
-def _refuse(sentence: str) -> int:
     remark(f"robustness: {sentence}")
     return EXIT_BAD_INPUT
 
@@ -87,8 +84,9 @@ def _without_output(error: OutputError) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = argparse.ArgumentParser(
-        prog=_program(),
+        prog=script if script == "robustness" else "python -m robustness",
         description="How robust are image classifiers to real-world perturbations?",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -96,9 +94,3 @@ def _parser() -> argparse.ArgumentParser:
     for family in FAMILIES:
         family.add(parsers)
     return parser
-
-
-def _program() -> str:
-    """What is typed to get here: the installed script's name, or Python and the package's."""
-    script = Path(sys.argv[0]).stem
-    return script if script == "robustness" else "python -m robustness"

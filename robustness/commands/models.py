@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.commands.console import end_progress, print_json, progress, remark, say
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -20,17 +21,16 @@ EXIT_FAILED = 2
 GROUPS = ("study", "modern", "all")
 """What ``models download --group`` takes."""
 
+_TOLD = ("name", "group", "family", "year", "parameters", "input_size")
+"""What ``models --json`` tells of a record as it stands there."""
+
 
 def add(parsers: Parsers) -> None:
     """Adds ``models`` with its actions."""
-    listing = add_command(
-        parsers, "models", models_command, "list the models and whether they are ready", "--json"
-    )
+    listing = add_command(parsers, "models", models_command, "--json")
     actions = listing.add_subparsers(metavar="[download|verify|check]")
 
-    fetch = add_command(
-        actions, "download", download_command, "fetch the published weights of models"
-    )
+    fetch = add_command(actions, "download", download_command)
     fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
     fetch.add_argument("--group", choices=GROUPS, help="instead of names: all of a group")
     fetch.add_argument(
@@ -41,22 +41,10 @@ def add(parsers: Parsers) -> None:
     )
     fetch.set_defaults(refuse=fetch.error)
 
-    verify = add_command(
-        actions,
-        "verify",
-        verify_command,
-        "read every weight file again and say what is wrong",
-        more="; status 1 if anything is",
-    )
+    verify = add_command(actions, "verify", verify_command)
     verify.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
 
-    check = add_command(
-        actions,
-        "check",
-        check_command,
-        "ask models about pictures that they know",
-        more="; status 1 if any answers wrongly",
-    )
+    check = add_command(actions, "check", check_command)
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
 
     for action in (fetch, verify, check):
@@ -64,41 +52,34 @@ def add(parsers: Parsers) -> None:
 
 
 def models_command(options: argparse.Namespace) -> None:
-    """Lists the models and whether they are ready."""
+    """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.weights import parameters_text, size
 
-    rows: list[dict[str, Any]] = []
-    texts: list[str] = []
-    for record in models.REGISTRY:
-        state = models.state(record)
-        rows.append(
-            {
-                "name": record.name,
-                "group": record.group,
-                "family": record.family,
-                "year": record.year,
-                "parameters": record.parameters,
-                "input_size": record.input_size,
-                "ready": state.ready,
-                "weights_bytes": size(record),
-                "published": asdict(record.published),
-                "reason": state.reason,
-            }
+    found = [(record, models.state(record)) for record in models.REGISTRY]
+    if options.json:
+        console.print_json(
+            [
+                {
+                    **{name: getattr(record, name) for name in _TOLD},
+                    "ready": state.ready,
+                    "weights_bytes": size(record),
+                    "published": asdict(record.published),
+                    "reason": state.reason,
+                }
+                for record, state in found
+            ]
         )
-        texts.append(
+        return
+    for record, state in found:
+        console.say(
             f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_size:5} px"
             f"  {state.reason or 'ready'}"
         )
-    if options.json:
-        print_json(rows)
-    else:
-        for text in texts:
-            say(text)
 
 
 def download_command(options: argparse.Namespace) -> int:
-    """Fetches the published weights of models; 2 if any of them failed."""
+    """Fetch the published weights of models."""
     from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
     from robustness.models.fetching.download import download
@@ -107,14 +88,14 @@ def download_command(options: argparse.Namespace) -> int:
     for record in _asked_for(options):  # all of them, before the first download
         name, path, reason = record.name, None, ""
         try:
-            path = download(name, _Shown(name), options.to)
+            path = download(name, _shown(name), options.to)
         except RobustnessError as error:
             reason = str(error)
-        end_progress()
+        console.end_progress()
         if reason:
-            remark(f"robustness: {reason}")
+            console.remark(f"robustness: {reason}")
         elif not options.json:
-            say(f"{name}: {path}")
+            console.say(f"{name}: {path}")
         rows.append(
             {
                 "name": name,
@@ -125,7 +106,7 @@ def download_command(options: argparse.Namespace) -> int:
             }
         )
     if options.json:
-        print_json(rows)
+        console.print_json(rows)
     return 0 if all(row["ok"] for row in rows) else EXIT_FAILED
 
 
@@ -145,81 +126,73 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     return [downloadable(name)[0] for name in dict.fromkeys(options.names)]
 
 
-class _Shown:
-    """How far the download of ``name`` is: on a terminal as it goes, elsewhere a line a tenth."""
+def _shown(name: str) -> Callable[[int, int], None]:
+    """Says how far the download of ``name`` is: on a terminal as it goes, else a line a tenth."""
+    from robustness.base.pace import MEGABYTES, Pace
 
-    def __init__(self, name: str) -> None:
-        from robustness.base.pace import MEGABYTES, Pace
+    pace, last = Pace(MEGABYTES), -1
 
-        self._name = name
-        self._pace = Pace(MEGABYTES)
-        self._tenth = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        self._pace.note(done, total)
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        pace.note(done, total)
         tenth = done * 10 // total if total else 0
-        if sys.stderr.isatty() or tenth > self._tenth:
-            self._tenth = tenth
+        if sys.stderr.isatty() or tenth > last:
+            last = tenth
             share = f" ({done / total:.0%})" if total else ""
-            progress(f"{self._name}: {self._pace.text}{share}")
+            console.progress(f"{name}: {pace.text}{share}")
+
+    return show
 
 
 def verify_command(options: argparse.Namespace) -> int:
-    """Reads the weight files again; 1 if any of them is damaged."""
+    """Read every weight file again and say what is wrong; status 1 if anything is."""
     from robustness import models
     from robustness.models.fetching import verify
 
     names = dict.fromkeys(options.names or models.REGISTRY.names)
-    records = [models.REGISTRY[name] for name in names]
+    records = [models.REGISTRY[name] for name in names]  # all, before the first file is read
     rows: list[dict[str, Any]] = []
     for record in records:
-        progress(f"{record.name} ...") if sys.stderr.isatty() else None
+        console.progress(f"{record.name} ...") if sys.stderr.isatty() else None
         for finding in verify.findings(record):
-            end_progress()
+            console.end_progress()
             path = str(finding.path) if finding.path else None
-            rows.append(
-                {
-                    "name": record.name,
-                    "state": finding.state,
-                    "path": path,
-                    "reason": finding.reason,
-                }
-            )
+            rows.append({"name": record.name, **asdict(finding), "path": path})
             if not options.json:
                 why = f" ({finding.reason})" if finding.reason else ""
-                say(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip())
+                console.say(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip())
     if options.json:
-        print_json(rows)
+        console.print_json(rows)
     damaged = any(row["state"] == verify.DAMAGED for row in rows)
     return EXIT_WRONG if damaged else 0
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Asks models about pictures that they know; 1 if any of them answers wrongly."""
+    """Ask models about pictures that they know; status 1 if any answers wrongly."""
     from robustness import models
     from robustness.models.selfcheck import self_checks
 
     names = options.names or [r.name for r in models.REGISTRY if models.state(r).ready]
     names = models.resolve(names)
     rows: list[dict[str, Any]] = []
-    progress(f"{names[0]} ...")
+    console.progress(f"{names[0]} ...")
     for check in self_checks(names):
-        end_progress()
+        console.end_progress()
         rows.append(check.as_row())
         if options.json:
             continue
         if check.problem or not check.answers:
-            say(f"{check.model:18}{check.problem or 'no known picture'}")
+            console.say(f"{check.model:18}{check.problem or 'no known picture'}")
         for answer in check.answers:
             verdict = "right" if answer.right else "WRONG"
             expected = " or ".join(answer.expected)
             time = f"{check.milliseconds:.0f} ms a pass"
             if answer.expected_probability is not None:
                 expected += f" {answer.expected_probability:.1%}"
-            say(
+            console.say(
                 f"{check.model:18}{verdict:7}{answer.picture:12}{answer.top1} "
                 f"{answer.probability:.1%}, expected {expected}; {time}"
             )
     if options.json:
-        print_json(rows)
+        console.print_json(rows)
     return EXIT_WRONG if any(row["right"] is False for row in rows) else 0

@@ -6,6 +6,7 @@ The help lists a command's options in the order in which they are added.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,8 @@ Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What a family adds its commands to."""
 
 Action: TypeAlias = Callable[[argparse.Namespace], int | None]
-"""Performs a command of parsed options; returns the exit status, None for 0."""
+"""Performs a command of parsed options; returns the exit status, None for 0. Its docstring is
+what the help says of the command."""
 
 RUN = "the folder of a run, or the id of one in RUNS"
 """What stands for a saved run."""
@@ -62,22 +64,17 @@ def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) 
 
 
 def add_command(
-    parsers: Parsers,
-    name: str,
-    action: Action,
-    help_: str,
-    *shared: str,
-    more: str = "",
-    asks_models: bool = True,
+    parsers: Parsers, name: str, action: Action, *shared: str, asks_models: bool = True
 ) -> argparse.ArgumentParser:
     """Adds a command that ``action`` performs, with ``shared`` options; others are the caller's.
 
-    ``help_`` stands in the list of commands, and with ``more`` in the command's own help.
-    ``asks_models`` says whether the user's own models are read first.
+    The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
+    stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's
+    own models are read first.
     """
-    command = parsers.add_parser(
-        name, help=help_, description=f"{help_[0].upper()}{help_[1:]}{more}."
-    )
+    about = (action.__doc__ or "").partition("\n\n")[0]
+    clause = re.split("[;.]", about)[0]
+    command = parsers.add_parser(name, help=clause[:1].lower() + clause[1:], description=about)
     command.set_defaults(command=action, asks_models=asks_models)
     add_shared(command, *shared)
     return command

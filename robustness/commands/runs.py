@@ -1,4 +1,4 @@
-"""The commands on saved runs: list, compare, hand on, delete and replay."""
+"""The commands on saved runs: report, list, compare, hand on, delete and replay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.commands.console import end_progress, print_json, print_table, progress, say
+from robustness.commands import console
 from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -22,39 +22,37 @@ _CHANGES = {
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``runs`` with its actions, and ``replay``."""
-    listing = add_command(
-        parsers, "runs", runs_command, "list the saved runs", "--json", "--out", asks_models=False
+    """Adds ``report``, ``runs`` with its actions, and ``replay``."""
+    reported = add_command(parsers, "report", report_command)
+    reported.add_argument("run", metavar="RUN", help="the folder of a run, or its id in RUNS")
+    reported.add_argument(
+        "--to",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="its suffix is the format: .html, .pdf, .csv, .parquet, .json or .md",
     )
+    add_shared(reported, "--out")
+
+    listing = add_command(parsers, "runs", runs_command, "--json", "--out", asks_models=False)
     actions = listing.add_subparsers(metavar="[compare|export|import|delete]")
 
-    compared = _add_action(
-        actions, "compare", compare_command, "what changed since a run", asks_models=True
-    )
+    compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
     compared.set_defaults(refuse=compared.error)
 
-    exported = _add_action(actions, "export", export_command, "write a run as a zip")
+    exported = _add_action(actions, "export", export_command)
     exported.add_argument("run", metavar="RUN", help=RUN)
     exported.add_argument("--to", type=Path, required=True, metavar="FILE.zip")
 
-    imported = _add_action(
-        actions, "import", import_command, "bring an exported run", asks_models=True
-    )
+    imported = _add_action(actions, "import", import_command, asks_models=True)
     imported.add_argument("file", type=Path, metavar="FILE.zip")
 
-    deleted = _add_action(actions, "delete", delete_command, "delete a run for good")
+    deleted = _add_action(actions, "delete", delete_command)
     deleted.add_argument("run", metavar="RUN", help=RUN)
     deleted.add_argument("--yes", action="store_true", help="needed, as nothing brings it back")
 
-    replayed = add_command(
-        parsers,
-        "replay",
-        replay_command,
-        "run a saved run again and say whether the rows agree",
-        "--json",
-        more=". Exit status 1 if they differ, 2 if it cannot",
-    )
+    replayed = add_command(parsers, "replay", replay_command, "--json")
     replayed.add_argument("run", metavar="RUN", help=RUN)
     add_shared(replayed, "--out")
     replayed.add_argument(
@@ -64,30 +62,49 @@ def add(parsers: Parsers) -> None:
 
 
 def _add_action(
-    actions: Parsers, name: str, action: Action, help_: str, *, asks_models: bool = False
+    actions: Parsers, name: str, action: Action, *, asks_models: bool = False
 ) -> argparse.ArgumentParser:
-    command = add_command(actions, name, action, help_, asks_models=asks_models)
+    command = add_command(actions, name, action, asks_models=asks_models)
     add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
     return command
 
 
+def report_command(options: argparse.Namespace) -> None:
+    """Make a report of a saved run that can be handed on."""
+    from robustness import report
+
+    report.format_of(options.to)  # now rather than after all the work
+    run = _opened(options.run, options, unfinished=True)
+    if not run.finished:
+        done = run.images + len(run.unreadable)
+        console.remark(
+            f"robustness: the run {run.id} is not finished ({done} of "
+            f"{run.manifest.dataset.pictures} pictures), which the report says."
+        )
+    console.progress("working out the figures ...")
+    written = report.write(report.of_run(run), options.to)
+    console.end_progress()
+    for path in written:
+        console.say(str(path))
+
+
 def runs_command(options: argparse.Namespace) -> None:
-    """Lists the runs, the newest first, then the folders that are none."""
+    """List the saved runs."""
     from robustness import runs
 
     entries = runs.listing(options.out)
     if options.json:
-        print_json([_listed(entry) for entry in entries])
+        console.print_json([_listed(entry) for entry in entries])
         return
     if not entries:
-        say(f"There are no runs in {options.out}.")
+        console.say(f"There are no runs in {options.out}.")
     for entry in entries:
-        if entry.manifest is None:
-            say(f"{entry.folder.name}: {entry.reason}")
-            continue
         manifest = entry.manifest
+        if manifest is None:
+            console.say(f"{entry.folder.name}: {entry.reason}")
+            continue
         imported = ", imported" if entry.imported else ""
-        say(
+        console.say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{manifest.dataset.pictures} pictures, {len(manifest.spec.models)} model(s), "
             f"{len(manifest.spec.conditions)} condition(s), {manifest.created}, "
@@ -116,14 +133,15 @@ def _listed(entry: Listed) -> dict[str, Any]:
     }
 
 
-def _opened(run: str, options: argparse.Namespace) -> Run:
+def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) -> Run:
     from robustness import runs
 
-    return runs.load(runs.folder_of(run, options.out), anywhere=True)
+    folder = runs.folder_of(run, options.out)
+    return runs.load(folder, unfinished=unfinished, anywhere=True)
 
 
 def compare_command(options: argparse.Namespace) -> None:
-    """Compares runs with the first of them."""
+    """What changed since a run."""
     if len(options.runs) < 2:
         options.refuse("expected at least two runs, the first of them the baseline")
     from robustness import runs
@@ -131,13 +149,13 @@ def compare_command(options: argparse.Namespace) -> None:
     baseline, *others = (_opened(run, options) for run in options.runs)
     found = [runs.compare(baseline, other) for other in others]
     if options.json:
-        print_json(
+        console.print_json(
             [
                 {
                     "baseline": each.baseline.id,
                     "run": each.other.id,
                     "images": each.images,
-                    "apart": list(each.apart),
+                    "apart": each.apart,
                     "differences": each.differences,
                 }
                 for each in found
@@ -151,17 +169,16 @@ def compare_command(options: argparse.Namespace) -> None:
 def _print_comparison(found: Comparison) -> None:
     from robustness.evaluation.condition import named
 
-    say(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
+    console.say(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
     for sentence in found.apart:
-        say(f"  {sentence}")
+        console.say(f"  {sentence}")
     if not found.differences:
         return
     rows = []
     for entry in found.differences:
         where = "all" if entry["condition"] is None else named(entry["condition"])
         low, high = (entry[f"consistency_difference_{side}"] for side in ("low", "high"))
-        interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        change = f"{100 * entry['consistency_difference']:+8.1f}{interval}"
+        change = f"{100 * entry['consistency_difference']:+8.1f}{console.interval(low, high)}"
         rows.append(
             (
                 entry["model"],
@@ -170,12 +187,12 @@ def _print_comparison(found: Comparison) -> None:
                 f"{change}, {entry['consistency_verdict']}",
             )
         )
-    say("")
-    print_table(_CHANGES, rows)
+    console.say("")
+    console.print_table(_CHANGES, rows)
 
 
 def export_command(options: argparse.Namespace) -> None:
-    """Writes a run as a zip archive."""
+    """Write a run as a zip."""
     from robustness import runs
 
     run = _opened(options.run, options)
@@ -184,7 +201,7 @@ def export_command(options: argparse.Namespace) -> None:
 
 
 def import_command(options: argparse.Namespace) -> None:
-    """Brings the run of a zip archive among those of a folder."""
+    """Bring an exported run."""
     from robustness import runs
 
     run = runs.import_run(options.file, options.out)
@@ -192,7 +209,7 @@ def import_command(options: argparse.Namespace) -> None:
 
 
 def delete_command(options: argparse.Namespace) -> None:
-    """Deletes a run for good."""
+    """Delete a run for good."""
     from robustness import runs
 
     folder = runs.folder_of(options.run, options.out)
@@ -204,13 +221,14 @@ def delete_command(options: argparse.Namespace) -> None:
 
 def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     if options.json:
-        print_json(document)
+        console.print_json(document)
     else:
-        say(text)
+        console.say(text)
 
 
 def replay_command(options: argparse.Namespace) -> int:
-    """Runs a saved run again and says whether the rows agree; status 1 if they differ."""
+    """Run a saved run again and say whether the rows agree. Exit status 1 if they differ, 2 if it
+    cannot."""
     import tempfile
 
     from robustness import runs
@@ -222,15 +240,15 @@ def replay_command(options: argparse.Namespace) -> int:
             options.to or Path(scratch),
             engine=options.engine,
             address=options.address,
-            note=lambda state: progress(f"{state.done} of {state.total} pictures"),
+            note=lambda state: console.progress(f"{state.done} of {state.total} pictures"),
         )
-    end_progress()
+    console.end_progress()
     if options.json:
-        print_json(found.as_dict())
+        console.print_json(found.as_dict())
     else:
-        say(f"{run.id}: {found.verdict}, {found.rows} rows compared")
+        console.say(f"{run.id}: {found.verdict}, {found.rows} rows compared")
         for sentence in found.findings:
-            say(f"  {sentence}")
+            console.say(f"  {sentence}")
         if options.to:
-            say(f"The new run is {found.again.folder}")
+            console.say(f"The new run is {found.again.folder}")
     return 0 if found.agrees else 1

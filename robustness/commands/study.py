@@ -1,4 +1,4 @@
-"""The command that scores models on a few pictures, as the study did."""
+"""The commands that measure models on a few pictures: as the study did, and until they break."""
 
 from __future__ import annotations
 
@@ -6,31 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.commands.console import (
-    as_json,
-    end_progress,
-    make_folder,
-    print_json,
-    progress,
-    say,
-    write_file,
-)
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.ranking import print_ranking
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
+    from robustness.evaluation.sweep import Break
+
+_BREAKS = {"perturbation": "<22", "model": "<20", "breaks at": ">9", "  physical value": ""}
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``study``."""
-    study = add_command(
-        parsers,
-        "study",
-        study_command,
-        "consistency and feature similarity under the perturbations",
-        *("--json", "images", "--models"),
-    )
+    """Adds ``study`` and ``sweep``."""
+    study = add_command(parsers, "study", study_command, "--json", "images", "--models")
     study.add_argument(
         "--perturbations", metavar="A,B", type=names, help="default: the study's ten"
     )
@@ -40,6 +28,19 @@ def add(parsers: Parsers) -> None:
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
     add_shared(study, "--seed", "--fit")
 
+    swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
+    which = swept.add_mutually_exclusive_group()
+    which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
+    which.add_argument("--all", action="store_true", help="every perturbation there is")
+    add_shared(swept, "--models")
+    swept.add_argument(
+        "--steps", type=int, default=21, metavar="N", help="strengths swept (default: 21)"
+    )
+    swept.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
+    )
+    add_shared(swept, "--seed", "--fit")
+
 
 def study_command(options: argparse.Namespace) -> None:
     """Consistency and feature similarity under the perturbations."""
@@ -47,7 +48,7 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.provenance import manifest
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.suites import study_conditions
-    from robustness.pictures.fitting import load_study_image
+    from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
     from robustness.statistics.scorecard import summarise
 
@@ -57,37 +58,40 @@ def study_command(options: argparse.Namespace) -> None:
         Picture.of(image, load_study_image(image, fit=options.fit)) for image in options.images
     ]
     if options.out is not None:
-        make_folder(options.out)  # now rather than after all the work
+        console.make_folder(options.out)  # now rather than after all the work
     rows: list[Measurement] = []
     total = len(pictures) * len(spec.models) * len(conditions)
-    progress(f"loading {', '.join(spec.model_names)} ...")
+    console.progress(f"loading {', '.join(spec.model_names)} ...")
     for row in evaluate(spec, pictures):
         rows.append(row)
         if len(rows) % len(conditions) == 0:
-            progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
-    end_progress()
+            console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
+    console.end_progress()
     result: dict[str, Any] = {
         "manifest": manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
         "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
-        from robustness.pictures.fitting import to_png
+        import pandas as pd
 
-        write_file(options.out / "study.json", as_json(result).encode())
-        write_file(options.out / "measurements.csv", _csv(rows).encode(errors="backslashreplace"))
+        table = pd.json_normalize(result["measurements"]).to_csv(index=False)
+        console.write_file(options.out / "study.json", console.as_json(result).encode())
+        console.write_file(
+            options.out / "measurements.csv", table.encode(errors="backslashreplace")
+        )
         for number, picture in enumerate(pictures, start=1):
             folder = options.out / f"picture-{number}"
-            write_file(folder / "clean.png", to_png(picture.image))
+            console.write_file(folder / "clean.png", to_png(picture.image))
             for condition, image in zip(
                 conditions, perturbed(picture, conditions, spec.seed), strict=True
             ):
-                write_file(folder / f"{condition.name}.png", to_png(image))
+                console.write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
-        print_json(result)
+        console.print_json(result)
     else:
-        say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
-        print_ranking(result["summary"])
+        console.say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
+        console.print_ranking(result["summary"])
         _print_doubts(result["summary"])
 
 
@@ -95,15 +99,64 @@ def _print_doubts(summary: list[dict[str, Any]]) -> None:
     from robustness.statistics import scorecard
 
     if len(scorecard.rankings(summary)) > 1:
-        say("\nModels are ranked only against those that tell the same classes apart.")
+        console.say("\nModels are ranked only against those that tell the same classes apart.")
     if scorecard.unsettled_pairs(summary):
-        say(
+        console.say(
             "\nIntervals of neighbouring models overlap: with this few images the order is not "
             "established."
         )
 
 
-def _csv(rows: list[Measurement]) -> str:
-    import pandas as pd
+def sweep_command(options: argparse.Namespace) -> None:
+    """The strength at which each model's answer breaks."""
+    from robustness.evaluation.sweep import Break, most_fragile, sweep
+    from robustness.models import by_labels
+    from robustness.perturbations import REGISTRY
+    from robustness.pictures.fitting import load_study_image
+    from robustness.pictures.picture import Picture
 
-    return pd.json_normalize([row.as_row() for row in rows]).to_csv(index=False)
+    if options.perturbation:
+        names = [REGISTRY[options.perturbation].name]
+    else:
+        names = [record.name for record in REGISTRY if options.all or record.in_study]
+    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
+    points: list[Measurement] = []
+    breaks: list[Break] = []
+    console.progress("loading the models ...")
+    for event in sweep(
+        picture,
+        names,
+        options.models,
+        steps=options.steps,
+        repeats=options.repeats,
+        seed=options.seed,
+        fit=options.fit,
+    ):
+        if isinstance(event, Break):
+            breaks.append(event)
+            console.progress(f"{event.perturbation}, {event.model}: done")
+        else:
+            points.append(event)
+    console.end_progress()
+    if options.json:
+        console.print_json(
+            {
+                "points": [row.as_row() for row in points],
+                "breaking": [entry.as_row() for entry in breaks],
+            }
+        )
+        return
+    rows = []
+    for entry in sorted(breaks, key=lambda b: 2.0 if b.strength is None else b.strength):
+        at, value = "never", ""
+        if entry.strength is not None:
+            at = f"{entry.strength:.3f}"
+            value = REGISTRY[entry.perturbation].value_text(entry.strength)
+        rows.append((entry.perturbation, entry.model, at, f"  {value}"))
+    console.print_table(_BREAKS, rows)
+    groups = by_labels(dict.fromkeys(entry.model for entry in breaks))
+    for labels, members in groups:
+        first = most_fragile([entry for entry in breaks if entry.model in members])
+        if first is not None:
+            among = f" of the models of {labels.title}" if len(groups) > 1 else ""
+            console.say(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import models
+from robustness.base.text import counted as counted
 from robustness.base.text import visible
 from robustness.charts.tables import with_interval
 
@@ -17,11 +18,6 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``number`` and ``thing``, in the plural unless it is one."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def model(name: str) -> str:

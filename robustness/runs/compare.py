@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustness import statistics
+from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
@@ -48,7 +49,7 @@ def _images(first: set[str], second: set[str]) -> list[str]:
         return ["They share no picture: pictures are matched by what the models saw of them."]
     only = (len(first - second), "the baseline"), (len(second - first), "the other run")
     return [
-        f"{count:,} picture{'s' * (count != 1)} of {whose} alone, not counted."
+        f"{counted(count, 'picture')} of {whose} alone, not counted."
         for count, whose in only
         if count
     ]
@@ -57,17 +58,14 @@ def _images(first: set[str], second: set[str]) -> list[str]:
 def _settings(first: Manifest, second: Manifest) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
-        *_alone("model", a.model_names, b.model_names),
-        *_alone("condition", *([named(c.id) for c in spec.conditions] for spec in (a, b))),
+        *_alone("Model", a.model_names, b.model_names),
+        *_alone("Condition", *([named(c.id) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
-        notes.append(f"The weights are not the same: {_listed(changed)}.")
-    for name, one, two in (
-        ("seed", a.seed, b.seed),
-        ("fit", a.fit, b.fit),
-        ("side", a.side, b.side),
-    ):
+        notes.append(f"The weights are not the same: {some(changed, _SHOWN)}.")
+    for name in ("seed", "fit", "side"):
+        one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} is not the same: {one} and {two}.")
     return [*notes, *version_notes(first.versions, second.versions)]
@@ -83,15 +81,8 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
 
 
 def _alone(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
-    found = []
-    for mine, others, whose in ((first, second, "baseline"), (second, first, "other run")):
-        alone = [name for name in mine if name not in others]
-        if alone:
-            found.append(f"{what.capitalize()}s of the {whose} alone: {_listed(alone)}.")
-    return found
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = list(names)[:_SHOWN]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(shown) + more
+    return [
+        f"{what}s of the {whose} alone: {some(alone, _SHOWN)}."
+        for mine, others, whose in ((first, second, "baseline"), (second, first, "other run"))
+        if (alone := [name for name in mine if name not in others])
+    ]

@@ -32,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.TITLE_FILE)}")
 
 
-def write_archive(run: Run, stream: BinaryIO) -> None:
+def write_archive(run: Run, to: Path | BinaryIO) -> None:
     """Writes ``run`` as a zip archive: the same bytes for the same run.
 
     Raises ``RunError`` for one that is not finished.
@@ -42,7 +42,7 @@ def write_archive(run: Run, stream: BinaryIO) -> None:
     paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
     if notes.title(run.folder):
         paths.append(run.folder / notes.TITLE_FILE)
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")
             with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
@@ -51,14 +51,9 @@ def write_archive(run: Run, stream: BinaryIO) -> None:
 
 def export_run(run: Run, file: Path) -> None:
     """Writes ``run`` to ``file``, whole or not at all; raises ``RunError`` where that fails."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            write_archive(run, stream)
-
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        put_whole(file, write)
+        put_whole(file, lambda temporary: write_archive(run, temporary))
     except OSError as error:
         raise RunError(
             f"{file} cannot be written: {error.strerror}; choose another place."
@@ -160,7 +155,8 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
             )
         folders.add(path.parent)
         files[path.name] = info
-    if manifests.FILE not in files or len(folders) != 1 or not _is_name(folders.pop()):
+    named = [path == PurePosixPath() or _NAME.fullmatch(path.name) for path in folders]
+    if manifests.FILE not in files or len(named) != 1 or not all(named):
         raise RunError(
             f"This is no exported run: expected one folder with a {manifests.FILE} in it."
         )
@@ -171,10 +167,6 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
             "exported run does."
         )
     return files
-
-
-def _is_name(folder: PurePosixPath) -> bool:
-    return folder == PurePosixPath() or _NAME.fullmatch(folder.name) is not None
 
 
 def folder_of(run: str, runs: Path) -> Path:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError
@@ -24,19 +24,12 @@ UNFINISHED, FINISHED = "unfinished", "finished"
 AMISS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of somebody else's may raise, from brackets without end to infinite numbers."""
 
-_KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("id", "created", "engine", "status"), str),
-    **dict.fromkeys(("batch", "images", "unreadable"), int),
-    **dict.fromkeys(("seconds", "startup_seconds"), int | float),
-    **dict.fromkeys(("versions", "parts"), dict),
-    "content": str | None,
+_IN_JSON: Mapping[Any, Any] = {
+    float: int | float,
+    Mapping[str, str]: dict,
+    Mapping[str, int]: dict,
 }
-_ASKED_KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("source", "title", "labelling", "digest"), str),
-    **dict.fromkeys(("limit", "sample"), int | None),
-    "pictures": int,
-}
-"""What a file of somebody else's must hold, lest a page stumble over it later."""
+"""What JSON holds for the types of fields that it has no type for."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +137,12 @@ def read(folder: Path) -> Manifest:
 
 
 def _from_dict(values: Mapping[str, Any]) -> Manifest:
-    names = set(Manifest.__dataclass_fields__)
-    kept = {name: value for name, value in values.items() if name in names}
+    kept = {name: value for name, value in values.items() if name in get_type_hints(Manifest)}
     spec = RunSpec.from_dict(values["spec"])
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
-    for kinds, record in ((_KINDS, manifest), (_ASKED_KINDS, manifest.dataset)):
-        for name, kind in kinds.items():
-            if not isinstance(getattr(record, name), kind):
+    for record in (manifest, manifest.dataset):  # lest a page stumble over it later
+        for name, kind in get_type_hints(type(record)).items():
+            if not isinstance(getattr(record, name), _IN_JSON.get(kind, kind)):
                 raise TypeError(name)
     if not (math.isfinite(manifest.seconds) and math.isfinite(manifest.startup_seconds)):
         raise ValueError("seconds")

@@ -9,6 +9,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.errors import RobustnessError, RunError
+from robustness.base.text import some
 from robustness.evaluation.provenance import versions
 from robustness.runs import rounding
 from robustness.runs.compare import version_notes
@@ -86,9 +87,7 @@ class Replay:
 
 
 def _pictures(names: Sequence[str]) -> str:
-    more = len(names) - _EXAMPLES
-    shown = ", ".join(names[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
-    return f"{len(names)} picture{'s' * (len(names) != 1)} ({shown})"
+    return f"{len(names)} picture{'s' * (len(names) != 1)} ({some(names, _EXAMPLES)})"
 
 
 def replay(
@@ -107,34 +106,24 @@ def replay(
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: there is nothing to compare with.")
-    _check_models(run)
-    planned = _planned(run)
-    with start(planned, folder, engine=engine) as session:
+    with start(_planned(run), folder, engine=engine) as session:
         for state in session.perform(engine, address):
             note(state)
     return agreement(run, load(session.folder))
 
 
-def _check_models(run: Run) -> None:
-    for name, digest in run.manifest.spec.models:
-        try:
+def _planned(run: Run) -> Plan:
+    """What ``run`` was to do, of the same source with the same weights."""
+    asked, spec = run.manifest.dataset, run.manifest.spec
+    try:
+        for name, digest in spec.models:
             models.require(models.REGISTRY[name])
             now = models.digest(models.REGISTRY[name])
-        except RobustnessError as error:
-            raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
-        if now != digest:
-            raise RunError(
-                f"The run {run.id} cannot be replayed: the weights of {name} have changed since, "
-                f"from {digest} to {now}."
-            )
-
-
-def _planned(run: Run) -> Plan:
-    asked = run.manifest.dataset
-    try:
+            if now != digest:
+                raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
         return plan(
             asked.source,
-            run.manifest.spec,
+            spec,
             labelling=asked.labelling,
             limit=asked.limit,
             sample=asked.sample,

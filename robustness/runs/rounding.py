@@ -30,9 +30,6 @@ FOLLOWING = ("clean_top5", "top5", "top5_overlap", "clean_correct5", "correct5")
 """What changes where classes of nearly equal probability below the first trade places."""
 
 
-_WHERE = ("image", "model", "perturbation", "condition")
-
-
 @dataclass(frozen=True)
 class Change:
     """A column whose values are not all the same.
@@ -73,20 +70,17 @@ def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Itera
     if not a["stages"].equals(b["stages"]):
         one, two = (table["stages"].combine_chunks() for table in (a, b))
         for name in ("cosine", "euclidean"):
-            apart = _apart(*(_lists_of(column, name) for column in (one, two)))
+            apart = _apart(
+                *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
+            )
             if apart[0].any():
                 yield _change(a, f"stages {name}", *apart)
 
 
 def _of(table: pa.Table, images: Collection[str]) -> pa.Table:
     """The rows of ``images``, by their name; a stable sort leaves the order within an image."""
-    return table.filter(pc.is_in(table["image"], pa.array(list(images), pa.string()))).sort_by(
-        "image"
-    )
-
-
-def _lists_of(column: pa.ListArray, name: str) -> pa.ListArray:
-    return pa.ListArray.from_arrays(column.offsets, column.values.field(name))
+    wanted = pc.is_in(table["image"], pa.array(list(images), pa.string()))
+    return table.filter(wanted).sort_by("image")
 
 
 def _apart(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
@@ -102,13 +96,10 @@ def _apart(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats
     gaps = _gaps(a.to_numpy(zero_copy_only=False), b.to_numpy(zero_copy_only=False))
     if lists:  # the largest of each row's
         found = np.zeros(len(first))
-        np.maximum.at(found, np.repeat(np.arange(len(first)), _lengths(first)), gaps)
+        lengths = pc.fill_null(pc.list_value_length(first), 0).to_numpy(zero_copy_only=False)
+        np.maximum.at(found, np.repeat(np.arange(len(first)), lengths), gaps)
         gaps = found
     return gaps > 0, gaps
-
-
-def _lengths(column: pa.ListArray) -> NDArray[np.int64]:
-    return np.asarray(pc.fill_null(pc.list_value_length(column), 0), dtype=np.int64)
 
 
 def _gaps(a: Floats, b: Floats) -> Floats:
@@ -124,7 +115,10 @@ def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats |
         column=name,
         rows=int(differ.sum()),
         largest=largest,
-        **{word: rows[word][place].as_py() for word in _WHERE},
+        **{
+            word: rows[word][place].as_py()
+            for word in ("image", "model", "perturbation", "condition")
+        },
         rounding=name in FOLLOWING
         or (largest is not None and largest <= TOLERANCES.get(name, TOLERANCE)),
     )

@@ -66,10 +66,9 @@ def _check_size(part: Part) -> None:
     size = part.path.stat().st_size
     with pq.ParquetFile(part.path) as file:
         about = file.metadata
-        groups = [about.row_group(place) for place in range(about.num_row_groups)]
     columns = [
         (group.num_rows, group.column(place))
-        for group in groups
+        for group in map(about.row_group, range(about.num_row_groups))
         for place in range(group.num_columns)
     ]
     unpacked = sum(column.total_uncompressed_size for _, column in columns)

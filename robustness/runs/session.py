@@ -6,8 +6,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,10 +39,6 @@ class Plan:
 
     job: Job
     asked: Asked
-
-    @property
-    def spec(self) -> RunSpec:
-        return self.job.spec
 
 
 def plan(
@@ -143,16 +138,23 @@ class Session:
         yield self._progress(loading=True)
         for chunk in run(self._job, todo, address) if todo else ():
             if chunk is None:
-                started = self.manifest.startup_seconds + time.perf_counter() - began
-                self.manifest = self.manifest.updated(startup_seconds=started)
                 self._since = time.perf_counter()
+                started = self.manifest.startup_seconds + self._since - began
+                self.manifest = self.manifest.updated(startup_seconds=started)
                 continue
             self._waiting.append(chunk)
-            if self._is_due():
+            rows = sum(waiting.table.num_rows for waiting in self._waiting)
+            if rows >= _ROWS_TO_WRITE or time.perf_counter() - self._since >= _SECONDS_TO_WRITE:
                 self._write()
             yield self._progress()
         self._write()
-        self._finish()
+        done = {number for part in self._parts for number in part.chunks}
+        if len(done) < self._job.chunk_count:
+            raise RunError(
+                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
+                "on with --resume."
+            )
+        self._write(status=FINISHED, content=content(self._parts))
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]
@@ -160,48 +162,28 @@ class Session:
         read = sum(part.images for part in found)
         return Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
 
-    def _is_due(self) -> bool:
-        rows = sum(chunk.table.num_rows for chunk in self._waiting)
-        return rows >= _ROWS_TO_WRITE or time.perf_counter() - self._since >= _SECONDS_TO_WRITE
-
-    def _write(self) -> None:
-        if not self._waiting:
+    def _write(self, **changes: object) -> None:
+        """Writes what is waiting, and the manifest with that and ``changes``."""
+        if not (self._waiting or changes):
             return
-        now = time.perf_counter()
-        with self._writing():
-            self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-        self._waiting, self._since = [], now
-        self._note()
-
-    def _note(self, **changes: object) -> None:
-        self.manifest = self.manifest.updated(
-            images=sum(part.images for part in self._parts),
-            unreadable=sum(len(part.unreadable) for part in self._parts),
-            seconds=sum(part.seconds for part in self._parts),
-            parts={part.path.name: part.path.stat().st_size for part in self._parts},
-            **changes,
-        )
-        with self._writing():
-            self.manifest.write(self.folder)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
         try:
-            yield
+            if self._waiting:
+                now = time.perf_counter()
+                self._parts.append(write_part(self.folder, self._waiting, now - self._since))
+                self._waiting, self._since = [], now
+            self.manifest = self.manifest.updated(
+                images=sum(part.images for part in self._parts),
+                unreadable=sum(len(part.unreadable) for part in self._parts),
+                seconds=sum(part.seconds for part in self._parts),
+                parts={part.path.name: part.path.stat().st_size for part in self._parts},
+                **changes,
+            )
+            self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
                 f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
                 "then go on with --resume."
             ) from error
-
-    def _finish(self) -> None:
-        done = {number for part in self._parts for number in part.chunks}
-        if len(done) < self._job.chunk_count:
-            raise RunError(
-                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
-                "on with --resume."
-            )
-        self._note(status=FINISHED, content=content(self._parts))
 
 
 def start(
@@ -223,7 +205,7 @@ def start(
     fresh = Manifest(
         id=_new_id(plan.asked.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=plan.spec,
+        spec=plan.job.spec,
         dataset=plan.asked,
         batch=plan.job.batch,
         engine=chosen.name,
@@ -231,10 +213,10 @@ def start(
     )
     earlier = _same_request(runs, fresh) if resume else None
     try:
-        if earlier is not None:
-            return _gone_on_with(plan, earlier, patience)
-        chosen.require()
-        return _begun(plan, runs / fresh.id, fresh)
+        if earlier is None:
+            chosen.require()
+            (runs / fresh.id).mkdir(parents=True)
+        return _held(plan, earlier or runs / fresh.id, None if earlier else fresh, patience)
     except OSError as error:
         raise RunError(
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
@@ -242,27 +224,20 @@ def start(
         ) from error
 
 
-def _begun(plan: Plan, folder: Path, manifest: Manifest) -> Session:
-    folder.mkdir(parents=True)
-    lock = locked(folder)
-    try:
-        manifest.write(folder)  # from here on others see a run, which is ours already
-        return Session(plan, folder, manifest, lock)
-    except BaseException:
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _gone_on_with(plan: Plan, folder: Path, patience: float) -> Session:
+def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
+    """The session over ``folder``: of the ``fresh`` run, or of the one that is there."""
     lock = locked(folder, patience)
     try:
-        manifest = read(folder)  # as it stands now that nobody else writes it
+        if fresh is not None:
+            fresh.write(folder)  # from here on others see a run, which is ours already
+        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
         return Session(plan, folder, manifest, lock)
     except BaseException:
         lock.release()
+        if fresh is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

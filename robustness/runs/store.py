@@ -14,7 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
-from robustness.datasets import Dataset, open_dataset
+from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.pictures.fitting import study_image
@@ -28,17 +28,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(eq=False)
 class Run:
-    """One saved run, opened for reading."""
+    """One saved run, opened for reading by ``load``, which says what ``anywhere`` means."""
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, parts: Sequence[Part], *, anywhere: bool = False
-    ) -> None:
-        """Made by ``load``, which says what ``anywhere`` means."""
-        self.folder = folder
-        self.manifest = manifest
-        self.parts = tuple(parts)
-        self._anywhere = anywhere
+    folder: Path
+    manifest: Manifest
+    parts: Sequence[Part]
+    anywhere: bool = False
 
     @property
     def id(self) -> str:
@@ -86,7 +83,8 @@ class Run:
         wanted = SCHEMA.names if columns is None else list(dict.fromkeys([*columns, "position"]))
         tables = [read_rows(part, self.conditions, wanted, model) for part in self.parts]
         joined = pa.concat_tables(tables or [SCHEMA.empty_table().select(wanted)])
-        return joined if _in_order(self.parts) else joined.sort_by("position")
+        numbers = [number for part in self.parts for number in part.chunks]
+        return joined if numbers == sorted(numbers) else joined.sort_by("position")
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows a file at a time, as they were written; the whole need not fit into memory."""
@@ -104,7 +102,7 @@ class Run:
     def dataset(self) -> Dataset:
         """The pictures, listed again; raises ``RunError`` where they cannot be opened."""
         asked = self.manifest.dataset
-        if self.imported and not self._anywhere:
+        if self.imported and not self.anywhere:
             notes.check_source(asked.source, self.folder.parent)
         try:
             dataset = open_dataset(asked.source)
@@ -114,19 +112,18 @@ class Run:
         return dataset
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {entry.name: place for place, entry in enumerate(self.dataset.entries)}
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in self.dataset.entries}
 
     def picture(self, name: str) -> Picture:
         """The study image called ``name``, read again.
 
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
-        dataset = self.dataset
-        if name not in self._places:
-            raise ImageError(f"{name} is not among the pictures of {dataset.source} any more.")
+        if name not in self._entries:
+            raise ImageError(f"{name} is not among the pictures of {self.dataset.source} any more.")
         spec = self.manifest.spec
-        data = dataset.read(dataset.entries[self._places[name]])
+        data = self.dataset.read(self._entries[name])
         picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
         if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
@@ -142,11 +139,6 @@ class Run:
             return {}
         table = self.table(["image", "image_digest"])
         return dict(zip(*(table[n].to_pylist() for n in ("image", "image_digest")), strict=True))
-
-
-def _in_order(parts: Sequence[Part]) -> bool:
-    numbers = [number for part in parts for number in part.chunks]
-    return numbers == sorted(numbers)
 
 
 def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
@@ -170,7 +162,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
             f"{manifest.dataset.pictures} pictures): go on with it by evaluate --resume."
         )
-    return Run(folder, manifest, parts, anywhere=anywhere)
+    return Run(folder, manifest, parts, anywhere)
 
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
@@ -196,8 +188,14 @@ class Listed:
 
 def listing(runs: Path) -> list[Listed]:
     """Every folder in ``runs``, the newest run first, then those that are no runs."""
+    try:
+        folders = sorted(path for path in runs.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
     found, broken = [], []
-    for folder in sorted(path for path in _subfolders(runs) if not path.name.startswith(".")):
+    for folder in (path for path in folders if not path.name.startswith(".")):
         try:
             manifest = manifests.read(folder)
             title = notes.title(folder) or manifest.dataset.title
@@ -206,15 +204,6 @@ def listing(runs: Path) -> list[Listed]:
             broken.append(Listed(folder, None, str(error)))
     found.sort(key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True)
     return found + broken
-
-
-def _subfolders(runs: Path) -> list[Path]:
-    try:
-        return [path for path in runs.iterdir() if path.is_dir()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
 
 
 def delete(folder: Path) -> None:

@@ -1,12 +1,70 @@
-"""What an engine is, and the registry of all of them."""
+"""What an engine is, and what all of them do: the work on a dataset, in chunks of its pictures.
+
+The same work on the same chunks gives the same rows, whichever engine does it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
+from robustness import models
+from robustness.base.errors import ImageError
 from robustness.base.registry import Registry
-from robustness.runs.engines.chunks import Chunk, Job
+from robustness.datasets import Dataset
+from robustness.evaluation.loop import Batch, answers, prepare
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.rows import SCHEMA, to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.models import Classifier, ModelRecord
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+
+FRAMES_AT_ONCE = 176
+"""Pictures and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
+
+
+def default_batch(spec: RunSpec) -> int:
+    """How many pictures to a chunk keep the passes full and the memory small."""
+    return max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with a dataset: enough for another process to do a part of it.
+
+    ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
+    ``batch`` is how many pictures make a chunk.
+    """
+
+    spec: RunSpec
+    dataset: Dataset
+    labels: Mapping[str, tuple[int | None, ...]]
+    batch: int
+
+    @property
+    def chunk_count(self) -> int:
+        return -(-len(self.dataset) // self.batch)
+
+    def positions(self, number: int) -> range:
+        """Places in the dataset of the pictures of chunk ``number``."""
+        start = number * self.batch
+        return range(start, min(start + self.batch, len(self.dataset)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What came of one chunk: its rows, picture by picture, and what could not be read.
+
+    ``images`` counts the pictures that were read; ``unreadable`` are (name, reason).
+    """
+
+    number: int
+    table: pa.Table
+    images: int
+    unreadable: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -26,3 +84,50 @@ class Engine:
 
 
 REGISTRY: Registry[Engine] = Registry("engine")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk read and perturbed, before any model is asked; ``batch`` is None without pictures."""
+
+    number: int
+    positions: tuple[int, ...]
+    batch: Batch | None
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def prepared(job: Job, number: int) -> Prepared:
+    """Reads, fits and perturbs the pictures of chunk ``number``."""
+    spec = job.spec
+    pictures: dict[int, Picture] = {}
+    unreadable: list[tuple[str, str]] = []
+    for position in job.positions(number):
+        entry = job.dataset.entries[position]
+        try:
+            if entry.refused:
+                raise ImageError(entry.refused)
+            data = job.dataset.read(entry)
+            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side)
+            pictures[position] = Picture.of(entry.name, image)
+        except ImageError as error:
+            unreadable.append((entry.name, str(error)))
+    batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None
+    return Prepared(number, tuple(pictures), batch, tuple(unreadable))
+
+
+def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
+    """Asks every model about the pictures of a prepared chunk."""
+    if ready.batch is None:
+        return Chunk(ready.number, SCHEMA.empty_table(), 0, ready.unreadable)
+    by_picture: list[list[Measurement]] = [[] for _ in ready.positions]
+
+    def labels(record: ModelRecord) -> list[int | None]:
+        known = job.labels[record.labels().key]
+        return [known[position] for position in ready.positions]
+
+    for found in answers(job.spec, ready.batch, load=load, labels=labels):
+        for own, rows in zip(by_picture, found, strict=True):
+            own += rows
+    rows = [row for own in by_picture for row in own]
+    places = [position for position in ready.positions for _ in by_picture[0]]
+    return Chunk(ready.number, to_table(rows, places), len(ready.positions), ready.unreadable)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import pyarrow as pa
 
 import robustness
 from robustness.base.errors import ParameterError, RobustnessError, RunError
-from robustness.runs.engines.chunks import Chunk, Job
-from robustness.runs.engines.engine import REGISTRY, Engine
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
 from robustness.runs.engines.local import chunks as local_chunks
 
 PYTHONPATH = "PYTHONPATH"
@@ -36,32 +35,13 @@ class Worker:
         self._job = job
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The chunks called ``batch["number"]``, each as one row."""
+        """The chunks called ``batch["number"]``, pickled, or the error that stopped them."""
+        found: list[Chunk | RunError]
         try:
             found = [c for c in local_chunks(self._job, batch["number"].tolist()) if c is not None]
         except RobustnessError as error:  # Ray would wrap it in pages of its own
-            return {"number": [-1], "table": [b""], "about": [str(error)]}
-        about = [json.dumps([chunk.images, chunk.unreadable]) for chunk in found]
-        return {
-            "number": [chunk.number for chunk in found],
-            "table": [_packed(chunk.table) for chunk in found],
-            "about": about,
-        }
-
-
-def _packed(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _unpacked(row: dict[str, Any]) -> Chunk:
-    if row["number"] < 0:
-        raise RunError(f"A worker of the cluster stopped: {row['about']}")
-    images, unreadable = json.loads(row["about"])
-    table = pa.ipc.open_stream(row["table"]).read_all()
-    return Chunk(row["number"], table, images, tuple((name, why) for name, why in unreadable))
+            found = [RunError(f"A worker of the cluster stopped: {error}")]
+        return {"found": [pickle.dumps(each) for each in found]}
 
 
 def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
@@ -78,7 +58,9 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
         seen: set[int] = set()
         for batch in _stream(ray, job, numbers):
             for row in batch.to_pylist():
-                chunk = _unpacked(row)
+                chunk = pickle.loads(row["found"])
+                if isinstance(chunk, RunError):
+                    raise chunk
                 if chunk.number not in seen:
                     seen.add(chunk.number)
                     yield chunk
@@ -115,8 +97,7 @@ def _connect(ray: Any, address: str | None) -> None:
             f"There is no Ray cluster at {address!r}: expected HOST:PORT of one that was begun "
             "with 'ray start --head', or no address."
         ) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -1,8 +1,8 @@
 """A gate for pipelines: limits that a run must keep, and what is said of those it does not."""
 
-from robustness.runs.gate.budget import LIMITS, Budget, Rule, read_budget
+from robustness.runs.gate.budget import LIMITS, Budget, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown
-from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, Verdict, check
+from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, check
 
 __all__ = [
     "BROKEN",
@@ -11,8 +11,6 @@ __all__ = [
     "NOT_SHOWN",
     "Budget",
     "Check",
-    "Rule",
-    "Verdict",
     "as_dict",
     "check",
     "headline",

@@ -24,51 +24,43 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
 
-FIGURES: Mapping[str, str] = MappingProxyType(
-    {
-        "min_consistency": "consistency",
-        "min_accuracy": "perturbed_accuracy",
-        "max_accuracy_drop": "drop",
-        "max_attack_success": "flip_rate",
-    }
-)
-"""Limits on a figure of ``statistics``."""
-
 ATTACK = "max_attack_success"
 """A limit on attacks alone: how many answers they change."""
 
-REGRESSIONS: Mapping[str, str] = MappingProxyType(
-    {"max_regression": "consistency", "max_accuracy_regression": "perturbed_accuracy"}
-)
+FIGURES: Mapping[str, str] = {
+    "min_consistency": "consistency",
+    "min_accuracy": "perturbed_accuracy",
+    "max_accuracy_drop": "drop",
+    ATTACK: "flip_rate",
+}
+"""Limits on a figure of ``statistics``."""
+
+REGRESSIONS: Mapping[str, str] = {
+    "max_regression": "consistency",
+    "max_accuracy_regression": "perturbed_accuracy",
+}
 """Limits on what a figure may have lost against the baseline."""
 
 BREAKING = "min_breaking_strength"
 
-LIMITS: Mapping[str, str] = MappingProxyType(
-    {
-        "min_consistency": "share of answers that the perturbation leaves",
-        "min_accuracy": "share of right answers under the perturbation",
-        "max_accuracy_drop": "clean accuracy minus the perturbed one",
-        ATTACK: "share of answers that the attack changes",
-        BREAKING: "smallest strength of the run at which consistency falls below breaking_level",
-        "max_regression": "consistency lost against the baseline",
-        "max_accuracy_regression": "perturbed accuracy lost against the baseline",
-    }
-)
+LIMITS: Mapping[str, str] = {
+    "min_consistency": "share of answers that the perturbation leaves",
+    "min_accuracy": "share of right answers under the perturbation",
+    "max_accuracy_drop": "clean accuracy minus the perturbed one",
+    ATTACK: "share of answers that the attack changes",
+    BREAKING: "smallest strength of the run at which consistency falls below breaking_level",
+    "max_regression": "consistency lost against the baseline",
+    "max_accuracy_regression": "perturbed accuracy lost against the baseline",
+}
 """The kinds of limits, all in [0, 1]."""
 
-BREAKING_LEVEL = 0.5
-
-_TOP = ("baseline", "when_unsure", "limit")
-_SCOPE = ("model", "perturbation", "strength")
-FAIL, PASS = "fail", "pass"
+_PATTERNS, _NUMBERS = ("model", "perturbation"), ("strength", "breaking_level")
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ class Rule:
     model: str = "*"
     perturbation: str | None = None
     strength: float | None = None
-    breaking_level: float = BREAKING_LEVEL
+    breaking_level: float = 0.5
 
     def fits(self, model: str, perturbation: str | None, strength: float | None) -> bool:
         """Whether it is on that model and condition; on no perturbation: all conditions."""
@@ -118,7 +110,7 @@ def read_budget(path: Path) -> Budget:
     may be meant), a limit outside of [0, 1], and for no limit at all.
     """
     values = read_toml(path)
-    _check_words(path, values, _TOP)
+    _check_words(path, values, ("baseline", "when_unsure", "limit"))
     tables = values.get("limit", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise ParameterError(f"{path}: expected at least one table [[limit]], got none.")
@@ -126,30 +118,26 @@ def read_budget(path: Path) -> Budget:
     baseline = values.get("baseline")
     if baseline is not None and not isinstance(baseline, str):
         raise ParameterError(f"{path}: expected baseline to name a run, got {baseline!r}.")
-    unsure = values.get("when_unsure", FAIL)
-    if unsure not in (FAIL, PASS):
+    unsure = values.get("when_unsure", "fail")
+    if unsure not in ("fail", "pass"):
         raise ParameterError(
             f'{path}: expected when_unsure to be "fail" or "pass", got {unsure!r}.'
         )
-    return Budget(path, rules, baseline, unsure == FAIL)
+    return Budget(path, rules, baseline, unsure == "fail")
 
 
 def _rule(path: Path, table: Mapping[str, Any]) -> Rule:
-    _check_words(path, table, (*_SCOPE, "breaking_level", *LIMITS))
-    for name in ("model", "perturbation"):
-        if name in table and not (isinstance(table[name], str) and table[name]):
-            raise ParameterError(f"{path}: expected {name} to be a pattern, got {table[name]!r}.")
-    limits = {name: _share(path, name, table[name]) for name in LIMITS if name in table}
+    _check_words(path, table, (*_PATTERNS, *_NUMBERS, *LIMITS))
+    given = {name: table[name] for name in _PATTERNS if name in table}
+    for name, pattern in given.items():
+        if not (isinstance(pattern, str) and pattern):
+            raise ParameterError(f"{path}: expected {name} to be a pattern, got {pattern!r}.")
+    limits = _shares(path, table, LIMITS)
     if not limits:
         raise ParameterError(
             f"{path}: a [[limit]] says nothing: expected one of {', '.join(LIMITS)}."
         )
-    given = {name: table[name] for name in ("model", "perturbation") if name in table}
-    given |= {
-        name: _share(path, name, table[name])
-        for name in ("strength", "breaking_level")
-        if name in table
-    }
+    given |= _shares(path, table, _NUMBERS)
     if BREAKING in limits and ("perturbation" not in table or "strength" in table):
         raise ParameterError(
             f"{path}: {BREAKING} is of a perturbation over all its strengths: give perturbation = "
@@ -166,10 +154,13 @@ def _rule(path: Path, table: Mapping[str, Any]) -> Rule:
     return Rule(limits, **given)
 
 
-def _share(path: Path, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ParameterError(f"{path}: expected {name} to lie between 0 and 1, got {value!r}.")
-    return float(value)
+def _shares(path: Path, table: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """Those of ``names`` that the table has, each of them in [0, 1]."""
+    found = {name: table[name] for name in names if name in table}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ParameterError(f"{path}: expected {name} to lie between 0 and 1, got {value!r}.")
+    return {name: float(value) for name, value in found.items()}
 
 
 def _check_words(path: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:

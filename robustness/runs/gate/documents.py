@@ -6,7 +6,7 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-from robustness.base.text import visible
+from robustness.base.text import counted, visible
 from robustness.runs.gate.budget import LIMITS
 from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 
@@ -26,23 +26,26 @@ def as_dict(check: Check) -> dict[str, Any]:
 def headline(check: Check) -> str:
     """Whether the budget is kept, in one sentence."""
     total, broken = len(check.verdicts), check.broken
+    limits = f"limit{'s' * (total != 1)}"
     if check.passed:
-        return f"The budget is kept: {total} limit{'s' * (total != 1)}."
+        return f"The budget is kept: {total} {limits}."
     sure = sum(verdict.outcome == BROKEN for verdict in broken)
     unsure = len(broken) - sure
     if not sure:
         return (
             f"The budget is not shown to be kept: so few pictures leave {unsure} of {total} "
-            f"limit{'s' * (total != 1)} open."
+            f"{limits} open."
         )
-    text = f"The budget is broken: {sure} of {total} limit{'s' * (total != 1)}"
+    text = f"The budget is broken: {sure} of {total} {limits}"
     return f"{text}, and {unsure} more not shown to be kept." if unsure else f"{text}."
 
 
 def junit(check: Check) -> bytes:
     """JUnit's XML: a test case a limit, model and condition; what fails the gate is a failure."""
     broken = check.broken
-    suite = ElementTree.Element(
+    root = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(
+        root,
         "testsuite",
         name=_xml(f"robustness of {check.run.id}"),
         tests=str(len(check.verdicts)),
@@ -64,8 +67,6 @@ def junit(check: Check) -> bytes:
             failure.text = _xml(f"{LIMITS[verdict.limit]}: {verdict.sentence}")
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
     ElementTree.indent(root)
     written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return written
@@ -85,13 +86,12 @@ def markdown(check: Check) -> str:
     lines = [
         f"## Robustness: {headline(check)}",
         "",
-        f"Run {_plain(check.run.id)}, {check.run.images:,} "
-        f"picture{'s' * (check.run.images != 1)} of "
+        f"Run {_plain(check.run.id)}, {counted(check.run.images, 'picture')} of "
         f"{_plain(check.run.manifest.dataset.title)}.",
         "",
         "| | model | condition | limit | wanted | found |",
         "|---|---|---|---|---|---|",
-        *(_row(verdict) for verdict in rows),
+        *map(_row, rows),
     ]
     return "\n".join(lines) + "\n"
 

@@ -6,7 +6,7 @@ where the whole interval lies above it, broken where all of it lies below, and o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
+from robustness.base.text import counted, did_you_mean
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.metrics import wilson
 from robustness.runs import Run, compare
@@ -26,6 +26,9 @@ Entry = Mapping[str, Any]
 
 LABEL_FREE = {"consistency", "consistency_difference", "flip_rate"}
 """Figures that count all pictures, labelled or not."""
+
+_TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
+"""What a figure on all conditions together is on."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Verdict:
         if self.limit == BREAKING:
             return f"{self.found}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
-        pictures = f"{self.images:,} picture{'s' * (self.images != 1)}"
+        pictures = counted(self.images, "picture")
         return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
 
     @property
@@ -104,10 +107,11 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     if frame.empty:
         raise ParameterError(f"The run {run.id} has no picture that could be read.")
     told = statistics.Figures(frame)
+    before = () if baseline is None else baseline.manifest.spec.models
     tables = Tables(
-        figures=[*_overall(told.summary), *told.by_perturbation],
+        figures=[*({**entry, **_TOGETHER} for entry in told.summary), *told.by_perturbation],
         differences=[] if baseline is None else compare(baseline, run).differences,
-        weights=_same_weights(run, baseline),
+        weights={name for name, _ in set(run.manifest.spec.models) & set(before)},
         labelled=frame.loc[frame["label"].notna(), "image"].nunique(),
     )
     found: dict[tuple[Any, ...], Verdict] = {}
@@ -117,8 +121,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule takes the place of an earlier one
-            key = verdict.model, verdict.where, verdict.limit
-            found[key] = verdict
+            found[verdict.model, verdict.where, verdict.limit] = verdict
     return Check(run, budget, tuple(found.values()))
 
 
@@ -131,18 +134,8 @@ class Tables:
 
     figures: Sequence[Entry]
     differences: Sequence[Entry]
-    weights: frozenset[str]
+    weights: Collection[str]
     labelled: int
-
-
-def _overall(summary: Sequence[Entry]) -> list[Entry]:
-    together = dict.fromkeys(("condition", "perturbation", "strength"))
-    return [{**entry, **together} for entry in summary]
-
-
-def _same_weights(run: Run, baseline: Run | None) -> frozenset[str]:
-    before = {} if baseline is None else dict(baseline.manifest.spec.models)
-    return frozenset(n for n, digest in run.manifest.spec.models if before.get(n) == digest)
 
 
 def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
@@ -269,16 +262,12 @@ def _breaking(
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
     """Why ``limit`` could not be checked on anything."""
-    if limit == BREAKING:
-        why = f"the run has {rule.perturbation} at one strength only"
-    elif limit in REGRESSIONS:
-        why = "the run and its baseline share no picture, model and condition that it is on"
-        if limit != "max_regression":
-            why += ", or have no labels"
-    elif limit == ATTACK:
-        why = f"the run has no attack {rule.perturbation}"
-    elif limit == "min_consistency":
-        why = "no row of the run is what it is on"
-    else:
-        why = "the pictures of the run have no labels"
+    apart = "the run and its baseline share no picture, model and condition that it is on"
+    why = {
+        BREAKING: f"the run has {rule.perturbation} at one strength only",
+        "max_regression": apart,
+        "max_accuracy_regression": f"{apart}, or have no labels",
+        ATTACK: f"the run has no attack {rule.perturbation}",
+        "min_consistency": "no row of the run is what it is on",
+    }.get(limit, "the pictures of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."
