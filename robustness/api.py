@@ -30,8 +30,7 @@ from robustness import models, runs, statistics
 from robustness import report as reports
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import FOLDERS
-from robustness.evaluation import loop as loop
-from robustness.evaluation import spec
+from robustness.evaluation import loop, spec
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
