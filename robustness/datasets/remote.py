@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry
-from robustness.datasets.files import as_text, folders_of, is_picture
+from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
 from robustness.pictures.fitting import MAX_FILE_BYTES
 
 
