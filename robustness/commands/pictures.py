@@ -88,7 +88,8 @@ def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of pictures, each model at its own published input size."""
     from robustness import models
     from robustness.metrics.predictions import top_k
-    from robustness.pictures.fitting import decode, fit, read_file
+    from robustness.pictures.decoding import decode, read_file
+    from robustness.pictures.fitting import fit
 
     names = models.resolve(options.models)
     decoded = [(image, decode(read_file(image), name=image)) for image in options.images]

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from robustness.base.errors import ParameterError
-from robustness.pictures.fitting import ACCEPTED_EXTENSIONS
+from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 
 _NOT_ACCEPTED = ("heic", "heif", "jxl", "jp2", "psd", "svg", "tga", "ppm", "pgm")
 _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEPTED)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
-from robustness.pictures.fitting import MAX_FILE_BYTES
+from robustness.pictures.decoding import MAX_FILE_BYTES
 
 
 class Remote(Dataset):
