@@ -75,6 +75,11 @@ class State:
     memory: dict[str, Any]
 
 
+def at_clean(task: Task) -> Images:
+    """The images that an attack without a start of its own begins at."""
+    return task.clean.copy()
+
+
 @dataclass(frozen=True)
 class Attack:
     """An attack and everything that tables, controls and reports say about it.
@@ -87,18 +92,20 @@ class Attack:
     """
 
     name: str
+    move: Callable[[Task, State], Images]
     label: str
     norms: tuple[str, ...]
     white_box: bool
     targeted: bool
-    random: bool
     steps: int
     most_steps: int
-    start: Callable[[Task], Images]
-    move: Callable[[Task, State], Images]
     formula: str
     source: str
+    start: Callable[[Task], Images] = at_clean
+    random: bool = False
     minimal: bool = False
 
 
 REGISTRY: Registry[Attack] = Registry("attack")
+moves = REGISTRY.decorator(Attack)
+"""Registers the hook ``move`` below it as an attack of its name; keywords give the other fields."""

@@ -99,25 +99,22 @@ def masking_signs(points: Sequence[Point]) -> list[str]:
     signs = []
     if any(point.flat for point in points):
         signs.append("The gradient at the clean picture is zero, so white-box attacks are blind.")
-    by_attack: dict[str, list[Point]] = {}
-    for point in sorted(points, key=lambda point: point.epsilon):
-        by_attack.setdefault(point.attack, []).append(point)
-    fooled = {
-        name: {point.epsilon for point in group if point.success}
-        for name, group in by_attack.items()
-    }
-    for name, group in by_attack.items():
-        missed = [point.epsilon for point in group if not point.success]
-        if fooled[name] and missed and min(fooled[name]) < max(missed):
-            signs.append(
-                f"{REGISTRY[name].label} succeeds at {_levels(min(fooled[name]))} but not at "
-                f"{_levels(max(missed))}: its success does not rise with epsilon."
-            )
-    white = [name for name in by_attack if REGISTRY[name].white_box]
-    for name in by_attack:
+    names = list(dict.fromkeys(point.attack for point in points))
+    fooled: dict[str, set[float]] = {name: set() for name in names}
+    missed: dict[str, set[float]] = {name: set() for name in names}
+    for point in points:
+        (fooled if point.success else missed)[point.attack].add(point.epsilon)
+    signs += [
+        f"{REGISTRY[name].label} succeeds at {_levels(min(fooled[name]))} but not at "
+        f"{_levels(max(missed[name]))}: its success does not rise with epsilon."
+        for name in names
+        if fooled[name] and missed[name] and min(fooled[name]) < max(missed[name])
+    ]
+    white = [name for name in names if REGISTRY[name].white_box]
+    for name in names:
         if REGISTRY[name].white_box or not white:
             continue
-        tried = set.intersection(*({p.epsilon for p in by_attack[w]} for w in white))
+        tried = set.intersection(*(fooled[w] | missed[w] for w in white))
         ahead = (fooled[name] & tried).difference(*(fooled[w] for w in white))
         if ahead:
             signs.append(

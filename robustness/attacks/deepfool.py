@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
+from robustness.attacks.attack_record import State, Task, moves
 from robustness.attacks.norms import column
 from robustness.perturbations import Images
 
@@ -19,11 +19,19 @@ _BEYOND = 1e-4
 """Added to each distance, so that steps near the boundary do not come to rest on it."""
 
 
-def _clean(task: Task) -> Images:
-    return task.clean.copy()
-
-
-def _towards_nearest(task: Task, state: State) -> Images:
+@moves(
+    label="DeepFool",
+    norms=("l2", "linf"),
+    white_box=True,
+    targeted=False,
+    steps=50,
+    most_steps=200,
+    formula="to the nearest of nine linearised boundaries, overshot by 2 %, until it is "
+    "crossed; then projected to ε",
+    source="Moosavi-Dezfooli, Fawzi & Frossard, DeepFool, CVPR 2016",
+    minimal=True,
+)
+def deepfool(task: Task, state: State) -> Images:
     """The clean images with all steps so far and the next one, overshot."""
     if "rivals" not in state.memory:
         order = np.argsort(-state.scores, axis=1, kind="stable")
@@ -50,23 +58,3 @@ def _step(task: Task, state: State, row: int) -> Images:
     gradient = slope.gradient[nearest : nearest + 1]
     distance = distances[nearest : nearest + 1] + np.float32(_BEYOND)
     return (column(distance) * task.norm.steepest(gradient))[0]
-
-
-REGISTRY.add(
-    Attack(
-        name="deepfool",
-        label="DeepFool",
-        norms=("l2", "linf"),
-        white_box=True,
-        targeted=False,
-        random=False,
-        steps=50,
-        most_steps=200,
-        start=_clean,
-        move=_towards_nearest,
-        formula="to the nearest of nine linearised boundaries, overshot by 2 %, until it is "
-        "crossed; then projected to ε",
-        source="Moosavi-Dezfooli, Fawzi & Frossard, DeepFool, CVPR 2016",
-        minimal=True,
-    )
-)

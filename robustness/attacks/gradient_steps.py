@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
+from robustness.attacks.attack_record import State, Task, moves
 from robustness.attacks.norms import column
 from robustness.perturbations import Images
 
@@ -14,9 +16,7 @@ PGD_STEP = 2.5
 MOMENTUM = 1.0
 """Share of the gathered direction that is kept each step: Dong et al. 2018, section 4.1."""
 
-
-def _clean(task: Task) -> Images:
-    return task.clean.copy()
+_gradient_attack = partial(moves, norms=("linf", "l2"), white_box=True, targeted=True)
 
 
 def _anywhere(task: Task) -> Images:
@@ -29,68 +29,43 @@ def _stepped(task: Task, state: State, direction: Images, reach: float) -> Image
     return state.images + length * task.norm.steepest(direction)
 
 
-def _fgsm(task: Task, state: State) -> Images:
-    return _stepped(task, state, state.gradient, 1)
-
-
-def _pgd(task: Task, state: State) -> Images:
+@_gradient_attack(
+    label="PGD",
+    random=True,
+    steps=20,
+    most_steps=500,
+    start=_anywhere,
+    formula="x ← project(x + 2.5 ε / steps · steepest(∇ lead)), from a random start",
+    source="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
+)
+def pgd(task: Task, state: State) -> Images:
+    """A part of the way up the gradient."""
     return _stepped(task, state, state.gradient, PGD_STEP)
 
 
-def _momentum(task: Task, state: State) -> Images:
+@_gradient_attack(
+    label="FGSM",
+    steps=1,
+    most_steps=1,
+    formula="x + ε · steepest(∇ lead), one step",
+    source="Goodfellow, Shlens & Szegedy, Explaining and Harnessing Adversarial Examples, "
+    "ICLR 2015",
+)
+def fgsm(task: Task, state: State) -> Images:
+    """All of the way up the gradient at once."""
+    return _stepped(task, state, state.gradient, 1)
+
+
+@_gradient_attack(
+    label="MI-FGSM",
+    steps=10,
+    most_steps=500,
+    formula="g ← g + ∇ lead / mean |∇ lead|; x ← project(x + ε / steps · steepest(g))",
+    source="Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018",
+)
+def mifgsm(task: Task, state: State) -> Images:
+    """A part of the way along the gradients gathered so far."""
     total = np.maximum(np.abs(state.gradient).mean((1, 2, 3), keepdims=True), np.float32(1e-20))
     gathered = MOMENTUM * state.memory.get("gathered", np.float32(0)) + state.gradient / total
     state.memory["gathered"] = gathered
     return _stepped(task, state, gathered, 1)
-
-
-REGISTRY.add(
-    Attack(
-        name="pgd",
-        label="PGD",
-        norms=("linf", "l2"),
-        white_box=True,
-        targeted=True,
-        random=True,
-        steps=20,
-        most_steps=500,
-        start=_anywhere,
-        move=_pgd,
-        formula="x ← project(x + 2.5 ε / steps · steepest(∇ lead)), from a random start",
-        source="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, "
-        "ICLR 2018",
-    )
-)
-REGISTRY.add(
-    Attack(
-        name="fgsm",
-        label="FGSM",
-        norms=("linf", "l2"),
-        white_box=True,
-        targeted=True,
-        random=False,
-        steps=1,
-        most_steps=1,
-        start=_clean,
-        move=_fgsm,
-        formula="x + ε · steepest(∇ lead), one step",
-        source="Goodfellow, Shlens & Szegedy, Explaining and Harnessing Adversarial Examples, "
-        "ICLR 2015",
-    )
-)
-REGISTRY.add(
-    Attack(
-        name="mifgsm",
-        label="MI-FGSM",
-        norms=("linf", "l2"),
-        white_box=True,
-        targeted=True,
-        random=False,
-        steps=10,
-        most_steps=500,
-        start=_clean,
-        move=_momentum,
-        formula="g ← g + ∇ lead / mean |∇ lead|; x ← project(x + ε / steps · steepest(g))",
-        source="Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018",
-    )
-)

@@ -105,18 +105,6 @@ def adversarial(
     return _rounded(classifier, clean, found, spec, label)[0]
 
 
-def _check_target(spec: AttackSpec, classifier: Classifier, clean_top1: int) -> None:
-    """Raises ``ParameterError`` for a target that the model does not have, or gives already."""
-    if spec.target is None:
-        return
-    check_class(classifier, spec.target)
-    if spec.target == clean_top1:
-        raise ParameterError(
-            f"{classifier.record.label} answers {classifier.record.class_name(clean_top1)!r} "
-            "for the clean picture already; choose another target."
-        )
-
-
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
     """Attacks ``picture``: yields the steps, then the outcome.
 
@@ -127,7 +115,13 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
     clean = picture.image[None]
     before = classifier(clean).probabilities[0]
     own = int(before.argmax())
-    _check_target(spec, classifier, own)
+    if spec.target is not None:
+        check_class(classifier, spec.target)
+    if spec.target == own:
+        raise ParameterError(
+            f"{classifier.record.label} answers {classifier.record.class_name(own)!r} "
+            "for the clean picture already; choose another target."
+        )
     found = yield from attack_steps(classifier, picture.image, own, spec, picture.digest)
     image = _rounded(classifier, clean, found[None], spec, own)
     after = classifier(image).probabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.attacks.attack_record import REGISTRY, Attack, State, Task
+from robustness.attacks.attack_record import State, Task, moves
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.05
@@ -27,7 +27,19 @@ def _corners(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
     return np.where(stream.random(shape) < 0.5, np.float32(-1), np.float32(1))
 
 
-def _another_square(task: Task, state: State) -> Images:
+@moves(
+    label="Square (black box)",
+    norms=("linf",),
+    white_box=False,
+    targeted=True,
+    random=True,
+    steps=300,
+    most_steps=10000,
+    start=_stripes,
+    formula="a square of random sign ± ε at a random place, kept if the lead grows",
+    source="Andriushchenko et al., Square Attack, ECCV 2020",
+)
+def square(task: Task, state: State) -> Images:
     """The best images so far, each with one more square set to the largest change."""
     if "best" not in state.memory:
         state.memory["best"], state.memory["gain"] = state.images, state.gain
@@ -48,21 +60,3 @@ def _side(task: Task, step: int) -> int:
     halvings = sum(step / task.steps > share for share in _HALVINGS)
     share = FIRST_SHARE / 2**halvings
     return max(1, round(task.clean.shape[1] * share**0.5))
-
-
-REGISTRY.add(
-    Attack(
-        name="square",
-        label="Square (black box)",
-        norms=("linf",),
-        white_box=False,
-        targeted=True,
-        random=True,
-        steps=300,
-        most_steps=10000,
-        start=_stripes,
-        move=_another_square,
-        formula="a square of random sign ± ε at a random place, kept if the lead grows",
-        source="Andriushchenko et al., Square Attack, ECCV 2020",
-    )
-)

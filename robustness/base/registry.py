@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from robustness.base.errors import UnknownNameError
 from robustness.base.text import did_you_mean
@@ -17,6 +17,8 @@ class Named(Protocol):
 
 
 Record = TypeVar("Record", bound=Named)
+Function = TypeVar("Function", bound=Callable[..., Any])
+Fields = ParamSpec("Fields")
 
 
 class Registry(Generic[Record]):
@@ -35,6 +37,25 @@ class Registry(Generic[Record]):
             raise ValueError(f"the {self.kind} {record.name!r} is registered twice")
         self._records[record.name] = record
         return record
+
+    def decorator(
+        self, make: Callable[Concatenate[str, Any, Fields], Record]
+    ) -> Callable[Fields, Callable[[Function], Function]]:
+        """What registers a function under its own name, when its record is that and more fields.
+
+        ``make`` is the class of the record; its first fields are the name and the function.
+        """
+
+        def described(
+            *args: Fields.args, **fields: Fields.kwargs
+        ) -> Callable[[Function], Function]:
+            def added(function: Function) -> Function:
+                self.add(make(function.__name__, function, *args, **fields))
+                return function
+
+            return added
+
+        return described
 
     def exchange(self, old: Iterable[str], new: Iterable[Record]) -> None:
         """Puts the records ``new`` in place of those named ``old``, at the end, in one step."""

@@ -40,34 +40,27 @@ class Setting:
 
 REGISTRY: Registry[Setting] = Registry("setting")
 
-WEIGHTS_DIR = REGISTRY.add(
-    Setting("weights_dir", "folder in which weight files are looked for first", is_path=True)
+
+def _setting(name: str, meaning: str, *, is_path: bool = False) -> Setting:
+    return REGISTRY.add(Setting(name, meaning, is_path))
+
+
+WEIGHTS_DIR = _setting(
+    "weights_dir", "folder in which weight files are looked for first", is_path=True
 )
-WEIGHTS_MIRROR = REGISTRY.add(
-    Setting("weights_mirror", "URL of such a folder, asked before the official host")
+WEIGHTS_MIRROR = _setting("weights_mirror", "URL of such a folder, asked before the official host")
+DOWNLOAD_TIMEOUT = _setting(
+    "download_timeout", "longest wait for the next bytes of a download, in seconds"
 )
-DOWNLOAD_TIMEOUT = REGISTRY.add(
-    Setting("download_timeout", "longest wait for the next bytes of a download, in seconds")
+CACHE = _setting("cache", "folder of files that the product itself makes or fetches", is_path=True)
+MODELS = _setting(
+    "models", "file that describes your own models (default: models.toml)", is_path=True
 )
-CACHE = REGISTRY.add(
-    Setting("cache", "folder of files that the product itself makes or fetches", is_path=True)
+RUNS = _setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
+DATASETS = _setting(
+    "datasets", "folder whose sub-folders and archives the dashboard may evaluate", is_path=True
 )
-MODELS = REGISTRY.add(
-    Setting("models", "file that describes your own models (default: models.toml)", is_path=True)
-)
-RUNS = REGISTRY.add(
-    Setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
-)
-DATASETS = REGISTRY.add(
-    Setting(
-        "datasets",
-        "folder whose sub-folders and archives the dashboard may evaluate",
-        is_path=True,
-    )
-)
-MEMORY = REGISTRY.add(
-    Setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
-)
+MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
 
 
 def text(setting: Setting) -> str | None:

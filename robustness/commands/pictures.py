@@ -52,7 +52,8 @@ def predict_command(options: argparse.Namespace) -> None:
     """
     from robustness import models
     from robustness.metrics.predictions import top_k
-    from robustness.pictures.fitting import decode, fit, read_file
+    from robustness.pictures.decoding import decode, read_file
+    from robustness.pictures.fitting import fit
 
     names = models.resolve(options.models)
     decoded = [(image, decode(read_file(image), name=image)) for image in options.images]

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from robustness.base.errors import ParameterError
 from robustness.datasets.archive import Archive
-from robustness.datasets.bundled import SOURCE as SAMPLES
-from robustness.datasets.bundled import Samples
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, Table
+from robustness.pictures.samples import REGISTRY, sample_bytes
 
 __all__ = [
     "FOLDERS",
@@ -27,6 +26,21 @@ __all__ = [
     "labelled",
     "open_dataset",
 ]
+
+
+SAMPLES = "samples"
+
+
+class Samples(Dataset):
+    """The five bundled photographs; they have no labels."""
+
+    def __init__(self) -> None:
+        entries = [Entry(name, name) for name in REGISTRY.names]
+        super().__init__(SAMPLES, "bundled samples", entries)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the sample; raises ``ImageError`` where it is missing."""
+        return sample_bytes(entry.place)
 
 
 def open_dataset(source: str) -> Dataset:

@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry, distinct
-from robustness.datasets.files import folders_of, is_picture
-from robustness.pictures.fitting import MAX_FILE_BYTES
+from robustness.datasets.dataset import Dataset, Entry, distinct, folders_of, is_picture
+from robustness.pictures.decoding import MAX_FILE_BYTES
 
 MAX_ENTRIES = 1_000_000
 MAX_RATIO = 100

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry
-from robustness.datasets.files import as_text, folders_of, is_picture
-from robustness.pictures.fitting import read_file
+from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
+from robustness.pictures.decoding import read_file
 
 _LEADS_OUT = "It is a link that leads out of the folder, and is not followed."
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry
-from robustness.datasets.files import as_text, folders_of, is_picture
-from robustness.pictures.fitting import MAX_FILE_BYTES
+from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
+from robustness.pictures.decoding import MAX_FILE_BYTES
 
 
 class Remote(Dataset):

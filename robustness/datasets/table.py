@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
 from robustness.datasets.dataset import Dataset, Entry
-from robustness.pictures.fitting import read_file
+from robustness.pictures.decoding import read_file
 
 if TYPE_CHECKING:
     import pandas as pd

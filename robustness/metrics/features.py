@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.metric import FEATURES, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import FEATURES, Floats, Scores, metric
 
 
+@metric(
+    label="Cosine similarity",
+    subject=FEATURES,
+    higher_is_better=True,
+    low=-1.0,
+    formula="a · b / (||a|| ||b||)",
+)
 def cosine(clean: Floats, perturbed: Floats) -> Scores:
     """Cosine similarity, in [-1, 1]; two zero vectors count as 1, one zero vector as 0."""
     a, b = _rows(clean, perturbed)
@@ -17,6 +24,12 @@ def cosine(clean: Floats, perturbed: Floats) -> Scores:
     return np.clip(np.where(both_zero, 1.0, similarity), -1.0, 1.0)
 
 
+@metric(
+    label="Euclidean similarity",
+    subject=FEATURES,
+    higher_is_better=True,
+    formula="1 - ||a - b|| / (||a|| + ||b||)",
+)
 def euclidean(clean: Floats, perturbed: Floats) -> Scores:
     """1 - ||a - b|| / (||a|| + ||b||), in [0, 1]; two zero vectors count as 1."""
     a, b = _rows(clean, perturbed)
@@ -29,29 +42,3 @@ def euclidean(clean: Floats, perturbed: Floats) -> Scores:
 def _rows(clean: Floats, perturbed: Floats) -> tuple[Scores, Scores]:
     a, b = np.broadcast_arrays(clean.astype(np.float64), perturbed.astype(np.float64))
     return a, b
-
-
-REGISTRY.add(
-    Metric(
-        name="cosine",
-        label="Cosine similarity",
-        subject=FEATURES,
-        function=cosine,
-        higher_is_better=True,
-        low=-1.0,
-        high=1.0,
-        formula="a · b / (||a|| ||b||)",
-    )
-)
-REGISTRY.add(
-    Metric(
-        name="euclidean",
-        label="Euclidean similarity",
-        subject=FEATURES,
-        function=euclidean,
-        higher_is_better=True,
-        low=0.0,
-        high=1.0,
-        formula="1 - ||a - b|| / (||a|| + ||b||)",
-    )
-)

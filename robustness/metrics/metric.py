@@ -29,13 +29,15 @@ class Metric:
     """
 
     name: str
+    function: Callable[[Floats, Floats], Scores]
     label: str
     subject: str
-    function: Callable[[Floats, Floats], Scores]
     higher_is_better: bool
-    low: float
-    high: float
     formula: str
+    low: float = 0.0
+    high: float = 1.0
 
 
 REGISTRY: Registry[Metric] = Registry("metric")
+metric = REGISTRY.decorator(Metric)
+"""Registers the function below it under its name; the keywords are the fields of ``Metric``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from robustness.metrics.metric import PICTURE, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import PICTURE, Floats, Scores, metric
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
@@ -14,6 +14,13 @@ SSIM_K1, SSIM_K2 = 0.01, 0.03
 window of standard deviation 1.5, population covariances."""
 
 
+@metric(
+    label="SSIM",
+    subject=PICTURE,
+    higher_is_better=True,
+    low=-1.0,
+    formula="structural similarity, Gaussian window of sigma 1.5",
+)
 def ssim(clean: Floats, perturbed: Floats) -> Scores:
     """Structural similarity, in [-1, 1], 1 for equal images; the mean over the colour channels.
 
@@ -61,6 +68,13 @@ def _ssim(clean: Moments, image: Floats) -> float:
     return float(inner.mean(dtype=np.float64))
 
 
+@metric(
+    label="PSNR",
+    subject=PICTURE,
+    higher_is_better=True,
+    high=float("inf"),
+    formula="-10 log10(mean squared error) dB, peak 1",
+)
 def psnr(clean: Floats, perturbed: Floats) -> Scores:
     """Peak signal-to-noise ratio in dB, peak 1; infinite for equal images."""
     error = np.empty(len(perturbed))
@@ -69,32 +83,6 @@ def psnr(clean: Floats, perturbed: Floats) -> Scores:
         error[index] = float(np.dot(difference, difference)) / difference.size
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(error)
-
-
-REGISTRY.add(
-    Metric(
-        name="ssim",
-        label="SSIM",
-        subject=PICTURE,
-        function=ssim,
-        higher_is_better=True,
-        low=-1.0,
-        high=1.0,
-        formula="structural similarity, Gaussian window of sigma 1.5",
-    )
-)
-REGISTRY.add(
-    Metric(
-        name="psnr",
-        label="PSNR",
-        subject=PICTURE,
-        function=psnr,
-        higher_is_better=True,
-        low=0.0,
-        high=float("inf"),
-        formula="-10 log10(mean squared error) dB, peak 1",
-    )
-)
 
 
 def amplified_difference(clean: Floats, perturbed: Floats, gain: float) -> Floats:

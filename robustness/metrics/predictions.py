@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.metric import PREDICTION, REGISTRY, Floats, Metric, Scores
+from robustness.metrics.metric import PREDICTION, Floats, Scores, metric
 
 
+@metric(
+    label="Prediction consistency",
+    subject=PREDICTION,
+    higher_is_better=True,
+    formula="share of perturbed images whose top-1 class is the clean image's",
+)
 def consistent(clean: Floats, perturbed: Floats) -> Scores:
     """1.0 where the most probable class is the same, else 0.0."""
     return (clean.argmax(1) == perturbed.argmax(1)).astype(np.float64)
@@ -17,12 +23,25 @@ def top_k(probabilities: Floats, k: int = 5) -> np.ndarray:
     return np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
 
 
+@metric(
+    label="Top-5 overlap",
+    subject=PREDICTION,
+    higher_is_better=True,
+    formula="|top5(clean) ∩ top5(perturbed)| / 5",
+)
 def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     """Share of the clean top-5 classes that are still in the top-5, whatever their order."""
     before, after = top_k(clean), top_k(perturbed)
     return (before[:, :, None] == after[:, None, :]).any(2).mean(1)
 
 
+@metric(
+    label="Confidence change",
+    subject=PREDICTION,
+    higher_is_better=True,
+    low=-1.0,
+    formula="p(perturbed, clean top-1) - p(clean, clean top-1)",
+)
 def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     """Change in the probability of the clean top-1 class, in [-1, 1]; negative means lost."""
     winner = np.broadcast_to(clean.argmax(1), len(perturbed))
@@ -31,66 +50,22 @@ def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     return perturbed[rows, winner] - before
 
 
-def jensen_shannon(clean: Floats, perturbed: Floats) -> Scores:
+@metric(
+    label="Jensen-Shannon divergence",
+    subject=PREDICTION,
+    higher_is_better=False,
+    formula="(KL(p || m) + KL(q || m)) / 2 in bits, m = (p + q) / 2",
+)
+def divergence(clean: Floats, perturbed: Floats) -> Scores:
     """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991."""
     # Whole copies: a sum over a broadcast view adds up in an order that depends on the batch.
     p = np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C")
     q = perturbed.astype(np.float64, order="C")
     middle = (p + q) / 2
-    divergence = _relative_entropy(p, middle) / 2 + _relative_entropy(q, middle) / 2
-    return np.clip(divergence, 0.0, 1.0)
+    mean = _relative_entropy(p, middle) / 2 + _relative_entropy(q, middle) / 2
+    return np.clip(mean, 0.0, 1.0)
 
 
 def _relative_entropy(p: Scores, q: Scores) -> Scores:
     ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
     return (p * np.log2(ratio)).sum(1)
-
-
-REGISTRY.add(
-    Metric(
-        name="consistent",
-        label="Prediction consistency",
-        subject=PREDICTION,
-        function=consistent,
-        higher_is_better=True,
-        low=0.0,
-        high=1.0,
-        formula="share of perturbed images whose top-1 class is the clean image's",
-    )
-)
-REGISTRY.add(
-    Metric(
-        name="top5_overlap",
-        label="Top-5 overlap",
-        subject=PREDICTION,
-        function=top5_overlap,
-        higher_is_better=True,
-        low=0.0,
-        high=1.0,
-        formula="|top5(clean) ∩ top5(perturbed)| / 5",
-    )
-)
-REGISTRY.add(
-    Metric(
-        name="confidence_change",
-        label="Confidence change",
-        subject=PREDICTION,
-        function=confidence_change,
-        higher_is_better=True,
-        low=-1.0,
-        high=1.0,
-        formula="p(perturbed, clean top-1) - p(clean, clean top-1)",
-    )
-)
-REGISTRY.add(
-    Metric(
-        name="divergence",
-        label="Jensen-Shannon divergence",
-        subject=PREDICTION,
-        function=jensen_shannon,
-        higher_is_better=False,
-        low=0.0,
-        high=1.0,
-        formula="(KL(p || m) + KL(q || m)) / 2 in bits, m = (p + q) / 2",
-    )
-)

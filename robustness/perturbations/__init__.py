@@ -15,6 +15,7 @@ from robustness.perturbations.perturbation import (
     FAMILIES,
     GEOMETRIC,
     LIGHTING,
+    MAX_SEED,
     NOISE,
     REFERENCE_SIDE,
     REGISTRY,
@@ -22,8 +23,8 @@ from robustness.perturbations.perturbation import (
     Images,
     Perturbation,
     Stage,
+    check_seed,
 )
-from robustness.perturbations.seeds import MAX_SEED, check_seed
 
 # Two, not one a core: study images are small, and the other cores are TensorFlow's.
 cv2.setNumThreads(2)

@@ -11,11 +11,10 @@ import numpy as np
 from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
 from robustness.perturbations.perturbation import (
     LIGHTING,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
 
@@ -25,6 +24,17 @@ GAUSSIAN_TRUNCATE = 4.0
 """Where the kernel ends, in standard deviations: the default of scikit-image's ``gaussian``."""
 
 
+@perturbation(
+    label="Gaussian blur",
+    family=LIGHTING,
+    stage=Stage.OPTICS,
+    parameter="standard deviation",
+    unit="px",
+    parameter_at=gaussian_sigma,
+    study_strength=0.6,
+    imagenet_c="gaussian_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
+)
 def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolves with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
 
@@ -45,22 +55,6 @@ def smoothed(image: Plane, sigma: float, out: Plane | None = None) -> Plane:
     return result
 
 
-REGISTRY.add(
-    Perturbation(
-        name="gaussian_blur",
-        label="Gaussian blur",
-        family=LIGHTING,
-        stage=Stage.OPTICS,
-        function=gaussian_blur,
-        parameter="standard deviation",
-        unit="px",
-        parameter_at=gaussian_sigma,
-        study_strength=0.6,
-        imagenet_c="gaussian_blur",
-        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
-    )
-)
-
 defocus_radius = severity_curve(0.0, (3.0, 4.0, 6.0, 8.0, 10.0))
 defocus_alias = severity_curve(0.0, (0.1, 0.5, 0.5, 0.5, 0.5))
 defocus_gain = severity_curve(1.0, (1.0, 1.0, 1.0, 1.0119, 1.0119))
@@ -74,6 +68,19 @@ MARGIN = 2
 """Cells around the disk, so that its blur does not meet the border of the kernel."""
 
 
+@perturbation(
+    label="Defocus blur",
+    family=LIGHTING,
+    stage=Stage.OPTICS,
+    parameter="disk radius",
+    unit="px",
+    parameter_at=defocus_radius,
+    study_strength=0.6,
+    # A disk inverts some frequencies: a fine periodic texture can come back a little.
+    monotone=False,
+    imagenet_c="defocus_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
+)
 def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolves with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).
 
@@ -113,22 +120,3 @@ def disk(radius: float, alias_blur: float) -> Plane:
     kernel = kernel / kernel.sum()
     kernel.flags.writeable = False
     return kernel
-
-
-REGISTRY.add(
-    Perturbation(
-        name="defocus_blur",
-        label="Defocus blur",
-        family=LIGHTING,
-        stage=Stage.OPTICS,
-        function=defocus_blur,
-        parameter="disk radius",
-        unit="px",
-        parameter_at=defocus_radius,
-        study_strength=0.6,
-        # A disk inverts some frequencies: a fine periodic texture can come back a little.
-        monotone=False,
-        imagenet_c="defocus_blur",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
-    )
-)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,23 +11,35 @@ import numpy as np
 from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels, light_gain
 from robustness.perturbations.perturbation import (
     COLOUR,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
     linear,
+    perturbation,
 )
 
 overexposure_stops = linear(0.0, 3.0)
 underexposure_stops = linear(0.0, -4.0)
 
 
+_metering = partial(
+    perturbation,
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="exposure",
+    unit="stops",
+    source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
+    "metering badly against the light or at night, this project's choice",
+)
+
+
+@_metering(label="Overexposure", parameter_at=overexposure_stops)
 def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Lets ``overexposure_stops(strength)`` more stops of light in; what is too bright is white."""
     return _exposed(images, overexposure_stops(strength))
 
 
+@_metering(label="Underexposure", parameter_at=underexposure_stops)
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Lets as many stops less light in as ``underexposure_stops(strength)`` says, below 0."""
     return _exposed(images, underexposure_stops(strength))
@@ -38,28 +51,19 @@ def _exposed(images: Images, stops: float) -> Images:
     return clipped(result)
 
 
-for _name, _label, _function, _stops in (
-    ("exposure", "Overexposure", exposure, overexposure_stops),
-    ("darkness", "Underexposure", darkness, underexposure_stops),
-):
-    REGISTRY.add(
-        Perturbation(
-            name=_name,
-            label=_label,
-            family=COLOUR,
-            stage=Stage.EXPOSURE,
-            function=_function,
-            parameter="exposure",
-            unit="stops",
-            parameter_at=_stops,
-            source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
-            "metering badly against the light or at night, this project's choice",
-        )
-    )
-
 gamma_exponent = linear(1.0, 2.2)
 
 
+@perturbation(
+    label="Wrong gamma",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="exponent",
+    unit="power",
+    parameter_at=gamma_exponent,
+    source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
+    "decoded once too often, the common mistake",
+)
 def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Raises every value to the power ``gamma_exponent(strength)``: middle tones get darker.
 
@@ -71,24 +75,19 @@ def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="gamma",
-        label="Wrong gamma",
-        family=COLOUR,
-        stage=Stage.EXPOSURE,
-        function=gamma,
-        parameter="exponent",
-        unit="power",
-        parameter_at=gamma_exponent,
-        source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
-        "decoded once too often, the common mistake",
-    )
-)
-
 vignette_stops = linear(0.0, 4.0)
 
 
+@perturbation(
+    label="Vignetting",
+    family=COLOUR,
+    stage=Stage.OPTICS,
+    parameter="light lost in the corners",
+    unit="stops",
+    parameter_at=vignette_stops,
+    source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
+    "this project's choice",
+)
 def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Darkens towards the corners, which get ``vignette_stops(strength)`` stops less light.
 
@@ -106,24 +105,21 @@ def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="vignetting",
-        label="Vignetting",
-        family=COLOUR,
-        stage=Stage.OPTICS,
-        function=vignetting,
-        parameter="light lost in the corners",
-        unit="stops",
-        parameter_at=vignette_stops,
-        source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
-        "this project's choice",
-    )
-)
-
 fringe_width = linear(0.0, 8.0)
 
 
+@perturbation(
+    label="Chromatic aberration",
+    family=COLOUR,
+    stage=Stage.OPTICS,
+    parameter="red from blue in the corners",
+    unit="px",
+    parameter_at=fringe_width,
+    # A channel moved over a periodic texture can fall on its next period.
+    monotone=False,
+    source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
+    "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
+)
 def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Enlarges red and shrinks blue, so that they part by ``fringe_width`` pixels in the corners.
 
@@ -148,28 +144,22 @@ def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> 
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="chromatic_aberration",
-        label="Chromatic aberration",
-        family=COLOUR,
-        stage=Stage.OPTICS,
-        function=chromatic_aberration,
-        parameter="red from blue in the corners",
-        unit="px",
-        parameter_at=fringe_width,
-        # A channel moved over a periodic texture can fall on its next period.
-        monotone=False,
-        source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
-        "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
-    )
-)
-
 band_depth = linear(0.0, 0.95)
 BANDS = 3.0
 """Periods in a frame: lamps on 50 Hz flicker at 100 Hz, and a phone reads a frame in 1/33 s."""
 
 
+@perturbation(
+    label="Flicker bands of a rolling shutter",
+    family=COLOUR,
+    stage=Stage.SENSOR,
+    parameter="light lost in the bands",
+    unit="of all light",
+    parameter_at=band_depth,
+    random=True,
+    source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
+    "rolling shutter; short exposure, three bands",
+)
 def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:
     """Darkens ``BANDS`` horizontal bands, in their middle by ``band_depth(strength)`` of the light.
 
@@ -185,20 +175,3 @@ def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:
         gain = ((1.0 - lost) ** (1.0 / DISPLAY_GAMMA)).astype(np.float32)
         np.multiply(image, gain[:, None, None], out=out)
     return clipped(result)
-
-
-REGISTRY.add(
-    Perturbation(
-        name="rolling_bands",
-        label="Flicker bands of a rolling shutter",
-        family=COLOUR,
-        stage=Stage.SENSOR,
-        function=rolling_bands,
-        parameter="light lost in the bands",
-        unit="of all light",
-        parameter_at=band_depth,
-        random=True,
-        source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
-        "rolling shutter; short exposure, three bands",
-    )
-)

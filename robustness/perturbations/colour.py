@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,42 +14,48 @@ from robustness.perturbations.arrays import DISPLAY_GAMMA, Plane, blank, clipped
 from robustness.perturbations.lighting import scale_about_mean
 from robustness.perturbations.perturbation import (
     COLOUR,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
     linear,
+    perturbation,
     severity_curve,
 )
 
 reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
 
 
+@perturbation(
+    label="Reduced contrast",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="factor about the channel mean",
+    unit="times",
+    parameter_at=reduced_contrast_factor,
+    imagenet_c="contrast",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
+)
 def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
     return scale_about_mean(images, reduced_contrast_factor(strength))
 
 
-REGISTRY.add(
-    Perturbation(
-        name="contrast",
-        label="Reduced contrast",
-        family=COLOUR,
-        stage=Stage.EXPOSURE,
-        function=contrast,
-        parameter="factor about the channel mean",
-        unit="times",
-        parameter_at=reduced_contrast_factor,
-        imagenet_c="contrast",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
-    )
-)
-
 saturation_factor = severity_curve(1.0, (0.3, 0.1, 2.0, 5.0, 20.0))
 saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
 
 
+@perturbation(
+    label="Saturation (less, then more)",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="factor of HSV saturation",
+    unit="times",
+    parameter_at=saturation_factor,
+    # The severities turn from less saturation to more, past none of either.
+    monotone=False,
+    imagenet_c="saturate",
+    source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
+)
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies HSV's saturation by ``saturation_factor``, adds ``saturation_added``, cuts at 1.
 
@@ -77,51 +84,40 @@ def _saturated(channels: Sequence[Plane], factor: float, added: float) -> list[P
     return new
 
 
-REGISTRY.add(
-    Perturbation(
-        name="saturate",
-        label="Saturation (less, then more)",
-        family=COLOUR,
-        stage=Stage.EXPOSURE,
-        function=saturate,
-        parameter="factor of HSV saturation",
-        unit="times",
-        parameter_at=saturation_factor,
-        # The severities turn from less saturation to more, past none of either.
-        monotone=False,
-        imagenet_c="saturate",
-        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
-    )
-)
-
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """Weights of R, G and B (ITU-R BT.709)."""
 colour_taken = linear(0.0, 1.0)
 
 
+@perturbation(
+    label="Loss of colour",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="colour taken away",
+    unit="of all colour",
+    parameter_at=colour_taken,
+    source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
+)
 def greyscale(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Moves every pixel a share ``strength`` of the way to its luminance."""
     matrix = (1.0 - strength) * np.eye(3) + strength * LUMINANCE
     return _mixed(images, matrix)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="greyscale",
-        label="Loss of colour",
-        family=COLOUR,
-        stage=Stage.EXPOSURE,
-        function=greyscale,
-        parameter="colour taken away",
-        unit="of all colour",
-        parameter_at=colour_taken,
-        source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
-    )
-)
-
 hue_angle = linear(0.0, 180.0)
 
 
+@perturbation(
+    label="Hue shift",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="angle",
+    unit="degrees",
+    parameter_at=hue_angle,
+    # Vivid colours leave the range on the way round and are cut off.
+    monotone=False,
+    source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
+)
 def hue_shift(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the hue by ``hue_angle(strength)`` degrees and keeps the luminance."""
     return _mixed(images, hue_matrix(hue_angle(strength)))
@@ -134,23 +130,6 @@ def hue_matrix(degrees: float) -> NDArray[np.float64]:
     across = np.array([[-0.213, -0.715, 0.928], [0.143, 0.140, -0.283], [-0.787, 0.715, 0.072]])
     angle = math.radians(degrees)
     return grey + math.cos(angle) * (np.eye(3) - grey) + math.sin(angle) * across
-
-
-REGISTRY.add(
-    Perturbation(
-        name="hue_shift",
-        label="Hue shift",
-        family=COLOUR,
-        stage=Stage.EXPOSURE,
-        function=hue_shift,
-        parameter="angle",
-        unit="degrees",
-        parameter_at=hue_angle,
-        # Vivid colours leave the range on the way round and are cut off.
-        monotone=False,
-        source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
-    )
-)
 
 
 def _mixed(images: Images, matrix: NDArray[np.float64]) -> Images:
@@ -185,22 +164,6 @@ def temperature(light: Illuminant, strength: float) -> float:
     return 1.0 / ((1.0 - strength) / DAYLIGHT[2] + strength / light[2])
 
 
-def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
-    return _lit(images, TUNGSTEN, strength)
-
-
-def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """The light turns from daylight to that of the blue sky, and the camera does not adapt."""
-    return _lit(images, SKY, strength)
-
-
-def _lit(images: Images, light: Illuminant, strength: float) -> Images:
-    """Multiplies the channels as ``light`` would, as far as ``strength`` goes, in equal ratios."""
-    gains = (white(light) / white(DAYLIGHT)) ** (strength / DISPLAY_GAMMA)
-    return _mixed(images, np.diag(gains))
-
-
 def warm_temperature(strength: float) -> float:
     """Kelvin, falling from daylight's to a bulb's."""
     return temperature(TUNGSTEN, strength)
@@ -211,21 +174,30 @@ def cool_temperature(strength: float) -> float:
     return temperature(SKY, strength)
 
 
-for _name, _label, _function, _temperature in (
-    ("warm_cast", "White balance too warm", warm_cast, warm_temperature),
-    ("cool_cast", "White balance too cool", cool_cast, cool_temperature),
-):
-    REGISTRY.add(
-        Perturbation(
-            name=_name,
-            label=_label,
-            family=COLOUR,
-            stage=Stage.EXPOSURE,
-            function=_function,
-            parameter="colour temperature of the light",
-            unit="K",
-            parameter_at=_temperature,
-            source="camera white balance errors as in Afifi & Brown, ICCV 2019; diagonal (von "
-            "Kries) gains from D65 to CIE illuminant A or to daylight of 20000 K",
-        )
-    )
+_cast = partial(
+    perturbation,
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="colour temperature of the light",
+    unit="K",
+    source="camera white balance errors as in Afifi & Brown, ICCV 2019; diagonal (von "
+    "Kries) gains from D65 to CIE illuminant A or to daylight of 20000 K",
+)
+
+
+@_cast(label="White balance too warm", parameter_at=warm_temperature)
+def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
+    return _lit(images, TUNGSTEN, strength)
+
+
+@_cast(label="White balance too cool", parameter_at=cool_temperature)
+def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """The light turns from daylight to that of the blue sky, and the camera does not adapt."""
+    return _lit(images, SKY, strength)
+
+
+def _lit(images: Images, light: Illuminant, strength: float) -> Images:
+    """Multiplies the channels as ``light`` would, as far as ``strength`` goes, in equal ratios."""
+    gains = (white(light) / white(DAYLIGHT)) ** (strength / DISPLAY_GAMMA)
+    return _mixed(images, np.diag(gains))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,14 +12,17 @@ from robustness.perturbations.arrays import Plane, blank, clipped
 from robustness.perturbations.perturbation import (
     DIGITAL,
     REFERENCE_SIDE,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
     linear,
+    perturbation,
     severity_curve,
 )
+
+# Where a grid of pixels falls on a fine texture can matter more than how fine it is, and a coarser
+# rounding can happen to hit a value better.
+_digital = partial(perturbation, family=DIGITAL, stage=Stage.FILE, monotone=False, continuous=False)
 
 
 def whole(curve: Callable[[float], float]) -> Callable[[float], float]:
@@ -30,6 +34,14 @@ pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
 """At side 224: the original's scales .6 to .25 of it, cut to whole pixels."""
 
 
+@_digital(
+    label="Pixelation",
+    parameter="pixels a side",
+    unit="px",
+    parameter_at=pixels_a_side,
+    imagenet_c="pixelate",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
+)
 def pixelate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages into ``pixels_a_side(strength)`` pixels (at side 224), shown as squares.
 
@@ -70,24 +82,6 @@ def _pixels(pixels: float, side: int) -> int:
     return max(1, round(pixels * side / REFERENCE_SIDE))
 
 
-REGISTRY.add(
-    Perturbation(
-        name="pixelate",
-        label="Pixelation",
-        family=DIGITAL,
-        stage=Stage.FILE,
-        function=pixelate,
-        parameter="pixels a side",
-        unit="px",
-        parameter_at=pixels_a_side,
-        # Where a grid of pixels falls on a fine texture can matter more than how fine it is.
-        monotone=False,
-        continuous=False,
-        imagenet_c="pixelate",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
-    )
-)
-
 LOWEST_RESOLUTION = 28.0
 
 
@@ -96,6 +90,14 @@ def resolution(strength: float) -> float:
     return float(round(REFERENCE_SIDE * (LOWEST_RESOLUTION / REFERENCE_SIDE) ** strength))
 
 
+@_digital(
+    label="Low resolution",
+    parameter="pixels a side",
+    unit="px",
+    parameter_at=resolution,
+    source="a thumbnail enlarged again, as in Dodge & Karam, QoMEX 2016, on low quality; down "
+    "to an eighth of the side, this project's choice",
+)
 def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages into ``resolution(strength)`` pixels a side, then enlarges smoothly (bicubic)."""
     side = images.shape[1]
@@ -107,34 +109,31 @@ def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="low_resolution",
-        label="Low resolution",
-        family=DIGITAL,
-        stage=Stage.FILE,
-        function=low_resolution,
-        parameter="pixels a side",
-        unit="px",
-        parameter_at=resolution,
-        # As for 'pixelate'.
-        monotone=False,
-        continuous=False,
-        source="a thumbnail enlarged again, as in Dodge & Karam, QoMEX 2016, on low quality; down "
-        "to an eighth of the side, this project's choice",
-    )
-)
-
-
 jpeg_quality = whole(severity_curve(100.0, (25.0, 18.0, 15.0, 10.0, 7.0)))
 webp_quality = whole(linear(100.0, 1.0))
 
 
+@_digital(
+    label="JPEG compression",
+    parameter="quality",
+    unit="of 100",
+    parameter_at=jpeg_quality,
+    imagenet_c="jpeg_compression",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
+)
 def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""
     return _through_file(images, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, int(jpeg_quality(strength))])
 
 
+@_digital(
+    label="WebP compression",
+    parameter="quality",
+    unit="of 100",
+    parameter_at=webp_quality,
+    source="lossy WebP (RFC 9649), which many sites serve in place of JPEG; the whole range of "
+    "its quality",
+)
 def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as lossy WebP of ``webp_quality(strength)``."""
     return _through_file(images, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(webp_quality(strength))])
@@ -148,40 +147,3 @@ def _through_file(images: Images, extension: str, options: list[int]) -> Images:
         _, file = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
         np.divide(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)), np.float32(255), out=out)
     return result
-
-
-REGISTRY.add(
-    Perturbation(
-        name="jpeg_compression",
-        label="JPEG compression",
-        family=DIGITAL,
-        stage=Stage.FILE,
-        function=jpeg_compression,
-        parameter="quality",
-        unit="of 100",
-        parameter_at=jpeg_quality,
-        # A coarser rounding can happen to hit a value better.
-        monotone=False,
-        continuous=False,
-        imagenet_c="jpeg_compression",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
-    )
-)
-
-REGISTRY.add(
-    Perturbation(
-        name="webp_compression",
-        label="WebP compression",
-        family=DIGITAL,
-        stage=Stage.FILE,
-        function=webp_compression,
-        parameter="quality",
-        unit="of 100",
-        parameter_at=webp_quality,
-        # As for 'jpeg_compression'.
-        monotone=False,
-        continuous=False,
-        source="lossy WebP (RFC 9649), which many sites serve in place of JPEG; the whole range of "
-        "its quality",
-    )
-)

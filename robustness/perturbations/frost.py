@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from robustness.perturbations.arrays import Plane, at_side, blank, clipped, random_words
 from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
-    REGISTRY,
     WEATHER,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
 from robustness.perturbations.weather import plasma
@@ -64,6 +63,20 @@ SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV's drawing."""
 
 
+@perturbation(
+    label="Frost (drawn, not photographed)",
+    family=WEATHER,
+    stage=Stage.OPTICS,
+    parameter="weight of the ice",
+    unit="times",
+    parameter_at=frost_weight,
+    random=True,
+    # A dark image gets lighter under ice and a light one darker: a middle one may do neither.
+    monotone=False,
+    imagenet_c="frost",
+    source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
+    "is drawn procedurally in place of the original's photographs",
+)
 def frost(images: Images, strength: float, rng: Streams) -> Images:
     """``image_weight`` times the image plus ``frost_weight`` times a crop of a sheet of ice.
 
@@ -129,23 +142,3 @@ def _needle(root: Points, angle: float, length: float, stream: np.random.Generat
     tip = root + length * np.array([np.cos(angle), np.sin(angle)])
     barbs = np.stack([starts, starts + reach[:, None] * sides], axis=1)
     return np.concatenate([np.array([[root, tip]]), barbs])
-
-
-REGISTRY.add(
-    Perturbation(
-        name="frost",
-        label="Frost (drawn, not photographed)",
-        family=WEATHER,
-        stage=Stage.OPTICS,
-        function=frost,
-        parameter="weight of the ice",
-        unit="times",
-        parameter_at=frost_weight,
-        random=True,
-        # A dark image gets lighter under ice and a light one darker: a middle one may do neither.
-        monotone=False,
-        imagenet_c="frost",
-        source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
-        "is drawn procedurally in place of the original's photographs",
-    )
-)

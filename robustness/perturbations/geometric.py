@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 
 from robustness.perturbations.arrays import blank, clipped
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
     linear,
+    perturbation,
 )
 
 rotation_angle = linear(0.0, 180.0)
@@ -20,6 +21,18 @@ rotation_angle = linear(0.0, 180.0)
 QUARTER_TURNS = {90.0: cv2.ROTATE_90_COUNTERCLOCKWISE, 180.0: cv2.ROTATE_180}
 
 
+@perturbation(
+    label="Rotation",
+    family=GEOMETRIC,
+    stage=Stage.GEOMETRY,
+    parameter="angle, counter-clockwise",
+    unit="degrees",
+    parameter_at=rotation_angle,
+    study_strength=0.5,
+    # Half a turn brings many scenes (a horizon, a face) back nearer to themselves.
+    monotone=False,
+    source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
+)
 def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
 
@@ -47,63 +60,41 @@ def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="rotation",
-        label="Rotation",
-        family=GEOMETRIC,
-        stage=Stage.GEOMETRY,
-        function=rotation,
-        parameter="angle, counter-clockwise",
-        unit="degrees",
-        parameter_at=rotation_angle,
-        study_strength=0.5,
-        # Half a turn brings many scenes (a horizon, a face) back nearer to themselves.
-        monotone=False,
-        source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
-    )
-)
-
-
 def flipped(strength: float) -> float:
     """1 when the switch is on."""
     return float(strength > 0.0)
 
 
+_flip = partial(
+    perturbation,
+    family=GEOMETRIC,
+    stage=Stage.GEOMETRY,
+    parameter="flipped",
+    unit="on or off",
+    parameter_at=flipped,
+    study_strength=1.0,
+    graded=False,
+)
+
+
+@_flip(
+    label="Horizontal flip",
+    source="the study's 'Horizontal flip'; ImageNet-C has no counterpart",
+)
 def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors left and right, at any strength above 0."""
-    return _flip(images, 1)
+    return _mirrored(images, 1)
 
 
+@_flip(label="Vertical flip", source="the study's 'Vertical flip'; ImageNet-C has no counterpart")
 def vertical_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors top and bottom, at any strength above 0."""
-    return _flip(images, 0)
+    return _mirrored(images, 0)
 
 
-def _flip(images: Images, code: int) -> Images:
+def _mirrored(images: Images, code: int) -> Images:
     """``code`` as in ``cv2.flip``: 1 swaps left and right, 0 top and bottom."""
     result = blank(images)
     for image, out in zip(images, result, strict=True):
         cv2.flip(image, code, dst=out)
     return clipped(result)
-
-
-for _name, _label, _function in (
-    ("horizontal_flip", "Horizontal flip", horizontal_flip),
-    ("vertical_flip", "Vertical flip", vertical_flip),
-):
-    REGISTRY.add(
-        Perturbation(
-            name=_name,
-            label=_label,
-            family=GEOMETRIC,
-            stage=Stage.GEOMETRY,
-            function=_function,
-            parameter="flipped",
-            unit="on or off",
-            parameter_at=flipped,
-            study_strength=1.0,
-            graded=False,
-            source=f"the study's '{_label}'; ImageNet-C has no counterpart",
-        )
-    )

@@ -8,17 +8,27 @@ import numpy as np
 from robustness.perturbations.arrays import blank, clipped
 from robustness.perturbations.perturbation import (
     LIGHTING,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
 
 brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
 
 
+@perturbation(
+    label="Increased brightness",
+    family=LIGHTING,
+    stage=Stage.EXPOSURE,
+    parameter="added HSV value",
+    unit="of full scale",
+    parameter_at=brightness_amount,
+    study_strength=0.6,
+    imagenet_c="brightness",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
+)
 def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Adds ``brightness_amount(strength)`` to the value channel of HSV and clips it at 1.
 
@@ -37,28 +47,22 @@ def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="brightness",
-        label="Increased brightness",
-        family=LIGHTING,
-        stage=Stage.EXPOSURE,
-        function=brightness,
-        parameter="added HSV value",
-        unit="of full scale",
-        parameter_at=brightness_amount,
-        study_strength=0.6,
-        imagenet_c="brightness",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
-    )
-)
-
-
 def contrast_factor(strength: float) -> float:
     """1 at strength 0, 2 at 0.5, 4 at 1: equal steps of strength are equal ratios of contrast."""
     return float(4.0**strength)
 
 
+@perturbation(
+    label="Increased contrast",
+    family=LIGHTING,
+    stage=Stage.EXPOSURE,
+    parameter="factor about the channel mean",
+    unit="times",
+    parameter_at=contrast_factor,
+    study_strength=0.5,
+    source="the formula of ImageNet-C's 'contrast', which only reduces contrast, with factors "
+    "above 1. The study published no factor: 2 is this project's choice",
+)
 def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies the distance from each channel's mean by ``contrast_factor(strength)``."""
     return scale_about_mean(images, contrast_factor(strength))
@@ -75,20 +79,3 @@ def scale_about_mean(images: Images, factor: float) -> Images:
         np.multiply(image.reshape(row.shape), factor, out=row)
         row += np.tile(means * (1.0 - factor), side)
     return clipped(result)
-
-
-REGISTRY.add(
-    Perturbation(
-        name="increased_contrast",
-        label="Increased contrast",
-        family=LIGHTING,
-        stage=Stage.EXPOSURE,
-        function=increased_contrast,
-        parameter="factor about the channel mean",
-        unit="times",
-        parameter_at=contrast_factor,
-        study_strength=0.5,
-        source="the formula of ImageNet-C's 'contrast', which only reduces contrast, with factors "
-        "above 1. The study published no factor: 2 is this project's choice",
-    )
-)

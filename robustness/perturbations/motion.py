@@ -13,12 +13,11 @@ from robustness.perturbations.blur import NO_BLUR, smoothed
 from robustness.perturbations.perturbation import (
     BLUR,
     REFERENCE_SIDE,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
     between_severities,
+    perturbation,
     severity_curve,
 )
 
@@ -30,6 +29,20 @@ Tap = tuple[int, int, float]
 """Rows down, columns to the right, weight of one shifted copy of the image."""
 
 
+@perturbation(
+    label="Motion blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="standard deviation of the trail",
+    unit="px",
+    parameter_at=motion_sigma,
+    random=True,
+    # A trail as long as the period of stripes can bring them half-way back.
+    monotone=False,
+    imagenet_c="motion_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
+    "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+)
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
     """Leaves a trail behind every point, straight and fading as half a Gaussian.
 
@@ -76,31 +89,24 @@ def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
         cv2.scaleAdd(padded[top : top + rows, left : left + columns], weight, out, dst=out)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="motion_blur",
-        label="Motion blur",
-        family=BLUR,
-        stage=Stage.OPTICS,
-        function=motion_blur,
-        parameter="standard deviation of the trail",
-        unit="px",
-        parameter_at=motion_sigma,
-        random=True,
-        # A trail as long as the period of stripes can bring them half-way back.
-        monotone=False,
-        imagenet_c="motion_blur",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
-        "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
-    )
-)
-
 ZOOM_STEPS = (0.01, 0.01, 0.01, 0.02, 0.02, 0.03)
 """Between the zoom factors averaged over, at severities 0 to 5."""
 last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
 """The last of the factors; the original writes arange(1, 1.16, 0.01), which ends one before."""
 
 
+@perturbation(
+    label="Zoom blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="largest zoom",
+    unit="times",
+    parameter_at=last_zoom,
+    # Stripes enlarged by their own period fall on themselves.
+    monotone=False,
+    imagenet_c="zoom_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
+)
 def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages the image and its enlargements about the centre by ``zoom_weights(strength)``."""
     side = images.shape[1]
@@ -154,23 +160,6 @@ def _zoom_matrix(factor: float, side: int) -> Plane:
     return np.array([[scale, 0.0, start], [0.0, scale, start]], dtype=np.float32)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="zoom_blur",
-        label="Zoom blur",
-        family=BLUR,
-        stage=Stage.OPTICS,
-        function=zoom_blur,
-        parameter="largest zoom",
-        unit="times",
-        parameter_at=last_zoom,
-        # Stripes enlarged by their own period fall on themselves.
-        monotone=False,
-        imagenet_c="zoom_blur",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
-    )
-)
-
 glass_sigma = severity_curve(0.0, (0.7, 0.9, 1.0, 1.1, 1.5))
 GLASS_REACH = (0, 1, 2, 2, 3, 4)
 """How far a pixel looks, in pixels at side 224, at severities 0 to 5."""
@@ -182,6 +171,20 @@ Places = NDArray[np.int32]
 """For each pixel of a flattened image, the place of another: shape (S * S,)."""
 
 
+@perturbation(
+    label="Frosted glass blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="reach of a pixel",
+    unit="px",
+    parameter_at=glass_reach,
+    random=True,
+    # Its sweeps go 2, 1, 3, 2, 2, so that a fine texture can be mixed less at more reach.
+    monotone=False,
+    imagenet_c="glass_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
+    "where it means to swap them",
+)
 def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
     """Blurs by ``glass_sigma(strength)``, lets every pixel copy one nearby, and blurs again.
 
@@ -247,23 +250,3 @@ def swept(targets: Places) -> Places:
         sources[chained] = targets[seen]
         chained = chained[sources[chained] > seen]
     return sources
-
-
-REGISTRY.add(
-    Perturbation(
-        name="glass_blur",
-        label="Frosted glass blur",
-        family=BLUR,
-        stage=Stage.OPTICS,
-        function=glass_blur,
-        parameter="reach of a pixel",
-        unit="px",
-        parameter_at=glass_reach,
-        random=True,
-        # Its sweeps go 2, 1, 3, 2, 2, so that a fine texture can be mixed less at more reach.
-        monotone=False,
-        imagenet_c="glass_blur",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
-        "where it means to swap them",
-    )
-)

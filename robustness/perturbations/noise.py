@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -18,17 +18,27 @@ from robustness.perturbations.arrays import (
 )
 from robustness.perturbations.perturbation import (
     NOISE,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
+
+_noise = partial(perturbation, family=NOISE, stage=Stage.SENSOR, random=True)
 
 gaussian_noise_sigma = severity_curve(0.0, (0.08, 0.12, 0.18, 0.26, 0.38))
 
 
+@_noise(
+    label="Random noise",
+    parameter="noise standard deviation",
+    unit="of full scale",
+    parameter_at=gaussian_noise_sigma,
+    study_strength=0.6,
+    imagenet_c="gaussian_noise",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
+)
 def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Adds to every channel of every pixel independent normal noise and clips to [0, 1].
 
@@ -41,26 +51,19 @@ def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="gaussian_noise",
-        label="Random noise",
-        family=NOISE,
-        stage=Stage.SENSOR,
-        function=gaussian_noise,
-        parameter="noise standard deviation",
-        unit="of full scale",
-        parameter_at=gaussian_noise_sigma,
-        study_strength=0.6,
-        random=True,
-        imagenet_c="gaussian_noise",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
-    )
-)
-
 salt_and_pepper_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
 
 
+@_noise(
+    label="Salt & pepper noise",
+    parameter="replaced pixels",
+    unit="of all pixels",
+    parameter_at=salt_and_pepper_amount,
+    study_strength=0.6,
+    imagenet_c="impulse_noise",
+    source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
+    "whole pixels: each channel is distributed as there",
+)
 def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
     """Turns a share ``salt_and_pepper_amount(strength)`` of the pixels black or white, evenly.
 
@@ -88,27 +91,17 @@ def replace_extremes(image: Images, lots: NDArray[np.uint32], amount: float, out
     cv2.copyTo(image, kept.view(np.uint8), out)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="salt_and_pepper",
-        label="Salt & pepper noise",
-        family=NOISE,
-        stage=Stage.SENSOR,
-        function=salt_and_pepper,
-        parameter="replaced pixels",
-        unit="of all pixels",
-        parameter_at=salt_and_pepper_amount,
-        study_strength=0.6,
-        random=True,
-        imagenet_c="impulse_noise",
-        source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
-        "whole pixels: each channel is distributed as there",
-    )
-)
-
 impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
 
 
+@_noise(
+    label="Impulse noise",
+    parameter="replaced values",
+    unit="of all values",
+    parameter_at=impulse_amount,
+    imagenet_c="impulse_noise",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
+)
 def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Turns a share ``impulse_amount(strength)`` of the values to 0 or 1, evenly.
 
@@ -125,22 +118,6 @@ def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
     return clipped(result)
 
 
-REGISTRY.add(
-    Perturbation(
-        name="impulse_noise",
-        label="Impulse noise",
-        family=NOISE,
-        stage=Stage.SENSOR,
-        function=impulse_noise,
-        parameter="replaced values",
-        unit="of all values",
-        parameter_at=impulse_amount,
-        random=True,
-        imagenet_c="impulse_noise",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
-    )
-)
-
 shot_deviation = severity_curve(0.0, tuple(photons**-0.5 for photons in (60, 25, 12, 5, 3)))
 """Of the noise where the image is white: 1 / sqrt(photons), which starts from 0 as light grows
 without bound."""
@@ -151,6 +128,14 @@ CELLS = 2048
 """Equal shares of probability that the table of counts tells apart."""
 
 
+@_noise(
+    label="Shot noise",
+    parameter="noise standard deviation at white",
+    unit="of full scale",
+    parameter_at=shot_deviation,
+    imagenet_c="shot_noise",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
+)
 def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Counts photons: a Poisson number of mean ``photons`` x value, divided by ``photons``.
 
@@ -193,25 +178,17 @@ def poisson_counts(photons: float) -> NDArray[np.uint8]:
     return counts
 
 
-REGISTRY.add(
-    Perturbation(
-        name="shot_noise",
-        label="Shot noise",
-        family=NOISE,
-        stage=Stage.SENSOR,
-        function=shot_noise,
-        parameter="noise standard deviation at white",
-        unit="of full scale",
-        parameter_at=shot_deviation,
-        random=True,
-        imagenet_c="shot_noise",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
-    )
-)
-
 speckle_sigma = severity_curve(0.0, (0.15, 0.2, 0.35, 0.45, 0.6))
 
 
+@_noise(
+    label="Speckle noise",
+    parameter="noise standard deviation at white",
+    unit="of full scale",
+    parameter_at=speckle_sigma,
+    imagenet_c="speckle_noise",
+    source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
+)
 def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Adds to every value itself times independent normal noise of ``speckle_sigma(strength)``."""
     sigma = speckle_sigma(strength)
@@ -220,20 +197,3 @@ def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
         cv2.multiply(standard_normals(stream, image.shape, out=out), image, dst=out)
         cv2.scaleAdd(out, sigma, image, dst=out)
     return clipped(result)
-
-
-REGISTRY.add(
-    Perturbation(
-        name="speckle_noise",
-        label="Speckle noise",
-        family=NOISE,
-        stage=Stage.SENSOR,
-        function=speckle_noise,
-        parameter="noise standard deviation at white",
-        unit="of full scale",
-        parameter_at=speckle_sigma,
-        random=True,
-        imagenet_c="speckle_noise",
-        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
-    )
-)

@@ -12,13 +12,12 @@ from robustness.perturbations.blur import smoothed
 from robustness.perturbations.motion import taps, trail
 from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
-    REGISTRY,
     WEATHER,
     Images,
-    Perturbation,
     Stage,
     Streams,
     between_severities,
+    perturbation,
     severity_curve,
 )
 
@@ -42,6 +41,20 @@ def snow_cover(strength: float) -> float:
     return 1.0 - NormalDist(snow_mean(strength), SNOW_SPREAD).cdf(snow_threshold(strength))
 
 
+@perturbation(
+    label="Snow",
+    family=WEATHER,
+    stage=Stage.SCENE,
+    parameter="flake cover",
+    unit="of the layer",
+    parameter_at=snow_cover,
+    random=True,
+    # Severities 2 and 3 differ in kind: many small flakes, then fewer and larger ones.
+    monotone=False,
+    imagenet_c="snow",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
+    "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+)
 def snow(images: Images, strength: float, rng: Streams) -> Images:
     """Whitens the scene and adds flakes that leave trails, once as they are and once upside down.
 
@@ -80,25 +93,6 @@ def flakes(noise: Plane, strength: float, angle: float) -> Plane:
     return np.ascontiguousarray(fallen[:REFERENCE_SIDE, :REFERENCE_SIDE])
 
 
-REGISTRY.add(
-    Perturbation(
-        name="snow",
-        label="Snow",
-        family=WEATHER,
-        stage=Stage.SCENE,
-        function=snow,
-        parameter="flake cover",
-        unit="of the layer",
-        parameter_at=snow_cover,
-        random=True,
-        # Severities 2 and 3 differ in kind: many small flakes, then fewer and larger ones.
-        monotone=False,
-        imagenet_c="snow",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
-        "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
-    )
-)
-
 SPATTER_LEVELS = (
     (0.65, 0.3, 4.0, 0.69, 0.6),
     (0.65, 0.3, 3.0, 0.68, 0.6),
@@ -118,6 +112,19 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
 """Share of the blurred noise above the threshold."""
 
 
+@perturbation(
+    label="Spatter",
+    family=WEATHER,
+    stage=Stage.OPTICS,
+    parameter="share of the lens that is wet",
+    unit="of the lens",
+    parameter_at=spatter_cover,
+    random=True,
+    # Water brightens and mud darkens: on the way from one to the other there is less of both.
+    monotone=False,
+    imagenet_c="spatter",
+    source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
+)
 def spatter(images: Images, strength: float, rng: Streams) -> Images:
     """Puts drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).
 
@@ -175,22 +182,3 @@ def _coloured(plane: Plane, colour: tuple[float, float, float]) -> Images:
     result = np.empty((*plane.shape, 3), dtype=np.float32)
     cv2.merge([plane * np.float32(part) for part in colour], dst=result)
     return result
-
-
-REGISTRY.add(
-    Perturbation(
-        name="spatter",
-        label="Spatter",
-        family=WEATHER,
-        stage=Stage.OPTICS,
-        function=spatter,
-        parameter="share of the lens that is wet",
-        unit="of the lens",
-        parameter_at=spatter_cover,
-        random=True,
-        # Water brightens and mud darkens: on the way from one to the other there is less of both.
-        monotone=False,
-        imagenet_c="spatter",
-        source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
-    )
-)

@@ -70,10 +70,10 @@ class Perturbation:
     """
 
     name: str
+    function: Callable[[Images, float, Streams], Images]
     label: str
     family: str
     stage: Stage
-    function: Callable[[Images, float, Streams], Images]
     parameter: str
     unit: str
     parameter_at: Callable[[float], float]
@@ -111,6 +111,8 @@ class Perturbation:
 
 
 REGISTRY: Registry[Perturbation] = Registry("perturbation")
+perturbation = REGISTRY.decorator(Perturbation)
+"""Registers the function below it under its name; the keywords are ``Perturbation``'s fields."""
 
 
 def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float], float]:
@@ -144,3 +146,13 @@ def check_strength(strength: float) -> float:
             f"A strength must lie between 0 (no change) and 1 (strongest), got {strength:g}."
         )
     return float(strength)
+
+
+MAX_SEED = 2**32 - 1
+
+
+def check_seed(seed: int) -> int:
+    """``seed`` itself; raises ``ParameterError`` unless it lies in [0, 2**32 - 1]."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ParameterError(f"A seed must be a whole number from 0 to {MAX_SEED}, got {seed}.")
+    return seed

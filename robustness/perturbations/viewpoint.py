@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,13 +13,12 @@ from robustness.perturbations.arrays import Plane, blank, clipped
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
-    REGISTRY,
     WEATHER,
     Images,
-    Perturbation,
     Stage,
     Streams,
     linear,
+    perturbation,
 )
 
 translation_share = linear(0.0, 0.3)
@@ -27,6 +27,22 @@ zoom_out_factor = linear(1.0, 0.4)
 view_angle = linear(0.0, 60.0)
 
 
+_view = partial(
+    perturbation,
+    family=GEOMETRIC,
+    stage=Stage.GEOMETRY,
+    monotone=False,  # a texture moved by its own period falls on itself
+)
+_IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), "
+
+
+@_view(
+    label="Shift to the right",
+    parameter="distance moved",
+    unit="of the image's side",
+    parameter_at=translation_share,
+    source=f"{_IMAGENET_P}'translate', in one step of up to 30 %",
+)
 def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Moves the picture to the right by ``translation_share(strength)`` of its side.
 
@@ -37,11 +53,25 @@ def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     return _warped(images, matrix, cv2.BORDER_REFLECT_101)
 
 
+@_view(
+    label="Zoom in",
+    parameter="factor",
+    unit="times",
+    parameter_at=zoom_in_factor,
+    source=f"{_IMAGENET_P}'scale', up to a subject at two fifths of the distance",
+)
 def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Enlarges by ``zoom_in_factor(strength)`` about the centre and cuts off what sticks out."""
     return _zoomed(images, zoom_in_factor(strength))
 
 
+@_view(
+    label="Zoom out",
+    parameter="factor",
+    unit="times",
+    parameter_at=zoom_out_factor,
+    source="as 'zoom_in', down to a subject two and a half times as far away",
+)
 def zoom_out(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Shrinks to ``zoom_out_factor(strength)`` about the centre, on a wall of the mean colour.
 
@@ -58,6 +88,13 @@ def _zoomed(images: Images, factor: float) -> Images:
     return _warped(images, _about_centre(images, np.diag([factor, factor, 1.0])))
 
 
+@_view(
+    label="Slanted view",
+    parameter="angle",
+    unit="degrees",
+    parameter_at=view_angle,
+    source=f"{_IMAGENET_P}'tilt', a projective map; up to 60 degrees, this project's choice",
+)
 def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the picture by ``view_angle(strength)`` degrees about its upright axis.
 
@@ -101,49 +138,21 @@ def _warped(
     return clipped(result)
 
 
-_IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), "
-for _name, _label, _function, _parameter, _unit, _curve, _source in (
-    (
-        *("translation", "Shift to the right", translation),
-        *("distance moved", "of the image's side", translation_share),
-        f"{_IMAGENET_P}'translate', in one step of up to 30 %",
-    ),
-    (
-        *("zoom_in", "Zoom in", zoom_in),
-        *("factor", "times", zoom_in_factor),
-        f"{_IMAGENET_P}'scale', up to a subject at two fifths of the distance",
-    ),
-    (
-        *("zoom_out", "Zoom out", zoom_out),
-        *("factor", "times", zoom_out_factor),
-        "as 'zoom_in', down to a subject two and a half times as far away",
-    ),
-    (
-        *("perspective", "Slanted view", perspective),
-        *("angle", "degrees", view_angle),
-        f"{_IMAGENET_P}'tilt', a projective map; up to 60 degrees, this project's choice",
-    ),
-):
-    REGISTRY.add(
-        Perturbation(
-            name=_name,
-            label=_label,
-            family=GEOMETRIC,
-            stage=Stage.GEOMETRY,
-            function=_function,
-            parameter=_parameter,
-            unit=_unit,
-            parameter_at=_curve,
-            # A texture moved by its own period falls on itself.
-            monotone=False,
-            source=_source,
-        )
-    )
-
 occluder_side = linear(0.0, 0.6)
 OCCLUDER_GREY = np.float32(0.5)
 
 
+@perturbation(
+    label="Occlusion by a grey square",
+    family=WEATHER,
+    stage=Stage.SCENE,
+    parameter="side of the square",
+    unit="of the image's side",
+    parameter_at=occluder_side,
+    random=True,
+    source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
+    "to 36 % of the area, this project's choice",
+)
 def occlusion(images: Images, strength: float, rng: Streams) -> Images:
     """Covers a square with grey, its side ``occluder_side(strength)`` of the image's.
 
@@ -166,20 +175,3 @@ def _covered(start: float, stop: float, side: int) -> Plane:
     """How much of each of ``side`` pixels in a row lies between ``start`` and ``stop``."""
     edges = np.clip(np.arange(side + 1.0), start, stop)
     return np.diff(edges).astype(np.float32)
-
-
-REGISTRY.add(
-    Perturbation(
-        name="occlusion",
-        label="Occlusion by a grey square",
-        family=WEATHER,
-        stage=Stage.SCENE,
-        function=occlusion,
-        parameter="side of the square",
-        unit="of the image's side",
-        parameter_at=occluder_side,
-        random=True,
-        source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
-        "to 36 % of the area, this project's choice",
-    )
-)

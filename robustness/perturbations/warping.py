@@ -11,11 +11,10 @@ from robustness.perturbations.arrays import Plane, at_side, blank, clipped, rand
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REFERENCE_SIDE,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
 
@@ -33,6 +32,21 @@ def elastic_shift(strength: float) -> float:
     return elastic_alpha(strength) * smoothed
 
 
+@perturbation(
+    label="Elastic distortion",
+    family=GEOMETRIC,
+    stage=Stage.GEOMETRY,
+    parameter="standard deviation of the shift",
+    unit="px",
+    parameter_at=elastic_shift,
+    random=True,
+    # A texture shifted by its own period falls on itself.
+    monotone=False,
+    imagenet_c="elastic_transform",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform', with the "
+    "parameters of the package imagecorruptions (Michaelis et al., 2019): ImageNet-C itself "
+    "has coarser waves and a shear at severities 1 and 2",
+)
 def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
     """Shifts every pixel along a smooth random field, ``elastic_shift(strength)`` pixels or so.
 
@@ -60,24 +74,3 @@ def elastic_field(stream: np.random.Generator) -> tuple[Plane, Plane]:
         for plane in numbers
     )
     return right, down
-
-
-REGISTRY.add(
-    Perturbation(
-        name="elastic_transform",
-        label="Elastic distortion",
-        family=GEOMETRIC,
-        stage=Stage.GEOMETRY,
-        function=elastic_transform,
-        parameter="standard deviation of the shift",
-        unit="px",
-        parameter_at=elastic_shift,
-        random=True,
-        # A texture shifted by its own period falls on itself.
-        monotone=False,
-        imagenet_c="elastic_transform",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform', with the "
-        "parameters of the package imagecorruptions (Michaelis et al., 2019): ImageNet-C itself "
-        "has coarser waves and a shear at severities 1 and 2",
-    )
-)

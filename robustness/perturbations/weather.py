@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from robustness.perturbations.arrays import Plane, blank, clipped, random_words
 from robustness.perturbations.perturbation import (
     LIGHTING,
-    REGISTRY,
     Images,
-    Perturbation,
     Stage,
     Streams,
+    perturbation,
     severity_curve,
 )
 
@@ -21,6 +20,20 @@ fog_amount = severity_curve(0.0, (1.5, 2.0, 2.5, 2.5, 3.0))
 fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
 
 
+@perturbation(
+    label="Fog effect",
+    family=LIGHTING,
+    stage=Stage.SCENE,
+    parameter="fog amount",
+    unit="times full scale",
+    parameter_at=fog_amount,
+    study_strength=0.6,
+    random=True,
+    # The cloud gets rougher as well as thicker, which can thin it where the image lies.
+    monotone=False,
+    imagenet_c="fog",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
+)
 def fog(images: Images, strength: float, rng: Streams) -> Images:
     """Adds ``fog_amount(strength)`` times a cloud in [0, 1], then scales back to the old maximum.
 
@@ -86,23 +99,3 @@ def _finer(grid: Plane, displacements: Plane) -> Plane:
     finer[:, 1, :, 0] = on_columns
     finer[:, 1, :, 1] = middle
     return finer.reshape(2 * side, 2 * side)
-
-
-REGISTRY.add(
-    Perturbation(
-        name="fog",
-        label="Fog effect",
-        family=LIGHTING,
-        stage=Stage.SCENE,
-        function=fog,
-        parameter="fog amount",
-        unit="times full scale",
-        parameter_at=fog_amount,
-        study_strength=0.6,
-        random=True,
-        # The cloud gets rougher as well as thicker, which can thin it where the image lies.
-        monotone=False,
-        imagenet_c="fog",
-        source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
-    )
-)

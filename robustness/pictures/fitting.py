@@ -17,26 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.pictures.decoding import ACCEPTED_EXTENSIONS, MAX_FILE_BYTES, decode, read_file
-
-__all__ = [
-    "ACCEPTED_EXTENSIONS",
-    "CROP_SHARE",
-    "DEFAULT_FIT",
-    "FITS",
-    "MAX_FILE_BYTES",
-    "MAX_SIDE",
-    "PADDING",
-    "STUDY_SIDE",
-    "check_fit",
-    "decode",
-    "fit",
-    "load_study_image",
-    "read_file",
-    "study_image",
-    "to_png",
-    "to_uint8",
-]
+from robustness.pictures.decoding import decode, read_file
 
 Floats = NDArray[np.floating[Any]]
 

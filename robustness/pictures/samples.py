@@ -13,7 +13,7 @@ from pathlib import Path
 
 from robustness.base.errors import ImageError
 from robustness.base.registry import Registry
-from robustness.pictures.fitting import read_file
+from robustness.pictures.decoding import read_file
 
 _REMEDY = "install it anew with: pip install --force-reinstall scikit-image"
 
@@ -36,7 +36,7 @@ class Sample:
 
 REGISTRY: Registry[Sample] = Registry("sample")
 
-REGISTRY.add(
+for _sample in (
     Sample(
         name="coffee",
         label="Cup of espresso",
@@ -44,9 +44,7 @@ REGISTRY.add(
         filename="coffee.png",
         sha256="cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
         credit="Rachel Michetti, courtesy of Pikolo Espresso Bar (CC0)",
-    )
-)
-REGISTRY.add(
+    ),
     Sample(
         name="chelsea",
         label="Chelsea the cat",
@@ -54,9 +52,7 @@ REGISTRY.add(
         filename="chelsea.png",
         sha256="596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
         credit="Stefan van der Walt (CC0)",
-    )
-)
-REGISTRY.add(
+    ),
     Sample(
         name="rocket",
         label="Rocket at dusk",
@@ -64,9 +60,7 @@ REGISTRY.add(
         filename="rocket.jpg",
         sha256="c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
         credit="SpaceX (public domain)",
-    )
-)
-REGISTRY.add(
+    ),
     Sample(
         name="motorcycle",
         label="Motorcycle in a garage",
@@ -74,9 +68,7 @@ REGISTRY.add(
         filename="motorcycle_left.png",
         sha256="db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
         credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (no licence stated)",
-    )
-)
-REGISTRY.add(
+    ),
     Sample(
         name="astronaut",
         label="Astronaut Eileen Collins",
@@ -87,8 +79,9 @@ REGISTRY.add(
         filename="astronaut.png",
         sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
         credit="NASA (public domain)",
-    )
-)
+    ),
+):
+    REGISTRY.add(_sample)
 
 
 def sample_path(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -44,6 +45,23 @@ def test_a_second_record_of_a_name_is_refused_and_the_first_stays(fruits: Regist
         fruits.add(Fruit("Pear", "yellow"))
     assert fruits["Pear"].colour == "green"
     assert len(fruits) == 3
+
+
+def test_a_decorated_function_is_registered_under_its_name_and_stays_what_it_is() -> None:
+    @dataclass(frozen=True)
+    class Recipe:
+        name: str
+        function: Callable[[], str]
+        minutes: int
+
+    recipes: Registry[Recipe] = Registry("recipe")
+
+    @recipes.decorator(Recipe)(minutes=9)
+    def crumble() -> str:
+        return "crumble"
+
+    assert recipes["crumble"] == Recipe("crumble", crumble, 9)
+    assert crumble() == "crumble"
 
 
 def test_membership_is_by_exact_name(fruits: Registry[Fruit]) -> None:

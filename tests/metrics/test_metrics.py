@@ -18,7 +18,7 @@ from robustness.metrics.pictures import amplified_difference, psnr, ssim
 from robustness.metrics.predictions import (
     confidence_change,
     consistent,
-    jensen_shannon,
+    divergence,
     top5_overlap,
     top_k,
 )
@@ -255,11 +255,11 @@ def test_divergence_equals_scipys() -> None:
         distance.jensenshannon(a.astype(np.float64), b.astype(np.float64), base=2) ** 2
         for a, b in zip(clean, other, strict=True)
     ]
-    np.testing.assert_allclose(jensen_shannon(clean, other), expected, atol=1e-6)
+    np.testing.assert_allclose(divergence(clean, other), expected, atol=1e-6)
 
 
 def test_divergence_of_answers_without_a_common_class_is_one_bit() -> None:
-    assert jensen_shannon(rows([0.5, 0.5, 0, 0]), rows([0, 0, 0.25, 0.75]))[0] == 1.0
+    assert divergence(rows([0.5, 0.5, 0, 0]), rows([0, 0, 0.25, 0.75]))[0] == 1.0
 
 
 def test_top_k_puts_the_most_probable_first_and_breaks_ties_by_index() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.pictures import samples
-from robustness.pictures.fitting import decode
+from robustness.pictures.decoding import decode
 from tests.support.places import ROOT
 
 NAMES = ("coffee", "chelsea", "rocket", "motorcycle", "astronaut")

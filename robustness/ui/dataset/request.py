@@ -21,7 +21,7 @@ from robustness.evaluation.suites import (
     suite_names,
 )
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import ACCEPTED_EXTENSIONS
+from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.ui.dataset.uploads import upload
 from robustness.ui.kit.picture_input import fit_input
 

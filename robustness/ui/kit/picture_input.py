@@ -10,7 +10,8 @@ from PIL import Image
 
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain
-from robustness.pictures.fitting import ACCEPTED_EXTENSIONS, DEFAULT_FIT, FITS
+from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
+from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
