@@ -10,9 +10,9 @@ from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.ui import breaking_point
+from robustness.ui.kit.inputs import perturbation_input
 from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.perturbation_input import perturbation_input
 from robustness.ui.kit.picture_input import current_fit, picture_input
 from robustness.ui.kit.report_button import report_button
 

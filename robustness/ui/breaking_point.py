@@ -19,6 +19,7 @@ from robustness.evaluation.sweep import Break, most_fragile, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import memo, results
+from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
 
@@ -109,22 +110,9 @@ def _sentence(breaks: Sequence[Break]) -> str:
 def _curves(
     picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
 ) -> None:
-    quantity = st.segmented_control(
-        "Curve",
-        list(QUANTITIES),
-        default="retained_probability",
-        required=True,
-        format_func=QUANTITIES.__getitem__,
-        key="quantity",
-    )
-    axis = st.segmented_control(
-        "Over",
-        axis_names(perturbation),
-        default="strength",
-        required=True,
-        format_func=AXES.__getitem__,
-        key=f"axis_{perturbation}",
-    )
+    quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability", in_link=False)
+    axes = {name: AXES[name] for name in axis_names(perturbation)}
+    axis = one_of("Over", axes, f"axis_{perturbation}", first="strength", in_link=False)
     event = st.plotly_chart(
         over_strength(points, quantity, axis),
         key="curve",

@@ -92,6 +92,8 @@ def three_pictures() -> None:
     """A page that asks for three pictures, one of which is black, and names that are hostile."""
     import numpy as np
 
+    from robustness.pictures.fitting import study_image
+    from robustness.pictures.samples import sample_bytes
     from robustness.ui.kit import attention
 
     image = study_image(sample_bytes("coffee"))

@@ -18,9 +18,10 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.ui.dataset.saved_run import Run
+from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.inputs import listed, one_of
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import page_link
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
@@ -30,19 +31,10 @@ ALL = "all"
 
 
 @fragment
-def gallery(run: Run, frame: pd.DataFrame) -> None:
+def gallery(run: Opened, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)
-    kind = st.segmented_control(
-        "Cases",
-        list(KINDS),
-        default=figures.WORST,
-        required=True,
-        format_func=KINDS.__getitem__,
-        key="cases",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    kind = one_of("Cases", KINDS, "cases", shows_label=False)
     classes = figures.class_names(frame)
     by_class, by_model, by_perturbation = st.columns(3, gap="small")
     with by_class:
@@ -61,15 +53,7 @@ def gallery(run: Run, frame: pd.DataFrame) -> None:
 
 
 def _filter(label: str, key: str, values: Any, name: Callable[[str], str]) -> str:
-    return str(
-        st.selectbox(
-            label,
-            [ALL, *map(str, values)],
-            format_func=lambda value: "All" if value == ALL else name(value),
-            key=key,
-            bind="query-params",
-        )
-    )
+    return listed(label, {ALL: "All"} | {str(value): name(value) for value in values}, key)
 
 
 def _matches(values: pd.Series, chosen: str) -> pd.Series:
@@ -85,7 +69,9 @@ def _order(kind: str, count: int) -> str:
     return f"{number}most visible change that it survived. First those with the lowest SSIM."
 
 
-def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str) -> None:
+def cell(
+    run: Opened, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str
+) -> None:
     """The cases of one model under ``conditions``, which are called ``shown``."""
     mine = frame[(frame["model"] == model) & frame["condition"].isin(conditions)]
     worst = figures.cases(mine, figures.WORST)
@@ -98,7 +84,7 @@ def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], m
     _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 
-def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
+def _show(run: Opened, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
     """The first of ``found`` as cards, and a button for more."""
     limit = int(st.session_state.get(key, at_once))
     rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
@@ -118,7 +104,7 @@ def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> No
         )
 
 
-def _card(run: Run, row: dict[str, Any]) -> None:
+def _card(run: Opened, row: dict[str, Any]) -> None:
     condition = Condition.parse(str(row["condition"]))
     what = condition.described
     try:
@@ -142,7 +128,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
     _link(run, row, condition)
 
 
-def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
+def _altered(run: Opened, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
     """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
     if not condition.needs_model:
         return memo.change(picture, condition, run.seed).image
@@ -170,7 +156,7 @@ def _text(row: dict[str, Any], what: str) -> str:
     )
 
 
-def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
+def _link(run: Opened, row: dict[str, Any], condition: Condition) -> None:
     """Opens the case on the Live page, an attack's on the Adversarial page."""
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:

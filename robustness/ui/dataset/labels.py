@@ -13,6 +13,7 @@ from robustness import statistics as figures
 from robustness.base.text import plain
 from robustness.charts import dataset, tables
 from robustness.ui.kit import results
+from robustness.ui.kit.inputs import listed
 
 Entry = Mapping[str, Any]
 
@@ -31,13 +32,8 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
     with right:
         chosen = names[0]
         if len(names) > 1:
-            chosen = st.selectbox(
-                "Reliability of",
-                names,
-                format_func=models.label,
-                key="reliability_of",
-                bind="query-params",
-            )
+            texts = {name: models.label(name) for name in names}
+            chosen = listed("Reliability of", texts, "reliability_of")
         st.caption(
             "Below the diagonal a model claims more than it knows, above it less. ECE, expected "
             f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "

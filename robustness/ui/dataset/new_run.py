@@ -14,7 +14,7 @@ from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.runs import Plan
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean
-from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.page import boundary
 from robustness.ui.kit.run_link import RUN, runs_folder
 from robustness.ui.kit.work import Work
 

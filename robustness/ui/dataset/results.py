@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,9 +13,10 @@ from robustness import statistics as figures
 from robustness.charts import dataset, differences, scorecard, tables
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
-from robustness.ui.dataset.saved_run import Run
+from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.inputs import listed, one_of
+from robustness.ui.kit.page import fragment
 
 
 @st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
@@ -23,7 +24,7 @@ def _figures(run_id: str, rows: int, _frame: pd.DataFrame) -> Figures:
     return Figures(_frame)
 
 
-def show(run: Run) -> None:
+def show(run: Opened) -> None:
     """Draws everything that ``run`` tells."""
     frame = run.frame()
     if frame.empty:
@@ -42,7 +43,7 @@ def show(run: Run) -> None:
     _unreadable(run.unreadable)
 
 
-def _headline(run: Run, frame: pd.DataFrame, found: Figures) -> None:
+def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     text = " ".join(
         _answer(group, [p for p in found.pairs() if p["label_set"] == title])
         for title, group in dataset.grouped(found.summary, "label_set").items()
@@ -91,15 +92,7 @@ def _ranking(found: Figures) -> None:
     st.subheader("Ranking", anchor=False)
     quantity = "consistency"
     if len(found.quantities) > 1:
-        quantity = st.segmented_control(
-            "Rank by",
-            found.quantities,
-            default="consistency",
-            required=True,
-            format_func=dataset.QUANTITIES.__getitem__,
-            key="rank_by",
-            bind="query-params",
-        )
+        quantity = one_of("Rank by", _titles(found.quantities), "rank_by", first=quantity)
     title = dataset.QUANTITIES[quantity]
     pairs = found.pairs(quantity)
     ranked = found.ranking(quantity)
@@ -119,6 +112,10 @@ def _ranking(found: Figures) -> None:
         )
     if pairs:
         _pairs(pairs, found.tests(quantity))
+
+
+def _titles(quantities: Iterable[str]) -> dict[str, str]:
+    return {name: dataset.QUANTITIES[name] for name in quantities}
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
@@ -142,23 +139,14 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
 
 
 @fragment
-def _heatmap(run: Run, frame: pd.DataFrame, found: Figures) -> None:
+def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     st.subheader("What each perturbation did", anchor=False)
     there = [
         name
         for name in dataset.QUANTITIES
         if any(entry[name] is not None for entry in found.by_perturbation)
     ]
-    quantity = st.segmented_control(
-        "Show",
-        there,
-        default="consistency",
-        required=True,
-        format_func=dataset.QUANTITIES.__getitem__,
-        key="cell_figure",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    quantity = one_of("Show", _titles(there), "cell_figure", first="consistency", shows_label=False)
     level = _strength_input(found.by_perturbation)
     entries = [e for e in found.by_perturbation if level is None or e["strength"] == level]
     event = st.plotly_chart(
@@ -209,23 +197,15 @@ def _curves(found: Figures) -> None:
     if not several:
         return
     st.subheader("As it gets stronger", anchor=False)
-    averaged = found.by_severity and len(found.by_severity[0]["perturbations"]) > 1
-    names = [*([_AVERAGE] if averaged else []), *several]
+    names = {name: name for name in several}
+    count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
+    if count > 1:
+        names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
     left, right = st.columns(2, gap="medium")
-    chosen = left.selectbox(
-        "Perturbation",
-        names,
-        format_func=lambda name: _curve_label(name, found),
-        key="curve_of",
-        bind="query-params",
-    )
-    quantity = right.selectbox(
-        "Figure",
-        found.quantities,
-        format_func=dataset.QUANTITIES.__getitem__,
-        key="curve_figure",
-        bind="query-params",
-    )
+    with left:
+        chosen = listed("Perturbation", names, "curve_of")
+    with right:
+        quantity = listed("Figure", _titles(found.quantities), "curve_figure")
     level = "severity" if chosen == _AVERAGE else "strength"
     entries = (
         found.by_severity
@@ -240,12 +220,6 @@ def _curves(found: Figures) -> None:
         f"{dataset.LEVELS[level]}; the table of all figures holds the numbers.",
     )
     st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
-
-
-def _curve_label(name: str, found: Figures) -> str:
-    if name != _AVERAGE:
-        return name
-    return f"Mean of {len(found.by_severity[0]['perturbations'])} ImageNet-C corruptions"
 
 
 def _unreadable(images: Sequence[tuple[str, str]]) -> None:

@@ -24,8 +24,8 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
-from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.kept import KEPT
+from robustness.ui.kit.page import fragment
 
 Images = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from robustness import models
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.fetching.download import download
 from robustness.models.weights import find_whole, size_text
-from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.page import boundary
 from robustness.ui.kit.work import Work
 
 

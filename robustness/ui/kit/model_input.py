@@ -12,7 +12,7 @@ from robustness.base.text import plain
 from robustness.models.weights import size_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.kit.downloads import download_button
-from robustness.ui.kit.state import keep, restore
+from robustness.ui.kit.inputs import keep, restore
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:

@@ -16,7 +16,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, memo, results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.live.answers import headline, show_charts, verdicts

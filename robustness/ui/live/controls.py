@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from robustness.perturbations import REGISTRY, Perturbation
+from robustness.ui.kit.inputs import strength_input
 
 FIRST_STRENGTHS = {"gaussian_blur": 0.6}
 """What a visitor without a link sees first: a change that some models survive and some do not."""
@@ -65,13 +66,9 @@ def _reset() -> None:
 def _control(record: Perturbation) -> float:
     if not record.graded:
         return float(st.toggle(record.label, key=record.name, bind="query-params"))
-    strength = st.slider(
+    strength = strength_input(
         record.label,
-        min_value=0.0,
-        max_value=1.0,
-        step=0.01,
-        key=record.name,
-        bind="query-params",
+        record.name,
         help=f"{record.parameter[0].upper()}{record.parameter[1:]}. {record.source}",
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
@@ -85,7 +82,7 @@ def _control(record: Perturbation) -> float:
                 args=(record.name, record.study_strength),
                 help=f"The study's setting: {record.value_text(record.study_strength)}",
             )
-    return float(strength)
+    return strength
 
 
 def _set_strength(name: str, strength: float) -> None:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +16,7 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.kit.run_link import RUN, page_link, runs_folder
+from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
 from robustness.ui.runs import comparison
 
 SEARCH = "search"
@@ -27,11 +28,7 @@ _SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
 def show() -> None:
     """Draws the page top to bottom."""
     folder = runs_folder()
-    try:
-        entries = runs.listing(folder)
-    except RobustnessError as error:
-        st.error(plain(str(error)), icon=":material/folder_off:")
-        return
+    entries = runs.listing(folder)
     known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     words = _toolbar(folder, known)
     _said()
@@ -54,7 +51,7 @@ def show() -> None:
             on_click=st.session_state.update,
             args=({_SHOWN: limit + AT_ONCE},),
         )
-    _foreign([entry for entry in entries if entry.manifest is None])
+    show_what_is_no_run(entries)
 
 
 def _heading(found: int, known: int) -> str:
@@ -107,10 +104,10 @@ def _said() -> None:
         st.error(plain(text), icon=":material/error:")
 
 
-def _do(what: Callable[[], str]) -> None:
+def _do(what: Callable[..., str], *given: Any) -> None:
     """Does what a click asks, and keeps what to say of it for the page to come."""
     try:
-        st.session_state[_SAID] = ("done", what())
+        st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:
         st.session_state[_SAID] = ("failed", str(error))
 
@@ -126,7 +123,11 @@ def _card(entry: Listed) -> None:
             comparison.tick(name)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.images:
-                report_button(lambda: _report(entry.folder), name, key=f"report-{name}")
+                report_button(
+                    lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
+                    name,
+                    key=f"report-{name}",
+                )
             with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
 
@@ -166,7 +167,7 @@ def _manage(entry: Listed) -> None:
     name = entry.folder.name
     key = f"title {name}"
     st.text_input("Title", value=entry.title, key=key, max_chars=MAX_TITLE)
-    st.button("Rename", key=f"rename {name}", on_click=_rename, args=(entry, key))
+    st.button("Rename", key=f"rename {name}", on_click=_do, args=(_rename, entry, key))
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
         "Download as zip",
@@ -188,8 +189,8 @@ def _manage(entry: Listed) -> None:
         key=f"delete {name}",
         icon=":material/delete:",
         disabled=not sure,
-        on_click=_delete,
-        args=(entry,),
+        on_click=_do,
+        args=(_delete, entry),
     )
 
 
@@ -200,26 +201,15 @@ def _archive(folder: Path) -> bytes:
     return stream.getvalue()
 
 
-def _report(folder: Path) -> report.Report:
-    """The report of the run, finished or not, as the command makes it."""
-    return report.of_run(runs.load(folder, unfinished=True))
+def _rename(entry: Listed, key: str) -> str:
+    runs.rename(entry.folder, str(st.session_state[key]))
+    return f"Renamed {entry.title}."
 
 
-def _rename(entry: Listed, key: str) -> None:
-    def what() -> str:
-        runs.rename(entry.folder, str(st.session_state[key]))
-        return f"Renamed {entry.title}."
-
-    _do(what)
-
-
-def _delete(entry: Listed) -> None:
-    def what() -> str:
-        runs.delete(entry.folder)
-        comparison.forget(entry.folder.name)
-        return f"Deleted {entry.title} ({entry.folder.name})."
-
-    _do(what)
+def _delete(entry: Listed) -> str:
+    runs.delete(entry.folder)
+    comparison.forget(entry.folder.name)
+    return f"Deleted {entry.title} ({entry.folder.name})."
 
 
 # --- from elsewhere -------------------------------------------------------------------------------
@@ -240,23 +230,12 @@ def _import(folder: Path) -> None:
         key="import run",
         type="primary",
         disabled=given is None,
-        on_click=_bring,
-        args=(folder, key),
+        on_click=_do,
+        args=(_bring, folder, key),
     )
 
 
-def _bring(folder: Path, key: str) -> None:
-    def what() -> str:
-        run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
-        return f"Imported {run.title} ({run.folder.name})."
-
-    _do(what)
+def _bring(folder: Path, key: str) -> str:
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
-
-
-def _foreign(entries: Sequence[Listed]) -> None:
-    if entries:
-        several = "folders that are no runs" if len(entries) > 1 else "folder that is no run"
-        with st.expander(f"{len(entries)} {several}", icon=":material/folder_off:"):
-            for entry in entries:
-                st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
+    run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
+    return f"Imported {run.title} ({run.folder.name})."
