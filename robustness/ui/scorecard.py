@@ -132,11 +132,7 @@ def show(
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
         stages = answers.stage_means(rows)
         metric = one_of(
-            "Similarity",
-            ("cosine", "euclidean"),
-            "stage_metric",
-            shows_label=False,
-            in_link=False,
+            "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
         )
         results.chart(
             st,
@@ -148,16 +144,14 @@ def show(
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
     unsettled = scorecard.unsettled_pairs(summary)
-    name = models.label
     rankings = scorecard.rankings(summary)
-    text = " ".join(_extremes(entries) for entries in rankings)
-    st.html(results.headline(text))
+    st.html(results.headline(" ".join(_extremes(entries) for entries in rankings)))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
         )
     if unsettled:
-        pairs = "; ".join(f"{name(a)} and {name(b)}" for a, b in unsettled)
+        pairs = "; ".join(f"{models.label(a)} and {models.label(b)}" for a, b in unsettled)
         st.info(
             f"The order is not established where intervals overlap: {pairs}. "
             "More pictures narrow the intervals.",
@@ -189,23 +183,19 @@ def _gallery(
         picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
     images = perturbed(picture, conditions, seed)
     with st.container(key="answers"):
-        for start in range(0, len(conditions), 5):
-            columns = st.columns(5, gap="small")
-            for column, place in zip(columns, range(start, start + 5), strict=False):
-                if place < len(conditions):
-                    condition = conditions[place]
-                    column.image(
-                        to_png(images[place]),
-                        width="stretch",
-                        output_format="PNG",
-                        alt=f"{picture.name} under {condition.label}",
-                    )
-                    mine = [
-                        row
-                        for row in rows
-                        if row.image_digest == picture.digest and row.condition == condition.id
-                    ]
-                    column.html(_answers(condition, mine))
+        for condition, image, column in zip(conditions, images, results.cells(5), strict=False):
+            column.image(
+                to_png(image),
+                width="stretch",
+                output_format="PNG",
+                alt=f"{picture.name} under {condition.label}",
+            )
+            mine = [
+                row
+                for row in rows
+                if row.image_digest == picture.digest and row.condition == condition.id
+            ]
+            column.html(_answers(condition, mine))
 
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:

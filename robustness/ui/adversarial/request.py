@@ -40,13 +40,7 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     with third:
         steps, restarts = _effort(record)
     return model, AttackSpec.of(
-        name,
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        restarts=restarts,
-        seed=seed,
-        target=target,
+        name, norm=norm, epsilon=epsilon, steps=steps, restarts=restarts, seed=seed, target=target
     )
 
 

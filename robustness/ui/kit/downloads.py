@@ -34,8 +34,7 @@ def download_button(record: models.ModelRecord) -> None:
             _fetch(record, work)
     elif work.cancelled:
         st.info(
-            "Cancelled. What has arrived is kept and continued next time.",
-            icon=":material/block:",
+            "Cancelled. What has arrived is kept and continued next time.", icon=":material/block:"
         )
 
 

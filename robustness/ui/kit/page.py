@@ -70,12 +70,6 @@ def page(title: str, introduction: str) -> Iterator[None]:
 
     Every page's script draws all of itself within, so that each works when opened cold.
     """
-    _frame(title, introduction)
-    with boundary():
-        yield
-
-
-def _frame(title: str, introduction: str) -> None:
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
     arrive(title)
@@ -96,3 +90,5 @@ def _frame(title: str, introduction: str) -> None:
         st.stop()
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()
+    with boundary():
+        yield

@@ -47,32 +47,26 @@ def pictures_input(*, several: bool) -> list[Picture]:
         )
         with st.container(horizontal=True, vertical_alignment="center"):
             _camera(f"camera_{version}")
-            _picture_options()
+            restore("fit", DEFAULT_FIT)
+            with st.popover("Picture options", icon=":material/crop:"):
+                keep("fit", fit_input("fit"))
     given = _uploaded(fit) or linked_picture()
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
-        also = (
-            st.multiselect("Score these samples as well", others, key="also", bind="query-params")
-            if several
-            else []
-        )
-    if not several:
-        return given[-1:] or [sample_picture(sample, fit)]
+        also = []
+        if several:
+            also = st.multiselect(
+                "Score these samples as well", others, key="also", bind="query-params"
+            )
     first = given or [sample_picture(sample, fit)]
-    return [*first, *(sample_picture(name, fit) for name in also)]
+    return [*first, *(sample_picture(name, fit) for name in also)] if several else first[-1:]
 
 
 def _camera(key: str) -> None:
     with st.popover("Camera", icon=":material/photo_camera:"):
         if st.toggle("Turn the camera on", key="camera_on"):
             st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
-
-
-def _picture_options() -> None:
-    restore("fit", DEFAULT_FIT)
-    with st.popover("Picture options", icon=":material/crop:"):
-        keep("fit", fit_input("fit"))
 
 
 def fit_input(key: str) -> str:

@@ -34,7 +34,8 @@ def perturbation_controls() -> dict[str, float]:
         st.button(
             "Reset",
             icon=":material/restart_alt:",
-            on_click=_reset,
+            on_click=st.session_state.update,
+            args=({record.name: 0.0 if record.graded else False for record in REGISTRY},),
             key="reset",
             help="Sets every perturbation to 0.",
         )
@@ -58,11 +59,6 @@ def perturbation_controls() -> dict[str, float]:
     return strengths
 
 
-def _reset() -> None:
-    for record in REGISTRY:
-        st.session_state[record.name] = 0.0 if record.graded else False
-
-
 def _control(record: Perturbation) -> float:
     if not record.graded:
         return float(st.toggle(record.label, key=record.name, bind="query-params"))
@@ -78,15 +74,11 @@ def _control(record: Perturbation) -> float:
                 "Study",
                 key=f"study_{record.name}",
                 type="tertiary",
-                on_click=_set_strength,
-                args=(record.name, record.study_strength),
+                on_click=st.session_state.update,
+                args=({record.name: record.study_strength},),
                 help=f"The study's setting: {record.value_text(record.study_strength)}",
             )
     return strength
-
-
-def _set_strength(name: str, strength: float) -> None:
-    st.session_state[name] = strength
 
 
 def _physical(record: Perturbation, strength: float) -> str:
