@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -18,6 +18,7 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.report.wording import counted
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.inputs import listed, one_of
@@ -35,35 +36,30 @@ def gallery(run: Opened, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)
     kind = one_of("Cases", KINDS, "cases", shows_label=False)
-    classes = figures.class_names(frame)
-    by_class, by_model, by_perturbation = st.columns(3, gap="small")
-    with by_class:
-        chosen = _filter("Class", "case_class", sorted(classes.unique()), str)
-    keep = _matches(classes, chosen)
-    with by_model:
-        chosen = _filter("Model", "case_model", frame["model"].unique(), models.label)
-    keep &= _matches(frame["model"], chosen)
-    names = frame["perturbation"].unique()
-    with by_perturbation:
-        chosen = _filter("Perturbation", "case_perturbation", names, perturbation_label)
-    keep &= _matches(frame["perturbation"], chosen)
+    classes, asked, perturbed = figures.class_names(frame), frame["model"], frame["perturbation"]
+    filters: tuple[tuple[str, pd.Series, Iterable[Any], Callable[[str], str]], ...] = (
+        ("Class", classes, sorted(classes.unique()), str),
+        ("Model", asked, asked.unique(), models.label),
+        ("Perturbation", perturbed, perturbed.unique(), perturbation_label),
+    )
+    keep = pd.Series(True, index=frame.index)
+    for column, (label, values, names, text) in zip(
+        st.columns(3, gap="small"), filters, strict=True
+    ):
+        with column:
+            options = {ALL: "All"} | {str(name): text(name) for name in names}
+            chosen = listed(label, options, f"case_{label.lower()}")
+        if chosen != ALL:
+            keep &= values.astype(str) == chosen
     found = figures.cases(frame[keep], kind)
     st.caption(_order(kind, len(found)))
     _show(run, found, f"shown_{kind}")
 
 
-def _filter(label: str, key: str, values: Any, name: Callable[[str], str]) -> str:
-    return listed(label, {ALL: "All"} | {str(value): name(value) for value in values}, key)
-
-
-def _matches(values: pd.Series, chosen: str) -> pd.Series:
-    return pd.Series(True, index=values.index) if chosen == ALL else values.astype(str) == chosen
-
-
 def _order(kind: str, count: int) -> str:
     if not count:
         return f"No image: {'every' if kind == figures.WORST else 'no'} answer stayed."
-    number = f"{count:,} image{'s' * (count != 1)}, each at its "
+    number = f"{counted(count, 'image')}, each at its "
     if kind == figures.WORST:
         return f"{number}worst. First those whose clean class lost most probability."
     return f"{number}most visible change that it survived. First those with the lowest SSIM."
@@ -88,12 +84,9 @@ def _show(run: Opened, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) ->
     """The first of ``found`` as cards, and a button for more."""
     limit = int(st.session_state.get(key, at_once))
     rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
-    for start in range(0, len(rows), IN_A_ROW):
-        for column, row in zip(
-            st.columns(IN_A_ROW, gap="small"), rows[start : start + IN_A_ROW], strict=False
-        ):
-            with column, st.container(border=True, height="stretch", gap="small"):
-                _card(run, row)
+    for row, column in zip(rows, results.cells(IN_A_ROW), strict=False):
+        with column, st.container(border=True, height="stretch", gap="small"):
+            _card(run, row)
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -119,10 +112,7 @@ def _card(run: Opened, row: dict[str, Any]) -> None:
             memo.original_png(picture), width="stretch", output_format="PNG", alt=f"{name}, clean"
         )
         perturbed.image(
-            to_png(image),
-            width="stretch",
-            output_format="PNG",
-            alt=f"{name} under {what}",
+            to_png(image), width="stretch", output_format="PNG", alt=f"{name} under {what}"
         )
     st.html(_text(row, what))
     _link(run, row, condition)

@@ -39,14 +39,13 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
             f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "
             "chance: what a perfectly calibrated model would show on so few images."
         )
-    with left:
-        results.chart(
-            st,
-            dataset.reliability_diagram([e for e in bins if e["model"] == chosen]),
-            "reliability",
-            f"Share of right answers of {models.label(chosen)} over its confidence, clean "
-            "and perturbed; below the diagonal it claims more than it knows.",
-        )
+    results.chart(
+        left,
+        dataset.reliability_diagram([e for e in bins if e["model"] == chosen]),
+        "reliability",
+        f"Share of right answers of {models.label(chosen)} over its confidence, clean "
+        "and perturbed; below the diagonal it claims more than it knows.",
+    )
 
 
 def corruption_errors(entries: Sequence[Entry]) -> None:
@@ -76,8 +75,7 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
             ],
         )
     )
-    sources = dict.fromkeys(row["source"] for row in shown[1:])
-    for source in sources:
+    for source in dict.fromkeys(row["source"] for row in shown[1:]):
         right.caption(plain(f"Source: {source}."))
 
 

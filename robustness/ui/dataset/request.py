@@ -165,7 +165,7 @@ def _conditions_input() -> tuple[Condition, ...]:
 
 
 def _limit_input() -> int | None:
-    limit = st.number_input(
+    return st.number_input(
         "At most so many pictures",
         min_value=1,
         value=None,
@@ -174,16 +174,12 @@ def _limit_input() -> int | None:
         bind="query-params",
         placeholder="all",
     )
-    return None if limit is None else int(limit)
 
 
 def _options() -> tuple[str, str]:
     with st.popover("Options", icon=":material/tune:"):
         labelling = one_of(
-            "Classes",
-            _LABELLINGS,
-            "labelling",
-            help="With classes the run tells accuracies, too.",
+            "Classes", _LABELLINGS, "labelling", help="With classes the run tells accuracies, too."
         )
         fit = fit_input("dataset_fit")
     return labelling, fit

@@ -11,6 +11,7 @@ import streamlit as st
 from robustness import models
 from robustness import statistics as figures
 from robustness.charts import dataset, differences, scorecard, tables
+from robustness.report.wording import counted
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset.saved_run import Opened
@@ -50,13 +51,13 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     )
     st.html(results.headline(text))
     images = frame["image"].nunique()
-    counted = (
-        f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "
-        f"condition{'s' * (len(run.conditions) != 1)}, {len(frame):,} measurements."
+    size = (
+        f"{counted(images, 'image')}, {counted(len(run.conditions), 'condition')}, "
+        f"{len(frame):,} measurements."
     )
     if run.unreadable:
-        counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
-    st.caption(counted)
+        size += f" {len(run.unreadable):,} could not be read; they are listed at the end."
+    st.caption(size)
     if images < figures.FEW_IMAGES:
         st.info(
             f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
@@ -97,19 +98,17 @@ def _ranking(found: Figures) -> None:
     pairs = found.pairs(quantity)
     ranked = found.ranking(quantity)
     left, right = st.columns([2, 3], gap="medium")
-    with left:
-        results.chart(
-            st,
-            scorecard.ranking(pd.DataFrame(ranked), quantity, title),
-            "ranking",
-            f"{title} of each model with its interval; the table beside holds the numbers.",
-        )
-    with right:
-        st.html(results.html_table(*tables.ranking(ranked)))
-        st.caption(
-            "Place: behind every model that is established as better, ahead of every one "
-            "established as worse. " + figures.INTERVAL_RULE
-        )
+    results.chart(
+        left,
+        scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+        "ranking",
+        f"{title} of each model with its interval; the table beside holds the numbers.",
+    )
+    right.html(results.html_table(*tables.ranking(ranked)))
+    right.caption(
+        "Place: behind every model that is established as better, ahead of every one "
+        "established as worse. " + figures.INTERVAL_RULE
+    )
     if pairs:
         _pairs(pairs, found.tests(quantity))
 
@@ -121,19 +120,17 @@ def _titles(quantities: Iterable[str]) -> dict[str, str]:
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
     st.markdown("##### Which differences are established")
     left, right = st.columns([2, 4], gap="medium")
-    with left:
-        results.chart(
-            st,
-            differences.pair_differences(pairs),
-            "pairs",
-            "Difference of each pair of models with its interval; the table holds the numbers.",
-        )
-    with right:
-        st.html(results.html_table(*tables.pairs(pairs)))
-        st.caption(
-            f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
-            "of 80 %, if the difference is what it seems to be."
-        )
+    results.chart(
+        left,
+        differences.pair_differences(pairs),
+        "pairs",
+        "Difference of each pair of models with its interval; the table holds the numbers.",
+    )
+    right.html(results.html_table(*tables.pairs(pairs)))
+    right.caption(
+        f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
+        "of 80 %, if the difference is what it seems to be."
+    )
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
         st.dataframe(tables.tests(tests), hide_index=True)
 
@@ -149,18 +146,14 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     quantity = one_of("Show", _titles(there), "cell_figure", first="consistency", shows_label=False)
     level = _strength_input(found.by_perturbation)
     entries = [e for e in found.by_perturbation if level is None or e["strength"] == level]
-    event = st.plotly_chart(
+    clicked = results.clicked(
         dataset.perturbation_heatmap(entries, quantity),
-        key=f"cells_{quantity}_{level}",
-        on_select="rerun",
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt=f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the "
-        "table under it holds the numbers.",
+        f"cells_{quantity}_{level}",
+        f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the table under "
+        "it holds the numbers.",
     )
-    selected = event["selection"]["points"]
-    if selected:
-        series, model = selected[0]["customdata"]
+    if clicked is not None:
+        series, model = clicked
         mine = [entry["condition"] for entry in entries if entry["series"] == series]
         cases.cell(run, frame, series, mine, model)
     else:
@@ -224,10 +217,7 @@ def _curves(found: Figures) -> None:
 
 def _unreadable(images: Sequence[tuple[str, str]]) -> None:
     """The images that could not be read, with their reasons."""
-    if not images:
-        return
-    count = len(images)
-    with st.expander(
-        f"{count:,} image{'s' * (count != 1)} could not be read", icon=":material/broken_image:"
-    ):
-        st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)
+    if images:
+        title = f"{counted(len(images), 'image')} could not be read"
+        with st.expander(title, icon=":material/broken_image:"):
+            st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)

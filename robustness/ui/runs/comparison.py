@@ -23,8 +23,6 @@ from robustness.ui.kit.inputs import one_of
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""
 
-CHANGES = ("consistency", "perturbed_accuracy")
-
 Entry = Mapping[str, Any]
 
 
@@ -78,7 +76,7 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
             st.button("Clear", on_click=_choose, args=([],))
             return
         _controls(there, known)
-        titles = {name: QUANTITIES[name] for name in CHANGES}
+        titles = {name: QUANTITIES[name] for name in ("consistency", "perturbed_accuracy")}
         quantity = one_of("Of what", titles, "change_of", shows_label=False)
         for place, name in enumerate(there[1:]):
             with st.container(key=f"change-{place}"):

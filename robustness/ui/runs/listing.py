@@ -14,12 +14,12 @@ from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
+from robustness.report.wording import counted, listed
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
 from robustness.ui.runs import comparison
 
-SEARCH = "search"
 AT_ONCE = 10
 
 _SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
@@ -34,7 +34,9 @@ def show() -> None:
     _said()
     comparison.show(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
-    st.subheader(_heading(len(found), len(known)), anchor=False)
+    total = counted(len(known), "run")
+    heading = total if len(found) == len(known) else f"{len(found):,} of {total}"
+    st.subheader(heading, anchor=False)
     if not known:
         st.info(
             "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
@@ -54,17 +56,12 @@ def show() -> None:
     show_what_is_no_run(entries)
 
 
-def _heading(found: int, known: int) -> str:
-    total = f"{known:,} run{'s' * (known != 1)}"
-    return total if found == known else f"{found:,} of {total}"
-
-
 def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
     """Search and import; returns the words that are looked for."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",
-            key=SEARCH,
+            key="search",
             bind="query-params",
             placeholder="a title, a model, a perturbation",
             icon=":material/search:",
@@ -143,10 +140,9 @@ def _description(entry: Listed) -> str:
         badges.append("imported")
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
-        f"{manifest.images:,} picture{'s' * (manifest.images != 1)} of {manifest.dataset.title}",
+        f"{counted(manifest.images, 'picture')} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
-        f"{len(manifest.spec.conditions)} condition{'s' * (len(manifest.spec.conditions) != 1)}: "
-        + _some(perturbations),
+        f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )
@@ -156,11 +152,6 @@ def _description(entry: Listed) -> str:
         f'<div class="rb-muted rb-name">{escape(" · ".join(facts))}</div>'
         f'<div class="rb-muted rb-name">{escape(entry.folder.name)}</div>'
     )
-
-
-def _some(names: Sequence[str], at_most: int = 4) -> str:
-    more = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _manage(entry: Listed) -> None:
