@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
-from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_input
 from robustness.ui.live import check
@@ -17,7 +15,5 @@ with page(
     start_state()
     model_names, seed = sidebar_input()
     picture = picture_input()
-    if not model_names:
-        ask_for_a_model()
-        st.stop()
+    require_models(model_names)
     check.show(picture, model_names, seed)

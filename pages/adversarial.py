@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from robustness.ui.adversarial import outcome, report, request, studies, undo
-from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.adversarial import outcome, request, studies, undo
+from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_input
 
@@ -16,14 +16,12 @@ with page(
 ):
     model_names, seed = sidebar_input()
     picture = picture_input()
-    if not model_names:
-        ask_for_a_model()
-        st.stop()
+    require_models(model_names)
     attacked, spec = request.attack_input(model_names, seed)
     found = outcome.measure(picture, attacked, spec)
     beside = st.container()
     outcome.show(picture, found, model_names)
     with beside:
-        report.show(picture, found, model_names)
+        studies.show_report(picture, found, model_names)
     studies.show(picture, found, model_names)
     undo.show(picture, found, model_names)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import streamlit as st
-
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.ui import breaking_point
-from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.inputs import perturbation_input
+from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.perturbation_input import perturbation_input
 from robustness.ui.kit.picture_input import current_fit, picture_input
 from robustness.ui.kit.report_button import report_button
 
@@ -24,10 +22,8 @@ with page(
     model_names, seed = sidebar_input()
     picture = picture_input()
     perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
-    if not model_names:
-        ask_for_a_model()
-        st.stop()
-    found = breaking_point.measure(picture, perturbation, model_names, seed)
+    require_models(model_names)
+    found = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     conditions = [Condition.of({perturbation: 1.0})]
     spec = make_spec(model_names, conditions, seed=seed, fit=current_fit())
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")

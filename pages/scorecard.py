@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import streamlit as st
-
 from robustness import report
 from robustness.evaluation.spec import make_spec
 from robustness.ui import scorecard
-from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
+from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import current_fit, pictures_input
 from robustness.ui.kit.report_button import report_button
@@ -22,9 +20,7 @@ with page(
     model_names, seed = sidebar_input()
     pictures = pictures_input(several=True)
     conditions = scorecard.study_conditions_input()
-    if not model_names:
-        ask_for_a_model()
-        st.stop()
+    require_models(model_names)
     rows = scorecard.measure(pictures, model_names, conditions, seed)
     spec = make_spec(model_names, conditions, seed=seed, fit=current_fit())
     report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")

@@ -19,6 +19,7 @@ from robustness.evaluation.sweep import Break, most_fragile, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import memo, results
+from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
 
@@ -26,14 +27,8 @@ STEPS = 21
 REPEATS = 5
 
 
-def measure(
-    picture: Picture, perturbation: str, names: Sequence[str], seed: int
-) -> list[Measurement | Break]:
-    """Points and breaks of one perturbation, kept or swept with progress."""
-    return _sweeping(picture, perturbation, names, seed).at_once()
-
-
-def _sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
+def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
+    """The sweep of one perturbation: its points, a ``Measurement`` each, and its breaks."""
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
     condition = Condition.of({perturbation: 1.0})
@@ -85,60 +80,38 @@ def _sentence(breaks: Sequence[Break]) -> str:
         return " ".join(
             _sentence([entry for entry in breaks if entry.model in names]) for _, names in groups
         )
-    label = REGISTRY[breaks[0].perturbation].label
+    record = REGISTRY[breaks[0].perturbation]
+    label, alone = record.label, len(breaks) == 1
     first = most_fragile(breaks)
-    if len(breaks) == 1 and first is None:
-        model = models.label(breaks[0].model)
-        return f"{model} does not change its answer under {label}, up to strength 1."
     if first is None or first.strength is None:
-        return f"No model changes its answer under {label}, up to strength 1."
-    if len(breaks) == 1:
-        return (
-            f"{models.label(first.model)} breaks under {label} at strength "
-            f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)})."
-        )
+        none = f"{models.label(breaks[0].model)} does not change" if alone else "No model changes"
+        return f"{none} its answer under {label}, up to strength 1."
+    name = models.label(first.model)
+    at = f"strength {first.strength:.2f} ({record.value_text(first.strength)})"
+    if alone:
+        return f"{name} breaks under {label} at {at}."
     survivors = [models.label(b.model) for b in breaks if b.never]
     held = f" {', '.join(survivors)} never break." if len(survivors) > 1 else ""
     held = f" {survivors[0]} never breaks." if len(survivors) == 1 else held
-    return (
-        f"{models.label(first.model)} breaks first under {label}, at strength "
-        f"{first.strength:.2f} ({REGISTRY[first.perturbation].value_text(first.strength)}).{held}"
-    )
+    return f"{name} breaks first under {label}, at {at}.{held}"
 
 
 def _curves(
     picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
 ) -> None:
-    quantity = st.segmented_control(
-        "Curve",
-        list(QUANTITIES),
-        default="retained_probability",
-        required=True,
-        format_func=QUANTITIES.__getitem__,
-        key="quantity",
-    )
-    axis = st.segmented_control(
-        "Over",
-        axis_names(perturbation),
-        default="strength",
-        required=True,
-        format_func=AXES.__getitem__,
-        key=f"axis_{perturbation}",
-    )
-    event = st.plotly_chart(
+    quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability", in_link=False)
+    axes = {name: AXES[name] for name in axis_names(perturbation)}
+    axis = one_of("Over", axes, f"axis_{perturbation}", first="strength", in_link=False)
+    clicked = results.clicked(
         over_strength(points, quantity, axis),
-        key="curve",
-        on_select="rerun",
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt=f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
+        "curve",
+        f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
         "the breaking strengths stand in the table above.",
     )
-    selected = event["selection"]["points"]
-    clicked = float(np.ravel(selected[0]["customdata"])[0]) if selected else None
     strengths = sorted(set(points["strength"]))
     if clicked is not None:
-        st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - clicked))
+        at = float(np.ravel(clicked)[0])
+        st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - at))
     if st.session_state.get("shown_strength") not in strengths:
         st.session_state["shown_strength"] = strengths[len(strengths) // 2]
     st.caption("Open markers changed their answer. Click a point to see the picture at it.")
@@ -148,12 +121,6 @@ def _curves(
         key="shown_strength",
         format_func=lambda value: f"{value:.2f}",
     )
-    _picture_at(picture, perturbation, float(strength), names, seed)
-
-
-def _picture_at(
-    picture: Picture, perturbation: str, strength: float, names: Sequence[str], seed: int
-) -> None:
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
@@ -162,9 +129,6 @@ def _picture_at(
     results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(row))
-
-
-_STRONGEST = [Condition.of({name: 1.0}) for name in REGISTRY.names]
 
 
 def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:
@@ -179,10 +143,11 @@ def _after(done: int) -> str:
 def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
     st.subheader("All perturbations", anchor=False)
-    sweeps = {name: _sweeping(picture, name, names, seed) for name in REGISTRY.names}
+    sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
+    strongest = [Condition.of({name: 1.0}) for name in REGISTRY.names]
     every = Measuring(
         "Sweeping all",
-        work_key(f"sweep all {STEPS} {REPEATS}", [picture], names, _STRONGEST, seed),
+        work_key(f"sweep all {STEPS} {REPEATS}", [picture], names, strongest, seed),
         [picture],
         lambda _: (_breaks(work.in_silence()) for work in sweeps.values()),
         len(sweeps),

@@ -49,12 +49,12 @@ def show() -> None:
     st.subheader("Metrics", anchor="metrics")
     st.markdown(f"{method_notes.WILSON} {method_notes.FEATURES}")
     st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
-    _many_images()
+    st.subheader("Runs over many images", anchor="datasets")
+    st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
     st.subheader("Where the model looks", anchor="attention")
     st.markdown(_ATTENTION)
     st.subheader("Attacks", anchor="attacks")
-    notes = (*method_notes.ATTACKS, method_notes.NOISE, method_notes.SMALLEST)
-    st.markdown("\n\n".join(notes))
+    st.markdown("\n\n".join((*method_notes.ATTACKS, method_notes.NOISE, method_notes.SMALLEST)))
     st.dataframe(method_notes.attacks(ATTACKS), hide_index=True, height="content")
     st.subheader("Reports", anchor="reports")
     st.markdown(method_notes.ANSWERS)
@@ -73,24 +73,17 @@ def show() -> None:
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
 
 
-def _many_images() -> None:
-    st.subheader("Runs over many images", anchor="datasets")
-    st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
-
-
 def _models() -> pd.DataFrame:
     return pd.DataFrame(
-        [
-            {
-                "Model": record.label,
-                "Group": record.group,
-                "Family": record.family,
-                "Year": record.year,
-                "Parameters": parameters_text(record),
-                "Input": f"{record.input_size} px",
-                "Weights": size_text(record),
-                "State": "ready" if models.state(record).ready else "weights missing",
-            }
-            for record in models.REGISTRY
-        ]
+        {
+            "Model": record.label,
+            "Group": record.group,
+            "Family": record.family,
+            "Year": record.year,
+            "Parameters": parameters_text(record),
+            "Input": f"{record.input_size} px",
+            "Weights": size_text(record),
+            "State": "ready" if models.state(record).ready else "weights missing",
+        }
+        for record in models.REGISTRY
     )

@@ -184,14 +184,9 @@ def _weights(states: Mapping[str, models.WeightsState]) -> None:
         if not records:
             continue
         st.markdown(f"**{title}.** {text}")
-        for start in range(0, len(records), _COLUMNS):
-            row = records[start : start + _COLUMNS]
-            for column, record in zip(st.columns(_COLUMNS, gap="small"), row, strict=False):
-                with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
-                    _card(record, states[record.name])
-
-
-_COLUMNS = 4
+        for record, column in zip(records, results.cells(4), strict=False):
+            with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
+                _card(record, states[record.name])
 
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
@@ -215,7 +210,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
 def _facts(record: models.ModelRecord) -> str:
     count = parameters_text(record)
     parts = [f"{count} parameters" if count else "", size_text(record)]
-    return " · ".join(part for part in parts if part)
+    return " · ".join(filter(None, parts))
 
 
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:

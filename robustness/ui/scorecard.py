@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.charts import answers, look, tables
@@ -24,6 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.kit import results
+from robustness.ui.kit.inputs import one_of, strength_input
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
 
@@ -32,14 +33,8 @@ STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN = "study settings", "one dial", "each its
 
 def study_conditions_input() -> tuple[Condition, ...]:
     """The study's ten conditions: at its settings, all at one strength, or each at its own."""
-    mode = st.segmented_control(
-        "Strength of the ten perturbations",
-        (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN),
-        default=STUDY_SETTINGS,
-        required=True,
-        key="mode",
-        bind="query-params",
-    )
+    modes = (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN)
+    mode = one_of("Strength of the ten perturbations", modes, "mode")
     if mode == ONE_DIAL:
         dial = st.slider(
             "Strength of all ten",
@@ -52,32 +47,23 @@ def study_conditions_input() -> tuple[Condition, ...]:
             help="Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity "
             "5. Flips have no strength: they are applied whole.",
         )
-        return study_conditions(strength=float(dial))
+        return study_conditions(strength=dial)
     if mode == EACH_ITS_OWN:
+        columns = cycle(st.columns(5, gap="medium"))
         records = [record for record in REGISTRY if record.in_study]
-        columns = st.columns(5, gap="medium")
-        return tuple(
-            Condition.of({record.name: _own_strength(columns[place % 5], record)})
-            for place, record in enumerate(records)
-        )
+        conditions = []
+        for record, column in zip(records, columns, strict=False):
+            with column:
+                conditions.append(Condition.of({record.name: _own_strength(record)}))
+        return tuple(conditions)
     return study_conditions()
 
 
-def _own_strength(place: DeltaGenerator, record: Perturbation) -> float:
+def _own_strength(record: Perturbation) -> float:
     key = f"own_{record.name}"
-    if not record.graded:
-        return float(place.toggle(record.label, value=True, key=key, bind="query-params"))
-    return float(
-        place.slider(
-            record.label,
-            min_value=0.0,
-            max_value=1.0,
-            value=record.study_strength,
-            step=0.01,
-            key=key,
-            bind="query-params",
-        )
-    )
+    if record.graded:
+        return strength_input(record.label, key, record.study_strength)
+    return float(st.toggle(record.label, value=True, key=key, bind="query-params"))
 
 
 def measure(
@@ -145,13 +131,8 @@ def show(
         st.subheader("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
         stages = answers.stage_means(rows)
-        metric = st.segmented_control(
-            "Similarity",
-            ("cosine", "euclidean"),
-            default="cosine",
-            required=True,
-            key="stage_metric",
-            label_visibility="collapsed",
+        metric = one_of(
+            "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
         )
         results.chart(
             st,
@@ -163,16 +144,14 @@ def show(
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
     unsettled = scorecard.unsettled_pairs(summary)
-    name = models.label
     rankings = scorecard.rankings(summary)
-    text = " ".join(_extremes(entries) for entries in rankings)
-    st.html(results.headline(text))
+    st.html(results.headline(" ".join(_extremes(entries) for entries in rankings)))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
         )
     if unsettled:
-        pairs = "; ".join(f"{name(a)} and {name(b)}" for a, b in unsettled)
+        pairs = "; ".join(f"{models.label(a)} and {models.label(b)}" for a, b in unsettled)
         st.info(
             f"The order is not established where intervals overlap: {pairs}. "
             "More pictures narrow the intervals.",
@@ -204,23 +183,19 @@ def _gallery(
         picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
     images = perturbed(picture, conditions, seed)
     with st.container(key="answers"):
-        for start in range(0, len(conditions), 5):
-            columns = st.columns(5, gap="small")
-            for column, place in zip(columns, range(start, start + 5), strict=False):
-                if place < len(conditions):
-                    condition = conditions[place]
-                    column.image(
-                        to_png(images[place]),
-                        width="stretch",
-                        output_format="PNG",
-                        alt=f"{picture.name} under {condition.label}",
-                    )
-                    mine = [
-                        row
-                        for row in rows
-                        if row.image_digest == picture.digest and row.condition == condition.id
-                    ]
-                    column.html(_answers(condition, mine))
+        for condition, image, column in zip(conditions, images, results.cells(5), strict=False):
+            column.image(
+                to_png(image),
+                width="stretch",
+                output_format="PNG",
+                alt=f"{picture.name} under {condition.label}",
+            )
+            mine = [
+                row
+                for row in rows
+                if row.image_digest == picture.digest and row.condition == condition.id
+            ]
+            column.html(_answers(condition, mine))
 
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:

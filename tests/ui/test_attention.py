@@ -14,8 +14,7 @@ from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models import explain, user_models
-from robustness.pictures.fitting import study_image, to_png
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.fitting import to_png
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
 from tests.support.pages import completed, html, maps, run, sample
@@ -92,6 +91,8 @@ def three_pictures() -> None:
     """A page that asks for three pictures, one of which is black, and names that are hostile."""
     import numpy as np
 
+    from robustness.pictures.fitting import study_image
+    from robustness.pictures.samples import sample_bytes
     from robustness.ui.kit import attention
 
     image = study_image(sample_bytes("coffee"))

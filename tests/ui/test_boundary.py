@@ -75,8 +75,7 @@ def test_what_is_no_sentence_for_the_user_is_a_fault_still(
 SCRIPT = """
 import streamlit as st
 from robustness.base.errors import ParameterError
-from robustness.ui.kit.boundary import boundary, fragment
-from robustness.ui.kit.page import page
+from robustness.ui.kit.page import boundary, fragment, page
 
 @fragment
 def part():

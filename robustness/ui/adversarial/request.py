@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
 from robustness.attacks.eight_bits import LEVELS
+from robustness.ui.kit.inputs import forget_unless, listed, one_of
 
 EPSILONS = {
     "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
@@ -25,11 +26,9 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     """The model attacked, one of ``names``, and the attack."""
     first, second, third = st.columns(3, gap="medium")
     with first:
-        model = _choice("Model attacked", list(names), models.label, "attacked")
+        model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
     with second:
-        name = _choice(
-            "Attack", list(REGISTRY.names), lambda known: REGISTRY[known].label, "attack"
-        )
+        name = listed("Attack", {record.name: record.label for record in REGISTRY}, "attack")
     record = REGISTRY[name]
     with third:
         target = _target(record, model)
@@ -41,24 +40,8 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     with third:
         steps, restarts = _effort(record)
     return model, AttackSpec.of(
-        name,
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        restarts=restarts,
-        seed=seed,
-        target=target,
+        name, norm=norm, epsilon=epsilon, steps=steps, restarts=restarts, seed=seed, target=target
     )
-
-
-def _label(name: str) -> str:
-    return REGISTRY[name].label
-
-
-def _choice(label: str, options: list[str], name_of: Callable[[str], str], key: str) -> str:
-    if st.session_state.get(key) not in (None, *options):
-        del st.session_state[key]  # another choice of models has taken it away
-    return str(st.selectbox(label, options, format_func=name_of, key=key, bind="query-params"))
 
 
 def _target(record: Attack, model: str) -> int | None:
@@ -69,8 +52,7 @@ def _target(record: Attack, model: str) -> int | None:
             "Target class", [], index=None, disabled=True, placeholder="This attack takes none"
         )
         return None
-    if st.session_state.get("target") not in (None, *labels.names):
-        del st.session_state["target"]
+    forget_unless(labels.names, "target")
     chosen = st.selectbox(
         "Target class",
         labels.names,
@@ -83,19 +65,11 @@ def _target(record: Attack, model: str) -> int | None:
 
 
 def _norm(record: Attack) -> str:
-    if st.session_state.get("norm") not in (None, *record.norms):
-        del st.session_state["norm"]
-    return str(
-        st.segmented_control(
-            "Measured by",
-            record.norms,
-            default=record.norms[0],
-            required=True,
-            format_func=lambda name: NORMS[name].label,
-            key="norm",
-            bind="query-params",
-            help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
-        )
+    return one_of(
+        "Measured by",
+        {name: NORMS[name].label for name in record.norms},
+        "norm",
+        help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
     )
 
 

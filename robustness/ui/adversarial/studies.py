@@ -1,4 +1,4 @@
-"""The Adversarial page's further questions, each answered once it is asked for."""
+"""The Adversarial page's further questions, each answered once it is asked for; and its report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from robustness import models
+from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
 from robustness.attacks.curves import (
     EPSILONS,
@@ -23,11 +23,15 @@ from robustness.attacks.transfer import Transfer, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import plain
 from robustness.charts import attacks
+from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
+from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
-from robustness.ui.adversarial.outcome import attack_key
+from robustness.ui.adversarial.outcome import adversarial, attack_key, row
 from robustness.ui.kit import results
+from robustness.ui.kit.picture_input import current_fit
+from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.work import Measuring
 
 COUNTERPART = {True: AttackSpec.of("square", steps=100), False: AttackSpec.of("pgd")}
@@ -39,6 +43,19 @@ REACHING = (("pgd", "linf"), ("pgd", "l2"), ("mifgsm", "linf"), ("deepfool", "l2
 
 BISECTION_PASSES = 20
 """About how many epsilons a bisection tries: what its progress is measured by."""
+
+
+def show_report(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    """Draws its button. What transfers is in the report if it is known when that is made."""
+    attack = outcome.spec
+    asked = make_spec(names, [AttackCondition.of_spec(attack)], seed=attack.seed, fit=current_fit())
+    changed = adversarial(picture, outcome)
+    rows = [row(picture, changed, name, attack) for name in names]
+    transferred = transferring(picture, attack, names)
+    report_button(
+        lambda: report.of_attack(asked, picture, outcome, rows, transferred.found or ()),
+        f"{attack.name}-{outcome.model}",
+    )
 
 
 def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
@@ -152,13 +169,14 @@ def _strength_results(
 
 def _masking(points: Sequence[Point], *, compared: bool) -> None:
     """Warns of each sign that gradients mislead; ``compared`` if a black-box attack ran too."""
-    found = False
-    for name in dict.fromkeys(point.model for point in points):
-        for sign in masking_signs([point for point in points if point.model == name]):
-            found = True
-            sentence = plain(f"{models.label(name)}: {sign}")
-            st.warning(sentence, icon=":material/visibility_off:")
-    if not found:
+    signs = [
+        f"{models.label(name)}: {sign}"
+        for name in dict.fromkeys(point.model for point in points)
+        for sign in masking_signs([point for point in points if point.model == name])
+    ]
+    for sign in signs:
+        st.warning(plain(sign), icon=":material/visibility_off:")
+    if not signs:
         rank = ", and the attack on gradients is not behind the one without" if compared else ""
         st.caption(f"No sign of gradient masking: success rises with epsilon{rank}.")
 
@@ -217,21 +235,11 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     with st.expander("All values", icon=":material/table_rows:"):
         ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))
         head = ("Change", "Setting", "L2", "SSIM", "Answer")
-        st.html(
-            results.html_table(
-                head,
-                [
-                    (
-                        entry.label,
-                        entry.setting,
-                        f"{entry.l2:.3g}",
-                        f"{entry.ssim:.3f}",
-                        "changes" if entry.breaks else "kept",
-                    )
-                    for entry in ordered
-                ],
-            )
-        )
+        values = [
+            (e.label, e.setting, f"{e.l2:.3g}", f"{e.ssim:.3f}", "changes" if e.breaks else "kept")
+            for e in ordered
+        ]
+        st.html(results.html_table(head, values))
 
 
 def _reaches(picture: Picture, model: str, seed: int) -> Iterator[Any]:

@@ -15,8 +15,8 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.kit import attention, memo, results
-from robustness.ui.kit.boundary import fragment
-from robustness.ui.kit.perturbation_input import perturbation_input
+from robustness.ui.kit.inputs import perturbation_input, strength_input
+from robustness.ui.kit.page import fragment
 
 
 @fragment
@@ -59,18 +59,9 @@ def _condition() -> Condition:
         name = perturbation_input(
             "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
-    record = PERTURBATIONS[name]
     with right:
-        strength = st.slider(
-            "Strength",
-            min_value=0.0,
-            max_value=1.0,
-            value=0.2,
-            step=0.01,
-            key="undo_strength",
-            bind="query-params",
-        )
-        st.caption(record.value_text(strength))
+        strength = strength_input("Strength", "undo_strength", 0.2)
+        st.caption(PERTURBATIONS[name].value_text(strength))
     return Condition.of({name: strength})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -18,9 +18,11 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.ui.dataset.saved_run import Run
+from robustness.report.wording import counted
+from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.inputs import listed, one_of
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import page_link
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
@@ -30,62 +32,42 @@ ALL = "all"
 
 
 @fragment
-def gallery(run: Run, frame: pd.DataFrame) -> None:
+def gallery(run: Opened, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.subheader("The pictures", anchor=False)
-    kind = st.segmented_control(
-        "Cases",
-        list(KINDS),
-        default=figures.WORST,
-        required=True,
-        format_func=KINDS.__getitem__,
-        key="cases",
-        bind="query-params",
-        label_visibility="collapsed",
+    kind = one_of("Cases", KINDS, "cases", shows_label=False)
+    classes, asked, perturbed = figures.class_names(frame), frame["model"], frame["perturbation"]
+    filters: tuple[tuple[str, pd.Series, Iterable[Any], Callable[[str], str]], ...] = (
+        ("Class", classes, sorted(classes.unique()), str),
+        ("Model", asked, asked.unique(), models.label),
+        ("Perturbation", perturbed, perturbed.unique(), perturbation_label),
     )
-    classes = figures.class_names(frame)
-    by_class, by_model, by_perturbation = st.columns(3, gap="small")
-    with by_class:
-        chosen = _filter("Class", "case_class", sorted(classes.unique()), str)
-    keep = _matches(classes, chosen)
-    with by_model:
-        chosen = _filter("Model", "case_model", frame["model"].unique(), models.label)
-    keep &= _matches(frame["model"], chosen)
-    names = frame["perturbation"].unique()
-    with by_perturbation:
-        chosen = _filter("Perturbation", "case_perturbation", names, perturbation_label)
-    keep &= _matches(frame["perturbation"], chosen)
+    keep = pd.Series(True, index=frame.index)
+    for column, (label, values, names, text) in zip(
+        st.columns(3, gap="small"), filters, strict=True
+    ):
+        with column:
+            options = {ALL: "All"} | {str(name): text(name) for name in names}
+            chosen = listed(label, options, f"case_{label.lower()}")
+        if chosen != ALL:
+            keep &= values.astype(str) == chosen
     found = figures.cases(frame[keep], kind)
     st.caption(_order(kind, len(found)))
     _show(run, found, f"shown_{kind}")
 
 
-def _filter(label: str, key: str, values: Any, name: Callable[[str], str]) -> str:
-    return str(
-        st.selectbox(
-            label,
-            [ALL, *map(str, values)],
-            format_func=lambda value: "All" if value == ALL else name(value),
-            key=key,
-            bind="query-params",
-        )
-    )
-
-
-def _matches(values: pd.Series, chosen: str) -> pd.Series:
-    return pd.Series(True, index=values.index) if chosen == ALL else values.astype(str) == chosen
-
-
 def _order(kind: str, count: int) -> str:
     if not count:
         return f"No image: {'every' if kind == figures.WORST else 'no'} answer stayed."
-    number = f"{count:,} image{'s' * (count != 1)}, each at its "
+    number = f"{counted(count, 'image')}, each at its "
     if kind == figures.WORST:
         return f"{number}worst. First those whose clean class lost most probability."
     return f"{number}most visible change that it survived. First those with the lowest SSIM."
 
 
-def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str) -> None:
+def cell(
+    run: Opened, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str
+) -> None:
     """The cases of one model under ``conditions``, which are called ``shown``."""
     mine = frame[(frame["model"] == model) & frame["condition"].isin(conditions)]
     worst = figures.cases(mine, figures.WORST)
@@ -98,16 +80,13 @@ def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], m
     _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 
-def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
+def _show(run: Opened, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
     """The first of ``found`` as cards, and a button for more."""
     limit = int(st.session_state.get(key, at_once))
     rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
-    for start in range(0, len(rows), IN_A_ROW):
-        for column, row in zip(
-            st.columns(IN_A_ROW, gap="small"), rows[start : start + IN_A_ROW], strict=False
-        ):
-            with column, st.container(border=True, height="stretch", gap="small"):
-                _card(run, row)
+    for row, column in zip(rows, results.cells(IN_A_ROW), strict=False):
+        with column, st.container(border=True, height="stretch", gap="small"):
+            _card(run, row)
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -118,7 +97,7 @@ def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> No
         )
 
 
-def _card(run: Run, row: dict[str, Any]) -> None:
+def _card(run: Opened, row: dict[str, Any]) -> None:
     condition = Condition.parse(str(row["condition"]))
     what = condition.described
     try:
@@ -133,16 +112,13 @@ def _card(run: Run, row: dict[str, Any]) -> None:
             memo.original_png(picture), width="stretch", output_format="PNG", alt=f"{name}, clean"
         )
         perturbed.image(
-            to_png(image),
-            width="stretch",
-            output_format="PNG",
-            alt=f"{name} under {what}",
+            to_png(image), width="stretch", output_format="PNG", alt=f"{name} under {what}"
         )
     st.html(_text(row, what))
     _link(run, row, condition)
 
 
-def _altered(run: Run, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
+def _altered(run: Opened, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
     """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
     if not condition.needs_model:
         return memo.change(picture, condition, run.seed).image
@@ -170,7 +146,7 @@ def _text(row: dict[str, Any], what: str) -> str:
     )
 
 
-def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
+def _link(run: Opened, row: dict[str, Any], condition: Condition) -> None:
     """Opens the case on the Live page, an attack's on the Adversarial page."""
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:

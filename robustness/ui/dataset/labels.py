@@ -13,6 +13,7 @@ from robustness import statistics as figures
 from robustness.base.text import plain
 from robustness.charts import dataset, tables
 from robustness.ui.kit import results
+from robustness.ui.kit.inputs import listed
 
 Entry = Mapping[str, Any]
 
@@ -31,26 +32,20 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
     with right:
         chosen = names[0]
         if len(names) > 1:
-            chosen = st.selectbox(
-                "Reliability of",
-                names,
-                format_func=models.label,
-                key="reliability_of",
-                bind="query-params",
-            )
+            texts = {name: models.label(name) for name in names}
+            chosen = listed("Reliability of", texts, "reliability_of")
         st.caption(
             "Below the diagonal a model claims more than it knows, above it less. ECE, expected "
             f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "
             "chance: what a perfectly calibrated model would show on so few images."
         )
-    with left:
-        results.chart(
-            st,
-            dataset.reliability_diagram([e for e in bins if e["model"] == chosen]),
-            "reliability",
-            f"Share of right answers of {models.label(chosen)} over its confidence, clean "
-            "and perturbed; below the diagonal it claims more than it knows.",
-        )
+    results.chart(
+        left,
+        dataset.reliability_diagram([e for e in bins if e["model"] == chosen]),
+        "reliability",
+        f"Share of right answers of {models.label(chosen)} over its confidence, clean "
+        "and perturbed; below the diagonal it claims more than it knows.",
+    )
 
 
 def corruption_errors(entries: Sequence[Entry]) -> None:
@@ -80,8 +75,7 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
             ],
         )
     )
-    sources = dict.fromkeys(row["source"] for row in shown[1:])
-    for source in sources:
+    for source in dict.fromkeys(row["source"] for row in shown[1:]):
         right.caption(plain(f"Source: {source}."))
 
 

@@ -11,10 +11,11 @@ from robustness import runs
 from robustness.base.pace import Pace, Unit
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.report.wording import counted
 from robustness.runs import Plan
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean
-from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.page import boundary
 from robustness.ui.kit.run_link import RUN, runs_folder
 from robustness.ui.kit.work import Work
 
@@ -35,11 +36,6 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
             _begin(request, spec)
 
 
-def _plan(request: Request, spec: RunSpec) -> Plan:
-    source, labelling, limit = request.source, request.labelling, request.limit
-    return _planned(source, _written(source), labelling, limit, spec.digest, spec)
-
-
 def _written(source: str) -> tuple[int, ...]:
     """When the file ``source``, or the folder and the folders right in it, last changed."""
     path = Path(source)
@@ -54,33 +50,26 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
     return open_dataset(source)
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _planned(
-    source: str,
-    written: tuple[int, ...],
-    labelling: str,
-    limit: int | None,
-    digest: str,
-    _spec: RunSpec,
-) -> Plan:
-    """What the run would do; ``digest`` is that of ``_spec``."""
+@st.cache_resource(
+    show_spinner=False, max_entries=8, hash_funcs={RunSpec: lambda spec: spec.digest}
+)
+def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
+    """What the run would do."""
     return runs.plan(
-        _listed(source, written),
-        _spec,
-        labelling=labelling,
-        limit=limit,
-        batch=max(1, FRAMES_AT_ONCE // (1 + len(_spec.conditions))),
+        _listed(request.source, written),
+        spec,
+        labelling=request.labelling,
+        limit=request.limit,
+        batch=max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
     )
 
 
 def _begin(request: Request, spec: RunSpec) -> None:
-    plan = _plan(request, spec)
-    pictures, frames = plan.asked.pictures, 1 + len(spec.conditions)
-    passes = pictures * frames * len(spec.models)
+    plan = _planned(request, spec, _written(request.source))
+    pictures, conditions, asked = plan.asked.pictures, len(spec.conditions), len(spec.models)
     size = (
-        f"{pictures:,} picture{'s' * (pictures != 1)} × {len(spec.conditions)} "
-        f"condition{'s' * (frames != 2)} × {len(spec.models)} "
-        f"model{'s' * (len(spec.models) != 1)}: {passes:,} forward passes."
+        f"{counted(pictures, 'picture')} × {counted(conditions, 'condition')} × "
+        f"{counted(asked, 'model')}: {pictures * (1 + conditions) * asked:,} forward passes."
     )
     work = Work("Evaluating", f"{request} {spec.digest}")
     with st.container(horizontal=True, vertical_alignment="center"):

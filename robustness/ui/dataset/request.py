@@ -11,7 +11,7 @@ import streamlit as st
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
-from robustness.datasets import LABELLINGS, SAMPLES
+from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import (
     IMAGENET_C_SUITE,
@@ -23,6 +23,7 @@ from robustness.evaluation.suites import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.ui.dataset.uploads import upload
+from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.picture_input import fit_input
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
@@ -32,7 +33,7 @@ _SUITES = {
     IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
     OWN_CHOICE: "My own choice",
 }
-_LABELLING = {"folders": "from sub-folders or the table", "none": "none"}
+_LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,7 @@ def _source_input() -> str | None:
     kinds = {BUNDLED: "Bundled samples", UPLOADED: "Upload"}
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
-    kind = st.segmented_control(
-        "Pictures",
-        list(kinds),
-        default=BUNDLED,
-        required=True,
-        format_func=kinds.__getitem__,
-        key="source",
-        bind="query-params",
-    )
+    kind = one_of("Pictures", kinds, "source")
     if kind == UPLOADED:
         return _upload_input()
     if kind == ON_SERVER and allowed is not None:
@@ -113,7 +106,7 @@ def _server_input(allowed: Path) -> str | None:
     if not found:
         st.info(f"There is nothing to evaluate in the folder {plain(str(allowed))}.")
         return None
-    name = st.selectbox("Folder, archive or table", found, key="server_source", bind="query-params")
+    name = listed("Folder, archive or table", found, "server_source")
     return str(allowed / name) if name in found else None
 
 
@@ -135,15 +128,7 @@ def _below(allowed: Path) -> list[str]:
 
 
 def _conditions_input() -> tuple[Condition, ...]:
-    suite = st.segmented_control(
-        "Perturbations",
-        list(_SUITES),
-        default=STUDY_SUITE,
-        required=True,
-        format_func=_SUITES.__getitem__,
-        key="suite",
-        bind="query-params",
-    )
+    suite = one_of("Perturbations", _SUITES, "suite")
     if suite == STUDY_SUITE:
         st.caption("Each at its study setting.")
         return graded_conditions(suite_names(STUDY_SUITE))
@@ -180,7 +165,7 @@ def _conditions_input() -> tuple[Condition, ...]:
 
 
 def _limit_input() -> int | None:
-    limit = st.number_input(
+    return st.number_input(
         "At most so many pictures",
         min_value=1,
         value=None,
@@ -189,20 +174,12 @@ def _limit_input() -> int | None:
         bind="query-params",
         placeholder="all",
     )
-    return None if limit is None else int(limit)
 
 
 def _options() -> tuple[str, str]:
     with st.popover("Options", icon=":material/tune:"):
-        labelling = st.segmented_control(
-            "Classes",
-            LABELLINGS,
-            default=LABELLINGS[0],
-            required=True,
-            format_func=_LABELLING.__getitem__,
-            key="labelling",
-            bind="query-params",
-            help="With classes the run tells accuracies, too.",
+        labelling = one_of(
+            "Classes", _LABELLINGS, "labelling", help="With classes the run tells accuracies, too."
         )
         fit = fit_input("dataset_fit")
     return labelling, fit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,11 +11,13 @@ import streamlit as st
 from robustness import models
 from robustness import statistics as figures
 from robustness.charts import dataset, differences, scorecard, tables
+from robustness.report.wording import counted
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
-from robustness.ui.dataset.saved_run import Run
+from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.inputs import listed, one_of
+from robustness.ui.kit.page import fragment
 
 
 @st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
@@ -23,7 +25,7 @@ def _figures(run_id: str, rows: int, _frame: pd.DataFrame) -> Figures:
     return Figures(_frame)
 
 
-def show(run: Run) -> None:
+def show(run: Opened) -> None:
     """Draws everything that ``run`` tells."""
     frame = run.frame()
     if frame.empty:
@@ -42,20 +44,20 @@ def show(run: Run) -> None:
     _unreadable(run.unreadable)
 
 
-def _headline(run: Run, frame: pd.DataFrame, found: Figures) -> None:
+def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     text = " ".join(
         _answer(group, [p for p in found.pairs() if p["label_set"] == title])
         for title, group in dataset.grouped(found.summary, "label_set").items()
     )
     st.html(results.headline(text))
     images = frame["image"].nunique()
-    counted = (
-        f"{images:,} image{'s' * (images != 1)}, {len(run.conditions)} "
-        f"condition{'s' * (len(run.conditions) != 1)}, {len(frame):,} measurements."
+    size = (
+        f"{counted(images, 'image')}, {counted(len(run.conditions), 'condition')}, "
+        f"{len(frame):,} measurements."
     )
     if run.unreadable:
-        counted += f" {len(run.unreadable):,} could not be read; they are listed at the end."
-    st.caption(counted)
+        size += f" {len(run.unreadable):,} could not be read; they are listed at the end."
+    st.caption(size)
     if images < figures.FEW_IMAGES:
         st.info(
             f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
@@ -91,88 +93,67 @@ def _ranking(found: Figures) -> None:
     st.subheader("Ranking", anchor=False)
     quantity = "consistency"
     if len(found.quantities) > 1:
-        quantity = st.segmented_control(
-            "Rank by",
-            found.quantities,
-            default="consistency",
-            required=True,
-            format_func=dataset.QUANTITIES.__getitem__,
-            key="rank_by",
-            bind="query-params",
-        )
+        quantity = one_of("Rank by", _titles(found.quantities), "rank_by", first=quantity)
     title = dataset.QUANTITIES[quantity]
     pairs = found.pairs(quantity)
     ranked = found.ranking(quantity)
     left, right = st.columns([2, 3], gap="medium")
-    with left:
-        results.chart(
-            st,
-            scorecard.ranking(pd.DataFrame(ranked), quantity, title),
-            "ranking",
-            f"{title} of each model with its interval; the table beside holds the numbers.",
-        )
-    with right:
-        st.html(results.html_table(*tables.ranking(ranked)))
-        st.caption(
-            "Place: behind every model that is established as better, ahead of every one "
-            "established as worse. " + figures.INTERVAL_RULE
-        )
+    results.chart(
+        left,
+        scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+        "ranking",
+        f"{title} of each model with its interval; the table beside holds the numbers.",
+    )
+    right.html(results.html_table(*tables.ranking(ranked)))
+    right.caption(
+        "Place: behind every model that is established as better, ahead of every one "
+        "established as worse. " + figures.INTERVAL_RULE
+    )
     if pairs:
         _pairs(pairs, found.tests(quantity))
+
+
+def _titles(quantities: Iterable[str]) -> dict[str, str]:
+    return {name: dataset.QUANTITIES[name] for name in quantities}
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
     st.markdown("##### Which differences are established")
     left, right = st.columns([2, 4], gap="medium")
-    with left:
-        results.chart(
-            st,
-            differences.pair_differences(pairs),
-            "pairs",
-            "Difference of each pair of models with its interval; the table holds the numbers.",
-        )
-    with right:
-        st.html(results.html_table(*tables.pairs(pairs)))
-        st.caption(
-            f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
-            "of 80 %, if the difference is what it seems to be."
-        )
+    results.chart(
+        left,
+        differences.pair_differences(pairs),
+        "pairs",
+        "Difference of each pair of models with its interval; the table holds the numbers.",
+    )
+    right.html(results.html_table(*tables.pairs(pairs)))
+    right.caption(
+        f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
+        "of 80 %, if the difference is what it seems to be."
+    )
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
         st.dataframe(tables.tests(tests), hide_index=True)
 
 
 @fragment
-def _heatmap(run: Run, frame: pd.DataFrame, found: Figures) -> None:
+def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     st.subheader("What each perturbation did", anchor=False)
     there = [
         name
         for name in dataset.QUANTITIES
         if any(entry[name] is not None for entry in found.by_perturbation)
     ]
-    quantity = st.segmented_control(
-        "Show",
-        there,
-        default="consistency",
-        required=True,
-        format_func=dataset.QUANTITIES.__getitem__,
-        key="cell_figure",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    quantity = one_of("Show", _titles(there), "cell_figure", first="consistency", shows_label=False)
     level = _strength_input(found.by_perturbation)
     entries = [e for e in found.by_perturbation if level is None or e["strength"] == level]
-    event = st.plotly_chart(
+    clicked = results.clicked(
         dataset.perturbation_heatmap(entries, quantity),
-        key=f"cells_{quantity}_{level}",
-        on_select="rerun",
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt=f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the "
-        "table under it holds the numbers.",
+        f"cells_{quantity}_{level}",
+        f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the table under "
+        "it holds the numbers.",
     )
-    selected = event["selection"]["points"]
-    if selected:
-        series, model = selected[0]["customdata"]
+    if clicked is not None:
+        series, model = clicked
         mine = [entry["condition"] for entry in entries if entry["series"] == series]
         cases.cell(run, frame, series, mine, model)
     else:
@@ -209,23 +190,15 @@ def _curves(found: Figures) -> None:
     if not several:
         return
     st.subheader("As it gets stronger", anchor=False)
-    averaged = found.by_severity and len(found.by_severity[0]["perturbations"]) > 1
-    names = [*([_AVERAGE] if averaged else []), *several]
+    names = {name: name for name in several}
+    count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
+    if count > 1:
+        names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
     left, right = st.columns(2, gap="medium")
-    chosen = left.selectbox(
-        "Perturbation",
-        names,
-        format_func=lambda name: _curve_label(name, found),
-        key="curve_of",
-        bind="query-params",
-    )
-    quantity = right.selectbox(
-        "Figure",
-        found.quantities,
-        format_func=dataset.QUANTITIES.__getitem__,
-        key="curve_figure",
-        bind="query-params",
-    )
+    with left:
+        chosen = listed("Perturbation", names, "curve_of")
+    with right:
+        quantity = listed("Figure", _titles(found.quantities), "curve_figure")
     level = "severity" if chosen == _AVERAGE else "strength"
     entries = (
         found.by_severity
@@ -242,18 +215,9 @@ def _curves(found: Figures) -> None:
     st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
 
 
-def _curve_label(name: str, found: Figures) -> str:
-    if name != _AVERAGE:
-        return name
-    return f"Mean of {len(found.by_severity[0]['perturbations'])} ImageNet-C corruptions"
-
-
 def _unreadable(images: Sequence[tuple[str, str]]) -> None:
     """The images that could not be read, with their reasons."""
-    if not images:
-        return
-    count = len(images)
-    with st.expander(
-        f"{count:,} image{'s' * (count != 1)} could not be read", icon=":material/broken_image:"
-    ):
-        st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)
+    if images:
+        title = f"{counted(len(images), 'image')} could not be read"
+        with st.expander(title, icon=":material/broken_image:"):
+            st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
-from robustness.base.errors import RunError
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition
 from robustness.pictures.picture import Picture
 from robustness.runs import MANIFEST_FILE, Listed, Manifest
-from robustness.ui.kit.run_link import RUN, runs_folder
-
-
-class Run(Protocol):
-    """A run over many images, finished or not.
-
-    ``frame()`` has one row a measurement with the columns ``statistics.COLUMNS`` and
-    ``statistics.CASE_COLUMNS``. ``picture(image)`` is the study image of a row's ``image``; it
-    raises ``RobustnessError`` if it cannot be had. ``unreadable`` holds (image, reason).
-    """
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def unreadable(self) -> Sequence[tuple[str, str]]: ...
-
-    def frame(self) -> pd.DataFrame: ...
-
-    def picture(self, image_id: str) -> Picture: ...
+from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
 
 
 class Opened:
-    """A run that is looked at: its rows and its list of pictures are read once."""
+    """A run that is looked at, finished or not: its rows and list of pictures are read once.
+
+    ``unreadable`` holds (image, reason).
+    """
 
     def __init__(self, run: runs.Run) -> None:
         self.run = run
@@ -53,7 +28,7 @@ class Opened:
         self._frame = run.frame()
 
     def frame(self) -> pd.DataFrame:
-        """One row a measurement, with the columns of one value each."""
+        """One row a measurement: ``statistics.COLUMNS`` and ``CASE_COLUMNS`` among the columns."""
         return self._frame
 
     def picture(self, image_id: str) -> Picture:
@@ -75,27 +50,19 @@ def _written(folder: Path, run_id: str) -> int:
 def saved_run() -> Opened | None:
     """The choice among the runs that are kept; the one that is open, with what it is."""
     folder = runs_folder()
-    try:
-        entries = runs.listing(folder)
-    except RunError as error:
-        st.error(plain(str(error)), icon=":material/folder_off:")
-        return None
+    entries = runs.listing(folder)
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
     asked = st.query_params.get(RUN)
     if known or asked:
         st.subheader("Runs", anchor=False)
-    _broken([entry for entry in entries if entry.manifest is None])
+    show_what_is_no_run(entries)
     if known:
         _choice(entries, known, asked)
     if asked is None:
         if known:
             st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
         return None
-    try:
-        opened = _opened(str(folder), asked, _written(folder, asked))
-    except RunError as error:
-        st.error(plain(str(error)), icon=":material/link_off:")
-        return None
+    opened = _opened(str(folder), asked, _written(folder, asked))
     _about(opened.run)
     return opened
 
@@ -132,13 +99,6 @@ def _open_chosen() -> None:
         st.query_params.pop(RUN, None)
     else:
         st.query_params[RUN] = chosen
-
-
-def _broken(entries: Sequence[Listed]) -> None:
-    if entries:
-        with st.expander(f"{len(entries)} folders are no runs", icon=":material/folder_off:"):
-            for entry in entries:
-                st.caption(plain(entry.reason))
 
 
 def _about(run: runs.Run) -> None:

@@ -17,17 +17,16 @@ from html import escape
 
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit import results
 from robustness.ui.kit.kept import KEPT
-
-Images = NDArray[np.float32]
+from robustness.ui.kit.page import fragment
 
 LOOK_SECONDS = 0.15
 """How often the page looks for maps that have come, and has the next model asked."""
@@ -109,8 +108,8 @@ def _show(work: Sequence[Question], captions: Sequence[str], since: float | None
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
         _begin(missing[0])
-    columns = [column for _ in work[::2] for column in st.columns(2, gap="medium")]
-    for column, item, answer in zip(columns, work, answers, strict=False):
+    columns = results.cells(2, gap="medium")
+    for item, answer, column in zip(work, answers, columns, strict=False):
         if answer is not None and answer.refusal:
             column.info(plain(answer.refusal), icon=":material/visibility_off:")
             continue

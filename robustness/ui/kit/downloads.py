@@ -8,7 +8,7 @@ from robustness import models
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.fetching.download import download
 from robustness.models.weights import find_whole, size_text
-from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.page import boundary
 from robustness.ui.kit.work import Work
 
 
@@ -34,8 +34,7 @@ def download_button(record: models.ModelRecord) -> None:
             _fetch(record, work)
     elif work.cancelled:
         st.info(
-            "Cancelled. What has arrived is kept and continued next time.",
-            icon=":material/block:",
+            "Cancelled. What has arrived is kept and continued next time.", icon=":material/block:"
         )
 
 

@@ -1,15 +1,15 @@
 """Calls of the core, remembered across reruns and sessions, keyed by digests of pixels and weights.
 
-Arrays go in as underscored arguments: Streamlit samples large arrays when it hashes them and would
-take a changed picture for the old one.
+Left to itself, Streamlit samples large arrays when it hashes them, and would take a changed picture
+for the old one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -21,11 +21,17 @@ from robustness.evaluation.loop import Batch, measured, measurements, picture_sc
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
+from robustness.perturbations import Images
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 
-Images = NDArray[np.float32]
+KEYS: dict[str | type, Callable[[Any], object]] = {
+    Picture: lambda picture: (picture.digest, picture.label),
+    Classifier: lambda asked: (asked.record.name, models.digest(asked.record)),
+    RunSpec: lambda spec: (spec.conditions, spec.seed),  # all that one model's row depends on
+}
+"""By what calls are told apart."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
@@ -36,22 +42,18 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
-    return replace(_decoded(hashlib.sha256(data).hexdigest(), fit, name, data), name=name)
+    return replace(_decoded(data, fit, name), name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _decoded(digest: str, fit: str, _name: str, _data: bytes) -> Picture:
-    return Picture.of("", study_image(_data, name=_name, fit=fit))
+def _decoded(data: bytes, fit: str, _name: str) -> Picture:
+    return Picture.of("", study_image(data, name=_name, fit=fit))
 
 
+@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)
 def original_png(picture: Picture) -> bytes:
     """The clean picture as a PNG, encoded once."""
-    return _png(picture.digest, picture.image)
-
-
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _png(digest: str, _image: Images) -> bytes:
-    return to_png(_image)
+    return to_png(picture.image)
 
 
 @dataclass(frozen=True)
@@ -72,39 +74,26 @@ class Change:
         return self.batch.seen[0]
 
 
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=KEYS)
 def change(picture: Picture, condition: Condition, seed: int) -> Change:
     """The picture under ``condition``."""
-    return _change(picture.digest, condition, seed, picture)
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _change(digest: str, condition: Condition, seed: int, _picture: Picture) -> Change:
     start = time.perf_counter()
-    batch = prepare([_picture], [condition], seed)
+    batch = prepare([picture], [condition], seed)
     return Change(batch, 1000 * (time.perf_counter() - start))
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
-def _clean(
-    model: str, weights: str, digest: str, _classifier: Classifier, _image: Images
-) -> Outputs:
-    return _classifier(_image[None])
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=KEYS)
+def _clean(classifier: Classifier, picture: Picture) -> Outputs:
+    return classifier(picture.image[None])
 
 
-@st.cache_resource(show_spinner=False, max_entries=512)
+@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
 def _answer(
-    model: str,
-    weights: str,
-    digest: str,
-    condition: Condition,
-    seed: int,
-    _spec: RunSpec,
-    _batch: Batch,
-    _classifier: Classifier,
+    spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch
 ) -> tuple[Measurement, float]:
-    clean = _clean(model, weights, digest, _classifier, _batch.frames[0, 0])
+    clean = _clean(classifier, picture)
     start = time.perf_counter()
-    ((row,),) = measured(_spec, _batch, _classifier, clean=[clean])
+    ((row,),) = measured(spec, _batch, classifier, clean=[clean])
     return row, 1000 * (time.perf_counter() - start)
 
 
@@ -116,11 +105,7 @@ def answer(
     The clean pass of a picture is computed once a model, however often the condition changes.
     """
     classifier = models.load(model, side=spec.side)
-    (condition,) = spec.conditions
-    weights = models.digest(classifier.record)
-    row, milliseconds = _answer(
-        model, weights, picture.digest, condition, spec.seed, spec, altered.batch, classifier
-    )
+    row, milliseconds = _answer(spec, picture, classifier, altered.batch)
     return replace(row, image=picture.name, label=picture.label), milliseconds
 
 
@@ -130,30 +115,18 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
     It stands in the row under the only condition of ``spec``.
     """
     classifier = models.load(model, side=spec.side)
-    weights = models.digest(classifier.record)
-    before, after = (
-        _clean(model, weights, shown.digest, classifier, shown.image)
-        for shown in (picture, changed)
-    )
+    before, after = (_clean(classifier, shown) for shown in (picture, changed))
     seen = picture_scores(picture.image[None], changed.image[None])
     return measurements(spec, picture, classifier.record, before, after, seen)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
     """The picture (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
-    weights = models.digest(models.REGISTRY[model])
-    return _attacked(picture.digest, picture.label, condition, seed, model, weights, picture)
+    return _attacked(picture, condition, seed, model, models.digest(models.REGISTRY[model]))
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=KEYS)
 def _attacked(
-    digest: str,
-    label: int | None,
-    condition: Condition,
-    seed: int,
-    model: str,
-    weights: str,
-    _picture: Picture,
+    picture: Picture, condition: Condition, seed: int, model: str, weights: str
 ) -> Images:
-    classifier = models.load(model, side=len(_picture.image))
-    return condition.against(_picture, seed, classifier)
+    return condition.against(picture, seed, models.load(model, side=len(picture.image)))

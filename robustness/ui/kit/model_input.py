@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from robustness.base.text import plain
 from robustness.models.weights import size_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.kit.downloads import download_button
-from robustness.ui.kit.state import keep, restore
+from robustness.ui.kit.inputs import keep, restore
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
@@ -25,6 +25,13 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
 def ask_for_a_model() -> None:
     """Says that none is chosen."""
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
+
+
+def require_models(names: Sequence[str]) -> None:
+    """Asks for a model and ends the page where there is none among ``names``."""
+    if not names:
+        ask_for_a_model()
+        st.stop()
 
 
 def _model_input() -> tuple[str, ...]:
@@ -53,7 +60,12 @@ def _model_input() -> tuple[str, ...]:
         with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
             st.caption("Nothing is put in their place. Their published files can be fetched here.")
             for record in missing:
-                _missing_model(record, states[record.name])
+                state = states[record.name]
+                problem = "damaged" if state.path else "weights missing"
+                st.markdown(f"**{plain(record.label)}** · {problem}, {size_text(record)}")
+                if state.path or not isinstance(record.weights, models.PublishedFile):
+                    st.caption(plain(state.reason))
+                download_button(record)
     return tuple(chosen)
 
 
@@ -68,16 +80,6 @@ def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) ->
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
             st.warning(plain(f"Asked for by the link: {error}"), icon=":material/link_off:")
-
-
-def _missing_model(record: models.ModelRecord, state: models.WeightsState) -> None:
-    st.markdown(
-        f"**{plain(record.label)}** · {'damaged' if state.path else 'weights missing'}, "
-        f"{size_text(record)}"
-    )
-    if state.path or not isinstance(record.weights, models.PublishedFile):
-        st.caption(plain(state.reason))
-    download_button(record)
 
 
 def _seed_input() -> int:

@@ -1,20 +1,23 @@
-"""The page that every script draws in: title, style, links to the others, and its boundary."""
+"""The page that every script draws in: title, style, links to the others, and its boundary.
+
+The boundary is where an error for the user becomes its sentence, whatever part of a page meets it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec
 
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.models import user_models
-from robustness.ui.kit.boundary import boundary
+from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
-from robustness.ui.kit.state import arrive
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -32,37 +35,50 @@ PAGES = (
 )
 
 CARRIED = ("sample", RUN, IMAGE)
+"""What a click on another page takes along in the link; ``inputs`` keeps the rest."""
 
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
-def _carried() -> dict[str, str]:
-    """What a click on another page takes along in the link; ``state`` keeps the rest."""
-    return {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+Given = ParamSpec("Given")
 
 
-@contextlib.contextmanager
+@contextmanager
+def boundary(icon: str = ":material/error:") -> Iterator[None]:
+    """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
+
+    What Streamlit raises to stop or rerun a script passes through.
+    """
+    try:
+        yield
+    except RobustnessError as error:
+        st.error(plain(str(error)), icon=icon)
+
+
+def fragment(
+    draw: Callable[Given, None], *, run_every: float | None = None
+) -> Callable[Given, None]:
+    """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
+    return st.fragment(boundary()(draw), run_every=run_every)
+
+
+@contextmanager
 def page(title: str, introduction: str) -> Iterator[None]:
     """Draws the frame of a page, and says the sentence of any ``RobustnessError`` within.
 
     Every page's script draws all of itself within, so that each works when opened cold.
     """
-    _frame(title, introduction)
-    with boundary():
-        yield
-
-
-def _frame(title: str, introduction: str) -> None:
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
     arrive(title)
     with st.sidebar:
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
+        carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
         for path, label, icon in PAGES:
-            page_link(path, label, icon, _carried())
+            page_link(path, label, icon, carried)
     st.title(title, anchor=False)
     st.markdown(introduction)
     if title != RUN_PAGE:
@@ -74,3 +90,5 @@ def _frame(title: str, introduction: str) -> None:
         st.stop()
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()
+    with boundary():
+        yield

@@ -6,7 +6,7 @@ import io
 from functools import cache
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain
@@ -15,9 +15,9 @@ from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
-from robustness.ui.kit.state import keep, restore
 
 FIRST_SAMPLE = "chelsea"
 
@@ -48,20 +48,20 @@ def pictures_input(*, several: bool) -> list[Picture]:
         )
         with st.container(horizontal=True, vertical_alignment="center"):
             _camera(f"camera_{version}")
-            _picture_options()
-    given = _uploaded(fit) or _of_a_run()
+            restore("fit", DEFAULT_FIT)
+            with st.popover("Picture options", icon=":material/crop:"):
+                keep("fit", fit_input("fit"))
+    given = _uploaded(fit) or linked_picture()
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
-        also = (
-            st.multiselect("Score these samples as well", others, key="also", bind="query-params")
-            if several
-            else []
-        )
-    if not several:
-        return given[-1:] or [sample_picture(sample, fit)]
+        also = []
+        if several:
+            also = st.multiselect(
+                "Score these samples as well", others, key="also", bind="query-params"
+            )
     first = given or [sample_picture(sample, fit)]
-    return [*first, *(sample_picture(name, fit) for name in also)]
+    return [*first, *(sample_picture(name, fit) for name in also)] if several else first[-1:]
 
 
 def _camera(key: str) -> None:
@@ -70,21 +70,13 @@ def _camera(key: str) -> None:
             st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
 
 
-def _picture_options() -> None:
-    restore("fit", DEFAULT_FIT)
-    with st.popover("Picture options", icon=":material/crop:"):
-        keep("fit", fit_input("fit"))
-
-
 def fit_input(key: str) -> str:
     """How pictures become square."""
-    return st.segmented_control(
+    return one_of(
         "Fit to the square that models see",
         FITS,
-        default=DEFAULT_FIT,
-        required=True,
-        key=key,
-        bind="query-params",
+        key,
+        first=DEFAULT_FIT,
         help="crop: centre of the picture, as ImageNet models are tested; squash: the whole "
         "picture, distorted; letterbox: the whole picture with grey bars.",
     )
@@ -97,11 +89,6 @@ def _remember(key: str) -> None:
     st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
     if files:
         leave()
-
-
-def _of_a_run() -> list[Picture]:
-    picture = linked_picture()
-    return [] if picture is None else [picture]
 
 
 def _uploaded(fit: str) -> list[Picture]:
@@ -166,19 +153,14 @@ def _choose_sample(name: str) -> None:
     leave()
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
-    st.session_state["upload_version"] = (
-        st.session_state.get("upload_version", 0) + 1
-    )  # a fresh uploader: the sample replaces the upload
+    # A fresh uploader: the sample replaces the upload.
+    st.session_state["upload_version"] = st.session_state.get("upload_version", 0) + 1
 
 
 @cache
-def _thumbnail(name: str, side: int = 160) -> bytes:
+def _thumbnail(name: str) -> bytes:
     with Image.open(io.BytesIO(sample_bytes(name))) as image:
-        square = min(image.size)
-        left, top = (image.width - square) // 2, (image.height - square) // 2
-        small = image.convert("RGB").resize(
-            (side, side), Image.Resampling.LANCZOS, (left, top, left + square, top + square)
-        )
+        small = ImageOps.fit(image.convert("RGB"), (160, 160), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "PNG")
     return buffer.getvalue()

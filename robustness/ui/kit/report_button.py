@@ -9,7 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from robustness.report import FORMATS, Format, Report
+from robustness.report import FORMATS, Report
 from robustness.report.formats import Write, rendered
 
 _ICONS = {
@@ -26,37 +26,29 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
     """Draws the button; ``build`` is called, off the page's thread, when a format is clicked.
 
     ``name`` is that of the files, without a suffix; ``key`` tells several buttons of a page apart.
-    Nothing is made before the click, and the page
-    does not rerun for it; the button that was clicked shows that it works.
+    Nothing is made before the click, and the page does not rerun for it; the button that was
+    clicked shows that it works.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
     with st.popover("Report", icon=":material/description:"):
         st.caption("One file to hand on; it opens without this server.")
         with st.container(key=f"{key}-formats", gap="small"):
             for format in FORMATS.values():
-                _download(build, format, stem, key)
-
-
-def _download(build: Callable[[], Report], format: Format, stem: str, key: str) -> None:
-    _button(build, format.write, format.label, f"{stem}{format.suffix}", format, key)
-    if format.beside is not None:
-        label = f"Columns of the {format.label}"
-        _button(build, format.beside, label, f"{stem}{format.beside_suffix}", format, key)
-
-
-def _button(
-    build: Callable[[], Report], write: Write, label: str, file: str, format: Format, key: str
-) -> None:
-    st.download_button(
-        label,
-        partial(_made, build, write),
-        file,
-        format.mime,
-        key=f"{key} {label}",
-        icon=_ICONS[format.suffix],
-        on_click="ignore",
-        width="stretch",
-    )
+                files = [(format.label, format.suffix, format.write)]
+                if format.beside is not None:
+                    label = f"Columns of the {format.label}"
+                    files.append((label, format.beside_suffix, format.beside))
+                for label, suffix, write in files:
+                    st.download_button(
+                        label,
+                        partial(_made, build, write),
+                        f"{stem}{suffix}",
+                        format.mime,
+                        key=f"{key} {label}",
+                        icon=_ICONS[format.suffix],
+                        on_click="ignore",
+                        width="stretch",
+                    )
 
 
 def _made(build: Callable[[], Report], write: Write) -> bytes:

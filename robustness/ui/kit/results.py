@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import islice
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,19 +18,18 @@ from robustness import models
 from robustness.base.text import plain
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.pictures import amplified_difference
+from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import UNSURE, unsure
 from robustness.ui.kit.memo import original_png
-
-Image = NDArray[np.float32]
 
 GAIN = 3
 
 
 def show_pictures(
     picture: Picture,
-    image: Image,
+    image: Images,
     what: str,
     scores: Mapping[str, NDArray[np.float64]],
     *,
@@ -116,12 +117,15 @@ def mark(row: Measurement) -> str:
     return '<span class="rb-changed" role="img" aria-label="changed">✗</span>'
 
 
+def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:
+    """Places without end, row by row: each row is drawn once its first place is taken."""
+    while True:
+        yield from st.columns(in_a_row, gap=gap)
+
+
 def card_slots(count: int) -> list[DeltaGenerator]:
     """Places for ``count`` cards, two in a row."""
-    slots: list[DeltaGenerator] = []
-    while len(slots) < count:
-        slots += [column.empty() for column in st.columns(2, gap="small")]
-    return slots[:count]
+    return [cell.empty() for cell in islice(cells(2), count)]
 
 
 def card(row: Measurement, changed: str = "Perturbed") -> str:
@@ -143,7 +147,12 @@ def card(row: Measurement, changed: str = "Perturbed") -> str:
         detail += "; unsure even of the original, so this means little"
 
     def bar(index: int, probability: float) -> str:
-        return _bar(models.class_name(row.model, index), probability, index == row.clean_top1)
+        name = escape(models.class_name(row.model, index))
+        original = " rb-original" if index == row.clean_top1 else ""
+        return (
+            f'<div class="rb-bar{original}" style="--share:{100 * probability:.1f}%" '
+            f'title="{name}"><span>{name}</span><span>{probability:.1%}</span></div>'
+        )
 
     lines = "".join(
         "<tr>"
@@ -163,18 +172,23 @@ def card(row: Measurement, changed: str = "Perturbed") -> str:
     )
 
 
-def _bar(name: str, probability: float, original: bool) -> str:
-    name = escape(name)
-    mark = " rb-original" if original else ""
-    return (
-        f'<div class="rb-bar{mark}" style="--share:{100 * probability:.1f}%" title="{name}">'
-        f"<span>{name}</span><span>{probability:.1%}</span></div>"
-    )
-
-
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
     """A chart with its text alternative, without the toolbar."""
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
+def clicked(figure: go.Figure, key: str, alt: str) -> Any:
+    """Draws a ``chart``; returns the ``customdata`` of the point clicked, None without any."""
+    event = st.plotly_chart(
+        figure,
+        key=key,
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=alt,
+    )
+    points = event["selection"]["points"]
+    return points[0]["customdata"] if points else None
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -38,23 +38,33 @@ def linked_run() -> None:
         page_link("pages/dataset.py", label, ":material/analytics:", {RUN: run_id})
 
 
-def linked_picture() -> Picture | None:
-    """The picture that the link names in a run; None, with a sentence, where it cannot be had."""
+def linked_picture() -> list[Picture]:
+    """The picture that the link names in a run, if any; with a sentence where it cannot be had."""
     run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
     if run_id is None or name is None:
-        return None
+        return []
     try:
         picture = _picture(str(runs_folder()), run_id, name)
     except RobustnessError as error:
         st.warning(plain(str(error)), icon=":material/link_off:")
-        return None
+        return []
     st.info(f"Showing {plain(name)} of the run {plain(run_id)}.", icon=":material/analytics:")
-    return picture
+    return [picture]
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _picture(folder: str, run_id: str, name: str) -> Picture:
     return runs.find(Path(folder), run_id, unfinished=True).picture(name)
+
+
+def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
+    """Those of the folders ``entries`` that cannot be opened, each with the reason, if any."""
+    broken = [entry for entry in entries if entry.manifest is None]
+    if broken:
+        several = "folders that are no runs" if len(broken) > 1 else "folder that is no run"
+        with st.expander(f"{len(broken)} {several}", icon=":material/folder_off:"):
+            for entry in broken:
+                st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
 
 
 def leave() -> None:

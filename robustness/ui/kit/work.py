@@ -158,10 +158,7 @@ class Measuring(Work):
         if found is None:
             places[0].caption(caption)
             places[1].button(
-                button,
-                key=f"start {self.what}",
-                icon=":material/play_arrow:",
-                on_click=self.ask,
+                button, key=f"start {self.what}", icon=":material/play_arrow:", on_click=self.ask
             )
         return found
 

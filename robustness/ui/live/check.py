@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from html import escape
 
+import pandas as pd
 import streamlit as st
 
 from robustness import models, report
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.charts import answers, look
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, memo, results
-from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.live.answers import headline, show_charts, verdicts
 from robustness.ui.live.controls import perturbation_controls
 
 
@@ -39,7 +43,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     condition = Condition.of(strengths)
     active = [name for name, value in condition.steps if value > 0]
     what = condition.label if active else "no perturbation"
-    summary.html(headline([], len(model_names), what))
+    summary.html(_headline([], len(model_names), what))
 
     spec = make_spec(model_names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
@@ -48,7 +52,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         if len(active) > 1:
             st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
         lines = st.empty()
-        lines.html(verdicts([], model_names))
+        lines.html(_verdicts([], model_names))
 
     slots = results.card_slots(len(model_names))
     rows, forward = [], 0.0
@@ -62,11 +66,11 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         rows.append(row)
         forward += milliseconds
         slot.html(results.card(row))
-        summary.html(headline(rows, len(model_names), what))
-        lines.html(verdicts(rows, model_names))
+        summary.html(_headline(rows, len(model_names), what))
+        lines.html(_verdicts(rows, model_names))
     if not rows:
         return
-    show_charts(rows)
+    _show_charts(rows)
     total = 1000 * (time.perf_counter() - start)
     st.caption(
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
@@ -78,3 +82,66 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         [("Original", picture.image), ("Perturbed", altered.image)],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
     )
+
+
+def _headline(rows: Sequence[Measurement], total: int, what: str) -> str:
+    """The answer in a sentence, as HTML."""
+    kept = sum(row.consistent for row in rows)
+    if len(rows) < total or not total:
+        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
+    elif 0 < kept < total:
+        text = f"{kept} of {total} models keep their answer"
+    elif total > 1:
+        text = f"All {total} models {'keep' if kept else 'change'} their answer"
+    else:
+        text = f"The model {'keeps' if kept else 'changes'} its answer"
+    return results.headline(f"{text} under {what}.")
+
+
+def _verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
+    """One line a model: kept or changed, and what it sees now; as HTML."""
+    answered = {row.model: row for row in rows}
+    lines = []
+    for name in model_names:
+        row = answered.get(name)
+        if row is None:
+            state = '<span class="rb-muted">waiting …</span>'
+        else:
+            seen = escape(models.class_name(name, row.top1))
+            state = f"{results.badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
+        lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
+    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
+
+
+def _show_charts(rows: Sequence[Measurement]) -> None:
+    """Similarity of features, probability of the clean class, similarity per stage."""
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    stages = answers.stage_frame(rows)
+    similarity, left, departs = st.columns(3, gap="medium")
+    similarity.markdown("##### How far the features moved")
+    results.chart(
+        similarity,
+        answers.similarity_bars(frame),
+        "similarity",
+        look.describe(frame, ["cosine", "euclidean"]),
+    )
+    similarity.caption(
+        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
+        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
+    )
+    left.markdown("##### What is left for the original class")
+    results.chart(
+        left,
+        answers.clean_class_bars(frame),
+        "clean_class",
+        look.describe(frame, ["clean_probability", "retained_probability"]),
+    )
+    left.caption("Probability of the class that each model names for the original.")
+    departs.markdown("##### Where in the network it departs")
+    results.chart(
+        departs,
+        answers.stage_lines(stages),
+        "stages",
+        look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
+    )
+    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from robustness.perturbations import REGISTRY, Perturbation
+from robustness.ui.kit.inputs import strength_input
 
 FIRST_STRENGTHS = {"gaussian_blur": 0.6}
 """What a visitor without a link sees first: a change that some models survive and some do not."""
@@ -33,7 +34,8 @@ def perturbation_controls() -> dict[str, float]:
         st.button(
             "Reset",
             icon=":material/restart_alt:",
-            on_click=_reset,
+            on_click=st.session_state.update,
+            args=({record.name: 0.0 if record.graded else False for record in REGISTRY},),
             key="reset",
             help="Sets every perturbation to 0.",
         )
@@ -57,21 +59,12 @@ def perturbation_controls() -> dict[str, float]:
     return strengths
 
 
-def _reset() -> None:
-    for record in REGISTRY:
-        st.session_state[record.name] = 0.0 if record.graded else False
-
-
 def _control(record: Perturbation) -> float:
     if not record.graded:
         return float(st.toggle(record.label, key=record.name, bind="query-params"))
-    strength = st.slider(
+    strength = strength_input(
         record.label,
-        min_value=0.0,
-        max_value=1.0,
-        step=0.01,
-        key=record.name,
-        bind="query-params",
+        record.name,
         help=f"{record.parameter[0].upper()}{record.parameter[1:]}. {record.source}",
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
@@ -81,15 +74,11 @@ def _control(record: Perturbation) -> float:
                 "Study",
                 key=f"study_{record.name}",
                 type="tertiary",
-                on_click=_set_strength,
-                args=(record.name, record.study_strength),
+                on_click=st.session_state.update,
+                args=({record.name: record.study_strength},),
                 help=f"The study's setting: {record.value_text(record.study_strength)}",
             )
-    return float(strength)
-
-
-def _set_strength(name: str, strength: float) -> None:
-    st.session_state[name] = strength
+    return strength
 
 
 def _physical(record: Perturbation, strength: float) -> str:

@@ -18,11 +18,10 @@ from robustness.charts.dataset import QUANTITIES
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
+from robustness.ui.kit.inputs import one_of
 
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""
-
-CHANGES = ("consistency", "perturbed_accuracy")
 
 Entry = Mapping[str, Any]
 
@@ -77,7 +76,8 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
             st.button("Clear", on_click=_choose, args=([],))
             return
         _controls(there, known)
-        quantity = _quantity()
+        titles = {name: QUANTITIES[name] for name in ("consistency", "perturbed_accuracy")}
+        quantity = one_of("Of what", titles, "change_of", shows_label=False)
         for place, name in enumerate(there[1:]):
             with st.container(key=f"change-{place}"):
                 _one(folder, known[there[0]], known[name], quantity)
@@ -105,21 +105,6 @@ def _rebase(there: Sequence[str]) -> None:
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
     return f"{entry.title}, {entry.manifest.created[:16].replace('T', ' ')} UTC"
-
-
-def _quantity() -> str:
-    return str(
-        st.segmented_control(
-            "Of what",
-            CHANGES,
-            default=CHANGES[0],
-            required=True,
-            format_func=QUANTITIES.__getitem__,
-            key="change_of",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-    )
 
 
 @st.cache_resource(show_spinner="Comparing …", max_entries=16)

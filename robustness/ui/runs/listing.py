@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -13,12 +14,12 @@ from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
+from robustness.report.wording import counted, listed
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.kit.run_link import RUN, page_link, runs_folder
+from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
 from robustness.ui.runs import comparison
 
-SEARCH = "search"
 AT_ONCE = 10
 
 _SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
@@ -27,17 +28,15 @@ _SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
 def show() -> None:
     """Draws the page top to bottom."""
     folder = runs_folder()
-    try:
-        entries = runs.listing(folder)
-    except RobustnessError as error:
-        st.error(plain(str(error)), icon=":material/folder_off:")
-        return
+    entries = runs.listing(folder)
     known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     words = _toolbar(folder, known)
     _said()
     comparison.show(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
-    st.subheader(_heading(len(found), len(known)), anchor=False)
+    total = counted(len(known), "run")
+    heading = total if len(found) == len(known) else f"{len(found):,} of {total}"
+    st.subheader(heading, anchor=False)
     if not known:
         st.info(
             "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
@@ -54,12 +53,7 @@ def show() -> None:
             on_click=st.session_state.update,
             args=({_SHOWN: limit + AT_ONCE},),
         )
-    _foreign([entry for entry in entries if entry.manifest is None])
-
-
-def _heading(found: int, known: int) -> str:
-    total = f"{known:,} run{'s' * (known != 1)}"
-    return total if found == known else f"{found:,} of {total}"
+    show_what_is_no_run(entries)
 
 
 def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
@@ -67,7 +61,7 @@ def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",
-            key=SEARCH,
+            key="search",
             bind="query-params",
             placeholder="a title, a model, a perturbation",
             icon=":material/search:",
@@ -107,10 +101,10 @@ def _said() -> None:
         st.error(plain(text), icon=":material/error:")
 
 
-def _do(what: Callable[[], str]) -> None:
+def _do(what: Callable[..., str], *given: Any) -> None:
     """Does what a click asks, and keeps what to say of it for the page to come."""
     try:
-        st.session_state[_SAID] = ("done", what())
+        st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:
         st.session_state[_SAID] = ("failed", str(error))
 
@@ -126,7 +120,11 @@ def _card(entry: Listed) -> None:
             comparison.tick(name)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.images:
-                report_button(lambda: _report(entry.folder), name, key=f"report-{name}")
+                report_button(
+                    lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
+                    name,
+                    key=f"report-{name}",
+                )
             with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
 
@@ -142,10 +140,9 @@ def _description(entry: Listed) -> str:
         badges.append("imported")
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
-        f"{manifest.images:,} picture{'s' * (manifest.images != 1)} of {manifest.dataset.title}",
+        f"{counted(manifest.images, 'picture')} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
-        f"{len(manifest.spec.conditions)} condition{'s' * (len(manifest.spec.conditions) != 1)}: "
-        + _some(perturbations),
+        f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )
@@ -157,16 +154,11 @@ def _description(entry: Listed) -> str:
     )
 
 
-def _some(names: Sequence[str], at_most: int = 4) -> str:
-    more = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
-
-
 def _manage(entry: Listed) -> None:
     name = entry.folder.name
     key = f"title {name}"
     st.text_input("Title", value=entry.title, key=key, max_chars=MAX_TITLE)
-    st.button("Rename", key=f"rename {name}", on_click=_rename, args=(entry, key))
+    st.button("Rename", key=f"rename {name}", on_click=_do, args=(_rename, entry, key))
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
         "Download as zip",
@@ -188,8 +180,8 @@ def _manage(entry: Listed) -> None:
         key=f"delete {name}",
         icon=":material/delete:",
         disabled=not sure,
-        on_click=_delete,
-        args=(entry,),
+        on_click=_do,
+        args=(_delete, entry),
     )
 
 
@@ -200,26 +192,15 @@ def _archive(folder: Path) -> bytes:
     return stream.getvalue()
 
 
-def _report(folder: Path) -> report.Report:
-    """The report of the run, finished or not, as the command makes it."""
-    return report.of_run(runs.load(folder, unfinished=True))
+def _rename(entry: Listed, key: str) -> str:
+    runs.rename(entry.folder, str(st.session_state[key]))
+    return f"Renamed {entry.title}."
 
 
-def _rename(entry: Listed, key: str) -> None:
-    def what() -> str:
-        runs.rename(entry.folder, str(st.session_state[key]))
-        return f"Renamed {entry.title}."
-
-    _do(what)
-
-
-def _delete(entry: Listed) -> None:
-    def what() -> str:
-        runs.delete(entry.folder)
-        comparison.forget(entry.folder.name)
-        return f"Deleted {entry.title} ({entry.folder.name})."
-
-    _do(what)
+def _delete(entry: Listed) -> str:
+    runs.delete(entry.folder)
+    comparison.forget(entry.folder.name)
+    return f"Deleted {entry.title} ({entry.folder.name})."
 
 
 # --- from elsewhere -------------------------------------------------------------------------------
@@ -240,23 +221,12 @@ def _import(folder: Path) -> None:
         key="import run",
         type="primary",
         disabled=given is None,
-        on_click=_bring,
-        args=(folder, key),
+        on_click=_do,
+        args=(_bring, folder, key),
     )
 
 
-def _bring(folder: Path, key: str) -> None:
-    def what() -> str:
-        run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
-        return f"Imported {run.title} ({run.folder.name})."
-
-    _do(what)
+def _bring(folder: Path, key: str) -> str:
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
-
-
-def _foreign(entries: Sequence[Listed]) -> None:
-    if entries:
-        several = "folders that are no runs" if len(entries) > 1 else "folder that is no run"
-        with st.expander(f"{len(entries)} {several}", icon=":material/folder_off:"):
-            for entry in entries:
-                st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
+    run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
+    return f"Imported {run.title} ({run.folder.name})."
