@@ -105,15 +105,14 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
     cell is their mean. A click reports the ``customdata`` (series, model).
     """
-    asked = list(grouped(entries, "model"))
+    asked, by_series = list(grouped(entries, "model")), grouped(entries, "series")
     cells = {
         (name, model): [row for row in rows if row["model"] == model]
-        for name, rows in grouped(entries, "series").items()
+        for name, rows in by_series.items()
         for model in asked
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    names = list(grouped(entries, "series"))
-    names.sort(key=lambda name: float(np.nansum([means[name, model] for model in asked])))
+    names = sorted(by_series, key=lambda n: float(np.nansum([means[n, model] for model in asked])))
     columns = [models.label(model) for model in asked]
     keys = [(name, model) for name in names for model in asked]
     targets = {

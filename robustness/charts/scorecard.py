@@ -73,11 +73,8 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
     kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
     count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
     words = [
-        [
-            f"{_outcome(kept[row, column], count[row, column])} {shares[row, column]:.0%}"
-            for column in range(shares.shape[1])
-        ]
-        for row in range(shares.shape[0])
+        [f"{_outcome(k, n)} {share:.0%}" for k, n, share in zip(*line, strict=True)]
+        for line in zip(kept, count, shares, strict=True)
     ]
     return heatmap(
         shares,

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.charts import answers, look
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
@@ -50,37 +50,27 @@ def shown(
 
 def verdicts(rows: Sequence[Measurement]) -> Table:
     """Who kept its answer, and what it was."""
-    head = ("Model", "Answer", "Clean", "Perturbed", "Left for the clean class", "Cosine")
-    return Table(
-        head,
-        [
-            (
-                model(row.model),
-                "kept" if row.consistent else "changed",
-                f"{class_title(row.model, row.clean_top1)} {row.clean_probability:.1%}",
-                f"{class_title(row.model, row.top1)} {row.probability:.1%}",
-                f"{row.retained_probability:.1%}",
-                f"{row.scores['cosine']:.3f}",
-            )
-            for row in rows
-        ],
-    )
+    columns: list[Column] = [
+        ("Model", lambda row: model(row.model)),
+        ("Answer", lambda row: "kept" if row.consistent else "changed"),
+        ("Clean", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
+        ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
+        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
+    ]
+    return Table.of(rows, columns)
 
 
 def top5(row: Measurement) -> Titled:
     """The five most likely classes before and after, of one model."""
     clean = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
     after = zip(row.top5, row.top5_probabilities, strict=True)
-    return Titled(
-        model(row.model),
-        Table(
-            ("Clean", "Probability", "Perturbed", "Probability"),
-            [
-                (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
-                for (a, p), (b, q) in zip(clean, after, strict=True)
-            ],
-        ),
-    )
+    cells = [
+        (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
+        for (a, p), (b, q) in zip(clean, after, strict=True)
+    ]
+    head = ("Clean", "Probability", "Perturbed", "Probability")
+    return Titled(model(row.model), Table(head, cells))
 
 
 def moved(rows: Sequence[Measurement]) -> Section:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
@@ -68,7 +68,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         cautions=cautions(rows),
         sections=[
             _ranking(summary),
-            _outcomes(frame),
+            _outcomes(rows, frame),
             _features(rows, frame),
             _pictures(spec, pictures, rows),
         ],
@@ -106,7 +106,7 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
     return Section("Who keeps its answer", blocks)
 
 
-def _outcomes(frame: pd.DataFrame) -> Section:
+def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     return Section(
         "What each perturbation did",
         [
@@ -117,27 +117,21 @@ def _outcomes(frame: pd.DataFrame) -> Section:
                 "for the clean class; the table below holds the numbers.",
                 "✓ kept, ✗ changed; the percentage is what is left for the clean class.",
             ),
-            Titled("Every answer", _answers(frame), long=True),
+            Titled("Every answer", _answers(rows), long=True),
         ],
     )
 
 
-def _answers(frame: pd.DataFrame) -> Table:
-    head = ("Picture", "Perturbation", "Model", "Kept", "Left for the clean class", "SSIM")
-    return Table(
-        head,
-        [
-            (
-                row["image"],
-                perturbation_label(row["perturbation"]),
-                model(row["model"]),
-                "yes" if row["consistent"] else "no",
-                f"{row['retained_probability']:.1%}",
-                f"{row['ssim']:.2f}",
-            )
-            for row in frame.to_dict("records")
-        ],
-    )
+def _answers(rows: Sequence[Measurement]) -> Table:
+    columns: list[Column] = [
+        ("Picture", lambda row: row.image),
+        ("Perturbation", lambda row: perturbation_label(row.perturbation)),
+        ("Model", lambda row: model(row.model)),
+        ("Kept", lambda row: "yes" if row.consistent else "no"),
+        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
+    ]
+    return Table.of(rows, columns)
 
 
 def _kept(rows: Sequence[Measurement]) -> Table:
@@ -148,10 +142,7 @@ def _kept(rows: Sequence[Measurement]) -> Table:
     return Table(
         ("Perturbation", *map(model, names)),
         [
-            (
-                what,
-                *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names),
-            )
+            (what, *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names))
             for what in dict.fromkeys(series(row.condition) for row in rows)
         ],
     )
