@@ -65,11 +65,11 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
     return drawn(
         traces,
         height=380,
-        xaxis={"type": "category", "title": {"text": f"Epsilon{unit}"}},
+        xaxis={"type": "category", "title": f"Epsilon{unit}"},
         yaxis={
             "range": [-0.04, 1.06],
             "tickformat": ".0%",
-            "title": {"text": "Left for the clean answer"},
+            "title": "Left for the clean answer",
         },
     )
 
@@ -123,7 +123,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
             "type": "log",
             "range": [low - 0.3, high + 0.3],
             "tickvals": [10.0**power for power in decades],
-            "title": {"text": "How far the picture moved (L2 distance)"},
+            "title": "How far the picture moved (L2 distance)",
         },
-        yaxis={"range": [lowest - 0.05, 1.08], "title": {"text": "SSIM (1 is identical)"}},
+        yaxis={"range": [lowest - 0.05, 1.08], "title": "SSIM (1 is identical)"},
     )

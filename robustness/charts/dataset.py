@@ -58,11 +58,11 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         traces,
         height=400,
         xaxis={
-            "title": {"text": "Epsilon" if attacked else LEVELS[level]},
+            "title": "Epsilon" if attacked else LEVELS[level],
             "tickvals": values,
             "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
         },
-        yaxis={"title": {"text": QUANTITIES[quantity]}, **_SHARE},
+        yaxis={"title": QUANTITIES[quantity], **_SHARE},
     )
 
 
@@ -181,7 +181,7 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     return drawn(
         traces,
         height=130 + 26 * len(names),
-        xaxis={"title": {"text": "Accuracy lost"}, "tickformat": ".0%"},
+        xaxis={"title": "Accuracy lost", "tickformat": ".0%"},
         yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": names},
     )
 
@@ -220,6 +220,6 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
     return drawn(
         traces,
         height=400,
-        xaxis={"title": {"text": "Confidence"}, **_SHARE},
-        yaxis={"title": {"text": "Right answers"}, **_SHARE},
+        xaxis={"title": "Confidence", **_SHARE},
+        yaxis={"title": "Right answers", **_SHARE},
     )

@@ -53,11 +53,7 @@ def ranking(
     return drawn(
         traces,
         height=150 + 42 * len(summary),
-        xaxis={
-            "range": [-0.03, 1.03],
-            "tickformat": ".0%",
-            "title": {"text": title},
-        },
+        xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
     )
 
@@ -117,8 +113,8 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     return drawn(
         traces,
         height=420,
-        xaxis={"title": {"text": "Features moved (1 - cosine similarity)"}, "rangemode": "tozero"},
-        yaxis={"title": {"text": "Decision moved (divergence, bits)"}, "range": [-0.04, 1.1]},
+        xaxis={"title": "Features moved (1 - cosine similarity)", "rangemode": "tozero"},
+        yaxis={"title": "Decision moved (divergence, bits)", "range": [-0.04, 1.1]},
         shapes=[
             {
                 "type": "line",

@@ -150,6 +150,11 @@ _FIGURES = {
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
+_ECE = {
+    "clean_ece": "ECE clean",
+    "perturbed_ece": "ECE perturbed",
+    "perturbed_ece_by_chance": "ECE by chance",
+}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -164,15 +169,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Severity": entry["severity"],
             "Images": entry["n_images"],
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
-            **(
-                {
-                    "ECE clean": decimal(entry["clean_ece"]),
-                    "ECE perturbed": decimal(entry["perturbed_ece"]),
-                    "ECE by chance": decimal(entry["perturbed_ece_by_chance"]),
-                }
-                if labelled
-                else {}
-            ),
+            **{title: decimal(entry[name]) for name, title in _ECE.items() if labelled},
         }
         for entry in entries
     )

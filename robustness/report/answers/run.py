@@ -135,9 +135,9 @@ def _basis(images: int, conditions: int, unfinished: str) -> str:
 
 
 def _settled(pairs: Sequence[Entry]) -> str:
-    open_pairs = [pair for pair in pairs if not pair["established"]]
     if not pairs:
         return ""
+    open_pairs = [pair for pair in pairs if not pair["established"]]
     count = counted(len(pairs), "difference") + " between models"
     if not open_pairs:
         if len(pairs) == 1:
@@ -146,14 +146,12 @@ def _settled(pairs: Sequence[Entry]) -> str:
     known = [pair for pair in open_pairs if pair["more_images"] is not None]
     closest = min(known, key=lambda pair: pair["more_images"]) if known else open_pairs[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
+    advice = statistics.advice(closest)
     if len(pairs) == 1:
-        advice = statistics.advice(closest)
         return f"the difference between {names} is not established ({advice})"
-    return (
-        f"of the {count}, {len(pairs) - len(open_pairs)} "
-        f"{'is' if len(pairs) - len(open_pairs) == 1 else 'are'} established (between {names}: "
-        f"{statistics.advice(closest)})"
-    )
+    settled = len(pairs) - len(open_pairs)
+    verb = "is" if settled == 1 else "are"
+    return f"of the {count}, {settled} {verb} established (between {names}: {advice})"
 
 
 def _labels(summary: Sequence[Entry]) -> str:

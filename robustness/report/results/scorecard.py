@@ -11,12 +11,10 @@ from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.tables import Column, Table
 from robustness.evaluation.condition import Condition, perturbation_label, series
-from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
-from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
 from robustness.report.answers.scorecard import answer
@@ -28,7 +26,6 @@ from robustness.report.content import (
     Chart,
     Report,
     Section,
-    Shot,
     Text,
     Titled,
 )
@@ -39,6 +36,7 @@ from robustness.report.results.measured import (
     command,
     data,
     facts,
+    perturbed_shot,
 )
 from robustness.report.wording import model
 from robustness.statistics import scorecard
@@ -171,10 +169,12 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
 
 def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     groups = _groups(spec, pictures, rows)
-    worst = [group for group in groups if not all(row.consistent for row in group[2])]
-    worst.sort(key=lambda group: (-sum(not row.consistent for row in group[2]), _left(group[2])))
-    kept = [group for group in groups if all(row.consistent for row in group[2])]
+    worst = [group for group in groups if _changed(group)]
+    worst.sort(key=lambda group: (-_changed(group), _left(group[2])))
+    kept = [group for group in groups if not _changed(group)]
     kept.sort(key=lambda group: group[2][0].scores["ssim"])
+
+    survived = "Survivors: every model kept its answer, most visible change first"
 
     def clean() -> Iterator[Case]:
         for picture in pictures[:_PICTURES]:
@@ -183,19 +183,13 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
     return Section(
         "The pictures",
         [
-            Cases(
-                f"The clean pictures ({min(len(pictures), _PICTURES)} of {len(pictures)}).", clean
-            ),
+            Cases(_count("The clean pictures", pictures, _PICTURES), clean),
             Cases(
                 _count("Worst cases: most models changed their answer", worst, _WORST),
                 lambda: _cases(worst[:_WORST], spec.seed),
             ),
             Cases(
-                _count(
-                    "Survivors: every model kept its answer, most visible change first",
-                    kept,
-                    _SURVIVORS,
-                ),
+                _count(survived, kept, _SURVIVORS),
                 lambda: _cases(kept[:_SURVIVORS], spec.seed),
             ),
         ],
@@ -218,17 +212,20 @@ def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measureme
     ]
 
 
+def _changed(group: Group) -> int:
+    """How many models changed their answer."""
+    return sum(not row.consistent for row in group[2])
+
+
 def _left(rows: Sequence[Measurement]) -> float:
     return sum(row.retained_probability - row.clean_probability for row in rows) / len(rows)
 
 
 def _cases(groups: Sequence[Group], seed: int) -> Iterator[Case]:
     for picture, condition, rows in groups:
-        image = perturbed(picture, [condition], seed)[0]
-        what = f"{picture.name} under {condition.described}"
         yield Case(
             title=f"{picture.name}: {condition.described}",
-            shots=[Shot(to_png(image), "perturbed", what)],
+            shots=[perturbed_shot(picture, condition, seed)],
             kept=all(row.consistent for row in rows),
             lines=[answer_line(row) for row in rows],
         )
