@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from robustness import metrics, models
 from robustness.charts.look import COLOURS, drawn, model_trace
 from robustness.evaluation.measurement import Measurement
 
-_PATTERNS = ("", "/")
+_PATTERNS = [
+    {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
+    for shape in ("", "/")
+]
 
 
 def similarity_bars(frame: pd.DataFrame) -> go.Figure:
@@ -21,24 +24,12 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``cosine`` and ``euclidean``.
     """
-    names = ("cosine", "euclidean")
-    traces = [
-        _bars(
-            frame,
-            name,
-            metrics.REGISTRY[name].label,
-            (COLOURS[place], _PATTERNS[place]),
-            "{:.2f}",
-        )
-        for place, name in enumerate(names)
-    ]
-    low = min(0.0, float(frame[list(names)].min().min()))
-    return drawn(
-        traces,
-        height=110 + 56 * len(frame),
-        xaxis={"range": [low, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
-        yaxis={"autorange": "reversed"},
-    )
+    series = {
+        name: (metrics.REGISTRY[name].label, colour)
+        for name, colour in zip(("cosine", "euclidean"), COLOURS, strict=False)
+    }
+    low = min(0.0, float(frame[list(series)].min().min()))
+    return _bars(frame, series, "{:.2f}", {"range": [low, 1.12]})
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
@@ -46,23 +37,32 @@ def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``clean_probability`` and ``retained_probability``.
     """
-    series = (
-        ("clean_probability", "Original", ("#8796a5", _PATTERNS[0])),
-        ("retained_probability", "Perturbed", (COLOURS[4], _PATTERNS[1])),
-    )
+    series = {
+        "clean_probability": ("Original", "#8796a5"),
+        "retained_probability": ("Perturbed", COLOURS[4]),
+    }
+    return _bars(frame, series, "{:.1%}", {"range": [0, 1.15], "tickformat": ".0%"})
+
+
+def _bars(
+    frame: pd.DataFrame, series: Mapping[str, tuple[str, str]], text: str, xaxis: Mapping[str, Any]
+) -> go.Figure:
+    """A pair of bars a model, told apart by pattern and colour; ``series`` are (label, colour)."""
     return drawn(
-        [_bars(frame, column, label, style, "{:.1%}") for column, label, style in series],
+        [
+            _bar(frame, column, label, {"color": colour, "pattern": pattern}, text)
+            for (column, (label, colour)), pattern in zip(series.items(), _PATTERNS, strict=True)
+        ],
         height=110 + 56 * len(frame),
-        xaxis={"range": [0, 1.15], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+        xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], **xaxis},
         yaxis={"autorange": "reversed"},
     )
 
 
-def _bars(
-    frame: pd.DataFrame, column: str, label: str, style: tuple[str, str], text: str
+def _bar(
+    frame: pd.DataFrame, column: str, label: str, marker: Mapping[str, Any], text: str
 ) -> dict[str, Any]:
-    """One horizontal bar a model, told apart by colour and pattern (``style``)."""
-    colour, pattern = style
+    """One horizontal bar a model: ``column``, written as ``text`` says."""
     return {
         "type": "bar",
         "name": label,
@@ -72,15 +72,7 @@ def _bars(
         "text": [text.format(value) for value in frame[column]],
         "textposition": "outside",
         "cliponaxis": False,
-        "marker": {
-            "color": colour,
-            "pattern": {
-                "shape": pattern,
-                "fillmode": "overlay",
-                "fgcolor": "rgba(255,255,255,0.7)",
-                "size": 6,
-            },
-        },
+        "marker": marker,
         "hovertemplate": "%{y}: %{x:.3f}<extra>" + label + "</extra>",
     }
 
@@ -110,10 +102,7 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
             "ticktext": ["first", "middle", "last"],
             "range": [-0.08, 1.08],
         },
-        yaxis={
-            "range": [lowest - 0.02, 1.04],
-            "title": {"text": metrics.REGISTRY[metric].label},
-        },
+        yaxis={"range": [lowest - 0.02, 1.04], "title": metrics.REGISTRY[metric].label},
     )
 
 

@@ -21,22 +21,14 @@ def transfer(frame: pd.DataFrame) -> go.Figure:
     ``frame`` has a row a ``transfer.Transfer``. A cell shows what is left for the judge's own
     clean answer, and whether the attack worked there (✗) or not (✓).
     """
-    sources, judges = (list(dict.fromkeys(frame[column])) for column in ("source", "model"))
     pairs = frame.set_index(["source", "model"])
-    column = pairs["retained_probability"]
-    left = np.array([[column[source, judge] for judge in judges] for source in sources], float)
-    words = [
-        [
-            f"{_mark(pairs.loc[(source, judge), 'success'])} {left[row, place]:.0%}"
-            for place, judge in enumerate(judges)
-        ]
-        for row, source in enumerate(sources)
-    ]
+    left = pairs["retained_probability"].astype(float).unstack(sort=False)
+    words = pairs["success"].unstack(sort=False).map(_mark) + left.map(" {:.0%}".format)
     return heatmap(
-        left,
-        words,
-        columns=[models.label(judge) for judge in judges],
-        rows=[f"on {models.label(source)}" for source in sources],
+        left.to_numpy(),
+        words.to_numpy().tolist(),
+        columns=[models.label(str(judge)) for judge in left.columns],
+        rows=[f"on {models.label(str(source))}" for source in left.index],
         hover="made %{y}, judged by %{x}: %{z:.1%} left for its clean answer",
     )
 
@@ -73,11 +65,11 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
     return drawn(
         traces,
         height=380,
-        xaxis={"type": "category", "title": {"text": f"Epsilon{unit}"}},
+        xaxis={"type": "category", "title": f"Epsilon{unit}"},
         yaxis={
             "range": [-0.04, 1.06],
             "tickformat": ".0%",
-            "title": {"text": "Left for the clean answer"},
+            "title": "Left for the clean answer",
         },
     )
 
@@ -131,7 +123,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
             "type": "log",
             "range": [low - 0.3, high + 0.3],
             "tickvals": [10.0**power for power in decades],
-            "title": {"text": "How far the picture moved (L2 distance)"},
+            "title": "How far the picture moved (L2 distance)",
         },
-        yaxis={"range": [lowest - 0.05, 1.08], "title": {"text": "SSIM (1 is identical)"}},
+        yaxis={"range": [lowest - 0.05, 1.08], "title": "SSIM (1 is identical)"},
     )

@@ -58,11 +58,11 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         traces,
         height=400,
         xaxis={
-            "title": {"text": "Epsilon" if attacked else LEVELS[level]},
+            "title": "Epsilon" if attacked else LEVELS[level],
             "tickvals": values,
             "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
         },
-        yaxis={"title": {"text": QUANTITIES[quantity]}, **_SHARE},
+        yaxis={"title": QUANTITIES[quantity], **_SHARE},
     )
 
 
@@ -105,15 +105,14 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
     cell is their mean. A click reports the ``customdata`` (series, model).
     """
-    asked = list(grouped(entries, "model"))
+    asked, by_series = list(grouped(entries, "model")), grouped(entries, "series")
     cells = {
         (name, model): [row for row in rows if row["model"] == model]
-        for name, rows in grouped(entries, "series").items()
+        for name, rows in by_series.items()
         for model in asked
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    names = list(grouped(entries, "series"))
-    names.sort(key=lambda name: float(np.nansum([means[name, model] for model in asked])))
+    names = sorted(by_series, key=lambda n: float(np.nansum([means[n, model] for model in asked])))
     columns = [models.label(model) for model in asked]
     keys = [(name, model) for name in names for model in asked]
     targets = {
@@ -182,7 +181,7 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     return drawn(
         traces,
         height=130 + 26 * len(names),
-        xaxis={"title": {"text": "Accuracy lost"}, "tickformat": ".0%"},
+        xaxis={"title": "Accuracy lost", "tickformat": ".0%"},
         yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": names},
     )
 
@@ -221,6 +220,6 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
     return drawn(
         traces,
         height=400,
-        xaxis={"title": {"text": "Confidence"}, **_SHARE},
-        yaxis={"title": {"text": "Right answers"}, **_SHARE},
+        xaxis={"title": "Confidence", **_SHARE},
+        yaxis={"title": "Right answers", **_SHARE},
     )

@@ -76,6 +76,6 @@ def _forest(
         [trace for trace in traces if trace["x"]],
         height=130 + 30 * len(labels),
         showlegend=True,
-        xaxis={"title": {"text": title}, "tickformat": "+.0%", "zerolinewidth": 2},
+        xaxis={"title": title, "tickformat": "+.0%", "zerolinewidth": 2},
         yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": list(labels)},
     )

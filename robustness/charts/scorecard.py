@@ -53,11 +53,7 @@ def ranking(
     return drawn(
         traces,
         height=150 + 42 * len(summary),
-        xaxis={
-            "range": [-0.03, 1.03],
-            "tickformat": ".0%",
-            "title": {"text": title},
-        },
+        xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
     )
 
@@ -73,11 +69,8 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
     kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
     count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
     words = [
-        [
-            f"{_outcome(kept[row, column], count[row, column])} {shares[row, column]:.0%}"
-            for column in range(shares.shape[1])
-        ]
-        for row in range(shares.shape[0])
+        [f"{_outcome(k, n)} {share:.0%}" for k, n, share in zip(*line, strict=True)]
+        for line in zip(kept, count, shares, strict=True)
     ]
     return heatmap(
         shares,
@@ -120,8 +113,8 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     return drawn(
         traces,
         height=420,
-        xaxis={"title": {"text": "Features moved (1 - cosine similarity)"}, "rangemode": "tozero"},
-        yaxis={"title": {"text": "Decision moved (divergence, bits)"}, "range": [-0.04, 1.1]},
+        xaxis={"title": "Features moved (1 - cosine similarity)", "rangemode": "tozero"},
+        yaxis={"title": "Decision moved (divergence, bits)", "range": [-0.04, 1.1]},
         shapes=[
             {
                 "type": "line",

@@ -36,9 +36,7 @@ AXES = {
 
 def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
     """The x values of ``points`` on ``axis``; severities are interpolated between the levels."""
-    if axis == "severity":
-        return points["strength"] * 5
-    return points[axis]
+    return points["strength"] * 5 if axis == "severity" else points[axis]
 
 
 def axis_names(perturbation: str) -> list[str]:
@@ -73,8 +71,8 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
     return drawn(
         traces,
         height=400,
-        xaxis={"title": {"text": title}, "autorange": "reversed" if axis == "ssim" else True},
-        yaxis={"title": {"text": QUANTITIES[quantity]}, "range": [-0.04, 1.06]},
+        xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
+        yaxis={"title": QUANTITIES[quantity], "range": [-0.04, 1.06]},
     )
 
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
@@ -19,6 +19,8 @@ from robustness.statistics import scorecard
 from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 
 Entry = Mapping[str, Any]
+Column = tuple[str, Callable[[Any], str]]
+"""The title of a column, and what its cell says of an entry."""
 
 
 class Table(NamedTuple):
@@ -27,10 +29,13 @@ class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-
-def percent(value: float | None, digits: int = 0) -> str:
-    """A share as text; nothing where there is none."""
-    return "" if value is None else f"{value:.{digits}%}"
+    @classmethod
+    def of(cls, entries: Iterable[Any], columns: Sequence[Column]) -> Self:
+        """A row for each of ``entries``."""
+        return cls(
+            tuple(title for title, _ in columns),
+            [tuple(say(entry) for _, say in columns) for entry in entries],
+        )
 
 
 def interval(entry: Entry, name: str, digits: int = 0) -> str:
@@ -52,46 +57,55 @@ def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
     return "" if entry[name] is None else f"{entry[name]:{form}}{in_brackets(entry, name, form)}"
 
 
+def figure(name: str, form: str) -> Callable[[Entry], str]:
+    """What says the figure ``name`` of an entry; nothing where there is none."""
+    return lambda entry: "" if entry[name] is None else f"{entry[name]:{form}}"
+
+
+def label(name: str = "model") -> Callable[[Entry], str]:
+    """What says the readable name of the model that an entry has under ``name``."""
+    return lambda entry: models.label(entry[name])
+
+
 def ranking(entries: Sequence[Entry]) -> Table:
     """The ranking: established places, consistency, similarity, and accuracy if known."""
-    labelled = any(entry["clean_accuracy"] is not None for entry in entries)
-    head = ["Place", "Model", "Consistency", "95 % interval", "Cosine", "Euclidean"]
-    if labelled:
-        head[4:4] = ["Accuracy clean", "perturbed"]
-    rows = []
-    for entry in entries:
-        low, high = entry["place_low"], entry["place_high"]
-        row = [
-            str(low) if low == high else f"{low} to {high}",
-            models.label(entry["model"]),
-            percent(entry["consistency"], 1),
-            interval(entry, "consistency", 1),
-            f"{entry['cosine']:.3f}",
-            f"{entry['euclidean']:.3f}",
+    columns: list[Column] = [
+        ("Place", _place),
+        ("Model", label()),
+        ("Consistency", figure("consistency", ".1%")),
+        ("95 % interval", lambda entry: interval(entry, "consistency", 1)),
+        ("Cosine", figure("cosine", ".3f")),
+        ("Euclidean", figure("euclidean", ".3f")),
+    ]
+    if any(entry["clean_accuracy"] is not None for entry in entries):
+        columns[4:4] = [
+            ("Accuracy clean", figure("clean_accuracy", ".1%")),
+            ("perturbed", figure("perturbed_accuracy", ".1%")),
         ]
-        if labelled:
-            row[4:4] = [percent(entry[f"{kind}_accuracy"], 1) for kind in ("clean", "perturbed")]
-        rows.append(row)
-    return Table(head, rows)
+    return Table.of(entries, columns)
+
+
+def _place(entry: Entry) -> str:
+    low, high = entry["place_low"], entry["place_high"]
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def pairs(entries: Sequence[Entry]) -> Table:
     """Every pair of models: the difference, the test, and what more images would do."""
-    head = ("Better", "Worse", "Difference", "95 % interval", "p, corrected", "Verdict")
-    rows = [
-        (
-            models.label(entry["better"]),
-            models.label(entry["worse"]),
-            _points(entry["difference"]),
-            "none"
-            if entry["difference_low"] is None
-            else f"{_points(entry['difference_low'])} to {_points(entry['difference_high'])}",
-            p_text(entry["p_holm"]),
-            figures.advice(entry),
-        )
-        for entry in entries
+    columns: list[Column] = [
+        ("Better", label("better")),
+        ("Worse", label("worse")),
+        ("Difference", lambda entry: _points(entry["difference"])),
+        ("95 % interval", _difference),
+        ("p, corrected", lambda entry: p_text(entry["p_holm"])),
+        ("Verdict", figures.advice),
     ]
-    return Table(head, rows)
+    return Table.of(entries, columns)
+
+
+def _difference(entry: Entry) -> str:
+    low, high = entry["difference_low"], entry["difference_high"]
+    return "none" if low is None else f"{_points(low)} to {_points(high)}"
 
 
 def _points(value: float) -> str:
@@ -136,6 +150,11 @@ _FIGURES = {
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
+_ECE = {
+    "clean_ece": "ECE clean",
+    "perturbed_ece": "ECE perturbed",
+    "perturbed_ece_by_chance": "ECE by chance",
+}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -150,15 +169,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Severity": entry["severity"],
             "Images": entry["n_images"],
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
-            **(
-                {
-                    "ECE clean": decimal(entry["clean_ece"]),
-                    "ECE perturbed": decimal(entry["perturbed_ece"]),
-                    "ECE by chance": decimal(entry["perturbed_ece_by_chance"]),
-                }
-                if labelled
-                else {}
-            ),
+            **{title: decimal(entry[name]) for name, title in _ECE.items() if labelled},
         }
         for entry in entries
     )
@@ -171,36 +182,20 @@ def decimal(value: float | None) -> str:
 
 def accuracy(labelled: Sequence[Entry]) -> Table:
     """What the labels say per model; ``labelled`` are entries of ``summary`` that have labels."""
-    head = (
-        "Model",
-        "Top-1 clean",
-        "perturbed",
-        "Lost",
-        "95 % interval",
-        "Of the clean",
-        "Top-5 clean",
-        "perturbed",
-        "ECE clean",
-        "by chance",
-        "perturbed",
-    )
-    rows = [
-        (
-            models.label(entry["model"]),
-            percent(entry["clean_accuracy"], 1),
-            percent(entry["perturbed_accuracy"], 1),
-            percent(entry["drop"], 1),
-            interval(entry, "drop", 1),
-            percent(entry["relative_drop"], 1),
-            percent(entry["clean_accuracy_top5"], 1),
-            percent(entry["perturbed_accuracy_top5"], 1),
-            decimal(entry["clean_ece"]),
-            decimal(entry["clean_ece_by_chance"]),
-            decimal(entry["perturbed_ece"]),
-        )
-        for entry in labelled
+    columns: list[Column] = [
+        ("Model", label()),
+        ("Top-1 clean", figure("clean_accuracy", ".1%")),
+        ("perturbed", figure("perturbed_accuracy", ".1%")),
+        ("Lost", figure("drop", ".1%")),
+        ("95 % interval", lambda entry: interval(entry, "drop", 1)),
+        ("Of the clean", figure("relative_drop", ".1%")),
+        ("Top-5 clean", figure("clean_accuracy_top5", ".1%")),
+        ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
+        ("ECE clean", figure("clean_ece", ".3f")),
+        ("by chance", figure("clean_ece_by_chance", ".3f")),
+        ("perturbed", figure("perturbed_ece", ".3f")),
     ]
-    return Table(head, rows)
+    return Table.of(labelled, columns)
 
 
 def corruption_errors(entries: Sequence[Entry]) -> Table:
@@ -225,71 +220,47 @@ def _ce(entry: Entry, name: str) -> str:
 
 def verdicts(summary: Sequence[Entry]) -> Table:
     """Consistency, similarity and verdict per model; ``summary`` is of ``evaluate.summarise``."""
-    head = ("Model", "Consistency", "95 % interval", "Cosine", "Euclidean", "Verdict")
-    rows = [
-        (
-            models.label(entry["model"]),
-            f"{entry['consistency']:.0%} of {entry['n']}",
-            f"{entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
-            f"{entry['cosine']:.2f}",
-            f"{entry['euclidean']:.2f}",
-            scorecard.verdict(entry),
-        )
-        for entry in summary
+    columns: list[Column] = [
+        ("Model", label()),
+        ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
+        ("95 % interval", lambda entry: interval(entry, "consistency")),
+        ("Cosine", figure("cosine", ".2f")),
+        ("Euclidean", figure("euclidean", ".2f")),
+        ("Verdict", scorecard.verdict),
     ]
-    return Table(head, rows)
+    return Table.of(summary, columns)
 
 
 def published(summary: Sequence[Entry]) -> Table:
     """What the study published beside what ``summary`` (of ``evaluate.summarise``) measured."""
     measured = {entry["model"]: entry for entry in summary}
-    head = (
-        "Model",
-        "Consistency",
-        "measured",
-        "Cosine",
-        "measured",
-        "Euclidean",
-        "measured",
-        "Published verdict",
-    )
+    forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
+    head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]
     rows = []
-    for name, study in scorecard.PUBLISHED.items():
-        ours = measured.get(name)
-        rows.append(
-            (
-                models.label(name),
-                f"{study.consistency:.0%}",
-                f"{ours['consistency']:.0%}" if ours else "not run",
-                f"{study.cosine:.2f}",
-                f"{ours['cosine']:.2f}" if ours else "not run",
-                f"{study.euclidean:.2f}",
-                f"{ours['euclidean']:.2f}" if ours else "not run",
-                study.verdict,
-            )
-        )
-    return Table(head, rows)
+    for model, study in scorecard.PUBLISHED.items():
+        row = [models.label(model)]
+        for name, form in forms.items():
+            ours = f"{measured[model][name]:{form}}" if model in measured else "not run"
+            row += [f"{getattr(study, name):{form}}", ours]
+        rows.append([*row, study.verdict])
+    return Table([*head, "Published verdict"], rows)
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
     """Where each model breaks under one perturbation, and the range over its repeats."""
-    return Table(_BREAKING, [_break(entry) for entry in breaks])
-
-
-_BREAKING = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
+    head = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
+    return Table(head, [_break(entry) for entry in breaks])
 
 
 def _break(entry: Break) -> tuple[str, ...]:
-    record = REGISTRY[entry.perturbation]
     if entry.strength is None:
         tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
         return models.label(entry.model), f"never{tried}", "", "", "", _range(entry)
-    severity = "none" if entry.severity is None else f"severity {entry.severity}"
     return (
         models.label(entry.model),
         f"{entry.strength:.3f}",
-        record.value_text(entry.strength),
-        severity,
+        REGISTRY[entry.perturbation].value_text(entry.strength),
+        "none" if entry.severity is None else f"severity {entry.severity}",
         "" if entry.ssim is None else f"{entry.ssim:.2f}",
         _range(entry),
     )

@@ -7,7 +7,7 @@ format, page button and command then has it.
 from robustness.report.content import Report
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.results.attack import of_attack
-from robustness.report.results.live import of_live
+from robustness.report.results.one_picture import of_live
 from robustness.report.results.run import of_run
 from robustness.report.results.scorecard import of_scorecard
 from robustness.report.results.sweep import of_sweep

@@ -73,7 +73,6 @@ class Cases:
 
 
 Block = Text | Titled | Chart | Cases
-BLOCKS: tuple[type[Block], ...] = (Text, Titled, Chart, Cases)
 
 
 @dataclass(frozen=True)

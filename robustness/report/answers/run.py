@@ -7,12 +7,12 @@ them, differences between perturbations only where intervals do not overlap.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from robustness import statistics
 from robustness.charts.tables import Entry
 from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
+from robustness.statistics import scorecard
 
 
 def answer(
@@ -28,9 +28,8 @@ def answer(
 
     ``unfinished`` says how far the run is, where it has not ended.
     """
-    groups = [list(g) for _, g in itertools.groupby(summary, key=lambda entry: entry["label_set"])]
     return (
-        sentence(*(_who(group, _of(group, pairs)) for group in groups)),
+        sentence(*(_who(group, pairs) for group in scorecard.rankings(summary))),
         sentence(_harm(perturbations, len(summary), conditions)),
         sentence(
             _basis(images, conditions, unfinished),
@@ -41,12 +40,9 @@ def answer(
     )
 
 
-def _of(group: Sequence[Entry], pairs: Sequence[Entry]) -> list[Entry]:
-    return [pair for pair in pairs if pair["label_set"] == group[0]["label_set"]]
-
-
-def _who(group: Sequence[Entry], pairs: Sequence[Entry]) -> str:
+def _who(group: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
     best, worst = group[0], group[-1]
+    pairs = [pair for pair in all_pairs if pair["label_set"] == best["label_set"]]
     if len(group) == 1:
         return f"{model(best['model'])} kept its answer in {rate(best)} of the cases"
     if best["consistency"] == worst["consistency"]:
@@ -63,7 +59,7 @@ def _who(group: Sequence[Entry], pairs: Sequence[Entry]) -> str:
             f"{rate(worst)} ({model(worst['model'])}) to {rate(best)} "
             f"({model(best['model'])}) of their answers"
         )
-    beaten = _beaten(best["model"], pairs)
+    beaten = {p["worse"] for p in pairs if p["established"] and p["better"] == best["model"]}
     others = [entry["model"] for entry in group[1:]]
     rivals = [name for name in others if name not in beaten]
     if rivals:
@@ -72,9 +68,10 @@ def _who(group: Sequence[Entry], pairs: Sequence[Entry]) -> str:
             f"is not established against {listed([model(name) for name in rivals])}"
             f"{_last(worst, others, pairs)}"
         )
+    every = model(others[0]) if len(others) == 1 else f"each of the other {len(others)} models"
     return (
         f"{model(best['model'])} kept its answer most often, in {rate(best)} of the cases, "
-        f"established against {_every(others)}{_last(worst, others, pairs)}"
+        f"established against {every}{_last(worst, others, pairs)}"
     )
 
 
@@ -93,14 +90,6 @@ def _alike(group: Sequence[Entry]) -> str:
         f"all {len(group)} models kept the same share of their answers, {rate(group[0])}, so "
         "none is more robust than another here"
     )
-
-
-def _beaten(name: str, pairs: Sequence[Entry]) -> set[str]:
-    return {pair["worse"] for pair in pairs if pair["established"] and pair["better"] == name}
-
-
-def _every(others: Sequence[str]) -> str:
-    return model(others[0]) if len(others) == 1 else f"each of the other {len(others)} models"
 
 
 def _last(worst: Entry, others: Sequence[str], pairs: Sequence[Entry]) -> str:
@@ -146,9 +135,9 @@ def _basis(images: int, conditions: int, unfinished: str) -> str:
 
 
 def _settled(pairs: Sequence[Entry]) -> str:
-    open_pairs = [pair for pair in pairs if not pair["established"]]
     if not pairs:
         return ""
+    open_pairs = [pair for pair in pairs if not pair["established"]]
     count = counted(len(pairs), "difference") + " between models"
     if not open_pairs:
         if len(pairs) == 1:
@@ -157,14 +146,12 @@ def _settled(pairs: Sequence[Entry]) -> str:
     known = [pair for pair in open_pairs if pair["more_images"] is not None]
     closest = min(known, key=lambda pair: pair["more_images"]) if known else open_pairs[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
+    advice = statistics.advice(closest)
     if len(pairs) == 1:
-        advice = statistics.advice(closest)
         return f"the difference between {names} is not established ({advice})"
-    return (
-        f"of the {count}, {len(pairs) - len(open_pairs)} "
-        f"{'is' if len(pairs) - len(open_pairs) == 1 else 'are'} established (between {names}: "
-        f"{statistics.advice(closest)})"
-    )
+    settled = len(pairs) - len(open_pairs)
+    verb = "is" if settled == 1 else "are"
+    return f"of the {count}, {settled} {verb} established (between {names}: {advice})"
 
 
 def _labels(summary: Sequence[Entry]) -> str:

@@ -54,17 +54,13 @@ def _who(ranking: Sequence[Entry]) -> str:
 
 
 def _harm(rows: Sequence[Measurement]) -> str:
-    kept: dict[str, int] = {}
-    total: dict[str, int] = {}
+    kept: dict[str, list[bool]] = {}
     for row in rows:
-        name = series(row.condition)
-        kept[name] = kept.get(name, 0) + row.consistent
-        total[name] = total.get(name, 0) + 1
-    shares = {name: kept[name] / total[name] for name in total}
+        kept.setdefault(series(row.condition), []).append(row.consistent)
+    shares = {name: sum(stayed) / len(stayed) for name, stayed in kept.items()}
     low, high = min(shares.values()), max(shares.values())
     if len(shares) == 1:
-        name = next(iter(shares))
-        return f"only {name} was tried, which says nothing of other perturbations"
+        return f"only {next(iter(shares))} was tried, which says nothing of other perturbations"
     if low == high:
         return (
             f"under each of the {len(shares)} perturbations the same share of answers stayed, "
@@ -75,7 +71,7 @@ def _harm(rows: Sequence[Measurement]) -> str:
     each = " each" if len(worst) > 1 else ""
     return (
         f"the fewest answers stayed under {listed(worst)} "
-        f"({kept[worst[0]]} of {total[worst[0]]}{each}), "
+        f"({sum(kept[worst[0]])} of {len(kept[worst[0]])}{each}), "
         f"the most under {listed(best)}, which holds for these pictures at these strengths"
     )
 

@@ -31,11 +31,9 @@ def _first(breaks: Sequence[Break]) -> str:
     first = most_fragile(breaks)
     several = len({entry.perturbation for entry in breaks}) > 1
     if first is None or first.strength is None:
-        what = f"under {perturbation_label(breaks[0].perturbation)}" if not several else "anywhere"
-        who = model(breaks[0].model) if len(breaks) == 1 else "no model"
-        return f"{who} {'keeps' if who != 'no model' else 'changes'} its answer {what}, up to " + (
-            "strength 1"
-        )
+        what = "anywhere" if several else f"under {perturbation_label(breaks[0].perturbation)}"
+        who = f"{model(breaks[0].model)} keeps" if len(breaks) == 1 else "no model changes"
+        return f"{who} its answer {what}, up to strength 1"
     at = (
         f"strength {first.strength:.3f} ({REGISTRY[first.perturbation].value_text(first.strength)})"
     )
@@ -59,8 +57,7 @@ def _name(entry: Break, several: bool) -> str:
 
 def _not_apart(a: Break, b: Break) -> bool:
     """Whether the ranges in which two breaks lie overlap; an end that is None lies beyond 1."""
-    low_a, high_a = _range(a)
-    low_b, high_b = _range(b)
+    (low_a, high_a), (low_b, high_b) = _range(a), _range(b)
     return low_a <= high_b and low_b <= high_a
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from robustness import metrics
 from robustness.evaluation.rows import SCHEMA
-from robustness.statistics import CORRECTNESS
 
 
 class Column(NamedTuple):
@@ -23,6 +22,7 @@ class Column(NamedTuple):
 
 _INDEX = "a class index of the model, from 0"
 _SHARE = "0 to 1"
+_TRUTH = "true or false"
 
 _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "position": ("", "from 0", "place of the picture among those that were asked for"),
@@ -64,26 +64,21 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "clean_top5_probabilities": ("probability", f"five times {_SHARE}", "of clean_top5"),
     "top5": ("", f"five times {_INDEX}", "the most likely classes of the perturbed picture"),
     "top5_probabilities": ("probability", f"five times {_SHARE}", "of top5"),
-    "consistent": ("", "true or false", "whether top1 is clean_top1"),
+    "consistent": ("", _TRUTH, "whether top1 is clean_top1"),
+    "clean_correct": ("", _TRUTH, "whether clean_top1 is the label; empty where it has none"),
+    "correct": ("", _TRUTH, "whether top1 is the label; empty where it has none"),
+    "clean_correct5": (
+        "",
+        _TRUTH,
+        "whether the label is among clean_top5; empty where it has none",
+    ),
+    "correct5": ("", _TRUTH, "whether the label is among top5; empty where it has none"),
     "stages": (
         "",
         "a list of stages, shallow to deep",
         "name of each stage of the network, with the similarity of its features",
     ),
 }
-
-_CORRECT: Mapping[str, str] = dict(
-    zip(
-        CORRECTNESS,
-        (
-            "whether clean_top1 is the label",
-            "whether top1 is the label",
-            "whether the label is among clean_top5",
-            "whether the label is among top5",
-        ),
-        strict=True,
-    )
-)
 
 _UNITS = {"psnr": "dB", "divergence": "bits"}
 
@@ -96,8 +91,6 @@ def columns() -> tuple[Column, ...]:
 def _about(name: str) -> tuple[str, str, str]:
     if name in _MEANINGS:
         return _MEANINGS[name]
-    if name in _CORRECT:
-        return "", "true or false", f"{_CORRECT[name]}; empty where it has none"
     metric = metrics.REGISTRY[name]
     better = "higher" if metric.higher_is_better else "lower"
     bounds = f"{metric.low:g} to {metric.high:g}" if math.isfinite(metric.high) else "any number"

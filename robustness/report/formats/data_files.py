@@ -26,9 +26,8 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
     Nothing but the head and the rows, so that every reader takes it; ``columns_file`` explains it.
     """
-    names = [field.name for field in SCHEMA]
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, names)
+    writer = csv.DictWriter(text, SCHEMA.names)
     writer.writeheader()
     for row in _rows(report):
         writer.writerow({name: _cell(value) for name, value in row.items()})

@@ -14,11 +14,11 @@ from datetime import datetime
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report.content import BLOCKS, Block, Chart, Report, Section
+from robustness.report.content import Block, Chart, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.tests |= {kind.__name__.lower(): _is(kind) for kind in BLOCKS}
+    found.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Block)}
     found.filters |= {
         "code_parts": code_parts,
         "data_uri": _data_uri,

@@ -54,13 +54,12 @@ def _table(titled: Titled) -> Iterator[str]:
     head, rows = titled.table
     yield f"\n### {_text(titled.caption)}\n"
     yield _row(head)
-    yield _row(["---"] * len(head), raw=True)
-    for row in rows:
-        yield _row(row)
+    yield f"|{' --- |' * len(head)}"
+    yield from map(_row, rows)
 
 
-def _row(cells: Sequence[str], *, raw: bool = False) -> str:
-    return f"| {' | '.join(cell if raw else _text(cell) for cell in cells)} |"
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_text, cells))} |"
 
 
 def _text(text: str) -> str:

@@ -108,13 +108,11 @@ def _scatter(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
         axes.fill(x, y, color=_rgba(trace["fillcolor"]), linewidth=0)
         return
     label = visible(trace["name"]) if trace.get("showlegend") is not False else None
-    if "lines" in trace["mode"]:
-        style = _DASHES[line.get("dash", "solid")]
-        axes.plot(x, y, color=colour, linestyle=style, linewidth=1.5, zorder=2)
+    dash = _DASHES[line.get("dash", "solid")] if "lines" in trace["mode"] else "none"
+    axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.5, zorder=2)
     _whiskers(axes, trace, x, y, colour)
     _points(axes, trace, x, y, colour)
     handle = {"color": colour, "label": label, "markersize": 5.5, **_look(marker, 0, colour)}
-    dash = _DASHES[line.get("dash", "solid")] if "lines" in trace["mode"] else "none"
     axes.plot([], [], linestyle=dash, linewidth=1.5, **handle)
 
 
@@ -157,16 +155,8 @@ def _bar(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     height = 0.36
     y = np.array(_places(trace, "y", names)) + (drawn - 0.5) * height
     hatch = "//" if trace["marker"]["pattern"]["shape"] else None
-    colour = trace["marker"]["color"]
-    bars = axes.barh(
-        y,
-        trace["x"],
-        height=height,
-        color=colour,
-        hatch=hatch,
-        edgecolor="white",
-        label=visible(trace["name"]),
-    )
+    style = {"color": trace["marker"]["color"], "edgecolor": "white", "hatch": hatch}
+    bars = axes.barh(y, trace["x"], height=height, label=visible(trace["name"]), **style)
     axes.bar_label(bars, trace["text"], padding=3, fontsize=7.5, color=_INK)
 
 
@@ -195,18 +185,15 @@ def _heatmap(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
                 color=_INK if bright or np.isnan(value) else "white",
                 fontfamily=_families(),
             )
-    for axis, told in (("x", trace["x"]), ("y", trace["y"])):
-        ticks = [at + 0.5 for at in range(len(told))]
-        getattr(axes, f"set_{axis}ticks")(ticks, [visible(word) for word in told])
+    for axis in ("x", "y"):
+        ticks = [at + 0.5 for at in range(len(trace[axis]))]
+        getattr(axes, f"set_{axis}ticks")(ticks, [visible(word) for word in trace[axis]])
 
 
-def _numbers(told: Any) -> np.ndarray:
-    """Numbers as Plotly writes them: lists, or the bytes of an array."""
-    if isinstance(told, Mapping):
-        flat = np.frombuffer(base64.b64decode(told["bdata"]), dtype=told["dtype"])
-        shape = [int(side) for side in str(told["shape"]).split(",")]
-        return flat.reshape(shape).astype(float)
-    return np.array([[np.nan if cell is None else cell for cell in row] for row in told], float)
+def _numbers(told: Mapping[str, str]) -> np.ndarray:
+    """Numbers as Plotly writes an array, by its bytes."""
+    flat = np.frombuffer(base64.b64decode(told["bdata"]), dtype=told["dtype"])
+    return flat.reshape([int(side) for side in told["shape"].split(",")])
 
 
 _DRAWN: Mapping[str, Callable[[Any, Mapping[str, Any], _Names], None]] = {
@@ -221,16 +208,8 @@ def _extras(axes: Any, layout: Mapping[str, Any]) -> None:
         style = {"color": shape["line"]["color"], "linestyle": _DASHES[shape["line"]["dash"]]}
         axes.axvline(shape["x0"], linewidth=1, **style)
     for note in layout.get("annotations", []):
-        axes.text(
-            note["x"],
-            note["y"],
-            note["text"],
-            transform=axes.transAxes,
-            ha=note["xanchor"],
-            va="top",
-            fontsize=7.5,
-            color=_INK,
-        )
+        place = {"transform": axes.transAxes, "ha": note["xanchor"], "va": "top"}
+        axes.text(note["x"], note["y"], note["text"], **place, fontsize=7.5, color=_INK)
 
 
 def _axes(axes: Any, layout: Mapping[str, Any], names: _Names, *, grid: bool) -> None:
@@ -274,17 +253,10 @@ def _axes(axes: Any, layout: Mapping[str, Any], names: _Names, *, grid: bool) ->
 
 def _legend(canvas: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) < 1:
+    if not labels:
         return
-    canvas.legend(
-        handles,
-        labels,
-        loc="outside upper left",
-        ncols=3,
-        frameon=False,
-        prop={"family": _families(), "size": 7.5},
-        handlelength=3,
-    )
+    style = {"frameon": False, "prop": {"family": _families(), "size": 7.5}, "handlelength": 3}
+    canvas.legend(handles, labels, loc="outside upper left", ncols=3, **style)
 
 
 def _rgba(text: str) -> tuple[float, ...]:

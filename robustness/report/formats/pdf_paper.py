@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from datetime import datetime
 from typing import Any
 
@@ -198,17 +199,10 @@ class Paper:
         if block.caption:
             self._room(self.height(block))
             self.words(block.caption, bold=True)
-        waiting: list[Case] = []
-        for case in block.read():
-            if len(case.shots) > 2:
-                self._row([case], 1)
-                continue
-            waiting.append(case)
-            if len(waiting) == _IN_A_ROW:
-                self._row(waiting, _IN_A_ROW)
-                waiting = []
-        if waiting:
-            self._row(waiting, _IN_A_ROW)
+        for wide, cases in itertools.groupby(block.read(), lambda case: len(case.shots) > 2):
+            columns = 1 if wide else _IN_A_ROW
+            while row := list(itertools.islice(cases, columns)):
+                self._row(row, columns)
 
     def _row(self, cases: list[Case], columns: int) -> None:
         gap = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from robustness.attacks import AttackSpec, Outcome, parse_epsilon
 from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
@@ -115,48 +116,47 @@ def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
 def _sizes(outcome: Outcome) -> Table:
     control = outcome.control
     noise = f"{control.successes} of {control.draws}"
-    rows = [("The attack", "yes" if outcome.success else "no", outcome)]
+    changes: list[tuple[str, str, Any]] = [
+        ("The attack", "yes" if outcome.success else "no", outcome)
+    ]
     if outcome.l2:
-        rows.append(("Noise, the nearest draw", noise, control))  # type: ignore[arg-type]
-    return Table(
-        ("Change", "Succeeds", "Answer", "L∞", "L2", "SSIM"),
-        [
-            (
-                name,
-                succeeds,
-                f"{title(outcome, found.top1)} {share(found.probability)}",
-                f"{LEVELS * found.linf:.3g}/{LEVELS}",
-                f"{found.l2:.3g}",
-                f"{found.ssim:.3f}",
-            )
-            for name, succeeds, found in rows
-        ],
-    )
+        changes.append(("Noise, the nearest draw", noise, control))
+    rows = [
+        (
+            name,
+            succeeds,
+            f"{title(outcome, found.top1)} {share(found.probability)}",
+            f"{LEVELS * found.linf:.3g}/{LEVELS}",
+            f"{found.l2:.3g}",
+            f"{found.ssim:.3f}",
+        )
+        for name, succeeds, found in changes
+    ]
+    return Table(("Change", "Succeeds", "Answer", "L∞", "L2", "SSIM"), rows)
 
 
 def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
     if not transfer:
         return []
     words = {True: "yes", False: "no", None: "has other classes"}
-    table = Table(
-        ("Made on", "Judged by", "Fooled", "Left for its clean answer"),
-        [
-            (
-                model(entry.source),
-                model(entry.model),
-                words[entry.success],
-                share(entry.retained_probability),
-            )
-            for entry in transfer
-        ],
-    )
+    columns: list[Column] = [
+        ("Made on", lambda entry: model(entry.source)),
+        ("Judged by", lambda entry: model(entry.model)),
+        ("Fooled", lambda entry: words[entry.success]),
+        ("Left for its clean answer", lambda entry: share(entry.retained_probability)),
+    ]
     chart = Chart(
         "Made on one model, judged by another",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
         "What is left for each judge's clean answer; the table below holds the numbers.",
         "✗ fooled, ✓ not; the percentage is what is left for the judge's own clean answer.",
     )
-    return [Section("Does it transfer?", [chart, Titled("Every pair of models", table)])]
+    return [
+        Section(
+            "Does it transfer?",
+            [chart, Titled("Every pair of models", Table.of(transfer, columns))],
+        )
+    ]
 
 
 def _replay(spec: RunSpec, outcome: Outcome) -> str:

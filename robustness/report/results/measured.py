@@ -7,6 +7,8 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import visible
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
@@ -73,6 +75,12 @@ def answer_line(row: Measurement) -> str:
 def clean_shot(picture: Picture) -> Shot:
     """The picture as it was before anything was done to it."""
     return Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
+
+
+def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
+    """The picture under ``condition``, made anew."""
+    image = perturbed(picture, [condition], seed)[0]
+    return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:

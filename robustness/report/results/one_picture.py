@@ -1,4 +1,4 @@
-"""What the reports on one picture before and after a change share: a view and an attack."""
+"""The report of a Live view, one picture under one condition, and what an attack's has of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,56 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.charts import answers, look
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
+from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.provenance import manifest
+from robustness.evaluation.spec import RunSpec
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.content import Case, Chart, Section, Shot, Titled
-from robustness.report.results.measured import answer_line, clean_shot
+from robustness.report import method_notes
+from robustness.report.answers.live import answer
+from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
 from robustness.report.wording import class_title, model
+
+GAIN = 3
+"""By which the difference between the two pictures is amplified."""
+
+
+def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Report:
+    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``."""
+    condition = spec.conditions[0]
+    table = Titled("What each model makes of it", verdicts(rows))
+    return Report(
+        title=f"{picture.name} under {condition.described}",
+        question=f"What does this do to the answer{'s' * (len(rows) > 1)}?",
+        answer=answer(rows, condition),
+        facts=facts(spec, [picture], rows),
+        cautions=cautions(rows),
+        sections=[
+            Section(
+                "The picture and the answers",
+                [Cases("", lambda: _shown(spec, picture, rows)), table],
+            ),
+            Section("The five most likely classes", [top5(row) for row in rows]),
+            moved(rows),
+        ],
+        brief=[table],
+        methods=method_notes.blocks(spec.conditions, []),
+        limits=method_notes.LIMITS,
+        manifest=manifest(spec, [(picture.name, picture.digest)]),
+        replay="The Live page with this picture, these strengths, models and seed shows the same.",
+        data=data(rows, {}),
+    )
+
+
+def _shown(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
+    condition = spec.conditions[0]
+    after = perturbed(picture, [condition], spec.seed)[0]
+    alt = f"{picture.name} under {condition.described}"
+    return shown(picture, after, "perturbed", alt, GAIN, rows)
 
 
 def shown(
@@ -50,37 +92,27 @@ def shown(
 
 def verdicts(rows: Sequence[Measurement]) -> Table:
     """Who kept its answer, and what it was."""
-    head = ("Model", "Answer", "Clean", "Perturbed", "Left for the clean class", "Cosine")
-    return Table(
-        head,
-        [
-            (
-                model(row.model),
-                "kept" if row.consistent else "changed",
-                f"{class_title(row.model, row.clean_top1)} {row.clean_probability:.1%}",
-                f"{class_title(row.model, row.top1)} {row.probability:.1%}",
-                f"{row.retained_probability:.1%}",
-                f"{row.scores['cosine']:.3f}",
-            )
-            for row in rows
-        ],
-    )
+    columns: list[Column] = [
+        ("Model", lambda row: model(row.model)),
+        ("Answer", lambda row: "kept" if row.consistent else "changed"),
+        ("Clean", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
+        ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
+        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
+    ]
+    return Table.of(rows, columns)
 
 
 def top5(row: Measurement) -> Titled:
     """The five most likely classes before and after, of one model."""
     clean = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
     after = zip(row.top5, row.top5_probabilities, strict=True)
-    return Titled(
-        model(row.model),
-        Table(
-            ("Clean", "Probability", "Perturbed", "Probability"),
-            [
-                (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
-                for (a, p), (b, q) in zip(clean, after, strict=True)
-            ],
-        ),
-    )
+    cells = [
+        (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
+        for (a, p), (b, q) in zip(clean, after, strict=True)
+    ]
+    head = ("Clean", "Probability", "Perturbed", "Probability")
+    return Titled(model(row.model), Table(head, cells))
 
 
 def moved(rows: Sequence[Measurement]) -> Section:

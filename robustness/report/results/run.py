@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from robustness import statistics
-from robustness.base.errors import RunError
+from robustness.base.errors import RobustnessError, RunError
+from robustness.base.text import visible
 from robustness.charts import tables
+from robustness.evaluation.condition import Condition
 from robustness.report import method_notes
 from robustness.report.answers.run import answer
-from robustness.report.content import BRACKETS, Data, Report, Section, Titled
-from robustness.report.results import run_cases, run_sections
-from robustness.report.results.measured import several_label_sets
-from robustness.report.wording import counted, model
+from robustness.report.content import BRACKETS, Case, Cases, Data, Report, Section, Shot, Titled
+from robustness.report.results import run_sections
+from robustness.report.results.measured import clean_shot, perturbed_shot, several_label_sets
+from robustness.report.wording import class_title, counted, model, share
 from robustness.runs import Run
 from robustness.statistics import Figures
 
@@ -69,7 +71,7 @@ def _sections(run: Run, frame: pd.DataFrame, found: Figures) -> list[Section]:
         run_sections.accuracy(found.summary, found.reliability),
         run_sections.corruption_errors(found.corruption_errors),
         run_sections.classes(found.by_class),
-        run_cases.section(run, frame),
+        _pictures(run, frame),
         _unreadable(run),
     ]
     return [section for section in sections if section is not None]
@@ -123,6 +125,83 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
     return cautions
 
 
+_KINDS = (
+    (
+        statistics.WORST,
+        9,
+        "Worst cases: every answer stayed.",
+        "Worst cases: the first {} of {:,} pictures with a changed answer, by how much the "
+        "probability of the clean class fell.",
+    ),
+    (
+        statistics.SURVIVORS,
+        6,
+        "Survivors: no answer stayed.",
+        "Survivors: the first {} of {:,} pictures with an answer that stayed, by how visible the "
+        "change is (lowest SSIM first).",
+    ),
+)
+"""(Kind, so many pictures of it, what is said of none, and of some): what a file can hold."""
+
+
+def _pictures(run: Run, frame: pd.DataFrame) -> Section:
+    """The worst and the surviving cases of the rows ``frame``, each picture once."""
+    return Section("The pictures", [_cases(run, frame, *kind) for kind in _KINDS])
+
+
+def _cases(run: Run, frame: pd.DataFrame, kind: str, most: int, none: str, some: str) -> Cases:
+    found = statistics.cases(frame, kind)
+    shown = found[list(statistics.CASE_COLUMNS)].head(most)
+
+    def read() -> Iterator[Case]:
+        for row in shown.to_dict("records"):
+            yield _case(run, {str(key): value for key, value in row.items()})
+
+    return Cases(some.format(len(shown), len(found)) if len(found) else none, read)
+
+
+def _case(run: Run, row: dict[str, Any]) -> Case:
+    condition = Condition.parse(str(row["condition"]))
+    lines = [condition.described, *_answers(row)]
+    if condition.needs_model:
+        lines.append("The attacked picture is on the Dataset page, which asks the model for it.")
+    shots: list[Shot] = []
+    try:
+        shots = _shots(run, row, condition)
+    except RobustnessError as error:
+        lines.append(f"The picture cannot be shown: {visible(str(error))}")
+    return Case(
+        title=f"{model(str(row['model']))}: {row['image']}",
+        shots=shots,
+        kept=bool(row["consistent"]),
+        lines=lines,
+    )
+
+
+def _shots(run: Run, row: dict[str, Any], condition: Condition) -> list[Shot]:
+    picture = run.picture(str(row["image"]))
+    clean = clean_shot(picture)
+    if condition.needs_model:  # made on the model, which no report runs
+        return [clean]
+    return [clean, perturbed_shot(picture, condition, run.seed)]
+
+
+def _answers(row: dict[str, Any]) -> list[str]:
+    name = str(row["model"])
+    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
+    if row["consistent"]:
+        answer = f"{before} {share(row['clean_probability'])} → {share(row['probability'])}"
+    else:
+        answer = (
+            f"{before} {share(row['clean_probability'])} → {after} {share(row['probability'])}; "
+            f"{before} is left with {share(row['retained_probability'])}"
+        )
+    label = []
+    if pd.notna(row["label"]):
+        label = [f"labelled {class_title(name, int(row['label']))}"]
+    return [answer, *label, f"SSIM {row['ssim']:.2f}"]
+
+
 _UNREADABLE = 50
 
 
@@ -146,12 +225,6 @@ def _manifest(run: Run) -> Mapping[str, Any]:
 
 
 def _tables(found: Figures) -> dict[str, Sequence[Mapping[str, Any]]]:
-    return {
-        "summary": found.summary,
-        "compare": found.pairs(),
-        "over_models": found.over_models,
-        "by_perturbation": found.by_perturbation,
-        "by_severity": found.by_severity,
-        "by_class": found.by_class,
-        "corruption_errors": found.corruption_errors,
-    }
+    names = ("over_models", "by_perturbation", "by_severity", "by_class", "corruption_errors")
+    told = {name: getattr(found, name) for name in names}
+    return {"summary": found.summary, "compare": found.pairs(), **told}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustness import models, statistics
 from robustness.charts import dataset, differences, scorecard, tables
-from robustness.charts.tables import Entry, Table
+from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
@@ -71,22 +71,18 @@ def perturbations(entries: Sequence[Entry]) -> Section:
 
 
 def _conditions(entries: Sequence[Entry]) -> Table:
-    labelled = any(entry["clean_accuracy"] is not None for entry in entries)
-    head = ["Perturbation", "Strength", "Model", "Pictures", "Consistency", "Cosine", "SSIM"]
-    rows = [
-        [
-            perturbation_label(entry["perturbation"]),
-            setting(entry["condition"]),
-            model(entry["model"]),
-            str(entry["n_images"]),
-            rate(entry),
-            tables.decimal(entry["cosine"]),
-            tables.decimal(entry["ssim"]),
-            *([rate(entry, "drop")] if labelled else []),
-        ]
-        for entry in entries
+    columns: list[Column] = [
+        ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
+        ("Strength", lambda entry: setting(entry["condition"])),
+        ("Model", lambda entry: model(entry["model"])),
+        ("Pictures", figure("n_images", "")),
+        ("Consistency", rate),
+        ("Cosine", figure("cosine", ".3f")),
+        ("SSIM", figure("ssim", ".3f")),
     ]
-    return Table([*head, "Accuracy lost"] if labelled else head, rows)
+    if any(entry["clean_accuracy"] is not None for entry in entries):
+        columns.append(("Accuracy lost", lambda entry: rate(entry, "drop")))
+    return Table.of(entries, columns)
 
 
 def curves(
@@ -187,26 +183,20 @@ def classes(entries: Sequence[Entry]) -> Section | None:
                 dataset.class_drops(mine, _CLASSES),
                 "Accuracy lost in the classes that lose most; the table below names them.",
             ),
-            Titled(
-                f"The {len(worst)} largest losses", Table(_CLASS_HEAD, list(map(_class, worst)))
-            ),
+            Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS)),
         ]
     return Section("Class by class", blocks)
 
 
-_CLASS_HEAD = ("Class", "Model", "Pictures", "Clean", "Perturbed", "Lost", "95 % interval")
-
-
-def _class(entry: Entry) -> tuple[str, ...]:
-    return (
-        entry["class_name"],
-        model(entry["model"]),
-        str(entry["n_images"]),
-        share(entry["clean_accuracy"], 0),
-        share(entry["perturbed_accuracy"], 0),
-        share(entry["drop"], 0),
-        tables.interval(entry, "drop"),
-    )
+_CLASS: Sequence[Column] = (
+    ("Class", lambda entry: entry["class_name"]),
+    ("Model", lambda entry: model(entry["model"])),
+    ("Pictures", figure("n_images", "")),
+    ("Clean", figure("clean_accuracy", ".0%")),
+    ("Perturbed", figure("perturbed_accuracy", ".0%")),
+    ("Lost", figure("drop", ".0%")),
+    ("95 % interval", lambda entry: tables.interval(entry, "drop")),
+)
 
 
 def brief(

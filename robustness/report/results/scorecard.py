@@ -9,14 +9,12 @@ import pandas as pd
 
 from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.condition import Condition, perturbation_label, series
-from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
-from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
 from robustness.report.answers.scorecard import answer
@@ -28,7 +26,6 @@ from robustness.report.content import (
     Chart,
     Report,
     Section,
-    Shot,
     Text,
     Titled,
 )
@@ -39,6 +36,7 @@ from robustness.report.results.measured import (
     command,
     data,
     facts,
+    perturbed_shot,
 )
 from robustness.report.wording import model
 from robustness.statistics import scorecard
@@ -68,7 +66,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         cautions=cautions(rows),
         sections=[
             _ranking(summary),
-            _outcomes(frame),
+            _outcomes(rows, frame),
             _features(rows, frame),
             _pictures(spec, pictures, rows),
         ],
@@ -106,7 +104,7 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
     return Section("Who keeps its answer", blocks)
 
 
-def _outcomes(frame: pd.DataFrame) -> Section:
+def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     return Section(
         "What each perturbation did",
         [
@@ -117,27 +115,21 @@ def _outcomes(frame: pd.DataFrame) -> Section:
                 "for the clean class; the table below holds the numbers.",
                 "✓ kept, ✗ changed; the percentage is what is left for the clean class.",
             ),
-            Titled("Every answer", _answers(frame), long=True),
+            Titled("Every answer", _answers(rows), long=True),
         ],
     )
 
 
-def _answers(frame: pd.DataFrame) -> Table:
-    head = ("Picture", "Perturbation", "Model", "Kept", "Left for the clean class", "SSIM")
-    return Table(
-        head,
-        [
-            (
-                row["image"],
-                perturbation_label(row["perturbation"]),
-                model(row["model"]),
-                "yes" if row["consistent"] else "no",
-                f"{row['retained_probability']:.1%}",
-                f"{row['ssim']:.2f}",
-            )
-            for row in frame.to_dict("records")
-        ],
-    )
+def _answers(rows: Sequence[Measurement]) -> Table:
+    columns: list[Column] = [
+        ("Picture", lambda row: row.image),
+        ("Perturbation", lambda row: perturbation_label(row.perturbation)),
+        ("Model", lambda row: model(row.model)),
+        ("Kept", lambda row: "yes" if row.consistent else "no"),
+        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
+    ]
+    return Table.of(rows, columns)
 
 
 def _kept(rows: Sequence[Measurement]) -> Table:
@@ -148,10 +140,7 @@ def _kept(rows: Sequence[Measurement]) -> Table:
     return Table(
         ("Perturbation", *map(model, names)),
         [
-            (
-                what,
-                *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names),
-            )
+            (what, *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names))
             for what in dict.fromkeys(series(row.condition) for row in rows)
         ],
     )
@@ -180,10 +169,12 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
 
 def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     groups = _groups(spec, pictures, rows)
-    worst = [group for group in groups if not all(row.consistent for row in group[2])]
-    worst.sort(key=lambda group: (-sum(not row.consistent for row in group[2]), _left(group[2])))
-    kept = [group for group in groups if all(row.consistent for row in group[2])]
+    worst = [group for group in groups if _changed(group)]
+    worst.sort(key=lambda group: (-_changed(group), _left(group[2])))
+    kept = [group for group in groups if not _changed(group)]
     kept.sort(key=lambda group: group[2][0].scores["ssim"])
+
+    survived = "Survivors: every model kept its answer, most visible change first"
 
     def clean() -> Iterator[Case]:
         for picture in pictures[:_PICTURES]:
@@ -192,19 +183,13 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
     return Section(
         "The pictures",
         [
-            Cases(
-                f"The clean pictures ({min(len(pictures), _PICTURES)} of {len(pictures)}).", clean
-            ),
+            Cases(_count("The clean pictures", pictures, _PICTURES), clean),
             Cases(
                 _count("Worst cases: most models changed their answer", worst, _WORST),
                 lambda: _cases(worst[:_WORST], spec.seed),
             ),
             Cases(
-                _count(
-                    "Survivors: every model kept its answer, most visible change first",
-                    kept,
-                    _SURVIVORS,
-                ),
+                _count(survived, kept, _SURVIVORS),
                 lambda: _cases(kept[:_SURVIVORS], spec.seed),
             ),
         ],
@@ -227,17 +212,20 @@ def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measureme
     ]
 
 
+def _changed(group: Group) -> int:
+    """How many models changed their answer."""
+    return sum(not row.consistent for row in group[2])
+
+
 def _left(rows: Sequence[Measurement]) -> float:
     return sum(row.retained_probability - row.clean_probability for row in rows) / len(rows)
 
 
 def _cases(groups: Sequence[Group], seed: int) -> Iterator[Case]:
     for picture, condition, rows in groups:
-        image = perturbed(picture, [condition], seed)[0]
-        what = f"{picture.name} under {condition.described}"
         yield Case(
             title=f"{picture.name}: {condition.described}",
-            shots=[Shot(to_png(image), "perturbed", what)],
+            shots=[perturbed_shot(picture, condition, seed)],
             kept=all(row.consistent for row in rows),
             lines=[answer_line(row) for row in rows],
         )

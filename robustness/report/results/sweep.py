@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import pandas as pd
 
 from robustness.base.text import visible
 from robustness.charts import sweep, tables
-from robustness.charts.dataset import grouped
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.loop import perturbed
@@ -81,9 +81,8 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
 def _table(breaks: Sequence[Break]) -> Table:
     head, rows = tables.breaking(breaks)
     names = [perturbation_label(entry.perturbation) for entry in breaks]
-    return Table(
-        ("Perturbation", *head), [(name, *row) for name, row in zip(names, rows, strict=True)]
-    )
+    told = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Table(("Perturbation", *head), told)
 
 
 def _overview(breaks: Sequence[Break]) -> list[Block]:
@@ -134,8 +133,8 @@ def _cases(picture: Picture, breaks: Sequence[Break], seed: int) -> Iterator[Cas
 
 
 def _steps(rows: Sequence[Measurement]) -> int:
-    by_name = grouped([{"name": r.perturbation, "strength": r.strength} for r in rows], "name")
-    return max(len({row["strength"] for row in mine}) for mine in by_name.values())
+    tried = {(row.perturbation, row.strength) for row in rows}
+    return max(Counter(name for name, _ in tried).values())
 
 
 def _replay(spec: RunSpec, names: Sequence[str], swept: Mapping[str, Any]) -> str:
