@@ -43,12 +43,11 @@ class MadeUp:
 
 def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp:
     """SqueezeNet keeps 3 of 10 answers, EfficientNet-Lite0 8, Lite1 hardly fewer."""
-    levels = [
-        *severities("fog"),
-        ("rotation", 0.1),
-        ("horizontal_flip", 1.0),
-        ("fog+rotation", None),
-    ]
+    strengths = (*severities("fog"), ("rotation", 0.1), ("horizontal_flip", 1.0))
+    conditions = (
+        *(Condition.of({name: strength or 0.0}) for name, strength in strengths),
+        Condition.of({"fog": 0.4, "rotation": 0.25}),
+    )
     rng = np.random.default_rng(seed)
     clean = rng.random(images) < 0.9
     parts = []
@@ -57,12 +56,12 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
         ("EfficientNetLite0", 0.8),
         ("EfficientNetLite1", 0.77),
     ):
-        kept = rng.random((images, len(levels))) < share
+        kept = rng.random((images, len(conditions))) < share
         parts.append(
             rows(
                 kept,
                 model=model,
-                conditions=levels,
+                conditions=conditions,
                 labels=ESPRESSO + np.arange(images) % 2 if labelled else None,
                 clean_correct=clean if labelled else None,
                 correct=clean[:, None] & kept if labelled else None,
@@ -73,8 +72,4 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
     table["image"] = table["image"].replace("00000.png", ODD_NAME)
     table["clean_top1"] = ESPRESSO
     table["top1"] = np.where(table["consistent"], ESPRESSO, 0)
-    conditions = [
-        *(Condition.of({name: strength}) for name, strength in levels if strength is not None),
-        Condition.of({"fog": 0.4, "rotation": 0.25}),
-    ]
-    return MadeUp(table, tuple(conditions), unreadable=(("<i>broken</i>.jpg", "Not a picture."),))
+    return MadeUp(table, conditions, unreadable=(("<i>broken</i>.jpg", "Not a picture."),))

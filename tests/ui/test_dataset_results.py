@@ -93,7 +93,7 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
     app = shown(made_up(), rank_by="Perturbed accuracy", curve_of="Fog effect", cases="Survivors")
     figure = json.dumps(charts(app)[0])
     assert "Perturbed accuracy" in figure
-    assert app.selectbox(key="curve_of").value == "fog"
+    assert app.selectbox(key="curve_of").value == "Fog effect"
     assert "✓ kept" in html(app)
     assert "✗ changed" not in html(app)
 
@@ -107,10 +107,12 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
         if '"type":"heatmap"' in c.proto.spec.split('"layout"')[0]
     ]
     targets = json.loads(chart.proto.spec)["data"][1]
-    assert targets["customdata"][0][0] in {"fog", "rotation", "horizontal_flip", "fog+rotation"}
+    both = "Fog effect 0.4 + Rotation 0.25"
+    shown_as = {"Fog effect", "Rotation", "Horizontal flip", both}
+    assert {series for series, _ in targets["customdata"]} == shown_as
     app.session_state["cells_consistency_None"] = {
         "selection": {
-            "points": [{"customdata": ["rotation", 0.1, "SqueezeNet"]}],
+            "points": [{"customdata": ["Rotation", "SqueezeNet"]}],
             "point_indices": [0],
             "box": [],
             "lasso": [],
@@ -135,9 +137,11 @@ def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:
         (cells,) = [c for c in charts(app) if c["data"][0]["type"] == "heatmap"]
         return list(cells["data"][1]["customdata"])
 
-    assert ["fog", None, "SqueezeNet"] in targets(shown(made_up()))
+    every = targets(shown(made_up()))
+    assert ["Fog effect", "SqueezeNet"] in every
+    assert ["Rotation", "SqueezeNet"] in every
     at_one = targets(shown(made_up(), cell_strength="0.6"))
-    assert {(name, strength) for name, strength, _ in at_one} == {("fog", 0.6)}
+    assert {series for series, _ in at_one} == {"Fog effect"}
 
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
