@@ -41,8 +41,9 @@ def load_network(record: ModelRecord) -> tuple[Any, Stages]:
         try:
             return open_user_network(record, weights)
         except WeightsError as error:
-            mark_unusable(record, str(error))
-            raise
+            problem = f"{record.name}: {error}"
+            mark_unusable(record, problem)
+            raise WeightsError(problem) from error
     network = record.build()
     if isinstance(weights, PackagedFile):
         by_layer = layer_weights(record, weights)
