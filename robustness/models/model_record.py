@@ -97,6 +97,7 @@ class Preset:
     requires: tuple[str, str]
 
     digest: ClassVar[str] = ""  # none was published
+    size: ClassVar[int | None] = None
 
     @property
     def name(self) -> str:

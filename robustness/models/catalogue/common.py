@@ -47,5 +47,5 @@ def add_keras_application(
     ``others`` are further fields of the record.
     """
     weights = PublishedFile(f"https://storage.googleapis.com/{path}", size, digest)
-    defaults = {"label": name, "input_size": 224, "build": partial(keras_application, name)}
-    REGISTRY.add(ModelRecord(name=name, weights=weights, **(defaults | others)))
+    fields: dict[str, Any] = {"label": name, "build": partial(keras_application, name)} | others
+    REGISTRY.add(ModelRecord(name=name, input_size=224, weights=weights, **fields))
