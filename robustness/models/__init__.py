@@ -18,8 +18,10 @@ from robustness.models.model_record import (
     Preset,
     PublishedFile,
     UserFile,
+    by_labels,
+    class_name,
+    label,
 )
-from robustness.models.naming import by_labels, class_name, label
 from robustness.models.weights import WeightsState, default_names, digest, require, resolve, state
 
 __all__ = [

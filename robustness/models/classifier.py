@@ -47,8 +47,6 @@ class Outputs:
     @staticmethod
     def join(parts: list[Outputs]) -> Outputs:
         """The outputs of consecutive batches as one."""
-        if len(parts) == 1:
-            return parts[0]
         return Outputs(
             np.concatenate([part.probabilities for part in parts]),
             {
@@ -78,7 +76,8 @@ class Classifier:
         self.stages = tuple(stage for stage, _ in stages)
         if not isinstance(record.weights, UserFile):  # that may hold any layer there is
             network = fold_batch_normalisation(network)
-        self._model = _with_stages(network, stages)
+        outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
+        self._model = keras().Model(network.inputs, [network.output, *outputs])
         self._prepare = prepare = preparation(record.normalisation, record.input_size, side)
         self._differentiating = threading.Lock()
         self._gradients: Gradients | None = None
@@ -89,7 +88,7 @@ class Classifier:
             pooled = [_pooled(activation) for activation in activations]
             return tf.cast(probabilities, tf.float32), dict(zip(self.stages, pooled, strict=True))
 
-        self._forward = forward
+        self._compiled = forward
         # Called as traced: of several models' first calls TensorFlow warns as of one's retracing.
         self._traced = forward.get_concrete_function()
         self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
@@ -139,11 +138,6 @@ class Classifier:
                 )
             return self._gradients
 
-    @property
-    def trace_count(self) -> int:
-        """How often the pass was traced; 1, whatever was asked of it."""
-        return int(self._forward.experimental_get_tracing_count())
-
 
 def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
     """A function in the graph: study images to normalised pixels of ``size``."""
@@ -169,8 +163,3 @@ def _pooled(activation: Any) -> Any:
     tf = tensorflow()
     activation = tf.cast(activation, tf.float32)
     return tf.reduce_mean(activation, between) if between else activation
-
-
-def _with_stages(network: Any, stages: Stages) -> Any:
-    outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
-    return keras().Model(network.inputs, [network.output, *outputs])

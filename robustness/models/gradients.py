@@ -67,7 +67,7 @@ class Gradients:
             # One pixel of no slope, such as that of a root at 0, would spoil the whole change.
             return lead, scores, tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
-        self._slope = slope
+        self._compiled = slope
         try:
             self._traced = slope.get_concrete_function()
         except (LookupError, NotImplementedError) as error:
@@ -93,11 +93,6 @@ class Gradients:
             tf.constant(rivals, tf.int32),
         )
         return Slope(lead.numpy(), scores.numpy(), gradient.numpy())
-
-    @property
-    def trace_count(self) -> int:
-        """How often the pass was traced; 1, whatever was asked of it."""
-        return int(self._slope.experimental_get_tracing_count())
 
 
 def logits(probabilities: Any) -> Any:

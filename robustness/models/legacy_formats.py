@@ -7,14 +7,14 @@ plain Python: NumPy's own ``__setstate__`` corrupts memory when a pickle hands i
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pickle
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,28 +27,19 @@ _LEGACY_PROTOCOL = 1001
 
 _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
-
-def _damage_is_a_weights_error(
-    read: Callable[Parameters, Result],
-) -> Callable[Parameters, Result]:
-    """A damaged file may raise nearly anything; ``read`` raises ``WeightsError`` instead."""
-
-    @wraps(read)
-    def guarded(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-        try:
-            return read(*arguments, **options)
-        except WeightsError:
-            raise
-        except Exception as error:
-            raise WeightsError(
-                f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
-                "Reinstall the package that carries it."
-            ) from error
-
-    return guarded
+@contextlib.contextmanager
+def _damage_is_a_weights_error() -> Iterator[None]:
+    """A damaged file may raise nearly anything; within this it raises ``WeightsError`` instead."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(
+            f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
+            "Reinstall the package that carries it."
+        ) from error
 
 
 class _AllowListUnpickler(pickle.Unpickler):
@@ -107,7 +98,7 @@ class _NumpyUnpickler(_AllowListUnpickler):
     }
 
 
-@_damage_is_a_weights_error
+@_damage_is_a_weights_error()
 def read_numpy_pickle(data: bytes) -> dict[str, list[NDArray[np.float32]]]:
     """{layer: [arrays]} from a pickle of NumPy arrays.
 
@@ -134,18 +125,12 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
-
-
 class _TorchUnpickler(_AllowListUnpickler):
     """Admits a state dict of float and long tensors whose storages follow the pickle."""
 
     allowed = {  # noqa: RUF012 - a constant of the class
         ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda *view: _Tensor(*view[:4]),
         ("torch", "FloatStorage"): "<f4",
         ("torch", "LongStorage"): "<i8",
     }
@@ -157,7 +142,7 @@ class _TorchUnpickler(_AllowListUnpickler):
         return _Storage(str(key), dtype, int(count))
 
 
-@_damage_is_a_weights_error
+@_damage_is_a_weights_error()
 def read_legacy_torch(data: bytes) -> dict[str, NDArray[Any]]:
     """{name: array} from a state dict saved by ``torch.save`` in its format before the zip one.
 

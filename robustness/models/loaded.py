@@ -33,12 +33,10 @@ class Loaded:
             key = record.name, side, digest(record)
         except OSError as error:
             raise WeightsError(state(record).reason) from error
-        found = self._find(key)
-        if found is not None:
+        if found := self._find(key):
             return found
         with self._building:  # two sessions that ask at once build it once
-            found = self._find(key)
-            if found is not None:
+            if found := self._find(key):
                 return found
             bytes_ = memory.needed(record)
             self._make_room(record, bytes_)

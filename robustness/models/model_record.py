@@ -1,8 +1,8 @@
-"""What is known about a model before anything is loaded, and the registry of all of them."""
+"""What is known about a model before anything is loaded, the registry of all, and their names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -97,6 +97,7 @@ class Preset:
     requires: tuple[str, str]
 
     digest: ClassVar[str] = ""  # none was published
+    size: ClassVar[int | None] = None
 
     @property
     def name(self) -> str:
@@ -211,3 +212,30 @@ class ModelRecord:
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")
+
+
+def label(name: str) -> str:
+    """The readable name of the model called ``name``; itself for one that is not known here."""
+    return REGISTRY[name].label if name in REGISTRY else name
+
+
+def class_name(model: str, index: int) -> str:
+    """What the model called ``model`` names its class ``index``.
+
+    The index itself where that is not known, as in a run from another machine.
+    """
+    return REGISTRY[model].class_name(index) if model in REGISTRY else str(index)
+
+
+def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
+    """The models ``names`` in groups that tell the same classes apart, in order of appearance.
+
+    Only within a group is it fair to rank: keeping an answer among ten classes is easier than
+    among a thousand. Models that are not registered here, as in a run from another machine, form
+    a group of their own.
+    """
+    groups: dict[str, tuple[Labels, list[str]]] = {}
+    for name in names:
+        labels = REGISTRY[name].labels() if name in REGISTRY else Labels("unknown classes", ())
+        groups.setdefault(labels.key, (labels, []))[1].append(name)
+    return [(labels, tuple(members)) for labels, members in groups.values()]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import statistics
-import time
+import timeit
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import load
 from robustness.models.model_record import REGISTRY, KnownPicture, ModelRecord
-from robustness.pictures import samples
-from robustness.pictures.fitting import load_study_image, study_image
+from robustness.pictures.fitting import read_file, study_image
+from robustness.pictures.samples import sample_bytes
 
 TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor
@@ -109,10 +108,13 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
 
 
 def _answer(record: ModelRecord, known: KnownPicture, classifier: Classifier) -> Answer:
-    probabilities = classifier(_image(known.source, record.input_size)[None]).probabilities[0]
+    source = known.source
+    data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
+    image = study_image(data, name=str(source), side=record.input_size)
+    probabilities = classifier(image[None]).probabilities[0]
     top1 = int(probabilities.argmax())
     return Answer(
-        picture=known.source.name if isinstance(known.source, Path) else known.source,
+        picture=source.name if isinstance(source, Path) else source,
         expected=known.classes,
         expected_probability=known.probability,
         top1=record.class_name(top1),
@@ -120,18 +122,8 @@ def _answer(record: ModelRecord, known: KnownPicture, classifier: Classifier) ->
     )
 
 
-def _image(source: str | Path, side: int) -> NDArray[np.float32]:
-    if isinstance(source, Path):
-        return load_study_image(str(source), side=side)
-    return study_image(samples.sample_bytes(source), name=source, side=side)
-
-
 def latency(classifier: Classifier) -> float:
     """Median milliseconds of a pass over one picture."""
     image = np.full((1, classifier.side, classifier.side, 3), 0.5, np.float32)
-    times = []
-    for _ in range(PASSES):
-        start = time.perf_counter()
-        classifier(image)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+    seconds = timeit.repeat(lambda: classifier(image), repeat=PASSES, number=1)
+    return 1000 * statistics.median(seconds)

@@ -7,13 +7,13 @@ read as plain HDF5 and its configurations as data: no class that they name is ev
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness.base.errors import WeightsError
 from robustness.models.model_record import Normalisation, Preset
@@ -235,11 +235,12 @@ def _preprocessing_fault(config: dict[str, Any], wanted: Normalisation) -> str:
         return f"expected images of {SIDE} pixels, got {_short(size)}"
     try:
         found = _normalisation(config)
-    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return "its preprocessing is not one of numbers"
-    expected = [(1 / (255 * s), -m / s) for m, s in zip(wanted.mean, wanted.std, strict=True)]
+    mean, std = np.array(wanted.mean), np.array(wanted.std)
+    expected = np.stack([1 / (255 * std), -mean / std], axis=1)
     for ours, theirs in zip(expected, found, strict=True):
-        if not all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(ours, theirs, strict=True)):
+        if not np.isclose(theirs, ours, rtol=1e-4, atol=0).all():
             return (
                 f"expected preprocessing by the factor {ours[0]:.6f} and the offset {ours[1]:.4f}, "
                 f"got {theirs[0]:.6f} and {theirs[1]:.4f}"
@@ -247,25 +248,21 @@ def _preprocessing_fault(config: dict[str, Any], wanted: Normalisation) -> str:
     return ""
 
 
-def _normalisation(config: dict[str, Any]) -> list[tuple[float, float]]:
-    """Factor and offset of each channel, for pixels in [0, 255].
+def _normalisation(config: dict[str, Any]) -> NDArray[np.float64]:
+    """Factor and offset of each channel, (3, 2), for pixels in [0, 255].
 
     KerasHub has written them as ``scale`` and ``offset``, and earlier as ``scale`` and then
     ``mean`` with ``variance`` or ``norm_mean`` with ``norm_std``.
     """
-    channels = []
-    for channel in range(3):
 
-        def value(name: str, default: float, channel: int = channel) -> float:
-            found = config.get(name)
-            if found is None:
-                return default
-            return float(found[channel] if isinstance(found, list) else found)
+    def values(name: str, default: float) -> NDArray[np.float64]:
+        found = config.get(name)
+        return np.broadcast_to(np.array(default if found is None else found, np.float64), 3)
 
-        mean = value("mean", 0.0) + value("norm_mean", 0.0)
-        std = math.sqrt(value("variance", 1.0)) * value("norm_std", 1.0)
-        channels.append((value("scale", 1.0) / std, (value("offset", 0.0) - mean) / std))
-    return channels
+    with np.errstate(all="raise"):
+        mean = values("mean", 0.0) + values("norm_mean", 0.0)
+        std = np.sqrt(values("variance", 1.0)) * values("norm_std", 1.0)
+        return np.stack([values("scale", 1.0) / std, (values("offset", 0.0) - mean) / std], axis=1)
 
 
 def _short(value: Any) -> str:

@@ -30,26 +30,23 @@ _ANSWER = "answer"
 def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]:
     """The functional model of ``record``, giving probabilities, and its feature stages.
 
-    Raises ``WeightsError`` in one sentence for a file that is not what its description says: no
-    Keras model, code of its own in it, other classes or pictures, no probabilities.
+    Raises ``WeightsError`` for a file that is not what its description says: no Keras model, code
+    of its own in it, other classes or pictures, no probabilities. It says what is wrong, after the
+    name of the model.
     """
     k = keras()
-    read = _saved_model if file.path.is_dir() else _keras_file
-    network = read(record, file.path)
-    _check_shapes(record, network)
+    side = record.input_size
+    network = _saved_model(file.path, side) if file.path.is_dir() else _keras_file(file.path)
+    _check_shapes(network, side, len(record.labels()))
     _check_answers(record, file, network)
-    stages = _stages(record, file, network)
+    stages = _stages(file, network)
     if file.output == "logits":
         answer = k.layers.Softmax(name="probabilities", dtype="float32")(network.output)
         network = k.Model(network.inputs, answer)
     return network, stages
 
 
-def _wrong(record: ModelRecord, problem: str) -> WeightsError:
-    return WeightsError(f"{record.name}: {problem}")
-
-
-def screen(record: ModelRecord, path: Path) -> None:
+def _screen(path: Path) -> None:
     """Raises ``WeightsError`` unless ``path`` is a ``.keras`` archive of Keras' own layers alone.
 
     Reads its configuration as data; nothing of it is run. A ``Lambda`` layer holds code, and a
@@ -58,30 +55,27 @@ def screen(record: ModelRecord, path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
-                raise _wrong(record, f"the configuration in {path} is too large to be one.")
+                raise WeightsError(f"the configuration in {path} is too large to be one.")
             config = json.loads(archive.read(_CONFIG))
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise _wrong(
-            record,
+        raise WeightsError(
             f"{path} is not a model in Keras 3's own format; expected what model.save('x.keras') "
-            "writes.",
+            "writes."
         ) from error
     for item in _objects(config):
         name, module = str(item["class_name"]), str(item.get("module") or "")
         if name == "Lambda" or "lambda" in name.lower():
-            raise _wrong(
-                record,
+            raise WeightsError(
                 "it holds a Lambda layer, which is code that would run here, so it is not loaded; "
-                "replace that layer by one of Keras' own and save the model again.",
+                "replace that layer by one of Keras' own and save the model again."
             )
         package = module.partition(".")[0]
         if (module and package not in ("keras", "builtins")) or ">" in str(
             item.get("registered_name") or ""
         ):
-            raise _wrong(
-                record,
+            raise WeightsError(
                 f"it uses {name}, which is not part of Keras and so not loaded; export the model "
-                "as a SavedModel with model.export(folder) instead.",
+                "as a SavedModel with model.export(folder) instead."
             )
 
 
@@ -98,25 +92,24 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             pending += current
 
 
-def _keras_file(record: ModelRecord, path: Path) -> Any:
+def _keras_file(path: Path) -> Any:
     k = keras()
-    screen(record, path)
+    _screen(path)
     try:
         model = k.saving.load_model(str(path), compile=False, safe_mode=True)
         outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
         return k.Model(model.inputs, outputs)
     except Exception as error:  # Keras raises whatever its parts do for a file that is damaged
-        raise _wrong(
-            record,
+        raise WeightsError(
             f"{path} cannot be loaded as a functional or sequential Keras model "
-            f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}.",
+            f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}."
         ) from error
 
 
-def _saved_model(record: ModelRecord, path: Path) -> Any:
+def _saved_model(path: Path, side: int) -> Any:
     """A functional model around a SavedModel; its answer is all that can be seen of it."""
     k = keras()
-    inputs = k.layers.Input((record.input_size, record.input_size, 3))
+    inputs = k.layers.Input((side, side, 3))
     for endpoint in ("serving_default", "serve"):
         try:
             outputs = k.layers.TFSMLayer(str(path), call_endpoint=endpoint)(inputs)
@@ -125,39 +118,35 @@ def _saved_model(record: ModelRecord, path: Path) -> Any:
             continue
         answers = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
         if len(answers) != 1 or isinstance(answers[0], list | tuple):
-            raise _wrong(record, f"expected one output of {path}, got {len(answers)}.")
+            raise WeightsError(f"expected one output of {path}, got {len(answers)}.")
         return k.Model(inputs, k.layers.Identity(name=_ANSWER)(answers[0]))
-    raise _wrong(
-        record,
+    raise WeightsError(
         f"{path} cannot be used as a SavedModel ({type(reason).__name__}): expected a signature "
-        f"'serving_default' or 'serve' from pictures (N, {record.input_size}, "
-        f"{record.input_size}, 3) in float32 to one output.",
+        f"'serving_default' or 'serve' from pictures (N, {side}, {side}, 3) in float32 "
+        "to one output."
     )
 
 
-def _check_shapes(record: ModelRecord, network: Any) -> None:
-    side, classes = record.input_size, len(record.labels())
+def _check_shapes(network: Any, side: int, classes: int) -> None:
     if len(network.inputs) != 1 or len(network.outputs) != 1:
-        raise _wrong(
-            record,
+        raise WeightsError(
             f"expected a model with one input and one output, got {len(network.inputs)} and "
-            f"{len(network.outputs)}.",
+            f"{len(network.outputs)}."
         )
     shape = tuple(network.inputs[0].shape)
     if len(shape) != 4 or any(
         got not in (None, wanted) for got, wanted in zip(shape[1:], (side, side, 3), strict=True)
     ):
-        raise _wrong(
-            record,
+        raise WeightsError(
             f"expected input pictures of shape (N, {side}, {side}, 3), got {shape}; correct "
-            "input_size, or use a model of RGB pictures, channels last.",
+            "input_size, or use a model of RGB pictures, channels last."
         )
     answer = tuple(network.outputs[0].shape)
     if len(answer) != 2:
-        raise _wrong(record, f"expected an output of shape (N, classes), got {answer}.")
+        raise WeightsError(f"expected an output of shape (N, classes), got {answer}.")
     if answer[1] != classes:
-        raise _wrong(
-            record, f"the model has {answer[1]} classes, but its label file names {classes}."
+        raise WeightsError(
+            f"the model has {answer[1]} classes, but its label file names {classes}."
         )
 
 
@@ -170,34 +159,28 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
     try:
         answers = network(tf.constant(pictures), training=False).numpy().astype(np.float64)
     except Exception as error:  # a graph may fail in any way on its first picture
-        raise _wrong(
-            record, f"the model fails on a picture of its own size ({type(error).__name__})."
+        raise WeightsError(
+            f"the model fails on a picture of its own size ({type(error).__name__})."
         ) from error
-    distribution = _is_distribution(answers)
+    distribution = (
+        np.isfinite(answers).all()
+        and (answers >= -SIMPLEX_TOLERANCE).all()
+        and np.abs(answers.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
+    )
     if file.output == "logits" and distribution:
-        raise _wrong(
-            record,
+        raise WeightsError(
             'its output is probabilities already; write output = "probabilities", or leave that '
-            "line out.",
+            "line out."
         )
     if file.output != "logits" and not distribution:
-        raise _wrong(
-            record,
+        raise WeightsError(
             f"its output is not a distribution over the classes (a picture's values sum to "
             f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
-            'write output = "logits".',
+            'write output = "logits".'
         )
 
 
-def _is_distribution(rows: Any) -> bool:
-    return bool(
-        np.isfinite(rows).all()
-        and (rows >= -SIMPLEX_TOLERANCE).all()
-        and np.abs(rows.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
-    )
-
-
-def _stages(record: ModelRecord, file: UserFile, network: Any) -> Stages:
+def _stages(file: UserFile, network: Any) -> Stages:
     """The layers that the description names, or the last one of each size of its activations."""
     outputs = {layer.name: layer_output(network, layer) for layer in network.layers}
     usable = {
@@ -207,10 +190,9 @@ def _stages(record: ModelRecord, file: UserFile, network: Any) -> Stages:
     }
     for name in file.features:
         if name not in usable:
-            raise _wrong(
-                record,
+            raise WeightsError(
                 f"there is no layer {name!r} whose features could be compared; among its layers "
-                f"are {', '.join(list(usable)[-8:])}.",
+                f"are {', '.join(list(usable)[-8:])}."
             )
     chosen = file.features or _automatic(network, usable)
     return tuple((name, name) for name in chosen)

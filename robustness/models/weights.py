@@ -48,10 +48,8 @@ def size(record: ModelRecord) -> int | None:
     For a model of the user's, what lies there; None where nothing does.
     """
     weights = record.weights
-    if isinstance(weights, UserFile):
-        return occupied(weights.path) or None
-    known = None if isinstance(weights, Preset) else weights.size
-    return known or (4 * record.parameters if record.parameters else None)  # float32
+    known = occupied(weights.path) if isinstance(weights, UserFile) else weights.size
+    return known or 4 * (record.parameters or 0) or None  # float32
 
 
 def size_text(record: ModelRecord) -> str:
@@ -59,7 +57,7 @@ def size_text(record: ModelRecord) -> str:
     found = size(record)
     if found is None:
         return ""
-    exact = isinstance(record.weights, UserFile) or getattr(record.weights, "size", None)
+    exact = isinstance(record.weights, UserFile) or record.weights.size
     return megabytes(found) if exact else f"about {megabytes(found)}"
 
 
@@ -78,20 +76,17 @@ def state(record: ModelRecord) -> WeightsState:
         return _user_file_state(record, weights)
     if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
         package, file = weights.requires
-        return WeightsState(
-            False,
-            None,
-            f"{record.name} needs the package {package}: run 'pip install -r {file}'.",
-        )
-    found = None
+        reason = f"{record.name} needs the package {package}: run 'pip install -r {file}'."
+        return WeightsState(False, None, reason)
+    found = WeightsState(False, None, _missing(record))
     for path in all_places(record):
-        if not os.path.exists(path):  # "no" where a folder may not be entered
-            continue
-        reason = fault(weights, path)
-        if not reason:
-            return WeightsState(True, path, "")
-        found = found or WeightsState(False, path, reason)
-    return found or WeightsState(False, None, _missing(record))
+        if os.path.exists(path):  # "no" where a folder may not be entered
+            reason = fault(weights, path)
+            if not reason:
+                return WeightsState(True, path, "")
+            if found.path is None:
+                found = WeightsState(False, path, reason)
+    return found
 
 
 def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:
@@ -128,12 +123,11 @@ def find_whole(weights: PublishedFile | Preset) -> Path | None:
 
 def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
     if not os.path.exists(file.path):  # "no" for a path that may not be entered, or is too long
-        return WeightsState(
-            False,
-            None,
+        reason = (
             f"{record.name}: there is no model at {file.path}; correct its path in the file of "
-            "your own models.",
+            "your own models."
         )
+        return WeightsState(False, None, reason)
     try:
         reason = _unusable.get(_as_described(record), "")
     except OSError as error:
@@ -164,16 +158,13 @@ def digest(record: ModelRecord) -> str:
     """
     weights = record.weights
     if isinstance(weights, UserFile):
-        return f"{content_digest(weights.path, None)}+{_description(record, weights)}"
+        # How it is to be used changes its answers as well.
+        use = record.input_size, record.normalisation, weights.output, weights.features
+        use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
+        return f"{content_digest(weights.path, None)}+{use_digest}"
     if isinstance(weights, Preset):
         return content_digest(require(record), weights.files)
     return weights.digest
-
-
-def _description(record: ModelRecord, file: UserFile) -> str:
-    """A short digest of how a model of the user's is to be used, which changes its answers."""
-    use = record.input_size, record.normalisation, file.output, file.features
-    return hashlib.sha256(repr(use).encode()).hexdigest()[:8]
 
 
 def verified_bytes(file: PackagedFile, path: Path) -> bytes:

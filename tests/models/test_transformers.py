@@ -17,7 +17,7 @@ from robustness import models
 from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
-from tests.conftest import register
+from tests.conftest import register, trace_count
 from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
@@ -111,7 +111,7 @@ def test_one_trace_serves_every_batch_size(saved: Saved, photographs: Floats) ->
         assert np.abs(joined.probabilities - whole.probabilities).max() <= 1e-5
         for stage, values in whole.features.items():
             assert np.abs(joined.features[stage] - values).max() <= 1e-5 * np.abs(values).max()
-    assert saved.classifier.trace_count == 1
+    assert trace_count(saved.classifier) == 1
 
 
 @needs_hub
@@ -152,7 +152,7 @@ def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     assert np.abs(outputs.probabilities - probabilities).max() <= 1e-5
     assert_features(outputs, expected)
     assert outputs.probabilities.max() > 0.01
-    assert classifier.trace_count == 1
+    assert trace_count(classifier) == 1
 
 
 def test_without_kerashub_the_state_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

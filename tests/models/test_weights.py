@@ -20,9 +20,9 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
-from robustness.models import conversion, labels
-from robustness.models.conversion import converted_path, layer_weights
+from robustness.models import labels, loading
 from robustness.models.fetching.places import keras_cache
+from robustness.models.loading import converted_path, layer_weights
 from robustness.models.model_record import LayerWeights, Normalisation, PackagedFile
 from robustness.models.runtime import keras
 from tests.conftest import OFFLINE_NAMES, register, save_official
@@ -217,7 +217,7 @@ def test_every_damage_to_a_cached_conversion_is_repaired(packaged: models.ModelR
         damaged[position] ^= 0x20
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged"):
-            conversion._read(path)
+            loading._read_converted(path)
     for content in (b"", whole[:10], whole[:-1], whole + b"?", bytes(damaged)):
         path.write_bytes(content)
         assert_arrays(converted(packaged))
@@ -238,7 +238,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion_and_no_more(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(conversion, "write_whole", refuse)
+    monkeypatch.setattr(loading, "write_whole", refuse)
     assert_arrays(converted(packaged))
     assert list(folder.iterdir()) == []
 

@@ -1,10 +1,11 @@
-"""What several records of the catalogue share: normalisations, sources, Keras' builders."""
+"""What several records of the catalogue share: normalisations, sources, Keras' own networks."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from robustness.models.model_record import Normalisation
+from robustness.models.model_record import REGISTRY, ModelRecord, Normalisation, PublishedFile
 from robustness.models.runtime import keras
 
 CAFFE = Normalisation("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
@@ -16,8 +17,13 @@ MINUS_ONE_TO_ONE = Normalisation("RGB", 1.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """``keras.applications`` ``imagenet_utils.preprocess_input``, mode "tf"; the same in the
 preprocessor_config.json of google/vit-base-patch16-224."""
 
-# File names and MD5 hashes: the installed Keras' keras/src/applications; a test compares them.
-KERAS_HOST = "https://storage.googleapis.com/"
+RESNET50_STAGES = (
+    ("conv1", "pool1_pool"),
+    ("conv2", "conv2_block3_out"),
+    ("conv3", "conv3_block4_out"),
+    ("conv4", "conv4_block6_out"),
+    ("conv5", "avg_pool"),
+)
 
 KERAS_TABLE = "the table at keras.io/api/applications"
 TESTBED = (
@@ -29,3 +35,17 @@ TESTBED = (
 def keras_application(name: str, **options: Any) -> Any:
     """The network ``name`` of ``keras.applications`` without weights."""
     return getattr(keras().applications, name)(weights=None, **options)
+
+
+def add_keras_application(
+    name: str, *, path: str, size: int | None = None, digest: str, **others: Any
+) -> None:
+    """Registers the network ``name`` of ``keras.applications``, for pictures of 224 pixels.
+
+    ``path`` is where Keras' host has its weights; it and ``digest`` are as in the installed Keras'
+    keras/src/applications, which a test compares. ``size`` is in bytes, where it was published.
+    ``others`` are further fields of the record.
+    """
+    weights = PublishedFile(f"https://storage.googleapis.com/{path}", size, digest)
+    fields: dict[str, Any] = {"label": name, "build": partial(keras_application, name)} | others
+    REGISTRY.add(ModelRecord(name=name, input_size=224, weights=weights, **fields))

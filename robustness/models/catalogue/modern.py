@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from robustness.models.catalogue.common import (
     INSIDE_MODEL,
-    KERAS_HOST,
     KERAS_TABLE,
     MINUS_ONE_TO_ONE,
+    RESNET50_STAGES,
     TORCH,
+    add_keras_application,
     keras_application,
 )
-from robustness.models.model_record import (
-    MODERN,
-    REGISTRY,
-    ModelRecord,
-    PublishedFile,
-    PublishedScores,
-)
+from robustness.models.model_record import MODERN, REGISTRY, ModelRecord, PublishedScores
 from robustness.models.runtime import keras, tensorflow
 from robustness.models.transformers import STAGES, Transformer
-
-# File names and hashes: the installed Keras' keras/src/applications; a test compares them. No size
-# was published.
-_HOST = f"{KERAS_HOST}tensorflow/keras-applications/"
 
 
 def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
@@ -82,139 +72,95 @@ def _convnext_tiny() -> Any:
     return _with_named_stages(keras_application("ConvNeXtTiny"), readers, replace)
 
 
-REGISTRY.add(
-    ModelRecord(
-        name="ResNet50V2",
-        label="ResNet50V2",
-        group=MODERN,
-        family="Residual network",
-        year=2016,
-        parameters=25_613_800,
-        input_size=224,
-        normalisation=MINUS_ONE_TO_ONE,
-        stages=(
-            ("conv1", "pool1_pool"),
-            ("conv2", "conv2_block3_out"),
-            ("conv3", "conv3_block4_out"),
-            ("conv4", "conv4_block6_out"),
-            ("conv5", "avg_pool"),
-        ),
-        weights=PublishedFile(
-            url=f"{_HOST}resnet/resnet50v2_weights_tf_dim_ordering_tf_kernels.h5",
-            size=None,
-            digest="md5:3ef43a0b657b3be2300d5770ece849e0",
-        ),
-        build=partial(keras_application, "ResNet50V2"),
-        published=PublishedScores(76.0, 93.0, KERAS_TABLE),
-    )
+add_keras_application(
+    "ResNet50V2",
+    group=MODERN,
+    family="Residual network",
+    year=2016,
+    parameters=25_613_800,
+    normalisation=MINUS_ONE_TO_ONE,
+    stages=RESNET50_STAGES,
+    path="tensorflow/keras-applications/resnet/resnet50v2_weights_tf_dim_ordering_tf_kernels.h5",
+    digest="md5:3ef43a0b657b3be2300d5770ece849e0",
+    published=PublishedScores(76.0, 93.0, KERAS_TABLE),
 )
-REGISTRY.add(
-    ModelRecord(
-        name="MobileNetV3Large",
-        label="MobileNetV3-Large",
-        group=MODERN,
-        family="Efficient architecture",
-        year=2019,
-        parameters=5_507_432,
-        input_size=224,
-        normalisation=INSIDE_MODEL,
-        stages=(
-            ("block1", "expanded_conv_add"),
-            ("block3", "expanded_conv_2_add"),
-            ("block6", "expanded_conv_5_add"),
-            ("block12", "expanded_conv_11_add"),
-            ("block15", "expanded_conv_14_add"),
-            ("head", "embedding"),
-        ),
-        weights=PublishedFile(
-            url=f"{_HOST}mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float.h5",
-            size=None,
-            digest="md5:59e551e166be033d707958cf9e29a6a7",
-        ),
-        build=_mobilenet_v3_large,
-        published=PublishedScores(
-            75.6, source="the table in keras/src/applications/mobilenet_v3.py"
-        ),
-    )
+add_keras_application(
+    "MobileNetV3Large",
+    label="MobileNetV3-Large",
+    group=MODERN,
+    family="Efficient architecture",
+    year=2019,
+    parameters=5_507_432,
+    normalisation=INSIDE_MODEL,
+    stages=(
+        ("block1", "expanded_conv_add"),
+        ("block3", "expanded_conv_2_add"),
+        ("block6", "expanded_conv_5_add"),
+        ("block12", "expanded_conv_11_add"),
+        ("block15", "expanded_conv_14_add"),
+        ("head", "embedding"),
+    ),
+    path="tensorflow/keras-applications/mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float.h5",
+    digest="md5:59e551e166be033d707958cf9e29a6a7",
+    build=_mobilenet_v3_large,
+    published=PublishedScores(75.6, source="the table in keras/src/applications/mobilenet_v3.py"),
 )
-REGISTRY.add(
-    ModelRecord(
-        name="EfficientNetV2B0",
-        label="EfficientNetV2-B0",
-        group=MODERN,
-        family="Efficient architecture",
-        year=2021,
-        parameters=7_200_312,
-        input_size=224,
-        normalisation=INSIDE_MODEL,
-        stages=(
-            ("block1", "block1a_project_activation"),
-            ("block2", "block2b_add"),
-            ("block3", "block3b_add"),
-            ("block5", "block5e_add"),
-            ("block6", "block6h_add"),
-            ("head", "avg_pool"),
-        ),
-        weights=PublishedFile(
-            url=f"{_HOST}efficientnet_v2/efficientnetv2-b0.h5",
-            size=None,
-            digest="md5:21ecbf6da12460d5c40bb2f29ceb2188",
-        ),
-        build=partial(keras_application, "EfficientNetV2B0"),
-        published=PublishedScores(78.7, 94.3, KERAS_TABLE),
-    )
+add_keras_application(
+    "EfficientNetV2B0",
+    label="EfficientNetV2-B0",
+    group=MODERN,
+    family="Efficient architecture",
+    year=2021,
+    parameters=7_200_312,
+    normalisation=INSIDE_MODEL,
+    stages=(
+        ("block1", "block1a_project_activation"),
+        ("block2", "block2b_add"),
+        ("block3", "block3b_add"),
+        ("block5", "block5e_add"),
+        ("block6", "block6h_add"),
+        ("head", "avg_pool"),
+    ),
+    path="tensorflow/keras-applications/efficientnet_v2/efficientnetv2-b0.h5",
+    digest="md5:21ecbf6da12460d5c40bb2f29ceb2188",
+    published=PublishedScores(78.7, 94.3, KERAS_TABLE),
 )
-REGISTRY.add(
-    ModelRecord(
-        name="ConvNeXtTiny",
-        label="ConvNeXt-Tiny",
-        group=MODERN,
-        family="Modernised CNN",
-        year=2022,
-        parameters=28_589_128,
-        input_size=224,
-        normalisation=INSIDE_MODEL,
-        stages=(
-            ("stage1", "stage1"),
-            ("stage2", "stage2"),
-            ("stage3", "stage3"),
-            ("stage4", "stage4"),
-            ("head", "convnext_tiny_head_layernorm"),
-        ),
-        weights=PublishedFile(
-            url=f"{_HOST}convnext/convnext_tiny.h5",
-            size=None,
-            digest="sha256:8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
-        ),
-        build=_convnext_tiny,
-        published=PublishedScores(81.3, source=KERAS_TABLE),
-    )
+add_keras_application(
+    "ConvNeXtTiny",
+    label="ConvNeXt-Tiny",
+    group=MODERN,
+    family="Modernised CNN",
+    year=2022,
+    parameters=28_589_128,
+    normalisation=INSIDE_MODEL,
+    stages=(
+        ("stage1", "stage1"),
+        ("stage2", "stage2"),
+        ("stage3", "stage3"),
+        ("stage4", "stage4"),
+        ("head", "convnext_tiny_head_layernorm"),
+    ),
+    path="tensorflow/keras-applications/convnext/convnext_tiny.h5",
+    digest="sha256:8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
+    build=_convnext_tiny,
+    published=PublishedScores(81.3, source=KERAS_TABLE),
 )
 
 
-def _add_transformer(
-    name: str,
-    label: str,
-    transformer: Transformer,
-    handle: str,
-    *,
-    parameters: int,
-    published: PublishedScores,
-) -> None:
+def _add_transformer(name: str, transformer: Transformer, handle: str, **others: Any) -> None:
+    """Registers the model ``name``; ``others`` are further fields of its record."""
     REGISTRY.add(
         ModelRecord(
             name=name,
-            label=label,
             group=MODERN,
             family="Vision transformer",
             year=2020,
-            parameters=parameters,
             input_size=224,
             normalisation=transformer.normalisation,
             stages=STAGES,
             weights=transformer.preset(handle),
             build=transformer.build,
-            published=published,
+            **others,
         )
     )
 
@@ -226,25 +172,25 @@ _DEIT_TABLE = (
 
 _add_transformer(
     "ViTB16",
-    "ViT-B/16",
     Transformer("ViT", heads=12, width=768, normalisation=MINUS_ONE_TO_ONE),
     "keras/vit/keras/vit_base_patch16_224_imagenet/4",
+    label="ViT-B/16",
     parameters=86_567_656,
     published=PublishedScores(81.2, source="google-research/vision_transformer, README.md"),
 )
 _add_transformer(
     "DeiTTiny",
-    "DeiT-Tiny",
     Transformer("DeiT", heads=3, width=192, normalisation=TORCH),
     "keras/deit/keras/deit_tiny_distilled_patch16_224_imagenet/1",
+    label="DeiT-Tiny",
     parameters=5_717_800,
     published=PublishedScores(74.5, 91.9, _DEIT_TABLE),
 )
 _add_transformer(
     "DeiTSmall",
-    "DeiT-Small",
     Transformer("DeiT", heads=6, width=384, normalisation=TORCH),
     "keras/deit/keras/deit_small_distilled_patch16_224_imagenet/1",
+    label="DeiT-Small",
     parameters=22_051_432,
     published=PublishedScores(81.2, 95.4, _DEIT_TABLE),
 )

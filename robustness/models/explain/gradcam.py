@@ -63,11 +63,7 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     features cannot be reached or have no places.
     """
     count = len(classifier.record.labels())
-    side = classifier.side
-    if images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
-        raise ParameterError(
-            f"Expected images of shape (N, {side}, {side}, 3) to explain, got {images.shape}."
-        )
+    classifier.check_shape(images)
     wanted = np.asarray(classes)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ParameterError(
@@ -112,7 +108,7 @@ class Explainer:
             larger = tf.image.resize(grid[..., None], (side, side), "bilinear")
             return larger[..., 0], tf.shape(grid)[1:]
 
-        self._maps = maps
+        self._compiled = maps
         self._traced = maps.get_concrete_function()
 
     def __call__(self, images: Floats, classes: NDArray[np.int32]) -> tuple[Floats, Any]:
@@ -121,11 +117,6 @@ class Explainer:
         values, cells = self._traced(tf.constant(images), tf.constant(classes))
         height, width = cells.numpy()
         return values.numpy(), (int(height), int(width))
-
-    @property
-    def trace_count(self) -> int:
-        """How often the pass was traced; 1, whatever was asked of it."""
-        return int(self._maps.experimental_get_tracing_count())
 
 
 def _grad_cam(held: Grip, features: Any, answer: Any, classes: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,7 @@ def grip(record: ModelRecord, network: Any) -> Grip:
     """
     if isinstance(record.weights, Preset):
         return Grip(network.get_layer(READ_TOKENS).output, _patches)
-    return Grip(_last_maps(record, network.outputs[0]), _same)
-
-
-def _same(values: Any) -> Any:
-    return values
+    return Grip(_last_maps(record, network.outputs[0]), lambda maps: maps)
 
 
 def _patches(tokens: Any) -> Any:
@@ -58,19 +54,8 @@ def _last_maps(record: ModelRecord, answer: Any) -> Any:
     The nearest ones on every way back from the answer; before local pooling, where that comes
     last, as in VGG16, whose last convolution Selvaraju et al. take.
     """
-    found: dict[int, Any] = {}
-    seen: set[int] = set()
-    pending = [answer]
-    while pending:
-        tensor = pending.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if _has_places(tensor):
-            found[id(tensor)] = tensor
-        else:
-            pending += _read(tensor)
-    maps = {id(before): before for before in map(_before_pooling, found.values())}
+    found = [tensor for tensor in _back_from(answer, _has_places) if _has_places(tensor)]
+    maps = {id(before): before for before in map(_before_pooling, found)}
     if len(maps) != 1 or not any(map(_learned, maps.values())):
         raise ExplanationError(_refusal(record))
     return next(iter(maps.values()))
@@ -89,18 +74,11 @@ def _before_pooling(tensor: Any) -> Any:
 
 def _learned(tensor: Any) -> bool:
     """Whether any layer that learns features lies between the picture and ``tensor``."""
-    seen: set[int] = set()
-    pending = [tensor]
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        weights = getattr(_operation(current), "weights", ())  # a bare operation has none
-        if weights and _kind(current) not in PREPARE_PIXELS:
-            return True
-        pending += _read(current)
-    return False
+    return any(
+        getattr(_operation(current), "weights", ())  # a bare operation has none
+        and _kind(current) not in PREPARE_PIXELS
+        for current in _back_from(tensor)
+    )
 
 
 def _refusal(record: ModelRecord) -> str:
@@ -133,3 +111,16 @@ def _read(tensor: Any) -> list[Any]:
     """The tensors of which ``tensor`` is computed."""
     operation, node, _ = tensor._keras_history
     return list(operation._inbound_nodes[node].input_tensors)
+
+
+def _back_from(tensor: Any, ends: Callable[[Any], bool] = lambda _: False) -> Iterator[Any]:
+    """``tensor`` and all that it is computed of, each once; no further than one that ``ends``."""
+    seen: set[int] = set()
+    pending = [tensor]
+    while pending:
+        current = pending.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            if not ends(current):
+                pending += _read(current)

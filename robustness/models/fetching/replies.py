@@ -21,25 +21,21 @@ _LONGEST_WAIT_SECONDS = 30.0
 """Of what a host asks for in ``Retry-After``."""
 
 
+@dataclass(eq=False)
 class SourceError(Exception):
-    """A source failed; the text is the reason, part of a sentence.
+    """A source failed; ``reason`` is part of a sentence, and what the error says.
 
     ``again`` says whether another try may succeed, after ``wait_seconds`` where the host asks for
     that. ``status`` is its answer.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        again: bool = False,
-        wait_seconds: float = 0,
-        status: int | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.again = again
-        self.wait_seconds = wait_seconds
-        self.status = status
+    reason: str
+    again: bool = False
+    wait_seconds: float = 0
+    status: int | None = None
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,51 +35,52 @@ class Host:
     failure: str = ""
 
 
+@dataclass
 class Sources:
     """Gets the files of ``weights``, each at most ``limit`` bytes, from the first host that can."""
 
-    def __init__(
-        self, weights: PublishedFile | Preset, limit: int, meter: Meter, timeout: float
-    ) -> None:
-        self._weights = weights
-        self._limit = limit
-        self._meter = meter
-        self._timeout = timeout
-        self._hosts = _hosts(weights)
+    weights: PublishedFile | Preset
+    limit: int
+    meter: Meter
+    timeout: float
+    hosts: list[Host] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hosts = _hosts(self.weights)
 
     @property
     def failures(self) -> str:
         """Why each of them failed, as part of a sentence."""
-        return "; ".join(f"{host.shown} ({host.failure})" for host in self._hosts)
+        return "; ".join(f"{host.shown} ({host.failure})" for host in self.hosts)
 
     def get(self, file: str, part: Path) -> None:
         """Fills ``part`` with the file called ``file``.
 
         Raises ``SourceError`` when all hosts failed, ``OSError`` when ``part`` cannot be written.
         """
-        for host in self._hosts:
+        for host in self.hosts:
             if host.failure:
                 continue
             try:
                 expected = self._expected(host, file, part)
-                return fetch(host.url(file), part, expected, self._meter, self._timeout)
+                return fetch(host.url(file), part, expected, self.meter, self.timeout)
             except SourceError as error:
                 host.failure = str(error)
         raise SourceError(self.failures)
 
     def _expected(self, host: Host, file: str, part: Path) -> Expected:
-        if isinstance(self._weights, PublishedFile):
-            return Expected(self._weights.digest, self._weights.size, self._limit)
+        if isinstance(self.weights, PublishedFile):
+            return Expected(self.weights.digest, self.weights.size, self.limit)
         if host.sums is None:
             host.sums = self._list_of_sums(host, part.with_name(f".{SUMS}.part"))
-        return Expected(host.sums.get(file), None, self._limit)
+        return Expected(host.sums.get(file), None, self.limit)
 
     def _list_of_sums(self, host: Host, part: Path) -> Mapping[str, str]:
         """What ``host`` has beside a preset's files; empty where it has none."""
         expected = Expected(None, None, _LARGEST_LIST)
         part.unlink(missing_ok=True)
         try:
-            fetch(host.url(SUMS), part, expected, self._meter, self._timeout)
+            fetch(host.url(SUMS), part, expected, self.meter, self.timeout)
             return parsed_sums(part.read_text(encoding="utf-8", errors="replace"))
         except SourceError as error:
             if error.status not in _NO_SUCH_FILE:
