@@ -31,8 +31,7 @@ def show() -> None:
     """Draws the sections top to bottom."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
-    text = f"{len(ready)} of {len(states)} models are ready on this machine."
-    st.html(results.headline(text))
+    st.html(results.headline(f"{len(ready)} of {len(states)} models are ready on this machine."))
     place = st.container()
     checks = _self_check(ready)
     with place:

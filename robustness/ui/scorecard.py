@@ -49,10 +49,9 @@ def study_conditions_input() -> tuple[Condition, ...]:
         )
         return study_conditions(strength=dial)
     if mode == EACH_ITS_OWN:
-        columns = cycle(st.columns(5, gap="medium"))
         records = [record for record in REGISTRY if record.in_study]
         conditions = []
-        for record, column in zip(records, columns, strict=False):
+        for record, column in zip(records, cycle(st.columns(5, gap="medium")), strict=False):
             with column:
                 conditions.append(Condition.of({record.name: _own_strength(record)}))
         return tuple(conditions)

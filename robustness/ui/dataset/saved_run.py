@@ -11,6 +11,7 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.text import plain
 from robustness.pictures.picture import Picture
+from robustness.report.wording import counted
 from robustness.runs import MANIFEST_FILE, Listed, Manifest
 from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
 
@@ -78,7 +79,7 @@ def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) 
         format_func=titles.__getitem__,
         key="chosen run",
         on_change=_open_chosen,
-        placeholder=f"{len(known)} run{'s' * (len(known) != 1)} in the folder",
+        placeholder=f"{counted(len(known), 'run')} in the folder",
         label_visibility="collapsed",
     )
 
