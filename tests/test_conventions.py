@@ -62,13 +62,14 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
-    "keras_hub": "robustness/models/transformers.py",
-    "ray": "robustness/runs/engines/ray_cluster.py",
-    "fpdf": "robustness/report/formats/pdf_paper.py",
-    "jinja2": "robustness/report/formats/html.py",
-    "matplotlib": "robustness/report/formats/pdf_charts.py",
+    "keras_hub": ["robustness/models/transformers.py"],
+    "ray": ["robustness/runs/engines/ray_cluster.py"],
+    "fpdf": ["robustness/report/formats/pdf_paper.py"],
+    "jinja2": ["robustness/report/formats/html.py", "robustness/ui/kit/html.py"],
+    "matplotlib": ["robustness/report/formats/pdf_charts.py"],
 }
-"""What is optional, or slow to import and seldom needed, and the one file that may import it."""
+"""What is optional, or slow to import and seldom needed, and the files that may import it: one,
+or with templates one for the reports and one for the pages."""
 
 HEAVY = {"tensorflow", "keras", "keras_hub"}
 
@@ -183,11 +184,11 @@ def test_tensorflow_is_imported_late_and_by_the_models_alone() -> None:
     assert not faults(users, lambda path: room(path) not in rooms)
 
 
-def test_what_is_optional_or_slow_is_imported_late_and_in_one_file() -> None:
+def test_what_is_optional_or_slow_is_imported_late_and_in_its_own_files() -> None:
     assert set(OPTIONAL) <= set(LATE)
-    for package, user in LATE.items():
+    for package, own in LATE.items():
         users = [path for path in PRODUCT if package in third_parties(tree(path))]
-        assert [named(path) for path in users] == [user]
+        assert [named(path) for path in users] == own
         for path in users:
             top = third_parties(*(node for node in tree(path).body if not _deferred(node)))
             assert package not in top
@@ -235,6 +236,41 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
         return any(ast.unparse(n) == "st.fragment" for n in ast.walk(tree(path)))
 
     assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/page.py"]
+
+
+def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
+    own = ROOT / "robustness" / "ui" / "kit" / "html.py"
+    drawing = [path for path in PRODUCT if room(path) in {"pages", "ui"} and path != own]
+    safe = {
+        node.name
+        for path in [own, *drawing]
+        for node in tree(path).body
+        if isinstance(node, ast.FunctionDef)
+        and node.returns
+        and ast.unparse(node.returns) == "Html"
+    }
+    assert {"html", "headline", "html_table", "card"} <= safe
+
+    def made_by_hand(path: Path) -> list[str]:
+        return [ast.unparse(node) for node in ast.walk(tree(path)) if _is_unescaped(node, safe)]
+
+    assert not faults(drawing, made_by_hand)
+    assert not faults(drawing, lambda path: "html.escape" in imports(tree(path)))
+
+
+def _is_unescaped(node: ast.AST, safe: set[str]) -> bool:
+    """Whether ``node`` holds a tag, or shows as HTML what no function among ``safe`` has made."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and bool(re.search(r"</?[a-z]", node.value))
+    if not isinstance(node, ast.Call):
+        return False
+    maker = ast.unparse(node.func).rpartition(".")[2]
+    if maker == "Html" or any(word.arg == "unsafe_allow_html" for word in node.keywords):
+        return True
+    if not isinstance(node.func, ast.Attribute) or maker != "html":
+        return False
+    shown = ast.unparse(node.args[0]).partition("(")[0].rpartition(".")[2]
+    return shown not in safe | {"_STYLE"}  # a file, which Streamlit reads by itself
 
 
 # --- words ----------------------------------------------------------------------------------------

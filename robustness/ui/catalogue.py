@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 import streamlit as st
 
@@ -11,6 +9,7 @@ from robustness.perturbations import REGISTRY, Perturbation, apply
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit.html import Html, html
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
@@ -44,8 +43,7 @@ def _strip(record: Perturbation, sample: str) -> None:
             alt=f"{record.label} at strength {', '.join(f'{s:g}' for s in strengths)}",
         )
         if record.graded:
-            cells = "".join(f"<span>{escape(_caption(record, s))}</span>" for s in strengths)
-            st.html(f'<div class="rb-strip">{cells}</div>')
+            st.html(html("strip", captions=[_caption(record, s) for s in strengths]))
 
 
 def _caption(record: Perturbation, strength: float) -> str:
@@ -54,7 +52,7 @@ def _caption(record: Perturbation, strength: float) -> str:
     return f"{text} (C{severity})" if severity else text
 
 
-def _description(record: Perturbation) -> str:
+def _description(record: Perturbation) -> Html:
     facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
     if record.imagenet_c:
         facts.append(f"ImageNet-C: {record.imagenet_c}, severity in brackets")
@@ -64,11 +62,7 @@ def _description(record: Perturbation) -> str:
         facts.append("not monotone: a higher strength is not always a larger change")
     if record.study_strength is not None:
         facts.append(f"study setting: {record.value_text(record.study_strength)}")
-    lines = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
-    return (
-        f'<div class="rb-facts"><b>{escape(record.label)}</b> <code>{escape(record.name)}</code>'
-        f'<ul>{lines}</ul><div class="rb-muted">{escape(record.source)}</div></div>'
-    )
+    return html("perturbation", record=record, facts=facts)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

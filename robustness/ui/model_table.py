@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +15,7 @@ from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights import parameters_text, size_text
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
+from robustness.ui.kit.html import html
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.work import Work
 
@@ -189,13 +189,8 @@ def _weights(states: Mapping[str, models.WeightsState]) -> None:
 
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
-    badge = "rb-kept" if state.ready else "rb-changed"
-    sign = "✓" if state.ready else "✗"
-    st.html(
-        f'<div class="rb-cardhead"><h4>{escape(record.label)}</h4>'
-        f'<span class="rb-badge {badge}">{sign} {_state(state)}</span></div>'
-        f'<div class="rb-muted">{escape(_facts(record))}</div>'
-    )
+    facts, text = _facts(record), _state(state)
+    st.html(html("weights", label=record.label, ready=state.ready, state=text, facts=facts))
     fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
     if not state.ready and (state.path or not fetched or "pip install" in state.reason):
         st.caption(plain(state.reason))

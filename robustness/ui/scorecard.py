@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import cycle
 from typing import Any
 
@@ -24,6 +23,7 @@ from robustness.pictures.picture import Picture
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.kit import results
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.inputs import one_of, strength_input
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
@@ -197,10 +197,6 @@ def _gallery(
             column.html(_answers(condition, mine))
 
 
-def _answers(condition: Condition, rows: Sequence[Measurement]) -> str:
-    lines = "".join(
-        f"<li>{results.mark(row)} <b>{escape(models.label(row.model))}</b> "
-        f"{escape(models.class_name(row.model, row.top1))} {row.probability:.0%}</li>"
-        for row in rows
-    )
-    return f'<div class="rb-answers"><b>{escape(condition.label)}</b><ul>{lines}</ul></div>'
+def _answers(condition: Condition, rows: Sequence[Measurement]) -> Html:
+    lines = [(models.label(row.model), row, models.class_name(row.model, row.top1)) for row in rows]
+    return html("answers", title=condition.label, lines=lines)

@@ -207,7 +207,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
     app = shown(run)
     assert not app.exception
     text = html(app)
-    assert "someone&#x27;s &lt;i&gt;network&lt;/i&gt; keeps its answer in" in text
+    assert "someone&#39;s &lt;i&gt;network&lt;/i&gt; keeps its answer in" in text
     assert any("ranked only against those with the same classes" in i.value for i in app.info)
 
 

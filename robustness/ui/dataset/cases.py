@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.wording import counted
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import page_link
@@ -127,23 +127,17 @@ def _altered(run: Opened, picture: Picture, condition: Condition, row: dict[str,
     return memo.attacked_picture(labelled, condition, run.seed, str(row["model"]))
 
 
-def _text(row: dict[str, Any], what: str) -> str:
+def _text(row: dict[str, Any], what: str) -> Html:
     model = str(row["model"])
-    before, after = (escape(models.class_name(model, int(row[k]))) for k in ("clean_top1", "top1"))
-    kept = bool(row["consistent"])
-    answer = f"<b>{before}</b> {row['clean_probability']:.0%} → "
-    answer += "" if kept else f"<b>{after}</b> "
-    answer += f"{row['probability']:.0%}"
-    notes = [] if kept else [f"{before} is left with {row['retained_probability']:.0%}"]
-    if pd.notna(row["label"]):
-        notes.append(f"labelled {escape(models.class_name(model, int(row['label'])))}")
-    notes.append(f"SSIM {row['ssim']:.2f}")
-    return (
-        f'<div class="rb-case"><div class="rb-cardhead"><b>{escape(models.label(model))}</b>'
-        f"{results.badge(kept)}</div><div>{escape(what)}</div><div>{answer}</div>"
-        f'<div class="rb-muted">{"; ".join(notes)}</div>'
-        f'<div class="rb-muted rb-name">{escape(str(row["image"]))}</div></div>'
+    before, after = (models.class_name(model, int(row[k])) for k in ("clean_top1", "top1"))
+    label = models.label(model)
+    notes = (
+        [] if row["consistent"] else [f"{before} is left with {row['retained_probability']:.0%}"]
     )
+    if pd.notna(row["label"]):
+        notes.append(f"labelled {models.class_name(model, int(row['label']))}")
+    notes.append(f"SSIM {row['ssim']:.2f}")
+    return html("case", row=row, label=label, what=what, before=before, after=after, notes=notes)
 
 
 def _link(run: Opened, row: dict[str, Any], condition: Condition) -> None:

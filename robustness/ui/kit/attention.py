@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 
 import numpy as np
 import streamlit as st
@@ -25,6 +24,7 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
 from robustness.ui.kit import results
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.page import fragment
 
@@ -126,13 +126,10 @@ def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> Non
     """One model's maps: a row of pictures for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
-    st.html(
-        f'<div class="rb-cardhead"><h4>{escape(model)}</h4>'
-        f'<span class="rb-muted">{height} x {width} cells</span></div>'
-    )
+    st.html(html("heat_maps", model=model, height=height, width=width))
     for row, index in enumerate(work.classes):
         label = models.class_name(work.model, index)
-        st.html(f'<div class="rb-evidence">Evidence for <b>{escape(label)}</b></div>')
+        st.html(html("evidence", label=label))
         columns = st.columns(len(captions), gap="small", wrap=False)
         for place, (column, caption) in enumerate(zip(columns, captions, strict=True)):
             view = views[row * len(captions) + place]
@@ -150,19 +147,11 @@ def _peak(view: View) -> str:
 
 
 @cache
-def _legend() -> str:
+def _legend() -> Html:
     from robustness.models import explain
 
     bar = base64.b64encode(to_png(explain.colour_bar())).decode()
-    return (
-        '<div class="rb-scale"><span>no evidence</span>'
-        f'<img src="data:image/png;base64,{bar}" alt="colours from no evidence to the strongest">'
-        "<span>the model's strongest</span></div>"
-        '<div class="rb-muted">Grad-CAM: the parts of the picture that raise the logit of the '
-        "class. One scale for all maps of a model, so that its pictures and classes compare; "
-        "models do not. A map is as coarse as its cells, and evidence against the class is not "
-        "shown.</div>"
-    )
+    return html("heat_scale", bar=bar)
 
 
 # --- computed beside the script -------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from itertools import islice
 from types import ModuleType
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import UNSURE, unsure
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.memo import original_png
 
 GAIN = 3
@@ -67,9 +67,9 @@ def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
     return f"How visible it is: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
 
 
-def headline(text: str) -> str:
-    """The answer of a page in a sentence, as HTML."""
-    return f'<div class="rb-headline" role="status">{escape(text)}</div>'
+def headline(text: str) -> Html:
+    """The answer of a page in a sentence."""
+    return html("headline", text=text)
 
 
 def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
@@ -103,20 +103,6 @@ def other_classes(names: Sequence[str]) -> str:
     )
 
 
-def badge(kept: bool) -> str:
-    """Whether the answer was kept or changed, as HTML."""
-    if kept:
-        return '<span class="rb-badge rb-kept">✓ kept</span>'
-    return '<span class="rb-badge rb-changed">✗ changed</span>'
-
-
-def mark(row: Measurement) -> str:
-    """Kept or changed as one sign, with words for those who do not see it; as HTML."""
-    if row.consistent:
-        return '<span class="rb-kept" role="img" aria-label="kept">✓</span>'
-    return '<span class="rb-changed" role="img" aria-label="changed">✗</span>'
-
-
 def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:
     """Places without end, row by row: each row is drawn once its first place is taken."""
     while True:
@@ -128,47 +114,36 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return [cell.empty() for cell in islice(cells(2), count)]
 
 
-def card(row: Measurement, changed: str = "Perturbed") -> str:
-    """One model's verdict and top-5 for both pictures, as HTML; ``changed`` heads the second."""
-    label = models.label(row.model)
-    before, after = (
-        escape(models.class_name(row.model, index)) for index in (row.clean_top1, row.top1)
-    )
+def card(row: Measurement, changed: str = "Perturbed") -> Html:
+    """One model's verdict and top-5 for both pictures; ``changed`` heads the second."""
+
+    def name(index: int) -> str:
+        return models.class_name(row.model, index)
+
+    def bars(classes: Sequence[int], shares: Sequence[float]) -> list[tuple[str, float, bool]]:
+        pairs = zip(classes, shares, strict=True)
+        return [(name(index), share, index == row.clean_top1) for index, share in pairs]
+
+    before = name(row.clean_top1)
     points = f"{100 * row.scores['confidence_change']:+.1f} points"
+    detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
     if row.consistent:
-        verdict = f"<b>{before}</b> {row.clean_probability:.1%} → {row.probability:.1%}"
         detail = f"its confidence moved by {points}"
-    else:
-        verdict = (
-            f"<b>{before}</b> {row.clean_probability:.1%} → <b>{after}</b> {row.probability:.1%}"
-        )
-        detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
     if row.clean_probability < UNSURE:
         detail += "; unsure even of the original, so this means little"
-
-    def bar(index: int, probability: float) -> str:
-        name = escape(models.class_name(row.model, index))
-        original = " rb-original" if index == row.clean_top1 else ""
-        return (
-            f'<div class="rb-bar{original}" style="--share:{100 * probability:.1f}%" '
-            f'title="{name}"><span>{name}</span><span>{probability:.1%}</span></div>'
-        )
-
-    lines = "".join(
-        "<tr>"
-        f"<td>{bar(row.clean_top5[i], row.clean_top5_probabilities[i])}</td>"
-        f"<td>{bar(row.top5[i], row.top5_probabilities[i])}</td>"
-        "</tr>"
-        for i in range(len(row.top5))
-    )
-    return (
-        f'<div class="rb-card"><div class="rb-cardhead"><h4>{escape(label)}</h4>'
-        f"{badge(row.consistent)}</div>"
-        f'<div class="rb-verdict">{verdict}<div class="rb-muted">{detail}</div></div>'
-        f'<table class="rb-top5" aria-label="Top-5 classes of {escape(label)}">'
-        '<thead><tr><th scope="col">Original</th>'
-        f'<th scope="col">{escape(changed)}</th></tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
+    return html(
+        "card",
+        row=row,
+        label=models.label(row.model),
+        before=before,
+        after=name(row.top1),
+        detail=detail,
+        changed=changed,
+        bars=zip(
+            bars(row.clean_top5, row.clean_top5_probabilities),
+            bars(row.top5, row.top5_probabilities),
+            strict=True,
+        ),
     )
 
 
@@ -191,13 +166,6 @@ def clicked(figure: go.Figure, key: str, alt: str) -> Any:
     return points[0]["customdata"] if points else None
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table as HTML; every cell is escaped."""
-    columns = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return (
-        '<div class="rb-scroll"><table class="rb-table">'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """A plain table."""
+    return html("table", head=head, rows=rows)

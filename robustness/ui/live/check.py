@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +20,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
@@ -84,8 +84,8 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     )
 
 
-def _headline(rows: Sequence[Measurement], total: int, what: str) -> str:
-    """The answer in a sentence, as HTML."""
+def _headline(rows: Sequence[Measurement], total: int, what: str) -> Html:
+    """The answer in a sentence."""
     kept = sum(row.consistent for row in rows)
     if len(rows) < total or not total:
         text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
@@ -98,19 +98,14 @@ def _headline(rows: Sequence[Measurement], total: int, what: str) -> str:
     return results.headline(f"{text} under {what}.")
 
 
-def _verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> str:
-    """One line a model: kept or changed, and what it sees now; as HTML."""
+def _verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> Html:
+    """One line a model: kept or changed, and what it sees now."""
     answered = {row.model: row for row in rows}
-    lines = []
-    for name in model_names:
-        row = answered.get(name)
-        if row is None:
-            state = '<span class="rb-muted">waiting …</span>'
-        else:
-            seen = escape(models.class_name(name, row.top1))
-            state = f"{results.badge(row.consistent)} <span>{seen} {row.probability:.0%}</span>"
-        lines.append(f"<li><b>{escape(models.label(name))}</b> {state}</li>")
-    return f'<ul class="rb-verdicts">{"".join(lines)}</ul>'
+    lines = [
+        (models.label(name), row := answered.get(name), row and models.class_name(name, row.top1))
+        for name in model_names
+    ]
+    return html("verdicts", lines=lines)
 
 
 def _show_charts(rows: Sequence[Measurement]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from robustness.charts.dataset import QUANTITIES
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
+from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import one_of
 
 COMPARE = "compare"
@@ -134,8 +134,7 @@ def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
 
 def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in known if entry["perturbation"] is None]
-    items = "".join(f"<li>{escape(_sentence(entry, quantity))}</li>" for entry in overall)
-    st.html(f'<div class="rb-facts"><ul>{items}</ul></div>')
+    st.html(html("changes", sentences=[_sentence(entry, quantity) for entry in overall]))
     count = f"{found.images:,} picture{'s' * (found.images != 1)} that both have"
     right = st.container()
     if _moved(overall, quantity):

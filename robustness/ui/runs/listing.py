@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import counted, listed
 from robustness.runs import MAX_TITLE, Listed
+from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
 from robustness.ui.runs import comparison
@@ -129,7 +129,7 @@ def _card(entry: Listed) -> None:
                 _manage(entry)
 
 
-def _description(entry: Listed) -> str:
+def _description(entry: Listed) -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
@@ -146,12 +146,7 @@ def _description(entry: Listed) -> str:
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )
-    marks = "".join(f'<span class="rb-badge">{escape(badge)}</span>' for badge in badges)
-    return (
-        f'<div class="rb-cardhead"><h4>{escape(entry.title)}</h4>{marks}</div>'
-        f'<div class="rb-muted rb-name">{escape(" · ".join(facts))}</div>'
-        f'<div class="rb-muted rb-name">{escape(entry.folder.name)}</div>'
-    )
+    return html("run", title=entry.title, badges=badges, facts=facts, name=entry.folder.name)
 
 
 def _manage(entry: Listed) -> None:

@@ -1,0 +1,32 @@
+"""The one place of the pages that makes HTML: from the macros of a template, all of it escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NewType
+
+Html = NewType("Html", str)
+"""Safe to show: no text in it is read as a tag. Only ``html`` makes it."""
+
+
+def html(part: str, **values: Any) -> Html:
+    """The macro ``part`` of the template filled with ``values``, all of which it must name.
+
+    What is ``Html`` already stays as it is, and everything else is escaped.
+    """
+    return Html(getattr(_parts(), part)(**values))
+
+
+@cache
+def _parts() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("parts.html.j2").module

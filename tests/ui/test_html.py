@@ -1,0 +1,85 @@
+"""No name, title or file of others is read as a tag: the HTML of the pages escapes all of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from robustness import models, runs
+from robustness.evaluation.condition import Condition
+from robustness.ui import scorecard
+from robustness.ui.dataset import cases
+from robustness.ui.kit import results
+from robustness.ui.kit.html import html
+from robustness.ui.live import check
+from robustness.ui.runs import listing
+from tests.support.made_up_saved_runs import measurement
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""
+FOG = Condition.of({"fog": 0.6})
+
+
+def assert_escaped(made: str, times: int) -> None:
+    """``HOSTILE`` stands in it ``times``, as text alone, and whatever was escaped was so once."""
+    assert not re.search(r"<script|<img|onerror=\"", made)
+    assert unescape(made).count(HOSTILE) == times
+    assert all(word.count('"') % 2 == 0 for word in re.findall("<[^>]*>", made))
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All models and all classes are called ``HOSTILE``."""
+    monkeypatch.setattr(models, "label", lambda name: HOSTILE)
+    monkeypatch.setattr(models, "class_name", lambda name, index: HOSTILE)
+
+
+def test_plain_parts_are_escaped() -> None:
+    assert_escaped(results.headline(HOSTILE), 1)
+    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 3)
+
+
+def test_what_is_html_already_is_not_escaped_again() -> None:
+    inner = html("evidence", label="a & b")
+    assert html("headline", text=inner).count("a &amp; b</b></div>") == 1
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        html("headline")
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:
+    row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays)
+    made = results.card(row, HOSTILE)
+    # the model, the heading, ten bars with a title each, and the classes of the verdict
+    assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
+    assert_escaped(check._verdicts([row], ["SqueezeNet", "VGG16"]), 3)
+    assert_escaped(scorecard._answers(FOG, [row]), 2)
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> None:
+    row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays, labelled=True)
+    # the model, the condition, the class of the label, the picture, and the classes of the answers
+    assert_escaped(cases._text(row.as_row(), HOSTILE), 4 + (1 if stays else 3))
+
+
+def test_a_run_escapes_its_title_its_folder_and_its_dataset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_stand_ins(monkeypatch)
+    run = performed("samples", tmp_path, spec(), limit=1)
+    manifest = replace(run.manifest, dataset=replace(run.manifest.dataset, title=HOSTILE))
+    entry = runs.Listed(Path(HOSTILE.replace("/", ":")), manifest, title=HOSTILE, imported=True)
+    made = listing._description(entry)
+    assert_escaped(made, 2)
+    assert entry.folder.name in unescape(made)
