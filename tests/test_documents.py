@@ -100,7 +100,7 @@ def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
 
 
 def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> None:
-    run = {"README.md": 1, "CONTRIBUTING.md": 1, "docs/python.md": 1}
+    run = {"README.md": 1, "CONTRIBUTING.md": 1, "docs/python.md": 2}
     assert {
         name: len(found) for name, text in DOCUMENTS.items() if (found := blocks("python", text))
     } == run
@@ -109,13 +109,15 @@ def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> N
 def test_the_example_from_python_works_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = blocks("python", DOCUMENTS["docs/python.md"])
+    code, conditions = blocks("python", DOCUMENTS["docs/python.md"])
+    exec(conditions, {})
+    assert "fog=0.2+gaussian_blur=0.4" in capsys.readouterr().out
     assert len(code.strip().splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(code, names)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("SqueezeNet", "EfficientNetLite0", "strength"))
+    assert all(name in printed for name in ("SqueezeNet", "EfficientNetLite0", "fog=0.2"))
     run = names["run"]
     assert (run.images, len(names["frame"])) == (5, 5 * 2 * 2)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.id]
