@@ -54,7 +54,7 @@ def dashboard(script: str | Path = "app.py", **variables: str) -> Iterator[str]:
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the dashboard ended with status {process.returncode}")
@@ -63,7 +63,7 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise TimeoutError("the dashboard did not come up within a minute")
+    raise TimeoutError(f"the dashboard did not come up within {PATIENCE / 1000:.0f} s")
 
 
 @contextmanager
