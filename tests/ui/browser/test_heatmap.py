@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.support.server import dashboard
+from tests.support.server import AT_REST, dashboard
 
 SCRIPT = """
 import streamlit as st
@@ -15,6 +15,9 @@ from tests.support.made_up_results import made_up
 st.set_page_config(layout="wide")
 results.show(made_up())
 """
+
+TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What a browser needs until all that it was told is drawn and takes clicks."""
 
 
 def test_a_click_anywhere_in_a_cell_shows_its_pictures(browser: Browser, tmp_path: Path) -> None:
@@ -32,8 +35,14 @@ def test_a_click_anywhere_in_a_cell_shows_its_pictures(browser: Browser, tmp_pat
             for tick in chart.locator(".ytick text").all()
         )
         for share, model in ((0.02, "SqueezeNet 1.1"), (0.98, "EfficientNet-Lite1")):
+            expect(page.locator(AT_REST)).to_be_visible()
+            chart.evaluate(TWO_FRAMES)
             box = cells.bounding_box()
             assert box is not None
-            page.mouse.click(box["x"] + share * box["width"], box["y"] + 4)
+            at = box["x"] + share * box["width"], box["y"] + 4
+            page.mouse.move(*at)
+            # The chart is drawn anew after a click; it has this one once it says what lies there.
+            chart.locator(".hovertext", has_text=model).wait_for()
+            page.mouse.click(*at)
             heading = page.get_by_role("heading", name=f"{model} under {first_row}")
             expect(heading).to_be_visible()
