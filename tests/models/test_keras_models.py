@@ -182,7 +182,9 @@ def compared(
     own = record.normalisation
     others = [name for name in DIFFERENT if models.REGISTRY[name].normalisation != own]
     batches = [prepare(record.name, images), *(prepare(name, images[:1]) for name in others)]
-    probabilities, *activations = oracle.predict(np.concatenate(batches), verbose=0)
+    probabilities, *activations = (  # called, not asked to predict: that compiles it first
+        output.numpy() for output in oracle(np.concatenate(batches), training=False)
+    )
     return Compared(
         classifier,
         classifier(images),

@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answers(network: Any, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(network.predict(pictures, verbose=0))
+    return np.asarray(network(pictures, training=False))
 
 
 # --- used like any other --------------------------------------------------------------------------
