@@ -84,7 +84,7 @@ def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
         page.get_by_role("link", name="Live check").click()
-        first = page.wait_for_function(BESIDE_THE_PICTURES, [PICTURES, HEADLINE])
+        first = page.wait_for_function(BESIDE_THE_PICTURES, arg=[PICTURES, HEADLINE])
         assert "Asking 4 models" in first.json_value()
         settled(page)
         assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
