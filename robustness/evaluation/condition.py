@@ -231,7 +231,7 @@ class AttackCondition(Condition):
 
     @property
     def series(self) -> str:
-        return ", ".join([self.label, *self._unusual])
+        return f"{self.label} ({', '.join(self._unusual)})" if self._unusual else self.label
 
     @property
     def _unusual(self) -> list[str]:
