@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -43,6 +42,7 @@ from tests.support.download_server import (
     serve_published,
     server,
     status,
+    unreachable,
     waits,
     waits_and_sends_the_rest,
 )
@@ -256,10 +256,7 @@ def test_a_part_that_lacks_only_its_check(
 def test_a_host_that_cannot_be_reached_is_named(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        mirror = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", mirror)
+    with unreachable(monkeypatch) as mirror:
         server.faults = [status(404)]
         assert mirror in fails("the host cannot be reached")
     succeeds()

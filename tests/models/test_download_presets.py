@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-import socket
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +34,7 @@ from tests.support.download_server import (
     sends_up_to,
     server,
     status,
+    unreachable,
     waits,
 )
 
@@ -332,10 +332,7 @@ def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
 def test_a_mirror_that_cannot_be_reached_is_told_from_one_that_breaks_off(
     server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        mirror = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", mirror)
+    with unreachable(monkeypatch) as mirror:
         server.faults = [status(404)]
         with pytest.raises(DownloadError) as caught:  # though the preset's name ends in "reset"
             download(NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -236,3 +237,13 @@ def assert_sentence(error: BaseException) -> None:
     assert "\n" not in text
     assert "Traceback" not in text
     assert len(text) < 400
+
+
+@contextmanager
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A mirror that refuses every connection; yields its address."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening
+        mirror = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", mirror)
+        yield mirror
