@@ -191,4 +191,4 @@ def _number(value: float) -> float | None:
 
 
 def _negative(value: float | None) -> float | None:
-    return None if value is None else -value
+    return None if value is None else 0.0 - value  # 0 stays 0, not -0

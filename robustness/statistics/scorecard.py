@@ -93,7 +93,7 @@ PUBLISHED_NOTE = (
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
-    """The verdict on one entry of ``evaluate.summarise`` by ``VERDICT_RULE``."""
+    """The verdict on one entry of ``scorecard.summarise`` by ``VERDICT_RULE``."""
     if entry["consistency_low"] > EVEN:
         return "robust"
     if entry["consistency_high"] < EVEN:

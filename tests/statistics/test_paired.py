@@ -263,3 +263,14 @@ def test_the_paired_interval_is_that_of_scipy_and_narrower_than_an_unpaired_one(
     assert (low, high) == pytest.approx((peer.low, peer.high), abs=1e-12)
     unpaired = 2 * 1.96 * np.sqrt(before.var() / 80 + after.var() / 80)
     assert high - low < unpaired
+
+
+def test_a_bound_of_nothing_has_no_sign() -> None:
+    frame = pd.concat(
+        [
+            rows([0, 0, 0, 0, 1], model="SqueezeNet"),
+            rows([1, 0, 0, 0, 1], model="EfficientNetLite0"),
+        ]
+    )
+    (pair,) = compare(frame)
+    assert (pair["better"], str(pair["difference_low"])) == ("EfficientNetLite0", "0.0")
