@@ -21,7 +21,7 @@ def ranking(
 ) -> go.Figure:
     """A rate of each model with its 95 % interval, in the order of ``summary``.
 
-    ``summary`` has a row a model with ``quantity`` and its bounds, as ``evaluate.summarise`` gives
+    ``summary`` has a row a model with ``quantity`` and its bounds, as ``scorecard.summarise`` gives
     them. Where the study published a consistency for the model it stands beside as a hollow
     diamond.
     """

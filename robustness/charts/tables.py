@@ -219,7 +219,7 @@ def _ce(entry: Entry, name: str) -> str:
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:
-    """Consistency, similarity and verdict per model; ``summary`` is of ``evaluate.summarise``."""
+    """Consistency, similarity and verdict per model; ``summary`` is of ``scorecard.summarise``."""
     columns: list[Column] = [
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
@@ -232,7 +232,7 @@ def verdicts(summary: Sequence[Entry]) -> Table:
 
 
 def published(summary: Sequence[Entry]) -> Table:
-    """What the study published beside what ``summary`` (of ``evaluate.summarise``) measured."""
+    """What the study published beside what ``summary`` (of ``scorecard.summarise``) measured."""
     measured = {entry["model"]: entry for entry in summary}
     forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
     head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]

@@ -1,4 +1,4 @@
-"""The loop over pictures, conditions and models, and the summary of what it yields."""
+"""The loop over pictures, conditions and models: perturb, ask, measure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
+from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
-
-Images = NDArray[np.float32]
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:

@@ -11,11 +11,11 @@ import numpy as np
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import Images, measured, perturbed, picture_scores, prepare
+from robustness.evaluation.loop import measured, perturbed, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import Classifier, Outputs
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import REGISTRY, Images, Perturbation
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 

@@ -9,11 +9,11 @@ import pandas as pd
 from robustness import metrics
 from robustness import statistics as figures
 from robustness.attacks import NORMS, Attack, AttackSpec
+from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.content import Block, Text, Titled
-from robustness.report.wording import counted
 
 STUDY_IMAGE = (
     "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "

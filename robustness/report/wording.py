@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import models
-from robustness.base.text import counted as counted
 from robustness.base.text import visible
 from robustness.charts.tables import with_interval
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.attacks import NORMS, Outcome
+from robustness.base.text import counted
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.intervals import wilson
-from robustness.report.wording import class_title, counted, model, sentence, share
+from robustness.report.wording import class_title, model, sentence, share
 
 
 def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str]:

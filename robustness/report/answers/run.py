@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness import statistics
+from robustness.base.text import counted
 from robustness.charts.tables import Entry
-from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
+from robustness.report.wording import listed, model, overlap, rate, sentence, share
 from robustness.statistics import scorecard
 
 

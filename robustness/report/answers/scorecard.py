@@ -1,6 +1,6 @@
 """What a Scorecard answers, in three sentences that claim no more than it shows.
 
-Their intervals are Wilson's over perturbed pictures, as ``evaluate.summarise`` gives them; a model
+Their intervals are Wilson's over perturbed pictures, as ``scorecard.summarise`` gives them; a model
 counts as ahead of another only where the two do not overlap.
 """
 
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustness.base.text import counted
 from robustness.charts.tables import Entry
 from robustness.evaluation.condition import series
 from robustness.evaluation.measurement import Measurement
-from robustness.report.wording import counted, listed, model, overlap, rate, sentence, share
+from robustness.report.wording import listed, model, overlap, rate, sentence, share
 from robustness.statistics import scorecard
 
 
 def answer(
     summary: Sequence[Entry], rows: Sequence[Measurement], pictures: int
 ) -> tuple[str, str, str]:
-    """Three sentences on ``evaluate.summarise`` and the measurements that it is of."""
+    """Three sentences on ``scorecard.summarise`` and the measurements that it is of."""
     return (
         sentence(*(_who(ranking) for ranking in scorecard.rankings(summary))),
         sentence(_harm(rows)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness import models
+from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.sweep import TOLERANCE, Break, most_fragile
 from robustness.perturbations import REGISTRY
-from robustness.report.wording import counted, listed, model, sentence
+from robustness.report.wording import listed, model, sentence
 
 
 def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:

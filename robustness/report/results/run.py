@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustness import statistics
 from robustness.base.errors import RobustnessError, RunError
-from robustness.base.text import visible
+from robustness.base.text import counted, visible
 from robustness.charts import tables
 from robustness.evaluation.condition import Condition
 from robustness.report import method_notes
@@ -18,7 +18,7 @@ from robustness.report.answers.run import answer
 from robustness.report.content import BRACKETS, Case, Cases, Data, Report, Section, Shot, Titled
 from robustness.report.results import run_sections
 from robustness.report.results.measured import clean_shot, perturbed_shot, several_label_sets
-from robustness.report.wording import class_title, counted, model, share
+from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.statistics import Figures
 

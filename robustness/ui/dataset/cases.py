@@ -12,12 +12,11 @@ import streamlit as st
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.wording import counted
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.html import Html, html

@@ -9,9 +9,9 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.pace import Pace, Unit
+from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.report.wording import counted
 from robustness.runs import Plan
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean

@@ -10,8 +10,8 @@ import streamlit as st
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.base.text import counted
 from robustness.charts import dataset, differences, scorecard, tables
-from robustness.report.wording import counted
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset.saved_run import Opened

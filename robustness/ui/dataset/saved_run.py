@@ -9,9 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.pictures.picture import Picture
-from robustness.report.wording import counted
 from robustness.runs import MANIFEST_FILE, Listed, Manifest
 from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
 

@@ -11,9 +11,9 @@ import streamlit as st
 
 from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
-from robustness.report.wording import counted, listed
+from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
