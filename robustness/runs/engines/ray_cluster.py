@@ -58,6 +58,7 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
         seen: set[int] = set()
         for batch in _stream(ray, job, numbers):
             for row in batch.to_pylist():
+                # Of our own workers: Ray unpickles whatever else they send before we see it.
                 chunk = pickle.loads(row["found"])
                 if isinstance(chunk, RunError):
                     raise chunk
