@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from robustness import metrics, models
 from robustness.charts.look import COLOURS, drawn, model_trace
 from robustness.evaluation.measurement import Measurement
+from robustness.metrics.features import RESCALED
 
 _PATTERNS = [
     {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
@@ -20,16 +21,23 @@ _PATTERNS = [
 
 
 def similarity_bars(frame: pd.DataFrame) -> go.Figure:
-    """Cosine and Euclidean similarity of the embedding, one pair of bars a model.
+    """Similarity of the embedding from its floor, and beside it raw, one pair of bars a model.
 
-    ``frame`` has the columns ``model``, ``cosine`` and ``euclidean``.
+    ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
     series = {
-        name: (metrics.REGISTRY[name].label, colour)
-        for name, colour in zip(("cosine", "euclidean"), COLOURS, strict=False)
+        RESCALED[name]: (metrics.REGISTRY[name].label, colour)
+        for name, colour in zip(RESCALED, COLOURS, strict=False)
+    }
+    words = {
+        RESCALED[name]: [
+            f"{value:.2f} (raw {raw:.2f})"
+            for value, raw in zip(frame[RESCALED[name]], frame[name], strict=True)
+        ]
+        for name in RESCALED
     }
     low = min(0.0, float(frame[list(series)].min().min()))
-    return _bars(frame, series, "{:.2f}", {"range": [low, 1.12]})
+    return _bars(frame, series, words, {"range": [low, 1.42]})
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
@@ -41,16 +49,23 @@ def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
         "clean_probability": ("Original", "#8796a5"),
         "retained_probability": ("Perturbed", COLOURS[4]),
     }
-    return _bars(frame, series, "{:.1%}", {"range": [0, 1.15], "tickformat": ".0%"})
+    words = {name: [f"{value:.1%}" for value in frame[name]] for name in series}
+    return _bars(frame, series, words, {"range": [0, 1.15], "tickformat": ".0%"})
 
 
 def _bars(
-    frame: pd.DataFrame, series: Mapping[str, tuple[str, str]], text: str, xaxis: Mapping[str, Any]
+    frame: pd.DataFrame,
+    series: Mapping[str, tuple[str, str]],
+    words: Mapping[str, Sequence[str]],
+    xaxis: Mapping[str, Any],
 ) -> go.Figure:
-    """A pair of bars a model, told apart by pattern and colour; ``series`` are (label, colour)."""
+    """A pair of bars a model, told apart by pattern and colour, with their ``words`` at the end.
+
+    ``series`` are (label, colour) by column.
+    """
     return drawn(
         [
-            _bar(frame, column, label, {"color": colour, "pattern": pattern}, text)
+            _bar(frame, column, label, {"color": colour, "pattern": pattern}, words[column])
             for (column, (label, colour)), pattern in zip(series.items(), _PATTERNS, strict=True)
         ],
         height=110 + 56 * len(frame),
@@ -60,16 +75,16 @@ def _bars(
 
 
 def _bar(
-    frame: pd.DataFrame, column: str, label: str, marker: Mapping[str, Any], text: str
+    frame: pd.DataFrame, column: str, label: str, marker: Mapping[str, Any], words: Sequence[str]
 ) -> dict[str, Any]:
-    """One horizontal bar a model: ``column``, written as ``text`` says."""
+    """One horizontal bar a model: ``column``, with ``words`` at its end."""
     return {
         "type": "bar",
         "name": label,
         "y": [models.label(model) for model in frame["model"]],
         "x": frame[column].tolist(),
         "orientation": "h",
-        "text": [text.format(value) for value in frame[column]],
+        "text": list(words),
         "textposition": "outside",
         "cliponaxis": False,
         "marker": marker,
@@ -78,22 +93,23 @@ def _bar(
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
-    """Similarity at each stage of each network, shallow to deep.
+    """Similarity from its floor at each stage of each network, shallow to deep.
 
     ``frame`` has one row a model and stage: ``model``, ``stage``, ``depth`` (0 at the first
-    stage, 1 at the last) and the metric's column.
+    stage, 1 at the last), the metric's column, which the pointer is told, and that ``RESCALED``.
     """
+    height = RESCALED[metric]
     traces = [
         model_trace(
             str(model),
             rows["depth"],
-            rows[metric],
-            customdata=rows["stage"].tolist(),
-            hover="%{customdata}: %{y:.3f}",
+            rows[height],
+            customdata=rows[["stage", metric]].to_numpy().tolist(),
+            hover="%{customdata[0]}: %{y:.3f} (raw %{customdata[1]:.3f})",
         )
         for model, rows in frame.groupby("model", sort=False)
     ]
-    lowest = min(0.0, float(frame[metric].min()) if len(frame) else 0.0)
+    lowest = min(0.0, float(frame[height].min()) if len(frame) else 0.0)
     return drawn(
         traces,
         height=340,
@@ -102,7 +118,10 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
             "ticktext": ["first", "middle", "last"],
             "range": [-0.08, 1.08],
         },
-        yaxis={"range": [lowest - 0.02, 1.04], "title": metrics.REGISTRY[metric].label},
+        yaxis={
+            "range": [lowest - 0.02, 1.04],
+            "title": f"{metrics.REGISTRY[metric].label}, rescaled",
+        },
     )
 
 

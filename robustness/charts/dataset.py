@@ -23,9 +23,12 @@ QUANTITIES = {
     "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
     "top5_overlap": metrics.REGISTRY["top5_overlap"].label,
     "cosine": metrics.REGISTRY["cosine"].label,
+    "cosine_rescaled": f"{metrics.REGISTRY['cosine'].label}, rescaled",
     "euclidean": metrics.REGISTRY["euclidean"].label,
+    "euclidean_rescaled": f"{metrics.REGISTRY['euclidean'].label}, rescaled",
 }
-"""Figures in [0, 1] that the curves and the heatmap can show; the accuracies need labels."""
+"""Figures that the curves and the heatmap can show, at most 1 and, unless unlike strangers, at
+least 0; the accuracies need labels."""
 
 LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
 """What the curves can run over."""
@@ -53,6 +56,7 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
         traces += [_band(model, rows, quantity, level), _line(model, rows, quantity, level)]
     values = sorted({entry[level] for entry in entries})
+    lowest = min((e[quantity] for e in entries if e[quantity] is not None), default=0.0)
     attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
     return drawn(
         traces,
@@ -62,7 +66,11 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
             "tickvals": values,
             "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
         },
-        yaxis={"title": QUANTITIES[quantity], **_SHARE},
+        yaxis={
+            "title": QUANTITIES[quantity],
+            **_SHARE,
+            "range": [min(0.0, lowest) - 0.03, 1.03],
+        },
     )
 
 

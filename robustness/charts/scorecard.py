@@ -90,13 +90,14 @@ def _outcome(kept: int, count: int) -> str:
 def movement(frame: pd.DataFrame) -> go.Figure:
     """Every measurement by how far its features and its decision moved.
 
-    Right of the dashed line the features moved (cosine similarity below 0.8); open markers
-    changed their answer. Up is the Jensen-Shannon divergence of the two answers.
+    To the right is how far the features are on the way to those of an unrelated picture, past the
+    dashed line more than half of it; open markers changed their answer. Up is the Jensen-Shannon
+    divergence of the two answers.
     """
     traces = [
         model_trace(
             str(model),
-            1 - rows["cosine"],
+            1 - rows["cosine_rescaled"],
             rows["divergence"],
             lines=False,
             kept=rows["consistent"],
@@ -105,7 +106,7 @@ def movement(frame: pd.DataFrame) -> go.Figure:
                 f"{perturbation_label(name)}: {'kept' if kept else 'changed'}"
                 for name, kept in zip(rows["perturbation"], rows["consistent"], strict=True)
             ],
-            hover="%{customdata}<br>features %{x:.2f}, decision %{y:.2f}",
+            hover="%{customdata}<br>features %{x:.0%}, decision %{y:.2f}",
         )
         for model, rows in frame.groupby("model", sort=False)
     ]
@@ -113,7 +114,11 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     return drawn(
         traces,
         height=420,
-        xaxis={"title": "Features moved (1 - cosine similarity)", "rangemode": "tozero"},
+        xaxis={
+            "title": "Features moved (share of the way to a stranger's)",
+            "rangemode": "tozero",
+            "tickformat": ".0%",
+        },
         yaxis={"title": "Decision moved (divergence, bits)", "range": [-0.04, 1.1]},
         shapes=[
             {

@@ -18,7 +18,9 @@ QUANTITIES = {
     "retained_probability": "Probability of the clean class",
     "consistent": "Top-1 kept",
     "cosine": "Cosine similarity",
+    "cosine_rescaled": "Cosine similarity, rescaled",
     "euclidean": "Euclidean similarity",
+    "euclidean_rescaled": "Euclidean similarity, rescaled",
     "ssim": "SSIM",
 }
 """Columns that ``over_strength`` can draw, with their axis titles."""
@@ -67,12 +69,13 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
         for model, rows in typical.groupby("model", sort=False)
     ]
     record = REGISTRY[perturbation]
+    lowest = min(0.0, float(typical[quantity].min()))
     title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
     return drawn(
         traces,
         height=400,
         xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
-        yaxis={"title": QUANTITIES[quantity], "range": [-0.04, 1.06]},
+        yaxis={"title": QUANTITIES[quantity], "range": [lowest - 0.04, 1.06]},
     )
 
 

@@ -14,6 +14,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
+from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
 from robustness.statistics.imagenet_c import ALEXNET_ERRORS
@@ -74,8 +75,7 @@ def ranking(entries: Sequence[Entry]) -> Table:
         ("Model", label()),
         ("Consistency", figure("consistency", ".1%")),
         ("95 % interval", lambda entry: interval(entry, "consistency", 1)),
-        ("Cosine", figure("cosine", ".3f")),
-        ("Euclidean", figure("euclidean", ".3f")),
+        *similarities(entries, ".3f"),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns[4:4] = [
@@ -83,6 +83,19 @@ def ranking(entries: Sequence[Entry]) -> Table:
             ("perturbed", figure("perturbed_accuracy", ".1%")),
         ]
     return Table.of(entries, columns)
+
+
+def similarities(
+    entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
+) -> list[Column]:
+    """Each similarity of the embedding, and rescaled unless the rows are older than that."""
+    columns: list[Column] = []
+    for name in names:
+        from_floor = RESCALED[name]
+        columns.append((name.capitalize(), figure(name, form)))
+        if any(entry[from_floor] is not None for entry in entries):
+            columns.append((f"{name.capitalize()}, rescaled", figure(from_floor, form)))
+    return columns
 
 
 def _place(entry: Entry) -> str:
@@ -141,7 +154,9 @@ _FIGURES = {
     "confidence_change": "Confidence change",
     "top5_overlap": "Top-5 overlap",
     "cosine": "Cosine",
+    "cosine_rescaled": "Cosine, rescaled",
     "euclidean": "Euclidean",
+    "euclidean_rescaled": "Euclidean, rescaled",
     "ssim": "SSIM",
     "clean_accuracy": "Clean accuracy",
     "perturbed_accuracy": "Perturbed accuracy",
@@ -224,8 +239,7 @@ def verdicts(summary: Sequence[Entry]) -> Table:
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
         ("95 % interval", lambda entry: interval(entry, "consistency")),
-        ("Cosine", figure("cosine", ".2f")),
-        ("Euclidean", figure("euclidean", ".2f")),
+        *similarities(summary, ".2f"),
         ("Verdict", scorecard.verdict),
     ]
     return Table.of(summary, columns)

@@ -16,8 +16,8 @@ _RANKING = {
     "  model": "<20",
     "consistency": ">13",
     "  95 % interval": "<16",
-    "cosine": ">8",
-    "Euclidean": ">11",
+    "cosine, rescaled": ">18",
+    "Euclidean, rescaled": ">21",
 }
 _WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
 
@@ -76,12 +76,18 @@ def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
         f"  {entry['model']}",
         f"{entry['consistency']:.{decimals}%}",
         f"  {entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
-        f"{entry['cosine']:.3f}",
-        f"{entry['euclidean']:.3f}",
+        _similarity(entry, "cosine"),
+        _similarity(entry, "euclidean"),
     ]
     if entry.get("clean_accuracy") is not None:
         cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
     return cells
+
+
+def _similarity(entry: Mapping[str, Any], name: str) -> str:
+    """The mean similarity, and from its floor unless the rows are older than that."""
+    from_floor = entry[f"{name}_rescaled"]
+    return f"{entry[name]:.3f}" + ("" if from_floor is None else f"  {from_floor:.3f}")
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
@@ -49,7 +50,7 @@ def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float6
 def measurements(
     spec: RunSpec,
     picture: Picture,
-    record: ModelRecord,
+    classifier: Classifier,
     clean: Outputs,
     outputs: Outputs,
     seen: Mapping[str, NDArray[np.float64]],
@@ -59,16 +60,11 @@ def measurements(
     ``clean`` holds the outputs for the clean picture (one row), ``outputs`` those for the
     conditions in their order, ``seen`` the ``picture_scores``.
     """
-    answers: dict[str, NDArray[np.float64]] = dict(seen)
-    embedding = list(clean.features)[-1]
-    stages: dict[str, dict[str, NDArray[np.float64]]] = {stage: {} for stage in clean.features}
+    stages = similarities(clean.features, outputs.features, floors(classifier))
+    answers = {**seen, **stages[list(stages)[-1]]}
     for metric in metrics.REGISTRY:
         if metric.subject == metrics.PREDICTION:
             answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
-        elif metric.subject == metrics.FEATURES:
-            for stage, features in clean.features.items():
-                stages[stage][metric.name] = metric.function(features, outputs.features[stage])
-            answers[metric.name] = stages[embedding][metric.name]
     clean_top5 = top_k(clean.probabilities)[0]
     top5 = top_k(outputs.probabilities)
     before = clean.probabilities[0]
@@ -82,7 +78,7 @@ def measurements(
                 fit=spec.fit,
                 side=spec.side,
                 label=picture.label,
-                model=record.name,
+                model=classifier.record.name,
                 condition=condition.id,
                 perturbation=condition.name,
                 strength=condition.strength,
@@ -98,10 +94,7 @@ def measurements(
                 top5=tuple(top5[index].tolist()),
                 top5_probabilities=tuple(after[top5[index]].tolist()),
                 scores={name: float(values[index]) for name, values in answers.items()},
-                stages={
-                    stage: {name: float(values[index]) for name, values in scores.items()}
-                    for stage, scores in stages.items()
-                },
+                stages=at(stages, index),
             )
         )
     return rows
@@ -148,7 +141,7 @@ def measured(
             parts = [*parts, asked[place * each : (place + 1) * each]]
         own = Outputs.join(parts)
         picture, seen = batch.pictures[place], batch.seen[place]
-        rows.append(measurements(spec, picture, classifier.record, own[:1], own[order], seen))
+        rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
     return rows
 
 
@@ -215,3 +208,22 @@ def evaluate(
     for picture in pictures:
         for (rows,) in answers(spec, prepare([picture], spec.conditions, spec.seed), load=load):
             yield from rows
+
+
+def stages_by_place(
+    spec: RunSpec,
+    pictures: Iterable[Picture],
+    *,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[tuple[tuple[str, str, str], Stages]]:
+    """Yields in the order of ``evaluate`` what the ``stages`` of its rows are, place by place.
+
+    Before each stands what tells the row: (digest of the picture, model, condition). Without
+    attacks, in whose place stands the clean picture. Raises as ``evaluate`` does.
+    """
+    for picture in pictures:
+        images = perturbed(picture, spec.conditions, spec.seed)
+        for name in spec.model_names:
+            found = by_place(load(name, side=spec.side), picture.image[None], images)
+            for place, condition in enumerate(spec.conditions):
+                yield (picture.digest, name, condition.id), at(found, place)

@@ -16,8 +16,8 @@ class Measurement:
     ``fit`` and ``side`` say how the picture became a study image. ``condition`` is its
     ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
     probabilities beside them are each one's own, ``retained_probability`` is what is left for the
-    clean class. ``scores`` holds every registered metric by name; ``stages`` the feature metrics
-    of each stage.
+    clean class. ``scores`` holds every registered metric by name, and those of features by their
+    names in ``features.RESCALED``, too; ``stages`` the metrics of features of each stage likewise.
     """
 
     image: str

@@ -14,12 +14,12 @@ import pyarrow as pa
 from robustness import metrics
 from robustness.evaluation.correctness import CORRECTNESS, correctness
 from robustness.evaluation.measurement import Measurement
+from robustness.metrics.features import RESCALED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FEATURES = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
-_SCORES = [m.name for m in metrics.REGISTRY if m.name != "consistent"]
+_SCORES = [*(m.name for m in metrics.REGISTRY if m.name != "consistent"), *RESCALED.values()]
 _CLASSES, _SHARES = pa.list_(pa.int32()), pa.list_(pa.float64())
 
 SCHEMA = pa.schema(
@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
         *((name, pa.bool_()) for name in CORRECTNESS),
         (
             "stages",
-            pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in _FEATURES)])),
+            pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in RESCALED)])),
         ),
     ]
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.metric import FEATURES, Floats, Scores, metric
+from robustness.metrics.metric import FEATURES, REGISTRY, Floats, Scores, metric
 
 
 @metric(
@@ -37,6 +37,25 @@ def euclidean(clean: Floats, perturbed: Floats) -> Scores:
     size = np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1)
     relative = np.divide(distance, size, out=np.zeros_like(distance), where=size > 0)
     return np.clip(1.0 - relative, 0.0, 1.0)
+
+
+RESCALED = {
+    record.name: f"{record.name}_rescaled" for record in REGISTRY if record.subject == FEATURES
+}
+"""What each of the metrics above is called once ``rescaled`` has been applied to it."""
+
+
+def rescaled(similarity: Scores, floor: float) -> Scores:
+    """(similarity - floor) / (1 - floor): 1 is unchanged, 0 as alike as strangers are, or below.
+
+    ``floor`` is the mean similarity of unrelated pictures. Features that tell no pictures apart
+    have a floor of 1, and nothing to rescale: they keep their ``similarity``.
+    """
+    span = 1.0 - floor
+    return (similarity - floor) / span if span > _NO_SPAN else similarity
+
+
+_NO_SPAN = 1e-6  # what rounding to float32 leaves of features that are all the same
 
 
 def _rows(clean: Floats, perturbed: Floats) -> tuple[Scores, Scores]:

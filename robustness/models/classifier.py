@@ -15,6 +15,7 @@ from robustness.models.folding import fold_batch_normalisation
 from robustness.models.gradients import Gradients
 from robustness.models.graph import layer_output
 from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
+from robustness.models.places import Places
 from robustness.models.runtime import keras, tensorflow
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -79,8 +80,9 @@ class Classifier:
         outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
         self._model = keras().Model(network.inputs, [network.output, *outputs])
         self._prepare = prepare = preparation(record.normalisation, record.input_size, side)
-        self._differentiating = threading.Lock()
+        self._compiling = threading.Lock()
         self._gradients: Gradients | None = None
+        self._places: Places | None = None
 
         @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
         def forward(images: Any) -> Any:
@@ -128,7 +130,7 @@ class Classifier:
 
         Raises ``GradientError`` for a model that cannot be differentiated.
         """
-        with self._differentiating:
+        with self._compiling:
             if self._gradients is None:
                 self._gradients = Gradients(
                     self.record,
@@ -137,6 +139,22 @@ class Classifier:
                     self.side,
                 )
             return self._gradients
+
+    def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
+        """Coordinates of ``images`` at each stage, shallow to deep, (N, N); see ``Places``.
+
+        ``images`` are float32 (N, side, side, 3) in [0, 1], 1 to ``MAX_BATCH`` of them: one pass,
+        compiled when it is first asked for. Raises ``ParameterError`` for another shape.
+        """
+        self.check_shape(images)
+        with self._compiling:
+            if self._places is None:
+                self._places = Places(
+                    lambda images: self._model(self._prepare(images), training=False)[1:],
+                    self.stages,
+                    self.side,
+                )
+        return self._places(images)
 
 
 def preparation(normalisation: Normalisation, size: int, side: int) -> Any:

@@ -186,8 +186,9 @@ class ModelRecord:
     ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
     probabilities. ``stages`` name the feature stages from shallow to deep with the layer whose
     output each one is; the last is the embedding that the classifier head reads. Both are unused
-    for a model of the user's, whose file holds all of it. ``parameters`` counts as Keras does,
-    moving averages included; it and ``year`` are None where unknown.
+    for a model of the user's, whose file holds all of it. ``head_reads_map`` is whether the head
+    reads the last stage place by place, and not its average over height and width. ``parameters``
+    counts as Keras does, moving averages included; it and ``year`` are None where unknown.
     """
 
     name: str
@@ -204,6 +205,7 @@ class ModelRecord:
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
     known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
+    head_reads_map: bool = False
 
     def class_name(self, index: int) -> str:
         """What it calls its class ``index``; the index itself where it has no such class."""

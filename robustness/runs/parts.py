@@ -20,13 +20,16 @@ from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import RunSpec
+from robustness.metrics.features import RESCALED
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import AMISS
 
 _KEY = b"robustness"
 
-_LACKING = ((), ("fit", "side"), ("condition", "fit", "side"))
-"""Columns that rows do not have, by format, the newest first: the spec of the run tells them."""
+_LATER = ("fit", "side", *RESCALED.values())
+_LACKING = ((), _LATER, ("condition", *_LATER))
+"""Columns that rows do not have, by format, the newest first: the spec of the run tells them, or
+nobody does."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ def read_rows(
 ) -> pa.Table:
     """The rows of ``part``, of one ``model`` if that is named; all ``columns`` unless named.
 
-    What rows of an earlier format lack is that of the ``spec`` of the run. In the first format the
-    rows of a picture and model stand in the order of its conditions, which they take their ids
-    from. Raises ``RunError`` where they do not.
+    What rows of an earlier format lack is that of the ``spec`` of the run, or not known. In the
+    first format the rows of a picture and model stand in the order of its conditions, which they
+    take their ids from. Raises ``RunError`` where they do not.
     """
     wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
@@ -110,7 +113,7 @@ def read_rows(
         table = table.append_column("condition", _ids(part, spec.conditions, table["perturbation"]))
     for name in part.lacking:
         if name not in table.column_names:
-            told = pa.scalar(getattr(spec, name), SCHEMA.field(name).type)
+            told = pa.scalar(getattr(spec, name, None), SCHEMA.field(name).type)
             table = table.append_column(name, pa.repeat(told, len(table)))
     if model is not None:
         table = table.filter(pc.equal(table["model"], model))

@@ -17,14 +17,14 @@ from robustness import metrics
 from robustness.base.columns import require
 from robustness.evaluation.condition import series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
+from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 
 Floats = NDArray[np.float64]
 
-MEANS = tuple(
-    metric.name
-    for metric in metrics.REGISTRY
-    if math.isfinite(metric.high) and metric.name != "consistent"
+MEANS = (
+    *(m.name for m in metrics.REGISTRY if math.isfinite(m.high) and m.name != "consistent"),
+    *RESCALED.values(),
 )
 """Metrics of which a mean makes sense; a PSNR is infinite where nothing changed."""
 
@@ -94,6 +94,8 @@ class Grid:
     def values(self, column: str) -> Floats:
         """(images, conditions) of a number or truth value; NaN where there is none."""
         found = np.full((len(self.images), len(self.conditions)), np.nan)
+        if column in RESCALED.values() and column not in self.frame:  # rows of earlier versions
+            return found
         column_values = self.frame[column].iloc[self.places]
         found[self.image_of, self.condition_of] = column_values.to_numpy(float, na_value=np.nan)
         return found

@@ -11,6 +11,7 @@ import numpy as np
 
 from robustness import metrics, models
 from robustness.evaluation.measurement import Measurement
+from robustness.metrics.features import RESCALED
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -18,12 +19,12 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
 
     Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
     the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
-    ``euclidean`` are means of the embedding's similarity over them.
+    ``euclidean`` are means of the embedding's similarity over them, ``cosine_rescaled`` and
+    ``euclidean_rescaled`` those of how far it is from a stranger's.
     """
     by_model: dict[str, list[Measurement]] = {}
     for row in rows:
         by_model.setdefault(row.model, []).append(row)
-    feature_metrics = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
     summary = []
     for model, group in by_model.items():
         interval = metrics.wilson(sum(row.consistent for row in group), len(group))
@@ -36,7 +37,8 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
                 "consistency_high": interval.high,
                 **{
                     name: float(np.mean([row.scores[name] for row in group]))
-                    for name in feature_metrics
+                    for pair in RESCALED.items()
+                    for name in pair
                 },
             }
         )
@@ -50,7 +52,9 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
 EVEN = 0.5
 
 
-STABLE_FEATURES = 0.8
+STABLE_FEATURES = 0.5
+"""Rescaled cosine similarity below which features moved: they are more than half way from where
+they were (1) to those of an unrelated picture (0)."""
 
 
 UNSURE = 0.3
@@ -59,9 +63,10 @@ UNSURE = 0.3
 
 VERDICT_RULE = (
     "Robust: the whole 95 % interval of prediction consistency lies above 50 %. Fragile: it lies "
-    "below 50 %; called inconsistent where the mean cosine similarity is 0.8 or more all the "
-    "same, as features that hardly move make a changed answer stranger. Otherwise the number of "
-    "images does not establish either."
+    "below 50 %; called inconsistent where the features stayed all the same, at a mean rescaled "
+    "cosine similarity of 0.5 or more, which is less than half way to those of an unrelated "
+    "picture: that makes a changed answer stranger. Otherwise the number of images does not "
+    "establish either."
 )
 
 
@@ -97,7 +102,7 @@ def verdict(entry: Mapping[str, Any]) -> str:
     if entry["consistency_low"] > EVEN:
         return "robust"
     if entry["consistency_high"] < EVEN:
-        return "inconsistent" if entry["cosine"] >= STABLE_FEATURES else "fragile"
+        return "inconsistent" if entry["cosine_rescaled"] >= STABLE_FEATURES else "fragile"
     return "not established"
 
 
@@ -131,10 +136,10 @@ def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
 def moved(row: Measurement) -> str:
     """Which quadrant a measurement is in: did the features move, did the decision move?
 
-    Features count as moved below a cosine similarity of ``STABLE_FEATURES``; the decision as
-    moved when the top-1 class changed.
+    Features count as moved below a rescaled cosine similarity of ``STABLE_FEATURES``; the decision
+    as moved when the top-1 class changed.
     """
-    features = "moved" if row.scores["cosine"] < STABLE_FEATURES else "stayed"
+    features = "moved" if row.scores["cosine_rescaled"] < STABLE_FEATURES else "stayed"
     decision = "stayed" if row.consistent else "moved"
     return f"features {features}, decision {decision}"
 
@@ -146,8 +151,8 @@ def insight(rows: Sequence[Measurement]) -> str:
     reassuring = quadrants.count("features moved, decision stayed")
     return (
         f"Of {len(rows)} measurements, {surprising} changed the answer although the features "
-        f"hardly moved, and {reassuring} kept it although they moved: feature stability is not "
-        "prediction robustness."
+        f"moved less than half way to those of an unrelated picture, and {reassuring} kept it "
+        "although they moved further: feature stability is not prediction robustness."
         if surprising or reassuring
         else f"In all {len(rows)} measurements, features and decision moved or stayed together."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -13,7 +14,7 @@ from robustness import models
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import evaluate, perturbed
+from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
@@ -22,7 +23,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit import results
+from robustness.ui.kit import results, stages
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.inputs import one_of, strength_input
 from robustness.ui.kit.kept import work_key
@@ -129,16 +130,33 @@ def show(
     with right:
         st.subheader("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
-        stages = answers.stage_means(rows)
         metric = one_of(
             "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
         )
-        results.chart(
-            st,
-            answers.stage_lines(stages, metric),
-            "stages",
-            look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), [metric]),
-        )
+        chosen = stages.by_place_input()
+        if chosen:
+            rows = _by_place(rows, pictures, conditions, seed)
+        stages.chart(st, answers.stage_means(rows), metric, chosen)
+
+
+def _by_place(
+    rows: Sequence[Measurement],
+    pictures: Sequence[Picture],
+    conditions: Sequence[Condition],
+    seed: int,
+) -> list[Measurement]:
+    """``rows`` with their stages compared place by place, kept or computed with progress."""
+    spec = make_spec(list(dict.fromkeys(row.model for row in rows)), conditions, seed=seed)
+    what = "Comparing place by place"
+    found = Measuring(
+        what,
+        work_key(what, pictures, spec.model_names, conditions, seed),
+        pictures,
+        lambda nameless: stages_by_place(spec, nameless),
+        len(rows),
+    ).at_once()
+    of = dict(found)
+    return [replace(r, stages=of[r.image_digest, r.model, r.condition]) for r in rows]
 
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:

@@ -24,8 +24,10 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
+from robustness.evaluation.similarity import strangers
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.evaluation.suites import study_conditions
+from robustness.metrics.features import RESCALED
 from robustness.models import REGISTRY as MODELS
 from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
@@ -217,6 +219,8 @@ def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
     list(evaluate(RunSpec(TWO, CONDITIONS), given, load=stable.load))
     assert len(composed) == len(given) * len(CONDITIONS)
     first, second = stable.loaded.values()
+    for model in (first, second):  # and once of the unrelated pictures
+        np.testing.assert_array_equal(model.batches.pop(1), strangers(224)[0])
     assert len(first.batches) == len(second.batches) == len(given)
     for picture, batch, again in zip(given, first.batches, second.batches, strict=True):
         assert batch.shape == (1 + len(CONDITIONS), 224, 224, 3)
@@ -287,7 +291,7 @@ def test_a_row_says_what_the_model_made_of_the_picture() -> None:
         assert list(row.stages) == [stage for stage, _ in model.record.stages]
         assert row.scores["euclidean"] == row.stages["head"]["euclidean"]
         assert row.scores["ssim"] == metrics.pictures.ssim(picture.image[None], images)[index]
-        assert set(row.scores) == set(metrics.REGISTRY.names)
+        assert set(row.scores) == {*metrics.REGISTRY.names, *RESCALED.values()}
     assert [(row.strength, row.parameter) for row in rows] == [
         (0.6, REGISTRY["fog"].parameter_at(0.6)),
         (0.6, REGISTRY["gaussian_noise"].parameter_at(0.6)),
@@ -371,7 +375,7 @@ def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     better, worse = summarise(rows)
     assert list(better) == [
         *("model", "n", "consistency", "consistency_low", "consistency_high"),
-        *("cosine", "euclidean", "label_set"),
+        *("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled", "label_set"),
     ]
     assert (better["model"], better["n"], better["consistency"]) == ("Better", 3, 1.0)
     assert (worse["model"], worse["n"], worse["consistency"]) == ("Worse", 3, pytest.approx(1 / 3))

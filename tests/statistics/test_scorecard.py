@@ -15,6 +15,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics import wilson
+from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
@@ -34,7 +35,7 @@ def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
         "consistency": interval.rate,
         "consistency_low": interval.low,
         "consistency_high": interval.high,
-        "cosine": cosine,
+        "cosine_rescaled": cosine,
         "label_set": "ImageNet-1k",
     }
 
@@ -42,14 +43,14 @@ def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kept", "of", "cosine", "expected"),
     [
-        (10, 10, 0.5, "robust"),
-        (9, 10, 0.5, "robust"),
+        (10, 10, 0.4, "robust"),
+        (9, 10, 0.4, "robust"),
         (8, 10, 0.9, "not established"),
-        (5, 10, 0.5, "not established"),
-        (0, 10, 0.5, "fragile"),
-        (0, 10, 0.9, "inconsistent"),
-        (60, 100, 0.5, "robust"),
-        (1, 1, 0.5, "not established"),
+        (5, 10, 0.4, "not established"),
+        (0, 10, 0.49, "fragile"),
+        (0, 10, 0.5, "inconsistent"),
+        (60, 100, 0.4, "robust"),
+        (1, 1, 0.4, "not established"),
     ],
 )
 def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expected: str) -> None:
@@ -99,9 +100,9 @@ def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
 def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
     def row(cosine: float, consistent: bool) -> Measurement:
         top1 = rows[0].clean_top1 if consistent else rows[0].clean_top1 + 1
-        return replace(rows[0], top1=top1, scores={**rows[0].scores, "cosine": cosine})
+        return replace(rows[0], top1=top1, scores={**rows[0].scores, "cosine_rescaled": cosine})
 
-    made_up = [row(0.95, False), row(0.9, True), row(0.5, True), row(0.4, True), row(0.3, False)]
+    made_up = [row(0.95, False), row(0.5, True), row(0.49, True), row(-0.1, True), row(0.3, False)]
     assert [scorecard.moved(r) for r in made_up] == [
         "features stayed, decision moved",
         "features stayed, decision stayed",
@@ -117,4 +118,6 @@ def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
 def test_the_summary_of_real_rows_has_what_the_verdict_reads(rows: list[Measurement]) -> None:
     (summary,) = summarise(rows)
     assert scorecard.verdict(summary) in {"robust", "fragile", "inconsistent", "not established"}
-    assert np.isfinite(summary["cosine"])
+    for name, from_floor in RESCALED.items():
+        assert np.isfinite(summary[name])
+        assert summary[from_floor] < summary[name]

@@ -67,6 +67,7 @@ REGISTRY.add(
         known_pictures=_known_pictures(
             ("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)
         ),
+        head_reads_map=True,
     )
 )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from robustness import metrics
 from robustness.evaluation.rows import SCHEMA
+from robustness.metrics.features import RESCALED
 
 
 class Column(NamedTuple):
@@ -78,7 +79,7 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "stages": (
         "",
         "a list of stages, shallow to deep",
-        "name of each stage of the network, with the similarity of its features",
+        "name of each stage of the network, with the raw similarity of its features",
     ),
 }
 
@@ -90,9 +91,19 @@ def columns() -> tuple[Column, ...]:
     return tuple(Column(field.name, str(field.type), *_about(field.name)) for field in SCHEMA)
 
 
+_RAW = {rescaled: raw for raw, rescaled in RESCALED.items()}
+
+
 def _about(name: str) -> tuple[str, str, str]:
     if name in _MEANINGS:
         return _MEANINGS[name]
+    if name in _RAW:
+        return (
+            "",
+            "at most 1; below 0 where less alike than strangers",
+            f"({_RAW[name]} - floor) / (1 - floor), the floor being the mean {_RAW[name]} of "
+            "unrelated pictures; higher is better; empty in runs of earlier versions",
+        )
     metric = metrics.REGISTRY[name]
     better = "higher" if metric.higher_is_better else "lower"
     bounds = f"{metric.low:g} to {metric.high:g}" if math.isfinite(metric.high) else "any number"

@@ -14,6 +14,7 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
+from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
@@ -99,6 +100,7 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
         ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
+        ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
     ]
     return Table.of(rows, columns)
 
@@ -125,8 +127,9 @@ def moved(rows: Sequence[Measurement]) -> Section:
             Chart(
                 "Similarity of the features",
                 answers.similarity_bars(frame),
-                look.describe(frame, ["cosine", "euclidean"]),
-                "Of the embeddings of both pictures; 1 means that nothing moved.",
+                look.describe(frame, [n for pair in RESCALED.items() for n in pair]),
+                "Of the embeddings of both pictures: 1 where nothing moved, 0 where they are as "
+                "alike as those of unrelated pictures. In brackets the raw similarity.",
             ),
             Chart(
                 "What is left for the clean class",
@@ -137,9 +140,10 @@ def moved(rows: Sequence[Measurement]) -> Section:
                 "Where in each network it departs",
                 answers.stage_lines(stages),
                 look.describe(
-                    stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]
+                    stages.assign(model=stages["model"] + " " + stages["stage"]),
+                    ["cosine", "cosine_rescaled"],
                 ),
-                "Cosine similarity after each stage, from the first layers to the embedding.",
+                method_notes.STAGES,
             ),
         ],
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustness import models, statistics
 from robustness.charts import dataset, differences, scorecard, tables
-from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
 from robustness.report.wording import model, rate, share
@@ -77,7 +77,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("Model", lambda entry: model(entry["model"])),
         ("Pictures", figure("n_images", "")),
         ("Consistency", rate),
-        ("Cosine", figure("cosine", ".3f")),
+        *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):

@@ -160,8 +160,8 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
             Chart(
                 "Where in each network it departs",
                 answers.stage_lines(answers.stage_means(rows)),
-                "Mean cosine similarity after each stage, from the first layers to the embedding.",
-                "Mean over all perturbations, from the first stage to the last.",
+                "Mean rescaled cosine similarity of each model after each stage.",
+                f"Mean over all perturbations. {method_notes.STAGES}",
             ),
         ],
     )

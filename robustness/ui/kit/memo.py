@@ -16,9 +16,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.similarity import Stages, at
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import Images
@@ -109,6 +111,16 @@ def answer(
     return replace(row, image=picture.name, label=picture.label), milliseconds
 
 
+@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
+def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: Images) -> Stages:
+    return at(similarity.by_place(classifier, picture.image[None], _image[None]), 0)
+
+
+def by_place(spec: RunSpec, picture: Picture, model: str, altered: Change) -> Stages:
+    """The ``stages`` of the row that ``answer`` gives, compared place by place."""
+    return _by_place(spec, picture, models.load(model, side=spec.side), altered.image)
+
+
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
     """What ``model`` makes of ``changed``, a picture made of ``picture`` by no perturbation.
 
@@ -117,7 +129,7 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
     classifier = models.load(model, side=spec.side)
     before, after = (_clean(classifier, shown) for shown in (picture, changed))
     seen = picture_scores(picture.image[None], changed.image[None])
-    return measurements(spec, picture, classifier.record, before, after, seen)[0]
+    return measurements(spec, picture, classifier, before, after, seen)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:

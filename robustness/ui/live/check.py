@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,10 +16,11 @@ from robustness.base.text import plain
 from robustness.charts import answers, look
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.similarity import Stages
 from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
-from robustness.ui.kit import attention, memo, results
+from robustness.ui.kit import attention, memo, results, stages
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
@@ -70,7 +71,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         lines.html(_verdicts(rows, model_names))
     if not rows:
         return
-    _show_charts(rows)
+    _show_charts(rows, lambda name: memo.by_place(spec, picture, name, altered))
     total = 1000 * (time.perf_counter() - start)
     st.caption(
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
@@ -108,20 +109,23 @@ def _verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> Html:
     return html("verdicts", lines=lines)
 
 
-def _show_charts(rows: Sequence[Measurement]) -> None:
-    """Similarity of features, probability of the clean class, similarity per stage."""
+def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:
+    """Similarity of features, probability of the clean class, similarity per stage.
+
+    ``by_place`` gives the stages of a model's row compared place by place.
+    """
     frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = answers.stage_frame(rows)
     similarity, left, departs = st.columns(3, gap="medium")
     similarity.markdown("##### How far the features moved")
     results.chart(
         similarity,
         answers.similarity_bars(frame),
         "similarity",
-        look.describe(frame, ["cosine", "euclidean"]),
+        look.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
     )
     similarity.caption(
-        "Similarity of the embeddings of both pictures; 1 means that nothing moved. "
+        "Similarity of the embeddings of both pictures: 1 where nothing moved, 0 where they are as "
+        "alike as those of unrelated pictures. In brackets what it is before it is rescaled so. "
         "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
     )
     left.markdown("##### What is left for the original class")
@@ -133,10 +137,8 @@ def _show_charts(rows: Sequence[Measurement]) -> None:
     )
     left.caption("Probability of the class that each model names for the original.")
     departs.markdown("##### Where in the network it departs")
-    results.chart(
-        departs,
-        answers.stage_lines(stages),
-        "stages",
-        look.describe(stages.assign(model=stages["model"] + " " + stages["stage"]), ["cosine"]),
-    )
-    departs.caption("Cosine similarity after each stage, from the first layers to the embedding.")
+    with departs:
+        chosen = stages.by_place_input()
+    if chosen:
+        rows = [replace(row, stages=by_place(row.model)) for row in rows]
+    stages.chart(departs, answers.stage_frame(rows), "cosine", chosen)

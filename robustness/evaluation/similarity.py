@@ -1,0 +1,144 @@
+"""How alike features are, beside how alike those of unrelated pictures are: the floor.
+
+Features that are never negative, as most are, lie in one corner of their space: two photographs
+that have nothing in common are 0.3 alike there, or 0.8. A similarity says something between models
+and stages once it is measured from that floor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import metrics
+from robustness.metrics.features import RESCALED, rescaled
+from robustness.models import Classifier
+from robustness.models.classifier import MAX_BATCH
+from robustness.perturbations import Images
+from robustness.pictures import samples
+from robustness.pictures.eight_bits import round_to_grid
+from robustness.pictures.fitting import study_image
+
+Features = Mapping[str, NDArray[np.floating]]
+"""By stage, (N, D)."""
+
+Floors = Mapping[str, Mapping[str, float]]
+"""By stage and metric, the mean similarity of strangers."""
+
+Similarities = dict[str, dict[str, NDArray[np.float64]]]
+"""By stage, shallow to deep: (N,) of every feature metric and, by ``RESCALED``, from its floor."""
+
+Stages = Mapping[str, Mapping[str, float]]
+"""``Similarities`` of one picture, as a ``Measurement`` has them."""
+
+_BRIGHTER = 0.25
+"""By which the brighter copies of the strangers are brighter, in [0, 1]."""
+
+
+@lru_cache(maxsize=4)
+def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
+    """Unrelated pictures: (N, ``side``, ``side``, 3), and which photograph each is made of, (N,).
+
+    They are the bundled samples, each as it is, brighter and in grey: the five are mostly brown and
+    dim, and first stages see little but colour and light. Fifteen go in one pass.
+    """
+    plain = np.stack(
+        [study_image(samples.sample_bytes(name), side=side) for name in samples.REGISTRY.names]
+    )
+    grey = np.broadcast_to(plain.mean(axis=-1, keepdims=True), plain.shape)
+    shown = np.concatenate([plain, np.minimum(plain + np.float32(_BRIGHTER), 1), grey])
+    return round_to_grid(shown), np.tile(np.arange(len(plain)), 3)
+
+
+def similarities(clean: Features, features: Features, floors: Floors) -> Similarities:
+    """How alike ``features`` are to those of the ``clean`` picture, which has one row a stage."""
+    found: Similarities = {}
+    for stage, before in clean.items():
+        found[stage] = {}
+        for name, scores in _scores(before, features[stage]).items():
+            found[stage][name] = scores
+            found[stage][RESCALED[name]] = rescaled(scores, floors[stage][name])
+    return found
+
+
+def _scores(
+    before: NDArray[np.floating], after: NDArray[np.floating]
+) -> dict[str, NDArray[np.float64]]:
+    return {name: metrics.REGISTRY[name].function(before, after) for name in RESCALED}
+
+
+class _Kept:
+    """The floors of each classifier, measured once while it is loaded; safe between threads."""
+
+    def __init__(self, features: Callable[[Classifier, Images], Features]) -> None:
+        self._features = features
+        self._measuring = threading.Lock()
+        self._floors: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
+
+    def of(self, classifier: Classifier) -> Floors:
+        with self._measuring:
+            if classifier not in self._floors:
+                images, origins = strangers(classifier.side)
+                found = self._features(classifier, images)
+                self._floors[classifier] = _between(found, origins)
+            return self._floors[classifier]
+
+
+def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
+    """The mean similarity over all pairs of pictures that are made of different photographs."""
+    first, second = np.nonzero(np.triu(origins[:, None] != origins))
+    return {
+        stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
+        for stage, f in features.items()
+    }
+
+
+_AVERAGED = _Kept(lambda classifier, images: classifier(images).features)
+_BY_PLACE = _Kept(lambda classifier, images: classifier.by_place(images))
+
+
+def floors(classifier: Classifier) -> Floors:
+    """How alike strangers are to ``classifier`` at each stage, averaged over height and width.
+
+    One pass, the first time. Raises ``ImageError`` where the samples are missing.
+    """
+    return _AVERAGED.of(classifier)
+
+
+def floors_by_place(classifier: Classifier) -> Floors:
+    """As ``floors``, of whole activations compared place by place."""
+    return _BY_PLACE.of(classifier)
+
+
+def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarities:
+    """How alike the whole activations of ``images`` are to those of ``clean``, place by place.
+
+    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). What moves within the picture departs here,
+    which an average over the picture does not see.
+    """
+    parts = []
+    for start in range(0, len(images), MAX_BATCH - 1):
+        shown = np.concatenate([clean, images[start : start + MAX_BATCH - 1]])
+        found = classifier.by_place(shown)
+        before, after = ({s: f[rows] for s, f in found.items()} for rows in (_FIRST, _OTHERS))
+        parts.append(similarities(before, after, floors_by_place(classifier)))
+    return {
+        stage: {name: np.concatenate([part[stage][name] for part in parts]) for name in scores}
+        for stage, scores in parts[0].items()
+    }
+
+
+_FIRST, _OTHERS = slice(0, 1), slice(1, None)
+
+
+def at(found: Similarities, place: int) -> Stages:
+    """What ``found`` says of the picture at ``place``."""
+    return {
+        stage: {name: float(values[place]) for name, values in scores.items()}
+        for stage, scores in found.items()
+    }

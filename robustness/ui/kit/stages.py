@@ -1,0 +1,61 @@
+"""Where in each network pictures part: the chart, and how activations are compared in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import pandas as pd
+from streamlit.delta_generator import DeltaGenerator
+
+from robustness import models
+from robustness.base.text import plain
+from robustness.charts import answers, look
+from robustness.metrics.features import RESCALED
+from robustness.models import REGISTRY as MODELS
+from robustness.ui.kit import results
+from robustness.ui.kit.inputs import keep, one_of, restore
+
+AVERAGED, BY_PLACE = "averaged", "by place"
+_COMPARED = {AVERAGED: "averaged over the picture", BY_PLACE: "place by place"}
+
+
+def by_place_input() -> bool:
+    """Whether activations are compared place by place, or else averaged over height and width."""
+    restore("compared", AVERAGED)
+    chosen = one_of(
+        "Activations compared",
+        _COMPARED,
+        "compared",
+        shows_label=False,
+        help="Averaged, what only moved within the picture, as under a flip, hardly shows. Place "
+        "by place it does, as much as what became another.",
+    )
+    keep("compared", chosen)
+    return chosen == BY_PLACE
+
+
+def chart(
+    place: DeltaGenerator | ModuleType, stages: pd.DataFrame, metric: str, by_place: bool
+) -> None:
+    """The lines of ``answers.stage_frame`` or ``stage_means``, and what they say."""
+    results.chart(
+        place,
+        answers.stage_lines(stages, metric),
+        "stages",
+        look.describe(
+            stages.assign(model=stages["model"] + " " + stages["stage"]), [metric, RESCALED[metric]]
+        ),
+    )
+    reading = "" if by_place else _reading_maps(stages["model"].tolist())
+    place.caption(
+        "From the first layers to the embedding: 1 where nothing changed, 0 where both pictures "
+        f"are as alike as unrelated ones. {reading}"
+    )
+
+
+def _reading_maps(names: Sequence[str]) -> str:
+    """Which of the models read more than the average that is compared; nothing if none does."""
+    reading = [n for n in dict.fromkeys(names) if n in MODELS and MODELS[n].head_reads_map]
+    whose = " and ".join(f"{plain(models.label(name))}'s" for name in reading)
+    return f"{whose} head reads its last stage place by place, not this average." if whose else ""

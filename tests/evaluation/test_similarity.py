@@ -1,0 +1,153 @@
+"""Similarity from its floor, averaged over the picture and place by place."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.evaluation import similarity
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate, stages_by_place
+from robustness.evaluation.similarity import by_place, floors, floors_by_place, strangers
+from robustness.evaluation.spec import make_spec
+from robustness.metrics import REGISTRY as METRICS
+from robustness.metrics.features import RESCALED, cosine, euclidean
+from robustness.models import Classifier
+from robustness.models.model_record import Normalisation
+from robustness.models.runtime import keras
+from robustness.pictures.eight_bits import to_uint8
+from tests.support.pages import sample
+from tests.support.stand_ins import StandIn
+
+FLIP = Condition.of({"horizontal_flip": 1.0})
+KINDS = pytest.mark.parametrize("measure", [floors, floors_by_place], ids=["averaged", "by place"])
+
+
+@pytest.fixture(scope="module")
+def squeezenet() -> Classifier:
+    return models.load("SqueezeNet")
+
+
+def test_strangers_are_pictures_of_five_photographs_each_thrice() -> None:
+    images, origins = strangers(96)
+    assert images.shape == (15, 96, 96, 3)
+    np.testing.assert_array_equal(images, to_uint8(images) / np.float32(255))
+    assert np.bincount(origins).tolist() == [3] * 5
+    assert len({image.tobytes() for image in images}) == 15
+
+
+@KINDS
+def test_the_floor_is_a_similarity_of_each_stage_and_repeats(
+    squeezenet: Classifier, measure: Any
+) -> None:
+    found = measure(squeezenet)
+    assert list(found) == list(squeezenet.stages)
+    for scores in found.values():
+        assert set(scores) == set(RESCALED)
+        for name, score in scores.items():
+            assert METRICS[name].low <= score < 1
+
+
+def test_it_is_measured_once_a_classifier_whoever_asks() -> None:
+    stand_in: Any = StandIn("SqueezeNet", 224)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(floors, [stand_in] * 8))
+    assert len(stand_in.batches) == 1
+    other: Any = StandIn("SqueezeNet", 224)
+    assert all(each == floors(other) for each in found)
+
+
+def test_the_floor_is_the_mean_over_pairs_of_different_photographs() -> None:
+    stand_in: Any = StandIn("SqueezeNet", 224)
+    images, origins = strangers(224)
+    for stage, features in stand_in(images).features.items():
+        pairs = [
+            cosine(features[i : i + 1], features[j : j + 1])[0]
+            for i in range(15)
+            for j in range(i)
+            if origins[i] != origins[j]
+        ]
+        assert len(pairs) == 90
+        assert floors(stand_in)[stage]["cosine"] == pytest.approx(np.mean(pairs))
+
+
+def test_the_embeddings_floor_is_near_that_of_many_photographs(squeezenet: Classifier) -> None:
+    """0.307 and 0.405 over all pairs of 200 ImageNet photographs of different classes."""
+    found = floors(squeezenet)["fire9"]
+    assert found["cosine"] == pytest.approx(0.307, abs=0.03)
+    assert found["euclidean"] == pytest.approx(0.405, abs=0.03)
+
+
+def test_an_unchanged_picture_is_1_and_a_stranger_about_0() -> None:
+    coffee, rocket = sample("coffee"), sample("rocket")
+    (same,) = evaluate(make_spec(["SqueezeNet"], [Condition.of({"fog": 0.0})]), [coffee])
+    classifier = models.load("SqueezeNet")
+    found = similarity.similarities(
+        classifier(coffee.image[None]).features,
+        classifier(rocket.image[None]).features,
+        floors(classifier),
+    )
+    for scores in same.stages.values():
+        for name in RESCALED.values():
+            assert scores[name] == pytest.approx(1.0, abs=1e-6)
+    assert abs(found["fire9"]["cosine_rescaled"][0]) < 0.2
+    assert same.scores["cosine_rescaled"] == same.stages["fire9"]["cosine_rescaled"]
+
+
+def test_features_that_tell_nothing_apart_keep_their_similarity() -> None:
+    constant = {"all": np.ones((3, 4), np.float32)}
+    flat = {"all": {"cosine": 1.0, "euclidean": 1.0}}
+    found = similarity.similarities({"all": constant["all"][:1]}, constant, flat)
+    np.testing.assert_array_equal(found["all"]["cosine_rescaled"], np.ones(3))
+
+
+def test_place_by_place_equals_numpy_on_the_activations_of_a_small_network() -> None:
+    k = keras()
+    inputs = k.layers.Input((32, 32, 3))
+    hidden = k.layers.Conv2D(5, 3, strides=2, activation="relu", name="first")(inputs)
+    second = k.layers.Conv2D(4, 3, name="second")(hidden)
+    answer = k.layers.Softmax()(k.layers.GlobalAveragePooling2D(name="head")(second))
+    network = k.Model(inputs, answer)
+    stages = tuple((name, name) for name in ("first", "second", "head"))
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    record = replace(models.REGISTRY["SqueezeNet"], input_size=32, normalisation=plain)
+    classifier = Classifier(record, network, stages, side=32)
+    images = np.random.default_rng(0).random((18, 32, 32, 3)).astype(np.float32)
+    found = by_place(classifier, images[:1], images[1:])
+    floor = floors_by_place(classifier)
+    outputs = [network.get_layer(name).output for name, _ in stages]
+    for (stage, _), activation in zip(stages, k.Model(inputs, outputs)(images), strict=True):
+        flat = activation.numpy().reshape(len(images), -1)
+        for name, function in (("cosine", cosine), ("euclidean", euclidean)):
+            expected = function(flat[:1], flat[1:])
+            np.testing.assert_allclose(found[stage][name], expected, atol=1e-5)
+            low = floor[stage][name]
+            from_floor = (expected - low) / (1 - low)
+            np.testing.assert_allclose(found[stage][RESCALED[name]], from_floor, atol=1e-4)
+
+
+def test_a_flip_moves_places_and_hardly_the_average(squeezenet: Classifier) -> None:
+    pictures = [sample("coffee"), sample("chelsea")]
+    spec = make_spec(["SqueezeNet"], [Condition.of({"horizontal_flip": 0.0}), FLIP])
+    rows = list(evaluate(spec, pictures))
+    found = dict(stages_by_place(spec, pictures))
+    keys = [(row.image_digest, row.model, row.condition) for row in rows]
+    assert list(found) == keys
+    for row, stages in zip(rows, found.values(), strict=True):
+        flipped = row.strength == 1
+        for stage in ("conv1", "fire3", "fire5"):
+            averaged, placed = (s[stage]["cosine_rescaled"] for s in (row.stages, stages))
+            assert averaged > 0.94
+            assert placed < 0.75 if flipped else placed == pytest.approx(1.0)
+
+
+def test_whose_head_reads_a_map_is_said_in_its_record() -> None:
+    for name in ("SqueezeNet", "EfficientNetLite0"):
+        classifier = models.load(name)
+        *_, last = classifier._model.outputs
+        assert classifier.record.head_reads_map == (len(last.shape) == 4)
