@@ -30,7 +30,9 @@ def answer_rows(names: tuple[str, ...]) -> pd.DataFrame:
         {
             "model": name,
             "cosine": 0.9 - place / 20,
+            "cosine_rescaled": 0.8 - place / 20,
             "euclidean": 0.6 - place / 20,
+            "euclidean_rescaled": 0.5 - place / 20,
             "clean_probability": 0.95 - place / 20,
             "retained_probability": 0.4 - place / 20,
         }
@@ -46,7 +48,9 @@ def stages(names: tuple[str, ...], lowest: float = 0.4) -> pd.DataFrame:
             "stage": f"{name} stage {stage}",
             "depth": stage / 2,
             "cosine": value + place / 100,
+            "cosine_rescaled": value + place / 100 - 0.1,
             "euclidean": value / 2,
+            "euclidean_rescaled": value / 2 - 0.1,
         }
         for place, name in enumerate(names)
         for stage, value in enumerate((0.9, 0.7, lowest))
@@ -58,8 +62,9 @@ def labels(names: tuple[str, ...]) -> list[str]:
 
 
 def texts(trace: Any) -> list[float]:
-    """The numbers printed beside the bars; percentages as shares."""
-    return [float(t.rstrip("%")) / (100 if t.endswith("%") else 1) for t in trace.text]
+    """The first numbers printed beside the bars; percentages as shares."""
+    first = [text.split()[0] for text in trace.text]
+    return [float(t.rstrip("%")) / (100 if t.endswith("%") else 1) for t in first]
 
 
 # --- bars -----------------------------------------------------------------------------------------
@@ -69,7 +74,7 @@ BARS = pytest.mark.parametrize(
     [
         (
             answers.similarity_bars,
-            ("cosine", "euclidean"),
+            ("cosine_rescaled", "euclidean_rescaled"),
             ["Cosine similarity", "Euclidean similarity"],
         ),
         (
@@ -116,9 +121,15 @@ def test_bars_stay_in_view_and_keep_the_order_of_the_frame(chart: Chart) -> None
     assert figure.layout.height > chart(answer_rows(EIGHT[:1])).layout.height
 
 
+def test_similarity_bars_say_the_raw_similarity_too() -> None:
+    cosine, euclidean = answers.similarity_bars(answer_rows(EIGHT[:2])).data
+    assert list(cosine.text) == ["0.80 (raw 0.90)", "0.75 (raw 0.85)"]
+    assert list(euclidean.text) == ["0.50 (raw 0.60)", "0.45 (raw 0.55)"]
+
+
 def test_similarity_bars_reach_below_zero_when_a_value_does() -> None:
     frame = answer_rows(EIGHT[:2])
-    frame.loc[1, "cosine"] = -0.4
+    frame.loc[1, "cosine_rescaled"] = -0.4
     assert answers.similarity_bars(frame).layout.xaxis.range[0] <= -0.4
 
 
@@ -136,10 +147,11 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
     for name, trace in zip(names, figure.data, strict=True):
         rows = frame[frame["model"] == name]
         assert list(trace.x) == [0.0, 0.5, 1.0]
-        assert list(trace.y) == rows[metric].tolist()
-        assert list(trace.customdata) == rows["stage"].tolist()
+        assert list(trace.y) == rows[f"{metric}_rescaled"].tolist()
+        told = [tuple(each) for each in trace.customdata]
+        assert told == list(zip(rows["stage"], rows[metric], strict=True))
         assert "%{fullData.name}" in trace.hovertemplate
-    assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity"
+    assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity, rescaled"
 
 
 def test_lines_of_eight_models_differ_in_colour_and_in_marker() -> None:
@@ -251,7 +263,9 @@ def measured_rows() -> pd.DataFrame:
                 "retained_probability": 0.9 - 0.5 * strength * place,
                 "consistent": not (place and strength == 1.0),
                 "cosine": 1 - strength / 2,
+                "cosine_rescaled": 1 - strength,
                 "euclidean": 1 - strength / 2,
+                "euclidean_rescaled": 1 - strength,
                 "ssim": 1 - strength,
                 "divergence": strength / 2,
             }
@@ -275,7 +289,7 @@ def test_movement_opens_the_markers_of_changed_answers() -> None:
     kept, mixed = scorecard.movement(measured_rows()).data
     assert not any(symbol.endswith("-open") for symbol in kept.marker.symbol)
     assert [symbol.endswith("-open") for symbol in mixed.marker.symbol] == [False, True] * 2
-    assert list(mixed.x) == pytest.approx([0.25, 0.5] * 2)
+    assert list(mixed.x) == pytest.approx([0.5, 1.0] * 2)
 
 
 @pytest.mark.parametrize("axis", sweep.AXES)

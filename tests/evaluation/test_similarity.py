@@ -95,7 +95,7 @@ def test_an_unchanged_picture_is_1_and_a_stranger_about_0() -> None:
     for scores in same.stages.values():
         for name in RESCALED.values():
             assert scores[name] == pytest.approx(1.0, abs=1e-6)
-    assert abs(found["fire9"]["cosine_rescaled"][0]) < 0.2
+    assert abs(found["fire9"]["cosine_rescaled"][0]) < 0.3
     assert same.scores["cosine_rescaled"] == same.stages["fire9"]["cosine_rescaled"]
 
 
@@ -146,8 +146,8 @@ def test_a_flip_moves_places_and_hardly_the_average(squeezenet: Classifier) -> N
             assert placed < 0.75 if flipped else placed == pytest.approx(1.0)
 
 
-def test_whose_head_reads_a_map_is_said_in_its_record() -> None:
-    for name in ("SqueezeNet", "EfficientNetLite0"):
-        classifier = models.load(name)
-        *_, last = classifier._model.outputs
-        assert classifier.record.head_reads_map == (len(last.shape) == 4)
+def test_whose_head_reads_a_map_is_said_in_its_record(squeezenet: Classifier) -> None:
+    *_, last = squeezenet._model.outputs
+    assert len(last.shape) == 4
+    reading = [name for name in models.default_names() if models.REGISTRY[name].head_reads_map]
+    assert reading == ["SqueezeNet"]

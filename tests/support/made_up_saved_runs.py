@@ -16,6 +16,7 @@ from robustness.evaluation.provenance import versions
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
+from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
 from robustness.runs.engines import Chunk
@@ -128,8 +129,8 @@ def measurement(
     scores = {
         metric.name: 0.5 + wiggle if np.isfinite(metric.high) else 20.0 + wiggle
         for metric in metrics.REGISTRY
-    }
-    features = [m.name for m in metrics.REGISTRY if m.subject == metrics.FEATURES]
+    } | dict.fromkeys(RESCALED.values(), 0.3 + wiggle)
+    features = [name for pair in RESCALED.items() for name in pair]
     return Measurement(
         image=name,
         image_digest=digest,

@@ -104,6 +104,36 @@ def test_charts_hold_every_chosen_model() -> None:
     assert {trace["name"] for trace in stages["data"]} == labels
 
 
+def last_chart(app: AppTest) -> list[float]:
+    """The values of the last chart's only line."""
+    (trace,) = json.loads(app.get("plotly_chart")[-1].proto.spec)["data"]
+    return list(trace["y"])
+
+
+def test_a_flip_departs_place_by_place_and_not_on_average() -> None:
+    link = {"sample": "coffee", "models": "SqueezeNet"}
+    app = run(**link, horizontal_flip="true")
+    averaged = last_chart(app)
+    assert min(averaged[:3]) > 0.94
+    assert any("reads its last stage place by place" in each.value for each in app.caption)
+    app.segmented_control(key="compared").set_value("by place").run()
+    assert not app.exception
+    placed = last_chart(app)
+    assert max(placed) < 0.75
+    by_link = run(**link, horizontal_flip="true", compared="place by place")
+    assert last_chart(by_link) == placed
+
+
+def test_the_scorecard_compares_place_by_place() -> None:
+    link = {"sample": "coffee", "models": "SqueezeNet"}
+    averaged, placed = (
+        last_chart(run(ROOT / "pages" / "scorecard.py", **link, compared=compared))
+        for compared in ("averaged over the picture", "place by place")
+    )
+    assert len(averaged) == len(placed) == 5
+    assert np.mean(placed) < np.mean(averaged) - 0.2
+
+
 def test_missing_models_are_shown_with_size_and_a_download(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
