@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import named
+from robustness.metrics.features import RESCALED
 
 Floats = NDArray[np.float64]
 
@@ -60,16 +61,19 @@ class Change:
 def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Iterator[Change]:
     """The columns in which rows of ``images`` differ.
 
-    Both tables hold the rows of an image in the same order, as runs of the same request do.
+    Both tables hold the rows of an image in the same order, as runs of the same request do. What
+    runs of earlier versions did not keep is not compared.
     """
     a, b = (_of(table, images) for table in (first, second))
     for name in a.column_names:
         if name in ("position", "stages") or a[name].equals(b[name]):
             continue
+        if name in RESCALED.values() and a[name].null_count == len(a):
+            continue
         yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()))
     if not a["stages"].equals(b["stages"]):
         one, two = (table["stages"].combine_chunks() for table in (a, b))
-        for name in ("cosine", "euclidean"):
+        for name in RESCALED:
             apart = _apart(
                 *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
             )

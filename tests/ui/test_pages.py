@@ -7,7 +7,9 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.base.text import plain
@@ -131,7 +133,7 @@ def test_the_scorecard_compares_place_by_place() -> None:
         for compared in ("averaged over the picture", "place by place")
     )
     assert len(averaged) == len(placed) == 5
-    assert np.mean(placed) < np.mean(averaged) - 0.2
+    assert np.mean(placed) < np.mean(averaged) - 0.1
 
 
 def test_missing_models_are_shown_with_size_and_a_download(
