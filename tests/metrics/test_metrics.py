@@ -320,13 +320,6 @@ def test_wilson_gives_the_published_bounds(
     assert 0.0 <= interval.low <= interval.rate <= interval.high <= 1.0
 
 
-def test_wilson_narrows_with_trials_and_widens_with_confidence() -> None:
-    def width(interval: metrics.Interval) -> float:
-        return interval.high - interval.low
-
-    assert width(wilson(90, 100)) < width(wilson(9, 10)) < width(wilson(9, 10, confidence=0.99))
-
-
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (1, 0), (11, 10), (-1, 10), (0, -1)])
 def test_wilson_refuses_impossible_counts_with_a_sentence(successes: int, trials: int) -> None:
     with pytest.raises(ParameterError, match=rf"at least one trial.*got {successes} of {trials}\."):
