@@ -39,9 +39,7 @@ class Cell(NamedTuple):
         return 1 - self.too_high - self.too_low
 
 
-def measure(
-    find: Find, kinds: Iterable[tuple[str, Floats]], repeats: int = REPEATS
-) -> list[Cell]:
+def measure(find: Find, kinds: Iterable[tuple[str, Floats]], repeats: int = REPEATS) -> list[Cell]:
     """Every kind of pictures at every size of a run."""
     rng = np.random.default_rng(0)
     found = []
@@ -88,7 +86,7 @@ def percentile_bootstrap(values: Floats) -> Bounds:
 
 def print_worst(cells: list[Cell]) -> None:
     """A line a size of run: the worst of all kinds."""
-    print("| pictures | held at least | too high at most | too low at most | width, median | most |")
+    print("| pictures | held at least | too high at most | too low at most | width | widest |")
     print("|---|---|---|---|---|---|")
     for pictures in PICTURES:
         mine = [cell for cell in cells if cell.pictures == pictures]

@@ -16,7 +16,7 @@ from robustness.statistics.cases import (
 )
 from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
-from robustness.statistics.estimates import INTERVAL_RULE
+from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
@@ -28,7 +28,13 @@ from robustness.statistics.ranking import (
     compare_by_condition,
     ranking,
 )
-from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
+from robustness.statistics.summaries import (
+    by_perturbation,
+    by_severity,
+    over_models,
+    over_strengths,
+    summary,
+)
 
 __all__ = [
     "BINS",
@@ -42,6 +48,7 @@ __all__ = [
     "QUANTITIES",
     "SURVIVORS",
     "TEST_RULE",
+    "TOO_FEW",
     "WORST",
     "Figures",
     "advice",
@@ -56,6 +63,7 @@ __all__ = [
     "corruption_errors",
     "difference",
     "over_models",
+    "over_strengths",
     "published",
     "ranking",
     "reliability",

@@ -43,10 +43,10 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     Images are matched by their digest. One entry a model over all shared conditions
     (``condition`` is None), then one a model and condition. Keys: ``model``, ``condition``,
     ``perturbation``, ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
-    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired
-    interval, ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict`` (better, worse, not established; by ``paired.established``
-    after Holm's correction over the models, or over the models and conditions). None where labels are
-    missing. [] if the runs share nothing.
+    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired interval,
+    ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict`` (better, worse, not
+    established; by ``paired.established``, with p after Holm's correction over the models, or over
+    the models and conditions). None where labels are missing. [] if the runs share nothing.
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:

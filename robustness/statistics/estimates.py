@@ -22,6 +22,11 @@ INTERVAL_RULE = (
     f"other mean Student's. Fewer than {FEWEST} pictures are too few for any."
 )
 
+TOO_FEW = (
+    f"Fewer than {FEWEST} pictures are too few for an interval: the figures tell what became of "
+    "these pictures, not what would of others."
+)
+
 
 @dataclass(frozen=True)
 class Estimates:

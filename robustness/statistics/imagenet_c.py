@@ -128,7 +128,7 @@ def _of_model(grid: Grid, complete: Mapping[str, list[int]]) -> dict[str, Any] |
 
 
 def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
-    """(1 + k,): the mean of the k percentages of AlexNet's that ``totals`` (n, k) come to, and each.
+    """(1 + k,): the mean of the k percentages of AlexNet's that ``totals`` (n, k) are, and each.
 
     ``of`` estimates them from ``totals`` by the largest that there can be.
     """

@@ -49,8 +49,10 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
     also ``..._top5``), and the means of ``MEANS``. All over all rows of the model. Without
-    interval the expected calibration errors ``clean_ece`` (of each picture once) and
-    ``perturbed_ece``, and ``clean_ece_by_chance`` as in ``by_perturbation``.
+    interval the expected calibration errors ``clean_ece`` (of each picture once), ``perturbed_ece``
+    (of all rows together, where too sure under one condition makes up for too unsure under another)
+    and ``condition_ece`` (the mean of those of the conditions), and as in ``by_perturbation``
+    ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     entries = {}
     for grid in grids(frame):
@@ -122,7 +124,21 @@ def _overall_calibration(grid: Grid) -> dict[str, float | None]:
         "perturbed", *(grid.values(name).ravel() for name in ("probability", "correct"))
     )
     # Rows of one image are not independent: what chance would give over them is not known.
-    return clean | {"perturbed_ece": perturbed["perturbed_ece"]}
+    pooled = {"perturbed_ece": perturbed["perturbed_ece"]}
+    return clean | pooled | _mean_calibration(grid)
+
+
+def _mean_calibration(grid: Grid) -> dict[str, float | None]:
+    """The mean of the calibration errors of the conditions that have answers with a label."""
+    errors = [
+        calibration_error(confidence, correct)
+        for confidence, correct in zip(
+            grid.values("probability").T, grid.values("correct").T, strict=True
+        )
+    ]
+    known = [pair for pair in errors if not np.isnan(pair[0])]
+    error, by_chance = map(float, np.mean(known, axis=0)) if known else (None, None)
+    return {"condition_ece": error, "condition_ece_by_chance": by_chance}
 
 
 def _ece(kind: str, confidence: Floats, correct: Floats) -> dict[str, float | None]:
@@ -172,28 +188,45 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
-    ``series`` (its label), ``perturbation``, ``n_images``, and ``consistency`` with its interval.
+    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images``, and ``consistency``
+    with its interval.
     """
-    every = grids(frame)
-    conditions = every[0].conditions
+    return sorted(_by_series(grids(frame)), key=lambda entry: entry["consistency"])
+
+
+def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model and perturbation, over all strengths together.
+
+    Keys as ``over_models``, with ``model``.
+    """
+    return [
+        {"model": grid.model, **entry}
+        for grid in grids(frame)
+        for entry in _by_series([grid])
+        if entry["n_images"]
+    ]
+
+
+def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
+    conditions = some[0].conditions
     names = {key.series: key.perturbation for key in conditions}
-    kept = np.stack([grid.values("consistent") for grid in every])
-    sums, counts = [], []
-    for name in names:
-        chosen = kept[:, :, [key.series == name for key in conditions]]
-        sums.append(np.nansum(chosen, axis=(0, 2)))
-        counts.append((~np.isnan(chosen)).sum(axis=(0, 2)).astype(np.float64))
-    found = shares(each_picture(np.column_stack(sums), np.column_stack(counts)))
-    entries = [
+    kept = np.stack([grid.values("consistent") for grid in some])
+    of_series = [[key.series == name for key in conditions] for name in names]
+    sums, counts = (
+        np.column_stack([values[:, :, chosen].sum(axis=(0, 2)) for chosen in of_series])
+        for values in (np.nan_to_num(kept), (~np.isnan(kept)).astype(np.float64))
+    )
+    found = shares(each_picture(sums, counts))
+    return [
         {
             "series": name,
             "perturbation": perturbation,
-            "n_images": int((counts[place] > 0).sum()),
+            "n_strengths": sum(of_series[place]),
+            "n_images": int((counts[:, place] > 0).sum()),
             **found.named("consistency", place),
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]
-    return sorted(entries, key=lambda entry: entry["consistency"])
 
 
 def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:

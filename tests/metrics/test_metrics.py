@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import distance
 from skimage import metrics as skimage_metrics
 
-from robustness import metrics, perturbations
+from robustness import perturbations
 from robustness.base.errors import ParameterError
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric, wilson
 from robustness.metrics.features import cosine, euclidean

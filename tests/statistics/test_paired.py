@@ -285,5 +285,7 @@ def test_a_difference_that_one_image_could_outweigh_is_not_established() -> None
     assert pair["difference_low"] < 0 < pair["difference_high"]
     assert not pair["established"]
     assert "tell against it" in advice(pair)
-    verdict = difference(*(run(kept, conditions=severities("fog", "snow")) for kept in (before, after)))[0]
+    verdict = difference(
+        *(run(kept, conditions=severities("fog", "snow")) for kept in (before, after))
+    )[0]
     assert verdict["consistency_verdict"] == "not established"

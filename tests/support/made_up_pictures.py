@@ -16,7 +16,7 @@ PICTURES = 20_000
 
 
 def answers(ease: Floats, conditions: int, rng: Random) -> Floats:
-    """(n,): the share of ``conditions`` under which pictures of such ``ease``, (n,), keep theirs."""
+    """(n,): the share of ``conditions`` under which pictures of the ``ease`` (n,) keep theirs."""
     return rng.binomial(conditions, ease) / conditions
 
 
@@ -60,11 +60,11 @@ SHARES: Mapping[str, Callable[[float, int, Random], Floats]] = {
     "a few pictures fail everywhere": _hard,
     "hard pictures and hard conditions": _uneven,
 }
-"""How pictures differ: (rate of at least 0.5, conditions, rng) to the share that each picture keeps."""
+"""How pictures differ: (rate of at least 0.5, conditions, rng) to each picture's share."""
 
 
 def shares(kind: str, rate: float, conditions: int, rng: Random) -> Floats:
-    """(``PICTURES``,): the share of answers that each keeps; a ``rate`` below 0.5 is the reverse."""
+    """(``PICTURES``,): the share of answers that each keeps; below a ``rate`` of 0.5, loses."""
     if rate < 0.5:
         return 1 - SHARES[kind](1 - rate, conditions, rng)
     return SHARES[kind](rate, conditions, rng)

@@ -242,7 +242,10 @@ def _breaking(
                 f"{perturbation} up to strength {largest:g} only."
             )
         low, value, high = (
-            min((e["strength"] for e in entries if _bound(e, key) < rule.breaking_level), default=None)
+            min(
+                (e["strength"] for e in entries if _bound(e, key) < rule.breaking_level),
+                default=None,
+            )
             for key in ("consistency_low", "consistency", "consistency_high")
         )
         kept = low is None or low >= wanted - _ROUNDING
