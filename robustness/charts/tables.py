@@ -222,9 +222,9 @@ def _ce(entry: Entry, name: str) -> str:
 
 CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
-    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up for "
-    "too unsure under another; per condition: the mean of each condition's own. By chance: what a "
-    "perfectly calibrated model would show on so few pictures."
+    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
+    "for too unsure under another; per condition: the mean of each condition's own. By chance: "
+    "what a perfectly calibrated model would show on so few pictures."
 )
 
 

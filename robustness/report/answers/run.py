@@ -178,4 +178,4 @@ def _labels(summary: Sequence[Entry]) -> str:
 def _few(images: int) -> str:
     if images >= statistics.FEWEST:
         return ""
-    return "so few pictures are too few for an interval, and tell nothing of others"
+    return "these are too few for an interval, so it tells nothing of others"

@@ -59,7 +59,7 @@ def of_run(run: Run) -> Report:
         manifest=_manifest(run),
         replay=REPLAY,
         data=Data(run.tables, _tables(found)),
-        note=BRACKETS,
+        note=BRACKETS if images >= statistics.FEWEST else statistics.TOO_FEW,
     )
 
 
