@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import Bounds, difference_bounds, mean_bounds, share_bounds
+from robustness.metrics.intervals import (
+    FEWEST_OF_A_MEAN,
+    Bounds,
+    difference_bounds,
+    mean_bounds,
+    share_bounds,
+)
 from tests.support.made_up_pictures import DIFFERENCES, MEANS, SHARES, beyond, shares
 
 Floats = NDArray[np.float64]
@@ -106,7 +112,9 @@ def print_worst(cells: list[Cell]) -> None:
     for pictures in PICTURES:
         mine = [cell for cell in cells if cell.pictures == pictures]
         widths = [ratio for cell in mine if (ratio := cell.against_plain) is not None]
-        width = f"{np.median(widths):.2f} ({len(widths)} of {len(mine)})" if widths else "none"
+        width = "none holds"
+        if len(widths) > 1:
+            width = f"{np.median(widths):.2f} ({len(widths)} of {len(mine)})"
         print(
             f"| {pictures:,} | {min(cell.held for cell in mine):.1%} "
             f"| {max(cell.too_high for cell in mine):.1%} "
@@ -116,10 +124,12 @@ def print_worst(cells: list[Cell]) -> None:
 
 def print_means(cells: list[Cell]) -> None:
     """A line a kind of numbers: how often the mean is held."""
-    print(f"| numbers | {' | '.join(f'{pictures:,}' for pictures in PICTURES)} |")
-    print(f"|---|{'---|' * len(PICTURES)}")
+    sizes = [pictures for pictures in PICTURES if pictures >= FEWEST_OF_A_MEAN]
+    print(f"| numbers | {' | '.join(f'{pictures:,}' for pictures in sizes)} |")
+    print(f"|---|{'---|' * len(sizes)}")
     for what in MEANS:
-        held = [f"{cell.held:.0%}" for cell in cells if cell.what == what]
+        mine = [cell for cell in cells if cell.what == what and cell.pictures in sizes]
+        held = [f"{cell.held:.0%}" for cell in mine]
         print(f"| {what} | {' | '.join(held)} |")
 
 

@@ -1,8 +1,8 @@
 """95 % confidence intervals that take the picture as the unit.
 
 ``values`` are (n, ...): a number a picture, NaN where a picture has none, such as the share of its
-conditions under which its answer stayed. Bounds have the shape of the rest, NaN where fewer than
-``FEWEST`` pictures count. docs/intervals.md shows how often they hold the truth.
+conditions under which its answer stayed. Bounds have the shape of the rest, NaN where too few
+pictures count. docs/intervals.md shows how often they hold the truth.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ Bounds = tuple[Floats, Floats]
 FEWEST = 5
 """Pictures below which no interval is given: of four that all agree, the exact interval still
 reaches from 40 % to 100 %."""
+
+FEWEST_OF_A_MEAN = 30
+"""The same for means of numbers that are no shares or differences of answers. Of fewer, a run may
+well have no picture of a kind that is one in ten, and nothing shows how far off such a one is."""
 
 _TAIL = 0.025
 _Z = NormalDist().inv_cdf(1 - _TAIL)
@@ -88,10 +92,10 @@ def difference_bounds(values: Floats) -> Bounds:
 
 
 def mean_bounds(values: Floats) -> Bounds:
-    """The interval of the mean of numbers of whatever range; NaN where all are the same.
+    """The interval of the mean of at least ``FEWEST_OF_A_MEAN`` numbers of whatever range.
 
     Student's, with one more picture as far from the mean as the farthest is: a skewed distribution
-    shows few pictures of its long side.
+    shows few pictures of its long side. NaN where all are the same: no width would claim certainty.
     """
     n = _pictures(values)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -99,7 +103,7 @@ def mean_bounds(values: Floats) -> Bounds:
         away = np.where(np.isnan(values), 0.0, values - mean) ** 2
         variance = (away.sum(axis=0) + away.max(axis=0, initial=0.0)) / (n - 1)
         reach = _t(n) * np.sqrt(variance / n)
-    reach = np.where((n >= FEWEST) & (reach > 1e-12), reach, np.nan)
+    reach = np.where((n >= FEWEST_OF_A_MEAN) & (reach > 1e-12), reach, np.nan)
     return mean - reach, mean + reach
 
 

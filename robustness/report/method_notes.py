@@ -74,8 +74,7 @@ MANY_IMAGES = (
         "(Zou & Donner's recovery of variances). Differences between models, conditions and runs "
         "are paired. In simulations of 5 to 1,000 pictures under 1 to 95 conditions a rate or a "
         "difference is in its interval in at least 94 % of all cases, and beyond either bound in "
-        "about 3 % at most. The mean of a similarity is not, of fewer than 30 pictures, where one "
-        "in ten is unlike the rest.",
+        "about 3 % at most.",
     ),
     (
         "Figures",

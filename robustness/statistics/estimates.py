@@ -12,14 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import FEWEST, difference_bounds, mean_bounds, share_bounds
+from robustness.metrics.intervals import (
+    FEWEST,
+    FEWEST_OF_A_MEAN,
+    difference_bounds,
+    mean_bounds,
+    share_bounds,
+)
 
 Floats = NDArray[np.float64]
 
 INTERVAL_RULE = (
     "95 % intervals take the picture as the unit. A rate has Clopper and Pearson's with the "
     "effective number of pictures, a difference what follows from those of its two sides, and any "
-    f"other mean Student's. Fewer than {FEWEST} pictures are too few for any."
+    f"other mean Student's, from {FEWEST_OF_A_MEAN} pictures on. Fewer than {FEWEST} are too few "
+    "for any."
 )
 
 TOO_FEW = (

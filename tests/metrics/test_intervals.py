@@ -8,8 +8,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness.metrics.intervals import FEWEST, difference_bounds, mean_bounds, share_bounds
-from tests.support.made_up_pictures import DIFFERENCES, beyond, shares
+from robustness.metrics.intervals import (
+    FEWEST,
+    FEWEST_OF_A_MEAN,
+    difference_bounds,
+    mean_bounds,
+    share_bounds,
+)
+from tests.support.made_up_pictures import DIFFERENCES, MEANS, beyond, shares
 
 Floats = NDArray[np.float64]
 
@@ -81,7 +87,7 @@ def test_a_mean_has_students_interval_with_the_farthest_picture_twice() -> None:
 
 @pytest.mark.parametrize("bounds", [share_bounds, difference_bounds, mean_bounds])
 def test_pictures_without_a_value_do_not_count_and_columns_stand_apart(bounds) -> None:  # type: ignore[no-untyped-def]
-    values = random().random((30, 3))
+    values = random().random((50, 3))
     holes = values.copy()
     holes[10:17, 1] = np.nan
     low, high = bounds(holes)
@@ -90,11 +96,14 @@ def test_pictures_without_a_value_do_not_count_and_columns_stand_apart(bounds) -
         assert (low[column], high[column]) == pytest.approx(bounds(own))
 
 
-@pytest.mark.parametrize("bounds", [share_bounds, difference_bounds, mean_bounds])
-def test_few_pictures_have_no_interval(bounds) -> None:  # type: ignore[no-untyped-def]
-    values = random().random((FEWEST, 2))
+@pytest.mark.parametrize(
+    ("bounds", "fewest"),
+    [(share_bounds, FEWEST), (difference_bounds, FEWEST), (mean_bounds, FEWEST_OF_A_MEAN)],
+)
+def test_few_pictures_have_no_interval(bounds, fewest: int) -> None:  # type: ignore[no-untyped-def]
+    values = random().random((fewest, 2))
     assert np.isfinite(bounds(values)).all()
-    for few in range(FEWEST):
+    for few in range(fewest):
         assert np.isnan(bounds(values[:few])).all()
 
 
@@ -156,3 +165,11 @@ def test_a_difference_is_held_as_often_as_it_says(
     too_high, too_low, _ = beyond(difference_bounds, values, pictures, REPEATS, rng)
     assert too_high + too_low <= 1 - COVERED
     assert max(too_high, too_low) <= FALSE_PASSES + ERROR
+
+
+@pytest.mark.parametrize("kind", MEANS)
+def test_a_mean_is_held_as_often_as_it_says(kind: str) -> None:
+    rng = random(1)
+    values = MEANS[kind](rng)
+    too_high, too_low, _ = beyond(mean_bounds, values, FEWEST_OF_A_MEAN, REPEATS, rng)
+    assert too_high + too_low <= 1 - COVERED
