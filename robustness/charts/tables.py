@@ -194,6 +194,8 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
         ("ECE clean", figure("clean_ece", ".3f")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
         ("perturbed", figure("perturbed_ece", ".3f")),
+        ("per condition", figure("condition_ece", ".3f")),
+        ("by chance", figure("condition_ece_by_chance", ".3f")),
     ]
     return Table.of(labelled, columns)
 
@@ -216,6 +218,14 @@ def corruption_errors(entries: Sequence[Entry]) -> Table:
 
 def _ce(entry: Entry, name: str) -> str:
     return with_interval(entry, name, ".1f")
+
+
+CALIBRATION_NOTE = (
+    f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
+    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
+    "for too unsure under another; per condition: the mean of each condition's own. By chance: "
+    "what a perfectly calibrated model would show on so few pictures."
+)
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:

@@ -224,6 +224,8 @@ def _print_run(run: Run) -> None:
     found = statistics.Figures(run.frame())
     console.say("")
     console.print_ranking(found.summary, decimals=1)
+    if found.images < statistics.FEWEST:
+        console.say(f"\n{statistics.TOO_FEW}")
     _print_pairs(found.pairs())
     console.say(f"\nSaved in {run.folder}")
 

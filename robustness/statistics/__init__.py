@@ -5,7 +5,7 @@ JSON-ready dictionaries; what is not known is None.
 """
 
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
-from robustness.statistics.bootstrap import FEW_IMAGES, INTERVAL_RULE
+from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS, reliability
 from robustness.statistics.cases import (
     CASE_COLUMNS,
@@ -16,6 +16,7 @@ from robustness.statistics.cases import (
 )
 from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
+from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
@@ -27,7 +28,13 @@ from robustness.statistics.ranking import (
     compare_by_condition,
     ranking,
 )
-from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
+from robustness.statistics.summaries import (
+    by_perturbation,
+    by_severity,
+    over_models,
+    over_strengths,
+    summary,
+)
 
 __all__ = [
     "BINS",
@@ -36,11 +43,12 @@ __all__ = [
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
-    "FEW_IMAGES",
+    "FEWEST",
     "INTERVAL_RULE",
     "QUANTITIES",
     "SURVIVORS",
     "TEST_RULE",
+    "TOO_FEW",
     "WORST",
     "Figures",
     "advice",
@@ -55,6 +63,7 @@ __all__ = [
     "corruption_errors",
     "difference",
     "over_models",
+    "over_strengths",
     "published",
     "ranking",
     "reliability",

@@ -7,7 +7,7 @@ Dietterich, ICLR 2019). Ours are measured in memory, without the JPEG step of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.bootstrap import Estimates, derived, means
+from robustness.statistics.estimates import Estimates, differences, shares
 from robustness.statistics.grid import Grid, grids
 
 Floats = NDArray[np.float64]
@@ -102,42 +102,39 @@ def _complete(grid: Grid) -> dict[str, list[int]]:
 
 
 def _of_model(grid: Grid, complete: Mapping[str, list[int]]) -> dict[str, Any] | None:
+    """The entry of the labelled pictures that have all conditions of ``complete``."""
     errors = 1 - grid.values("correct")[:, [at for places in complete.values() for at in places]]
     clean = 1 - grid.per_image("clean_correct")
-    labelled = ~np.isnan(clean)
-    columns = np.column_stack([clean, errors])
-    there = ~np.isnan(columns)
-    if not there.any(axis=0).all():
+    whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
+    if not whole.any():
         return None
-    base = means(np.where(there, columns, 0.0), there.astype(float), rates=True)
-    alexnet = np.array([ALEXNET_ERRORS[name] for name in complete])
-    absolute, relative = _relative_to(base, alexnet)
-    overall = [
-        derived(e.value.mean(keepdims=True), e.replicates.mean(1, keepdims=True))
-        for e in (absolute, relative)
-    ]
+    sums = errors[whole].reshape(-1, len(complete), len(SEVERITIES)).sum(axis=2)
+    added = sums - len(SEVERITIES) * clean[whole, None]
+    alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in complete])
+    alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+    absolute = _percent(shares, sums, alexnet)
+    relative = _percent(differences, added, alexnet_added)
     return {
         "model": grid.model,
-        "n_images": int(labelled.sum()),
+        "n_images": int(whole.sum()),
         "note": CAUTION,
-        **overall[0].named("mean_ce", 0),
-        **overall[1].named("mean_relative_ce", 0),
+        **absolute.named("mean_ce", 0),
+        **relative.named("mean_relative_ce", 0),
         "corruptions": [
             {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
-            for at, name in enumerate(complete)
+            for at, name in enumerate(complete, start=1)
         ],
     }
 
 
-def _relative_to(base: Estimates, alexnet: Floats) -> tuple[Estimates, Estimates]:
-    """(CE, relative CE) from the clean error in column 0 and five columns a corruption."""
-    total = alexnet.sum(axis=1)
-    added = total - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
+    """(1 + k,): the mean of the k percentages of AlexNet's that ``totals`` (n, k) are, and each.
 
-    def errors(all_errors: Floats) -> tuple[Floats, Floats]:
-        clean = all_errors[..., :1]
-        sums = all_errors[..., 1:].reshape(*all_errors.shape[:-1], *alexnet.shape).sum(axis=-1)
-        return 100 * sums / total, 100 * (sums - len(SEVERITIES) * clean) / added
-
-    values, replicates = errors(base.value), errors(base.replicates)
-    return derived(values[0], replicates[0]), derived(values[1], replicates[1])
+    ``of`` estimates them from ``totals`` by the largest that there can be.
+    """
+    percent = 100 * totals / alexnet
+    percent = np.column_stack([percent.mean(axis=1), percent])
+    most = 100 * len(SEVERITIES) / alexnet
+    most = np.array([most.mean(), *most])
+    found = of(percent / most)
+    return Estimates(found.value * most, found.low * most, found.high * most)

@@ -48,7 +48,7 @@ def show() -> None:
     st.markdown(method_notes.STRENGTHS)
     st.dataframe(method_notes.perturbations(PERTURBATIONS), hide_index=True, height="content")
     st.subheader("Metrics", anchor="metrics")
-    st.markdown(f"{method_notes.WILSON} {method_notes.FEATURES}")
+    st.markdown(method_notes.FEATURES)
     st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
     st.subheader("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))

@@ -338,15 +338,6 @@ def test_study_measures_every_picture_model_and_perturbation(study: Study) -> No
     assert rows[0]["clean_probability"] == pytest.approx(0.9366, abs=0.002)
 
 
-def wilson(share: float, trials: int) -> tuple[float, float]:
-    """Wilson's interval, written out."""
-    z = 1.959963985
-    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    spread = math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
-    half = z * spread / (1 + z * z / trials)
-    return middle - half, middle + half
-
-
 def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
     summary = study.result["summary"]
     rows = pd.DataFrame(study.result["measurements"])
@@ -359,11 +350,9 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
             *("cosine", "euclidean", "label_set"),
         ]
         mine = rows[rows["model"] == entry["model"]]
-        low, high = wilson(mine["consistent"].mean(), len(mine))
         assert entry["n"] == 8
         assert entry["consistency"] == pytest.approx(mine["consistent"].mean())
-        assert entry["consistency_low"] == pytest.approx(low, abs=1e-6)
-        assert entry["consistency_high"] == pytest.approx(high, abs=1e-6)
+        assert (entry["consistency_low"], entry["consistency_high"]) == (None, None)
         assert entry["cosine"] == pytest.approx(mine["cosine"].mean())
         assert entry["euclidean"] == pytest.approx(mine["euclidean"].mean())
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from robustness import report, runs
+from robustness import report, runs, statistics
 from robustness.base.errors import RunError
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
@@ -259,7 +259,7 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> No
     assert "Class by class" not in titles
     text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
     assert "ccuracy clean" not in text
-    assert "Fewer than 30 pictures" in text
+    assert statistics.TOO_FEW in text
 
 
 def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:

@@ -35,9 +35,8 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
             texts = {name: models.label(name) for name in names}
             chosen = listed("Reliability of", texts, "reliability_of")
         st.caption(
-            "Below the diagonal a model claims more than it knows, above it less. ECE, expected "
-            f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "
-            "chance: what a perfectly calibrated model would show on so few images."
+            "Below the diagonal a model claims more than it knows, above it less. "
+            + tables.CALIBRATION_NOTE
         )
     results.chart(
         left,
@@ -84,8 +83,10 @@ def classes(entries: Sequence[Entry]) -> None:
     if not entries:
         return
     st.subheader("Class by class", anchor=False)
-    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
-        mine = [entry for entry in entries if entry["model"] in names]
+    known = dataset.comparable_classes(entries)
+    st.caption(dataset.CLASS_NOTE if known else dataset.TOO_FEW_OF_A_CLASS)
+    for labels, names in models.by_labels(dataset.grouped(known, "model")):
+        mine = [entry for entry in known if entry["model"] in names]
         results.chart(
             st,
             dataset.class_drops(mine),
