@@ -19,7 +19,8 @@ MOMENTUM = 1.0
 _gradient_attack = partial(moves, norms=("linf", "l2"), white_box=True, targeted=True)
 
 
-def _anywhere(task: Task) -> Images:
+def anywhere(task: Task) -> Images:
+    """A random start: the clean images with a change drawn within the allowed size."""
     return task.around(task.norm.inside)
 
 
@@ -34,7 +35,7 @@ def _stepped(task: Task, state: State, direction: Images, reach: float) -> Image
     random=True,
     steps=20,
     most_steps=500,
-    start=_anywhere,
+    start=anywhere,
     formula="x ← project(x + 2.5 ε / steps · steepest(∇ lead)), from a random start",
     source="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
 )
