@@ -31,10 +31,10 @@ from robustness.pictures.samples import sample_path
 
 Images = NDArray[np.float32]
 MOST_PICTURES = 30
-STEPS, QUERIES = 20, 200
+STEPS, QUERIES = 10, 100
 SETTINGS = {
-    "SqueezeNet": {"linf": (0.05 / 255, 1 / 255), "l2": (0.025, 1.0)},
-    "EfficientNetLite0": {"linf": (0.15 / 255, 4 / 255), "l2": (0.08, 2.0)},
+    "SqueezeNet": {"linf": (0.1 / 255, 1 / 255), "l2": (0.1, 1.0)},
+    "EfficientNetLite0": {"linf": (0.15 / 255, 4 / 255), "l2": (0.15, 2.0)},
 }
 """By model and norm: the epsilon of the attacks that follow gradients, and that of Square. With
 them some pictures hold and some do not."""
@@ -120,7 +120,7 @@ class _Theirs:
 
     def robust(self, name: str, epsilon: float) -> NDArray[np.bool_]:
         """Which pictures hold against their attack ``name``."""
-        found = self._made(name, epsilon).numpy().transpose(0, 2, 3, 1)
+        found = self._made(name, epsilon).detach().numpy().transpose(0, 2, 3, 1)
         answers = self._classifier(np.ascontiguousarray(found)).probabilities.argmax(1)
         return answers == self._own
 

@@ -77,7 +77,7 @@ def test_an_ensemble_names_the_member_that_succeeded(capsys: pytest.CaptureFixtu
     ensemble = (*QUICK, "--attack", "autoattack", "--epsilon", "2/255")
     assert attacked(capsys, *ensemble)["by"] == "apgd_ce"
     assert main(["attack", COFFEE, *ensemble]) == 0
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     assert "AutoAttack (by APGD-CE), linf 2/255, on SqueezeNet: succeeds" in out
 
 
