@@ -167,7 +167,7 @@ def _bridge(classifier: Classifier) -> Callable[[Any], Any]:
             total = tf.reduce_sum(scores(images) * weights)
         return tape.gradient(total, images)
 
-    class Network(torch.autograd.Function):  # type: ignore[misc]
+    class Network(torch.autograd.Function):
         """One network on both sides."""
 
         @staticmethod

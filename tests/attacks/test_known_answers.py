@@ -44,7 +44,7 @@ def linear() -> Classifier:
         input_size=SIDE,
         labels=lambda: models.Labels("twelve", tuple("abcdefghijkl")),
     )
-    return Classifier(record, network, [("head", "head")], side=SIDE)
+    return Classifier(record, network, (("head", "head"),), side=SIDE)
 
 
 @pytest.fixture(scope="module")
