@@ -52,6 +52,9 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         "--epsilon", metavar="E[,E]", type=names, help="of attacks, such as 2/255,8/255"
     )
     evaluated.add_argument("--attack-steps", type=int, metavar="N", help="of attacks")
+    evaluated.add_argument(
+        "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
+    )
     how.add_argument(
         "--severities",
         type=_severities,
@@ -127,27 +130,10 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.attacks import parse_epsilon
     from robustness.evaluation import suites
-    from robustness.evaluation.condition import Condition
 
     attacks = [name for name in options.perturbations or () if name in ATTACKS]
-    if (options.epsilon or options.attack_steps) and not attacks:
-        raise ParameterError(
-            "--epsilon and --attack-steps are for attacks: name one in --perturbations. Known: "
-            f"{', '.join(ATTACKS.names)}."
-        )
-    one_step = [name for name in attacks if ATTACKS[name].most_steps == 1]
-    steps_of = {  # beside others, an attack of a single step has nothing to do with their number
-        name: None if name in one_step and len(one_step) < len(attacks) else options.attack_steps
-        for name in attacks
-    }
-    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
-    attacked = tuple(
-        Condition.attack(name, epsilon=epsilon, steps=steps)
-        for name, steps in steps_of.items()
-        for epsilon in dict.fromkeys(epsilons)
-    )
+    attacked = _attacks(options, attacks)
     plain = [name for name in options.perturbations or () if name not in ATTACKS]
     if attacks and not plain:
         if options.strength is not None or options.severities:
@@ -165,6 +151,35 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
         severities=severities,
     )
     return (*graded, *attacked)
+
+
+def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
+    """The attacks ``names`` at every epsilon.
+
+    Steps and restarts go to those that have any, unless none has: then they are refused.
+    """
+    from robustness.attacks import REGISTRY, parse_epsilon
+    from robustness.evaluation.condition import Condition
+
+    if (options.epsilon or options.attack_steps or options.attack_restarts) and not names:
+        raise ParameterError(
+            "--epsilon, --attack-steps and --attack-restarts are for attacks: name one in "
+            f"--perturbations. Known: {', '.join(REGISTRY.names)}."
+        )
+    records = [REGISTRY[name] for name in names]
+    stepping = [record for record in records if record.most_steps > 1] or records
+    random = [record for record in records if record.random] or records
+    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
+    return tuple(
+        Condition.attack(
+            record.name,
+            epsilon=epsilon,
+            steps=options.attack_steps if record in stepping else None,
+            restarts=(options.attack_restarts or 1) if record in random else 1,
+        )
+        for record in records
+        for epsilon in dict.fromkeys(epsilons)
+    )
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:

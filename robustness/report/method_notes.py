@@ -54,10 +54,13 @@ ATTACKS = (
     "of the logits under the closing softmax, and leads through resizing and normalisation to the "
     "study image. 'Steepest' is the sign of the gradient in L∞ and the gradient over its length "
     "in L2; 'project' moves a change to the nearest one within epsilon, and values are clipped to "
-    "0 to 1 after each step.",
+    "0 to 1 after each step. DLR is the lead of another class in units of the spread between the "
+    "highest logits, which the model's confidence does not change.",
     "The best picture of all steps and restarts is rounded to 8 bits, never beyond epsilon, and "
     "judged anew by an independent pass: every figure is of that picture. A minimal attack's "
-    "change is enlarged, as little as it takes, where 8 bits cannot hold it.",
+    "change is enlarged, as little as it takes, where 8 bits cannot hold it. APGD, FAB, Square and "
+    "AutoAttack end with the first success that holds in 8 bits; AutoAttack's members take turns "
+    "at what is unbroken, and the one that broke it is named.",
 )
 """Paragraphs on how an attack works, whoever runs it."""
 
@@ -68,10 +71,10 @@ NOISE = (
 """On the control of a single attack; the rows of a run have none."""
 
 SMALLEST = (
-    "The smallest epsilon is found by doubling and then bisection, of the picture before it is "
-    "rounded. Signs that gradients mislead, so that a model only seems robust (Athalye, Carlini & "
-    "Wagner, ICML 2018), are reported: success that does not rise with epsilon, a black-box "
-    "attack that succeeds where white-box ones fail, a gradient of zero."
+    "The smallest epsilon is found by doubling and then bisection, by a minimal attack in one run, "
+    "of the picture before it is rounded. Signs that gradients mislead, so that a model only seems "
+    "robust (Athalye, Carlini & Wagner, ICML 2018), are reported: success that does not rise with "
+    "epsilon, a black-box attack that succeeds where white-box ones fail, a gradient of zero."
 )
 
 MANY_IMAGES = (
