@@ -18,7 +18,7 @@ from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
-from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
+from robustness.statistics.imagenet_c import AS_JPEG, IN_MEMORY, corruption_errors, published
 from robustness.statistics.ranking import (
     QUANTITIES,
     TEST_RULE,
@@ -30,14 +30,15 @@ from robustness.statistics.ranking import (
 from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
 
 __all__ = [
+    "AS_JPEG",
     "BINS",
     "CASE_COLUMNS",
-    "CAUTION",
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
     "FEW_IMAGES",
     "INTERVAL_RULE",
+    "IN_MEMORY",
     "QUANTITIES",
     "SURVIVORS",
     "TEST_RULE",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
-from robustness.perturbations import REGISTRY, apply
+from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, apply, ordered
 from robustness.perturbations.arrays import random_words
 from robustness.perturbations.colour import saturation_added, saturation_factor
 from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
@@ -27,8 +30,16 @@ from robustness.perturbations.warping import (
     elastic_shift,
     elastic_waves,
 )
-from tests.support.oracles import SEVERITIES, at_every_severity, grey, photos, psnr
-from tests.support.originals import frost_photograph
+from tests.support.oracles import (
+    PHOTOS,
+    SEVERITIES,
+    at_every_severity,
+    grey,
+    photo_bytes,
+    photos,
+    psnr,
+)
+from tests.support.originals import frost_photograph, levels_above
 
 # --- noise --------------------------------------------------------------------------------------
 
@@ -274,6 +285,20 @@ def test_saturate_passes_through_the_clean_image_on_its_way_from_less_to_more() 
     settings = [(saturation_factor(s / 5), saturation_added(s / 5)) for s in (0, *SEVERITIES)]
     expected = [(1, 0), (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)]
     np.testing.assert_allclose(settings, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_saved_picture_is_that_of_the_originals_own_writer() -> None:
+    """Pillow, which saved ImageNet-C, with the settings of ``make_imagenet_c.py``."""
+    for photo, result in zip(PHOTOS, apply(REGISTRY["saved_as_jpeg"], photos(), 1.0), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(photo_bytes(photo)).save(file, "JPEG", quality=85, optimize=True)
+        assert not levels_above(result, np.asarray(Image.open(file))).any()
+
+
+def test_whatever_is_done_to_a_picture_is_in_its_file() -> None:
+    """The published ImageNet-C was saved after the corruption, whichever it was."""
+    everything = ordered(dict.fromkeys(REGISTRY.names, 0.5))
+    assert everything[-1][0].name == SAVED_AS_JPEG
 
 
 def test_saturate_leaves_grey_until_it_adds_saturation() -> None:
