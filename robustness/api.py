@@ -36,6 +36,7 @@ from robustness.evaluation.rows import NUMBERS, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
 from robustness.pictures import fitting
+from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
 from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
@@ -144,8 +145,9 @@ def evaluate_pictures(
     """The rows of a few pictures, as ``Run.frame`` has them; nothing is kept.
 
     ``pictures`` are by name: the path of a file, uint8 RGB (H, W, 3) of any size, or a study
-    image, floating point (224, 224, 3) in [0, 1]. ``labels`` are class indices by name. Raises
-    ``ImageError`` for a file that is no picture, ``ParameterError`` for an array of another kind.
+    image, floating point (224, 224, 3) in [0, 1], which is rounded to 8 bits. ``labels`` are class
+    indices by name. Raises ``ImageError`` for a file that is no picture, ``ParameterError`` for an
+    array of another kind.
     """
     shown = [
         _picture(name, given, spec, None if labels is None else labels.get(name))
@@ -169,7 +171,7 @@ def _from_array(given: NDArray[Any], name: str, spec: RunSpec) -> NDArray[np.flo
         return fitting.fit(Image.fromarray(given), fit=spec.fit, side=spec.side)
     if given.shape == (spec.side, spec.side, 3) and np.issubdtype(given.dtype, np.floating):
         if given.min() >= 0 and given.max() <= 1:  # false for NaN, too
-            return np.ascontiguousarray(given, np.float32)
+            return round_to_grid(np.array(given, np.float32, order="C"))
         raise ParameterError(
             f"{name}: expected values in [0, 1], got {given.min():g} to {given.max():g}; divide "
             "pixels by 255."

@@ -12,7 +12,8 @@ import pytest
 from robustness import api
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.spec import RunSpec
-from robustness.pictures.fitting import load_study_image, to_uint8
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import load_study_image
 from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import use_stand_ins
 from tests.support.stand_ins import Stable

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.attack_record import REGISTRY
-from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.loop import Step, search
 from robustness.attacks.outcome import distances
 from robustness.attacks.perform import attack_steps, make_task
 from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier
 from robustness.perturbations import Images
+from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 
 EPSILONS: Mapping[str, tuple[float, ...]] = {

@@ -6,9 +6,7 @@ import numpy as np
 
 from robustness.attacks.norms import Norm, Sizes, column
 from robustness.perturbations import Images
-
-LEVELS = 255
-"""Steps of an 8-bit value, in which epsilon is usually stated."""
+from robustness.pictures.eight_bits import LEVELS
 
 _SLACK = 1e-4
 """Of a level: what rounding in single precision may have added to a change."""

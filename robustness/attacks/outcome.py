@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks import norms
-from robustness.attacks.eight_bits import LEVELS, to_eight_bits
+from robustness.attacks.eight_bits import to_eight_bits
 from robustness.attacks.loop import Step
 from robustness.attacks.norms import column
 from robustness.attacks.perform import attack, attack_steps, check_class
@@ -19,6 +19,7 @@ from robustness.metrics.pictures import ssim
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
+from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 
 DRAWS = 16

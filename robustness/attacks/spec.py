@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_record import REGISTRY, Attack
-from robustness.attacks.eight_bits import LEVELS
 from robustness.base.errors import ParameterError
 from robustness.perturbations import check_seed
+from robustness.pictures.eight_bits import LEVELS
 
 MAX_RESTARTS = 100
 

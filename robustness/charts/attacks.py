@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.attacks.eight_bits import LEVELS
 from robustness.charts.look import COLOURS, drawn, heatmap, model_trace
 from robustness.evaluation.reach import ATTACK, NATURAL
+from robustness.pictures.eight_bits import LEVELS
 
 
 def transfer(frame: pd.DataFrame) -> go.Figure:

@@ -48,27 +48,25 @@ def perturbations_command(options: argparse.Namespace) -> None:
 def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of pictures.
 
-    Each model is asked at its own published input size.
+    Each model is asked at its own published input size; about a picture of 224 x 224 pixels, which
+    is a study image already, at that size, as everything else asks it.
     """
     from robustness import models
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
-    from robustness.pictures.fitting import fit
+    from robustness.pictures.fitting import STUDY_SIDE, fit
 
     names = models.resolve(options.models)
-    decoded = [(image, decode(read_file(image), name=image)) for image in options.images]
-    fitted = {
-        side: [fit(picture, fit=options.fit, side=side) for _, picture in decoded]
-        for side in {models.REGISTRY[name].input_size for name in names}
-    }
+    decoded = [decode(read_file(image), name=image) for image in options.images]
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for name in names:
-        side = models.REGISTRY[name].input_size
         console.progress(f"{name} ...")
-        classifier = models.load(name, side=side)
         labels = models.REGISTRY[name].labels()
-        for index, picture in enumerate(fitted[side]):
-            probabilities = classifier(picture[None]).probabilities
+        for index, picture in enumerate(decoded):
+            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
+            side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
+            image = fit(picture, fit=options.fit, side=side)
+            probabilities = models.load(name, side=side)(image[None]).probabilities
             top = [
                 {
                     "index": int(c),

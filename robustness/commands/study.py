@@ -109,11 +109,11 @@ def _print_doubts(summary: list[dict[str, Any]]) -> None:
 
 def sweep_command(options: argparse.Namespace) -> None:
     """The strength at which each model's answer breaks."""
-    from robustness.evaluation.sweep import Break, most_fragile, sweep
-    from robustness.models import by_labels
+    from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture
+    from robustness.report.answers.sweep import answer
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
@@ -154,9 +154,5 @@ def sweep_command(options: argparse.Namespace) -> None:
             value = REGISTRY[entry.perturbation].value_text(entry.strength)
         rows.append((entry.perturbation, entry.model, at, f"  {value}"))
     console.print_table(_BREAKS, rows)
-    groups = by_labels(dict.fromkeys(entry.model for entry in breaks))
-    for labels, members in groups:
-        first = most_fragile([entry for entry in breaks if entry.model in members])
-        if first is not None:
-            among = f" of the models of {labels.title}" if len(groups) > 1 else ""
-            console.say(f"\nMost fragile{among}: {first.model} under {first.perturbation}.")
+    for sentence in answer(breaks, picture.name):
+        console.say(f"\n{sentence}")

@@ -79,6 +79,8 @@ def measurements(
             Measurement(
                 image=picture.name,
                 image_digest=picture.digest,
+                fit=spec.fit,
+                side=spec.side,
                 label=picture.label,
                 model=record.name,
                 condition=condition.id,

@@ -13,7 +13,8 @@ import numpy as np
 class Measurement:
     """One tidy row: what one model made of one picture under one condition.
 
-    ``condition`` is its ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
+    ``fit`` and ``side`` say how the picture became a study image. ``condition`` is its
+    ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
     probabilities beside them are each one's own, ``retained_probability`` is what is left for the
     clean class. ``scores`` holds every registered metric by name; ``stages`` the feature metrics
     of each stage.
@@ -21,6 +22,8 @@ class Measurement:
 
     image: str
     image_digest: str
+    fit: str
+    side: int
     label: int | None
     model: str
     condition: str

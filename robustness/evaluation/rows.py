@@ -27,6 +27,8 @@ SCHEMA = pa.schema(
         ("position", pa.int32()),
         ("image", pa.string()),
         ("image_digest", pa.string()),
+        ("fit", pa.string()),
+        ("side", pa.int32()),
         ("label", pa.int32()),
         ("model", pa.string()),
         ("condition", pa.string()),
@@ -73,7 +75,7 @@ def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """``table`` for pandas: texts that repeat as categories, gaps as gaps."""
-    words = ["image", "image_digest", "model", "condition", "perturbation"]
+    words = ["image", "image_digest", "fit", "model", "condition", "perturbation"]
     frame: pd.DataFrame = table.to_pandas(
         categories=[name for name in words if name in table.column_names],
         integer_object_nulls=False,

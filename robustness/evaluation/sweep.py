@@ -1,12 +1,14 @@
-"""At which strength does each model's answer break: a coarse sweep, then bisection."""
+"""At which strength does each model's answer break: a sweep, finer where the answer is close."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
@@ -15,7 +17,7 @@ from robustness.evaluation.loop import measured, perturbed, picture_scores, prep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import Classifier, Outputs
-from robustness.perturbations import REGISTRY, Images, Perturbation
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 
@@ -24,12 +26,20 @@ DEFAULT_REPEATS = 5
 MAX_STEPS = 101
 MAX_REPEATS = 50
 TOLERANCE = 0.005
-"""Width of the interval, in strength, to which bisection narrows a breaking point."""
+"""Strengths no further apart than this are not searched between."""
+
+CLOSE = 4.0
+"""An answer may change unseen between two strengths where its lead is below so many times the
+largest bend of the lead near by. Of 200 sweeps (10 photographs, two models, 10 perturbations) 30
+broke before what 21 even steps and bisection found; with this none did, as 201 steps show, for 15
+passes beside the 21 in place of 3."""
 
 
 @dataclass(frozen=True)
 class Break:
-    """Where one model's top-1 under one perturbation first differs from the clean top-1.
+    """Where one model's top-1 under one perturbation was first seen to differ from the clean top-1.
+
+    Seen on strengths ``grid`` apart, and ``TOLERANCE`` where the answer was close to changing.
 
     ``strength`` is the median over the repeats (one repeat unless the perturbation is random),
     None when ``never``: at least half of the repeats keep their answer up to strength 1. ``low``
@@ -50,6 +60,7 @@ class Break:
     never: bool
     returns: tuple[float, ...]
     repeats: int
+    grid: float
     clean_top1: int
     clean_probability: float
 
@@ -79,10 +90,11 @@ def sweep(
 ) -> Iterator[Measurement | Break]:
     """Sweeps each perturbation of ``names``; yields its points as they come, then its breaks.
 
-    A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on. Within one
-    step of the sweep an answer that changes and comes back goes unseen. The clean pass is
-    computed once a model. Closing the iterator stops the work. Raises what ``make_spec`` raises,
-    and ``ParameterError`` for ``steps`` or ``repeats`` out of range.
+    A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on. The points
+    are those of the even ``steps``; before the first break that they show, the search goes on
+    between those where the answer is close to changing. The clean pass is computed once a model.
+    Closing the iterator stops the work. Raises what ``make_spec`` raises, and ``ParameterError``
+    for ``steps`` or ``repeats`` out of range.
     """
     if not 2 <= steps <= MAX_STEPS or not 1 <= repeats <= MAX_REPEATS:
         raise ParameterError(
@@ -113,9 +125,9 @@ def sweep(
                 classifier = load(name, side=side)  # anew if the memory budget had it released
                 (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
-                found[name].append(_bisect(picture, classifier, rows, spec.seed, record))
+                found[name].append(_search(picture, classifier, rows, spec.seed, record))
         for name in chosen:
-            yield _summary(record, name, found[name], clean[name])
+            yield _summary(record, name, found[name], clean[name], grid(record, steps)[1])
 
 
 @dataclass(frozen=True)
@@ -128,39 +140,93 @@ class _Found:
     returns: tuple[float, ...]
 
 
-def _bisect(
+def _search(
     picture: Picture,
     classifier: Classifier,
     rows: Sequence[Measurement],
     seed: int,
     record: Perturbation,
 ) -> _Found:
-    strengths = [row.strength or 0.0 for row in rows]
-    first = next((place for place, row in enumerate(rows) if not row.consistent), None)
-    if first is None:
-        return _Found(1.0, None, None, ())
-    returns = tuple(
-        strength
-        for strength, row in zip(strengths[first:], rows[first:], strict=True)
-        if row.consistent
-    )
-    kept, changed, ssim = strengths[first - 1], strengths[first], rows[first].scores["ssim"]
-    while record.graded and changed - kept > TOLERANCE:
-        middle = (kept + changed) / 2
-        images = _at(picture, record, middle, seed)
-        if classifier(images).probabilities[0].argmax() == rows[first].clean_top1:
-            kept = middle
-        else:
-            changed = middle
-            ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
-    return _Found(kept, changed, ssim, returns)
+    """The first break of one repeat, whose even steps are ``rows``."""
+    own = rows[0].clean_top1
+    leads = {row.strength or 0.0: _lead_of(row) for row in rows}
+    while record.graded and (between := _doubtful(leads)):
+        between = between[:_AT_ONCE]
+        conditions = [Condition.of({record.name: strength}) for strength in between]
+        answers = classifier(perturbed(picture, conditions, seed)).probabilities
+        leads |= zip(between, _leads(answers, own), strict=True)
+    kept, changed = _first_break(sorted(leads.items()))
+    if changed is None:
+        return _Found(kept, None, None, ())
+    images = perturbed(picture, [Condition.of({record.name: changed})], seed)
+    ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
+    returns = (s for row in rows if row.consistent and (s := row.strength or 0.0) > changed)
+    return _Found(kept, changed, ssim, tuple(returns))
 
 
-def _at(picture: Picture, record: Perturbation, strength: float, seed: int) -> Images:
-    return perturbed(picture, [Condition.of({record.name: strength})], seed)
+def _lead_of(row: Measurement) -> float:
+    """How far the clean class is ahead of all others, in log probability; below 0 it is not."""
+    other = row.top5_probabilities[1] if row.consistent else row.probability
+    return _lead(row.retained_probability, other, row.consistent)
 
 
-def _summary(record: Perturbation, model: str, found: Sequence[_Found], clean: Outputs) -> Break:
+def _leads(probabilities: NDArray[np.float32], own: int) -> list[float]:
+    others = probabilities.copy()
+    others[:, own] = -1
+    return [
+        _lead(float(mine), float(other), own == top1)
+        for mine, other, top1 in zip(
+            probabilities[:, own], others.max(axis=1), probabilities.argmax(axis=1), strict=True
+        )
+    ]
+
+
+def _lead(mine: float, other: float, kept: bool) -> float:
+    """Of equal probabilities the class of the smaller index answers, so ``kept`` has the say."""
+    size = abs(float(np.log(max(mine, _NIL)) - np.log(max(other, _NIL))))
+    return size if kept else min(-size, -_NIL)
+
+
+_AT_ONCE = 32
+"""Strengths that are tried at once: a batch of moderate size."""
+
+_NIL = 1e-12
+"""In the place of a probability of 0, of which there is no logarithm."""
+
+
+def _first_break(leads: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
+    """The last strength before the first that changes the answer, and that; (1, None) if none."""
+    for (before, _), (strength, lead) in pairwise(leads):
+        if lead < 0:
+            return before, strength
+    return leads[-1][0], None
+
+
+def _doubtful(leads: Mapping[float, float]) -> list[float]:
+    """Strengths between those tried, up to the first break, where the answer may change before.
+
+    That is so where the lead, at either end, is small against how far it strays from a straight
+    line near by.
+    """
+    tried = sorted(leads.items())
+    _, changed = _first_break(tried)
+    at = np.array([s for s, _ in tried if changed is None or s <= changed])
+    lead = np.array([leads[strength] for strength in at])
+    bend = np.zeros(len(at) + 2)  # of each strength, with one more at either end
+    if len(at) > 2:
+        share = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
+        bend[2:-2] = np.abs(lead[1:-1] - lead[:-2] - share * (lead[2:] - lead[:-2]))
+    near = np.maximum.reduce([bend[:-3], bend[1:-2], bend[2:-1], bend[3:]])
+    close = np.minimum(lead[:-1], lead[1:]) < CLOSE * near
+    if changed is not None:
+        close[-1] = True
+    wide = np.diff(at) > TOLERANCE
+    return [float(strength) for strength in ((at[:-1] + at[1:]) / 2)[close & wide]]
+
+
+def _summary(
+    record: Perturbation, model: str, found: Sequence[_Found], clean: Outputs, step: float
+) -> Break:
     broken = sorted((f for f in found if f.changed is not None), key=lambda f: f.changed or 0.0)
     never = 2 * len(broken) <= len(found)
     top1 = int(clean.probabilities[0].argmax())
@@ -186,6 +252,7 @@ def _summary(record: Perturbation, model: str, found: Sequence[_Found], clean: O
         never=never,
         returns=tuple(sorted({value for f in found for value in f.returns})),
         repeats=len(found),
+        grid=step,
         clean_top1=top1,
         clean_probability=float(clean.probabilities[0, top1]),
     )

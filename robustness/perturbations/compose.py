@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, check_strength
+from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.picture import image_digest
 
 
@@ -31,7 +32,8 @@ def apply(
     """``images`` (N, S, S, 3) after ``perturbation`` at ``strength`` in [0, 1]; a new array.
 
     ``digests`` (N strings) name the images in their random streams; by default they are taken of
-    ``images``. Strength 0 returns a copy. Raises ``ParameterError`` for a strength out of range.
+    ``images``. The result is not rounded to 8 bits, as that of ``compose`` is. Strength 0 returns
+    a copy. Raises ``ParameterError`` for a strength out of range.
     """
     if check_strength(strength) == 0.0:
         return images.copy()
@@ -59,11 +61,13 @@ def compose(
 ) -> Images:
     """``images`` after every perturbation of ``strengths`` {name: strength}; a new array.
 
-    The order is that of ``ordered``, whatever the order of the mapping. Random streams are named
-    by the clean images, so adding one perturbation leaves the noise of another as it was.
+    Between perturbations values are as fine as float32; the last result is rounded to 8 bits, as a
+    camera's or a file's would be. The order is that of ``ordered``, whatever the order of the
+    mapping. Random streams are named by the clean images, so adding one perturbation leaves the
+    noise of another as it was.
     """
     digests = digests if digests is not None else [image_digest(image) for image in images]
     result = images.copy()
     for record, strength in ordered(strengths):
         result = apply(record, result, strength, seed=seed, digests=digests)
-    return result
+    return round_to_grid(result)

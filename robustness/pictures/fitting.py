@@ -1,6 +1,7 @@
 """The study image: what perturbations act on and models see, made of untrusted bytes.
 
-A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given.
+A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given,
+every value on the grid of ``pictures.eight_bits``.
 ``decode`` makes an upright 8-bit picture of outside bytes (``pictures.decoding`` says how), and
 ``fit`` makes the study image of it. Every function may be called from several threads.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures.decoding import decode, read_file
-
-Floats = NDArray[np.floating[Any]]
+from robustness.pictures.eight_bits import LEVELS, Floats, to_uint8
 
 STUDY_SIDE = 224
 MAX_SIDE = 1024
@@ -50,7 +49,7 @@ def fit(
         raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
     if image.mode != "RGB":
         raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
-    return np.asarray(fitter(image, side), dtype=np.float32) / np.float32(255)
+    return np.asarray(fitter(image, side), dtype=np.float32) / np.float32(LEVELS)
 
 
 def check_fit(fit: str) -> str:
@@ -72,11 +71,6 @@ def load_study_image(
 ) -> NDArray[np.float32]:
     """The study image of a picture file; raises what ``read_file`` and ``study_image`` raise."""
     return study_image(read_file(path), name=os.fspath(path), fit=fit, side=side)
-
-
-def to_uint8(images: Floats) -> NDArray[np.uint8]:
-    """Study images, in any number of axes, on the scale 0 to 255, rounded to the nearest."""
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def to_png(image: Floats) -> bytes:

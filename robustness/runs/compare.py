@@ -9,6 +9,8 @@ from typing import Any
 from robustness import statistics
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
+from robustness.evaluation.spec import NOT_ROUNDED
+from robustness.pictures.eight_bits import BITS
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
 from robustness.statistics import DIFFERENCE_COLUMNS
@@ -68,6 +70,9 @@ def _settings(first: Manifest, second: Manifest) -> list[str]:
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} is not the same: {one} and {two}.")
+    if a.bits != b.bits:
+        which = "baseline" if a.bits != BITS else "other run"
+        notes.append(f"Of the {which} alone {NOT_ROUNDED}.")
     return [*notes, *version_notes(first.versions, second.versions)]
 
 

@@ -15,9 +15,10 @@ from robustness.base.errors import RobustnessError, RunError
 from robustness.evaluation.spec import RunSpec
 
 FILE = "manifest.json"
-FORMAT, VERSION = "robustness run", 2
-READ = (1, VERSION)
-"""Versions that can be read; in the first one rows carry no id of their condition."""
+FORMAT, VERSION = "robustness run", 3
+READ = (1, 2, VERSION)
+"""Versions that can be read. Before the third, pictures were not rounded to 8 bits and rows did not
+tell their fit and side; in the first, rows carried no id of their condition."""
 
 UNFINISHED, FINISHED = "unfinished", "finished"
 

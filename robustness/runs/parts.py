@@ -19,13 +19,14 @@ from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import AMISS
 
 _KEY = b"robustness"
 
-_FIRST_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("condition"))
-"""That of the first format, in which a row told its perturbation and strength alone."""
+_LACKING = ((), ("fit", "side"), ("condition", "fit", "side"))
+"""Columns that rows do not have, by format, the newest first: the spec of the run tells them."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Part:
     """What a file of rows says of itself, without its rows.
 
     ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
-    ``seconds`` is the time since the part before it. ``has_ids`` is False for a file of the first
-    format, whose rows lack the column ``condition``.
+    ``seconds`` is the time since the part before it. ``lacking`` are columns that rows of an
+    earlier format do not have.
     """
 
     path: Path
@@ -43,7 +44,7 @@ class Part:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
-    has_ids: bool
+    lacking: tuple[str, ...]
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
@@ -67,9 +68,7 @@ def read_part(path: Path) -> Part:
     try:
         with pq.ParquetFile(path) as file:
             about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
-            has_ids = file.schema_arrow.equals(SCHEMA)
-            if not has_ids and not file.schema_arrow.equals(_FIRST_SCHEMA):
-                raise ValueError("schema")
+            lacking = next(names for names in _LACKING if file.schema_arrow.equals(_without(names)))
             if not math.isfinite(about["seconds"]):
                 raise ValueError("seconds")
             return Part(
@@ -79,9 +78,9 @@ def read_part(path: Path) -> Part:
                 unreadable=tuple((str(name), str(why)) for name, why in about["unreadable"]),
                 seconds=float(about["seconds"]),
                 rows=file.metadata.num_rows,
-                has_ids=has_ids,
+                lacking=lacking,
             )
-    except (pa.ArrowException, OSError, *AMISS) as error:
+    except (pa.ArrowException, OSError, StopIteration, *AMISS) as error:
         raise RunError(
             f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
             "and go on with --resume."
@@ -90,32 +89,49 @@ def read_part(path: Path) -> Part:
 
 def read_rows(
     part: Part,
-    conditions: Sequence[Condition],
+    spec: RunSpec,
     columns: Sequence[str] | None = None,
     model: str | None = None,
 ) -> pa.Table:
     """The rows of ``part``, of one ``model`` if that is named; all ``columns`` unless named.
 
-    In a file of the first format the rows of a picture and model stand in the order of the
-    ``conditions`` of the run, which they take their ids from. Raises ``RunError`` where they do
-    not.
+    What rows of an earlier format lack is that of the ``spec`` of the run. In the first format the
+    rows of a picture and model stand in the order of its conditions, which they take their ids
+    from. Raises ``RunError`` where they do not.
     """
     wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
-    if part.has_ids or "condition" not in wanted:
+    if not set(wanted) & set(part.lacking):
         table = pq.read_table(part.path, columns=wanted, filters=filters)
         return table.replace_schema_metadata(None)
-    stored = [name for name in _FIRST_SCHEMA.names if name in (*wanted, "perturbation", "model")]
-    table = pq.read_table(part.path, columns=stored)
-    place = pa.array(np.arange(len(table)) % len(conditions))
-    names = pa.array([condition.name for condition in conditions]).take(place)
-    if not table["perturbation"].combine_chunks().equals(names):
-        raise RunError(f"The file {part.path} of a run is damaged: its rows are in another order.")
-    ids = pa.array([condition.id for condition in conditions]).take(place)
-    table = table.append_column("condition", ids)
+    stored = [name for name in wanted if name not in part.lacking]
+    table = pq.read_table(part.path, columns=list(dict.fromkeys([*stored, *_ORDERED])))
+    if "condition" in part.lacking:
+        table = table.append_column("condition", _ids(part, spec.conditions, table["perturbation"]))
+    for name in part.lacking:
+        if name not in table.column_names:
+            told = pa.scalar(getattr(spec, name), SCHEMA.field(name).type)
+            table = table.append_column(name, pa.repeat(told, len(table)))
     if model is not None:
         table = table.filter(pc.equal(table["model"], model))
     return table.select(wanted).replace_schema_metadata(None)
+
+
+_ORDERED = ("perturbation", "model")
+"""Columns by which rows are told apart while what they lack is found."""
+
+
+def _ids(part: Part, conditions: Sequence[Condition], perturbations: pa.ChunkedArray) -> pa.Array:
+    """The id of the condition of every row of a file in the first format."""
+    place = pa.array(np.arange(len(perturbations)) % len(conditions))
+    names = pa.array([condition.name for condition in conditions]).take(place)
+    if not perturbations.combine_chunks().equals(names):
+        raise RunError(f"The file {part.path} of a run is damaged: its rows are in another order.")
+    return pa.array([condition.id for condition in conditions]).take(place)
+
+
+def _without(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([field for field in SCHEMA if field.name not in names])
 
 
 def all_parts(folder: Path) -> list[Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import some
 from robustness.evaluation.provenance import versions
+from robustness.pictures.eight_bits import BITS
 from robustness.runs import rounding
 from robustness.runs.compare import version_notes
 from robustness.runs.rounding import Change
@@ -67,6 +69,7 @@ class Replay:
             *([] if self.listing else ["The files of the dataset are not those of the run."]),
             *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
             *self.versions,
+            *([note] if (note := self.run.depth_note) else []),
             *(change.sentence for change in self.changes),
         ]
 
@@ -123,7 +126,7 @@ def _planned(run: Run) -> Plan:
                 raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
         return plan(
             asked.source,
-            spec,
+            changed(spec, bits=BITS),
             labelling=asked.labelling,
             limit=asked.limit,
             sample=asked.sample,

@@ -101,7 +101,7 @@ def _check_content(run: Run) -> None:
         _expect(run, there <= set(asked), f"its rows are of other {what}")
     known = pa.array([condition.id for condition in spec.conditions])
     for part in run.parts:
-        ids = read_rows(part, spec.conditions, ["condition"])["condition"]
+        ids = read_rows(part, spec, ["condition"])["condition"]
         fine = pc.all(pc.is_in(ids, known)).as_py() is not False
         _expect(run, fine, "its rows are of other conditions")
     _check_classes(run, table)

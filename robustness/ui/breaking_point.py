@@ -9,15 +9,16 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import plain
+from robustness.base.text import plain, visible
 from robustness.charts import tables
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
-from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
-from robustness.evaluation.sweep import Break, most_fragile, sweep
+from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
+from robustness.report.answers.sweep import answer
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
@@ -53,7 +54,9 @@ def show(
     """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
-    st.html(results.headline(_sentence(breaks)))
+    first, rest, basis = answer(breaks, visible(picture.name))
+    st.html(results.headline(f"{first} {rest}"))
+    st.caption(plain(basis))
     results.warn_of_the_unsure(rows, "breaking means")
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
@@ -72,28 +75,6 @@ def show(
 def _strengths(values: Sequence[float]) -> str:
     text = ", ".join(f"{value:.2f}" for value in values[:6])
     return text + (" and more" if len(values) > 6 else "")
-
-
-def _sentence(breaks: Sequence[Break]) -> str:
-    groups = models.by_labels(entry.model for entry in breaks)
-    if len(groups) > 1:  # strengths compare only between models that tell the same classes apart
-        return " ".join(
-            _sentence([entry for entry in breaks if entry.model in names]) for _, names in groups
-        )
-    record = REGISTRY[breaks[0].perturbation]
-    label, alone = record.label, len(breaks) == 1
-    first = most_fragile(breaks)
-    if first is None or first.strength is None:
-        none = f"{models.label(breaks[0].model)} does not change" if alone else "No model changes"
-        return f"{none} its answer under {label}, up to strength 1."
-    name = models.label(first.model)
-    at = f"strength {first.strength:.2f} ({record.value_text(first.strength)})"
-    if alone:
-        return f"{name} breaks under {label} at {at}."
-    survivors = [models.label(b.model) for b in breaks if b.never]
-    held = f" {', '.join(survivors)} never break." if len(survivors) > 1 else ""
-    held = f" {survivors[0]} never breaks." if len(survivors) == 1 else held
-    return f"{name} breaks first under {label}, at {at}.{held}"
 
 
 def _curves(
@@ -166,16 +147,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     if found is None:
         return
     breaks = [entry for entries in found for entry in entries]
-    for labels, members in models.by_labels(names):
-        first = most_fragile([entry for entry in breaks if entry.model in members])
-        if first is None or first.strength is None:
-            continue
-        among = "" if len(members) == len(names) else f" among {plain(labels.title)} models"
-        st.markdown(
-            f"**Most fragile pair{among}: {plain(models.label(first.model))} under "
-            f"{perturbation_label(first.perturbation)}, at strength {first.strength:.2f} "
-            f"({REGISTRY[first.perturbation].value_text(first.strength)}).**"
-        )
+    st.markdown(f"**{plain(' '.join(answer(breaks, visible(picture.name))[:2]))}**")
     results.chart(
         st,
         breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),

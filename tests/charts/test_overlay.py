@@ -12,7 +12,8 @@ from skimage.color import rgb2lab
 
 from robustness.base.errors import ParameterError
 from robustness.models.explain import colour_bar, colours, overlay
-from robustness.pictures.fitting import to_png, to_uint8
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import to_png
 
 Floats = NDArray[np.float32]
 

@@ -243,6 +243,18 @@ def test_perturb_writes_the_perturbed_study_image_losslessly(
         np.testing.assert_array_equal(np.asarray(written), np.rint(expected * 255))
 
 
+def test_a_saved_study_image_is_asked_as_it_was(run: Run, tmp_path: Path) -> None:
+    """Also of a model whose own input size is another."""
+    out = tmp_path / "out.png"
+    perturb(run, out, "fog", "--strength", "0.6")
+    image = load_study_image(out, fit="squash")
+    expected = models.load("EfficientNetLite1")(image[None]).probabilities[0]
+    ended = run("predict", out, "--fit=squash", "--models=EfficientNetLite1", "--json")
+    top = document(ended.out)["predictions"][0]["top"][0]
+    assert top["index"] == expected.argmax()
+    assert top["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+
+
 def test_perturb_gives_the_same_bytes_for_a_seed_and_others_for_another(
     run: Run, tmp_path: Path
 ) -> None:
@@ -385,6 +397,21 @@ def test_study_out_writes_files_that_agree(study: Study) -> None:
             pixels = np.asarray(Image.open(written[name]))
             np.testing.assert_array_equal(pixels, np.rint(expected * 255))
     assert len(list(folder.iterdir())) == 4, "two files and a folder a picture"
+
+
+def test_the_pictures_that_study_saves_give_the_answers_of_its_rows(study: Study, run: Run) -> None:
+    """Read back as any file is, so that what is shown is what was asked."""
+    rows = {(r["image"], r["perturbation"], r["model"]): r for r in study.result["measurements"]}
+    for number, image in enumerate(study.images, start=1):
+        files = {
+            str(study.folder / f"picture-{number}" / f"{name}.png"): name for name in CONDITIONS
+        }
+        asked = run("predict", *files, "--fit=squash", "--models", ",".join(MODELS), "--json")
+        for found in document(asked.out)["predictions"]:
+            row = rows[image, files[found["image"]], found["model"]]
+            best = found["top"][0]
+            assert best["index"] == row["top1"]
+            assert best["probability"] == pytest.approx(row["probability"], abs=1e-5)
 
 
 def test_study_for_people_is_a_ranking_with_progress_beside_it(run: Run) -> None:

@@ -13,10 +13,11 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import TOLERANCE, Break, grid, most_fragile, sweep
 from robustness.models import Outputs
-from robustness.perturbations import REGISTRY, apply
+from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.picture import Picture
 
-GREY = np.full((224, 224, 3), 0.3, np.float32)
+LEVEL = float(np.float32(77) / np.float32(255))
+GREY = np.full((224, 224, 3), LEVEL, np.float32)
 NAME = "SqueezeNet"  # whose record the made-up classifiers borrow
 
 
@@ -52,20 +53,23 @@ def run(
     return points, [event for event in events if isinstance(event, Break)], made_up
 
 
-def first_change(keeps: Callable[[float, float], bool], name: str, seed: int = 0) -> float | None:
+def first_change(
+    keeps: Callable[[float, float], bool], name: str, seed: int = 0, coarse: int = 40
+) -> float | None:
     """By a dense sweep: the smallest of 2001 strengths at which the answer changes.
 
-    It goes by fiftieths to the first change and from the one before it in single steps.
+    It goes by ``coarse`` steps to the first change and from the one before it in single steps.
     """
 
     def changes(step: int) -> bool:
-        image = apply(REGISTRY[name], GREY[None], step / 2000, seed=seed)[0]
+        image = compose(GREY[None], {name: step / 2000}, seed=seed)[0]
         return not keeps(float(image.mean()), float(image.std()))
 
-    coarse = next((step for step in range(0, 2001, 40) if changes(step)), None)
-    if coarse is None:
+    near = next((step for step in range(0, 2001, coarse) if changes(step)), None)
+    if near is None:
         return None
-    return next(step for step in range(max(0, coarse - 39), coarse + 1) if changes(step)) / 2000
+    between = range(max(0, near - coarse + 1), near + 1)
+    return next(step for step in between if changes(step)) / 2000
 
 
 @pytest.mark.parametrize("limit", [0.31, 0.4321, 0.55, 0.7999])
@@ -84,7 +88,7 @@ def test_a_monotone_case_agrees_with_a_dense_sweep(limit: float) -> None:
     assert found.high - found.low <= TOLERANCE
     assert not found.never
     assert not found.returns
-    assert found.parameter == pytest.approx(limit - 0.3, abs=0.5 * TOLERANCE)
+    assert found.parameter == pytest.approx(limit - LEVEL, abs=0.5 * TOLERANCE + 0.5 / 255)
 
 
 def test_never_is_said_and_costs_no_bisection() -> None:
@@ -98,11 +102,43 @@ def test_never_is_said_and_costs_no_bisection() -> None:
 
 def test_an_answer_that_comes_back_is_shown() -> None:
     def keeps(mean: float, _: float) -> bool:
-        return mean < 0.4 or 0.5 < mean < 0.62
+        return mean < 0.4 or 0.51 < mean < 0.62
 
     _, (found,), _ = run(keeps, "brightness")
     assert found.strength == pytest.approx(first_change(keeps, "brightness"), abs=TOLERANCE)
     assert found.returns == (0.45, 0.5, 0.55, 0.6)
+
+
+class Leading(MadeUp):
+    """Gives class 0 a lead over class 1, in log probability, that the picture's mean decides."""
+
+    def __init__(self, lead: Callable[[float], float]) -> None:
+        super().__init__(lambda mean, _: lead(mean) >= 0)
+        self.lead = lead
+
+    def __call__(self, images: np.ndarray) -> Outputs:
+        found = super().__call__(images)
+        leads = np.array([self.lead(float(image.mean())) for image in images])
+        found.probabilities[:, 0] = 0.9 / (1 + np.exp(-leads))
+        found.probabilities[:, 1] = 0.9 - found.probabilities[:, 0]
+        return found
+
+
+def test_a_change_that_comes_and_goes_between_two_steps_is_seen() -> None:
+    """A dip narrower than a step, whose flanks bend the lead at the steps beside it."""
+
+    def lead(mean: float) -> float:
+        return 1.0 - 1.3 * float(np.exp(-(((mean - LEVEL - 0.2125) / 0.02) ** 2)))
+
+    made_up = Leading(lead)
+    *points, found = events_of(made_up, ["brightness"])
+    assert all(point.consistent for point in points if isinstance(point, Measurement))
+    assert isinstance(found, Break)
+    expected = first_change(made_up.keeps, "brightness", coarse=10)
+    assert expected is not None
+    assert found.strength == pytest.approx(expected, abs=TOLERANCE)
+    assert len(found.returns) > 5
+    assert sum(made_up.batches) < 60, "a tenth of what a grid as fine takes"
 
 
 def test_a_random_perturbation_reports_median_and_range_over_seeds() -> None:
@@ -150,7 +186,7 @@ def test_a_switch_breaks_at_one_or_never(keeps: bool, never: bool) -> None:
         return keeps or len(calls) == 1
 
     points, (found,), _ = run(decides, "horizontal_flip")
-    assert clean == pytest.approx(0.3)
+    assert clean == pytest.approx(LEVEL)
     assert [point.strength for point in points] == [0.0, 1.0]
     assert found.never is never
     assert found.strength == (None if never else 1.0)

@@ -27,7 +27,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.suites import study_conditions
-from robustness.pictures.fitting import to_png, to_uint8
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.formats import pdf, pdf_charts

@@ -133,6 +133,8 @@ def measurement(
     return Measurement(
         image=name,
         image_digest=digest,
+        fit="crop",
+        side=224,
         label=top[0] if labelled and number % 5 else top[1] if labelled else None,
         model=model,
         condition=condition.id,

@@ -39,6 +39,7 @@ def broken(
         high=high,
         never=strength is None,
         returns=(),
+        grid=0.05,
         repeats=repeats,
         clean_top1=0,
         clean_probability=0.9,

@@ -22,6 +22,7 @@ def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
         sentence(
             f"this is one picture, {title}, so it shows where these answers break and not where "
             "those to other pictures do",
+            _grid(breaks),
             _seeds(breaks),
             _returns(breaks),
         ),
@@ -90,10 +91,21 @@ def _rest(breaks: Sequence[Break]) -> str:
     return f"{names} {verb} answer up to strength 1, {whole}"
 
 
+def _grid(breaks: Sequence[Break]) -> str:
+    """How closely it was looked; nothing where there are switches alone."""
+    steps = {entry.grid for entry in breaks if REGISTRY[entry.perturbation].graded}
+    if not steps:
+        return ""
+    return (
+        f"changes were first seen on a grid of {max(steps):.2g}, and of {TOLERANCE:g} where the "
+        "answer was close to changing, so one that comes and goes in between may be earlier"
+    )
+
+
 def _seeds(breaks: Sequence[Break]) -> str:
     most = max(entry.repeats for entry in breaks)
     if most == 1:
-        return f"each strength is exact to {TOLERANCE:g}"
+        return ""
     return f"each strength of a random perturbation is the median over {counted(most, 'seed')}"
 
 

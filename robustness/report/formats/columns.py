@@ -28,6 +28,8 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     "position": ("", "from 0", "place of the picture among those that were asked for"),
     "image": ("", "text", "name of the picture"),
     "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
+    "fit": ("", "crop, squash or letterbox", "how the picture was made square"),
+    "side": ("pixels", "a whole number", "width and height of the study image"),
     "label": ("", _INDEX, "class of the picture; empty where it has no label"),
     "model": ("", "text", "name of the model"),
     "condition": (

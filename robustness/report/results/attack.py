@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from robustness.attacks import AttackSpec, Outcome, parse_epsilon
-from robustness.attacks.eight_bits import LEVELS
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
+from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes

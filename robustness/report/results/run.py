@@ -118,6 +118,7 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
             f"Fewer than {statistics.FEW_IMAGES} pictures: intervals found by resampling so few "
             "are too narrow. Take them for a first impression."
         )
+    cautions += [note] if (note := run.depth_note) else []
     cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:
         count = counted(len(run.unreadable), "picture")

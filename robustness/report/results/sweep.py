@@ -16,7 +16,7 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.sweep import TOLERANCE, Break
+from robustness.evaluation.sweep import CLOSE, TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
@@ -29,10 +29,12 @@ _CASES = 8
 """Pictures at breaking strengths that are shown."""
 
 METHOD = (
-    "Breaking strength is the smallest strength at which the top-1 class changes: strengths in "
-    f"equal steps, then bisection between the last that keeps it and the first that changes it, to "
-    f"{TOLERANCE:g} of the range; for a random perturbation the median over several seeds. Where "
-    "the clean answer comes back at a higher strength, that is said."
+    "Breaking strength is the smallest strength at which the top-1 class was seen to change: on a "
+    f"grid of equal steps, and between these down to {TOLERANCE:g} of the range wherever the lead "
+    "of the clean class, the logarithm of its probability over that of the next, is below "
+    f"{CLOSE:g} times its bend near by; for a random perturbation the median over several seeds. "
+    "An answer that changes and comes back between two strengths of the grid may still be missed. "
+    "Where the clean answer comes back at a higher strength, that is said."
 )
 
 

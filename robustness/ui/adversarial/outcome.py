@@ -8,11 +8,11 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step, craft
-from robustness.attacks.eight_bits import LEVELS
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
+from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.kept import work_key

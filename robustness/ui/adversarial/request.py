@@ -8,7 +8,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
-from robustness.attacks.eight_bits import LEVELS
+from robustness.pictures.eight_bits import LEVELS
 from robustness.ui.kit.inputs import forget_unless, listed, one_of
 
 EPSILONS = {

@@ -117,6 +117,10 @@ def _about(run: runs.Run) -> None:
             "where they lie in the folder of the setting *datasets* here.",
             icon=":material/move_to_inbox:",
         )
+    if run.depth_note:
+        st.info(
+            f"{run.depth_note} The same request, run anew, rounds them.", icon=":material/contrast:"
+        )
     st.caption(
         f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
         f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
 from robustness.perturbations import REGISTRY, apply
-from robustness.pictures.fitting import study_image, to_uint8
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD
 from tests.support.server import AT_REST, PATIENCE, dashboard
