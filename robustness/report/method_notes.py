@@ -12,6 +12,8 @@ from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
+from robustness.models import REGISTRY as MODELS
+from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.content import Block, Text, Titled
 
@@ -19,8 +21,17 @@ STUDY_IMAGE = (
     "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
     "through its colour profile) and composited on white where it is transparent. Its short side "
     "becomes 256 pixels and the central 224 x 224 are kept (crop; squash and letterbox keep the "
-    "whole picture). Perturbations act on this study image, so every model sees the same one. Each "
-    "model then resizes and normalises it as it was trained to."
+    "whole picture). Perturbations act on this study image, so every model sees the same one. What "
+    "they make of it is rounded to 8 bits: the picture on the page, in a saved file and before the "
+    "model are one and the same. Each model then normalises it as it was trained to; one of "
+    "another input size enlarges it first, which is not quite what it would be shown of the photo "
+    "at that size."
+)
+
+FITS = (
+    "The fit can move accuracy by more than a perturbation does, so runs compare only where it is "
+    f"the same. Top-1 accuracy in percent, measured on {FIT_PHOTOGRAPHS} labelled photographs, one "
+    "a class; differences of less than about 4 points may be chance."
 )
 
 STRENGTHS = (
@@ -164,6 +175,24 @@ def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
                 "Source": record.source,
             }
             for record in records
+        ]
+    )
+
+
+def fits() -> pd.DataFrame:
+    """What the fit and the side do to each model on which that was measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": record.label,
+                "Crop, 224 px": found.crop,
+                "Squash, 224 px": found.squash,
+                "Letterbox, 224 px": found.letterbox,
+                "Own size": f"{record.input_size} px",
+                "Crop, own size": found.own,
+            }
+            for record in MODELS
+            if (found := record.fits) is not None
         ]
     )
 

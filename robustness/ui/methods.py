@@ -42,7 +42,8 @@ left. The map is enlarged bilinearly to the size of the picture.
 def show() -> None:
     """Draws the sections top to bottom."""
     st.subheader("From photo to study image", anchor="study-image")
-    st.markdown(method_notes.STUDY_IMAGE)
+    st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
+    st.dataframe(method_notes.fits(), hide_index=True, height="content")
     st.subheader("Perturbations", anchor="perturbations")
     st.markdown(method_notes.STRENGTHS)
     st.dataframe(method_notes.perturbations(PERTURBATIONS), hide_index=True, height="content")
