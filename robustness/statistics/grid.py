@@ -160,7 +160,7 @@ def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionK
     first = np.unique(condition_of, return_index=True)[1]
     names_of, names = pd.factorize(frame["perturbation"])
     levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan, copy=True)
-    for at in np.flatnonzero(np.isnan(levels)):  # what rows of older runs do not tell
+    for at in np.flatnonzero(np.isnan(levels)).tolist():  # what rows of older runs do not tell
         _, levels[at] = degree(str(ids[at])) or ("", np.nan)
     order = np.lexsort((np.nan_to_num(levels, nan=-1.0), names_of[first]))
     keys = tuple(

@@ -35,7 +35,7 @@ def original(name: str, pixels: Pixels, severity: int, seed: int = 0) -> Pixels:
     function = _WRITTEN_OUT.get(name) or getattr(peer, name)
     takes_seed = "seed" in inspect.signature(function).parameters
     extra: dict[str, Any] = {"seed": seed} if takes_seed else {}
-    return np.uint8(function(picture, severity, **extra))
+    return np.asarray(function(picture, severity, **extra)).astype(np.uint8)
 
 
 def _elastic_transform(picture: Image.Image, severity: int) -> NDArray[np.floating]:
@@ -46,7 +46,7 @@ def _elastic_transform(picture: Image.Image, severity: int) -> NDArray[np.floati
         (244 * 0.07, 244 * 0.01, 244 * 0.02),
         (244 * 0.12, 244 * 0.01, 244 * 0.02),
     )[severity - 1]
-    image = np.asarray(picture, np.float32) / 255
+    image: NDArray[Any] = np.asarray(picture, np.float32) / 255
     corners = np.array([[186, 186], [186, 38], [38, 38]], np.float32)
     moved = corners + np.random.uniform(-shear, shear, size=(3, 2)).astype(np.float32)
     matrix = cv2.getAffineTransform(corners, moved)
