@@ -44,7 +44,10 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         help="instead of a suite; attacks such as pgd count as perturbations",
     )
     which.add_argument(
-        "--suite", choices=("study", "imagenet-c"), help="default: study, ten perturbations"
+        "--suite",
+        choices=("study", "imagenet-c", "imagenet-c-jpeg"),
+        help="default: study, ten perturbations; imagenet-c-jpeg saves each corrupted picture as "
+        "JPEG of quality 85, as the published ones were",
     )
     how = evaluated.add_mutually_exclusive_group()
     how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
@@ -142,15 +145,13 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
                 "for: expected --epsilon, such as 2/255,8/255."
             )
         return attacked
-    severities = options.severities
-    if options.suite == suites.IMAGENET_C_SUITE and options.strength is None:
+    suite, severities = options.suite or suites.STUDY_SUITE, options.severities
+    if suite != suites.STUDY_SUITE and options.strength is None:
         severities = severities or suites.SEVERITIES
-    graded = suites.graded_conditions(
-        plain or suites.suite_names(options.suite or suites.STUDY_SUITE),
-        strengths=options.strength,
-        severities=severities,
-    )
-    return (*graded, *attacked)
+    degrees = {"strengths": options.strength, "severities": severities}
+    if plain:
+        return (*suites.graded_conditions(plain, **degrees), *attacked)
+    return suites.suite_conditions(suite, **degrees)
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:

@@ -123,7 +123,7 @@ MANY_IMAGES = (
         "Corruption error",
         "CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; relative CE = 100 · Σ "
         "(error - clean error) / the same of AlexNet; their means over the corruptions that were "
-        f"run whole. {figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.",
+        f"run whole. {figures.IN_MEMORY}. The suite imagenet-c-jpeg has that step.",
     ),
 )
 """(title, text) on runs over many images."""

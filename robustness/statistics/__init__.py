@@ -19,7 +19,7 @@ from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
-from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
+from robustness.statistics.imagenet_c import AS_JPEG, IN_MEMORY, corruption_errors, published
 from robustness.statistics.ranking import (
     QUANTITIES,
     TEST_RULE,
@@ -37,14 +37,15 @@ from robustness.statistics.summaries import (
 )
 
 __all__ = [
+    "AS_JPEG",
     "BINS",
     "CASE_COLUMNS",
-    "CAUTION",
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
     "FEWEST",
     "INTERVAL_RULE",
+    "IN_MEMORY",
     "QUANTITIES",
     "SURVIVORS",
     "TEST_RULE",

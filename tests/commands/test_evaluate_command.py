@@ -85,6 +85,16 @@ def test_the_imagenet_c_suite_has_all_corruptions_at_all_severities(
     assert len(found["by_perturbation"]) == 95
 
 
+def test_the_jpeg_suite_has_them_by_severity_too(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--suite", "imagenet-c-jpeg", "--severities", "3", "--limit", 2)
+    found = answer(capsys, folder, "--out", tmp_path, *asked)["by_perturbation"]
+    assert len(found) == 19
+    assert {row["severity"] for row in found} == {3}
+    assert all(row["condition"].endswith("=0.6+saved_as_jpeg=1.0") for row in found)
+
+
 def test_what_is_printed_for_people(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,14 +18,16 @@ from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
+from robustness.perturbations import SAVED_AS_JPEG
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics import (
-    CAUTION,
+    AS_JPEG,
     COLUMNS,
     CORRECTNESS,
     FEWEST,
+    IN_MEMORY,
     by_class,
     by_perturbation,
     by_severity,
@@ -350,7 +352,7 @@ def test_alexnet_itself_would_score_a_hundred() -> None:
     errors = np.arange(n)[:, None] < np.rint(wanted * n)
     clean = np.arange(n) < np.rint(ALEXNET_CLEAN_ERROR * n)
     (entry,) = corruption_errors(with_errors(errors, clean, "fog", "snow"))
-    assert entry["note"] == CAUTION
+    assert entry["note"] == IN_MEMORY
     assert [c["corruption"] for c in entry["corruptions"]] == ["snow", "fog"]
     for corruption in entry["corruptions"]:
         assert corruption["ce"] == pytest.approx(100, abs=0.02)
@@ -369,6 +371,37 @@ def test_ce_is_the_sum_of_errors_by_that_of_alexnet() -> None:
     assert entry["mean_ce"] == pytest.approx(100 * rates.sum() / alexnet)
     added = 100 * (rates - clean.mean()).sum() / (alexnet - 5 * ALEXNET_CLEAN_ERROR)
     assert entry["mean_relative_ce"] == pytest.approx(added)
+
+
+def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
+    clean = random(10).random(50) < 0.2
+    in_memory, as_jpeg = (random(seed).random((50, 5)) < 0.4 for seed in (11, 12))
+    saved = [Condition.of({"fog": level / 5, SAVED_AS_JPEG: 1.0}) for level in range(1, 6)]
+    frame = rows(
+        ~np.hstack([in_memory, as_jpeg]),
+        conditions=[*severities("fog"), *saved],
+        labels=np.zeros(50, int),
+        clean_correct=~clean,
+        correct=~np.hstack([in_memory, as_jpeg]),
+    )
+    entries = corruption_errors(frame)
+    assert [entry["note"] for entry in entries] == [IN_MEMORY, AS_JPEG]
+    for entry, errors in zip(entries, (in_memory, as_jpeg), strict=True):
+        (corruption,) = entry["corruptions"]
+        assert corruption["corruption"] == "fog"
+        assert corruption["ce"] == pytest.approx(
+            100 * errors.mean(axis=0).sum() / sum(ALEXNET_ERRORS["fog"])
+        )
+
+
+def test_a_composition_with_a_switch_has_the_strength_and_severity_of_the_other() -> None:
+    conditions = [Condition.of({"fog": s, SAVED_AS_JPEG: 1.0}) for s in (1.0, 0.2, 0.25)]
+    frame = rows(np.ones((4, 3), bool), conditions=conditions)
+    for table in (frame, frame.assign(strength=np.nan)):  # older runs do not tell it
+        entries = by_perturbation(table)
+        assert [(e["strength"], e["severity"]) for e in entries] == [(0.2, 1), (0.25, None), (1, 5)]
+        assert len({entry["series"] for entry in entries}) == 1
+        assert [entry["severity"] for entry in by_severity(table)] == [1, 5]
 
 
 def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() -> None:

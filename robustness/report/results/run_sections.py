@@ -155,14 +155,13 @@ def corruption_errors(entries: Sequence[Entry]) -> Section | None:
     """Corruption errors against AlexNet; None where no corruption was run whole."""
     if not entries:
         return None
-    caution = statistics.CAUTION
-    return Section(
-        "Against AlexNet, as ImageNet-C does it",
-        [
-            Text(f"{caution[0].upper()}{caution[1:]}. 100 is AlexNet's error, lower is better."),
-            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(entries)),
-        ],
-    )
+    blocks: list[Block] = [Text("100 is AlexNet's error, lower is better.")]
+    for note, alike in dataset.grouped(entries, "note").items():
+        blocks += [
+            Text(f"{note}."),
+            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(alike)),
+        ]
+    return Section("Against AlexNet, as ImageNet-C does it", blocks)
 
 
 def classes(entries: Sequence[Entry]) -> Section | None:

@@ -52,9 +52,10 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
     if not entries:
         return
     st.subheader("Against AlexNet, as ImageNet-C does it", anchor=False)
-    st.warning(f"{figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.", icon=":material/balance:")
     left, right = st.columns([3, 2], gap="medium")
-    left.html(results.html_table(*tables.corruption_errors(entries)))
+    for note, alike in dataset.grouped(entries, "note").items():
+        left.warning(f"{note}.", icon=":material/balance:")
+        left.html(results.html_table(*tables.corruption_errors(alike)))
     left.caption(
         "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
         "the corruption adds to the clean error."
