@@ -18,6 +18,7 @@ from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
+from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
@@ -32,6 +33,7 @@ from robustness.statistics import (
     by_perturbation,
     by_severity,
     corruption_errors,
+    over_strengths,
     published,
     reliability,
     summary,
@@ -249,6 +251,21 @@ def test_no_rows_make_no_entries() -> None:
     assert summary(empty) == by_perturbation(empty) == by_class(empty) == []
 
 
+def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
+    conditions = [*severities("fog", "snow"), ("rotation", 0.4)]
+    kept = random().random((40, len(conditions))) < 0.5
+    entries = over_strengths(rows(kept, conditions=conditions))
+    assert [(e["perturbation"], e["n_strengths"], e["n_images"]) for e in entries] == [
+        ("fog", 5, 40),
+        ("snow", 5, 40),
+        ("rotation", 1, 40),
+    ]
+    for entry, mine in zip(entries, (kept[:, :5], kept[:, 5:10], kept[:, 10:]), strict=True):
+        low, high = share_bounds(mine.mean(axis=1))
+        assert entry["consistency"] == pytest.approx(mine.mean())
+        assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
+
+
 # --- from real measurements -----------------------------------------------------------------------
 
 
@@ -315,6 +332,22 @@ def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:
         found = entry["accuracy_low"], entry["accuracy_high"]
         assert found == ((None, None) if entry["n"] < FEWEST else pytest.approx((low, high)))
     assert {entry["n"] < FEWEST for entry in entries} == {True, False}
+
+
+def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated() -> None:
+    right = np.repeat([[True, False]], 50, axis=0)  # sure by 0.5 of what is, and of what is not
+    frame = rows(
+        np.ones((50, 2)),
+        conditions=severities("fog")[:2],
+        labels=np.zeros(50, int),
+        clean_correct=np.ones(50),
+        correct=right,
+    ).assign(probability=0.5)
+    (entry,) = summary(frame)
+    assert entry["perturbed_ece"] == pytest.approx(0)
+    assert entry["condition_ece"] == pytest.approx(0.5)
+    by_chance = [e["perturbed_ece_by_chance"] for e in by_perturbation(frame)]
+    assert entry["condition_ece_by_chance"] == pytest.approx(np.mean(by_chance))
 
 
 def test_the_bins_of_perturbed_pictures_count_pictures_not_rows() -> None:
