@@ -32,7 +32,11 @@ from tests.conftest import trace_count
 
 Images = NDArray[np.float32]
 STEPS = 4
-CASES = [(record.name, norm) for record in REGISTRY for norm in record.norms]
+CASES = [
+    (record.name, norm)
+    for record in REGISTRY
+    for norm in (record.norms[:1] if record.members else record.norms)  # members: in every one
+]
 SIZE = {"linf": 2 / 255, "l2": 0.4}
 
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
