@@ -123,7 +123,7 @@ MANY_IMAGES = (
         "Corruption error",
         "CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; relative CE = 100 · Σ "
         "(error - clean error) / the same of AlexNet; their means over the corruptions that were "
-        f"run whole. {figures.IN_MEMORY}. The suite imagenet-c-jpeg has that step.",
+        f"run whole. {figures.IN_MEMORY}.",
     ),
 )
 """(title, text) on runs over many images."""
@@ -144,7 +144,9 @@ LIMITS = (
     "Consistency is not accuracy: a model that is wrong and stays wrong is consistent. Where a "
     "model gives its answer for the original less than 30 %, keeping it means little.",
     "Perturbations are applied in memory, without the JPEG step of the published ImageNet-C "
-    "images, and are slightly easier for it: these numbers are not its mCE.",
+    "images, unless its suite saved as JPEG is asked for: these numbers are not its mCE. Measured "
+    "on 200 photographs, the step takes SqueezeNet 12 points of consistency under contrast and 9 "
+    "under fog, and gives it 4 under impulse noise and 3 under Gaussian and speckle noise.",
 )
 """What no result of this program can say."""
 

@@ -23,7 +23,8 @@ from robustness.statistics.grid import Grid, grids
 Floats = NDArray[np.float64]
 
 IN_MEMORY = (
-    "In memory, without the JPEG step of the published files: not comparable with published mCE"
+    "In memory, without the JPEG step of the published files: not comparable with published mCE. "
+    "That step makes some corruptions harder and others easier; the suite imagenet-c-jpeg has it"
 )
 AS_JPEG = (
     "Saved as JPEG of quality 85, as the published files were: the protocol of published mCE, on "
