@@ -191,6 +191,14 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
         ("Of the clean", figure("relative_drop", ".1%")),
         ("Top-5 clean", figure("clean_accuracy_top5", ".1%")),
         ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
+    ]
+    return Table.of(labelled, columns)
+
+
+def calibration(labelled: Sequence[Entry]) -> Table:
+    """Expected calibration errors per model; ``labelled`` are entries that have labels."""
+    columns: list[Column] = [
+        ("Model", label()),
         ("ECE clean", figure("clean_ece", ".3f")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
         ("perturbed", figure("perturbed_ece", ".3f")),
@@ -270,10 +278,16 @@ def _break(entry: Break) -> tuple[str, ...]:
         models.label(entry.model),
         f"{entry.strength:.3f}",
         REGISTRY[entry.perturbation].value_text(entry.strength),
-        "none" if entry.severity is None else f"severity {entry.severity}",
+        _severity(entry.severity),
         "" if entry.ssim is None else f"{entry.ssim:.2f}",
         _range(entry),
     )
+
+
+def _severity(severity: int | None) -> str:
+    if severity is None:
+        return "none"
+    return f"severity {severity}" if severity else "below severity 1"
 
 
 def _range(entry: Break) -> str:

@@ -133,6 +133,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
         return None
     blocks: list[Block] = [
         Titled("Accuracy by the labels", tables.accuracy(labelled)),
+        Titled("Expected calibration error", tables.calibration(labelled)),
         Text(tables.CALIBRATION_NOTE),
     ]
     for entry in labelled:

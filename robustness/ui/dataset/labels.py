@@ -34,6 +34,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
         if len(names) > 1:
             texts = {name: models.label(name) for name in names}
             chosen = listed("Reliability of", texts, "reliability_of")
+        st.html(results.html_table(*tables.calibration(labelled)))
         st.caption(
             "Below the diagonal a model claims more than it knows, above it less. "
             + tables.CALIBRATION_NOTE

@@ -31,8 +31,8 @@ BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
-    IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
-    IMAGENET_C_JPEG_SUITE: "the same, saved as JPEG",
+    IMAGENET_C_SUITE: "ImageNet-C's 19",
+    IMAGENET_C_JPEG_SUITE: "these, as JPEG",
     OWN_CHOICE: "My own choice",
 }
 _LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
@@ -154,6 +154,10 @@ def _conditions_input() -> tuple[Condition, ...]:
             help="Where ImageNet-C has the perturbation, these are its severities 1 to 5.",
         )
         return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
+    if suite == IMAGENET_C_JPEG_SUITE:
+        st.caption("Each saved as JPEG of quality 85 at last, as the published files were.")
+    else:
+        st.caption("Each of ImageNet-C's corruptions, in memory.")
     severities = st.pills(
         "Severities",
         SEVERITIES,
