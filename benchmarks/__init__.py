@@ -1,1 +1,1 @@
-"""Speed, measured side by side in one process; never imported by the product."""
+"""Speed side by side in one process, and how often intervals hold; no part of the product."""

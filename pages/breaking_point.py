@@ -17,7 +17,7 @@ from robustness.ui.kit.report_button import report_button
 with page(
     "Breaking point",
     "How strong must a perturbation be until a model's answer changes? A sweep over the strength, "
-    "then bisection to 0.5 % of the range.",
+    "finer wherever the answer is close to changing.",
 ):
     model_names, seed = sidebar_input()
     picture = picture_input()

@@ -34,7 +34,7 @@ from robustness.evaluation import loop, spec
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_names
+from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
 from robustness.pictures import fitting
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT
@@ -97,14 +97,18 @@ def make_spec(
     """What is to be asked: models, and perturbations with their strengths.
 
     The models are by default those of the command line. The perturbations are those of a ``suite``
-    (``study`` or ``imagenet-c``), or named one by one, each at its study setting, at the
-    ``strengths`` (0 to 1) or at ImageNet-C's ``severities`` (1 to 5); ``conditions`` replace all
-    of that, compositions included. ``fit`` is crop, squash or letterbox. Raises
-    ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does not exist.
+    (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each picture as JPEG), or named
+    one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
+    ``severities`` (1 to 5); ``conditions`` replace all of that, compositions included. ``fit`` is
+    crop, squash or letterbox. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
+    for what does not exist.
     """
     if conditions is None:
-        names = suite_names(suite) if perturbations is None else perturbations
-        conditions = graded_conditions(names, strengths=strengths, severities=severities)
+        conditions = (
+            suite_conditions(suite, strengths=strengths, severities=severities)
+            if perturbations is None
+            else graded_conditions(perturbations, strengths=strengths, severities=severities)
+        )
     return spec.make_spec(model_names, conditions, seed=seed, fit=fit)
 
 

@@ -13,7 +13,7 @@ from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec, parse_epsilon
 
 # In the order in which they are offered: an import statement would be sorted by name.
-for _module in ("gradient_steps", "deepfool", "square"):
+for _module in ("gradient_steps", "deepfool", "autopgd", "fab", "square", "ensembles"):
     import_module(f"{__name__}.{_module}")
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.attack_record import REGISTRY
-from robustness.attacks.loop import Step, search
+from robustness.attacks.loop import Step, any_success, search
 from robustness.attacks.outcome import distances
 from robustness.attacks.perform import attack_steps, make_task
 from robustness.attacks.spec import AttackSpec
@@ -70,7 +70,8 @@ def over_epsilon(
     label = own if spec.target is None else spec.target
     rows = np.repeat(clean, len(epsilons), axis=0)
     task = make_task(classifier, rows, label, spec, epsilons, [picture.digest] * len(epsilons))
-    found = yield from search(spec.record, task, spec.restarts)
+    enough = any_success if spec.record.rivals else None
+    found = (yield from search(spec.record, task, spec.restarts, enough=enough)).images
     flat = False
     if spec.record.white_box:
         gradient = classifier.gradients(clean, np.array([label], np.int32)).gradient
@@ -160,14 +161,15 @@ def smallest_epsilon(
     kept, broken, best = 0.0, None, picture.image
     guess: float | None = 1.0 if spec.record.minimal else FIRST_GUESS
     while guess is not None:
-        image = yield from attack_steps(
+        found = yield from attack_steps(
             classifier,
             picture.image,
             own,
             replace(spec, epsilon=guess),
             picture.digest,
-            until_success=True,
+            enough=None if spec.record.minimal else any_success,
         )
+        image = found.images[0]
         top1 = int(classifier(image[None]).probabilities[0].argmax())
         if spec.reached(top1, own):
             broken, best = guess, image

@@ -31,8 +31,11 @@ _BEYOND = 1e-4
     source="Moosavi-Dezfooli, Fawzi & Frossard, DeepFool, CVPR 2016",
     minimal=True,
 )
-def deepfool(task: Task, state: State) -> Images:
+def deepfool(task: Task, state: State) -> Images | None:
     """The clean images with all steps so far and the next one, overshot."""
+    unbroken = np.flatnonzero(state.scores.argmax(1) == task.classes)
+    if not len(unbroken):
+        return None
     if "rivals" not in state.memory:
         order = np.argsort(-state.scores, axis=1, kind="stable")
         others = [
@@ -40,7 +43,7 @@ def deepfool(task: Task, state: State) -> Images:
         ]
         state.memory["rivals"] = np.array(others, np.int32)[:, :RIVALS]
         state.memory["way"] = np.zeros_like(task.clean)
-    for row in np.flatnonzero(state.scores.argmax(1) == task.classes).tolist():
+    for row in unbroken.tolist():
         state.memory["way"][row] += _step(task, state, row)
     return np.clip(task.clean + np.float32(1 + OVERSHOOT) * state.memory["way"], 0, 1)
 

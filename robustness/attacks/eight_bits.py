@@ -11,6 +11,9 @@ from robustness.pictures.eight_bits import LEVELS
 _SLACK = 1e-4
 """Of a level: what rounding in single precision may have added to a change."""
 
+NOTHING = 1 - _SLACK
+"""A size in levels below which no picture in 8 bits but the clean one lies, in either norm."""
+
 _HALVINGS = 12
 
 

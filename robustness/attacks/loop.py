@@ -2,103 +2,216 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.attacks.attack_record import Attack, Classes, State, Task
+from robustness.attacks.attack_record import REGISTRY, Attack, Classes, State, Task
+from robustness.attacks.norms import Sizes
 from robustness.perturbations import Images
+
+Bools = NDArray[np.bool_]
+Places = NDArray[np.intp]
+Enough = Callable[[Attack, Task, Images], Bools]
+"""Of the rows at which an attack has succeeded, and their images: which need no more work."""
+
+FAILED, BEYOND, SUCCEEDED, SETTLED = 0, 1, 2, 3
+"""How far a row is. A success beyond the allowed size is a minimal attack's; a settled one is
+enough."""
+
+_SLACK = np.float32(1 + 1e-6)
+"""What rounding in single precision may add to a size."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where an attack is: ``done`` of ``total`` steps over all restarts.
+    """Where an attack is: ``done`` of at most ``total`` steps over all restarts and members.
 
-    ``gain`` is the signed lead of the images just looked at, averaged over the rows: positive
-    where the other classes, or the target, have more than half of the probability.
-    ``succeeded`` counts the rows that have succeeded at any step so far.
+    ``attack`` is the one at work: of an ensemble, a member. ``gain`` is what it raises, averaged
+    over the rows just looked at: positive once the rivals lead. ``succeeded`` counts the rows
+    that have succeeded at any step so far.
     """
 
     done: int
     total: int
+    attack: str
     gain: float
     succeeded: int
 
 
-def leads(probabilities: NDArray[np.float32], classes: Classes) -> NDArray[np.float32]:
-    """How far all other classes together lead over ``classes``, in natural-log units, (N,)."""
-    rows = np.arange(len(probabilities))
-    others = probabilities.astype(np.float64)
-    own = others[rows, classes]
-    others[rows, classes] = 0
-    tiny = np.finfo(np.float64).tiny
-    return (np.log(others.sum(1) + tiny) - np.log(own + tiny)).astype(np.float32)
+@dataclass
+class Found:
+    """The best images of N rows so far: the highest level first, then the highest merit.
 
-
-class _Best:
-    """The best images of each row so far: successful first, then the most decided.
-
-    Of a minimal attack's successful ones the smallest change is the best.
+    ``images`` are (N, S, S, 3) in [0, 1]; ``level`` (N,) is FAILED, BEYOND, SUCCEEDED or SETTLED;
+    ``merit`` (N,) is the signed lead, or of a minimal attack's success the size of its change
+    below 0; ``by`` (N,) names the attacks that made the images.
     """
 
-    def __init__(self, task: Task, minimal: bool) -> None:
-        self._task, self._minimal = task, minimal
-        self.images = task.clean.copy()
-        self.success = np.zeros(len(task.clean), bool)
-        self._merit = np.full(len(task.clean), -np.inf, np.float32)
+    images: Images
+    level: Places
+    merit: Sizes
+    by: NDArray[np.object_]
 
-    def note(self, state: State) -> None:
-        success = (state.scores.argmax(1) == self._task.classes) == self._task.targeted
-        merit = state.gain
-        if self._minimal:
-            size = self._task.norm.size(state.images - self._task.clean)
-            merit = np.where(success, -size, merit)
-        better = (success & ~self.success) | ((success == self.success) & (merit > self._merit))
-        self.images[better] = state.images[better]
-        self.success[better] = success[better]
-        self._merit[better] = merit[better]
+    @classmethod
+    def nothing(cls, clean: Images, name: str) -> Found:
+        """That no row is better than clean."""
+        rows = len(clean)
+        merit = np.full(rows, -np.inf, np.float32)
+        return cls(clean.copy(), np.full(rows, FAILED), merit, np.full(rows, name, object))
+
+    @property
+    def success(self) -> Bools:
+        return self.level >= SUCCEEDED
+
+    def take(self, places: Places, other: Found) -> None:
+        """Takes the rows of ``other``, which are of those at ``places``, where they are better."""
+        held = self.level[places]
+        better = (other.level > held) | ((other.level == held) & (other.merit > self.merit[places]))
+        for field in fields(self):
+            getattr(self, field.name)[places[better]] = getattr(other, field.name)[better]
+
+    def best_of(self, group: int) -> Found:
+        """The best of each ``group`` consecutive rows."""
+        rank = np.lexsort((self.merit, self.level)).argsort().reshape(-1, group)
+        places = rank.argmax(1) + group * np.arange(len(rank))
+        return Found(self.images[places], self.level[places], self.merit[places], self.by[places])
+
+    def unsettled(self, group: int) -> Bools:
+        """Which rows still need work, if one success is enough for ``group`` consecutive ones."""
+        settled = (self.level == SETTLED).reshape(-1, group).any(1)
+        return np.repeat(~settled, group)
+
+
+def leads(scores: NDArray[np.floating[Any]], classes: Classes) -> NDArray[np.float32]:
+    """How far all other classes together lead over ``classes``, in natural-log units, (N,).
+
+    ``scores`` (N, classes) are logits or the logarithms of probabilities.
+    """
+    rows = np.arange(len(scores))
+    others = scores.astype(np.float64)
+    own = others[rows, classes]
+    others[rows, classes] = -np.inf
+    return (np.logaddexp.reduce(others, axis=1) - own).astype(np.float32)
+
+
+def any_success(attack: Attack, task: Task, images: Images) -> Bools:
+    """Says that every success is enough."""
+    return np.ones(len(images), bool)
 
 
 def search(
-    attack: Attack, task: Task, restarts: int = 1, *, until_success: bool = False
-) -> Generator[Step, None, Images]:
-    """Runs ``attack`` on the rows of ``task``; yields after every step, returns the best images.
+    attack: Attack, task: Task, restarts: int = 1, *, enough: Enough | None = None
+) -> Generator[Step, None, Found]:
+    """Runs ``attack`` on the rows of ``task``; yields after every step, returns what it found.
 
-    They are in [0, 1], and no larger a change than the task allows. Closing the generator stops
-    the work within one step. With ``until_success`` it ends once every row has succeeded; a
-    minimal attack always does. Raises ``GradientError`` for a model that the attack cannot use.
+    The images are no larger a change than the task allows. Closing the generator stops the work
+    within one step. A row gets no more work once ``enough`` says so of a success. Without it each
+    gets all steps, and an ensemble's further members work until a success on what is left.
+    Raises ``GradientError`` for a model that the attack cannot use.
     """
-    best = _Best(task, attack.minimal)
-    done, total = 0, restarts * task.steps
-    enough = until_success or attack.minimal
-    for _ in range(restarts):
-        images, memory = attack.start(task), dict[str, Any]()
+    found = Found.nothing(task.clean, attack.turns[0].name)
+    done, total = 0, attack.total_steps(task.steps, restarts)
+    for number, turn in enumerate(attack.turns):
+        places = np.flatnonzero(found.level < (SUCCEEDED if enough is None else SETTLED))
+        if not len(places):
+            break
+        record = REGISTRY[turn.name]
+        part = replace(task.rows(places), steps=task.steps * turn.share, passes=turn.passes)
+        runs = restarts if record.random else 1
+        stop = enough or (any_success if number else None)
+        broken = len(found.level) - len(places)
+        work = _rounds(record, part, runs, stop)
+        while True:
+            try:
+                steps, gain, succeeded = next(work)
+            except StopIteration as end:
+                found.take(places, end.value)
+                break
+            yield Step(done + steps, total, turn.name, gain, broken + succeeded)
+        done += part.steps * runs
+    found.images = task.within(found.images)
+    return found
+
+
+def _rounds(
+    attack: Attack, task: Task, restarts: int, enough: Enough | None
+) -> Generator[tuple[int, float, int], None, Found]:
+    """All restarts of one attack; yields the steps done, the mean gain and how many succeeded."""
+    if attack.rivals and not task.targeted:
+        wide = task.aimed(attack.rivals)
+    else:
+        wide = replace(task, rivals=np.full(len(task.clean), attack.rival, np.int32))
+    group = len(wide.clean) // len(task.clean)
+    best = Found.nothing(wide.clean, attack.name)
+    for start in range(0, restarts * task.steps, task.steps):
+        places = np.flatnonzero(best.unsettled(group))
+        if not len(places):
+            break
+        part, memory = wide.rows(places), dict[str, Any]()
+        images = attack.start(part)
         for step in range(task.steps):
-            state = _seen(task, images, step, memory, with_gradient=attack.white_box)
+            state = _seen(attack, part, images, step, memory)
             if step or attack.random or attack.minimal:  # others start at the clean picture itself
-                best.note(state)
-            if enough and best.success.all():
-                return task.within(best.images)
-            images = attack.move(task, state)
-            if not attack.minimal:
-                images = task.within(images)
-            done += 1
-            yield Step(done, total, float(state.gain.mean()), int(best.success.sum()))
-        best.note(_seen(task, images, task.steps, memory, with_gradient=False))
-    return task.within(best.images)
+                best.take(places, _judged(attack, part, state, enough))
+                open_rows = np.flatnonzero(best.unsettled(group)[places])
+                if not len(open_rows):
+                    break
+                if len(open_rows) < len(places):
+                    places, part = places[open_rows], part.rows(open_rows)
+                    state = state.rows(open_rows)
+                    memory = state.memory
+            moved = attack.move(part, state)
+            if moved is None:
+                break
+            images = moved if attack.minimal else part.within(moved)
+            succeeded = int(best.success.reshape(-1, group).any(1).sum())
+            yield start + step + 1, float(state.gain.mean()), succeeded
+        else:
+            state = _seen(attack, part, images, task.steps, memory, blind=True)
+            best.take(places, _judged(attack, part, state, enough))
+    return best.best_of(group)
 
 
 def _seen(
-    task: Task, images: Images, step: int, memory: dict[str, Any], *, with_gradient: bool
+    attack: Attack,
+    task: Task,
+    images: Images,
+    step: int,
+    memory: dict[str, Any],
+    *,
+    blind: bool = False,
 ) -> State:
-    if with_gradient:
-        slope = task.classifier.gradients(images, task.classes)
-        return State(
-            images, step, task.sign * slope.lead, slope.scores, task.sign * slope.gradient, memory
+    """What the model says of ``images``; without its gradient if ``blind``."""
+    if attack.white_box and not blind:
+        slopes = [
+            task.classifier.gradients(images, task.classes, task.rivals, scaled=attack.scaled)
+            for _ in range(task.passes)
+        ]
+        lead, scores, gradient = (
+            sum(getattr(slope, name) for slope in slopes) / np.float32(len(slopes))
+            for name in ("lead", "scores", "gradient")
         )
-    scores = task.classifier(images).probabilities
+        return State(images, step, task.sign * lead, scores, task.sign * gradient, memory)
+    probabilities = task.classifier(images).probabilities.astype(np.float64)
+    scores = np.log(probabilities + np.finfo(np.float64).tiny)
     gain = task.sign * leads(scores, task.classes)
     return State(images, step, gain, scores, np.zeros_like(images), memory)
+
+
+def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> Found:
+    """What the images of ``state`` are worth."""
+    success = (state.scores.argmax(1) == task.classes) == task.targeted
+    level = np.where(success, SUCCEEDED, FAILED)
+    merit = task.sign * leads(state.scores, task.classes)
+    if attack.minimal:
+        size = task.norm.size(state.images - task.clean).astype(np.float32)
+        merit = np.where(success, -size, merit)
+        level[success & (size > task.sizes * _SLACK)] = BEYOND
+    won = np.flatnonzero(level == SUCCEEDED)
+    if enough is not None and len(won):
+        level[won[enough(attack, task.rows(won), state.images[won])]] = SETTLED
+    return Found(state.images, level, merit, np.full(len(level), attack.name, object))

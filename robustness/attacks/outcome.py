@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.eight_bits import to_eight_bits
-from robustness.attacks.loop import Step
+from robustness.attacks.attack_record import REGISTRY, Attack, Task
+from robustness.attacks.eight_bits import NOTHING, to_eight_bits
+from robustness.attacks.loop import Found, Step
 from robustness.attacks.norms import column
-from robustness.attacks.perform import attack, attack_steps, check_class
+from robustness.attacks.perform import attack_steps, check_class, drained
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import ParameterError
 from robustness.metrics.pictures import ssim
@@ -51,7 +53,8 @@ class Outcome:
     """What an attack made of a picture: all of it about the picture rounded to 8 bits.
 
     ``image`` (S, S, 3) is that picture; ``linf`` and ``l2`` measure how far it is from the clean
-    one. ``top1`` and ``probability`` are the model's answer to it.
+    one. ``top1`` and ``probability`` are the model's answer to it. ``by`` names the attack that
+    made it: of an ensemble, the member that succeeded or came nearest.
     """
 
     spec: AttackSpec
@@ -65,7 +68,16 @@ class Outcome:
     clean_probability: float
     top1: int
     probability: float
+    by: str
     control: Control
+
+    @property
+    def label(self) -> str:
+        """The attack for people: of an ensemble with the member that succeeded."""
+        label = self.spec.record.label
+        if self.by == self.spec.name or not self.success:
+            return label
+        return f"{label} (by {REGISTRY[self.by].label})"
 
     @property
     def beats_noise(self) -> bool:
@@ -83,6 +95,7 @@ class Outcome:
         del control["image"]
         return {
             "success": self.success,
+            "by": self.by,
             "epsilon": self.spec.epsilon,
             "linf": self.linf,
             "l2": self.l2,
@@ -101,9 +114,32 @@ def adversarial(
 
     The attack leads to the target of ``spec``, or away from the class ``label`` where it has none.
     """
+    return drained(_saved(classifier, image, label, spec, digest)).images[0]
+
+
+def _saved(
+    classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
+) -> Generator[Step, None, Found]:
+    """Attacks ``image`` (S, S, 3) and rounds the result to 8 bits.
+
+    An eager attack goes on until a success holds in 8 bits.
+    """
     clean = image[None]
-    found = attack(classifier, clean, np.array([label]), spec, digests=[digest])
-    return _rounded(classifier, clean, found, spec, label)[0]
+
+    def rounded(record: Attack, found: Images) -> Images:
+        return _rounded(classifier, clean, found, spec, label, record.minimal)
+
+    def enough(record: Attack, task: Task, images: Images) -> NDArray[np.bool_]:
+        kept = np.concatenate([rounded(record, found[None]) for found in images])
+        return spec.reached(classifier(kept).probabilities.argmax(1), label)
+
+    if spec.epsilon * LEVELS < NOTHING:
+        return Found.nothing(clean, spec.name)
+    found = yield from attack_steps(
+        classifier, image, label, spec, digest, enough=enough if spec.record.eager else None
+    )
+    found.images = rounded(REGISTRY[found.by[0]], found.images)
+    return found
 
 
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
@@ -123,8 +159,8 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
             f"{classifier.record.label} answers {classifier.record.class_name(own)!r} "
             "for the clean picture already; choose another target."
         )
-    found = yield from attack_steps(classifier, picture.image, own, spec, picture.digest)
-    image = _rounded(classifier, clean, found[None], spec, own)
+    found = yield from _saved(classifier, picture.image, own, spec, picture.digest)
+    image = found.images
     after = classifier(image).probabilities
     yield Outcome(
         spec=spec,
@@ -135,24 +171,30 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
         clean_probability=float(before[own]),
         top1=int(after[0].argmax()),
         probability=float(after[0].max()),
+        by=str(found.by[0]),
         control=_control(picture, classifier, spec, image, own),
         **distances(picture.image, image[0]),
     )
 
 
 def _rounded(
-    classifier: Classifier, clean: Images, image: Images, spec: AttackSpec, own: int
+    classifier: Classifier,
+    clean: Images,
+    image: Images,
+    spec: AttackSpec,
+    own: int,
+    minimal: bool,
 ) -> Images:
     """``image`` (1, S, S, 3) in 8 bits, within epsilon.
 
-    The change of a minimal attack may be too small for 8 bits, so it is enlarged, up to epsilon,
-    as little as it takes to succeed.
+    The change of a ``minimal`` attack may be too small for 8 bits, so it is enlarged, up to
+    epsilon, as little as it takes to succeed.
     """
     norm = norms.REGISTRY[spec.norm]
     size = float(norm.size(image - clean)[0])
     if size == 0:
         return image
-    if not spec.record.minimal:
+    if not minimal:
         return to_eight_bits(clean, image, norm, np.array([spec.epsilon], np.float32))
     sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
     repeated = np.repeat(clean, DRAWS, axis=0)

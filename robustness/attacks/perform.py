@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_record import Task
-from robustness.attacks.loop import Step, search
+from robustness.attacks.loop import Enough, Found, Step, any_success, search
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
+from robustness.models.gradients import ALL_OTHERS
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
 from robustness.pictures.picture import image_digest
@@ -44,12 +45,16 @@ def attack(
     results = []
     for row, digest in enumerate(digests):
         label = None if labels is None else int(labels[row])
-        steps = attack_steps(classifier, images[row], label, spec, digest)
-        results.append(_drained(steps, report))
+        enough = any_success if spec.record.eager else None
+        steps = attack_steps(classifier, images[row], label, spec, digest, enough=enough)
+        results.append(drained(steps, report).images[0])
     return np.stack(results)
 
 
-def _drained(steps: Generator[Step, None, Images], report: Callable[[Step], None] | None) -> Images:
+def drained(
+    steps: Generator[Step, None, Found], report: Callable[[Step], None] | None = None
+) -> Found:
+    """What ``steps`` return in the end; ``report`` is told every step."""
     while True:
         try:
             step = next(steps)
@@ -66,19 +71,21 @@ def attack_steps(
     spec: AttackSpec,
     digest: str,
     *,
-    until_success: bool = False,
-) -> Generator[Step, None, Images]:
-    """Attacks one image (S, S, 3): yields the steps and returns the result, as ``attack`` does."""
+    enough: Enough | None = None,
+) -> Generator[Step, None, Found]:
+    """Attacks one image (S, S, 3), with ``enough`` as ``search`` has it: yields the steps.
+
+    Returns what is found of this one row. Labels, and what is raised, as in ``attack``.
+    """
     clean = image[None]
     if spec.epsilon == 0:
-        return image.copy()
+        return Found.nothing(clean, spec.name)
     if spec.target is not None:
         label = spec.target
     if label is None:
         label = int(classifier(clean).probabilities[0].argmax())
     task = make_task(classifier, clean, label, spec, [spec.epsilon], [digest])
-    found = yield from search(spec.record, task, spec.restarts, until_success=until_success)
-    return found[0]
+    return (yield from search(spec.record, task, spec.restarts, enough=enough))
 
 
 def make_task(
@@ -98,6 +105,7 @@ def make_task(
         classifier=classifier,
         clean=clean,
         classes=np.full(len(clean), label, np.int32),
+        rivals=np.full(len(clean), ALL_OTHERS, np.int32),
         targeted=spec.target is not None,
         norm=norms.REGISTRY[spec.norm],
         sizes=np.asarray(sizes, np.float32),

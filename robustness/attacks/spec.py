@@ -108,8 +108,8 @@ class AttackSpec:
 
     @property
     def total_steps(self) -> int:
-        """Steps of all restarts together: how many the loop reports at most."""
-        return self.steps * self.restarts
+        """Steps of all restarts and members together: how many the loop reports at most."""
+        return self.record.total_steps(self.steps, self.restarts)
 
     @property
     def size_text(self) -> str:

@@ -16,6 +16,7 @@ from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.look import drawn, heatmap, model_style, model_trace
 from robustness.charts.tables import Entry, in_brackets
+from robustness.statistics import FEWEST
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
@@ -162,6 +163,22 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
     if len(rows) > 1:
         return f"{mean:.1%}, mean of {len(rows)} strengths"
     return f"{mean:.1%}{in_brackets(rows[0], quantity)}"
+
+
+TOO_FEW_OF_A_CLASS = (
+    f"No class has {FEWEST} pictures, so it is not told which classes lose most: of fewer, the "
+    "largest loss is that of some single picture."
+)
+
+CLASS_NOTE = (
+    f"Classes with {FEWEST} pictures or more. The largest losses of many classes are partly "
+    "chance: see the intervals."
+)
+
+
+def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
+    """Those entries of ``by_class`` with pictures enough to say what their class loses."""
+    return [entry for entry in entries if entry["n_images"] >= FEWEST]
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:

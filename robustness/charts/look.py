@@ -139,7 +139,11 @@ def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
     """A text alternative: every model with its values, for those who cannot see the chart."""
     return "; ".join(
         f"{models.label(row['model'])}: "
-        + ", ".join(f"{column.replace('_', ' ')} {row[column]:.2f}" for column in columns)
+        + ", ".join(
+            f"{column.replace('_', ' ')} {row[column]:.2f}"
+            for column in columns
+            if pd.notna(row[column])
+        )
         for _, row in frame.iterrows()
     )
 

@@ -19,16 +19,17 @@ from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 def ranking(
     summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
 ) -> go.Figure:
-    """A rate of each model with its 95 % interval, in the order of ``summary``.
+    """A rate of each model with its 95 % interval if known, in the order of ``summary``.
 
     ``summary`` has a row a model with ``quantity`` and its bounds, as ``scorecard.summarise`` gives
     them. Where the study published a consistency for the model it stands beside as a hollow
     diamond.
     """
+    bounded = summary[f"{quantity}_low"].notna().any()
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
-            "name": "measured, with 95 % interval",
+            "name": "measured, with 95 % interval" if bounded else "measured",
             "x": summary[quantity].tolist(),
             "y": [models.label(model) for model in summary["model"]],
             "mode": "markers",

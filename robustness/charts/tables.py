@@ -206,9 +206,19 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
         ("Of the clean", figure("relative_drop", ".1%")),
         ("Top-5 clean", figure("clean_accuracy_top5", ".1%")),
         ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
+    ]
+    return Table.of(labelled, columns)
+
+
+def calibration(labelled: Sequence[Entry]) -> Table:
+    """Expected calibration errors per model; ``labelled`` are entries that have labels."""
+    columns: list[Column] = [
+        ("Model", label()),
         ("ECE clean", figure("clean_ece", ".3f")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
         ("perturbed", figure("perturbed_ece", ".3f")),
+        ("per condition", figure("condition_ece", ".3f")),
+        ("by chance", figure("condition_ece_by_chance", ".3f")),
     ]
     return Table.of(labelled, columns)
 
@@ -231,6 +241,14 @@ def corruption_errors(entries: Sequence[Entry]) -> Table:
 
 def _ce(entry: Entry, name: str) -> str:
     return with_interval(entry, name, ".1f")
+
+
+CALIBRATION_NOTE = (
+    f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
+    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
+    "for too unsure under another; per condition: the mean of each condition's own. By chance: "
+    "what a perfectly calibrated model would show on so few pictures."
+)
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:
@@ -274,10 +292,16 @@ def _break(entry: Break) -> tuple[str, ...]:
         models.label(entry.model),
         f"{entry.strength:.3f}",
         REGISTRY[entry.perturbation].value_text(entry.strength),
-        "none" if entry.severity is None else f"severity {entry.severity}",
+        _severity(entry.severity),
         "" if entry.ssim is None else f"{entry.ssim:.2f}",
         _range(entry),
     )
+
+
+def _severity(severity: int | None) -> str:
+    if severity is None:
+        return "none"
+    return f"severity {severity}" if severity else "below severity 1"
 
 
 def _range(entry: Break) -> str:

@@ -31,7 +31,8 @@ def add(parsers: Parsers) -> None:
         "--attack",
         default="pgd",
         metavar="NAME",
-        help="pgd, fgsm, mifgsm, deepfool or square (default: pgd)",
+        help="pgd (default), fgsm, mifgsm, deepfool, apgd_ce, apgd_dlr, apgd_t, fab_t, square, "
+        "autoattack or autoattack_rand",
     )
     attack.add_argument(
         "--epsilon",
@@ -56,7 +57,7 @@ def add(parsers: Parsers) -> None:
 def attack_command(options: argparse.Namespace) -> None:
     """Change a picture as little as possible so that a model errs."""
     from robustness import models
-    from robustness.attacks import Outcome, craft
+    from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
 
@@ -71,7 +72,8 @@ def attack_command(options: argparse.Namespace) -> None:
         if isinstance(event, Outcome):
             outcome = event  # the last event
         elif event.done % every == 0:
-            console.progress(f"{spec.record.label}: step {event.done} of {event.total}")
+            label = REGISTRY[event.attack].label
+            console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         console.write_file(options.to, to_png(outcome.image))
     transfer = _transfer(picture, outcome)
@@ -125,7 +127,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
     before = class_name(outcome.model, outcome.clean_top1)
     after = class_name(outcome.model, outcome.top1)
     console.say(
-        f"{spec.record.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
+        f"{outcome.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
         f"{'succeeds' if outcome.success else 'fails'}\n"
         f"answer        {before} {outcome.clean_probability:.1%} -> {after} "
         f"{outcome.probability:.1%}\n"

@@ -71,11 +71,12 @@ def print_ranking(summary: Sequence[Mapping[str, Any]], decimals: int = 0) -> No
 
 
 def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
+    low, high = entry["consistency_low"], entry["consistency_high"]
     cells = [
         str(rank),
         f"  {entry['model']}",
-        f"{entry['consistency']:.{decimals}%}",
-        f"  {entry['consistency_low']:.0%} to {entry['consistency_high']:.0%}",
+        f"{entry['consistency']:.{decimals}%}" + (f" of {entry['n']}" if "n" in entry else ""),
+        "  no interval" if low is None else f"  {low:.0%} to {high:.0%}",
         _similarity(entry, "cosine"),
         _similarity(entry, "euclidean"),
     ]

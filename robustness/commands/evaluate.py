@@ -44,7 +44,10 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         help="instead of a suite; attacks such as pgd count as perturbations",
     )
     which.add_argument(
-        "--suite", choices=("study", "imagenet-c"), help="default: study, ten perturbations"
+        "--suite",
+        choices=("study", "imagenet-c", "imagenet-c-jpeg"),
+        help="default: study, ten perturbations; imagenet-c-jpeg saves each corrupted picture as "
+        "JPEG of quality 85, as the published ones were",
     )
     how = evaluated.add_mutually_exclusive_group()
     how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
@@ -52,6 +55,9 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         "--epsilon", metavar="E[,E]", type=names, help="of attacks, such as 2/255,8/255"
     )
     evaluated.add_argument("--attack-steps", type=int, metavar="N", help="of attacks")
+    evaluated.add_argument(
+        "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
+    )
     how.add_argument(
         "--severities",
         type=_severities,
@@ -127,27 +133,10 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.attacks import parse_epsilon
     from robustness.evaluation import suites
-    from robustness.evaluation.condition import Condition
 
     attacks = [name for name in options.perturbations or () if name in ATTACKS]
-    if (options.epsilon or options.attack_steps) and not attacks:
-        raise ParameterError(
-            "--epsilon and --attack-steps are for attacks: name one in --perturbations. Known: "
-            f"{', '.join(ATTACKS.names)}."
-        )
-    one_step = [name for name in attacks if ATTACKS[name].most_steps == 1]
-    steps_of = {  # beside others, an attack of a single step has nothing to do with their number
-        name: None if name in one_step and len(one_step) < len(attacks) else options.attack_steps
-        for name in attacks
-    }
-    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
-    attacked = tuple(
-        Condition.attack(name, epsilon=epsilon, steps=steps)
-        for name, steps in steps_of.items()
-        for epsilon in dict.fromkeys(epsilons)
-    )
+    attacked = _attacks(options, attacks)
     plain = [name for name in options.perturbations or () if name not in ATTACKS]
     if attacks and not plain:
         if options.strength is not None or options.severities:
@@ -156,15 +145,42 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
                 "for: expected --epsilon, such as 2/255,8/255."
             )
         return attacked
-    severities = options.severities
-    if options.suite == suites.IMAGENET_C_SUITE and options.strength is None:
+    suite, severities = options.suite or suites.STUDY_SUITE, options.severities
+    if suite != suites.STUDY_SUITE and options.strength is None:
         severities = severities or suites.SEVERITIES
-    graded = suites.graded_conditions(
-        plain or suites.suite_names(options.suite or suites.STUDY_SUITE),
-        strengths=options.strength,
-        severities=severities,
+    degrees = {"strengths": options.strength, "severities": severities}
+    if plain:
+        return (*suites.graded_conditions(plain, **degrees), *attacked)
+    return suites.suite_conditions(suite, **degrees)
+
+
+def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
+    """The attacks ``names`` at every epsilon.
+
+    Steps and restarts go to those that have any, unless none has: then they are refused.
+    """
+    from robustness.attacks import REGISTRY, parse_epsilon
+    from robustness.evaluation.condition import Condition
+
+    if (options.epsilon or options.attack_steps or options.attack_restarts) and not names:
+        raise ParameterError(
+            "--epsilon, --attack-steps and --attack-restarts are for attacks: name one in "
+            f"--perturbations. Known: {', '.join(REGISTRY.names)}."
+        )
+    records = [REGISTRY[name] for name in names]
+    stepping = [record for record in records if record.most_steps > 1] or records
+    random = [record for record in records if record.random] or records
+    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
+    return tuple(
+        Condition.attack(
+            record.name,
+            epsilon=epsilon,
+            steps=options.attack_steps if record in stepping else None,
+            restarts=(options.attack_restarts or 1) if record in random else 1,
+        )
+        for record in records
+        for epsilon in dict.fromkeys(epsilons)
     )
-    return (*graded, *attacked)
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:
@@ -224,6 +240,8 @@ def _print_run(run: Run) -> None:
     found = statistics.Figures(run.frame())
     console.say("")
     console.print_ranking(found.summary, decimals=1)
+    if found.images < statistics.FEWEST:
+        console.say(f"\n{statistics.TOO_FEW}")
     _print_pairs(found.pairs())
     console.say(f"\nSaved in {run.folder}")
 

@@ -124,24 +124,33 @@ class Condition:
     @property
     def setting(self) -> str:
         """What tells it apart from others of the same ``name``."""
-        return " + ".join(f"{strength:g}" for _, strength in self.steps)
+        steps = self.steps if self.degree is None else (self.degree,)
+        return " + ".join(f"{strength:g}" for _, strength in steps)
 
     @property
     def series(self) -> str:
         """The label of all conditions that differ from this one in strength alone."""
-        return self.label if len(self.steps) == 1 else self.short
+        return self.short if self.degree is None else self.label
+
+    @property
+    def degree(self) -> tuple[str, float] | None:
+        """The only step, or the only one of several that is no switch; None where more are."""
+        if len(self.steps) == 1:
+            return self.steps[0]
+        graded = [(name, strength) for name, strength in self.steps if REGISTRY[name].graded]
+        return graded[0] if len(graded) == 1 else None
 
     @property
     def strength(self) -> float | None:
-        """The strength of a single perturbation; None for a composition."""
-        return self.steps[0][1] if len(self.steps) == 1 else None
+        """The strength of ``degree``; None where several perturbations have one."""
+        return None if self.degree is None else self.degree[1]
 
     @property
     def parameter(self) -> float | None:
-        """The physical value of a single perturbation; None for a composition."""
-        if len(self.steps) != 1:
+        """The physical value of ``degree``; None where several perturbations have one."""
+        if self.degree is None:
             return None
-        name, strength = self.steps[0]
+        name, strength = self.degree
         return REGISTRY[name].parameter_at(strength)
 
     @property
@@ -301,6 +310,12 @@ def series(text: str) -> str:
     """``Condition.series`` of an ``id``; a readable name where it says no more than one."""
     found = _parsed(text)
     return perturbation_label(text.partition("=")[0]) if found is None else found.series
+
+
+def degree(text: str) -> tuple[str, float] | None:
+    """``Condition.degree`` of an ``id``; None also where it is not known."""
+    found = _parsed(text)
+    return None if found is None else found.degree
 
 
 @lru_cache(maxsize=1024)

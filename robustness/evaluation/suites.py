@@ -1,4 +1,8 @@
-"""Conditions that belong together: the study's, ImageNet-C's, perturbations by degrees."""
+"""Conditions that belong together: the study's, ImageNet-C's, perturbations by degrees.
+
+The files of ImageNet-C were saved as JPEG of quality 85 after the corruption, which moves the
+answers of models by up to several points either way. ``imagenet-c`` is without that step,
+``imagenet-c-jpeg`` with it."""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterable
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 
 
 def study_conditions(
@@ -27,9 +31,9 @@ def study_conditions(
 
 
 STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
+IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
 
-
-SUITES = (STUDY_SUITE, IMAGENET_C_SUITE)
+SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
 
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -45,6 +49,23 @@ def suite_names(suite: str) -> tuple[str, ...]:
     if suite == STUDY_SUITE:
         return tuple(record.name for record in REGISTRY if record.in_study)
     return tuple(record.name for record in REGISTRY if record.imagenet_c == record.name)
+
+
+def suite_conditions(
+    suite: str,
+    *,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """The perturbations of a suite as ``graded_conditions`` has them.
+
+    Those of ``imagenet-c-jpeg`` each end as a JPEG file, as the published pictures did. Raises what
+    ``suite_names`` and ``graded_conditions`` raise.
+    """
+    found = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
+    if suite != IMAGENET_C_JPEG_SUITE:
+        return found
+    return tuple(Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in found)
 
 
 def graded_conditions(

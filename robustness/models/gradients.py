@@ -16,8 +16,11 @@ from robustness.models.runtime import tensorflow
 Floats = NDArray[np.float32]
 Classes = NDArray[np.int32]
 
-ALL_OTHERS = -1
-"""As a rival: all classes but the one in question, together."""
+ALL_OTHERS, BEST_OTHER = -1, -2
+"""As a rival: all classes but the one in question, together; and the most probable one of them."""
+
+_MOST_ROWS = 16
+"""Images in one pass forward and back: larger batches gain nothing on a CPU and cost memory."""
 
 _TRANSPARENT = {"Identity", "Cast", "StopGradient", "Reshape", "Squeeze"}
 """Operations after a softmax that leave the distribution what it is."""
@@ -49,10 +52,13 @@ class Gradients:
         """
         tf = tensorflow()
         some = tf.TensorSpec((None,), tf.int32)
-        spec = (tf.TensorSpec((None, side, side, 3), tf.float32), some, some)
+        spec = (
+            *(tf.TensorSpec((None, side, side, 3), tf.float32), some, some),
+            tf.TensorSpec((), tf.bool),
+        )
 
         @tf.function(input_signature=spec, autograph=False)
-        def slope(images: Any, own: Any, rivals: Any) -> Any:
+        def slope(images: Any, own: Any, rivals: Any, scaled: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 scores = logits(probabilities(images))
@@ -60,7 +66,10 @@ class Gradients:
                 others = tf.reduce_logsumexp(masked, -1)
                 single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
                 ahead = tf.where(rivals == ALL_OTHERS, others, single)
+                ahead = tf.where(rivals == BEST_OTHER, tf.reduce_max(masked, -1), ahead)
                 lead = ahead - tf.gather(scores, own, batch_dims=1)
+                if classes >= 4:
+                    lead = tf.where(scaled, lead / _spread(scores, rivals), lead)
             gradient = tape.gradient(lead, images)
             if gradient is None:
                 raise LookupError("no differentiable way from the pixels to the answer")
@@ -77,22 +86,48 @@ class Gradients:
                 "'square', or a .keras file of the model."
             ) from error
 
-    def __call__(self, images: Floats, classes: Classes, rivals: Classes | None = None) -> Slope:
+    def __call__(
+        self,
+        images: Floats,
+        classes: Classes,
+        rivals: Classes | None = None,
+        *,
+        scaled: bool = False,
+    ) -> Slope:
         """The slope at ``images`` (N, S, S, 3) of the lead of ``rivals`` over ``classes``, (N,).
 
-        A rival is one class, or ``ALL_OTHERS`` together (the default): then the lead is the
-        log-odds log((1 - p) / p) of the class, and its gradient points where that of the
-        cross-entropy log(1 + exp(lead)) does. Unlike that one it does not vanish as p nears 1.
+        A rival is one class, the ``BEST_OTHER``, or ``ALL_OTHERS`` together (the default): then
+        the lead is the log-odds log((1 - p) / p) of the class, and its gradient points where that
+        of the cross-entropy log(1 + exp(lead)) does. Unlike that one it does not vanish as p nears
+        1. ``scaled`` divides the lead by a spread of the scores, which makes it the difference of
+        logits ratio (DLR) of Croce & Hein, ICML 2020: equation 6 for the ``BEST_OTHER``, 7 for one
+        class. A model of fewer than four classes has no such spread, and its lead stays as it is.
         """
         tf = tensorflow()
         if rivals is None:
             rivals = np.full(len(images), ALL_OTHERS, np.int32)
-        lead, scores, gradient = self._traced(
-            tf.constant(images, tf.float32),
-            tf.constant(classes, tf.int32),
-            tf.constant(rivals, tf.int32),
-        )
-        return Slope(lead.numpy(), scores.numpy(), gradient.numpy())
+        parts = []
+        for start in range(0, len(images), _MOST_ROWS):
+            rows = slice(start, start + _MOST_ROWS)
+            found = self._traced(
+                tf.constant(images[rows], tf.float32),
+                tf.constant(classes[rows], tf.int32),
+                tf.constant(rivals[rows], tf.int32),
+                tf.constant(scaled),
+            )
+            parts.append([part.numpy() for part in found])
+        return Slope(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _spread(scores: Any, rivals: Any) -> Any:
+    """From the highest score to the third, or for a single rival to the mean of third and fourth.
+
+    The 1e-12 is that of the authors' code.
+    """
+    tf = tensorflow()
+    top = tf.math.top_k(scores, 4).values
+    low = tf.where(rivals == BEST_OTHER, top[:, 2], (top[:, 2] + top[:, 3]) / 2)
+    return top[:, 0] - low + 1e-12
 
 
 def logits(probabilities: Any) -> Any:

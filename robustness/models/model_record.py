@@ -155,6 +155,24 @@ class PublishedScores:
 
 
 @dataclass(frozen=True)
+class FitAccuracies:
+    """Top-1 accuracy, in percent, by how a photo becomes the square that the model is shown.
+
+    ``crop``, ``squash`` and ``letterbox`` are of study images of 224 pixels; ``own`` is of the crop
+    at the model's own input size. Measured on ``FIT_PHOTOGRAPHS`` labelled photographs, one a
+    class.
+    """
+
+    crop: float
+    squash: float
+    letterbox: float
+    own: float
+
+
+FIT_PHOTOGRAPHS = 200
+
+
+@dataclass(frozen=True)
 class KnownPicture:
     """A picture that a working model knows: a bundled sample by name, or a file.
 
@@ -204,6 +222,7 @@ class ModelRecord:
     build: Callable[[], Any]
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
+    fits: FitAccuracies | None = None
     known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
     head_reads_map: bool = False
 

@@ -29,6 +29,9 @@ from robustness.perturbations.perturbation import (
 # Two, not one a core: study images are small, and the other cores are TensorFlow's.
 cv2.setNumThreads(2)
 
+SAVED_AS_JPEG = "saved_as_jpeg"
+"""The switch that makes a JPEG file of a picture, as the published ones of ImageNet-C are."""
+
 # The registry keeps the order of registration, so the study's come first, in its order: an import
 # statement would be sorted by name.
 for _module in (
@@ -59,6 +62,7 @@ __all__ = [
     "NOISE",
     "REFERENCE_SIDE",
     "REGISTRY",
+    "SAVED_AS_JPEG",
     "WEATHER",
     "Images",
     "Perturbation",

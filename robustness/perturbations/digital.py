@@ -139,6 +139,32 @@ def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Imag
     return _through_file(images, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(webp_quality(strength))])
 
 
+FILE_QUALITY = 85
+"""Of the JPEG files as which ImageNet-C was published: ``save(path, quality=85, optimize=True)`` in
+``make_imagenet_c.py``, where optimising changes the size of a file alone."""
+
+
+def file_quality(strength: float) -> float:
+    """``FILE_QUALITY`` when the switch is on."""
+    return float(FILE_QUALITY) if strength > 0.0 else 100.0
+
+
+# Last of the last stage: whatever else was done to a picture is in the file.
+@perturbation(
+    label=f"Saved as JPEG (quality {FILE_QUALITY})",
+    family=DIGITAL,
+    stage=Stage.FILE,
+    parameter="quality",
+    unit="of 100",
+    parameter_at=file_quality,
+    graded=False,
+    source="Hendrycks & Dietterich, ICLR 2019: the published files of every ImageNet-C corruption",
+)
+def saved_as_jpeg(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Saves and reads back as JPEG of quality 85, colour at half resolution, at any strength."""
+    return _through_file(images, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, FILE_QUALITY])
+
+
 def _through_file(images: Images, extension: str, options: list[int]) -> Images:
     """``images`` rounded to 8 bits, encoded by OpenCV's codec for ``extension`` and decoded."""
     result = blank(images)

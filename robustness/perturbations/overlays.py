@@ -80,8 +80,7 @@ def flakes(noise: Plane, strength: float, angle: float) -> Plane:
     """The layer of flakes, in [0, 1], made of standard normal ``noise`` (224, 224)."""
     start, scale = snow_zoom_start(strength), snow_zoom_scale(strength)
     matrix = np.array([[scale, 0.0, start], [0.0, scale, start]])
-    # A pixel more than the image: the original enlarges to 225 and blurs before it crops.
-    size = (REFERENCE_SIDE + 1, REFERENCE_SIDE + 1)
+    size = (REFERENCE_SIDE, REFERENCE_SIDE)
     peaks = noise * np.float32(SNOW_SPREAD) + np.float32(snow_mean(strength))
     layer = np.empty(size, dtype=np.float32)
     cv2.warpAffine(peaks, matrix, size, dst=layer, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -90,7 +89,7 @@ def flakes(noise: Plane, strength: float, angle: float) -> Plane:
     np.minimum(layer, 1.0, out=layer)
     fallen = np.empty_like(layer)
     trail(layer, taps(snow_radius(strength), snow_sigma(strength), angle), fallen)
-    return np.ascontiguousarray(fallen[:REFERENCE_SIDE, :REFERENCE_SIDE])
+    return fallen
 
 
 SPATTER_LEVELS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,18 +19,63 @@ from robustness.perturbations.perturbation import (
     severity_curve,
 )
 
-elastic_alpha = severity_curve(0.0, (12.5, 16.25, 21.25, 25.0, 30.0))
-ELASTIC_SIGMA = 0.01 * REFERENCE_SIDE
-"""Of the Gaussian that smooths the field, in pixels at side 224."""
-ELASTIC_REACH = 0.005 * REFERENCE_SIDE
-"""Bound of the random numbers that are smoothed, in pixels at side 224."""
 ELASTIC_TRUNCATE = 3.0
+"""Where the Gaussian that smooths the waves ends, in standard deviations."""
+elastic_shear = severity_curve(0.0, (24.4, 48.8, 4.88, 4.88, 4.88))
+"""How far each of ``CORNERS`` is moved at most, in pixels at side 224. The original's lengths are
+shares of 244, which its authors wrote where they meant 224; they are kept."""
+CORNERS = np.array([[186, 186], [186, 38], [38, 38]], dtype=np.float32)
+"""The three points (right, down) that pin the affine map, in pixels at side 224."""
+elastic_sigma = severity_curve(170.8, (170.8, 19.52, 2.44, 2.44, 2.44))
+"""Of the Gaussian that smooths the waves, in pixels at side 224."""
+
+
+@lru_cache(maxsize=64)
+def gains(sigma: float) -> Plane:
+    """What a Gaussian of ``sigma`` pixels leaves of each cosine of a mirrored line of 224 pixels.
+
+    Mirroring (the edge pixel repeated) makes the filter diagonal in the cosine transform, exactly
+    and at any width; at severity 1 it is four times as wide as the picture.
+    """
+    reach = int(ELASTIC_TRUNCATE * sigma + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    waves = np.cos(np.pi / REFERENCE_SIDE * np.outer(np.arange(REFERENCE_SIDE), offsets))
+    return (waves @ (weights / weights.sum())).astype(np.float32)
+
+
+def smoothed_deviation(sigma: float) -> float:
+    """Standard deviation of numbers uniform in [-1, 1] smoothed by a Gaussian of ``sigma``."""
+    return float((gains(sigma) ** 2).mean()) / math.sqrt(3.0)
+
+
+elastic_waves = severity_curve(
+    0.0,
+    [
+        alpha * smoothed_deviation(sigma)
+        for alpha, sigma in (
+            (488.0, 170.8),
+            (488.0, 19.52),
+            (12.2, 2.44),
+            (17.08, 2.44),
+            (29.28, 2.44),
+        )
+    ],
+)
+"""Standard deviation of the waves' shift along either axis, in pixels at side 224. It, rather than
+the original's alpha, runs straight from severity to severity: alpha's pixels depend on sigma."""
+
+SHEAR_SHIFT = math.sqrt((0.5 + 4 * (REFERENCE_SIDE / 148) ** 2 / 12) / 3.0)
+"""Deviation of a pixel's shift by the affine map as a share of ``elastic_shear``: three corners 148
+pixels apart, moved uniformly and independently, each weighted by its barycentric coordinate."""
 
 
 def elastic_shift(strength: float) -> float:
-    """Standard deviation of the shift of a pixel along either axis, in pixels at side 224."""
-    smoothed = ELASTIC_REACH / math.sqrt(3.0) / (2.0 * ELASTIC_SIGMA * math.sqrt(math.pi))
-    return elastic_alpha(strength) * smoothed
+    """Standard deviation of the shift of a pixel along either axis, in pixels at side 224.
+
+    Of the affine map and the waves together, over pixels and seeds.
+    """
+    return math.hypot(SHEAR_SHIFT * elastic_shear(strength), elastic_waves(strength))
 
 
 @perturbation(
@@ -40,37 +86,42 @@ def elastic_shift(strength: float) -> float:
     unit="px",
     parameter_at=elastic_shift,
     random=True,
-    # A texture shifted by its own period falls on itself.
+    # Severities differ in kind: 1 and 2 shear the whole picture, 3 to 5 ripple it.
     monotone=False,
     imagenet_c="elastic_transform",
-    source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform', with the "
-    "parameters of the package imagecorruptions (Michaelis et al., 2019): ImageNet-C itself "
-    "has coarser waves and a shear at severities 1 and 2",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform' of "
+    "make_imagenet_c.py: its shear and its waves",
 )
 def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
-    """Shifts every pixel along a smooth random field, ``elastic_shift(strength)`` pixels or so.
+    """Moves three points and the plane with them, then every pixel along smooth random waves.
 
-    The field is drawn at side 224 and grows with the image. Borders mirror.
+    The points move by up to ``elastic_shear(strength)`` pixels along either axis, the waves have
+    the deviation ``elastic_waves(strength)``; both are drawn at side 224 and grow with the image.
+    Borders mirror. The picture is interpolated twice, as in the original, which softens it.
     """
     side = images.shape[1]
+    scale = side / REFERENCE_SIDE
+    sigma = elastic_sigma(strength)
+    alpha = np.float32(elastic_waves(strength) / smoothed_deviation(sigma) * scale)
     grid = np.arange(side, dtype=np.float32)
-    scale = np.float32(elastic_alpha(strength) * side / REFERENCE_SIDE)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        right, down = (at_side(field, side) * scale for field in elastic_field(stream))
+        moves = stream.uniform(-1.0, 1.0, CORNERS.shape) * elastic_shear(strength)
+        moved = (CORNERS + moves.astype(np.float32)) * np.float32(scale)
+        matrix = cv2.getAffineTransform(CORNERS * np.float32(scale), moved)
+        sheared = cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+        right, down = (at_side(field, side) * alpha for field in elastic_fields(stream, sigma))
         right += grid
         down += grid[:, None]
-        cv2.remap(image, right, down, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REFLECT)
+        cv2.remap(sheared, right, down, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REFLECT)
     return clipped(result)
 
 
-def elastic_field(stream: np.random.Generator) -> tuple[Plane, Plane]:
-    """Shifts to the right and down before they are scaled by alpha, (224, 224) each."""
+def elastic_fields(stream: np.random.Generator, sigma: float) -> list[Plane]:
+    """Waves to the right and down before they are scaled by alpha, (224, 224) each."""
     words = random_words(stream, (2, REFERENCE_SIDE, REFERENCE_SIDE), np.int16)
-    numbers = words * np.float32(ELASTIC_REACH / 32768)
-    width = 2 * int(ELASTIC_TRUNCATE * ELASTIC_SIGMA + 0.5) + 1
-    right, down = (
-        cv2.GaussianBlur(plane, (width, width), ELASTIC_SIGMA, borderType=cv2.BORDER_REFLECT)
-        for plane in numbers
-    )
-    return right, down
+    kept = np.outer(gains(sigma), gains(sigma))
+    return [
+        np.asarray(cv2.idct(cv2.dct(plane) * kept), dtype=np.float32)
+        for plane in words * np.float32(1 / 32768)
+    ]

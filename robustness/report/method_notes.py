@@ -12,6 +12,8 @@ from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
+from robustness.models import REGISTRY as MODELS
+from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.content import Block, Text, Titled
 
@@ -19,8 +21,17 @@ STUDY_IMAGE = (
     "A photo is turned upright, converted to 8-bit RGB (its numbers as stored; only CMYK goes "
     "through its colour profile) and composited on white where it is transparent. Its short side "
     "becomes 256 pixels and the central 224 x 224 are kept (crop; squash and letterbox keep the "
-    "whole picture). Perturbations act on this study image, so every model sees the same one. Each "
-    "model then resizes and normalises it as it was trained to."
+    "whole picture). Perturbations act on this study image, so every model sees the same one. What "
+    "they make of it is rounded to 8 bits: the picture on the page, in a saved file and before the "
+    "model are one and the same. Each model then normalises it as it was trained to; one of "
+    "another input size enlarges it first, which is not quite what it would be shown of the photo "
+    "at that size."
+)
+
+FITS = (
+    "The fit can move accuracy by more than a perturbation does, so runs compare only where it is "
+    f"the same. Top-1 accuracy in percent, measured on {FIT_PHOTOGRAPHS} labelled photographs, one "
+    "a class; differences of less than about 4 points may be chance."
 )
 
 STRENGTHS = (
@@ -74,10 +85,13 @@ ATTACKS = (
     "of the logits under the closing softmax, and leads through resizing and normalisation to the "
     "study image. 'Steepest' is the sign of the gradient in L∞ and the gradient over its length "
     "in L2; 'project' moves a change to the nearest one within epsilon, and values are clipped to "
-    "0 to 1 after each step.",
+    "0 to 1 after each step. DLR is the lead of another class in units of the spread between the "
+    "highest logits, which the model's confidence does not change.",
     "The best picture of all steps and restarts is rounded to 8 bits, never beyond epsilon, and "
     "judged anew by an independent pass: every figure is of that picture. A minimal attack's "
-    "change is enlarged, as little as it takes, where 8 bits cannot hold it.",
+    "change is enlarged, as little as it takes, where 8 bits cannot hold it. APGD, FAB, Square and "
+    "AutoAttack end with the first success that holds in 8 bits; AutoAttack's members take turns "
+    "at what is unbroken, and the one that broke it is named.",
 )
 """Paragraphs on how an attack works, whoever runs it."""
 
@@ -88,21 +102,24 @@ NOISE = (
 """On the control of a single attack; the rows of a run have none."""
 
 SMALLEST = (
-    "The smallest epsilon is found by doubling and then bisection, of the picture before it is "
-    "rounded. Signs that gradients mislead, so that a model only seems robust (Athalye, Carlini & "
-    "Wagner, ICML 2018), are reported: success that does not rise with epsilon, a black-box "
-    "attack that succeeds where white-box ones fail, a gradient of zero."
+    "The smallest epsilon is found by doubling and then bisection, by a minimal attack in one run, "
+    "of the picture before it is rounded. Signs that gradients mislead, so that a model only seems "
+    "robust (Athalye, Carlini & Wagner, ICML 2018), are reported: success that does not rise with "
+    "epsilon, a black-box attack that succeeds where white-box ones fail, a gradient of zero."
 )
-
-WILSON = "Rates carry a 95 % Wilson interval."
 
 MANY_IMAGES = (
     (
         "Intervals",
         "The image is the unit: several conditions of one image are not independent, so an image "
-        f"is drawn with all its rows or not at all. {figures.INTERVAL_RULE} All figures see the "
-        "same resamples, so differences between models, conditions and runs are paired. With fewer "
-        "than some thirty images percentile intervals are too narrow.",
+        f"counts once, with all its rows. {figures.INTERVAL_RULE} The effective number is n "
+        "divided by the design effect, with two pseudo-pictures at either end of the range, times "
+        "(z/t)², and no less than n: pictures that are alike under all conditions are single "
+        "answers. Won and lost are two such rates, and their intervals make that of the difference "
+        "(Zou & Donner's recovery of variances). Differences between models, conditions and runs "
+        "are paired. In simulations of 5 to 1,000 pictures under 1 to 95 conditions a rate or a "
+        "difference is in its interval in at least 94 % of all cases, and beyond either bound in "
+        "about 3 % at most.",
     ),
     (
         "Figures",
@@ -118,7 +135,8 @@ MANY_IMAGES = (
         "cluster-adjusted McNemar test of Durkalski et al. With one condition it is McNemar's "
         "test. Holm's correction covers all pairs; the tests of single conditions are corrected "
         "over all pairs and conditions. A difference is established where the corrected p is below "
-        "0.05.",
+        "0.05 and its interval leaves out 0: the tosses take equal models for interchangeable, and "
+        "where most pictures gain a little and a few lose much, they are not.",
     ),
     (
         "More images",
@@ -136,7 +154,7 @@ MANY_IMAGES = (
         "Corruption error",
         "CE = 100 · Σ error / Σ error of AlexNet over the severities 1 to 5; relative CE = 100 · Σ "
         "(error - clean error) / the same of AlexNet; their means over the corruptions that were "
-        f"run whole. {figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.",
+        f"run whole. {figures.IN_MEMORY}.",
     ),
 )
 """(title, text) on runs over many images."""
@@ -151,24 +169,25 @@ ANSWERS = (
     "and those that survived the most visible change, each picture once."
 )
 
-ANECDOTE = (
-    "One picture under ten perturbations is ten samples: 9 of 10 kept means anything from 60 % to "
-    "98 %, 0 of 10 anything from 0 % to 28 % (95 % Wilson interval)."
-)
+ANECDOTE = f"One picture is one picture, under however many perturbations. {figures.TOO_FEW}"
 
 LIMITS = (
     "Consistency is not accuracy: a model that is wrong and stays wrong is consistent. Where a "
     "model gives its answer for the original less than 30 %, keeping it means little.",
     "Perturbations are applied in memory, without the JPEG step of the published ImageNet-C "
-    "images, and are slightly easier for it: these numbers are not its mCE.",
+    "images, unless its suite saved as JPEG is asked for: these numbers are not its mCE. Measured "
+    "on 200 photographs, the step takes SqueezeNet 12 points of consistency under contrast and 9 "
+    "under fog, and gives it 4 under impulse noise and 3 under Gaussian and speckle noise.",
 )
 """What no result of this program can say."""
 
 SOURCES = (
     "Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common Corruptions "
     "and Perturbations, ICLR 2019. Wang et al., Image Quality Assessment, IEEE TIP 2004 "
-    "(SSIM). Wilson, JASA 1927 (interval). Lin, IEEE TIT 1991 (Jensen-Shannon divergence). "
-    "Efron, Annals of Statistics 1979 (bootstrap). McNemar, Psychometrika 1947. "
+    "(SSIM). Clopper & Pearson, Biometrika 1934; Korn & Graubard, Survey Methodology 1998; Dean & "
+    "Pagano, Journal of Survey Statistics and Methodology 2015; Zou & Donner, Statistics in "
+    "Medicine 2008 (intervals). Wilson, JASA 1927 (the chance that noise alone did it). Lin, IEEE "
+    "TIT 1991 (Jensen-Shannon divergence). McNemar, Psychometrika 1947. "
     "Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 2003 (clustered pairs). Holm, "
     "Scandinavian Journal of Statistics 1979. Guo, Pleiss, Sun & Weinberger, "
     "ICML 2017 (calibration). Selvaraju et al., Grad-CAM, ICCV 2017. Adebayo et al., Sanity Checks "
@@ -195,6 +214,24 @@ def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
                 "Source": record.source,
             }
             for record in records
+        ]
+    )
+
+
+def fits() -> pd.DataFrame:
+    """What the fit and the side do to each model on which that was measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": record.label,
+                "Crop, 224 px": found.crop,
+                "Squash, 224 px": found.squash,
+                "Letterbox, 224 px": found.letterbox,
+                "Own size": f"{record.input_size} px",
+                "Crop, own size": found.own,
+            }
+            for record in MODELS
+            if (found := record.fits) is not None
         ]
     )
 

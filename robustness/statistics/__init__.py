@@ -5,7 +5,7 @@ JSON-ready dictionaries; what is not known is None.
 """
 
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
-from robustness.statistics.bootstrap import FEW_IMAGES, INTERVAL_RULE
+from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS, reliability
 from robustness.statistics.cases import (
     CASE_COLUMNS,
@@ -16,9 +16,10 @@ from robustness.statistics.cases import (
 )
 from robustness.statistics.classes import by_class
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
+from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
-from robustness.statistics.imagenet_c import CAUTION, corruption_errors, published
+from robustness.statistics.imagenet_c import AS_JPEG, IN_MEMORY, corruption_errors, published
 from robustness.statistics.ranking import (
     QUANTITIES,
     TEST_RULE,
@@ -27,20 +28,28 @@ from robustness.statistics.ranking import (
     compare_by_condition,
     ranking,
 )
-from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
+from robustness.statistics.summaries import (
+    by_perturbation,
+    by_severity,
+    over_models,
+    over_strengths,
+    summary,
+)
 
 __all__ = [
+    "AS_JPEG",
     "BINS",
     "CASE_COLUMNS",
-    "CAUTION",
     "COLUMNS",
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
-    "FEW_IMAGES",
+    "FEWEST",
     "INTERVAL_RULE",
+    "IN_MEMORY",
     "QUANTITIES",
     "SURVIVORS",
     "TEST_RULE",
+    "TOO_FEW",
     "WORST",
     "Figures",
     "advice",
@@ -55,6 +64,7 @@ __all__ = [
     "corruption_errors",
     "difference",
     "over_models",
+    "over_strengths",
     "published",
     "ranking",
     "reliability",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustness.metrics import wilson
+from robustness.statistics.estimates import each_picture, shares
 from robustness.statistics.grid import Grid, grids
 
 Floats = NDArray[np.float64]
@@ -48,9 +48,8 @@ def reliability(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The bins of a reliability diagram: per model, clean and perturbed, those with answers.
 
     Keys: ``model``, ``kind`` (a key of ``KINDS``), ``low`` and ``high`` (the bin), ``n``
-    (answers), ``confidence`` (their mean), ``accuracy``, and for the clean pictures its Wilson
-    interval ``accuracy_low``, ``accuracy_high``; perturbed rows of one image are not
-    independent, so there it is None. Empty without labels.
+    (answers), ``confidence`` (their mean), and ``accuracy`` with its interval. Empty without
+    labels.
     """
     found: list[dict[str, Any]] = []
     for grid in grids(frame):
@@ -60,28 +59,27 @@ def reliability(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
-    once = kind == "clean"  # the same under every condition
-    read = grid.per_image if once else grid.values
-    confidence, correct = (read(column) for column in KINDS[kind])
+    confidence, correct = (
+        # What is clean is the same under every condition.
+        grid.per_image(column)[:, None] if kind == "clean" else grid.values(column)
+        for column in KINDS[kind]
+    )
     known = ~np.isnan(correct)
-    confidence, correct = confidence[known], correct[known]
-    places = bin_of(confidence)
+    places = np.where(known, bin_of(np.where(known, confidence, 0.0)), -1)
     entries: list[dict[str, Any]] = []
-    for place in np.unique(places).tolist():
+    for place in np.unique(places[known]).tolist():
         inside = places == place
-        n, right = int(inside.sum()), int(correct[inside].sum())
-        interval = wilson(right, n) if once else None
+        right = np.where(inside, correct, 0.0).sum(axis=1, keepdims=True)
+        rows = inside.sum(axis=1, keepdims=True)
         entries.append(
             {
                 "model": grid.model,
                 "kind": kind,
                 "low": place / BINS,
                 "high": (place + 1) / BINS,
-                "n": n,
+                "n": int(rows.sum()),
                 "confidence": float(confidence[inside].mean()),
-                "accuracy": right / n,
-                "accuracy_low": interval.low if interval else None,
-                "accuracy_high": interval.high if interval else None,
+                **shares(each_picture(right, rows.astype(float))).named("accuracy", 0),
             }
         )
     return entries

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.bootstrap import derived, means
+from robustness.statistics.estimates import drops, shares
 from robustness.statistics.grid import Grid, grids
 
 Floats = NDArray[np.float64]
@@ -19,7 +19,6 @@ _FIGURES = {
     "clean_accuracy": "clean_correct",
     "perturbed_accuracy": "correct",
 }
-_CLASSES_AT_ONCE = 250  # bounds the replicates held: 2000 x 3 x 250 numbers, 12 MB
 
 
 def by_class(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -39,37 +38,29 @@ def _classes(grid: Grid) -> list[dict[str, Any]]:
     order = known[np.argsort(labels[known], kind="stable")]
     found, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
     entries = []
-    for size in np.unique(sizes):  # classes of one size share one set of draws
+    for size in np.unique(sizes):
         alike = np.flatnonzero(sizes == size)
-        for start in range(0, len(alike), _CLASSES_AT_ONCE):
-            some = alike[start : start + _CLASSES_AT_ONCE]
-            rows = order[starts[some][:, None] + np.arange(size)]
-            entries += _of_one_size(grid.model, found[some].astype(int).tolist(), figures[rows])
+        rows = order[starts[alike][:, None] + np.arange(size)]
+        entries += _of_one_size(grid.model, found[alike].astype(int).tolist(), figures[rows])
     return sorted(entries, key=lambda entry: entry["label"])
 
 
 def _of_one_size(model: str, labels: list[int], figures: Floats) -> list[dict[str, Any]]:
     """Entries of classes with the same number of images; ``figures`` (classes, images, 3)."""
-    classes, images, width = figures.shape
-    columns = figures.transpose(1, 0, 2).reshape(images, classes * width)
-    found = means(columns, np.ones_like(columns), rates=True)
-    clean, perturbed = (list(_FIGURES).index(f"{kind}_accuracy") for kind in ("clean", "perturbed"))
-    drops = derived(
-        found.value[clean::width] - found.value[perturbed::width],
-        found.replicates[:, clean::width] - found.replicates[:, perturbed::width],
-    )
+    columns = dict(zip(_FIGURES, figures.transpose(2, 1, 0), strict=True))
+    found = {name: shares(values) for name, values in columns.items()}
+    found["drop"], _ = drops(columns["clean_accuracy"], columns["perturbed_accuracy"])
     return [
         {
             "model": model,
             "label": label,
             "class_name": models.class_name(model, label),
-            "n_images": images,
+            "n_images": figures.shape[1],
             **{
                 key: value
-                for offset, name in enumerate(_FIGURES)
-                for key, value in found.named(name, place * width + offset).items()
+                for name, estimates in found.items()
+                for key, value in estimates.named(name, place).items()
             },
-            **drops.named("drop", place),
         }
         for place, label in enumerate(labels)
     ]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.columns import require
 from robustness.evaluation.correctness import with_correctness
-from robustness.statistics.bootstrap import derived, resampled_totals
+from robustness.statistics.estimates import differences, each_picture
 from robustness.statistics.grid import Grid, laid_out, with_conditions
-from robustness.statistics.paired import ALPHA, holm, sign_flip
+from robustness.statistics.paired import established, holm, sign_flip
 from robustness.statistics.ranking import QUANTITIES
 
 _KEYS = ["image_digest", "model", "condition"]
@@ -43,10 +43,10 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     Images are matched by their digest. One entry a model over all shared conditions
     (``condition`` is None), then one a model and condition. Keys: ``model``, ``condition``,
     ``perturbation``, ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
-    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired bootstrap
-    interval, ``q_p`` and ``q_verdict`` (better, worse, not established; by the sign-flip test,
-    Holm's correction over the models, or over the models and conditions). None where labels are
-    missing. [] if the runs share nothing.
+    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired interval,
+    ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict`` (better, worse, not
+    established; by ``paired.established``, with p after Holm's correction over the models, or over
+    the models and conditions). None where labels are missing. [] if the runs share nothing.
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:
@@ -98,16 +98,15 @@ def _changes(grid: Grid, quantity: str) -> list[dict[str, Any]]:
     counts, of_a, of_b = (_with_total(np.where(known, x, 0.0)) for x in (known, a, b))
     rows = counts.sum(axis=0)
     net = of_b - of_a
-    totals = resampled_totals(np.hstack([net, counts]))
+    found = differences(each_picture(net, counts))
     with np.errstate(invalid="ignore"):  # undefined without labels
-        replicates = totals[:, : len(rows)] / totals[:, len(rows) :]
-        found = derived(net.sum(axis=0) / rows, replicates)
         rates = of_a.sum(axis=0) / rows, of_b.sum(axis=0) / rows
     return [
         {
             f"{quantity}_a": float(rates[0][at]) if rows[at] else None,
             f"{quantity}_b": float(rates[1][at]) if rows[at] else None,
             **found.named(f"{quantity}_difference", at),
+            f"{quantity}_moved": int(np.count_nonzero(net[:, at])),
             f"{quantity}_p": sign_flip(net[:, at].astype(np.int64)) if rows[at] else None,
         }
         for at in range(len(rows))
@@ -127,4 +126,5 @@ def _settle(entries: list[dict[str, Any]], quantity: str) -> None:
         entry[f"{quantity}_verdict"] = None
     for entry, p in zip(tested, adjusted, strict=True):
         direction = BETTER if entry[f"{quantity}_difference"] > 0 else WORSE
-        entry[f"{quantity}_verdict"] = direction if p < ALPHA else OPEN
+        bounds = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
+        entry[f"{quantity}_verdict"] = direction if established(p, *bounds) else OPEN

@@ -13,7 +13,13 @@ from robustness.statistics.classes import by_class
 from robustness.statistics.grid import with_conditions
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
-from robustness.statistics.summaries import by_perturbation, by_severity, over_models, summary
+from robustness.statistics.summaries import (
+    by_perturbation,
+    by_severity,
+    over_models,
+    over_strengths,
+    summary,
+)
 
 Entries = list[dict[str, Any]]
 
@@ -41,6 +47,10 @@ class Figures:
     @cached_property
     def over_models(self) -> Entries:
         return over_models(self.frame)
+
+    @cached_property
+    def over_strengths(self) -> Entries:
+        return over_strengths(self.frame)
 
     @cached_property
     def by_class(self) -> Entries:

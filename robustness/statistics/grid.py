@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base.columns import require
-from robustness.evaluation.condition import series, unspecified
+from robustness.evaluation.condition import degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
@@ -48,9 +48,10 @@ strength counts as one."""
 
 @dataclass(frozen=True)
 class ConditionKey:
-    """A condition by its ``id``, with what its rows say of it; None as strength: a composition.
+    """A condition by its ``id``, with what that and its rows say of it.
 
-    ``severity`` is that of ImageNet-C, 1 to 5, where the strength is exactly one.
+    ``strength`` is None where several perturbations have one. ``severity`` is that of ImageNet-C, 1
+    to 5, where the strength is exactly one.
     """
 
     id: str
@@ -64,13 +65,14 @@ class ConditionKey:
 
     @property
     def severity(self) -> int | None:
-        if self.strength is None or self.perturbation not in REGISTRY:
+        name, strength = degree(self.id) or (self.perturbation, self.strength)
+        if strength is None or name not in REGISTRY:
             return None
-        marks = REGISTRY[self.perturbation].severity_strengths
+        marks = REGISTRY[name].severity_strengths
         levels = [
             place
             for place, mark in enumerate(marks, start=1)
-            if math.isclose(mark, self.strength, abs_tol=1e-9)
+            if math.isclose(mark, strength, abs_tol=1e-9)
         ]
         return levels[0] if levels else None
 
@@ -159,7 +161,9 @@ def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionK
     condition_of, ids = pd.factorize(frame["condition"])
     first = np.unique(condition_of, return_index=True)[1]
     names_of, names = pd.factorize(frame["perturbation"])
-    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan)
+    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan, copy=True)
+    for at in np.flatnonzero(np.isnan(levels)).tolist():  # what rows of older runs do not tell
+        _, levels[at] = degree(str(ids[at])) or ("", np.nan)
     order = np.lexsort((np.nan_to_num(levels, nan=-1.0), names_of[first]))
     keys = tuple(
         ConditionKey(

@@ -11,9 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.bootstrap import bounds, resampled_totals
+from robustness.statistics.estimates import differences
 from robustness.statistics.grid import ConditionKey, Grid, grids
-from robustness.statistics.paired import ALPHA, holm, images_needed, mcnemar, sign_flip
+from robustness.statistics.paired import (
+    ALPHA,
+    established,
+    holm,
+    images_needed,
+    mcnemar,
+    sign_flip,
+)
 
 QUANTITIES: Mapping[str, str] = {
     "consistency": "consistent",
@@ -27,7 +34,7 @@ ABSURD = 1_000_000
 TEST_RULE = (
     "Established: an exact sign-flip test over images (McNemar's test where there is one "
     "condition; Durkalski's cluster-adjusted form of it for large runs) gives p below 0.05 after "
-    "Holm's correction over all pairs."
+    "Holm's correction over all pairs, and the interval of the difference leaves out 0."
 )
 
 
@@ -36,9 +43,10 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
 
     Only images that every model of the group answered under every condition count (with the
     accuracy: and that have a label). Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
-    ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired bootstrap
-    interval ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
-    ``more_images``: how many more would settle it, None if it is settled or the difference is 0.
+    ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
+    ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
+    ``more_images``: how many more would settle it, None if the test settles it or the difference is
+    0.
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
@@ -48,15 +56,15 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
         nets = np.stack([_net(values, *pair) for pair in pairs], axis=1)
         ps = [sign_flip(net) for net in nets.T]
         adjusted = holm(ps)
-        low, high = bounds(resampled_totals(nets / (len(nets) * conditions)))
+        estimates = differences(nets / conditions)
         for at, (a, b) in enumerate(pairs):
             net = nets[:, at]
-            difference = float(net.mean() / conditions)
-            interval = (_number(low[at]), _number(high[at]))
+            difference, low, high = estimates.named("difference", at).values()
+            assert difference is not None  # there is a picture
             if difference < 0:
                 a, b, difference = b, a, -difference
-                interval = (_negative(interval[1]), _negative(interval[0]))
-            established = adjusted[at] < ALPHA
+                low, high = (None if bound is None else -bound for bound in (high, low))
+            settled = established(adjusted[at], low, high)
             found.append(
                 {
                     "quantity": quantity,
@@ -65,12 +73,12 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
                     "worse": group[b],
                     "n_images": len(net),
                     "difference": difference,
-                    "difference_low": interval[0],
-                    "difference_high": interval[1],
+                    "difference_low": low,
+                    "difference_high": high,
                     "p": ps[at],
                     "p_holm": adjusted[at],
-                    "established": established,
-                    "more_images": None if established else _more(net, len(pairs)),
+                    "established": settled,
+                    "more_images": None if adjusted[at] < ALPHA else _more(net, len(pairs)),
                 }
             )
     return found
@@ -85,6 +93,8 @@ def advice(pair: Mapping[str, Any]) -> str:
     """What a pair of ``compare`` says about more images, as half a sentence."""
     if pair["established"]:
         return "established"
+    if pair["p_holm"] < ALPHA:
+        return "so few images may lack those that would tell against it"
     if pair["more_images"] is None:
         return "no difference seen: no number of images can be named"
     if pair["more_images"] > ABSURD:
@@ -184,11 +194,3 @@ def _groups(frame: pd.DataFrame, quantity: str) -> list[Group]:
 def _net(values: NDArray[np.int8], a: int, b: int) -> NDArray[np.int64]:
     """(images,): under how many conditions more a model went well than another."""
     return np.asarray(values[a].sum(axis=1, dtype=np.int64) - values[b].sum(axis=1, dtype=np.int64))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _negative(value: float | None) -> float | None:
-    return None if value is None else 0.0 - value  # 0 stays 0, not -0

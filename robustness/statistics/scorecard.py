@@ -9,32 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from robustness import metrics, models
+from robustness import models
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
+from robustness.metrics.intervals import FEWEST
+from robustness.statistics.estimates import Estimates, each_picture, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Per model, in order of falling consistency: the study's ranking with Wilson intervals.
+    """Per model, in order of falling consistency: the study's ranking with intervals over pictures.
 
     Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
     the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
     ``euclidean`` are means of the embedding's similarity over them, ``cosine_rescaled`` and
-    ``euclidean_rescaled`` those of how far it is from a stranger's.
+    ``euclidean_rescaled`` those of how far it is from a stranger's. ``consistency_low`` and
+    ``consistency_high`` are None with fewer than ``FEWEST`` pictures.
     """
     by_model: dict[str, list[Measurement]] = {}
     for row in rows:
         by_model.setdefault(row.model, []).append(row)
     summary = []
     for model, group in by_model.items():
-        interval = metrics.wilson(sum(row.consistent for row in group), len(group))
         summary.append(
             {
                 "model": model,
                 "n": len(group),
-                "consistency": interval.rate,
-                "consistency_low": interval.low,
-                "consistency_high": interval.high,
+                **_consistency(group).named("consistency", 0),
                 **{
                     name: float(np.mean([row.scores[name] for row in group]))
                     for pair in RESCALED.items()
@@ -47,6 +47,15 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
         ranked += sorted(entries, key=lambda entry: -entry["consistency"])
     return ranked
+
+
+def _consistency(rows: Sequence[Measurement]) -> Estimates:
+    """The share of answers that stayed, over the pictures of ``rows``."""
+    of_picture: dict[str, list[bool]] = {}
+    for row in rows:
+        of_picture.setdefault(row.image_digest, []).append(row.consistent)
+    kept = np.array([[sum(stayed), len(stayed)] for stayed in of_picture.values()], np.float64)
+    return shares(each_picture(kept[:, :1], kept[:, 1:]))
 
 
 EVEN = 0.5
@@ -66,7 +75,7 @@ VERDICT_RULE = (
     "below 50 %; called inconsistent where the features stayed all the same, at a mean rescaled "
     "cosine similarity of 0.5 or more, which is less than half way to those of an unrelated "
     "picture: that makes a changed answer stranger. Otherwise the number of images does not "
-    "establish either."
+    f"establish either; fewer than {FEWEST} never do."
 )
 
 
@@ -90,15 +99,16 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 PUBLISHED_NOTE = (
-    "The study scored one image under ten perturbations, so its figures rest on ten samples: its "
-    "0 % stands for anything from 0 % to 28 %, its 90 % for anything from 60 % to 98 % (95 % "
-    "Wilson intervals). Its strengths and its Euclidean formula were not published; the measured "
-    "figures beside it use ours and need not agree."
+    "The study scored one image under ten perturbations, so its figures rest on one picture and "
+    "tell nothing of others, whatever the percentage. Its strengths and its Euclidean formula were "
+    "not published; the measured figures beside it use ours and need not agree."
 )
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
     """The verdict on one entry of ``scorecard.summarise`` by ``VERDICT_RULE``."""
+    if entry["consistency_low"] is None:
+        return "not established"
     if entry["consistency_low"] > EVEN:
         return "robust"
     if entry["consistency_high"] < EVEN:
@@ -107,13 +117,18 @@ def verdict(entry: Mapping[str, Any]) -> str:
 
 
 def unsettled_pairs(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Neighbours in the ranking whose intervals overlap: their order is not established."""
+    """Neighbours in the ranking whose order is not established: no intervals, or they overlap."""
     return [
         (above["model"], below["model"])
         for above, below in itertools.pairwise(summary)
         if below["label_set"] == above["label_set"]
-        and below["consistency_high"] >= above["consistency_low"]
+        and (not has_intervals(summary) or below["consistency_high"] >= above["consistency_low"])
     ]
+
+
+def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there are pictures enough for the intervals of ``summarise``."""
+    return all(entry["consistency_low"] is not None for entry in summary)
 
 
 def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

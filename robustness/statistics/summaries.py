@@ -1,6 +1,6 @@
 """A run in figures: per model, per model and condition, per model and severity.
 
-Every figure ``x`` stands beside ``x_low`` and ``x_high``, by ``bootstrap.INTERVAL_RULE``. What
+Every figure ``x`` stands beside ``x_low`` and ``x_high``, by ``estimates.INTERVAL_RULE``. What
 needs labels is None without them. Accuracies count the labelled images only.
 """
 
@@ -14,8 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.bootstrap import Estimates, complement, derived, means
 from robustness.statistics.calibration import calibration_error
+from robustness.statistics.estimates import (
+    complement,
+    drops,
+    each_picture,
+    means,
+    shares,
+    side_by_side,
+)
 from robustness.statistics.grid import MEANS, ConditionKey, Grid, grids
 
 Floats = NDArray[np.float64]
@@ -42,16 +49,18 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
     also ``..._top5``), and the means of ``MEANS``. All over all rows of the model. Without
-    interval the expected calibration errors ``clean_ece`` (of each picture once) and
-    ``perturbed_ece``, and ``clean_ece_by_chance`` as in ``by_perturbation``.
+    interval the expected calibration errors ``clean_ece`` (of each picture once), ``perturbed_ece``
+    (of all rows together, where too sure under one condition makes up for too unsure under another)
+    and ``condition_ece`` (the mean of those of the conditions), and as in ``by_perturbation``
+    ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     entries = {}
     for grid in grids(frame):
-        found = means(*_totals(grid), rates=_is_rate(1))
+        (figures,) = _figures(_of_pictures(grid))
         entries[grid.model] = {
             "model": grid.model,
             "n_images": len(np.unique(grid.image_of)),
-            **_figures(found, 0),
+            **figures,
             **_overall_calibration(grid),
         }
     ranked: list[dict[str, Any]] = []
@@ -78,11 +87,7 @@ def _by_condition(grid: Grid) -> list[dict[str, Any]]:
     figures: list[dict[str, Any]] = []
     for start in range(0, len(grid.conditions), at_once):
         columns = [grid.values(name)[:, start : start + at_once] for name in FIGURES.values()]
-        size = columns[0].shape[1]
-        values = np.hstack(columns)
-        there = ~np.isnan(values)
-        found = means(np.where(there, values, 0.0), there.astype(float), rates=_is_rate(size))
-        figures += [_figures(found, place, size) for place in range(size)]
+        figures += _figures(np.hstack(columns))
     rows = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
     return [
         {"model": grid.model, **_condition(key), "n_images": count, **found, **calibration}
@@ -119,7 +124,21 @@ def _overall_calibration(grid: Grid) -> dict[str, float | None]:
         "perturbed", *(grid.values(name).ravel() for name in ("probability", "correct"))
     )
     # Rows of one image are not independent: what chance would give over them is not known.
-    return clean | {"perturbed_ece": perturbed["perturbed_ece"]}
+    pooled = {"perturbed_ece": perturbed["perturbed_ece"]}
+    return clean | pooled | _mean_calibration(grid)
+
+
+def _mean_calibration(grid: Grid) -> dict[str, float | None]:
+    """The mean of the calibration errors of the conditions that have answers with a label."""
+    errors = [
+        calibration_error(confidence, correct)
+        for confidence, correct in zip(
+            grid.values("probability").T, grid.values("correct").T, strict=True
+        )
+    ]
+    known = [pair for pair in errors if not np.isnan(pair[0])]
+    error, by_chance = map(float, np.mean(known, axis=0)) if known else (None, None)
+    return {"condition_ece": error, "condition_ece_by_chance": by_chance}
 
 
 def _ece(kind: str, confidence: Floats, correct: Floats) -> dict[str, float | None]:
@@ -150,19 +169,17 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
             ]
             for level in levels
         ]
-        groups = [_totals(grid, chosen) for chosen in places]
-        size = len(levels)
-        sums, counts = (_interleaved([group[side] for group in groups]) for side in (0, 1))
-        estimates = means(sums, counts, rates=_is_rate(size))
+        values = np.stack([_of_pictures(grid, chosen) for chosen in places], axis=2)
+        figures = _figures(values.reshape(len(values), -1))
         found += [
             {
                 "model": grid.model,
                 "severity": level,
                 "perturbations": names,
                 "n_images": len(np.unique(grid.image_of)),
-                **_figures(estimates, place, size),
+                **told,
             }
-            for place, level in enumerate(levels)
+            for level, told in zip(levels, figures, strict=True)
         ]
     return found
 
@@ -171,28 +188,45 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
-    ``series`` (its label), ``perturbation``, ``n_images``, and ``consistency`` with its interval.
+    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images``, and ``consistency``
+    with its interval.
     """
-    every = grids(frame)
-    conditions = every[0].conditions
+    return sorted(_by_series(grids(frame)), key=lambda entry: entry["consistency"])
+
+
+def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model and perturbation, over all strengths together.
+
+    Keys as ``over_models``, with ``model``.
+    """
+    return [
+        {"model": grid.model, **entry}
+        for grid in grids(frame)
+        for entry in _by_series([grid])
+        if entry["n_images"]
+    ]
+
+
+def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
+    conditions = some[0].conditions
     names = {key.series: key.perturbation for key in conditions}
-    kept = np.stack([grid.values("consistent") for grid in every])
-    sums, counts = [], []
-    for name in names:
-        chosen = kept[:, :, [key.series == name for key in conditions]]
-        sums.append(np.nansum(chosen, axis=(0, 2)))
-        counts.append((~np.isnan(chosen)).sum(axis=(0, 2)).astype(np.float64))
-    found = means(np.column_stack(sums), np.column_stack(counts), rates=True)
-    entries = [
+    kept = np.stack([grid.values("consistent") for grid in some])
+    of_series = [[key.series == name for key in conditions] for name in names]
+    sums, counts = (
+        np.column_stack([values[:, :, chosen].sum(axis=(0, 2)) for chosen in of_series])
+        for values in (np.nan_to_num(kept), (~np.isnan(kept)).astype(np.float64))
+    )
+    found = shares(each_picture(sums, counts))
+    return [
         {
             "series": name,
             "perturbation": perturbation,
-            "n_images": int((counts[place] > 0).sum()),
+            "n_strengths": sum(of_series[place]),
+            "n_images": int((counts[:, place] > 0).sum()),
             **found.named("consistency", place),
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]
-    return sorted(entries, key=lambda entry: entry["consistency"])
 
 
 def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -206,8 +240,8 @@ def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[i
     return names, tuple(sorted(every))
 
 
-def _totals(grid: Grid, conditions: Sequence[int] | None = None) -> tuple[Floats, Floats]:
-    """(sums, counts) of each image over ``conditions``, (n, number of figures) each."""
+def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
+    """(n, number of figures): each picture's value over ``conditions``."""
     sums, counts = [], []
     for column in FIGURES.values():
         values = grid.values(column)
@@ -219,39 +253,28 @@ def _totals(grid: Grid, conditions: Sequence[int] | None = None) -> tuple[Floats
             total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
-    return np.column_stack(sums), np.column_stack(counts)
+    return each_picture(np.column_stack(sums), np.column_stack(counts))
 
 
-def _interleaved(groups: Sequence[Floats]) -> Floats:
-    """(n, figures x groups), the groups of a figure side by side, from (n, figures) a group."""
-    return np.stack(groups, axis=2).reshape(len(groups[0]), -1)
-
-
-def _is_rate(size: int) -> NDArray[np.bool_]:
-    return np.repeat([name in RATES for name in FIGURES], size)
-
-
-def _figures(found: Estimates, place: int, size: int = 1) -> dict[str, Any]:
-    """The figures of group ``place`` of ``size`` from columns ordered by figure, then group."""
-    at = {name: number * size + place for number, name in enumerate(FIGURES)}
-    entry: dict[str, Any] = {}
-    for name in FIGURES:
-        entry |= found.named(name, at[name])
-    entry |= complement(entry, "consistency", "flip_rate")
-    for suffix in ("", "_top5"):
-        entry |= _drops(
-            found, at[f"clean_accuracy{suffix}"], at[f"perturbed_accuracy{suffix}"], suffix
-        )
-    return entry
-
-
-def _drops(found: Estimates, clean: int, perturbed: int, suffix: str) -> dict[str, Any]:
-    """What the perturbation took of the accuracy: as a difference, and as a share of the clean."""
-    before, after = found.value[clean], found.value[perturbed]
-    befores, afters = found.replicates[:, clean], found.replicates[:, perturbed]
-    with np.errstate(divide="ignore", invalid="ignore"):  # undefined where nothing was right
-        value = np.array([before - after, (before - after) / before])
-        replicates = np.column_stack([befores - afters, (befores - afters) / befores])
-    replicates[~np.isfinite(replicates)] = np.nan
-    drops = derived(value, replicates)
-    return drops.named(f"drop{suffix}", 0) | drops.named(f"relative_drop{suffix}", 1)
+def _figures(values: Floats) -> list[dict[str, Any]]:
+    """The figures of each group from ``values`` (n, figures x groups), ordered by figure first."""
+    by_figure = np.split(values, len(FIGURES), axis=1)
+    of = dict(zip(FIGURES, by_figure, strict=True))
+    rates, others = by_figure[: len(RATES)], by_figure[len(RATES) :]
+    found = side_by_side(shares(np.hstack(rates)), means(np.hstack(others)))
+    lost = {
+        suffix: drops(of[f"clean_accuracy{suffix}"], of[f"perturbed_accuracy{suffix}"])
+        for suffix in ("", "_top5")
+    }
+    groups = by_figure[0].shape[1]
+    entries: list[dict[str, Any]] = []
+    for place in range(groups):
+        entry: dict[str, Any] = {}
+        for at, name in enumerate(FIGURES):
+            entry |= found.named(name, at * groups + place)
+        entry |= complement(entry, "consistency", "flip_rate")
+        for suffix, (drop, relative) in lost.items():
+            entry |= drop.named(f"drop{suffix}", place)
+            entry |= relative.named(f"relative_drop{suffix}", place)
+        entries.append(entry)
+    return entries

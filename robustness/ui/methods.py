@@ -42,13 +42,14 @@ left. The map is enlarged bilinearly to the size of the picture.
 def show() -> None:
     """Draws the sections top to bottom."""
     st.subheader("From photo to study image", anchor="study-image")
-    st.markdown(method_notes.STUDY_IMAGE)
+    st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
+    st.dataframe(method_notes.fits(), hide_index=True, height="content")
     st.subheader("Perturbations", anchor="perturbations")
     st.markdown(method_notes.STRENGTHS)
     st.dataframe(method_notes.perturbations(PERTURBATIONS), hide_index=True, height="content")
     st.subheader("Metrics", anchor="metrics")
-    st.markdown(f"{method_notes.WILSON} {method_notes.FEATURES}")
-    st.markdown(f"{method_notes.FLOORS} {method_notes.BY_PLACE}")
+    st.markdown(f"{method_notes.FEATURES} {method_notes.FLOORS}")
+    st.markdown(method_notes.BY_PLACE)
     st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
     st.subheader("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))

@@ -21,7 +21,7 @@ from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics import scorecard
+from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.kit import results, stages
 from robustness.ui.kit.html import Html, html
@@ -167,7 +167,9 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
         )
-    if unsettled:
+    if not scorecard.has_intervals(summary):
+        st.info(TOO_FEW, icon=":material/science:")
+    elif unsettled:
         pairs = "; ".join(f"{models.label(a)} and {models.label(b)}" for a, b in unsettled)
         st.info(
             f"The order is not established where intervals overlap: {pairs}. "

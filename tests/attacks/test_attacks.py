@@ -32,7 +32,11 @@ from tests.conftest import trace_count
 
 Images = NDArray[np.float32]
 STEPS = 4
-CASES = [(record.name, norm) for record in REGISTRY for norm in record.norms]
+CASES = [
+    (record.name, norm)
+    for record in REGISTRY
+    for norm in (record.norms[:1] if record.members else record.norms)  # members: in every one
+]
 SIZE = {"linf": 2 / 255, "l2": 0.4}
 
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
@@ -124,9 +128,9 @@ def test_it_stops_within_a_step(
         passes.append(1)
         return forward(self, images)
 
-    def counted_slope(self: Gradients, *arguments: NDArray) -> Slope:
+    def counted_slope(self: Gradients, *arguments: NDArray, scaled: bool = False) -> Slope:
         passes.append(1)
-        return slope(self, *arguments)
+        return slope(self, *arguments, scaled=scaled)
 
     monkeypatch.setattr(Classifier, "__call__", counted_forward)
     monkeypatch.setattr(Gradients, "__call__", counted_slope)
@@ -139,7 +143,8 @@ def test_it_stops_within_a_step(
 
     with pytest.raises(EnoughError):
         attack(squeezenet, photographs[:1], None, quick(name, norm), report=stop)
-    assert len(passes) <= 3  # the clean answer, one look, and DeepFool's look at its rivals
+    # The clean answer, the choice of rivals, and one look, which may be a mean of several.
+    assert len(passes) <= 2 + REGISTRY[name].turns[0].passes
 
 
 def test_nothing_is_traced_again(squeezenet: Classifier, photographs: Images) -> None:
@@ -305,7 +310,6 @@ def test_other_words_for_epsilon_are_refused(text: str) -> None:
     [
         ("pdg", {}, "Did you mean 'pgd'"),
         ("pgd", {"norm": "l1"}, "no norm called 'l1'"),
-        ("square", {"norm": "l2"}, "bounded in linf, got l2"),
         ("pgd", {"steps": 0}, "1 to 500 steps, got 0"),
         ("fgsm", {"steps": 2}, "takes 1 step, got 2"),
         ("pgd", {"restarts": 0}, "1 to 100 restarts"),

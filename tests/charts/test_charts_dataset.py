@@ -144,6 +144,11 @@ def test_the_classes_that_lose_most_come_first() -> None:
     assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
 
 
+def test_what_a_class_loses_is_told_from_five_pictures_on() -> None:
+    entries = [{"n_images": count} for count in (1, 4, 5, 20)]
+    assert [e["n_images"] for e in dataset.comparable_classes(entries)] == [5, 20]
+
+
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = reliability(run())
     figure = dataset.reliability_diagram(entries)

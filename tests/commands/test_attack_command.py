@@ -42,7 +42,7 @@ def test_the_document_is_about_the_saved_picture(
     out = tmp_path / "new" / "out.png"
     found = attacked(capsys, *QUICK, "--epsilon", epsilon, "--norm", norm, "--to", out)
     assert list(found) == [
-        *("success", "epsilon", "linf", "l2", "ssim", "clean_top1", "top1", "probability"),
+        *("success", "by", "epsilon", "linf", "l2", "ssim", "clean_top1", "top1", "probability"),
         *("noise_control", "transfer"),
     ]
     with Image.open(out) as written:
@@ -71,6 +71,14 @@ def test_the_document_is_about_the_saved_picture(
     assert judges == ["EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"]
     for entry in found["transfer"]:
         assert entry["success"] is (entry["top1"] != entry["clean_top1"])
+
+
+def test_an_ensemble_names_the_member_that_succeeded(capsys: pytest.CaptureFixture[str]) -> None:
+    ensemble = (*QUICK, "--attack", "autoattack", "--epsilon", "2/255")
+    assert attacked(capsys, *ensemble)["by"] == "apgd_ce"
+    assert main(["attack", COFFEE, *ensemble]) == 0
+    out = capsys.readouterr().out
+    assert "AutoAttack (by APGD-CE), linf 2/255, on SqueezeNet: succeeds" in out
 
 
 def test_the_same_seed_gives_the_same_picture_and_target_and_restarts_are_heard(

@@ -85,6 +85,16 @@ def test_the_imagenet_c_suite_has_all_corruptions_at_all_severities(
     assert len(found["by_perturbation"]) == 95
 
 
+def test_the_jpeg_suite_has_them_by_severity_too(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--suite", "imagenet-c-jpeg", "--severities", "3", "--limit", 2)
+    found = answer(capsys, folder, "--out", tmp_path, *asked)["by_perturbation"]
+    assert len(found) == 19
+    assert {row["severity"] for row in found} == {3}
+    assert all(row["condition"].endswith("=0.6+saved_as_jpeg=1.0") for row in found)
+
+
 def test_what_is_printed_for_people(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,13 +208,15 @@ def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
     ]
 
 
-def test_a_number_of_steps_is_for_the_attacks_that_take_several(
+def test_steps_and_restarts_are_for_the_attacks_that_have_several(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--limit", 3)
-    run = runs.find(tmp_path, answer(capsys, folder, "--out", tmp_path, *attacks)["run"])
-    conditions = [c for c in run.conditions if isinstance(c, AttackCondition)]
-    assert [(c.name, c.spec.steps) for c in conditions] == [("pgd", 2), ("fgsm", 1)]
+    attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--attack-restarts", 3)
+    run = runs.find(
+        tmp_path, answer(capsys, folder, "--out", tmp_path, "--limit", 3, *attacks)["run"]
+    )
+    specs = [c.spec for c in run.conditions if isinstance(c, AttackCondition)]
+    assert [(s.name, s.steps, s.restarts) for s in specs] == [("pgd", 2, 3), ("fgsm", 1, 1)]
 
 
 def test_an_attack_in_a_run_is_the_attack_on_the_picture(
@@ -247,6 +259,8 @@ def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) 
         (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
         (["--perturbations", "fog", "--epsilon", "8/255"], "are for attacks"),
         (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
+        (["--perturbations", "fgsm", "--attack-restarts", "5"], "no random start"),
+        (["--perturbations", "fog", "--attack-restarts", "5"], "are for attacks"),
         (["--perturbations", "pgd", "--strength", "0.5"], "only attacks are asked for"),
         (["--perturbations", "pgd,fgsm", "--severities", "3"], "only attacks are asked for"),
     ],

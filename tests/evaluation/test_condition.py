@@ -13,7 +13,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation import condition as texts
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY
+from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
 
 strengths = st.floats(0, 1, exclude_min=True)
 compositions = st.dictionaries(
@@ -65,6 +65,19 @@ def test_the_order_in_which_perturbations_are_named_does_not_matter() -> None:
     assert Condition.of({"fog": 0.2, "gaussian_noise": 0.0}).id == "fog=0.2"
     assert Condition.of({"fog": 0}).idle
     assert not one.idle
+
+
+def test_a_switch_leaves_the_other_its_degrees() -> None:
+    saved = [Condition.of({"fog": level / 5, SAVED_AS_JPEG: 1.0}) for level in range(1, 6)]
+    assert saved[0].id == "fog=0.2+saved_as_jpeg=1.0"
+    assert [condition.strength for condition in saved] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert [c.parameter for c in saved] == [
+        Condition.of({"fog": s / 5}).parameter for s in range(1, 6)
+    ]
+    assert len({condition.series for condition in saved}) == 1
+    assert [condition.setting for condition in saved][:2] == ["0.2", "0.4"]
+    two = Condition.of({"fog": 0.2, "contrast": 0.2, SAVED_AS_JPEG: 1.0})
+    assert two.strength is two.parameter is two.degree is None
 
 
 def test_what_differs_in_strength_alone_is_one_series() -> None:

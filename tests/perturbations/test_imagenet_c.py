@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
+import io
 
 import cv2
 import numpy as np
@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from robustness.perturbations import REGISTRY, apply
+from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, apply, ordered
 from robustness.perturbations.arrays import random_words
 from robustness.perturbations.colour import saturation_added, saturation_factor
-from robustness.perturbations.frost import SHEETS, sheet
+from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
 from robustness.perturbations.motion import (
     GLASS_REACH,
     GLASS_SWEEPS,
@@ -24,8 +24,22 @@ from robustness.perturbations.motion import (
 )
 from robustness.perturbations.noise import MANY_PHOTONS
 from robustness.perturbations.overlays import snow_cover
-from robustness.perturbations.warping import elastic_shift
-from tests.support.oracles import SEVERITIES, at_every_severity, grey, photos, psnr
+from robustness.perturbations.warping import (
+    CORNERS,
+    elastic_shear,
+    elastic_shift,
+    elastic_waves,
+)
+from tests.support.oracles import (
+    PHOTOS,
+    SEVERITIES,
+    at_every_severity,
+    grey,
+    photo_bytes,
+    photos,
+    psnr,
+)
+from tests.support.originals import frost_photograph, levels_above
 
 # --- noise --------------------------------------------------------------------------------------
 
@@ -176,28 +190,36 @@ def test_snow_begins_with_a_few_flakes() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(SHEETS)))
-def test_a_sheet_of_ice_has_the_colour_and_spread_of_the_originals_photograph(number: int) -> None:
-    """Crops of 224: mean of each channel within 0.035, spread within 0.04."""
-    folder = importlib.resources.files("imagecorruptions") / "frost"
-    kind = "png" if number < 3 else "jpg"
-    with importlib.resources.as_file(folder / f"frost{number + 1}.{kind}") as path:
-        photo = np.asarray(Image.open(path).convert("RGB")) / np.float32(255)
-    (mean, spread), (peer_mean, peer_spread) = (
-        crop_statistics(picture) for picture in (sheet(number), photo)
+def test_a_sheet_of_ice_has_the_colour_and_contrast_of_the_originals_photograph(
+    number: int,
+) -> None:
+    """Crops of 224: mean and spread of each channel, and the contrast at every fineness."""
+    ours, theirs = (
+        crop_statistics(picture)
+        for picture in (sheet(number), frost_photograph(number) / np.float32(255))
     )
-    np.testing.assert_allclose(mean, peer_mean, atol=0.035)
-    np.testing.assert_allclose(spread, peer_spread, atol=0.04)
+    np.testing.assert_allclose(ours[:3], theirs[:3], atol=0.02)
+    np.testing.assert_allclose(ours[3:6], theirs[3:6], rtol=0.1)
+    # of fewer waves than 4 a crop, a sheet has too few for a close measurement
+    np.testing.assert_allclose(ours[6:], theirs[6:], rtol=0.15)
     assert not sheet(number).flags.writeable
 
 
-def crop_statistics(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of each channel in crops of 224, averaged over a grid of crops."""
-    rows, columns = (np.linspace(0, length - 224, 5).astype(int) for length in picture.shape[:2])
+def crop_statistics(picture: np.ndarray) -> np.ndarray:
+    """Mean and spread of each channel, contrast in each finer octave: averages over crops."""
+    rows, columns = (np.linspace(0, length - 224, 4).astype(int) for length in picture.shape[:2])
     crops = [picture[r : r + 224, c : c + 224] for r in rows for c in columns]
-    return (
-        np.mean([crop.mean((0, 1)) for crop in crops], axis=0),
-        np.mean([crop.std((0, 1)) for crop in crops], axis=0),
-    )
+    window = np.outer(np.hanning(224), np.hanning(224))
+    cycles = 224 * np.hypot(np.fft.fftfreq(224)[:, None], np.fft.fftfreq(224))
+    octave = np.digitize(cycles, OCTAVES[3:]).ravel()
+    power = np.zeros(len(OCTAVES) - 4)
+    for crop in crops:
+        grey = crop.mean(axis=2)
+        spectrum = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+        power += np.bincount(octave, spectrum.ravel())[1 : len(power) + 1]
+    power /= len(crops) * 224**4 * np.mean(window**2)
+    means, spreads = np.mean([[crop.mean((0, 1)), crop.std((0, 1))] for crop in crops], axis=0)
+    return np.concatenate([means, spreads, np.sqrt(power)])
 
 
 def test_spatter_mixes_the_two_severities_around_it() -> None:
@@ -222,10 +244,38 @@ def test_layers_are_the_same_at_another_side(name: str) -> None:
 
 @at_every_severity
 def test_elastic_shift_is_the_deviation_of_the_shift(severity: int) -> None:
-    ramp = np.tile(np.linspace(0, 1, 224, dtype=np.float32)[:, None], (1, 224, 1, 3))
-    result = apply(REGISTRY["elastic_transform"], ramp, severity / 5)
-    shift = (result - ramp)[0, 20:-20, 20:-20, 0] * 223
-    assert shift.std() == pytest.approx(elastic_shift(severity / 5), rel=0.1)
+    """Over seeds, of the places from which ramps were taken, away from the mirrored borders."""
+    down, right = np.indices((224, 224), dtype=np.float32) / 223
+    ramps = np.stack([right, down, right], axis=2)[None]
+    middle = slice(90, 134)
+    shifts = [
+        (apply(REGISTRY["elastic_transform"], ramps, severity / 5, seed=seed) - ramps)[
+            0, middle, middle, :2
+        ]
+        * 223
+        for seed in range(40)
+    ]
+    # in the middle the corners' weights are 1/2, 0 and 1/2: half a corner's variance
+    expected = np.hypot(elastic_shear(severity / 5) / np.sqrt(6), elastic_waves(severity / 5))
+    assert np.std(shifts) == pytest.approx(expected, rel=0.15)
+
+
+def test_elastic_shift_counts_the_whole_picture() -> None:
+    """The shear's share of it, by the barycentric weights of every pixel."""
+    places = np.concatenate(
+        [np.indices((224, 224))[::-1].reshape(2, -1) + 0.5, np.ones((1, 50176))]
+    )
+    corners = np.concatenate([CORNERS.T, np.ones((1, 3))])
+    weights = np.linalg.solve(corners, places)
+    per_corner = elastic_shear(0.4) / np.sqrt(3)
+    shear = per_corner * np.sqrt((weights**2).sum(axis=0).mean())
+    assert elastic_shift(0.4) == pytest.approx(np.hypot(shear, elastic_waves(0.4)), rel=1e-4)
+
+
+def test_elastic_waves_pass_from_severity_to_severity_without_a_peak_between() -> None:
+    values = [elastic_waves(strength) for strength in np.linspace(0.4, 1.0, 61)]
+    assert max(values) == values[0]
+    assert np.argmin(values) == 20
 
 
 def test_saturate_passes_through_the_clean_image_on_its_way_from_less_to_more() -> None:
@@ -235,6 +285,20 @@ def test_saturate_passes_through_the_clean_image_on_its_way_from_less_to_more() 
     settings = [(saturation_factor(s / 5), saturation_added(s / 5)) for s in (0, *SEVERITIES)]
     expected = [(1, 0), (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)]
     np.testing.assert_allclose(settings, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_saved_picture_is_that_of_the_originals_own_writer() -> None:
+    """Pillow, which saved ImageNet-C, with the settings of ``make_imagenet_c.py``."""
+    for photo, result in zip(PHOTOS, apply(REGISTRY["saved_as_jpeg"], photos(), 1.0), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(photo_bytes(photo)).save(file, "JPEG", quality=85, optimize=True)
+        assert not levels_above(result, np.asarray(Image.open(file))).any()
+
+
+def test_whatever_is_done_to_a_picture_is_in_its_file() -> None:
+    """The published ImageNet-C was saved after the corruption, whichever it was."""
+    everything = ordered(dict.fromkeys(REGISTRY.names, 0.5))
+    assert everything[-1][0].name == SAVED_AS_JPEG
 
 
 def test_saturate_leaves_grey_until_it_adds_saturation() -> None:

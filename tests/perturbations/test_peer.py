@@ -1,4 +1,4 @@
-"""The perturbations against the PyPI package ``imagecorruptions``, which made ImageNet-C's code."""
+"""The perturbations against the originals of ImageNet-C, in the 8 bits that those hand out."""
 
 from __future__ import annotations
 
@@ -10,72 +10,96 @@ from PIL import Image
 
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
 from robustness.perturbations.blur import disk
-from tests.support.oracles import PHOTOS, at_every_severity, of_peer, photos, psnr, radial_power
+from tests.support.oracles import (
+    PHOTOS,
+    at_every_severity,
+    photo_bytes,
+    photos,
+    radial_power,
+)
+from tests.support.originals import Pixels, levels_above, original
 
 COUNTERPARTS = [record for record in REGISTRY if record.imagenet_c is not None]
 
-LEAST_PSNR = 40.0
-"""dB, to the peer's uint8, where truncation alone costs all above 53."""
-LEAST_UNROUNDED_PSNR = {
-    **dict.fromkeys(("brightness", "gaussian_blur", "contrast", "saturate", "zoom_blur"), 130.0),
-    "defocus_blur": 58.0,
-    "jpeg_compression": 130.0,
-    "pixelate": 52.0,  # the peer averages in 8 bits
-}
-"""dB, to what the peer computes before it rounds, for those that repeat it step by step."""
+OFF = {"defocus_blur": 0.015}
+"""Share of the values that may be off, where ours departs on purpose: see ``defocus_gain``."""
+ROUNDED_TWICE = {"pixelate": (-1, 0, 1)}
+"""Levels above the original that are right where that rounds twice on its way, not cuts."""
 
 RUNS = {"fog": 60, "snow": 24, "spatter": 16, "frost": 36}
 """Seeds averaged over, 8 by default; clouds differ more from one another than noises do."""
 TOLERANCE = {
     "fog": (0.04, 0.012, 0.08),
     "motion_blur": (0.003, 0.0015, 0.25),
-    "glass_blur": (0.0035, 0.001, 0.1),  # the peer cuts to 8 bits half-way: 0.002 darker
+    "glass_blur": (0.0035, 0.001, 0.1),  # the original cuts half-way, too: 0.002 darker
     "snow": (0.008, 0.003, 0.25),
-    "frost": (0.06, 0.02, 0.6),  # sheets that are drawn, not photographed
+    "frost": (0.05, 0.012, 0.5),
     "spatter": (0.003, 0.002, 0.6),
-    "elastic_transform": (0.003, 0.0015, 0.25),
+    "elastic_transform": (0.02, 0.012, 0.5),  # six numbers decide on the shear of a picture
 }
-"""Of mean and spread in full scale, and of the power in a band as a share of the peer's.
+"""Of mean and spread in full scale, and of the power in a band as a share of the original's.
 
 About four standard errors (two for the mean under frost, whose sheets differ so much from one
-another). By default (0.0015, 0.0008, 0.12)."""
+another). By default (0.0015, 0.0008, 0.12). What the random numbers are made into is held far
+closer, to the level of 8 bits, by ``test_replay``; frost alone is drawn differently."""
 
 
 @at_every_severity
 @pytest.mark.parametrize(
     "record", [r for r in COUNTERPARTS if not r.random], ids=lambda record: record.name
 )
-def test_deterministic_ones_equal_the_peer(record: Perturbation, severity: int) -> None:
+def test_deterministic_ones_are_the_originals(record: Perturbation, severity: int) -> None:
     name = record.imagenet_c
     assert name is not None
     ours = apply(record, photos(), record.severity_strengths[severity - 1])
     for photo, result in zip(PHOTOS, ours, strict=True):
-        unrounded = of_peer(name, photo, severity)
-        rounded = (unrounded * 255).astype(np.uint8) / 255  # as its ``corrupt`` hands it out
-        assert psnr(result, rounded) >= LEAST_PSNR, photo
-        assert psnr(result, unrounded) >= LEAST_UNROUNDED_PSNR.get(record.name, 0.0), photo
+        above = levels_above(result, original(name, photo_bytes(photo), severity))
+        off = ~np.isin(above, ROUNDED_TWICE.get(name, (0, 1)))
+        assert off.mean() <= OFF.get(name, 0.0), photo
+        assert np.abs(above).max() <= 3, photo
 
 
 @at_every_severity
 @pytest.mark.parametrize(
     "record", [r for r in COUNTERPARTS if r.random], ids=lambda record: record.name
 )
-def test_random_ones_are_distributed_as_the_peers(record: Perturbation, severity: int) -> None:
+def test_random_ones_are_distributed_as_the_originals(record: Perturbation, severity: int) -> None:
     """Mean and spread of the picture, and the spectrum of the change, averaged over seeds."""
     name = record.imagenet_c
     assert name is not None
     clean = photos("chelsea")
     runs = range(RUNS.get(record.name, 8))
     strength = record.severity_strengths[severity - 1]
-    ours = [traits(apply(record, clean, strength, seed=seed)[0], clean[0]) for seed in runs]
-    theirs = [traits(of_peer(name, "chelsea", severity, seed), clean[0]) for seed in runs]
-    (mean, spread, *power), (peer_mean, peer_spread, *peer_power) = (
+    ours = [
+        traits(rounded(apply(record, clean, strength, seed=seed)[0]), clean[0]) for seed in runs
+    ]
+    read = cut_nothing if name == "impulse_noise" else uncut
+    theirs = [
+        traits(read(original(name, photo_bytes("chelsea"), severity, seed)), clean[0])
+        for seed in runs
+    ]
+    (mean, spread, *power), (their_mean, their_spread, *their_power) = (
         np.mean(results, axis=0) for results in (ours, theirs)
     )
     of_mean, of_spread, of_power = TOLERANCE.get(record.name, (0.0015, 0.0008, 0.12))
-    assert mean == pytest.approx(peer_mean, abs=of_mean)
-    assert spread == pytest.approx(peer_spread, abs=of_spread)
-    assert power == pytest.approx(peer_power, rel=of_power)
+    assert mean == pytest.approx(their_mean, abs=of_mean)
+    assert spread == pytest.approx(their_spread, abs=of_spread)
+    assert power == pytest.approx(their_power, rel=of_power)
+
+
+def rounded(image: Images) -> NDArray[np.float64]:
+    """``image`` on the grid of 8 bits."""
+    return np.rint(image.astype(np.float64) * 255) / 255
+
+
+def uncut(pixels: Pixels) -> NDArray[np.float64]:
+    """``pixels`` in [0, 1], with the half level that cutting took from all but black and white."""
+    return (pixels + 0.5 * ((pixels > 0) & (pixels < 255))) / 255
+
+
+def cut_nothing(pixels: Pixels) -> NDArray[np.float64]:
+    """``pixels`` in [0, 1], of a corruption that leaves whole numbers whole."""
+    return pixels / 255
 
 
 def traits(result: NDArray[np.floating], clean: Images) -> list[float]:

@@ -115,13 +115,14 @@ def test_a_leader_that_is_not_established_against_all_is_hedged() -> None:
     assert "most often" not in who
 
 
-def test_too_few_pictures_make_a_first_impression_only() -> None:
+def test_too_few_pictures_tell_nothing_of_others() -> None:
     kept = {A: [[False] * 3] * 3, B: [[True] * 3] * 3}
-    who, _, basis = answer_of(run_of(kept))
+    who, harm, basis = answer_of(run_of(kept))
     assert who.startswith("No model is established as more robust")
-    assert "first impression" in basis
+    assert "interval" not in harm
+    assert "too few for an interval" in basis
     many = {A: chance(0.2, 200, 0), B: chance(0.9, 200, 1)}
-    assert "first impression" not in answer_of(run_of(many))[2]
+    assert "too few" not in answer_of(run_of(many))[2]
 
 
 @pytest.mark.parametrize(("stays", "words"), [(False, "No model kept its answer"), (True, "Every")])
@@ -213,16 +214,20 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> None:
-    near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3})
-    who = scorecard.answer(summarise(near), near, 1)[0]
+    near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3}, pictures=8)
+    who = scorecard.answer(summarise(near), near, 8)[0]
     assert f"its interval overlaps that of {B_LABEL}, so the order is not established" in who
     assert "most often" not in who
-    far = measured({A: [True] * 10, B: [False] * 10})
-    who, harm, basis = scorecard.answer(summarise(far), far, 1)
+    far = measured({A: [True] * 10, B: [False] * 10}, pictures=8)
+    who, harm, basis = scorecard.answer(summarise(far), far, 8)
     assert who.startswith(f"{A_LABEL} kept its answer most often")
     assert "lies above every other" in who
     assert "the same share of answers stayed, 50%" in harm
-    assert "1 picture, and" in basis
+    assert "8 pictures, each counted once" in basis
+    one = measured({A: [True] * 10, B: [False] * 10})
+    who, _, basis = scorecard.answer(summarise(one), one, 1)
+    assert "establishes no order" in who
+    assert "1 picture, too few for an interval" in basis
     same = measured({A: [True] * 10, B: [True] * 10})
     assert "none is more robust" in scorecard.answer(summarise(same), same, 1)[0]
 

@@ -57,6 +57,7 @@ def outcome(
         clean_probability=0.8,
         top1=TABBY if success else ESPRESSO,
         probability=0.6,
+        by=ATTACK.name,
         control=control,
     )
 

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from robustness import report, runs
+from robustness import report, runs, statistics
 from robustness.base.errors import RunError
+from robustness.charts import dataset
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
@@ -31,6 +32,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.report.content import Text
 from robustness.report.formats import pdf, pdf_charts
 from robustness.report.formats.columns import columns
 from tests.support.made_up_runs import severities
@@ -259,7 +261,30 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> No
     assert "Class by class" not in titles
     text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
     assert "ccuracy clean" not in text
-    assert "Fewer than 30 pictures" in text
+    assert statistics.TOO_FEW in text
+
+
+def test_few_pictures_of_a_class_make_no_claim_and_a_model_card_shows_its_intervals(
+    tmp_path: Path,
+) -> None:
+    conditions = [Condition.of({"fog": strength}) for strength in (0.2, 0.6)]
+    reports = {}
+    for count in (4, 8):  # all of one class
+        source = tmp_path / f"set of {count}"
+        digests = pictures(source, [f"{at}.png" for at in range(count)])
+        folder = tmp_path / f"run of {count}"
+        run = saved(folder, digests, SHARES, source=source, conditions=conditions)
+        reports[count] = report.of_run(run)
+    (fog,) = reports[8].brief[1].table.rows
+    interval = r"\d+\.\d% \(\d+\.\d% to \d+\.\d%\), mean of 2 strengths"
+    assert len(fog) == 1 + len(SHARES)
+    assert all(re.fullmatch(interval, cell) for cell in fog[1:])
+    blocks = {
+        count: next(s.blocks for s in content.sections if s.title == "Class by class")
+        for count, content in reports.items()
+    }
+    assert blocks[4] == [Text(dataset.TOO_FEW_OF_A_CLASS)]
+    assert blocks[8][-1] == Text(dataset.CLASS_NOTE)
 
 
 def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from robustness import runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
-from robustness.metrics import wilson
 from robustness.runs import gate
 from robustness.runs.gate import BROKEN, KEPT, NOT_SHOWN
 from robustness.runs.manifest import Asked
@@ -261,9 +261,32 @@ def test_equal_answers_of_other_weights_are_as_sure_as_there_are_pictures(tmp_pa
         same = gate.check(asked, run(images=images), run(images=images))
         assert {(v.outcome, v.high) for v in same.verdicts} == {(KEPT, 0.0)}
         trained = gate.check(asked, run(images=images, weights="2"), run(images=images))
-        bound = pytest.approx(wilson(0, images).high)
+        _, most = proportion_confint(0, images, method="beta")
+        bound = pytest.approx(most)
         assert {v.outcome for v in trained.verdicts} == {outcome}
         assert all(v.high == bound for v in trained.verdicts)
+
+
+def test_one_lost_answer_of_200_does_not_show_that_less_than_two_in_a_hundred_are(
+    tmp_path: Path,
+) -> None:
+    limit = '[[limit]]\nperturbation = "fog"\nstrength = 0.2\nmax_regression = 0.02'
+    for lost, outcome in ((0, KEPT), (1, NOT_SHOWN)):
+        before, after = run((1.0,) * 3), run((1 - lost / 200,) * 3, weights="2")
+        (verdict,) = gate.check(budget(tmp_path, limit), after, before).verdicts
+        assert verdict.value == pytest.approx(lost / 200)
+        assert verdict.high == pytest.approx(proportion_confint(lost, 200, method="beta")[1])
+        assert verdict.outcome == outcome
+
+
+def test_four_pictures_show_nothing(tmp_path: Path) -> None:
+    text = '[[limit]]\nperturbation = "*"\nmin_consistency = 0.01\nmin_breaking_strength = 0.6'
+    for pictures, outcomes_ in ((4, {NOT_SHOWN}), (8, {KEPT})):
+        found = gate.check(budget(tmp_path, text), run((1.0,) * 3, images=pictures))
+        assert {verdict.outcome for verdict in found.verdicts} == outcomes_
+        assert found.passed == (pictures == 8)
+        assert gate.junit(found)
+        assert ("no interval" in gate.markdown(found)) == (pictures == 4)
 
 
 # --- what cannot be checked -----------------------------------------------------------------------

@@ -31,7 +31,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.rows import SCHEMA, to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.suites import graded_conditions, suite_names
+from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines
@@ -513,6 +513,9 @@ def test_suites_and_severities_are_conditions() -> None:
     graded = graded_conditions(nineteen, severities=(1, 5))
     assert [c.strength for c in graded] == [0.2, 1.0] * 19
     assert len(graded_conditions(suite_names("study"))) == 10
+    saved = suite_conditions("imagenet-c-jpeg", severities=(1, 5))
+    assert [c.steps for c in saved] == [(*c.steps, ("saved_as_jpeg", 1.0)) for c in graded]
+    assert suite_conditions("imagenet-c", severities=(1, 5)) == graded
     several = graded_conditions(["fog", "horizontal_flip"], strengths=[0.1, 0.3, 0.3])
     assert [c.steps for c in several] == [
         (("fog", 0.1),),

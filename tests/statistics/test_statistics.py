@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness import models
@@ -19,25 +18,29 @@ from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
-from robustness.metrics import wilson
+from robustness.metrics.intervals import share_bounds
+from robustness.perturbations import SAVED_AS_JPEG
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics import (
-    CAUTION,
+    AS_JPEG,
     COLUMNS,
     CORRECTNESS,
+    FEWEST,
+    IN_MEMORY,
     by_class,
     by_perturbation,
     by_severity,
     corruption_errors,
+    over_strengths,
     published,
     reliability,
     summary,
     with_correctness,
 )
-from robustness.statistics.bootstrap import RESAMPLES, SEED, means
 from robustness.statistics.calibration import calibration_error
+from robustness.statistics.estimates import each_picture
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from tests.support.made_up_runs import rows, severities
 
@@ -46,85 +49,60 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-# --- the bootstrap --------------------------------------------------------------------------------
+# --- the picture is the unit ----------------------------------------------------------------------
 
 
-def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
-    shares = random().random((40, 3))
-    found = means(shares, np.ones_like(shares), rates=False)
-    for place, column in enumerate(shares.T):
-        peer = stats.bootstrap(
-            (column,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=random(SEED)
-        ).confidence_interval
-        assert found.low[place] == pytest.approx(peer.low, abs=1e-12)
-        assert found.high[place] == pytest.approx(peer.high, abs=1e-12)
-
-
-def test_images_with_more_rows_weigh_more_as_in_scipys_ratio() -> None:
-    counts = random(1).integers(1, 5, 30).astype(float)
+def test_pictures_with_more_rows_weigh_more() -> None:
+    counts = random(1).integers(1, 5, 300).astype(float)
     sums = random(2).binomial(counts.astype(int), 0.6).astype(float)
-    found = means(sums[:, None], counts[:, None], rates=True)
-    peer = stats.bootstrap(
-        (sums, counts),
-        lambda s, c, axis: s.sum(axis) / c.sum(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=RESAMPLES,
-        rng=random(SEED),
-    ).confidence_interval
-    assert found.value[0] == pytest.approx(sums.sum() / counts.sum())
-    assert (found.low[0], found.high[0]) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    values = each_picture(sums[:, None], counts[:, None])
+    assert values.mean() == pytest.approx(sums.sum() / counts.sum())
+    residuals = np.square(sums - values.mean() * counts).sum()
+    linearised = np.sqrt(residuals) / counts.sum()  # that of a ratio, as in survey sampling
+    assert np.std(values) / np.sqrt(300) == pytest.approx(linearised)
 
 
-def test_large_runs_are_drawn_in_blocks_with_the_same_result(
+def test_a_picture_without_rows_does_not_count() -> None:
+    counts = np.array([[2.0], [0.0], [4.0]])
+    values = each_picture(np.array([[1.0], [0.0], [4.0]]), counts)
+    assert np.isnan(values[1, 0])
+    assert np.nanmean(values) == pytest.approx(5 / 6)
+
+
+def test_conditions_worked_on_in_pieces_give_the_same_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    values = random().random((50, 2))
-    whole = means(values, np.ones_like(values), rates=False)
     table = by_perturbation(two_models())
-    monkeypatch.setattr("robustness.statistics.bootstrap._CELLS", 333)
     monkeypatch.setattr("robustness.statistics.summaries._CELLS", 2000)
-    pieces = means(values, np.ones_like(values), rates=False)
-    np.testing.assert_allclose(pieces.replicates, whole.replicates, atol=1e-12)
     for entry, peer in zip(by_perturbation(two_models()), table, strict=True):
         assert entry == pytest.approx(peer, abs=1e-12)
 
 
-def test_intervals_cover_where_rows_of_one_image_go_together() -> None:
-    images, conditions, repeats = 80, 8, 400
-    rng = random(3)
-    ease = rng.beta(0.5, 0.5, (images, repeats))  # each image is easy or hard, mean 0.5
-    sums = rng.binomial(conditions, ease).astype(float)
-    found = means(sums, np.full_like(sums, conditions), rates=True)
-    covered = np.mean((found.low <= 0.5) & (found.high >= 0.5))
-    rows_low, rows_high = proportion_confint(sums.sum(axis=0), images * conditions, method="wilson")
-    naive = np.mean((rows_low <= 0.5) & (rows_high >= 0.5))
-    assert 0.915 <= covered <= 0.98
-    assert naive < 0.75, "rows taken for independent claim too much"
-
-
-@pytest.mark.parametrize("n", [1, 2, 20, 60])
-def test_where_all_images_agree_a_rate_has_wilsons_interval_and_a_mean_none(n: int) -> None:
+@pytest.mark.parametrize("n", [5, 20, 60])
+def test_where_all_images_agree_a_rate_has_the_exact_interval_and_a_mean_none(n: int) -> None:
     (entry,) = summary(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)}))
-    expected = wilson(n, n)
+    low, high = proportion_confint(n, n, method="beta")
     assert entry["consistency"] == 1
-    assert entry["consistency_low"] == pytest.approx(expected.low)
-    assert entry["consistency_high"] == pytest.approx(expected.high)
-    assert entry["flip_rate_high"] == pytest.approx(1 - expected.low)
+    assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
+    assert entry["flip_rate_high"] == pytest.approx(1 - low)
     assert (entry["consistency_high"], entry["flip_rate_low"]) == (1, 0), "to the last bit"
     assert entry["cosine"] == pytest.approx(0.7)
     assert entry["cosine_low"] is None
     assert entry["cosine_high"] is None
 
 
-def test_one_image_under_many_conditions_is_one_image() -> None:
-    kept = [[1, 1, 1, 0]]
-    (entry,) = summary(rows(kept, conditions=severities("fog")[:4]))
-    low, high = proportion_confint(0.75, 1, method="wilson")
-    assert entry["n_images"] == 1
-    assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
-    assert entry["consistency_high"] - entry["consistency_low"] > 0.7
+def test_four_pictures_under_many_conditions_are_too_few_for_an_interval() -> None:
+    kept = random().random((FEWEST, 5)) < 0.6
+    few, enough = (
+        rows(kept[:count], conditions=severities("fog")) for count in (FEWEST - 1, FEWEST)
+    )
+    for table in (summary, by_perturbation, by_severity):
+        for frame, known in ((few, False), (enough, True)):
+            for entry in table(frame):
+                for name in ("consistency", "flip_rate"):
+                    assert entry[name] is not None
+                    assert (entry[f"{name}_low"] is not None) == known
+                    assert (entry[f"{name}_high"] is not None) == known
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -181,23 +159,23 @@ def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
 
 
 def test_images_without_a_label_do_not_count_for_the_accuracy() -> None:
-    right = np.array([True, True, False, False])
-    frame = rows([1, 1, 1, 0], labels=np.zeros(4, int), clean_correct=right, correct=right)
-    unlabelled = frame["image"].isin(["00002.png", "00003.png"])
-    frame.loc[unlabelled, ["label", *CORRECTNESS]] = None
+    right = np.array([True] * 6 + [False] * 2)
+    frame = rows([1] * 7 + [0], labels=np.zeros(8, int), clean_correct=right, correct=right)
+    frame.loc[~right, ["label", *CORRECTNESS]] = None
     (entry,) = summary(frame)
+    low, _ = proportion_confint(6, 6, method="beta")
     assert entry["perturbed_accuracy"] == 1
-    assert entry["perturbed_accuracy_low"] == pytest.approx(wilson(2, 2).low)
-    assert entry["consistency"] == 0.75
+    assert entry["perturbed_accuracy_low"] == pytest.approx(low)
+    assert entry["consistency"] == 7 / 8
 
 
 def test_a_rate_of_few_labelled_images_among_many_has_an_interval_too() -> None:
     right = np.arange(12) % 2 == 0
     frame = rows(np.ones(12), labels=np.zeros(12, int), clean_correct=right, correct=right)
-    frame.loc[3:, ["label", *CORRECTNESS]] = None
+    frame.loc[6:, ["label", *CORRECTNESS]] = None
     (entry,) = summary(frame)
-    low, high = proportion_confint(2, 3, method="wilson")
-    assert entry["clean_accuracy"] == pytest.approx(2 / 3)
+    low, high = proportion_confint(3, 6, method="beta")
+    assert entry["clean_accuracy"] == pytest.approx(1 / 2)
     assert entry["clean_accuracy_low"] == pytest.approx(low)
     assert entry["clean_accuracy_high"] == pytest.approx(high)
 
@@ -273,6 +251,21 @@ def test_no_rows_make_no_entries() -> None:
     assert summary(empty) == by_perturbation(empty) == by_class(empty) == []
 
 
+def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
+    conditions = [*severities("fog", "snow"), ("rotation", 0.4)]
+    kept = random().random((40, len(conditions))) < 0.5
+    entries = over_strengths(rows(kept, conditions=conditions))
+    assert [(e["perturbation"], e["n_strengths"], e["n_images"]) for e in entries] == [
+        ("fog", 5, 40),
+        ("snow", 5, 40),
+        ("rotation", 1, 40),
+    ]
+    for entry, mine in zip(entries, (kept[:, :5], kept[:, 5:10], kept[:, 10:]), strict=True):
+        low, high = share_bounds(mine.mean(axis=1))
+        assert entry["consistency"] == pytest.approx(mine.mean())
+        assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
+
+
 # --- from real measurements -----------------------------------------------------------------------
 
 
@@ -334,7 +327,42 @@ def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:
     error = sum(e["n"] * abs(e["accuracy"] - e["confidence"]) for e in entries) / 60
     assert error == pytest.approx(by_perturbation(frame)[0]["clean_ece"])
     assert all(e["low"] < e["confidence"] <= e["high"] for e in entries)
-    assert all(e["accuracy_low"] <= e["accuracy"] <= e["accuracy_high"] for e in entries)
+    for entry in entries:
+        low, high = proportion_confint(entry["accuracy"] * entry["n"], entry["n"], method="beta")
+        found = entry["accuracy_low"], entry["accuracy_high"]
+        assert found == ((None, None) if entry["n"] < FEWEST else pytest.approx((low, high)))
+    assert {entry["n"] < FEWEST for entry in entries} == {True, False}
+
+
+def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated() -> None:
+    right = np.repeat([[True, False]], 50, axis=0)  # sure by 0.5 of what is, and of what is not
+    frame = rows(
+        np.ones((50, 2)),
+        conditions=severities("fog")[:2],
+        labels=np.zeros(50, int),
+        clean_correct=np.ones(50),
+        correct=right,
+    ).assign(probability=0.5)
+    (entry,) = summary(frame)
+    assert entry["perturbed_ece"] == pytest.approx(0)
+    assert entry["condition_ece"] == pytest.approx(0.5)
+    by_chance = [e["perturbed_ece_by_chance"] for e in by_perturbation(frame)]
+    assert entry["condition_ece_by_chance"] == pytest.approx(np.mean(by_chance))
+
+
+def test_the_bins_of_perturbed_pictures_count_pictures_not_rows() -> None:
+    right = np.repeat(random(4).random((40, 1)) < 0.7, 5, axis=1)  # all rows of a picture alike
+    frame = rows(
+        np.ones((40, 5)),
+        conditions=severities("fog"),
+        labels=np.zeros(40, int),
+        clean_correct=right[:, 0],
+        correct=right,
+    )
+    clean, perturbed = reliability(frame)
+    assert (clean["n"], perturbed["n"]) == (40, 200)
+    bounds = [[e["accuracy_low"], e["accuracy_high"]] for e in (clean, perturbed)]
+    assert bounds[0] == pytest.approx(bounds[1])
 
 
 # --- ImageNet-C -----------------------------------------------------------------------------------
@@ -357,7 +385,7 @@ def test_alexnet_itself_would_score_a_hundred() -> None:
     errors = np.arange(n)[:, None] < np.rint(wanted * n)
     clean = np.arange(n) < np.rint(ALEXNET_CLEAN_ERROR * n)
     (entry,) = corruption_errors(with_errors(errors, clean, "fog", "snow"))
-    assert entry["note"] == CAUTION
+    assert entry["note"] == IN_MEMORY
     assert [c["corruption"] for c in entry["corruptions"]] == ["snow", "fog"]
     for corruption in entry["corruptions"]:
         assert corruption["ce"] == pytest.approx(100, abs=0.02)
@@ -376,6 +404,37 @@ def test_ce_is_the_sum_of_errors_by_that_of_alexnet() -> None:
     assert entry["mean_ce"] == pytest.approx(100 * rates.sum() / alexnet)
     added = 100 * (rates - clean.mean()).sum() / (alexnet - 5 * ALEXNET_CLEAN_ERROR)
     assert entry["mean_relative_ce"] == pytest.approx(added)
+
+
+def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
+    clean = random(10).random(50) < 0.2
+    in_memory, as_jpeg = (random(seed).random((50, 5)) < 0.4 for seed in (11, 12))
+    saved = [Condition.of({"fog": level / 5, SAVED_AS_JPEG: 1.0}) for level in range(1, 6)]
+    frame = rows(
+        ~np.hstack([in_memory, as_jpeg]),
+        conditions=[*severities("fog"), *saved],
+        labels=np.zeros(50, int),
+        clean_correct=~clean,
+        correct=~np.hstack([in_memory, as_jpeg]),
+    )
+    entries = corruption_errors(frame)
+    assert [entry["note"] for entry in entries] == [IN_MEMORY, AS_JPEG]
+    for entry, errors in zip(entries, (in_memory, as_jpeg), strict=True):
+        (corruption,) = entry["corruptions"]
+        assert corruption["corruption"] == "fog"
+        assert corruption["ce"] == pytest.approx(
+            100 * errors.mean(axis=0).sum() / sum(ALEXNET_ERRORS["fog"])
+        )
+
+
+def test_a_composition_with_a_switch_has_the_strength_and_severity_of_the_other() -> None:
+    conditions = [Condition.of({"fog": s, SAVED_AS_JPEG: 1.0}) for s in (1.0, 0.2, 0.25)]
+    frame = rows(np.ones((4, 3), bool), conditions=conditions)
+    for table in (frame, frame.assign(strength=np.nan)):  # older runs do not tell it
+        entries = by_perturbation(table)
+        assert [(e["strength"], e["severity"]) for e in entries] == [(0.2, 1), (0.25, None), (1, 5)]
+        assert len({entry["series"] for entry in entries}) == 1
+        assert [entry["severity"] for entry in by_severity(table)] == [1, 5]
 
 
 def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() -> None:

@@ -1,10 +1,8 @@
-"""Photographs, yardsticks and the peer's corruptions, which several tests share."""
+"""Photographs and yardsticks, which several tests share."""
 
 from __future__ import annotations
 
-import inspect
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,21 +46,6 @@ def psnr(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
 def grey(level: float = 0.5, side: int = 224) -> NDArray[np.float32]:
     """A batch of one study image, all of one grey."""
     return np.full((1, side, side, 3), level, dtype=np.float32)
-
-
-def of_peer(name: str, photo: str, severity: int, seed: int = 0) -> NDArray[np.float64]:
-    """The corruption ``name`` of the photograph ``photo`` by the peer, in [0, 1], not rounded.
-
-    The peer is the PyPI package ``imagecorruptions``, which carries the code of ImageNet-C.
-    """
-    from imagecorruptions import corruptions as peer
-
-    np.random.seed(seed)  # noqa: NPY002 - the peer draws from NumPy's global stream
-    function = getattr(peer, name)
-    takes_seed = "seed" in inspect.signature(function).parameters
-    extra: dict[str, Any] = {"seed": seed} if takes_seed else {}
-    result = function(Image.fromarray(photo_bytes(photo)), severity, **extra)
-    return np.asarray(result, dtype=np.float64) / 255
 
 
 BANDS = ((1, 4), (4, 14), (14, 45), (45, 113))

@@ -100,10 +100,13 @@ def test_an_attack_that_noise_equals_is_called_no_news() -> None:
 def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brief = {True: AttackSpec.of("square", steps=5)}
-    monkeypatch.setattr(studies, "COUNTERPART", brief)
+    monkeypatch.setattr(studies, "COUNTERPART", {True: ("square", 5)})
     app = opened()
     assert not charts(app)
+    assert app.selectbox(key="strength_attack").value == studies.STRONGEST
+    assert app.number_input(key="strength_steps_apgd").value == REGISTRY["apgd"].steps
+    assert app.number_input(key="strength_restarts").value == 1
+    app.selectbox(key="strength_attack").set_value("pgd").run()
     app.button(key="start Strength").click().run()
     assert not app.exception
     (chart,) = charts(app)
@@ -114,12 +117,8 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert isinstance(found, Smallest)
     assert found.epsilon is not None
     assert f"<td>{255 * found.epsilon:.2g}/255</td>" in html(app)
+    assert "fooled by PGD" in captions(app)
     assert "not behind the one without" in captions(app)
-    app.segmented_control(key="norm").set_value("l2").run()
-    assert "Square" not in captions(app)  # it has no L2, so there is nothing to compare
-    app.button(key="start Strength").click().run()
-    assert not app.exception
-    assert "No sign of gradient masking: success rises with epsilon." in captions(app)
 
 
 def test_transfer_is_judged_by_every_model() -> None:

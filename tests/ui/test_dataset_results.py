@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.statistics import SURVIVORS, WORST, cases, class_names
+from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
 from tests.support import pages
 from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
 from tests.support.pages import html
@@ -188,7 +188,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
     assert "a &lt;b&gt;bold&lt;/b&gt; *star*.png" in names
     (warning,) = [w for w in app.warning if "gone" in w.value]
     assert warning.value == "The picture \\*is gone\\*; put it back\\."
-    assert any("Fewer than 30 images" in info.value for info in app.info)
+    assert any(TOO_FEW in info.value for info in app.info)
     assert any("1 image could not be read" in e.label for e in app.expander)
 
 

@@ -106,6 +106,9 @@ def test_charts_hold_every_chosen_model() -> None:
     assert {trace["name"] for trace in stages["data"]} == labels
 
 
+LIVE = ROOT / "app.py"
+
+
 def last_chart(app: AppTest) -> list[float]:
     """The values of the last chart's only line."""
     (trace,) = json.loads(app.get("plotly_chart")[-1].proto.spec)["data"]
@@ -113,8 +116,8 @@ def last_chart(app: AppTest) -> list[float]:
 
 
 def test_a_flip_departs_place_by_place_and_not_on_average() -> None:
-    link = {"sample": "coffee", "models": "SqueezeNet"}
-    app = run(**link, horizontal_flip="true")
+    link = {"sample": "coffee", "models": "SqueezeNet", "horizontal_flip": "true"}
+    app = run(LIVE, **link)
     averaged = last_chart(app)
     assert min(averaged[:3]) > 0.94
     assert any("reads its last stage place by place" in each.value for each in app.caption)
@@ -122,7 +125,7 @@ def test_a_flip_departs_place_by_place_and_not_on_average() -> None:
     assert not app.exception
     placed = last_chart(app)
     assert max(placed) < 0.75
-    by_link = run(**link, horizontal_flip="true", compared="place by place")
+    by_link = run(LIVE, **link, compared="place by place")
     assert last_chart(by_link) == placed
 
 

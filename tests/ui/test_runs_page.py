@@ -192,6 +192,7 @@ BASE = {
     "consistency_difference": -0.1,
     "consistency_difference_low": -0.15,
     "consistency_difference_high": -0.05,
+    "consistency_moved": 20,
 }
 
 
@@ -213,8 +214,9 @@ BASE = {
                 "consistency_verdict": "not established",
                 "consistency_a": 0.3,
                 "consistency_difference": 0.0,
-                "consistency_difference_low": None,
-                "consistency_difference_high": None,
+                "consistency_difference_low": -0.02,
+                "consistency_difference_high": 0.02,
+                "consistency_moved": 0,
             },
             "SqueezeNet 1.1 did as before: prediction consistency 30.0%.",
         ),

@@ -10,6 +10,7 @@ from robustness.models.catalogue.common import CAFFE, TESTBED
 from robustness.models.model_record import (
     OFFLINE,
     REGISTRY,
+    FitAccuracies,
     KnownPicture,
     ModelRecord,
     Normalisation,
@@ -64,6 +65,7 @@ REGISTRY.add(
         ),
         build=networks.squeezenet,
         published=PublishedScores(57.5, 80.3, _SQUEEZENET_TABLE, 104.1, 109.4, TESTBED),
+        fits=FitAccuracies(65.0, 69.5, 62.5, own=65.0),
         known_pictures=_known_pictures(
             ("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)
         ),
@@ -82,6 +84,7 @@ def _add_lite(
     size: int,
     sha256: str,
     top1: float,
+    fits: FitAccuracies,
     known: Sequence[Known],
 ) -> None:
     name = f"EfficientNetLite{variant}"
@@ -115,6 +118,7 @@ def _add_lite(
             ),
             build=partial(networks.efficientnet_lite, name, input_size, width, depth),
             published=PublishedScores(top1, source=_LITE_TABLE),
+            fits=fits,
             known_pictures=_known_pictures(*known),
         )
     )
@@ -129,6 +133,7 @@ _add_lite(
     size=18_826_032,
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     top1=75.1,
+    fits=FitAccuracies(90.0, 82.5, 82.0, own=90.0),
     known=(("espresso", 0.9511), ("tiger cat", 0.3858), ("moped", 0.4753)),
 )
 _add_lite(
@@ -140,6 +145,7 @@ _add_lite(
     size=21_946_926,
     sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     top1=76.7,
+    fits=FitAccuracies(90.0, 85.5, 80.0, own=90.0),
     known=(("espresso", 0.5178), ("Egyptian cat", 0.416), ("moped", 0.252)),
 )
 _add_lite(
@@ -151,5 +157,6 @@ _add_lite(
     size=24_666_229,
     sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     top1=77.6,
+    fits=FitAccuracies(91.5, 87.5, 82.0, own=91.5),
     known=(("espresso", 0.8872), ("Egyptian cat", 0.6097), ("moped", 0.1675)),
 )

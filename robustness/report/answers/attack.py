@@ -27,7 +27,7 @@ def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str
 def described(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
     spec = outcome.spec
-    return f"{spec.record.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text})"
+    return f"{outcome.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text})"
 
 
 def _what(outcome: Outcome) -> str:

@@ -116,6 +116,11 @@ def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
             f"under each of the {len(perturbations)} perturbations the same share of answers "
             f"stayed, {share(worst['consistency'])}"
         )
+    if worst["consistency_low"] is None:
+        return (
+            f"{over}the share of answers that stayed runs from {rate(worst)} under "
+            f"{worst['series']} to {rate(best)} under {best['series']}, on these pictures"
+        )
     if overlap(worst, best):
         return (
             f"no perturbation stands out: {over}the share of answers that stayed runs from "
@@ -171,9 +176,6 @@ def _labels(summary: Sequence[Entry]) -> str:
 
 
 def _few(images: int) -> str:
-    if images >= statistics.FEW_IMAGES:
+    if images >= statistics.FEWEST:
         return ""
-    return (
-        f"with fewer than {statistics.FEW_IMAGES} pictures the intervals are too narrow, and all "
-        "of it is a first impression"
-    )
+    return "these are too few for an interval, so it tells nothing of others"

@@ -1,7 +1,7 @@
 """What a Scorecard answers, in three sentences that claim no more than it shows.
 
-Their intervals are Wilson's over perturbed pictures, as ``scorecard.summarise`` gives them; a model
-counts as ahead of another only where the two do not overlap.
+A model counts as ahead of another only where their intervals over the pictures, as
+``scorecard.summarise`` gives them, do not overlap; with too few pictures for any, nowhere.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ def answer(
         sentence(*(_who(ranking) for ranking in scorecard.rankings(summary))),
         sentence(_harm(rows)),
         sentence(
-            f"this rests on {counted(pictures, 'picture')}, and the intervals count the "
-            f"{counted(summary[0]['n'], 'perturbed picture')} as if they were independent",
+            f"this rests on {counted(pictures, 'picture')}, {_basis(summary)}",
             unsure(rows),
         ),
     )
+
+
+def _basis(summary: Sequence[Entry]) -> str:
+    if scorecard.has_intervals(summary):
+        return "each counted once in the intervals, however many perturbations it is under"
+    return "too few for an interval, so it tells nothing of others"
 
 
 def _who(ranking: Sequence[Entry]) -> str:
@@ -40,8 +45,13 @@ def _who(ranking: Sequence[Entry]) -> str:
             f"all {len(ranking)} models kept the same share of their answers, "
             f"{rate(best, digits=0)}, so none is more robust than another here"
         )
-    rivals = [model(entry["model"]) for entry in ranking[1:] if overlap(best, entry)]
     end = f"{model(worst['model'])} kept {rate(worst, digits=0)}"
+    if not scorecard.has_intervals(ranking):
+        return (
+            f"{model(best['model'])} kept the largest share of its answers, "
+            f"{rate(best, digits=0)}, which establishes no order; {end}"
+        )
+    rivals = [model(entry["model"]) for entry in ranking[1:] if overlap(best, entry)]
     if not rivals:
         return (
             f"{model(best['model'])} kept its answer most often, in {rate(best, digits=0)} of the "

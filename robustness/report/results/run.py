@@ -53,13 +53,13 @@ def of_run(run: Run) -> Report:
         facts=_facts(run, images, len(frame)),
         cautions=_cautions(run, found, images),
         sections=_sections(run, frame, found),
-        brief=run_sections.brief(found.summary, found.pairs(), found.by_perturbation),
+        brief=run_sections.brief(found.summary, found.pairs(), found.over_strengths),
         methods=method_notes.blocks(run.conditions, method_notes.MANY_IMAGES),
         limits=method_notes.LIMITS,
         manifest=_manifest(run),
         replay=REPLAY,
         data=Data(run.tables, _tables(found)),
-        note=BRACKETS,
+        note=BRACKETS if images >= statistics.FEWEST else statistics.TOO_FEW,
     )
 
 
@@ -113,11 +113,8 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
         cautions.append(
             f"This run is not finished: {_unfinished(run)}, and the report counts these alone."
         )
-    if images < statistics.FEW_IMAGES:
-        cautions.append(
-            f"Fewer than {statistics.FEW_IMAGES} pictures: intervals found by resampling so few "
-            "are too narrow. Take them for a first impression."
-        )
+    if images < statistics.FEWEST:
+        cautions.append(statistics.TOO_FEW)
     cautions += [note] if (note := run.depth_note) else []
     cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:

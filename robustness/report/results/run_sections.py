@@ -11,7 +11,7 @@ from robustness.charts import dataset, differences, scorecard, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
-from robustness.report.wording import model, rate, share
+from robustness.report.wording import model, rate
 
 _CURVES = 6
 """Perturbations whose curves are drawn; all figures stand in the table."""
@@ -133,11 +133,8 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
         return None
     blocks: list[Block] = [
         Titled("Accuracy by the labels", tables.accuracy(labelled)),
-        Text(
-            "ECE, expected calibration error: the mean distance from the diagonal in "
-            f"{statistics.BINS} bins of confidence. By chance: what a perfectly calibrated model "
-            "would show on so few pictures."
-        ),
+        Titled("Expected calibration error", tables.calibration(labelled)),
+        Text(tables.CALIBRATION_NOTE),
     ]
     for entry in labelled:
         mine = [row for row in bins if row["model"] == entry["model"]]
@@ -159,23 +156,25 @@ def corruption_errors(entries: Sequence[Entry]) -> Section | None:
     """Corruption errors against AlexNet; None where no corruption was run whole."""
     if not entries:
         return None
-    caution = statistics.CAUTION
-    return Section(
-        "Against AlexNet, as ImageNet-C does it",
-        [
-            Text(f"{caution[0].upper()}{caution[1:]}. 100 is AlexNet's error, lower is better."),
-            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(entries)),
-        ],
-    )
+    blocks: list[Block] = [Text("100 is AlexNet's error, lower is better.")]
+    for note, alike in dataset.grouped(entries, "note").items():
+        blocks += [
+            Text(f"{note}."),
+            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(alike)),
+        ]
+    return Section("Against AlexNet, as ImageNet-C does it", blocks)
 
 
 def classes(entries: Sequence[Entry]) -> Section | None:
     """The classes that lose most accuracy; None without labels."""
     if not entries:
         return None
+    known = dataset.comparable_classes(entries)
+    if not known:
+        return Section("Class by class", [Text(dataset.TOO_FEW_OF_A_CLASS)])
     blocks: list[Block] = []
-    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
-        mine = [entry for entry in entries if entry["model"] in names]
+    for labels, names in models.by_labels(dataset.grouped(known, "model")):
+        mine = [entry for entry in known if entry["model"] in names]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
         blocks += [
             Chart(
@@ -185,6 +184,7 @@ def classes(entries: Sequence[Entry]) -> Section | None:
             ),
             Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS)),
         ]
+    blocks.append(Text(dataset.CLASS_NOTE))
     return Section("Class by class", blocks)
 
 
@@ -200,13 +200,13 @@ _CLASS: Sequence[Column] = (
 
 
 def brief(
-    summary: Sequence[Entry], pairs: Sequence[Entry], entries: Sequence[Entry]
+    summary: Sequence[Entry], pairs: Sequence[Entry], over_strengths: Sequence[Entry]
 ) -> list[Titled]:
     """The tables of a model card: the ranking, and consistency under each perturbation."""
     names = [entry["model"] for entry in summary]
     rows = [
-        (perturbation_label(name), *(_mean_text(mine, one) for one in names))
-        for name, mine in dataset.grouped(entries, "perturbation").items()
+        (series, *(_over_strengths(mine, one) for one in names))
+        for series, mine in dataset.grouped(over_strengths, "series").items()
     ]
     return [
         Titled("Ranking", tables.ranking(statistics.ranking(summary, pairs))),
@@ -217,11 +217,9 @@ def brief(
     ]
 
 
-def _mean_text(entries: Sequence[Entry], name: str) -> str:
+def _over_strengths(entries: Sequence[Entry], name: str) -> str:
     mine = [entry for entry in entries if entry["model"] == name]
     if not mine:
         return ""
-    if len(mine) > 1:
-        mean = sum(entry["consistency"] for entry in mine) / len(mine)
-        return f"{share(mean)}, mean of {len(mine)} strengths"
-    return f"{share(mine[0]['consistency'])} ({tables.interval(mine[0], 'consistency', 1)})"
+    count = mine[0]["n_strengths"]
+    return rate(mine[0]) + (f", mean of {count} strengths" if count > 1 else "")

@@ -39,7 +39,7 @@ from robustness.report.results.measured import (
     perturbed_shot,
 )
 from robustness.report.wording import model
-from robustness.statistics import scorecard
+from robustness.statistics import INTERVAL_RULE, TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
@@ -76,13 +76,13 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         ],
         methods=method_notes.blocks(
             spec.conditions,
-            [("Intervals", method_notes.WILSON), ("Verdict", scorecard.VERDICT_RULE)],
+            [("Intervals", INTERVAL_RULE), ("Verdict", scorecard.VERDICT_RULE)],
         ),
         limits=(method_notes.ANECDOTE, *method_notes.LIMITS),
         manifest=manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
         replay=_replay(spec),
         data=data(rows, {"summary": summary}),
-        note=BRACKETS,
+        note=BRACKETS if scorecard.has_intervals(summary) else TOO_FEW,
     )
 
 
@@ -91,7 +91,8 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
         Chart(
             "Prediction consistency",
             charts_scorecard.ranking(pd.DataFrame(summary)),
-            "Consistency of each model with its 95 % interval; the table below holds the numbers.",
+            "Consistency of each model, with its 95 % interval where there are pictures enough for "
+            "one; the table below holds the numbers.",
         ),
         Titled("The ranking", tables.verdicts(summary)),
         Text(scorecard.VERDICT_RULE),

@@ -1,7 +1,8 @@
 """The limits of a budget against a run: kept, broken, or not shown by so few pictures.
 
 A limit is held against the bound of the 95 % interval, not against the figure: a minimum is kept
-where the whole interval lies above it, broken where all of it lies below, and otherwise open.
+where the whole interval lies above it, broken where all of it lies below, and otherwise open, as it
+is with too few pictures for any interval.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted, did_you_mean
 from robustness.evaluation.condition import named, perturbation_label
-from robustness.metrics import wilson
 from robustness.runs import Run, compare
 from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 
@@ -36,8 +36,9 @@ class Verdict:
     """One limit on one model and condition (no ``perturbation``: on all together).
 
     ``where`` is the condition in words; that of a breaking strength is of all strengths, and its
-    ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``. A breaking
-    strength is None where no strength of the run breaks the model; its ``high`` is then None, too.
+    ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``, None with too
+    few pictures. A breaking strength is None where no strength of the run breaks the model; its
+    ``high`` is then None, too.
     """
 
     model: str
@@ -68,6 +69,8 @@ class Verdict:
         if self.limit == BREAKING:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+        if self.low is None or self.high is None:
+            return f"{self.value:.1%} (fewer than {statistics.FEWEST} pictures: no interval)"
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
@@ -181,13 +184,11 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
     images = entry["n_images"]
     if name not in LABEL_FREE:
         images = min(images, tables.labelled)
-    if low is None:  # all pictures agree, so that resampling shows no doubt
-        doubt = wilson(0, images).high
-        if value == 0 and entry["model"] in tables.weights and limit in REGRESSIONS:
-            doubt = 0.0  # the same function gives the same answers to any picture
-        low, high = max(-1.0, value - doubt), min(1.0, value + doubt)
-    if limit in REGRESSIONS:  # what was lost, not what was won
-        value, low, high = (0.0 - x for x in (value, high, low))
+    if limit in REGRESSIONS:
+        if value == 0 and entry["model"] in tables.weights:
+            low = high = 0.0  # the same function gives the same answers to any picture
+        # What was lost, not what was won.
+        value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
     yield Verdict(
         model=entry["model"],
         where="all conditions" if entry["condition"] is None else named(entry["condition"]),
@@ -207,7 +208,9 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
 _ROUNDING = 1e-9  # of sums: 0.6 - 0.4 is not quite 0.2
 
 
-def _outcome(limit: str, wanted: float, low: float, high: float) -> str:
+def _outcome(limit: str, wanted: float, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return NOT_SHOWN
     if limit.startswith("max"):
         wanted, low, high = -wanted, -high, -low
     if low >= wanted - _ROUNDING:
@@ -239,7 +242,10 @@ def _breaking(
                 f"{perturbation} up to strength {largest:g} only."
             )
         low, value, high = (
-            min((e["strength"] for e in entries if e[key] < rule.breaking_level), default=None)
+            min(
+                (e["strength"] for e in entries if _bound(e, key) < rule.breaking_level),
+                default=None,
+            )
             for key in ("consistency_low", "consistency", "consistency_high")
         )
         kept = low is None or low >= wanted - _ROUNDING
@@ -258,6 +264,14 @@ def _breaking(
             outcome=KEPT if kept else BROKEN if certain else NOT_SHOWN,
             images=min(entry["n_images"] for entry in entries),
         )
+
+
+def _bound(entry: Entry, key: str) -> float:
+    """A rate or a bound of it; with too few pictures for bounds it may be anything."""
+    known: float | None = entry[key]
+    if known is None:
+        return 0.0 if key.endswith("_low") else 1.0
+    return known
 
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:

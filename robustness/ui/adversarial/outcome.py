@@ -64,7 +64,7 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     results.show_pictures(
         picture,
         outcome.image,
-        f"{spec.record.label} against {models.label(outcome.model)}",
+        f"{outcome.label} against {models.label(outcome.model)}",
         picture_scores(picture.image[None], outcome.image[None]),
         captions=("Original", "Adversarial"),
         gain=outcome.gain,
@@ -102,7 +102,7 @@ def headline(outcome: Outcome) -> str:
     after = models.class_name(outcome.model, outcome.top1)
     if outcome.success:
         return (
-            f"{spec.record.label} makes {model} see {after} ({outcome.probability:.0%}) instead "
+            f"{outcome.label} makes {model} see {after} ({outcome.probability:.0%}) instead "
             f"of {before} ({outcome.clean_probability:.0%})."
         )
     aim = ""

@@ -44,6 +44,31 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     )
 
 
+def strength_input(asked: AttackSpec, first: str) -> AttackSpec:
+    """The attack that looks for the smallest epsilon, in the norm and to the target of ``asked``.
+
+    It is ``first`` until another is chosen; the one of ``asked`` has its settings.
+    """
+    left, right = st.columns(2, gap="medium")
+    able = [record for record in REGISTRY if asked.target is None or record.targeted]
+    with left:
+        labels = {record.name: record.label for record in able}
+        name = listed("Found with", labels, "strength_attack", first)
+    if name == asked.name:
+        return asked
+    with right:
+        steps, restarts = _effort(REGISTRY[name], "strength_")
+    return AttackSpec.of(
+        name,
+        norm=asked.norm,
+        epsilon=asked.epsilon,
+        steps=steps,
+        restarts=restarts,
+        seed=asked.seed,
+        target=asked.target,
+    )
+
+
 def _target(record: Attack, model: str) -> int | None:
     """The class to reach; None where any other will do."""
     labels = models.REGISTRY[model].labels()
@@ -98,15 +123,15 @@ def _epsilon(norm: str) -> float:
     )
 
 
-def _effort(record: Attack) -> tuple[int, int]:
-    """Steps and restarts."""
+def _effort(record: Attack, of: str = "") -> tuple[int, int]:
+    """Steps and restarts; ``of`` tells these controls from others."""
     left, right = st.columns(2, gap="small")
     steps = left.number_input(
         "Steps",
         min_value=1,
         max_value=record.most_steps,
         value=record.steps,
-        key=f"steps_{record.name}",
+        key=f"{of}steps_{record.name}",
         bind="query-params",
         disabled=record.most_steps == 1,
     )
@@ -117,7 +142,7 @@ def _effort(record: Attack) -> tuple[int, int]:
         min_value=1,
         max_value=MOST_RESTARTS,
         value=1,
-        key="restarts",
+        key=f"{of}restarts",
         bind="query-params",
         help="How many random starts are tried; the best result counts.",
     )

@@ -34,10 +34,10 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
         if len(names) > 1:
             texts = {name: models.label(name) for name in names}
             chosen = listed("Reliability of", texts, "reliability_of")
+        st.html(results.html_table(*tables.calibration(labelled)))
         st.caption(
-            "Below the diagonal a model claims more than it knows, above it less. ECE, expected "
-            f"calibration error: the mean distance from the diagonal in {figures.BINS} bins. By "
-            "chance: what a perfectly calibrated model would show on so few images."
+            "Below the diagonal a model claims more than it knows, above it less. "
+            + tables.CALIBRATION_NOTE
         )
     results.chart(
         left,
@@ -53,9 +53,10 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
     if not entries:
         return
     st.subheader("Against AlexNet, as ImageNet-C does it", anchor=False)
-    st.warning(f"{figures.CAUTION[0].upper()}{figures.CAUTION[1:]}.", icon=":material/balance:")
     left, right = st.columns([3, 2], gap="medium")
-    left.html(results.html_table(*tables.corruption_errors(entries)))
+    for note, alike in dataset.grouped(entries, "note").items():
+        left.warning(f"{note}.", icon=":material/balance:")
+        left.html(results.html_table(*tables.corruption_errors(alike)))
     left.caption(
         "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
         "the corruption adds to the clean error."
@@ -84,8 +85,10 @@ def classes(entries: Sequence[Entry]) -> None:
     if not entries:
         return
     st.subheader("Class by class", anchor=False)
-    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
-        mine = [entry for entry in entries if entry["model"] in names]
+    known = dataset.comparable_classes(entries)
+    st.caption(dataset.CLASS_NOTE if known else dataset.TOO_FEW_OF_A_CLASS)
+    for labels, names in models.by_labels(dataset.grouped(known, "model")):
+        mine = [entry for entry in known if entry["model"] in names]
         results.chart(
             st,
             dataset.class_drops(mine),

@@ -14,11 +14,12 @@ from robustness.base.text import plain
 from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import (
+    IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
     SEVERITIES,
     STUDY_SUITE,
     graded_conditions,
-    suite_names,
+    suite_conditions,
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
@@ -30,7 +31,8 @@ BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
-    IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
+    IMAGENET_C_SUITE: "ImageNet-C's 19",
+    IMAGENET_C_JPEG_SUITE: "these, as JPEG",
     OWN_CHOICE: "My own choice",
 }
 _LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
@@ -131,10 +133,9 @@ def _conditions_input() -> tuple[Condition, ...]:
     suite = one_of("Perturbations", _SUITES, "suite")
     if suite == STUDY_SUITE:
         st.caption("Each at its study setting.")
-        return graded_conditions(suite_names(STUDY_SUITE))
-    names: Sequence[str] = suite_names(IMAGENET_C_SUITE)
+        return suite_conditions(STUDY_SUITE)
     if suite == OWN_CHOICE:
-        names = st.multiselect(
+        names: Sequence[str] = st.multiselect(
             "Which",
             REGISTRY.names,
             default=["gaussian_blur", "fog"],
@@ -153,6 +154,10 @@ def _conditions_input() -> tuple[Condition, ...]:
             help="Where ImageNet-C has the perturbation, these are its severities 1 to 5.",
         )
         return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
+    if suite == IMAGENET_C_JPEG_SUITE:
+        st.caption("Each saved as JPEG of quality 85 at last, as the published files were.")
+    else:
+        st.caption("Each of ImageNet-C's corruptions, in memory.")
     severities = st.pills(
         "Severities",
         SEVERITIES,
@@ -161,7 +166,7 @@ def _conditions_input() -> tuple[Condition, ...]:
         key="severities",
         bind="query-params",
     )
-    return graded_conditions(names, severities=sorted(severities)) if severities else ()
+    return suite_conditions(suite, severities=sorted(severities)) if severities else ()
 
 
 def _limit_input() -> int | None:

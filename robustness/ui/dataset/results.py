@@ -58,12 +58,8 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     if run.unreadable:
         size += f" {len(run.unreadable):,} could not be read; they are listed at the end."
     st.caption(size)
-    if images < figures.FEW_IMAGES:
-        st.info(
-            f"Fewer than {figures.FEW_IMAGES} images: intervals found by resampling so few are too "
-            "narrow. Take them for a first impression.",
-            icon=":material/science:",
-        )
+    if images < figures.FEWEST:
+        st.info(figures.TOO_FEW, icon=":material/science:")
     if len(models.by_labels(e["model"] for e in found.summary)) > 1:
         st.info(results.other_classes([e["model"] for e in found.summary]), icon=":material/rule:")
 
@@ -72,7 +68,7 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
     """Who keeps its answer most often among models with the same classes, and is that certain?"""
     name = models.label
     best, worst = group[0], group[-1]
-    first = f"{best['consistency']:.0%} ({tables.interval(best, 'consistency')})"
+    first = tables.with_interval(best, "consistency", ".0%")
     if len(group) == 1:
         return f"{name(best['model'])} keeps its answer in {first} of cases."
     text = (

@@ -172,8 +172,7 @@ def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
     """Whether there is anything to draw: some answer is not what it was."""
-    names = (f"{quantity}_difference", f"{quantity}_difference_low")
-    return any(entry[name] for entry in entries for name in names)
+    return any(entry[f"{quantity}_moved"] for entry in entries)
 
 
 def _points(value: float) -> str:
@@ -194,7 +193,7 @@ def _sentence(entry: Entry, quantity: str) -> str:
     by = f"{_points(entry[f'{quantity}_difference'])} points"
     by += f", {interval}" if interval else ""
     if entry[f"{quantity}_verdict"] == "not established":
-        if entry[f"{quantity}_difference"] == 0 and not interval:
+        if not entry[f"{quantity}_moved"]:
             return f"{name} did as before: {what} {entry[f'{quantity}_b']:.1%}."
         return f"{name}: no change of {what} is established; {rates} ({by})."
     return f"{name} got {entry[f'{quantity}_verdict']}: {what} {rates} ({by})."

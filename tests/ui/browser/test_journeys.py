@@ -239,7 +239,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path
 ) -> None:
     page = visit(browser, f"{address}/dataset?models=EfficientNetLite2")
-    page.get_by_text("ImageNet-C's 19 by severity").click()
+    page.get_by_text("ImageNet-C's 19", exact=True).click()
     expect(page.get_by_text("57 conditions")).to_be_visible()
     page.get_by_role("button", name="Evaluate").click()
     expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible()
@@ -254,7 +254,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
-    link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000"
+    link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000&epsilon=1"
     page = visit(browser, f"{link}&attack=Square+%28black+box%29")
     expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()

@@ -1,0 +1,216 @@
+"""Holds AutoAttack and its members against the authors' package, on the same networks.
+
+It is optional: it needs PyTorch and the authors' package (``pip install torch pyautoattack``), and
+is run by itself, as it takes minutes: ``python -m benchmarks.attack_strength FOLDER``, where FOLDER
+holds photographs; without it the sample photographs are used.
+
+The authors' attacks see the very network that ours see: a function of PyTorch whose forward pass
+asks TensorFlow for the logits, and whose backward pass asks it for the product with their Jacobian.
+Both sides take the same steps, and leave the model's own answers. A picture counts as robust where
+the answer is still that one; pictures are floats, as the authors' are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.attacks import AttackSpec, attack
+from robustness.models import Classifier
+from robustness.models.gradients import logits
+from robustness.models.runtime import tensorflow
+from robustness.pictures.fitting import load_study_image
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_path
+
+Images = NDArray[np.float32]
+MOST_PICTURES = 30
+STEPS, QUERIES = 10, 100
+SETTINGS = {
+    "SqueezeNet": {"linf": (0.1 / 255, 1 / 255), "l2": (0.1, 1.0)},
+    "EfficientNetLite0": {"linf": (0.15 / 255, 4 / 255), "l2": (0.15, 2.0)},
+}
+"""By model and norm: the epsilon of the attacks that follow gradients, and that of Square. With
+them some pictures hold and some do not."""
+
+WHITE_BOX = ("apgd_ce", "apgd_t", "fab_t")
+
+
+def measure(folder: Path | None = None) -> Iterator[dict[str, Any]]:
+    """One row a model, norm and attack: how many pictures are robust, by ours and by theirs."""
+    images = _images(folder)
+    for name, norms in SETTINGS.items():
+        classifier = models.load(name)
+        own = classifier(images).probabilities.argmax(1)
+        for norm, (epsilon, of_square) in norms.items():
+            theirs = _Theirs(classifier, images, own, norm)
+            plain = _robust(classifier, images, own, _spec("pgd", norm, epsilon))
+            kept = np.ones(len(images), bool)
+            for attack_name in (*WHITE_BOX, "square"):
+                size = of_square if attack_name == "square" else epsilon
+                ours = _robust(classifier, images, own, _spec(attack_name, norm, size))
+                found = theirs.robust(attack_name, size)
+                if attack_name != "square":
+                    kept &= found
+                yield _row(name, norm, size, attack_name, ours, found, plain)
+            whole = _robust(classifier, images, own, _spec("autoattack", norm, epsilon))
+            yield _row(name, norm, epsilon, "autoattack", whole, kept, plain)
+
+
+def _images(folder: Path | None) -> Images:
+    if folder is None:
+        paths = [sample_path(sample.name) for sample in SAMPLES]
+    else:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        paths = paths[:: max(1, len(paths) // MOST_PICTURES)][:MOST_PICTURES]
+    return np.stack([load_study_image(path) for path in paths])
+
+
+def _spec(name: str, norm: str, epsilon: float) -> AttackSpec:
+    steps = QUERIES if name == "square" else STEPS
+    return AttackSpec.of(name, norm=norm, epsilon=epsilon, steps=steps)
+
+
+def _robust(
+    classifier: Classifier, images: Images, own: NDArray[np.intp], spec: AttackSpec
+) -> NDArray[np.bool_]:
+    found = attack(classifier, images, own, spec)
+    return classifier(found).probabilities.argmax(1) == own
+
+
+def _row(
+    model: str,
+    norm: str,
+    epsilon: float,
+    name: str,
+    ours: NDArray[np.bool_],
+    theirs: NDArray[np.bool_],
+    pgd: NDArray[np.bool_],
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "norm": norm,
+        "epsilon": epsilon,
+        "attack": name,
+        "ours": int(ours.sum()),
+        "theirs": int(theirs.sum()),
+        "pgd": int(pgd.sum()),
+        "pictures": len(ours),
+    }
+
+
+class _Theirs:
+    """The authors' attacks on a classifier and its own answers to ``images``, in one norm."""
+
+    def __init__(
+        self, classifier: Classifier, images: Images, own: NDArray[np.intp], norm: str
+    ) -> None:
+        import torch
+
+        self._classifier, self._own, self._norm = classifier, own, norm
+        self._network = _bridge(classifier)
+        self._images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        self._classes = torch.from_numpy(own.astype(np.int64))
+
+    def robust(self, name: str, epsilon: float) -> NDArray[np.bool_]:
+        """Which pictures hold against their attack ``name``."""
+        found = self._made(name, epsilon).detach().numpy().transpose(0, 2, 3, 1)
+        answers = self._classifier(np.ascontiguousarray(found)).probabilities.argmax(1)
+        return answers == self._own
+
+    def _made(self, name: str, epsilon: float) -> Any:
+        from pyautoattack import AutoAttack
+
+        norm = {"linf": "Linf", "l2": "L2"}[self._norm]
+        their = AutoAttack(self._network, norm=norm, eps=epsilon, seed=0)
+        member = {
+            "apgd_ce": their.apgd,
+            "apgd_t": their.apgd_targeted,
+            "fab_t": their.fab,
+            "square": their.square,
+        }[name]
+        if name.startswith("apgd"):
+            # Its windows are worked out when it is made, from the number of steps.
+            member.__init__(
+                self._network, n_iter=STEPS, norm=norm, eps=epsilon, seed=0, device="cpu"
+            )
+        member.n_iter, member.n_queries, member.resc_schedule = STEPS, QUERIES, True
+        member.rescale_schedule = True
+        member.targeted = name == "fab_t"
+        return member.perturb(self._images, self._classes)
+
+
+def _bridge(classifier: Classifier) -> Callable[[Any], Any]:
+    """The logits of ``classifier`` as a function of PyTorch's (N, 3, S, S) that has gradients."""
+    import torch
+
+    tf = tensorflow()
+    side = classifier.side
+    pixels = tf.TensorSpec((None, side, side, 3), tf.float32)
+    anything = tf.TensorSpec((None, None), tf.float32)
+
+    def scores(images: Any) -> Any:
+        return logits(classifier._model(classifier._prepare(images), training=False)[0])
+
+    forward = tf.function(scores, input_signature=[pixels], autograph=False)
+
+    @tf.function(input_signature=[pixels, anything], autograph=False)
+    def backward(images: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(scores(images) * weights)
+        return tape.gradient(total, images)
+
+    class Network(torch.autograd.Function):
+        """One network on both sides."""
+
+        @staticmethod
+        def forward(context: Any, images: Any) -> Any:
+            context.save_for_backward(images)
+            return torch.from_numpy(_each(forward, _last(images)))
+
+        @staticmethod
+        def backward(context: Any, weights: Any) -> Any:
+            (images,) = context.saved_tensors
+            slope = _each(backward, _last(images), weights.numpy())
+            return torch.from_numpy(slope.transpose(0, 3, 1, 2).copy())
+
+    return Network.apply
+
+
+def _last(images: Any) -> Images:
+    return np.ascontiguousarray(images.detach().numpy().transpose(0, 2, 3, 1))
+
+
+def _each(function: Callable[..., Any], *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``function`` of each row alone, as our attacks ask the network."""
+    rows = zip(*arrays, strict=True)
+    return np.concatenate([function(*(array[None] for array in row)).numpy() for row in rows])
+
+
+def main() -> None:
+    """Prints the table, or what is missing."""
+    try:
+        import pyautoattack  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        print(f"{error.name} is missing: pip install torch pyautoattack")
+        return
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    print(f"{'model':20}{'norm':6}{'epsilon':>10}  {'attack':12}{'ours':>6}{'theirs':>8}{'PGD':>6}")
+    for row in measure(folder):
+        print(
+            f"{row['model']:20}{row['norm']:6}{row['epsilon']:10.5f}  {row['attack']:12}"
+            f"{row['ours']:6}{row['theirs']:8}{row['pgd']:6} of {row['pictures']}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Means over the rows of a run with intervals over its pictures.
+
+A picture may have more rows than another. Its value is then what it would be in a mean of pictures
+that comes to the mean of rows: R + (sum - R rows) / (mean rows a picture), with R the mean of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import (
+    FEWEST,
+    FEWEST_OF_A_MEAN,
+    difference_bounds,
+    mean_bounds,
+    share_bounds,
+)
+
+Floats = NDArray[np.float64]
+
+INTERVAL_RULE = (
+    "95 % intervals take the picture as the unit. A rate has Clopper and Pearson's with the "
+    "effective number of pictures, a difference what follows from those of its two sides, and any "
+    f"other mean Student's, from {FEWEST_OF_A_MEAN} pictures on. Fewer than {FEWEST} are too few "
+    "for any."
+)
+
+TOO_FEW = (
+    f"Fewer than {FEWEST} pictures are too few for an interval: the figures tell what became of "
+    "these pictures, not what would of others."
+)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """k figures: their values (k,) and bounds (k,); NaN: undefined, or too few pictures."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    def named(self, name: str, place: int) -> dict[str, float | None]:
+        """The figure in ``place`` as ``name``, ``name_low`` and ``name_high``; None for NaN."""
+        return {
+            name: number(self.value[place]),
+            f"{name}_low": number(self.low[place]),
+            f"{name}_high": number(self.high[place]),
+        }
+
+
+def each_picture(sums: Floats, counts: Floats) -> Floats:
+    """(n, k): the value of each picture in the means of rows, NaN where it has no row.
+
+    ``sums`` (n, k) holds each picture's total, ``counts`` (n, k) the number of its rows.
+    """
+    there = counts > 0
+    pictures, rows = there.sum(axis=0), counts.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = sums.sum(axis=0) / rows
+        values = mean + (sums - mean * counts) * (pictures / rows)
+    return np.where(there, values, np.nan)
+
+
+def shares(values: Floats) -> Estimates:
+    """Means of ``values`` (n, k), shares in [0, 1]; NaN where a picture has none."""
+    return Estimates(_mean(values), *share_bounds(values))
+
+
+def means(values: Floats) -> Estimates:
+    """Means of ``values`` (n, k), of whatever range; NaN where a picture has none."""
+    return Estimates(_mean(values), *mean_bounds(values))
+
+
+def differences(values: Floats) -> Estimates:
+    """Means of ``values`` (n, k), differences in [-1, 1]; NaN where a picture has none."""
+    return Estimates(_mean(values), *difference_bounds(values))
+
+
+def side_by_side(*parts: Estimates) -> Estimates:
+    """The figures of all ``parts``, in their order."""
+    joined = ([getattr(part, name) for part in parts] for name in ("value", "low", "high"))
+    return Estimates(*map(np.concatenate, joined))
+
+
+def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
+    """What was lost from ``clean`` to ``perturbed``, shares (n, k): a difference, and of the clean.
+
+    The second, 1 - perturbed / clean, is undefined where no picture was right. Its interval is that
+    of the mean of (1 - itself) clean - perturbed, which is 0, by the clean share.
+    """
+    lost = differences(clean - perturbed)
+    before = _mean(clean)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(before > 0, lost.value / before, np.nan)
+        low, high = difference_bounds((1 - relative) * clean - perturbed)
+        return lost, Estimates(relative, relative + low / before, relative + high / before)
+
+
+def _mean(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    totals = np.nansum(values, axis=0)
+    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+
+
+def number(value: float) -> float | None:
+    """``value``; None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def complement(entry: Mapping[str, float | None], name: str, other: str) -> dict[str, float | None]:
+    """1 minus the rate ``name`` of ``entry``, called ``other``, with its bounds."""
+    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return {
+        other: None if value is None else 1 - value,
+        f"{other}_low": None if high is None else 1 - high,
+        f"{other}_high": None if low is None else 1 - low,
+    }

@@ -1,0 +1,148 @@
+"""Very many pictures of which the mean is known: what runs over few of them are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import Bounds
+
+Floats = NDArray[np.float64]
+Random = np.random.Generator
+
+PICTURES = 20_000
+
+
+def answers(ease: Floats, conditions: int, rng: Random) -> Floats:
+    """(n,): the share of ``conditions`` under which pictures of the ``ease`` (n,) keep theirs."""
+    return rng.binomial(conditions, ease) / conditions
+
+
+def _alike(correlation: float) -> Callable[[float, int, Random], Floats]:
+    """Answers to one picture go together: beta-binomial."""
+
+    def made(rate: float, conditions: int, rng: Random) -> Floats:
+        spread = (1 - correlation) / correlation
+        ease = rng.beta(rate * spread, (1 - rate) * spread, PICTURES)
+        return answers(ease, conditions, rng)
+
+    return made
+
+
+def _hard(rate: float, conditions: int, rng: Random) -> Floats:
+    """A few pictures fail everywhere; the answers to the others have nothing in common."""
+    hard = rng.random(PICTURES) < 0.6 * (1 - rate)
+    ease = np.where(hard, 0.0, rate / (1 - 0.6 * (1 - rate)))
+    return answers(ease, conditions, rng)
+
+
+def _uneven(rate: float, conditions: int, rng: Random) -> Floats:
+    """Pictures are more or less hard, and so are conditions."""
+    hardness = rng.normal(0, 1.5, PICTURES)
+    offsets = np.linspace(-2, 2, conditions) if conditions > 1 else np.zeros(1)
+    low, high = -15.0, 15.0
+    for _ in range(40):  # bisection: the level at which the mean is the rate
+        level = (low + high) / 2
+        mean = np.mean([_logistic(level + at + hardness[:2000]).mean() for at in offsets])
+        low, high = (level, high) if mean < rate else (low, level)
+    kept = [rng.random(PICTURES) < _logistic(level + at + hardness) for at in offsets]
+    return np.asarray(np.mean(kept, axis=0), np.float64)
+
+
+def _logistic(x: Floats) -> Floats:
+    return 1 / (1 + np.exp(-x))
+
+
+SHARES: Mapping[str, Callable[[float, int, Random], Floats]] = {
+    **{f"answers correlated by {r}": _alike(r) for r in (0.05, 0.2, 0.5, 0.9)},
+    "a few pictures fail everywhere": _hard,
+    "hard pictures and hard conditions": _uneven,
+}
+"""How pictures differ: (rate of at least 0.5, conditions, rng) to each picture's share."""
+
+
+def shares(kind: str, rate: float, conditions: int, rng: Random) -> Floats:
+    """(``PICTURES``,): the share of answers that each keeps; below a ``rate`` of 0.5, loses."""
+    if rate < 0.5:
+        return 1 - SHARES[kind](1 - rate, conditions, rng)
+    return SHARES[kind](rate, conditions, rng)
+
+
+def _won_and_lost(won: float, lost: float) -> Callable[[int, Random], Floats]:
+    """The answers that were won are not of the pictures that lost any."""
+
+    def made(conditions: int, rng: Random) -> Floats:
+        side, ease = rng.random(PICTURES), rng.beta(1.5, 1.0, PICTURES)  # mean 0.6
+        moved = answers(ease, conditions, rng)
+        up, down = won / 0.6, lost / 0.6
+        if conditions == 1:
+            moved, up, down = np.ones(PICTURES), won, lost
+        return np.select([side < up, side < up + down], [moved, -moved], 0.0)
+
+    return made
+
+
+def _two_models(shift: float, own: float) -> Callable[[int, Random], Floats]:
+    """Two models find the same pictures hard, but for what is each one's own."""
+
+    def made(conditions: int, rng: Random) -> Floats:
+        hardness = rng.normal(1, 1.5, PICTURES)
+        sides = [
+            answers(_logistic(hardness + by + rng.normal(0, own, PICTURES)), conditions, rng)
+            for by in (shift, 0.0)
+        ]
+        return sides[0] - sides[1]
+
+    return made
+
+
+def _drop(conditions: int, rng: Random) -> Floats:
+    """Of the clean accuracy, nothing to everything is lost."""
+    right = rng.random(PICTURES) < 0.8
+    kept = answers(_logistic(rng.normal(1, 1.5, PICTURES)), conditions, rng)
+    return np.where(right, 1 - kept, -answers(np.full(PICTURES, 0.05), conditions, rng))
+
+
+DIFFERENCES: Mapping[str, Callable[[int, Random], Floats]] = {
+    "2 % lost": _won_and_lost(0.0, 0.02),
+    "2 % lost, 1 % won": _won_and_lost(0.01, 0.02),
+    "2 % lost and won": _won_and_lost(0.02, 0.02),
+    "10 % lost, 8 % won": _won_and_lost(0.08, 0.1),
+    "25 % lost, 20 % won": _won_and_lost(0.2, 0.25),
+    "two models, nearly alike": _two_models(-0.1, 0.3),
+    "two models, not alike": _two_models(-1.0, 1.0),
+    "accuracy lost": _drop,
+}
+"""How two answers to a picture differ: (conditions, rng) to the difference of each picture."""
+
+MEANS: Mapping[str, Callable[[Random], Floats]] = {
+    "even": lambda rng: rng.beta(5, 5, PICTURES),
+    "skewed": lambda rng: rng.beta(6, 1.5, PICTURES),
+    "skewed much": lambda rng: rng.beta(20, 2, PICTURES),
+    "two kinds of pictures": lambda rng: rng.beta(0.5, 0.5, PICTURES),
+    "one picture in ten unlike the rest": lambda rng: np.where(
+        rng.random(PICTURES) < 0.1, rng.beta(2, 8, PICTURES), rng.beta(20, 2, PICTURES)
+    ),
+}
+"""Numbers that are no shares of answers, such as similarities."""
+
+
+def beyond(
+    bounds: Callable[[Floats], Bounds],
+    values: Floats,
+    pictures: int,
+    repeats: int,
+    rng: Random,
+) -> tuple[float, float, float]:
+    """How runs over few pictures fare with ``bounds``: (too high, too low, mean width).
+
+    A run is ``pictures`` of ``values`` (n,). Too high: the share of runs with the lower bound above
+    the mean of ``values``, which is how often a gate passes a minimum that is missed by a hair. Too
+    low: with the upper bound below it, and so for a maximum.
+    """
+    truth = values.mean()
+    low, high = bounds(values[rng.integers(0, len(values), (pictures, repeats))])
+    too_high, too_low = low > truth + 1e-12, high < truth - 1e-12
+    return float(too_high.mean()), float(too_low.mean()), float((high - low).mean())
