@@ -26,7 +26,7 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
     ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
     series = {
-        RESCALED[name]: (metrics.REGISTRY[name].label, colour)
+        RESCALED[name]: (f"{metrics.REGISTRY[name].label}, rescaled", colour)
         for name, colour in zip(RESCALED, COLOURS, strict=False)
     }
     words = {

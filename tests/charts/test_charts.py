@@ -75,7 +75,7 @@ BARS = pytest.mark.parametrize(
         (
             answers.similarity_bars,
             ("cosine_rescaled", "euclidean_rescaled"),
-            ["Cosine similarity", "Euclidean similarity"],
+            ["Cosine similarity, rescaled", "Euclidean similarity, rescaled"],
         ),
         (
             answers.clean_class_bars,

@@ -323,7 +323,7 @@ def test_study_measures_every_picture_model_and_perturbation(study: Study) -> No
     ]
     promised = (
         "image model perturbation strength parameter clean_top1 clean_probability top1 probability "
-        "consistent top5_overlap cosine euclidean ssim psnr"
+        "consistent top5_overlap cosine cosine_rescaled euclidean euclidean_rescaled ssim psnr"
     )
     for row in rows:
         assert set(promised.split()) <= set(row)
@@ -347,14 +347,14 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
     for entry in summary:
         assert list(entry) == [
             *("model", "n", "consistency", "consistency_low", "consistency_high"),
-            *("cosine", "euclidean", "label_set"),
+            *("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled", "label_set"),
         ]
         mine = rows[rows["model"] == entry["model"]]
         assert entry["n"] == 8
         assert entry["consistency"] == pytest.approx(mine["consistent"].mean())
         assert (entry["consistency_low"], entry["consistency_high"]) == (None, None)
-        assert entry["cosine"] == pytest.approx(mine["cosine"].mean())
-        assert entry["euclidean"] == pytest.approx(mine["euclidean"].mean())
+        for name in ("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"):
+            assert entry[name] == pytest.approx(mine[name].mean())
 
 
 def test_study_manifest_says_how_to_run_it_again(study: Study) -> None:

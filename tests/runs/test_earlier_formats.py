@@ -13,6 +13,7 @@ import pytest
 
 from robustness import report, runs, statistics
 from robustness.base.errors import RunError
+from robustness.charts.tables import similarities
 from robustness.commands.main import main
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.rows import SCHEMA
@@ -42,6 +43,17 @@ def test_its_rows_get_what_they_lack(run: runs.Run) -> None:
     assert run.table().schema.equals(SCHEMA)
     lean = run.table(["condition", "top1"], model="SqueezeNet")
     assert lean["condition"].to_pylist() == ids * run.images
+
+
+def test_similarity_from_its_floor_is_left_out(run: runs.Run) -> None:
+    frame = run.frame()
+    for entry in [*statistics.summary(frame), *statistics.by_perturbation(frame)]:
+        assert 0 < entry["cosine"] <= 1
+        assert entry["cosine_rescaled"] is entry["euclidean_rescaled"] is None
+    titles = [title for title, _ in similarities(statistics.summary(frame), ".3f")]
+    assert titles == ["Cosine", "Euclidean"]
+    older = frame.drop(columns=["cosine_rescaled", "euclidean_rescaled"])  # a file's of that time
+    assert statistics.summary(older) == statistics.summary(frame)
 
 
 def test_conditions_of_one_name_and_strength_stay_apart(run: runs.Run) -> None:
