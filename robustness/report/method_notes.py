@@ -1,4 +1,4 @@
-"""What is measured and how, in words and tables: the Methods page and the reports say the same."""
+"""What is measured and how, in words: the Methods page and the reports say the same."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from robustness import metrics
 from robustness import statistics as figures
-from robustness.attacks import NORMS, Attack, AttackSpec
+from robustness.attacks import NORMS, AttackSpec
 from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
-from robustness.models import REGISTRY as MODELS
 from robustness.models.model_record import FIT_PHOTOGRAPHS
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import REGISTRY
+from robustness.report import method_tables
 from robustness.report.content import Block, Text, Titled
 
 STUDY_IMAGE = (
@@ -195,80 +194,6 @@ SOURCES = (
 )
 
 
-def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
-    """What is known of the ``records``, one a row."""
-    return pd.DataFrame(
-        [
-            {
-                "Perturbation": record.label,
-                "Family": record.family,
-                "Acts on": record.stage.name.lower(),
-                "Parameter": record.parameter,
-                "At strength 0.2": record.value_text(0.2),
-                "At strength 1": record.value_text(1.0),
-                "Study setting": ""
-                if record.study_strength is None
-                else record.value_text(record.study_strength),
-                "ImageNet-C": record.imagenet_c or "none",
-                "Random": "yes" if record.random else "no",
-                "Source": record.source,
-            }
-            for record in records
-        ]
-    )
-
-
-def fits() -> pd.DataFrame:
-    """What the fit and the side do to each model on which that was measured."""
-    return pd.DataFrame(
-        [
-            {
-                "Model": record.label,
-                "Crop, 224 px": found.crop,
-                "Squash, 224 px": found.squash,
-                "Letterbox, 224 px": found.letterbox,
-                "Own size": f"{record.input_size} px",
-                "Crop, own size": found.own,
-            }
-            for record in MODELS
-            if (found := record.fits) is not None
-        ]
-    )
-
-
-def metric_formulas() -> pd.DataFrame:
-    """Every metric with its formula."""
-    return pd.DataFrame(
-        [
-            {
-                "Metric": metric.label,
-                "Compares": metric.subject,
-                "Formula": metric.formula,
-                "Better": "higher" if metric.higher_is_better else "lower",
-            }
-            for metric in metrics.REGISTRY
-        ]
-    )
-
-
-def attacks(records: Iterable[Attack]) -> pd.DataFrame:
-    """What is known of the attacks ``records``, one a row."""
-    return pd.DataFrame(
-        [
-            {
-                "Attack": record.label,
-                "Sees": "gradients" if record.white_box else "answers alone",
-                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
-                "Target": "can aim" if record.targeted else "none",
-                "Steps": record.steps,
-                "Formula": record.formula,
-                "Source": record.source,
-            }
-            for record in records
-        ]
-    )
-
-
 def blocks(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) -> list[Block]:
     """How a report's rows came about: the picture, what ``conditions`` did to it, the metrics.
 
@@ -282,20 +207,20 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[tuple[str, str]]) ->
         *(_perturbations(list(names)) if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(FEATURES),
-        Titled("The metrics", _as_table(metric_formulas())),
+        Titled("The metrics", _as_table(method_tables.metric_formulas())),
         *(Text(f"{title}. {text}") for title, text in notes),
         Text(f"Sources. {SOURCES}"),
     ]
 
 
 def _perturbations(names: Sequence[str]) -> list[Block]:
-    used = perturbations(REGISTRY[name] for name in names)
+    used = method_tables.perturbations(REGISTRY[name] for name in names)
     table = _as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
     return [Text(STRENGTHS), Titled("The perturbations", table)]
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Block]:
-    known = attacks({spec.name: spec.record for spec in specs}.values())
+    known = method_tables.attacks({spec.name: spec.record for spec in specs}.values())
     allowed = Table(
         ("Attack", "Measured by", "Epsilon, its strength", "Effort"),
         [

@@ -10,7 +10,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.models.weights import parameters_text, size_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
-from robustness.report import method_notes
+from robustness.report import method_notes, method_tables
 
 _ATTENTION = """
 Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where
@@ -43,21 +43,21 @@ def show() -> None:
     """Draws the sections top to bottom."""
     st.subheader("From photo to study image", anchor="study-image")
     st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
-    st.dataframe(method_notes.fits(), hide_index=True, height="content")
+    st.dataframe(method_tables.fits(), hide_index=True, height="content")
     st.subheader("Perturbations", anchor="perturbations")
     st.markdown(method_notes.STRENGTHS)
-    st.dataframe(method_notes.perturbations(PERTURBATIONS), hide_index=True, height="content")
+    st.dataframe(method_tables.perturbations(PERTURBATIONS), hide_index=True, height="content")
     st.subheader("Metrics", anchor="metrics")
     st.markdown(f"{method_notes.FEATURES} {method_notes.FLOORS}")
     st.markdown(method_notes.BY_PLACE)
-    st.dataframe(method_notes.metric_formulas(), hide_index=True, height="content")
+    st.dataframe(method_tables.metric_formulas(), hide_index=True, height="content")
     st.subheader("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
     st.subheader("Where the model looks", anchor="attention")
     st.markdown(_ATTENTION)
     st.subheader("Attacks", anchor="attacks")
     st.markdown("\n\n".join((*method_notes.ATTACKS, method_notes.NOISE, method_notes.SMALLEST)))
-    st.dataframe(method_notes.attacks(ATTACKS), hide_index=True, height="content")
+    st.dataframe(method_tables.attacks(ATTACKS), hide_index=True, height="content")
     st.subheader("Reports", anchor="reports")
     st.markdown(method_notes.ANSWERS)
     st.subheader("Models", anchor="models")

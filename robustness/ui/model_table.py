@@ -13,7 +13,7 @@ from robustness.base.text import plain
 from robustness.models.fetching.places import all_places
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights import parameters_text, size_text
-from robustness.report import method_notes
+from robustness.report import method_notes, method_tables
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.html import html
@@ -44,7 +44,7 @@ def show() -> None:
 def _fits() -> None:
     st.subheader("What the fit does to each model", anchor="fit")
     st.markdown(method_notes.FITS)
-    st.dataframe(method_notes.fits(), hide_index=True, height="content")
+    st.dataframe(method_tables.fits(), hide_index=True, height="content")
 
 
 def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfCheck]) -> None:

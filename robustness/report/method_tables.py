@@ -1,0 +1,86 @@
+"""What is measured and how, in tables drawn from the registries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from robustness import metrics
+from robustness.attacks import NORMS, Attack
+from robustness.models import REGISTRY as MODELS
+from robustness.perturbations import Perturbation
+
+
+def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
+    """What is known of the ``records``, one a row."""
+    return pd.DataFrame(
+        [
+            {
+                "Perturbation": record.label,
+                "Family": record.family,
+                "Acts on": record.stage.name.lower(),
+                "Parameter": record.parameter,
+                "At strength 0.2": record.value_text(0.2),
+                "At strength 1": record.value_text(1.0),
+                "Study setting": ""
+                if record.study_strength is None
+                else record.value_text(record.study_strength),
+                "ImageNet-C": record.imagenet_c or "none",
+                "Random": "yes" if record.random else "no",
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )
+
+
+def fits() -> pd.DataFrame:
+    """What the fit and the side do to each model on which that was measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": record.label,
+                "Crop, 224 px": found.crop,
+                "Squash, 224 px": found.squash,
+                "Letterbox, 224 px": found.letterbox,
+                "Own size": f"{record.input_size} px",
+                "Crop, own size": found.own,
+            }
+            for record in MODELS
+            if (found := record.fits) is not None
+        ]
+    )
+
+
+def metric_formulas() -> pd.DataFrame:
+    """Every metric with its formula."""
+    return pd.DataFrame(
+        [
+            {
+                "Metric": metric.label,
+                "Compares": metric.subject,
+                "Formula": metric.formula,
+                "Better": "higher" if metric.higher_is_better else "lower",
+            }
+            for metric in metrics.REGISTRY
+        ]
+    )
+
+
+def attacks(records: Iterable[Attack]) -> pd.DataFrame:
+    """What is known of the attacks ``records``, one a row."""
+    return pd.DataFrame(
+        [
+            {
+                "Attack": record.label,
+                "Sees": "gradients" if record.white_box else "answers alone",
+                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
+                "Target": "can aim" if record.targeted else "none",
+                "Steps": record.steps,
+                "Formula": record.formula,
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )
