@@ -17,7 +17,6 @@ from robustness.evaluation.sweep import Break
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
-from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 
 Entry = Mapping[str, Any]
 Column = tuple[str, Callable[[Any], str]]
@@ -193,62 +192,6 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
 def decimal(value: float | None) -> str:
     """A figure as text; nothing where there is none."""
     return "" if value is None else f"{value:.3f}"
-
-
-def accuracy(labelled: Sequence[Entry]) -> Table:
-    """What the labels say per model; ``labelled`` are entries of ``summary`` that have labels."""
-    columns: list[Column] = [
-        ("Model", label()),
-        ("Top-1 clean", figure("clean_accuracy", ".1%")),
-        ("perturbed", figure("perturbed_accuracy", ".1%")),
-        ("Lost", figure("drop", ".1%")),
-        ("95 % interval", lambda entry: interval(entry, "drop", 1)),
-        ("Of the clean", figure("relative_drop", ".1%")),
-        ("Top-5 clean", figure("clean_accuracy_top5", ".1%")),
-        ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
-    ]
-    return Table.of(labelled, columns)
-
-
-def calibration(labelled: Sequence[Entry]) -> Table:
-    """Expected calibration errors per model; ``labelled`` are entries that have labels."""
-    columns: list[Column] = [
-        ("Model", label()),
-        ("ECE clean", figure("clean_ece", ".3f")),
-        ("by chance", figure("clean_ece_by_chance", ".3f")),
-        ("perturbed", figure("perturbed_ece", ".3f")),
-        ("per condition", figure("condition_ece", ".3f")),
-        ("by chance", figure("condition_ece_by_chance", ".3f")),
-    ]
-    return Table.of(labelled, columns)
-
-
-def corruption_errors(entries: Sequence[Entry]) -> Table:
-    """CE of every corruption and their means, in percent of AlexNet's error, with intervals."""
-    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
-    head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
-    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
-    rows = [
-        [mean, *(_ce(entry, "mean_ce") for entry in entries)],
-        [f"{mean}, relative", *(_ce(entry, "mean_relative_ce") for entry in entries)],
-    ]
-    rows += [
-        [perturbation_label(name), *(_ce(entry["corruptions"][at], "ce") for entry in entries)]
-        for at, name in enumerate(names)
-    ]
-    return Table(head, rows)
-
-
-def _ce(entry: Entry, name: str) -> str:
-    return with_interval(entry, name, ".1f")
-
-
-CALIBRATION_NOTE = (
-    f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
-    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
-    "for too unsure under another; per condition: the mean of each condition's own. By chance: "
-    "what a perfectly calibrated model would show on so few pictures."
-)
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:

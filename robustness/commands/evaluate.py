@@ -243,7 +243,26 @@ def _print_run(run: Run) -> None:
     if found.images < statistics.FEWEST:
         console.say(f"\n{statistics.TOO_FEW}")
     _print_pairs(found.pairs())
+    _print_robust(found.robust_accuracy)
     console.say(f"\nSaved in {run.folder}")
+
+
+def _print_robust(entries: list[dict[str, Any]]) -> None:
+    """What no attack broke, with the one that broke most."""
+    from robustness.evaluation.condition import named
+
+    if entries:
+        console.say(
+            f"\n{entries[0]['of'].capitalize()} that no attack broke, with its 95 % interval:"
+        )
+    for entry in entries:
+        low, high = entry["robust_low"], entry["robust_high"]
+        between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
+        console.say(
+            f"  {entry['model']}, {entry['norm']} {entry['epsilon']:.3g}: {entry['robust']:.1%} "
+            f"({between}); strongest: {named(entry['strongest'])}, which left "
+            f"{entry['strongest_left']:.1%}"
+        )
 
 
 def _print_pairs(pairs: list[dict[str, Any]]) -> None:

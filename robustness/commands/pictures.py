@@ -54,8 +54,9 @@ def predict_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
-    from robustness.pictures.fitting import STUDY_SIDE, fit
+    from robustness.pictures.fitting import STUDY_SIDE, check_fit, fit
 
+    check_fit(options.fit)
     names = models.resolve(options.models)
     decoded = [decode(read_file(image), name=image) for image in options.images]
     found: dict[tuple[int, str], dict[str, Any]] = {}

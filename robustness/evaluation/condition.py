@@ -288,19 +288,19 @@ class AttackCondition(Condition):
 
 def setting(text: str) -> str:
     """``Condition.setting`` of an ``id``; what it says where it is of something not known here."""
-    found = _parsed(text)
+    found = readable(text)
     return text.partition("=")[2] if found is None else found.setting
 
 
 def named(text: str) -> str:
     """``Condition.named`` of an ``id``, such as "fog 0.6"; what it says where it is not known."""
-    found = _parsed(text)
+    found = readable(text)
     return text.replace("=", " ") if found is None else found.named
 
 
 def short(text: str) -> str:
     """``Condition.short`` of an ``id``, such as "Fog 0.6"; what it says where it is not known."""
-    found = _parsed(text)
+    found = readable(text)
     if found is None:
         return f"{perturbation_label(text.partition('=')[0])} {setting(text)}".strip()
     return found.short
@@ -308,18 +308,19 @@ def short(text: str) -> str:
 
 def series(text: str) -> str:
     """``Condition.series`` of an ``id``; a readable name where it says no more than one."""
-    found = _parsed(text)
+    found = readable(text)
     return perturbation_label(text.partition("=")[0]) if found is None else found.series
 
 
 def degree(text: str) -> tuple[str, float] | None:
     """``Condition.degree`` of an ``id``; None also where it is not known."""
-    found = _parsed(text)
+    found = readable(text)
     return None if found is None else found.degree
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> Condition | None:
+def readable(text: str) -> Condition | None:
+    """The condition whose ``id`` is ``text``; None where it is of something not known here."""
     try:
         return Condition.parse(text)
     except RobustnessError:

@@ -28,6 +28,7 @@ from robustness.statistics.ranking import (
     compare_by_condition,
     ranking,
 )
+from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
     by_perturbation,
     by_severity,
@@ -68,6 +69,7 @@ __all__ = [
     "published",
     "ranking",
     "reliability",
+    "robust_accuracy",
     "summary",
     "with_correctness",
 ]

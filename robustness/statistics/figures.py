@@ -13,6 +13,7 @@ from robustness.statistics.classes import by_class
 from robustness.statistics.grid import with_conditions
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
+from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
     by_perturbation,
     by_severity,
@@ -59,6 +60,10 @@ class Figures:
     @cached_property
     def corruption_errors(self) -> Entries:
         return corruption_errors(self.frame)
+
+    @cached_property
+    def robust_accuracy(self) -> Entries:
+        return robust_accuracy(self.frame)
 
     @cached_property
     def reliability(self) -> Entries:

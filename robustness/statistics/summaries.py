@@ -17,6 +17,7 @@ from robustness import models
 from robustness.statistics.calibration import calibration_error
 from robustness.statistics.estimates import (
     complement,
+    differences,
     drops,
     each_picture,
     means,
@@ -52,7 +53,8 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     interval the expected calibration errors ``clean_ece`` (of each picture once), ``perturbed_ece``
     (of all rows together, where too sure under one condition makes up for too unsure under another)
     and ``condition_ece`` (the mean of those of the conditions), and as in ``by_perturbation``
-    ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
+    ``clean_ece_by_chance`` and ``condition_ece_by_chance``. With intervals
+    ``clean_overconfidence`` and ``overconfidence``: mean confidence less accuracy.
     """
     entries = {}
     for grid in grids(frame):
@@ -125,7 +127,20 @@ def _overall_calibration(grid: Grid) -> dict[str, float | None]:
     )
     # Rows of one image are not independent: what chance would give over them is not known.
     pooled = {"perturbed_ece": perturbed["perturbed_ece"]}
-    return clean | pooled | _mean_calibration(grid)
+    return clean | pooled | _mean_calibration(grid) | _overconfidence(grid)
+
+
+def _overconfidence(grid: Grid) -> dict[str, float | None]:
+    """Mean confidence less accuracy of the answers with a label, clean and perturbed."""
+    clean = grid.per_image("clean_probability") - grid.per_image("clean_correct")
+    gaps = grid.values("probability") - grid.values("correct")
+    known = ~np.isnan(gaps)
+    sums = np.where(known, gaps, 0.0).sum(axis=1, keepdims=True)
+    perturbed = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
+    return {
+        **differences(clean[:, None]).named("clean_overconfidence", 0),
+        **differences(perturbed).named("overconfidence", 0),
+    }
 
 
 def _mean_calibration(grid: Grid) -> dict[str, float | None]:

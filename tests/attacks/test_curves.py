@@ -32,8 +32,7 @@ from robustness.evaluation.reach import (
     natural_reach,
 )
 from robustness.models import Classifier
-from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.perturbations import apply
+from robustness.perturbations import compose
 from robustness.pictures.picture import Picture
 
 PGD = AttackSpec.of("pgd", steps=5)
@@ -193,7 +192,7 @@ def test_reach_measures_the_picture_at_the_break(coffee: Picture) -> None:
     found = [e for e in natural_reach(coffee, "SqueezeNet", names, 3) if isinstance(e, Reach)]
     noise, brightness = found
     assert (noise.kind, noise.breaks, brightness.breaks) == (NATURAL, True, False)
-    strongest = apply(PERTURBATIONS["brightness"], coffee.image[None], 1.0)[0]
+    strongest = compose(coffee.image[None], {"brightness": 1.0})[0]
     length = np.linalg.norm((strongest - coffee.image).astype(np.float64))
     assert brightness.l2 == pytest.approx(length, rel=1e-5)
     attacks = [e for e in attack_reach(coffee, "SqueezeNet", [PGD]) if isinstance(e, Reach)]

@@ -70,6 +70,7 @@ def _sections(run: Run, frame: pd.DataFrame, found: Figures) -> list[Section]:
         run_sections.curves(found.by_perturbation, found.by_severity, found.over_models),
         run_sections.accuracy(found.summary, found.reliability),
         run_sections.corruption_errors(found.corruption_errors),
+        run_sections.under_attack(found.robust_accuracy),
         run_sections.classes(found.by_class),
         _pictures(run, frame),
         _unreadable(run),
@@ -223,6 +224,13 @@ def _manifest(run: Run) -> Mapping[str, Any]:
 
 
 def _tables(found: Figures) -> dict[str, Sequence[Mapping[str, Any]]]:
-    names = ("over_models", "by_perturbation", "by_severity", "by_class", "corruption_errors")
+    names = (
+        "over_models",
+        "by_perturbation",
+        "by_severity",
+        "by_class",
+        "corruption_errors",
+        "robust_accuracy",
+    )
     told = {name: getattr(found, name) for name in names}
     return {"summary": found.summary, "compare": found.pairs(), **told}

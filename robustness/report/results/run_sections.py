@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import models, statistics
-from robustness.charts import dataset, differences, scorecard, tables
+from robustness.charts import dataset, differences, label_tables, scorecard, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Block, Chart, Section, Text, Titled
@@ -132,9 +132,9 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
     if not labelled:
         return None
     blocks: list[Block] = [
-        Titled("Accuracy by the labels", tables.accuracy(labelled)),
-        Titled("Expected calibration error", tables.calibration(labelled)),
-        Text(tables.CALIBRATION_NOTE),
+        Titled("Accuracy by the labels", label_tables.accuracy(labelled)),
+        Titled("Expected calibration error", label_tables.calibration(labelled)),
+        Text(label_tables.CALIBRATION_NOTE),
     ]
     for entry in labelled:
         mine = [row for row in bins if row["model"] == entry["model"]]
@@ -160,9 +160,17 @@ def corruption_errors(entries: Sequence[Entry]) -> Section | None:
     for note, alike in dataset.grouped(entries, "note").items():
         blocks += [
             Text(f"{note}."),
-            Titled("Corruption errors with 95 % intervals", tables.corruption_errors(alike)),
+            Titled("Corruption errors with 95 % intervals", label_tables.corruption_errors(alike)),
         ]
     return Section("Against AlexNet, as ImageNet-C does it", blocks)
+
+
+def under_attack(entries: Sequence[Entry]) -> Section | None:
+    """What no attack broke; None where there was none."""
+    if not entries:
+        return None
+    table = Titled("Robust accuracy", label_tables.robust_accuracy(entries))
+    return Section("Under attack", [table, Text(label_tables.ROBUST_NOTE)])
 
 
 def classes(entries: Sequence[Entry]) -> Section | None:

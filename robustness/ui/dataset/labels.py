@@ -11,7 +11,7 @@ import streamlit as st
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.text import plain
-from robustness.charts import dataset, tables
+from robustness.charts import dataset, label_tables, tables
 from robustness.ui.kit import results
 from robustness.ui.kit.inputs import listed
 
@@ -26,7 +26,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
     if not labelled:
         return
     st.subheader("Right or wrong", anchor=False)
-    st.html(results.html_table(*tables.accuracy(labelled)))
+    st.html(results.html_table(*label_tables.accuracy(labelled)))
     left, right = st.columns([3, 2], gap="medium")
     names = [entry["model"] for entry in labelled]
     with right:
@@ -34,10 +34,10 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
         if len(names) > 1:
             texts = {name: models.label(name) for name in names}
             chosen = listed("Reliability of", texts, "reliability_of")
-        st.html(results.html_table(*tables.calibration(labelled)))
+        st.html(results.html_table(*label_tables.calibration(labelled)))
         st.caption(
             "Below the diagonal a model claims more than it knows, above it less. "
-            + tables.CALIBRATION_NOTE
+            + label_tables.CALIBRATION_NOTE
         )
     results.chart(
         left,
@@ -56,7 +56,7 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
     left, right = st.columns([3, 2], gap="medium")
     for note, alike in dataset.grouped(entries, "note").items():
         left.warning(f"{note}.", icon=":material/balance:")
-        left.html(results.html_table(*tables.corruption_errors(alike)))
+        left.html(results.html_table(*label_tables.corruption_errors(alike)))
     left.caption(
         "100 is AlexNet's error, lower is better; in brackets the 95 % interval. Relative: what "
         "the corruption adds to the clean error."
@@ -78,6 +78,15 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
     )
     for source in dict.fromkeys(row["source"] for row in shown[1:]):
         right.caption(plain(f"Source: {source}."))
+
+
+def under_attack(entries: Sequence[Entry]) -> None:
+    """What no attack of the run broke."""
+    if not entries:
+        return
+    st.subheader("Under attack", anchor=False)
+    st.html(results.html_table(*label_tables.robust_accuracy(entries)))
+    st.caption(label_tables.ROBUST_NOTE)
 
 
 def classes(entries: Sequence[Entry]) -> None:

@@ -39,6 +39,7 @@ def show(run: Opened) -> None:
     _curves(found)
     labels.accuracy(found.summary, found.reliability)
     labels.corruption_errors(found.corruption_errors)
+    labels.under_attack(found.robust_accuracy)
     labels.classes(found.by_class)
     cases.gallery(run, frame)
     _unreadable(run.unreadable)
