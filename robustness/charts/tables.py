@@ -88,13 +88,18 @@ def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
     """Each similarity of the embedding, and rescaled unless the rows are older than that."""
-    columns: list[Column] = []
-    for name in names:
-        from_floor = RESCALED[name]
-        columns.append((name.capitalize(), figure(name, form)))
-        if any(entry[from_floor] is not None for entry in entries):
-            columns.append((f"{name.capitalize()}, rescaled", figure(from_floor, form)))
-    return columns
+    return [_similarity(entries, form, name, RESCALED[name]) for name in names]
+
+
+def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
+    if all(entry[from_floor] is None for entry in entries):
+        return name.capitalize(), figure(name, form)
+
+    def both(entry: Entry) -> str:
+        known = (entry[key] for key in (name, from_floor) if entry[key] is not None)
+        return ", ".join(f"{value:{form}}" for value in known)
+
+    return f"{name.capitalize()}, rescaled", both
 
 
 def _place(entry: Entry) -> str:

@@ -259,9 +259,8 @@ def _print_robust(entries: list[dict[str, Any]]) -> None:
         low, high = entry["robust_low"], entry["robust_high"]
         between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
         console.say(
-            f"  {entry['model']}, {entry['norm']} {entry['epsilon']:.3g}: {entry['robust']:.1%} "
-            f"({between}); strongest: {named(entry['strongest'])}, which left "
-            f"{entry['strongest_left']:.1%}"
+            f"  {entry['model']}: {entry['robust']:.1%} ({between}); most broken by "
+            f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}"
         )
 
 

@@ -31,7 +31,7 @@ from robustness.pictures.picture import Picture
 from tests.conftest import trace_count
 
 Images = NDArray[np.float32]
-STEPS = 4
+STEPS = 3
 CASES = [
     (record.name, norm)
     for record in REGISTRY
@@ -93,9 +93,9 @@ def test_a_result_does_not_depend_on_its_neighbours_and_repeats(
     squeezenet: Classifier, photographs: Images, name: str, norm: str
 ) -> None:
     spec = quick(name, norm)
-    together = attack(squeezenet, photographs[:3], None, spec)
+    together = attack(squeezenet, photographs[1:3], None, spec)
     alone = attack(squeezenet, photographs[2:3], None, spec)
-    np.testing.assert_array_equal(together[2:], alone)
+    np.testing.assert_array_equal(together[1:], alone)
     reseeded = attack(squeezenet, photographs[2:3], None, replace(spec, seed=1))
     assert np.array_equal(reseeded, alone) is not REGISTRY[name].random
 

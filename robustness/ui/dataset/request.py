@@ -31,8 +31,8 @@ BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
-    IMAGENET_C_SUITE: "ImageNet-C's 19",
-    IMAGENET_C_JPEG_SUITE: "these, as JPEG",
+    IMAGENET_C_SUITE: "ImageNet-C",
+    IMAGENET_C_JPEG_SUITE: "ImageNet-C, JPEG",
     OWN_CHOICE: "My own choice",
 }
 _LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
