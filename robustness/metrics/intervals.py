@@ -29,10 +29,10 @@ well have no picture of a kind that is one in ten, and nothing shows how far off
 
 _TAIL = 0.025
 _Z = NormalDist().inv_cdf(1 - _TAIL)
-_SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 4.0, 1.0
+_SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 6.0, 1.0
 """Pseudo-pictures, half of them at either end of the range, that keep the spread between few
 pictures from being taken for less than it is. The fewest with which no kind of pictures in
-``benchmarks.interval_coverage`` has more than about 3 % of its truths beyond either bound."""
+``benchmarks.interval_coverage`` has more than 3 % of its truths beyond either bound."""
 
 
 class Interval(NamedTuple):

@@ -112,13 +112,13 @@ MANY_IMAGES = (
         "Intervals",
         "The image is the unit: several conditions of one image are not independent, so an image "
         f"counts once, with all its rows. {figures.INTERVAL_RULE} The effective number is n "
-        "divided by the design effect, with two pseudo-pictures at either end of the range, times "
+        "divided by the design effect, with three pseudo-pictures at either end of the range, times "
         "(z/t)², and no less than n: pictures that are alike under all conditions are single "
         "answers. Won and lost are two such rates, and their intervals make that of the difference "
         "(Zou & Donner's recovery of variances). Differences between models, conditions and runs "
         "are paired. In simulations of 5 to 1,000 pictures under 1 to 95 conditions a rate or a "
         "difference is in its interval in at least 94 % of all cases, and beyond either bound in "
-        "about 3 % at most.",
+        "3 % at most.",
     ),
     (
         "Figures",

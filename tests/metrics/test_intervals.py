@@ -36,7 +36,7 @@ def test_one_answer_a_picture_has_the_exact_interval(right: int, of: int) -> Non
 def test_a_share_has_the_exact_interval_at_the_effective_number_of_pictures() -> None:
     values = random().binomial(20, 0.7, 60) / 20
     padded = np.concatenate([values, [0, 1]])
-    weights = np.concatenate([np.ones(60), [2, 2]])
+    weights = np.concatenate([np.ones(60), [3, 3]])
     centre = np.average(padded, weights=weights)
     variance = (weights * (padded - centre) ** 2).sum() / (weights.sum() - 1)
     effective = 60 * centre * (1 - centre) / variance
