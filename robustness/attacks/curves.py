@@ -10,6 +10,7 @@ import numpy as np
 
 from robustness.attacks.attack_record import REGISTRY
 from robustness.attacks.loop import Step, any_success, search
+from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.attacks.outcome import distances
 from robustness.attacks.perform import attack_steps, make_task
 from robustness.attacks.spec import AttackSpec
@@ -159,7 +160,8 @@ def smallest_epsilon(
     """
     own = int(classifier(picture.image[None]).probabilities[0].argmax())
     kept, broken, best = 0.0, None, picture.image
-    guess: float | None = 1.0 if spec.record.minimal else FIRST_GUESS
+    most = NORMS[spec.norm].most
+    guess: float | None = most if spec.record.minimal else FIRST_GUESS
     while guess is not None:
         found = yield from attack_steps(
             classifier,
@@ -175,7 +177,7 @@ def smallest_epsilon(
             broken, best = guess, image
         else:
             kept = guess
-        guess = None if spec.record.minimal else _next_guess(kept, broken)
+        guess = None if spec.record.minimal else _next_guess(kept, broken, most)
     sizes = distances(picture.image, best)
     if spec.record.minimal and broken is not None:
         broken = sizes[spec.norm]
@@ -191,9 +193,9 @@ def smallest_epsilon(
     )
 
 
-def _next_guess(kept: float, broken: float | None) -> float | None:
+def _next_guess(kept: float, broken: float | None, most: float) -> float | None:
     """The epsilon to try after ``kept`` failed and ``broken`` succeeded; None when it is known."""
     if broken is None:
-        return min(1.0, 2 * kept) if kept < 1 else None
+        return min(most, 2 * kept) if kept < most else None
     narrow = broken <= kept * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
     return None if narrow else (kept + broken) / 2

@@ -30,6 +30,8 @@ _ROUNDS = 50
 class Norm:
     """One norm; ``epsilon`` is the size that attacks are allowed unless another is asked for.
 
+    ``most`` is the largest that may be asked for.
+
     ``size(changes)`` measures. ``project(changes, sizes)`` gives the nearest changes that are no
     larger. ``steepest(gradients)`` gives the changes of size 1 that gain most to first order.
     ``dual(gradients)`` is how much they gain. ``inside(stream, shape)`` draws one change (S, S, 3)
@@ -40,6 +42,7 @@ class Norm:
     label: str
     meaning: str
     epsilon: float
+    most: float
     size: Callable[[Floats], Sizes]
     project: Callable[[Images, Sizes], Images]
     steepest: Callable[[Images], Images]
@@ -132,6 +135,7 @@ REGISTRY.add(
         label="L∞",
         meaning="the largest change of any value",
         epsilon=8 / 255,
+        most=1.0,  # the full range of a pixel
         size=_largest,
         project=_box,
         steepest=np.sign,
@@ -146,6 +150,7 @@ REGISTRY.add(
         label="L2",
         meaning="the length of the whole change: the root of the sum of its squares",
         epsilon=0.5,
+        most=100.0,  # between two unrelated photographs of 224 pixels lie about as many
         size=_length,
         project=_shrunk,
         steepest=_unit,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_record import REGISTRY, Attack
+from robustness.attacks.norms import Norm
 from robustness.base.errors import ParameterError
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import LEVELS
@@ -24,19 +27,22 @@ def parse_epsilon(text: str) -> float:
         values = [float(part) for part in parts]
         if len(values) > 2:
             raise ValueError
-        return check_epsilon(values[0] / values[1] if len(values) == 2 else values[0])
+        value = values[0] / values[1] if len(values) == 2 else values[0]
+        if not 0 <= value < math.inf:
+            raise ValueError
+        return value
     except (ValueError, ZeroDivisionError):
         raise ParameterError(
-            f"An epsilon must be a number from 0 to 1 or a fraction such as 8/255, got {text!r}."
+            f"An epsilon must be a number of 0 or more, or a fraction such as 8/255, got {text!r}."
         ) from None
 
 
-def check_epsilon(epsilon: float) -> float:
-    """``epsilon`` itself; raises ``ParameterError`` unless it lies in [0, 1]."""
-    if not 0 <= epsilon <= 1:  # also refuses NaN
+def check_epsilon(epsilon: float, norm: Norm) -> float:
+    """``epsilon`` itself; raises ``ParameterError`` unless it lies in [0, ``norm.most``]."""
+    if not 0 <= epsilon <= norm.most:  # also refuses NaN
         raise ParameterError(
-            f"An epsilon must lie between 0 and 1, the full range of a pixel, got {epsilon:g}; the "
-            "usual one is 8/255."
+            f"An epsilon in {norm.label} must lie between 0 and {norm.most:g}, got {epsilon:g}; "
+            f"the usual one is {Fraction(norm.epsilon).limit_denominator(LEVELS)}."
         )
     return float(epsilon)
 
@@ -80,7 +86,7 @@ class AttackSpec:
             raise ParameterError(
                 f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen.name}."
             )
-        size = check_epsilon(chosen.epsilon if epsilon is None else epsilon)
+        size = check_epsilon(chosen.epsilon if epsilon is None else epsilon, chosen)
         count = record.steps if steps is None else steps
         if not 1 <= count <= record.most_steps:
             expected = "1 step" if record.most_steps == 1 else f"1 to {record.most_steps} steps"

@@ -80,7 +80,7 @@ def attack_reach(
             if not isinstance(event, Smallest):
                 yield event
                 continue
-            epsilon = 1.0 if event.epsilon is None else event.epsilon
+            epsilon = NORMS[spec.norm].most if event.epsilon is None else event.epsilon
             yield Reach(
                 model=model,
                 kind=ATTACK,

@@ -112,8 +112,8 @@ MANY_IMAGES = (
         "Intervals",
         "The image is the unit: several conditions of one image are not independent, so an image "
         f"counts once, with all its rows. {figures.INTERVAL_RULE} The effective number is n "
-        "divided by the design effect, with three pseudo-pictures at either end of the range, times "
-        "(z/t)², and no less than n: pictures that are alike under all conditions are single "
+        "divided by the design effect, with three pseudo-pictures at either end of the range, "
+        "times (z/t)², and no less than n: pictures that are alike under all conditions are single "
         "answers. Won and lost are two such rates, and their intervals make that of the difference "
         "(Zou & Donner's recovery of variances). Differences between models, conditions and runs "
         "are paired. In simulations of 5 to 1,000 pictures under 1 to 95 conditions a rate or a "

@@ -288,8 +288,14 @@ def test_rounding_stays_within_epsilon_of_any_clean_picture(norm: str) -> None:
 
 @pytest.mark.parametrize("epsilon", [-0.01, 1.01, float("nan"), float("inf")])
 def test_an_epsilon_out_of_range_is_refused(epsilon: float) -> None:
-    with pytest.raises(ParameterError, match="between 0 and 1"):
+    with pytest.raises(ParameterError, match=r"between 0 and 1, .* usual one is 8/255\."):
         AttackSpec.of("pgd", epsilon=epsilon)
+
+
+def test_a_length_may_be_more_than_the_range_of_a_pixel() -> None:
+    assert AttackSpec.of("pgd", norm="l2", epsilon=3).epsilon == 3
+    with pytest.raises(ParameterError, match=r"L2 must lie between 0 and 100, .* is 1/2\."):
+        AttackSpec.of("pgd", norm="l2", epsilon=101)
 
 
 @pytest.mark.parametrize(
