@@ -28,12 +28,12 @@ def parse_epsilon(text: str) -> float:
         if len(values) > 2:
             raise ValueError
         value = values[0] / values[1] if len(values) == 2 else values[0]
-        if not 0 <= value < math.inf:
+        if not math.isfinite(value):
             raise ValueError
         return value
     except (ValueError, ZeroDivisionError):
         raise ParameterError(
-            f"An epsilon must be a number of 0 or more, or a fraction such as 8/255, got {text!r}."
+            f"An epsilon must be a number or a fraction such as 8/255, got {text!r}."
         ) from None
 
 
