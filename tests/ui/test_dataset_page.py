@@ -79,6 +79,19 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
     assert "SqueezeNet 1.1 keeps its answer in" in html(again)
 
 
+def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    asked = {"suite": "ImageNet-C's 19 by severity", "severities": "1", "limit": "1"}
+    app = run(PAGE, models="SqueezeNet", **asked)
+    app.toggle(key="as_jpeg").set_value(True).run()
+    assert "1 picture × 19 conditions × 1 model" in texts(app)
+    next(button for button in app.button if button.label == "Evaluate").click().run()
+    assert not app.exception
+    (entry,) = runs.listing(tmp_path / "runs")
+    conditions = runs.load(entry.folder).conditions
+    assert {c.id.partition("+")[2] for c in conditions} == {"saved_as_jpeg=1.0"}
+
+
 def test_a_folder_on_the_server_is_one_that_the_operator_allows(saved: str) -> None:
     app = run(PAGE, source="On the server", models="SqueezeNet")
     assert app.selectbox(key="server_source").options == ["three"]

@@ -31,8 +31,7 @@ BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
-    IMAGENET_C_SUITE: "ImageNet-C",
-    IMAGENET_C_JPEG_SUITE: "ImageNet-C, JPEG",
+    IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
     OWN_CHOICE: "My own choice",
 }
 _LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
@@ -154,10 +153,6 @@ def _conditions_input() -> tuple[Condition, ...]:
             help="Where ImageNet-C has the perturbation, these are its severities 1 to 5.",
         )
         return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
-    if suite == IMAGENET_C_JPEG_SUITE:
-        st.caption("Each saved as JPEG of quality 85 at last, as the published files were.")
-    else:
-        st.caption("Each of ImageNet-C's corruptions, in memory.")
     severities = st.pills(
         "Severities",
         SEVERITIES,
@@ -166,6 +161,13 @@ def _conditions_input() -> tuple[Condition, ...]:
         key="severities",
         bind="query-params",
     )
+    as_jpeg = st.toggle(
+        "Saved as JPEG afterwards",
+        key="as_jpeg",
+        bind="query-params",
+        help="With quality 85, as the published pictures were: published mCE is of such files.",
+    )
+    suite = IMAGENET_C_JPEG_SUITE if as_jpeg else IMAGENET_C_SUITE
     return suite_conditions(suite, severities=sorted(severities)) if severities else ()
 
 

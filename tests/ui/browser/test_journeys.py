@@ -239,7 +239,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path
 ) -> None:
     page = visit(browser, f"{address}/dataset?models=EfficientNetLite2")
-    page.get_by_text("ImageNet-C", exact=True).click()
+    page.get_by_text("ImageNet-C's 19 by severity").click()
     expect(page.get_by_text("57 conditions")).to_be_visible()
     page.get_by_role("button", name="Evaluate").click()
     expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible()
