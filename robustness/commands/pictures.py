@@ -59,6 +59,7 @@ def predict_command(options: argparse.Namespace) -> None:
     check_fit(options.fit)
     names = models.resolve(options.models)
     decoded = [decode(read_file(image), name=image) for image in options.images]
+    fitted: dict[tuple[int, int], Any] = {}
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for name in names:
         console.progress(f"{name} ...")
@@ -66,8 +67,10 @@ def predict_command(options: argparse.Namespace) -> None:
         for index, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
             side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
-            image = fit(picture, fit=options.fit, side=side)
-            probabilities = models.load(name, side=side)(image[None]).probabilities
+            if (index, side) not in fitted:
+                fitted[index, side] = fit(picture, fit=options.fit, side=side)
+            image = fitted[index, side][None]
+            probabilities = models.load(name, side=side)(image).probabilities
             top = [
                 {
                     "index": int(c),
