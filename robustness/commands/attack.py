@@ -31,8 +31,7 @@ def add(parsers: Parsers) -> None:
         "--attack",
         default="pgd",
         metavar="NAME",
-        help="pgd (default), fgsm, mifgsm, deepfool, apgd_ce, apgd_dlr, apgd_t, fab_t, square, "
-        "autoattack or autoattack_rand",
+        help="default: pgd; others are apgd, autoattack, square (an unknown name lists all)",
     )
     attack.add_argument(
         "--epsilon",

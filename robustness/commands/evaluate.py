@@ -252,14 +252,12 @@ def _print_robust(entries: list[dict[str, Any]]) -> None:
     from robustness.evaluation.condition import named
 
     if entries:
-        console.say(
-            f"\n{entries[0]['of'].capitalize()} that no attack broke, with its 95 % interval:"
-        )
+        console.say("\nWhat no attack broke, with its 95 % interval:")
     for entry in entries:
         low, high = entry["robust_low"], entry["robust_high"]
         between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
         console.say(
-            f"  {entry['model']}: {entry['robust']:.1%} ({between}); most broken by "
+            f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}); most broken by "
             f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}"
         )
 

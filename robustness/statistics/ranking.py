@@ -63,7 +63,7 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
             assert difference is not None  # there is a picture
             if difference < 0:
                 a, b, difference = b, a, -difference
-                low, high = (None if bound is None else -bound for bound in (high, low))
+                low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
             settled = established(adjusted[at], low, high)
             found.append(
                 {

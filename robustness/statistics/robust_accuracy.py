@@ -39,6 +39,8 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
     left = grid.values("correct" if labelled else "consistent")
     for norm, attacks in tried.items():
         met = left[~np.isnan(left[:, list(attacks)]).any(axis=1)]
+        if not len(met):
+            continue
         for epsilon in sorted({attack.spec.epsilon for attack in attacks.values()}):
             allowed = [at for at, attack in attacks.items() if attack.spec.epsilon <= epsilon]
             here = [at for at in allowed if attacks[at].spec.epsilon == epsilon]
@@ -52,5 +54,5 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
                 "attacks": len(allowed),
                 **shares(met[:, allowed].min(axis=1, keepdims=True)).named("robust", 0),
                 "strongest": attacks[strongest].id,
-                "strongest_left": float(met[:, strongest].mean()) if len(met) else None,
+                "strongest_left": float(met[:, strongest].mean()),
             }
