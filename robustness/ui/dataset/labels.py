@@ -27,6 +27,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
         return
     st.subheader("Right or wrong", anchor=False)
     st.html(results.html_table(*label_tables.accuracy(labelled)))
+    st.html(results.html_table(*label_tables.calibration(labelled)))
     left, right = st.columns([3, 2], gap="medium")
     names = [entry["model"] for entry in labelled]
     with right:
@@ -34,7 +35,6 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
         if len(names) > 1:
             texts = {name: models.label(name) for name in names}
             chosen = listed("Reliability of", texts, "reliability_of")
-        st.html(results.html_table(*label_tables.calibration(labelled)))
         st.caption(
             "Below the diagonal a model claims more than it knows, above it less. "
             + label_tables.CALIBRATION_NOTE

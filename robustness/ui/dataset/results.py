@@ -99,13 +99,13 @@ def _ranking(found: Figures) -> None:
         left,
         scorecard.ranking(pd.DataFrame(ranked), quantity, title),
         "ranking",
-        f"{title} of each model with its interval; the table beside holds the numbers.",
+        f"{title} of each model with its interval; the table under it holds the numbers.",
     )
-    right.html(results.html_table(*tables.ranking(ranked)))
     right.caption(
         "Place: behind every model that is established as better, ahead of every one "
         "established as worse. " + figures.INTERVAL_RULE
     )
+    st.html(results.html_table(*tables.ranking(ranked)))
     if pairs:
         _pairs(pairs, found.tests(quantity))
 
@@ -116,18 +116,18 @@ def _titles(quantities: Iterable[str]) -> dict[str, str]:
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
     st.markdown("##### Which differences are established")
-    left, right = st.columns([2, 4], gap="medium")
+    left, right = st.columns([2, 3], gap="medium")
     results.chart(
         left,
         differences.pair_differences(pairs),
         "pairs",
         "Difference of each pair of models with its interval; the table holds the numbers.",
     )
-    right.html(results.html_table(*tables.pairs(pairs)))
     right.caption(
         f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
         "of 80 %, if the difference is what it seems to be."
     )
+    st.html(results.html_table(*tables.pairs(pairs)))
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
         st.dataframe(tables.tests(tests), hide_index=True)
 
