@@ -55,7 +55,9 @@ def _bare_step(classifier: Classifier) -> Any:
         images = tf.convert_to_tensor(images)
         with tf.GradientTape() as tape:
             tape.watch(images)
-            probabilities = classifier._model(classifier._prepare(images), training=False)[0]
+            probabilities = classifier.graph.model(
+                classifier.graph.prepare(images), training=False
+            )[0]
             loss = tf.keras.losses.sparse_categorical_crossentropy(classes, probabilities)
         return tape.gradient(loss, images)
 

@@ -156,7 +156,7 @@ def _bridge(classifier: Classifier) -> Callable[[Any], Any]:
     anything = tf.TensorSpec((None, None), tf.float32)
 
     def scores(images: Any) -> Any:
-        return logits(classifier._model(classifier._prepare(images), training=False)[0])
+        return logits(classifier.graph.model(classifier.graph.prepare(images), training=False)[0])
 
     forward = tf.function(scores, input_signature=[pixels], autograph=False)
 

@@ -22,7 +22,7 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     if published_state(record).ready:
         return published_load(name, side=side)
     keras().utils.set_random_seed(0)
-    return Classifier(record, record.build(), record.stages, side=side)
+    return Classifier.of(record, record.build(), record.stages, side=side)
 
 
 @cache

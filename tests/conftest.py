@@ -43,8 +43,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Empty folders in place of the product's cache and Keras'; no mirror, no proxy."""
-    folder = tmp_path_factory.mktemp("caches")
+    """Empty folders in place of the product's cache and Keras'; no mirror, no proxy.
+
+    The shards share them, so that a model is converted once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "caches"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(folder / "robustness"))
         patch.setenv("KERAS_HOME", str(folder / "keras"))

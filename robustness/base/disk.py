@@ -1,15 +1,19 @@
-"""Files that appear whole or not at all, whether one has changed, and what they take."""
+"""Files that appear whole or not at all, by one at a time; what has changed; what they take."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 TEMPORARY = ".*.tmp"
 """Pattern of what an interruption may leave behind."""
+
+_POLL_SECONDS = 0.1
 
 Version = tuple[int, int, int]
 """Of a file: its bytes, and when its content and it itself were changed last, in nanoseconds."""
@@ -55,3 +59,24 @@ def put_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def alone(target: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """One at a time, among all threads and processes that want ``target``.
+
+    ``waiting`` is called again and again until the lock, a file beside it that is gone afterwards,
+    is free; what it raises ends the wait. The lock of a process that was killed is free. Raises
+    ``OSError`` where no file can be written beside ``target``.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    lock.acquire(poll_interval=_POLL_SECONDS, cancel_check=lambda: bool(waiting()))
+    try:
+        yield
+    finally:
+        # Before the release: who opened this file and waits for it sees that it has no name any
+        # more, and makes a new one.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()

@@ -61,6 +61,12 @@ DATASETS = _setting(
     "datasets", "folder whose sub-folders and archives the dashboard may evaluate", is_path=True
 )
 MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
+ENGINE = _setting(
+    "engine", "what runs forward passes: openvino, or tensorflow (the default with a GPU)"
+)
+PRECISION = _setting(
+    "precision", "f32, or bf16: faster on some processors, and other answers (default: f32)"
+)
 
 
 def text(setting: Setting) -> str | None:

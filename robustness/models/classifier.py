@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.folding import fold_batch_normalisation
 from robustness.models.gradients import Gradients
-from robustness.models.graph import layer_output
-from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
-from robustness.models.places import Places
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.inference.forward_pass import Floats, ForwardPass
+from robustness.models.inference.kept import pass_of
+from robustness.models.model_record import ModelRecord, Stages
+from robustness.models.study_graph import StudyGraph
 from robustness.pictures.fitting import STUDY_SIDE
 
-Floats = NDArray[np.float32]
-
-
 MAX_BATCH = 16
-"""Images in one forward pass; larger batches gain nothing on a CPU and cost memory."""
+"""Images that are worth asking about at once; more gain nothing on a CPU and cost memory."""
 
 
 @dataclass(frozen=True)
@@ -58,42 +54,38 @@ class Outputs:
 
 
 class Classifier:
-    """One compiled pass over study images, traced once for any batch size.
+    """One pass over study images of ``side`` pixels, for any batch size.
 
-    Resizing from ``side`` to the model's input size and normalisation are inside the graph.
-    Calls are safe, and give equal results, from several threads at once.
+    Resizing from ``side`` to the model's input size and normalisation are inside it. Calls are
+    safe, and give equal results, from several threads at once.
     """
 
     def __init__(
-        self, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
+        self, record: ModelRecord, forward: ForwardPass, graph: Callable[[], StudyGraph], side: int
     ) -> None:
-        """``network`` is a functional model with its weights; ``stages`` are layers of it.
+        """``forward`` answers; ``graph`` gives the same network in TensorFlow, when it is needed.
 
-        It maps normalised pixels of the record's input size to probabilities.
+        ``of`` makes one of a network that is there already.
         """
-        tf = tensorflow()
         self.record = record
         self.side = side
-        self.stages = tuple(stage for stage, _ in stages)
-        if not isinstance(record.weights, UserFile):  # that may hold any layer there is
-            network = fold_batch_normalisation(network)
-        outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
-        self._model = keras().Model(network.inputs, [network.output, *outputs])
-        self._prepare = prepare = preparation(record.normalisation, record.input_size, side)
-        self._compiling = threading.Lock()
-        self._gradients: Gradients | None = None
-        self._places: Places | None = None
+        self.stages = forward.stages
+        self._forward = forward
+        self._load_graph = graph
+        self._loading = threading.Lock()
+        self._graph: StudyGraph | None = None
 
-        @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
-        def forward(images: Any) -> Any:
-            probabilities, *activations = self._model(prepare(images), training=False)
-            pooled = [_pooled(activation) for activation in activations]
-            return tf.cast(probabilities, tf.float32), dict(zip(self.stages, pooled, strict=True))
+    @classmethod
+    def of(
+        cls, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
+    ) -> Classifier:
+        """The classifier of a functional Keras ``network`` with its weights, kept nowhere.
 
-        self._compiled = forward
-        # Called as traced: of several models' first calls TensorFlow warns as of one's retracing.
-        self._traced = forward.get_concrete_function()
-        self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
+        It maps normalised pixels of the record's input size to probabilities; ``stages`` are
+        layers of it.
+        """
+        graph = StudyGraph(record, network, stages, side=side)
+        return cls(record, pass_of(graph), lambda: graph, side)
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
@@ -101,12 +93,12 @@ class Classifier:
         Raises ``ParameterError`` for another shape.
         """
         self.check_shape(images)
-        return Outputs.join(
-            [
-                self._one_pass(images[start : start + MAX_BATCH])
-                for start in range(0, len(images), MAX_BATCH)
-            ]
-        )
+        return Outputs(*self._forward(images))
+
+    @property
+    def engine(self) -> str:
+        """What runs the pass, in which version and precision."""
+        return self._forward.engine
 
     def check_shape(self, images: Floats) -> None:
         """Raises ``ParameterError`` unless ``images`` has the shape (N, side, side, 3), N >= 1."""
@@ -117,12 +109,16 @@ class Classifier:
                 f"got {images.shape}."
             )
 
-    def _one_pass(self, batch: Floats) -> Outputs:
-        probabilities, features = self._traced(tensorflow().constant(batch))
-        return Outputs(
-            probabilities.numpy(),
-            {stage: features[stage].numpy() for stage in self.stages},
-        )
+    @property
+    def graph(self) -> StudyGraph:
+        """The network in TensorFlow, for gradients and explanations; loaded when first asked for.
+
+        Raises ``WeightsError`` when its weights are missing or damaged by now.
+        """
+        with self._loading:
+            if self._graph is None:
+                self._graph = self._load_graph()
+            return self._graph
 
     @property
     def gradients(self) -> Gradients:
@@ -130,54 +126,24 @@ class Classifier:
 
         Raises ``GradientError`` for a model that cannot be differentiated.
         """
-        with self._compiling:
-            if self._gradients is None:
-                self._gradients = Gradients(
-                    self.record,
-                    lambda images: self._model(self._prepare(images), training=False)[0],
-                    int(self._model.outputs[0].shape[-1]),
-                    self.side,
-                )
-            return self._gradients
+        return self.graph.gradients
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """Coordinates of ``images`` at each stage, shallow to deep, (N, N); see ``Places``.
+        """Coordinates of ``images`` at each stage, shallow to deep, (N, N).
 
-        ``images`` are float32 (N, side, side, 3) in [0, 1], 1 to ``MAX_BATCH`` of them: one pass,
-        compiled when it is first asked for. Raises ``ParameterError`` for another shape.
+        Their rows have the lengths, angles and distances of the flattened activations. ``images``
+        are float32 (N, side, side, 3) in [0, 1], 1 to ``MAX_BATCH`` of them. Raises
+        ``ParameterError`` for another shape.
         """
         self.check_shape(images)
-        with self._compiling:
-            if self._places is None:
-                self._places = Places(
-                    lambda images: self._model(self._prepare(images), training=False)[1:],
-                    self.stages,
-                    self.side,
-                )
-        return self._places(images)
+        found = self._forward.products(images)
+        return {stage: _coordinates(products) for stage, products in found.items()}
 
 
-def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
-    """A function in the graph: study images to normalised pixels of ``size``."""
-    tf = tensorflow()
-    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
-    factor = (normalisation.scale / std).astype(np.float32)
-    offset = (-mean / std).astype(np.float32)
+def _coordinates(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows whose inner products are ``products`` (N, N), as in classical multidimensional scaling.
 
-    def prepare(images: Any) -> Any:
-        if side != size:
-            images = tf.image.resize(images, (size, size), "bicubic", antialias=side > size)
-            images = tf.clip_by_value(images, 0.0, 1.0)  # bicubic overshoots at edges
-        if normalisation.order == "BGR":
-            images = tf.reverse(images, [-1])
-        return images * factor + offset
-
-    return prepare
-
-
-def _pooled(activation: Any) -> Any:
-    """(N, ..., D) to (N, D): averaged over whatever lies between."""
-    between = tuple(range(1, activation.shape.rank - 1))
-    tf = tensorflow()
-    activation = tf.cast(activation, tf.float32)
-    return tf.reduce_mean(activation, between) if between else activation
+    Torgerson, Psychometrika 1952, without its centring.
+    """
+    values, vectors = np.linalg.eigh(products)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

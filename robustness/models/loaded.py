@@ -4,92 +4,154 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
+from robustness.models.inference.choice import Choice, chosen
+from robustness.models.inference.kept import forward_pass
+from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord
-from robustness.models.weights import digest, megabytes, state
+from robustness.models.study_graph import StudyGraph
+from robustness.models.weights import digest, megabytes, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
-Key = tuple[str, int, str]
+Key = tuple[str, int, str, Choice]
+
+_building_graphs = threading.Lock()
+"""Keras builds one network at a time: in turns they are no slower, and their peaks do not add."""
 
 
 class Loaded:
-    """Classifiers by name, side and weights, within a budget of memory; safe between threads.
+    """Classifiers by name, side, weights and engine, within a budget of memory; safe in threads.
 
     One that is released while somebody still holds it lives until they are done.
     """
 
     def __init__(self) -> None:
-        self._building = threading.Lock()
-        self._changing = threading.Lock()
-        self._classifiers: OrderedDict[Key, tuple[Classifier, int]] = OrderedDict()
+        self._changing = threading.Condition()
+        self._classifiers: OrderedDict[Key, Classifier] = OrderedDict()
+        self._bytes: dict[Key, int] = {}
+        self._loading: dict[Key, int] = {}
 
     def get(self, record: ModelRecord, side: int) -> Classifier:
         """The classifier of ``record`` for images of ``side``, built unless it is there."""
         try:
-            key = record.name, side, digest(record)
+            key = record.name, side, digest(record), chosen()
         except OSError as error:
             raise WeightsError(state(record).reason) from error
         if found := self._find(key):
             return found
-        with self._building:  # two sessions that ask at once build it once
-            if found := self._find(key):
+        require(record)  # what is converted already does not read the weights again
+        with self._room(key, record) as found:
+            if found:
                 return found
-            bytes_ = memory.needed(record)
-            self._make_room(record, bytes_)
-            network, stages = load_network(record)
-            classifier = Classifier(record, network, stages, side=side)
-            del network  # the classifier keeps a folded copy
+            classifier = self._built(key, record, side)
             with self._changing:
-                self._classifiers[key] = classifier, bytes_
-            memory.give_back()
-            return classifier
+                self._classifiers[key] = classifier
+                self._bytes[key] = memory.needed(record)
+        memory.give_back()
+        return classifier
+
+    def _built(self, key: Key, record: ModelRecord, side: int) -> Classifier:
+        _, _, weights, choice = key
+        forward = forward_pass(record, weights, side, choice, lambda: _graph(record, side))
+        if isinstance(forward, TensorFlowPass):
+            return Classifier(record, forward, lambda: forward.graph, side)
+        return Classifier(record, forward, lambda: self._graph_beside(key, record, side), side)
+
+    def _graph_beside(self, key: Key, record: ModelRecord, side: int) -> StudyGraph:
+        """The network in TensorFlow of a classifier that is loaded, counted with it."""
+        more = memory.needed(record)
+        with self._changing:
+            kept = key in self._classifiers
+            if kept:
+                self._classifiers.move_to_end(key)
+                self._release_until(memory.budget() - memory.WHILE_LOADING * more, but=key)
+                self._bytes[key] += more
+        return _graph(record, side)
 
     def _find(self, key: Key) -> Classifier | None:
         with self._changing:
-            if key not in self._classifiers:
-                return None
-            self._classifiers.move_to_end(key)
-            return self._classifiers[key][0]
+            return self._found(key)
 
-    def _make_room(self, record: ModelRecord, bytes_: int) -> None:
-        budget = memory.budget()
-        if bytes_ > budget:
+    def _found(self, key: Key) -> Classifier | None:
+        if key in self._classifiers:
+            self._classifiers.move_to_end(key)
+        return self._classifiers.get(key)
+
+    @contextmanager
+    def _room(self, key: Key, record: ModelRecord) -> Iterator[Classifier | None]:
+        """Waits for room to load a model, and holds it meanwhile.
+
+        Gives the classifier where another thread has loaded it by then: two sessions that ask at
+        once build it once. Others load beside it as long as the budget allows.
+        """
+        needed, budget = memory.needed(record), memory.budget()
+        if needed > budget:
             raise WeightsError(
-                f"{record.name} takes about {megabytes(bytes_)} of memory, and loaded models may "
+                f"{record.name} takes about {megabytes(needed)} of memory, and loaded models may "
                 f"take {megabytes(budget)}: raise the setting 'memory' (ROBUSTNESS_MEMORY)."
             )
-        allowed = budget - memory.WHILE_LOADING * bytes_
+        peak = memory.WHILE_LOADING * needed
+        with self._changing:
+            self._changing.wait_for(
+                lambda: (
+                    key not in self._loading
+                    and (not self._loading or sum(self._loading.values()) + peak <= budget)
+                )
+            )
+            found = self._found(key)
+            if found is None:
+                self._loading[key] = peak
+                self._release_until(budget - sum(self._loading.values()))
+        try:
+            yield found
+        finally:
+            if found is None:
+                with self._changing:
+                    del self._loading[key]
+                    self._changing.notify_all()
+
+    def _release_until(self, allowed: int, but: Key | None = None) -> None:
         released = False
-        with self._changing:  # throughout, as another thread may release any of them
-            while self._classifiers and self._bytes() > allowed:
-                self._classifiers.popitem(last=False)
+        for key in list(self._classifiers):
+            if sum(self._bytes.values()) <= allowed:
+                break
+            if key != but:
+                self._forget(key)
                 released = True
         if released:
             memory.give_back()
 
+    def _forget(self, key: Key) -> None:
+        del self._classifiers[key], self._bytes[key]
+
     def bytes(self) -> int:
         """Estimated bytes of all that are kept."""
         with self._changing:
-            return self._bytes()
-
-    def _bytes(self) -> int:
-        return sum(bytes_ for _, bytes_ in self._classifiers.values())
+            return sum(self._bytes.values())
 
     def names(self) -> tuple[str, ...]:
         """Names of the models that are kept, the least recently used first."""
         with self._changing:
-            return tuple(dict.fromkeys(name for name, _, _ in self._classifiers))
+            return tuple(dict.fromkeys(key[0] for key in self._classifiers))
 
     def release(self, name: str | None = None) -> None:
         """Lets go of the model called ``name``, or of all."""
         with self._changing:
             for key in [key for key in self._classifiers if name in (None, key[0])]:
-                del self._classifiers[key]
+                self._forget(key)
         memory.give_back()
+
+
+def _graph(record: ModelRecord, side: int) -> StudyGraph:
+    with _building_graphs:
+        network, stages = load_network(record)
+        return StudyGraph(record, network, stages, side=side)
 
 
 LOADED = Loaded()
@@ -100,7 +162,8 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
     """The classifier called ``name`` for study images of ``side`` pixels, loaded once.
 
     It stays within the memory budget, and is loaded again after a release. Raises
-    ``UnknownNameError`` for an unknown name and ``WeightsError`` when its weights are missing or
-    damaged, or when it alone would exceed the budget.
+    ``UnknownNameError`` for an unknown name, ``WeightsError`` when its weights are missing or
+    damaged, or when it alone would exceed the budget, and ``ParameterError`` for a setting of the
+    engine that means nothing.
     """
     return LOADED.get(REGISTRY[name], side)

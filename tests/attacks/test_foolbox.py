@@ -50,13 +50,13 @@ class Peer:
 
 def peer(classifier: Classifier, images: Images) -> Peer:
     tf = tensorflow()
-    network = classifier._model
+    network = classifier.graph.model
     last = network.get_layer("probabilities" if "Squeeze" in classifier.record.name else "fc")
     body = keras().Model(network.inputs, last.input)
 
     @tf.function(reduce_retracing=True)
     def logits(pixels: Any) -> Any:
-        features = body(classifier._prepare(pixels), training=False)
+        features = body(classifier.graph.prepare(pixels), training=False)
         return features @ last.kernel + last.bias if last.weights else features
 
     model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")

@@ -44,7 +44,7 @@ def linear() -> Classifier:
         input_size=SIDE,
         labels=lambda: models.Labels("twelve", tuple("abcdefghijkl")),
     )
-    return Classifier(record, network, (("head", "head"),), side=SIDE)
+    return Classifier.of(record, network, (("head", "head"),), side=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def grey() -> Picture:
 
 def distance(linear: Classifier, picture: Picture, norm: str) -> float:
     """To the nearest boundary: by how much a class is behind, over the dual norm of the slope."""
-    weights, bias = (part.astype(np.float64) for part in linear._model.layers[-1].get_weights())
+    weights, bias = (
+        part.astype(np.float64) for part in linear.graph.model.layers[-1].get_weights()
+    )
     scores = picture.image.reshape(-1).astype(np.float64) @ weights + bias
     own = scores.argmax()
     others = np.delete(np.arange(CLASSES), own)

@@ -116,7 +116,7 @@ def test_place_by_place_equals_numpy_on_the_activations_of_a_small_network() -> 
     stages = tuple((name, name) for name in ("first", "second", "head"))
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     record = replace(models.REGISTRY["SqueezeNet"], input_size=32, normalisation=plain)
-    classifier = Classifier(record, network, stages, side=32)
+    classifier = Classifier.of(record, network, stages, side=32)
     images = np.random.default_rng(0).random((18, 32, 32, 3)).astype(np.float32)
     found = by_place(classifier, images[:1], images[1:])
     floor = floors_by_place(classifier)
@@ -147,7 +147,7 @@ def test_a_flip_moves_places_and_hardly_the_average(squeezenet: Classifier) -> N
 
 
 def test_whose_head_reads_a_map_is_said_in_its_record(squeezenet: Classifier) -> None:
-    *_, last = squeezenet._model.outputs
+    *_, last = squeezenet.graph.model.outputs
     assert len(last.shape) == 4
     reading = [name for name in models.default_names() if models.REGISTRY[name].head_reads_map]
     assert reading == ["SqueezeNet"]

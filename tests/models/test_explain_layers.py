@@ -36,7 +36,7 @@ def small_classifier(network: Any, *, embedding: str | None = None) -> models.Cl
         input_size=8,
         labels=lambda: Labels("digits", DIGITS),
     )
-    return models.Classifier(
+    return models.Classifier.of(
         record, network, (("embedding", embedding or network.layers[-1].name),), side=8
     )
 
@@ -171,7 +171,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
         for values in (read, tape.gradient(total, read))
     )
     expected = upsampled(weighed(patches, slopes), 224)
-    classifier = models.Classifier(record, preset(record).rewire(task), record.stages)
+    classifier = models.Classifier.of(record, preset(record).rewire(task), record.stages)
     found = heat_maps(classifier, images, classes)
     assert found.cells == (14, 14)
     assert (expected.max((1, 2)) > 0).all()

@@ -14,8 +14,9 @@ from robustness import models
 from robustness.models.fetching.digests import file_digest
 from robustness.models.fetching.places import keras_cache
 from robustness.models.folding import fold_batch_normalisation
+from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.runtime import keras
-from tests.conftest import register, save_official, trace_count
+from tests.conftest import register, save_official
 
 Floats = NDArray[np.float32]
 
@@ -154,7 +155,9 @@ def load_through_a_file(
         file = replace(file, digest=file_digest(path, "md5:"))
         name = f"{record.name} on random weights"
         register(patch, replace(record, name=name, weights=file, build=build))
-        return models.load(name), *parameters
+        classifier = models.load(name)
+        assert classifier.graph.record.name == name, "built while there is a file to build it from"
+        return classifier, parameters[0]
 
 
 @pytest.fixture(scope="module", params=PREPROCESSING)
@@ -176,7 +179,7 @@ def compared(
         folder = tmp_path_factory.mktemp("keras")
         classifier, parameters = load_through_a_file(network, record, folder)
     else:
-        classifier = models.Classifier(record, network, record.stages)
+        classifier = models.Classifier.of(record, network, record.stages)
         parameters = network.count_params()
     oracle = keras().Model(network.input, [network.output, *stages])
     own = record.normalisation
@@ -222,16 +225,25 @@ def test_features_are_kerass_activations_averaged_stage_by_stage(compared: Compa
 
 def test_no_normalisation_is_left_that_could_be_folded(compared: Compared) -> None:
     classifier = compared.classifier
-    assert fold_batch_normalisation(classifier._model) is classifier._model
-    left = [type(layer).__name__ for layer in classifier._model._flatten_layers()]
+    assert fold_batch_normalisation(classifier.graph.model) is classifier.graph.model
+    left = [type(layer).__name__ for layer in classifier.graph.model._flatten_layers()]
     expected = NOT_FOLDED.get(classifier.record.name.split()[0])
     assert expected is None or left.count("BatchNormalization") == expected
 
 
-def test_one_trace_serves_other_batch_sizes(compared: Compared, photographs: Floats) -> None:
+def test_it_answers_by_openvino_as_by_tensorflow(compared: Compared, photographs: Floats) -> None:
+    assert compared.classifier.engine.startswith("openvino")
+    probabilities, features = TensorFlowPass(compared.classifier.graph)(photographs[:3])
+    assert np.abs(compared.outputs.probabilities - probabilities).max() <= 1e-5
+    assert list(features) == list(compared.outputs.features)
+    for stage, values in features.items():
+        difference = np.abs(compared.outputs.features[stage] - values).max()
+        assert difference <= 1e-4 * max(1, np.abs(values).max()), stage
+
+
+def test_an_answer_is_the_same_in_every_batch(compared: Compared, photographs: Floats) -> None:
     single = compared.classifier(photographs[1:2])
     assert np.abs(single.probabilities - compared.outputs.probabilities[1]).max() <= 1e-5
     for stage, values in compared.outputs.features.items():
         difference = np.abs(single.features[stage][0] - values[1]).max()
         assert difference <= 1e-5 * np.abs(values).max(), stage
-    assert trace_count(compared.classifier) == 1

@@ -19,7 +19,7 @@ from robustness.models.classifier import MAX_BATCH
 from robustness.models.folding import fold_batch_normalisation
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
-from tests.conftest import OFFLINE_NAMES, trace_count
+from tests.conftest import OFFLINE_NAMES
 
 Floats = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def test_an_offline_model_gives_the_reference_answers(
     probabilities = classifier(image[None]).probabilities[0]
     classes, expected = zip(*reference["top5"][file], strict=True)
     assert np.argsort(-probabilities)[:5].tolist() == list(classes)
-    np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=0.002)
+    np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OFFLINE_NAMES)
@@ -49,7 +49,7 @@ def test_an_offline_network_has_the_parameters_of_its_record(name: str) -> None:
     assert record.parameters == REFERENCE["models"][name]["parameters"]
 
 
-def test_one_trace_serves_every_batch_size(
+def test_an_answer_is_the_same_in_every_batch(
     classifiers: Mapping[str, models.Classifier], photographs: Floats
 ) -> None:
     classifier, images = classifiers["SqueezeNet"], np.tile(photographs, (4, 1, 1, 1))
@@ -60,17 +60,14 @@ def test_one_trace_serves_every_batch_size(
         pieces = [classifier(images[start : start + size]) for start in range(0, 20, size)]
         joined = models.Outputs.join(pieces)
         assert list(joined.features) == list(whole.features)
-        assert np.abs(joined.probabilities - whole.probabilities).max() <= 1e-5
+        np.testing.assert_array_equal(joined.probabilities, whole.probabilities)
         for stage, values in whole.features.items():
-            np.testing.assert_allclose(
-                joined.features[stage], values, rtol=0, atol=1e-5 * np.abs(values).max()
-            )
+            np.testing.assert_array_equal(joined.features[stage], values)
     assert len(whole) == 20
     np.testing.assert_array_equal(whole[3:7].probabilities, whole.probabilities[3:7])
     np.testing.assert_array_equal(whole[3:7].features["fire5"], whole.features["fire5"][3:7])
     np.testing.assert_allclose(whole.probabilities.sum(1), 1, atol=1e-5)
     np.testing.assert_array_equal(images, before)
-    assert trace_count(classifier) == 1
 
 
 def test_threads_get_bitwise_the_results_of_one_caller(
@@ -91,7 +88,6 @@ def test_threads_get_bitwise_the_results_of_one_caller(
                 np.testing.assert_array_equal(outputs.probabilities, expected.probabilities)
                 for stage, values in expected.features.items():
                     np.testing.assert_array_equal(outputs.features[stage], values)
-    assert trace_count(classifier) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,8 +135,8 @@ def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(
     classifiers: Mapping[str, models.Classifier],
 ) -> None:
     for classifier in classifiers.values():
-        assert fold_batch_normalisation(classifier._model) is classifier._model
-    kinds = {type(layer).__name__ for layer in classifiers["EfficientNetLite0"]._model.layers}
+        assert fold_batch_normalisation(classifier.graph.model) is classifier.graph.model
+    kinds = {type(layer).__name__ for layer in classifiers["EfficientNetLite0"].graph.model.layers}
     assert "FoldedNormalisation" in kinds
     assert "BatchNormalization" not in kinds
 

@@ -86,7 +86,7 @@ def test_wrong_weights_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = network.get_layer("fire9_expand3x3")
     kernel, bias = layer.get_weights()
     layer.set_weights([rng.permutation(kernel, axis=-1), bias])
-    wrong = models.Classifier(record, network, stages)
+    wrong = models.Classifier.of(record, network, stages)
     monkeypatch.setattr(selfcheck, "load", lambda *_, **__: wrong)
     assert self_check("SqueezeNet").right is False
 

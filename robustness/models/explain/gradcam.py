@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.classifier import MAX_BATCH, Classifier, preparation
+from robustness.models.classifier import MAX_BATCH, Classifier
 from robustness.models.explain.layers import Grip, grip
 from robustness.models.gradients import logits
 from robustness.models.runtime import keras, tensorflow
@@ -92,10 +92,10 @@ class Explainer:
     def __init__(self, classifier: Classifier) -> None:
         tf = tensorflow()
         record, side = classifier.record, classifier.side
-        network = classifier._model
+        graph = classifier.graph
+        network = graph.model
         held = grip(record, network)
         model = keras().Model(network.inputs, [held.features, network.outputs[0]])
-        prepare = preparation(record.normalisation, record.input_size, side)
         signature = [
             tf.TensorSpec((None, side, side, 3), tf.float32),
             tf.TensorSpec((None,), tf.int32),
@@ -103,7 +103,7 @@ class Explainer:
 
         @tf.function(input_signature=signature)
         def maps(images: Any, classes: Any) -> Any:
-            features, answer = model(prepare(images), training=False)
+            features, answer = model(graph.prepare(images), training=False)
             grid = _grad_cam(held, features, answer, classes)
             larger = tf.image.resize(grid[..., None], (side, side), "bilinear")
             return larger[..., 0], tf.shape(grid)[1:]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from robustness.base import settings
-from robustness.base.disk import occupied, write_whole
+from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
 from robustness.models.fetching.digests import SUMS, file_digest, fresh_digest, sums, sums_text
-from robustness.models.fetching.meter import INTERVAL_SECONDS, Meter, Progress
+from robustness.models.fetching.meter import Meter, Progress
 from robustness.models.fetching.places import places
 from robustness.models.fetching.replies import SourceError
 from robustness.models.fetching.sources import Sources
@@ -67,7 +64,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target, lambda: meter.at(occupied(part))):
+        with alone(target, lambda: meter.at(occupied(part))):
             if fault(weights, target):  # else another one fetched it while this one waited
                 _check_room(record, target, expected - occupied(part))
                 _set_aside(target)
@@ -123,26 +120,6 @@ def _timeout() -> float:
             f"below 86400, got {given!r}."
         )
     return seconds
-
-
-@contextlib.contextmanager
-def _alone(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """One at a time, among all threads and processes that want ``target``.
-
-    ``waiting`` is called again and again until the lock, a file beside it that is gone afterwards,
-    is free; what it raises ends the wait. The lock of a process that was killed is free.
-    """
-    path = target.with_name(f".{target.name}.lock")
-    lock = FileLock(path)
-    lock.acquire(poll_interval=INTERVAL_SECONDS, cancel_check=lambda: bool(waiting()))
-    try:
-        yield
-    finally:
-        # Before the release: who opened this file and waits for it sees that it has no name any
-        # more, and makes a new one.
-        with contextlib.suppress(OSError):
-            path.unlink()
-        lock.release()
 
 
 def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:

@@ -1,0 +1,1 @@
+"""What runs the forward passes: OpenVINO on the processor, or TensorFlow."""

@@ -1,0 +1,69 @@
+"""Which engine runs the forward passes, in which precision: as set, else as this machine has it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from robustness.base import settings
+from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
+from robustness.models.inference.forward_pass import F32, Precision
+from robustness.models.runtime import tensorflow
+
+OPENVINO, TENSORFLOW = "openvino", "tensorflow"
+ENGINES = (OPENVINO, TENSORFLOW)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Known = TypeVar("Known", bound=str)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine by name, and the precision it computes in."""
+
+    engine: str
+    precision: Precision
+
+
+def chosen() -> Choice:
+    """What the settings ``engine`` and ``precision`` ask for.
+
+    Without them OpenVINO in float32, or TensorFlow where that sees a GPU. Raises
+    ``ParameterError`` for another engine or precision, or for one that the engine does not have.
+    """
+    engine = _one_of(settings.ENGINE, ENGINES)
+    precision = _one_of(settings.PRECISION, PRECISIONS) or F32
+    if engine is None:
+        engine = TENSORFLOW if _has_gpu() else OPENVINO
+    if engine == TENSORFLOW and precision != F32:
+        raise ParameterError(
+            f"The setting 'precision' may be {precision!r} with the engine 'openvino' alone; "
+            "TensorFlow computes in float32."
+        )
+    return Choice(engine, precision)
+
+
+def _one_of(setting: settings.Setting, known: tuple[Known, ...]) -> Known | None:
+    given = settings.text(setting)
+    if given is None:
+        return None
+    for value in known:
+        if given.strip().lower() == value:
+            return value
+    raise ParameterError(
+        f"The setting {setting.name!r} must be one of {', '.join(known)}, got {given!r}. "
+        f"{did_you_mean(given, known)}."
+    )
+
+
+@cache
+def _has_gpu() -> bool:
+    """Whether TensorFlow sees one; asked only where the system has a device, as asking is slow."""
+    devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
+    if not devices or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return bool(tensorflow().config.list_physical_devices("GPU"))

@@ -1,0 +1,88 @@
+"""From a network in TensorFlow to the same one in OpenVINO, shown to answer the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import RobustnessError
+from robustness.models.inference.openvino_pass import OpenVinoPass
+from robustness.models.model_record import UserFile
+from robustness.models.runtime import tensorflow
+from robustness.models.study_graph import StudyGraph
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability. In float32 the two differ by less than 1e-6; a network that
+asks for half precision is computed in float32, and differs by more."""
+
+
+class RefusalError(RobustnessError):
+    """OpenVINO cannot take a network; the message says why."""
+
+
+def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
+    """The OpenVINO model of ``graph``, and its pass.
+
+    The model maps study images (N, S, S, 3) to probabilities and each stage's whole activations.
+    It holds copies of the weights. Raises ``RefusalError`` for a network with something that
+    OpenVINO lacks, or that answers otherwise there.
+    """
+    tf = tensorflow()
+    side = graph.side
+
+    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
+    def answers(images: Any) -> Any:
+        probabilities, activations = graph.answers(images)
+        return [probabilities, *activations]
+
+    traced = answers.get_concrete_function()
+    try:
+        model = _translated(_frozen(traced) if _has_functions(graph) else traced)
+        result = OpenVinoPass(model, graph.stages)
+        pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
+        pictures[1] = pictures[1, :1, :1]  # one colour
+        probabilities, _ = result(pictures)
+    except Exception as error:  # its front end raises whatever an operation's translation does
+        raise RefusalError(f"OpenVINO cannot take it ({_first_line(error)})") from error
+    difference = np.abs(probabilities - traced(tf.constant(pictures))[0].numpy()).max()
+    if not difference <= TOLERANCE:
+        raise RefusalError(f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}")
+    return model, result
+
+
+def _translated(function: Any) -> Any:
+    """The OpenVINO model of a concrete function.
+
+    By the front end itself: ``openvino.convert_model`` reports every use to its makers.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
+
+    front_end = FrontEndManager().load_by_framework("tf")
+    read = GraphIteratorTFGraph(function.graph, share_weights=False)  # to live until the end
+    source = front_end.load(read)
+    places = [source.get_place_by_tensor_name(tensor.name) for tensor in function.outputs]
+    source.override_all_outputs(places)
+    return front_end.convert(source)
+
+
+def _has_functions(graph: StudyGraph) -> bool:
+    """Whether its variables may lie in functions of its own, as a SavedModel's do."""
+    return isinstance(graph.record.weights, UserFile)
+
+
+def _frozen(function: Any) -> Any:
+    """``function`` with its variables as constants, and all that it calls within it."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    return convert_variables_to_constants_v2(function)
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, of the lines of an error of OpenVINO; where it was found comes first there."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Check ", "Converting "))]
+    return told[0][:200] if told else type(error).__name__

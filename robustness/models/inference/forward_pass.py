@@ -1,0 +1,41 @@
+"""What a classifier asks of whatever runs its forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+Precision = Literal["f32", "bf16"]
+F32: Precision = "f32"
+BF16: Precision = "bf16"
+
+
+class ForwardPass(Protocol):
+    """The pass of one model over study images, for any number of them; safe between threads.
+
+    A picture's answer does not depend on the others of its batch. ``stages`` are the names of the
+    feature stages, shallow to deep; ``engine`` says what runs the pass, and in which version and
+    precision.
+    """
+
+    engine: str
+    stages: tuple[str, ...]
+
+    def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
+        """Of (N, S, S, 3) in [0, 1]: probabilities (N, classes), and by stage features (N, D).
+
+        Features are the stage's activations, averaged over whatever lies between the pictures
+        and the channels.
+        """
+
+    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
+        """By stage the inner products (N, N) of the pictures' whole activations.
+
+        Activations of the first stages are millions of numbers a picture. Their products hold
+        every angle and every distance between the pictures.
+        """

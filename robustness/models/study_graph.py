@@ -1,0 +1,103 @@
+"""A network over study images in TensorFlow: what is differentiated, explained and converted."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.models.folding import fold_batch_normalisation
+from robustness.models.gradients import Gradients
+from robustness.models.graph import layer_output
+from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
+from robustness.models.runtime import keras, tensorflow
+from robustness.pictures.fitting import STUDY_SIDE
+
+
+class StudyGraph:
+    """A Keras network with the preparation that study images of ``side`` pixels need before it.
+
+    ``model`` maps normalised pixels of the record's input size to probabilities and the
+    activations of each of ``stages``, shallow to deep; ``prepare`` makes those pixels in the graph.
+    """
+
+    def __init__(
+        self, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
+    ) -> None:
+        """``network`` is a functional model with its weights; ``stages`` are layers of it."""
+        self.record = record
+        self.side = side
+        self.stages = tuple(stage for stage, _ in stages)
+        if not isinstance(record.weights, UserFile):  # that may hold any layer there is
+            network = fold_batch_normalisation(network)
+        outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
+        self.model = keras().Model(network.inputs, [network.output, *outputs])
+        self.prepare = preparation(record.normalisation, record.input_size, side)
+        self._compiling = threading.Lock()
+        self._gradients: Gradients | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many the model tells apart."""
+        return int(self.model.outputs[0].shape[-1])
+
+    def answers(self, images: Any) -> tuple[Any, list[Any]]:
+        """In the graph, of study images: probabilities, and each stage's activations; float32."""
+        tf = tensorflow()
+        found = self.model(self.prepare(images), training=False)
+        probabilities, *activations = [tf.cast(tensor, tf.float32) for tensor in found]
+        return probabilities, activations
+
+    @property
+    def gradients(self) -> Gradients:
+        """The pass that attacks need, compiled when it is first asked for.
+
+        Raises ``GradientError`` for a model that cannot be differentiated.
+        """
+        with self._compiling:
+            if self._gradients is None:
+                self._gradients = Gradients(
+                    self.record,
+                    lambda images: self.model(self.prepare(images), training=False)[0],
+                    self.classes,
+                    self.side,
+                )
+            return self._gradients
+
+
+def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
+    """A function in the graph: study images to normalised pixels of ``size``.
+
+    Resizing, the order of channels and the normalisation are products with constant matrices:
+    faster than TensorFlow's own operations for them, and known to every engine.
+    """
+    tf = tensorflow()
+    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
+    channels = np.diag(normalisation.scale / std).astype(np.float32)
+    offset = (-mean / std).astype(np.float32)
+    if normalisation.order == "BGR":
+        channels = channels[::-1]
+    resize = None if side == size else bicubic(side, size)
+
+    def prepare(images: Any) -> Any:
+        if resize is not None:
+            rows = tf.matmul(resize, tf.reshape(images, (-1, side, side * 3)))
+            images = tf.matmul(resize, tf.reshape(rows, (-1, side, 3)))
+            images = tf.clip_by_value(images, 0.0, 1.0)  # bicubic overshoots at edges
+        pixels = tf.matmul(tf.reshape(images, (-1, 3)), channels) + offset
+        return tf.reshape(pixels, (-1, size, size, 3))
+
+    return prepare
+
+
+def bicubic(side: int, size: int) -> NDArray[np.float32]:
+    """The matrix (``size``, ``side``) that resizes a column of ``side`` pixels as TensorFlow does.
+
+    Bicubic, and antialiased where it makes smaller.
+    """
+    tf = tensorflow()
+    columns = tf.eye(side)[None, :, :, None]
+    resized = tf.image.resize(columns, (size, side), "bicubic", antialias=side > size)
+    return np.asarray(resized[0, :, :, 0], np.float32)
