@@ -7,20 +7,27 @@ and stages once it is measured from that floor.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics
+from robustness.base.disk import write_whole
+from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier
 from robustness.models.classifier import MAX_BATCH
+from robustness.models.fetching.places import product_cache
 from robustness.perturbations import Images
-from robustness.pictures import samples
+from robustness.pictures import fitting, samples
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import study_image
 
@@ -73,20 +80,55 @@ def _scores(
 
 
 class _Kept:
-    """The floors of each classifier, measured once while it is loaded; safe between threads."""
+    """The floors of each classifier, measured once and kept on disk; safe between threads."""
 
-    def __init__(self, features: Callable[[Classifier, Images], Features]) -> None:
+    def __init__(self, kind: str, features: Callable[[Classifier, Images], Features]) -> None:
+        """``kind`` tells these floors from others of a classifier."""
+        self._kind = kind
         self._features = features
-        self._measuring = threading.Lock()
+        self._changing = threading.Lock()
+        self._measuring: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
         self._floors: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
 
     def of(self, classifier: Classifier) -> Floors:
-        with self._measuring:
-            if classifier not in self._floors:
-                images, origins = strangers(classifier.side)
-                found = self._features(classifier, images)
-                self._floors[classifier] = _between(found, origins)
-            return self._floors[classifier]
+        with self._changing:
+            measuring = self._measuring.setdefault(classifier, threading.Lock())
+        with measuring:  # of several models at once, each once
+            found = self._floors.get(classifier)
+            if found is None:
+                found = self._floors[classifier] = self._read_or_measured(classifier)
+            return found
+
+    def _read_or_measured(self, classifier: Classifier) -> Floors:
+        file = self._place(classifier)
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            kept = json.loads(file.read_text()) if file else {}
+            return {
+                stage: {name: float(kept[stage][name]) for name in RESCALED}
+                for stage in classifier.stages
+            }
+        images, origins = strangers(classifier.side)
+        found = _between(self._features(classifier, images), origins)
+        if file:
+            with contextlib.suppress(OSError):  # then they are measured at every start
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(file, json.dumps(found).encode())
+        return found
+
+    def _place(self, classifier: Classifier) -> Path | None:
+        """The file of its floors: another one for whatever changes them; None if it has no key."""
+        if not classifier.key:
+            return None
+        asked = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
+        name = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
+        return product_cache() / "floors" / f"{name}.json"
+
+
+@cache
+def _measure() -> str:
+    """A digest of the code that says how alike two pictures are, and what strangers are."""
+    files = (__file__, feature_metrics.__file__, fitting.__file__)
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
@@ -98,14 +140,14 @@ def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
     }
 
 
-_AVERAGED = _Kept(lambda classifier, images: classifier(images).features)
-_BY_PLACE = _Kept(lambda classifier, images: classifier.by_place(images))
+_AVERAGED = _Kept("averaged", lambda classifier, images: classifier(images).features)
+_BY_PLACE = _Kept("by place", lambda classifier, images: classifier.by_place(images))
 
 
 def floors(classifier: Classifier) -> Floors:
     """How alike strangers are to ``classifier`` at each stage, averaged over height and width.
 
-    One pass, the first time. Raises ``ImageError`` where the samples are missing.
+    One pass, the first time on this machine. Raises ``ImageError`` where the samples are missing.
     """
     return _AVERAGED.of(classifier)
 

@@ -61,14 +61,21 @@ class Classifier:
     """
 
     def __init__(
-        self, record: ModelRecord, forward: ForwardPass, graph: Callable[[], StudyGraph], side: int
+        self,
+        record: ModelRecord,
+        forward: ForwardPass,
+        graph: Callable[[], StudyGraph],
+        side: int,
+        key: str = "",
     ) -> None:
         """``forward`` answers; ``graph`` gives the same network in TensorFlow, when it is needed.
 
-        ``of`` makes one of a network that is there already.
+        Two of one ``key`` give the same answers, in other processes too; it is empty for a network
+        that nobody can tell from others. ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
+        self.key = key
         self.stages = forward.stages
         self._forward = forward
         self._load_graph = graph

@@ -11,7 +11,7 @@ from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
 from robustness.models.inference.choice import Choice, chosen
-from robustness.models.inference.kept import forward_pass
+from robustness.models.inference.kept import forward_pass, place
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord
@@ -59,9 +59,12 @@ class Loaded:
     def _built(self, key: Key, record: ModelRecord, side: int) -> Classifier:
         _, _, weights, choice = key
         forward = forward_pass(record, weights, side, choice, lambda: _graph(record, side))
+        name = f"{place(record, weights, side).stem}-{forward.engine}"
         if isinstance(forward, TensorFlowPass):
-            return Classifier(record, forward, lambda: forward.graph, side)
-        return Classifier(record, forward, lambda: self._graph_beside(key, record, side), side)
+            return Classifier(record, forward, lambda: forward.graph, side, name)
+        return Classifier(
+            record, forward, lambda: self._graph_beside(key, record, side), side, name
+        )
 
     def _graph_beside(self, key: Key, record: ModelRecord, side: int) -> StudyGraph:
         """The network in TensorFlow of a classifier that is loaded, counted with it."""

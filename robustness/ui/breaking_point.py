@@ -106,7 +106,7 @@ def _curves(
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
     what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
-    rows = [memo.answer(spec, picture, name, altered)[0] for name in names]
+    rows = memo.all_answers(spec, picture, names, altered)
     results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(row))

@@ -88,13 +88,13 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
     altered = memo.change(sample("coffee"), FOG[0], 0)
-    before = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    before = memo.answer(spec, sample("coffee"), "digits", altered)
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert memo.answer(spec, sample("coffee"), "digits", altered)[0] == before
+    assert memo.answer(spec, sample("coffee"), "digits", altered) == before
     small_network().save(models_folder / "digits.keras")
     spec = make_spec(["digits"], FOG)
-    after = memo.answer(spec, sample("coffee"), "digits", altered)[0]
+    after = memo.answer(spec, sample("coffee"), "digits", altered)
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities

@@ -41,8 +41,8 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
     )
     spec = make_spec(names, [condition], seed=outcome.spec.seed)
     attacked = [row(picture, changed, model, outcome.spec) for model in names]
-    both = [memo.answer(spec, changed, model, altered)[0] for model in names]
-    alone = [memo.answer(spec, picture, model, beside)[0] for model in names]
+    both = memo.all_answers(spec, changed, names, altered)
+    alone = memo.all_answers(spec, picture, names, beside)
     _table(outcome, condition, attacked, both, alone)
     pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
     answers = [attacked]

@@ -7,7 +7,7 @@ for the old one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
@@ -23,6 +24,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages, at
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
+from robustness.models.together import together
 from robustness.perturbations import Images
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
@@ -90,26 +92,37 @@ def _clean(classifier: Classifier, picture: Picture) -> Outputs:
 
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
-def _answer(
-    spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch
-) -> tuple[Measurement, float]:
-    clean = _clean(classifier, picture)
-    similarity.floors(classifier)  # measured once a model: no part of this answer's time
-    start = time.perf_counter()
-    ((row,),) = measured(spec, _batch, classifier, clean=[clean])
-    return row, 1000 * (time.perf_counter() - start)
+def _answer(spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch) -> Measurement:
+    ((row,),) = measured(spec, _batch, classifier, clean=[_clean(classifier, picture)])
+    return row
 
 
-def answer(
-    spec: RunSpec, picture: Picture, model: str, altered: Change
-) -> tuple[Measurement, float]:
-    """What ``model`` makes of the only condition of ``spec``, and how long it took in ms.
+def answer(spec: RunSpec, picture: Picture, model: str, altered: Change) -> Measurement:
+    """What ``model`` makes of the only condition of ``spec``.
 
     The clean pass of a picture is computed once a model, however often the condition changes.
     """
-    classifier = models.load(model, side=spec.side)
-    row, milliseconds = _answer(spec, picture, classifier, altered.batch)
-    return replace(row, image=picture.name, label=picture.label), milliseconds
+    row = _answer(spec, picture, models.load(model, side=spec.side), altered.batch)
+    return replace(row, image=picture.name, label=picture.label)
+
+
+def answers(
+    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change
+) -> Iterator[tuple[str, Measurement | RobustnessError]]:
+    """Each of the models ``names`` with its ``answer`` or its error, as they come."""
+    return together(names, lambda name: answer(spec, picture, name, altered))
+
+
+def all_answers(
+    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change
+) -> list[Measurement]:
+    """Every model's ``answer``, in the order of ``names``; raises the first error there is."""
+    found = {}
+    for name, row in answers(spec, picture, names, altered):
+        if isinstance(row, RobustnessError):
+            raise row
+        found[name] = row
+    return [found[name] for name in names]
 
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)

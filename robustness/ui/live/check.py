@@ -55,27 +55,28 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
         lines = st.empty()
         lines.html(_verdicts([], model_names))
 
-    slots = results.card_slots(len(model_names))
-    rows, forward = [], 0.0
-    for place, (slot, name) in enumerate(zip(slots, model_names, strict=True), start=1):
-        slot.caption(f"Asking {plain(MODELS[name].label)}, {place} of {len(model_names)} …")
-        try:
-            row, milliseconds = memo.answer(spec, picture, name, altered)
-        except RobustnessError as error:
-            slot.error(plain(str(error)), icon=":material/model_training:")
+    slots = dict(zip(model_names, results.card_slots(len(model_names)), strict=True))
+    for name, slot in slots.items():
+        slot.caption(f"Asking {plain(MODELS[name].label)} …")
+    asking = time.perf_counter()
+    answered: dict[str, Measurement] = {}
+    for name, row in memo.answers(spec, picture, model_names, altered):
+        if isinstance(row, RobustnessError):
+            slots[name].error(plain(str(row)), icon=":material/model_training:")
             continue
-        rows.append(row)
-        forward += milliseconds
-        slot.html(results.card(row))
-        summary.html(_headline(rows, len(model_names), what))
-        lines.html(_verdicts(rows, model_names))
+        answered[name] = row
+        slots[name].html(results.card(row))
+        summary.html(_headline(list(answered.values()), len(model_names), what))
+        lines.html(_verdicts(list(answered.values()), model_names))
+    forward = 1000 * (time.perf_counter() - asking)
+    rows = [answered[name] for name in model_names if name in answered]
     if not rows:
         return
     _show_charts(rows, lambda name: memo.by_place(spec, picture, name, altered))
     total = 1000 * (time.perf_counter() - start)
     st.caption(
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
-        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
+        f"asked and shown in {forward:.0f} ms, this update {total:.0f} ms in all."
     )
     fitted = replace(spec, fit=current_fit())
     report_button(partial(report.of_live, fitted, picture, rows), "live")
