@@ -184,12 +184,19 @@ def _write(file: Path, stages: tuple[str, ...], refusal: str, model: Any) -> Non
             network.touch()
             weights.touch()
         else:
-            import openvino
-
-            openvino.serialize(model, network, weights)
+            _serialise(model, network, weights)
         about = {"stages": stages, "refusal": refusal, "network": network.stat().st_size}
         described = json.dumps(about).encode()
         put_whole(file, lambda whole: _assemble(whole, described, network, weights))
+
+
+def _serialise(model: Any, network: Path, weights: Path) -> None:
+    import openvino
+
+    try:
+        openvino.serialize(model, network, weights)
+    except RuntimeError as error:  # what it raises on a full disk
+        raise OSError(str(error)) from error
 
 
 def _assemble(whole: Path, about: bytes, network: Path, weights: Path) -> None:
