@@ -16,6 +16,8 @@ TOLERANCE = 1e-4
 """Largest difference of a probability. In float32 the two differ by less than 1e-6; a network that
 asks for half precision is computed in float32, and differs by more."""
 
+_WHERE = ("Check ", "Converting ", "Exception from ")
+
 
 class RefusalError(RobustnessError):
     """OpenVINO cannot take a network; the message says why."""
@@ -82,7 +84,11 @@ def _frozen(function: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    """What is wrong, of the lines of an error of OpenVINO; where it was found comes first there."""
+    """What is wrong, of the lines of an error of OpenVINO.
+
+    Where it was found comes first there, and of what it lacks there is a list, marked by dashes.
+    """
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Check ", "Converting "))]
-    return told[0][:200] if told else type(error).__name__
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    listed = [line.removeprefix("-- ") for line in told if line.startswith("-- ")]
+    return (listed[-1:] or told or [type(error).__name__])[0][:200]

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,7 @@ from robustness.models.study_graph import StudyGraph
 
 _MAGIC = b"robustness openvino model\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_KEY_DIGITS = 24
 _ALIGNMENT = 64
 _BLOCK = 1 << 20
 _KEPT_A_MODEL = 4
@@ -134,7 +135,7 @@ def place(record: ModelRecord, weights: str, side: int) -> Path:
         *(record.name, weights, side, record.input_size, record.normalisation, record.stages),
         *(record.labels().key, _maker()),
     )
-    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
     return product_cache() / "openvino" / f"{record.name}-{side}-{key}.model"
 
 
@@ -142,8 +143,9 @@ def place(record: ModelRecord, weights: str, side: int) -> Path:
 def _maker() -> str:
     """A digest of all that builds and converts a network: the packages, and our own code."""
     found = hashlib.sha256()
-    for package in ("tensorflow", "keras", "openvino", "numpy"):
-        found.update(f"{package} {version(package)}\n".encode())
+    for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):  # one of them is optional
+            found.update(f"{package} {version(package)}\n".encode())
     models = Path(__file__).parent.parent
     for source in sorted(models.rglob("*.py")):
         found.update(source.read_bytes())
@@ -184,12 +186,19 @@ def _write(file: Path, stages: tuple[str, ...], refusal: str, model: Any) -> Non
             network.touch()
             weights.touch()
         else:
-            import openvino
-
-            openvino.serialize(model, network, weights)
+            _serialise(model, network, weights)
         about = {"stages": stages, "refusal": refusal, "network": network.stat().st_size}
         described = json.dumps(about).encode()
         put_whole(file, lambda whole: _assemble(whole, described, network, weights))
+
+
+def _serialise(model: Any, network: Path, weights: Path) -> None:
+    import openvino
+
+    try:
+        openvino.serialize(model, network, weights)
+    except RuntimeError as error:  # what it raises on a full disk
+        raise OSError(str(error)) from error
 
 
 def _assemble(whole: Path, about: bytes, network: Path, weights: Path) -> None:
@@ -221,7 +230,8 @@ def _aligned(position: int) -> int:
 def _forget_older(file: Path) -> None:
     """Deletes all but the newest conversions of the model and side of ``file``."""
     same = file.name.rpartition("-")[0]
-    found = [path for path in file.parent.glob(f"{same}-*.model") if path != file]
+    key = "?" * _KEY_DIGITS  # whole: another model's name may begin like this one's
+    found = [path for path in file.parent.glob(f"{same}-{key}.model") if path != file]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[_KEPT_A_MODEL - 1 :]:
         path.unlink()
