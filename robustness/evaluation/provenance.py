@@ -9,6 +9,11 @@ from typing import Any
 
 import robustness
 from robustness.evaluation.spec import RunSpec
+from robustness.models.inference.choice import chosen
+
+ENGINE = "inference engine"
+"""What ran the forward passes, among the versions. Between two engines answers agree within
+rounding, as between two versions of one."""
 
 
 def versions() -> dict[str, str]:
@@ -18,6 +23,7 @@ def versions() -> dict[str, str]:
         "robustness": robustness.__version__,
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
+        ENGINE: str(chosen()),
     }
 
 

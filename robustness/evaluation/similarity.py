@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -101,12 +102,9 @@ class _Kept:
 
     def _read_or_measured(self, classifier: Classifier) -> Floors:
         file = self._place(classifier)
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            kept = json.loads(file.read_text()) if file else {}
-            return {
-                stage: {name: float(kept[stage][name]) for name in RESCALED}
-                for stage in classifier.stages
-            }
+        if file:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                return _floors(json.loads(file.read_text()), classifier.stages)
         images, origins = strangers(classifier.side)
         found = _between(self._features(classifier, images), origins)
         if file:
@@ -122,6 +120,11 @@ class _Kept:
         asked = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
         name = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
         return product_cache() / "floors" / f"{name}.json"
+
+
+def _floors(kept: Any, stages: Sequence[str]) -> Floors:
+    """``kept`` if it holds a number for every stage and metric; raises what it is instead."""
+    return {stage: {name: float(kept[stage][name]) for name in RESCALED} for stage in stages}
 
 
 @cache

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.inference.choice import Choice, chosen
-from robustness.models.inference.kept import forward_pass, place
+from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
+from robustness.models.inference.forward_pass import F32
+from robustness.models.inference.kept import forward_pass, place, refusal
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord
@@ -32,20 +33,26 @@ class Loaded:
     """
 
     def __init__(self) -> None:
+        self.before_building: Callable[[ModelRecord, int], object] = lambda _record, _side: None
+        """Called with what is to be loaded; a server has it converted by another process."""
         self._changing = threading.Condition()
         self._classifiers: OrderedDict[Key, Classifier] = OrderedDict()
         self._bytes: dict[Key, int] = {}
         self._loading: dict[Key, int] = {}
 
-    def get(self, record: ModelRecord, side: int) -> Classifier:
-        """The classifier of ``record`` for images of ``side``, built unless it is there."""
+    def get(self, record: ModelRecord, side: int, choice: Choice | None = None) -> Classifier:
+        """The classifier of ``record`` for images of ``side``, built unless it is there.
+
+        By the engine that the settings choose, or by ``choice``.
+        """
         try:
-            key = record.name, side, digest(record), chosen()
+            key = record.name, side, digest(record), choice or chosen()
         except OSError as error:
             raise WeightsError(state(record).reason) from error
         if found := self._find(key):
             return found
         require(record)  # what is converted already does not read the weights again
+        self.before_building(record, side)
         with self._room(key, record) as found:
             if found:
                 return found
@@ -170,3 +177,14 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
     engine that means nothing.
     """
     return LOADED.get(REGISTRY[name], side)
+
+
+def engine_text(record: ModelRecord) -> str:
+    """What runs the passes of ``record``, for people; why not OpenVINO, where that refused it."""
+    choice = chosen()
+    if choice.engine == TENSORFLOW:
+        return "TensorFlow"
+    why = refusal(record, digest(record), STUDY_SIDE) if state(record).ready else ""
+    if why:
+        return f"TensorFlow: {why}"
+    return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import timeit
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.models.classifier import Classifier
-from robustness.models.loaded import load
+from robustness.models.inference.choice import chosen
+from robustness.models.inference.forward_pass import F32, Floats
+from robustness.models.loaded import LOADED, load
 from robustness.models.model_record import REGISTRY, KnownPicture, ModelRecord
 from robustness.pictures.fitting import read_file, study_image
 from robustness.pictures.samples import sample_bytes
@@ -51,12 +54,15 @@ class Answer:
 class SelfCheck:
     """The self-check of one model; ``milliseconds`` is the median of single-picture passes.
 
-    ``problem`` is the sentence that says why there are none, else empty.
+    ``rounding`` is the largest difference of a probability of the known pictures from float32's,
+    where the setting ``precision`` asks for less; else None. ``problem`` is the sentence that says
+    why there are no answers, else empty.
     """
 
     model: str
     answers: tuple[Answer, ...] = ()
     milliseconds: float | None = None
+    rounding: float | None = None
     problem: str = ""
 
     @property
@@ -73,6 +79,7 @@ class SelfCheck:
             "model": self.model,
             "right": self.right,
             "milliseconds": self.milliseconds,
+            "rounding": self.rounding,
             "answers": answers,
             "problem": self.problem,
         }
@@ -91,10 +98,12 @@ def self_check(name: str) -> SelfCheck:
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
     classifier = load(name, side=record.input_size)
+    pictures = [_image(record, picture) for picture in record.known_pictures]
     return SelfCheck(
         name,
-        tuple(_answer(record, picture, classifier) for picture in record.known_pictures),
+        tuple(map(partial(_answer, classifier), record.known_pictures, pictures)),
         latency(classifier),
+        _rounding(classifier, pictures),
     )
 
 
@@ -107,19 +116,32 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
             yield SelfCheck(name, problem=str(error))
 
 
-def _answer(record: ModelRecord, known: KnownPicture, classifier: Classifier) -> Answer:
+def _image(record: ModelRecord, known: KnownPicture) -> Floats:
     source = known.source
     data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
-    image = study_image(data, name=str(source), side=record.input_size)
+    return study_image(data, name=str(source), side=record.input_size)
+
+
+def _answer(classifier: Classifier, known: KnownPicture, image: Floats) -> Answer:
+    source = known.source
     probabilities = classifier(image[None]).probabilities[0]
     top1 = int(probabilities.argmax())
     return Answer(
         picture=source.name if isinstance(source, Path) else source,
         expected=known.classes,
         expected_probability=known.probability,
-        top1=record.class_name(top1),
+        top1=classifier.record.class_name(top1),
         probability=float(probabilities[top1]),
     )
+
+
+def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | None:
+    precise = replace(chosen(), precision=F32)
+    if precise == chosen() or not pictures:
+        return None
+    exact = LOADED.get(classifier.record, classifier.side, precise)
+    shown = np.stack(pictures)
+    return float(np.abs(classifier(shown).probabilities - exact(shown).probabilities).max())
 
 
 def latency(classifier: Classifier) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from robustness import statistics
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
+from robustness.evaluation.provenance import ENGINE
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
 from robustness.runs.manifest import Manifest
@@ -78,11 +79,17 @@ def _settings(first: Manifest, second: Manifest) -> list[str]:
 
 def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
     """One sentence for each version that is not the same in both."""
-    return [
+    notes = [
         f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
-        for name in sorted({*first, *second})
+        for name in sorted({*first, *second} - {ENGINE})
         if first.get(name) != second.get(name)
     ]
+    before, after = (versions.get(ENGINE, "TensorFlow") for versions in (first, second))
+    if before != after:
+        notes.append(
+            f"Forward passes by another engine: {before} and {after}; they round otherwise."
+        )
+    return notes
 
 
 def _alone(what: str, first: Collection[str], second: Collection[str]) -> list[str]:

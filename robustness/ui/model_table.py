@@ -11,6 +11,8 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from robustness import models
 from robustness.base.text import plain
 from robustness.models.fetching.places import all_places
+from robustness.models.inference.choice import chosen
+from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights import parameters_text, size_text
 from robustness.report import method_notes, method_tables
@@ -68,6 +70,9 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
                 "better. Measured on the published image files, with other weights of the same "
                 "architecture."
             ),
+            "Engine": st.column_config.TextColumn(
+                help="What runs the forward passes. Gradients and heat maps are TensorFlow's."
+            ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
                 help=f"One picture on this machine: median of {PASSES} passes of the self-check.",
@@ -96,6 +101,7 @@ def _row(
         "Year": record.year,
         "Parameters": parameters_text(record),
         "Input": f"{record.input_size} px",
+        "Engine": engine_text(record),
         "Top-1": published.top1,
         "Top-5": published.top5,
         "mCE": published.mce,
@@ -130,7 +136,10 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         "probabilities are known too, they must agree: a wrong channel order or scale can leave "
         "the top-1 class right and shows in the probability alone."
     )
-    keys = {name: f"self-check {name} {models.digest(models.REGISTRY[name])}" for name in ready}
+    keys = {
+        name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
+        for name in ready
+    }
     work = Work("Checking", " ".join(keys.values()))
     st.button(
         f"Check the {len(ready)} ready models",
@@ -147,6 +156,12 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     if found:
         rows = [row for check in found.values() for row in _rows(check)]
         st.html(results.html_table(_HEAD, rows))
+        rounded = [check.rounding for check in found.values() if check.rounding is not None]
+        if rounded:
+            st.caption(
+                "The setting 'precision' asks for less than float32: probabilities of these "
+                f"pictures move by up to {max(rounded):.1%}."
+            )
     return found
 
 

@@ -11,16 +11,22 @@ from streamlit.starlette import App
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
+from robustness.models.apart import convert_apart
+from robustness.models.loaded import LOADED
+from robustness.models.together import together
 
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Loads the default models in the background for as long as the server runs."""
+    LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     yield
 
 
 def _load_defaults() -> None:
     with suppress(RobustnessError):  # said to whoever asks for these models
-        for name in models.default_names():
-            similarity.floors(models.load(name))
+        for _ in together(
+            models.default_names(), lambda name: similarity.floors(models.load(name))
+        ):
+            pass

@@ -134,7 +134,7 @@ def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
     for row, record in zip(rows, models.REGISTRY, strict=True):
         assert list(row) == [
             *("name", "group", "family", "year", "parameters", "input_size"),
-            *("ready", "weights_bytes", "published", "reason"),
+            *("ready", "engine", "weights_bytes", "published", "reason"),
         ]
         assert (row["group"], row["parameters"]) == (record.group, record.parameters)
         assert row["weights_bytes"] == size(record)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has any object stand for a loaded model."""
     monkeypatch.setattr(loaded, "digest", lambda record: record.name)
     monkeypatch.setattr(loaded, "require", lambda record: None)
-    monkeypatch.setattr(loaded, "forward_pass", lambda *_: None)
+    monkeypatch.setattr(loaded, "forward_pass", lambda *_: SimpleNamespace(engine="none"))
     monkeypatch.setattr(loaded, "Classifier", lambda *_: object())
 
 
@@ -135,7 +136,8 @@ def test_threads_that_load_and_release_at_once_stay_within(
 ) -> None:
     """Loading takes its time here, so that several do at once what there is room for."""
     build_nothing(monkeypatch)
-    monkeypatch.setattr(loaded, "forward_pass", lambda *_: time.sleep(0.002))
+    nothing = SimpleNamespace(engine="none")
+    monkeypatch.setattr(loaded, "forward_pass", lambda *_: time.sleep(0.002) or nothing)
     budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * memory.WHILE_LOADING))
     most = 0
 

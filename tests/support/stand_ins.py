@@ -17,6 +17,8 @@ TWO = (("SqueezeNet", "sha256:1"), ("EfficientNetLite0", "sha256:2"))
 class StandIn:
     """A classifier of 1000 classes by random projections of a coarse version of the picture."""
 
+    key = ""
+
     def __init__(self, name: str, side: int) -> None:
         self.record = MODELS[name]
         self.side = side

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -27,6 +28,10 @@ class Choice:
 
     engine: str
     precision: Precision
+
+    def __str__(self) -> str:
+        """The engine with its version and precision, as manifests name it; nothing is imported."""
+        return f"{self.engine} {version(self.engine)}, {self.precision}"
 
 
 def chosen() -> Choice:

@@ -31,6 +31,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _KEY_DIGITS = 24
 _ALIGNMENT = 64
 _BLOCK = 1 << 20
+_LARGEST_REFUSAL = 1 << 14
 _KEPT_A_MODEL = 4
 """Of one model and side, conversions by other versions or of other weights that stay on disk."""
 
@@ -122,7 +123,11 @@ def _in(precision: Precision, model: Any, result: OpenVinoPass) -> OpenVinoPass:
 
 def refusal(record: ModelRecord, weights: str, side: int) -> str:
     """Why OpenVINO does not run this model; empty where it does, or where nobody has tried."""
-    kept = read(place(record, weights, side))
+    file = place(record, weights, side)
+    with contextlib.suppress(OSError):
+        if file.stat().st_size > _LARGEST_REFUSAL:  # a model: not read through for this
+            return ""
+    kept = read(file)
     return "" if kept is None else kept.refusal
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.forward_pass import F32, Floats, Precision
 
 ROWS_AT_ONCE = 4
@@ -34,13 +35,6 @@ def core() -> Any:
     return openvino.Core()
 
 
-def name(precision: Precision) -> str:
-    """What runs the passes, with its version and ``precision``."""
-    import openvino
-
-    return f"openvino {openvino.__version__.partition('-')[0]}, {precision}"
-
-
 class OpenVinoPass:
     """The ``ForwardPass`` of a converted model, compiled once for any number of pictures."""
 
@@ -56,7 +50,7 @@ class OpenVinoPass:
 
         ``held`` is whatever the memory of its weights belongs to.
         """
-        self.engine = name(precision)
+        self.engine = str(Choice(OPENVINO, precision))
         self.stages = stages
         self._model = model
         self._held = held

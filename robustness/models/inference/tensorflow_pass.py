@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.inference.forward_pass import Floats
+from robustness.models.inference.choice import TENSORFLOW, Choice
+from robustness.models.inference.forward_pass import F32, Floats
 from robustness.models.runtime import tensorflow
 from robustness.models.study_graph import StudyGraph
 
@@ -22,7 +23,7 @@ class TensorFlowPass:
 
     def __init__(self, graph: StudyGraph) -> None:
         tf = tensorflow()
-        self.engine = f"tensorflow {tf.__version__}"
+        self.engine = str(Choice(TENSORFLOW, F32))
         self.stages = graph.stages
         self.graph = graph
         self._compiling = threading.Lock()

@@ -1,0 +1,72 @@
+"""Models are converted by a process of its own, so that TensorFlow stays out of this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import robustness
+from robustness.base.errors import RobustnessError
+from robustness.models.inference.choice import OPENVINO, chosen
+from robustness.models.inference.kept import place
+from robustness.models.model_record import ModelRecord
+from robustness.models.weights import default_names, digest
+
+_POLL_SECONDS = 0.05
+
+
+class Apart:
+    """Converts models for this process; one process at a time does, for all who wait."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def convert(self, record: ModelRecord, side: int) -> None:
+        """Returns once ``record`` is converted for ``side``, or has turned out not to be.
+
+        The default models are converted along with it, as they are wanted next.
+        """
+        while not _is_kept(record, side):
+            with self._starting:
+                running = self._process is not None and self._process.poll() is None
+                if not running:
+                    self._process = _started(record, side)
+            process = self._process
+            while process and process.poll() is None and not _is_kept(record, side):
+                time.sleep(_POLL_SECONDS)
+            if not running:  # this one was begun for it: whoever loads it meets what went wrong
+                return
+
+
+def _started(record: ModelRecord, side: int) -> subprocess.Popen[bytes]:
+    names = [record.name]
+    with suppress(RobustnessError):  # where no model is ready
+        names += [name for name in default_names() if name != record.name]
+    root = str(Path(robustness.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "robustness", "models", "convert", f"--side={side}", *names],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _is_kept(record: ModelRecord, side: int) -> bool:
+    return place(record, digest(record), side).exists()
+
+
+APART = Apart()
+
+
+def convert_apart(record: ModelRecord, side: int) -> None:
+    """As ``Apart.convert`` of this process; at once where the engine needs no conversion."""
+    if chosen().engine == OPENVINO:
+        APART.convert(record, side)
