@@ -136,8 +136,12 @@ def test_threads_that_load_and_release_at_once_stay_within(
 ) -> None:
     """Loading takes its time here, so that several do at once what there is room for."""
     build_nothing(monkeypatch)
-    nothing = SimpleNamespace(engine="none")
-    monkeypatch.setattr(loaded, "forward_pass", lambda *_: time.sleep(0.002) or nothing)
+
+    def slow(*_: object) -> SimpleNamespace:
+        time.sleep(0.002)
+        return SimpleNamespace(engine="none")
+
+    monkeypatch.setattr(loaded, "forward_pass", slow)
     budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * memory.WHILE_LOADING))
     most = 0
 
