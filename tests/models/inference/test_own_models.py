@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,7 @@ PICTURES = np.random.default_rng(7).random((5, 8, 8, 3), np.float32)
 
 
 @pytest.fixture(autouse=True)
-def opened(
-    tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[list[str]]:
+def opened(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models whose network was built in TensorFlow; the cache is empty."""
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
