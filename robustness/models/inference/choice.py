@@ -12,7 +12,8 @@ from typing import TypeVar, get_args
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
-from robustness.models.inference.forward_pass import F32, Precision
+from robustness.models.inference.forward_pass import BF16, F32, Precision
+from robustness.models.inference.openvino_pass import core
 from robustness.models.runtime import tensorflow
 
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"
@@ -38,7 +39,8 @@ def chosen() -> Choice:
     """What the settings ``engine`` and ``precision`` ask for.
 
     Without them OpenVINO in float32, or TensorFlow where that sees a GPU. Raises
-    ``ParameterError`` for another engine or precision, or for one that the engine does not have.
+    ``ParameterError`` for another engine or precision, or for one that the engine or this processor
+    does not have.
     """
     engine = _one_of(settings.ENGINE, ENGINES)
     precision = _one_of(settings.PRECISION, PRECISIONS) or F32
@@ -48,6 +50,11 @@ def chosen() -> Choice:
         raise ParameterError(
             f"The setting 'precision' may be {precision!r} with the engine 'openvino' alone; "
             "TensorFlow computes in float32."
+        )
+    if precision == BF16 and not _has_bf16():
+        raise ParameterError(
+            "The setting 'precision' may not be 'bf16' here: this machine's processor does not "
+            "compute in bfloat16. Leave it out for float32."
         )
     return Choice(engine, precision)
 
@@ -72,3 +79,9 @@ def _has_gpu() -> bool:
     if not devices or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return bool(tensorflow().config.list_physical_devices("GPU"))
+
+
+@cache
+def _has_bf16() -> bool:
+    """Whether OpenVINO finds that this processor does; on others it may fail when asked to."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,107 @@
+"""The two engines' passes of one network: the same numbers, whoever asks and however often."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness.models.inference.conversion import convert
+from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
+from robustness.models.inference.tensorflow_pass import TensorFlowPass
+from robustness.models.study_graph import StudyGraph
+from tests.support.small_graph import images, small_graph
+
+MANY = 2 * ROWS_AT_ONCE + 1
+"""More than one inference takes, and no multiple of it."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> StudyGraph:
+    return small_graph()
+
+
+@pytest.fixture(scope="module")
+def openvino(graph: StudyGraph) -> OpenVinoPass:
+    return convert(graph)[1]
+
+
+@pytest.fixture(scope="module")
+def tensorflow(graph: StudyGraph) -> TensorFlowPass:
+    return TensorFlowPass(graph)
+
+
+def assert_equal_by_stage(
+    found: Mapping[str, NDArray[np.floating]], expected: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Within 1e-4 of the largest value of each stage."""
+    assert list(found) == list(expected) == ["map", "tokens", "vector"]
+    for stage, values in expected.items():
+        assert found[stage].shape == values.shape, stage
+        assert np.abs(found[stage] - values).max() <= 1e-4 * np.abs(values).max(), stage
+
+
+def test_they_answer_the_same(openvino: OpenVinoPass, tensorflow: TensorFlowPass) -> None:
+    probabilities, features = openvino(images(MANY))
+    expected, expected_features = tensorflow(images(MANY))
+    assert probabilities.shape == (MANY, 10)
+    assert np.abs(probabilities - expected).max() <= 1e-6
+    assert probabilities.std(axis=0).max() > 1e-3, "the pictures are told apart"
+    assert_equal_by_stage(features, expected_features)
+    assert {stage: values.shape for stage, values in features.items()} == {
+        "map": (MANY, 8),
+        "tokens": (MANY, 32),
+        "vector": (MANY, 32),
+    }
+
+
+def test_they_give_the_same_products(
+    openvino: OpenVinoPass, tensorflow: TensorFlowPass, graph: StudyGraph
+) -> None:
+    products = openvino.products(images(MANY))
+    assert_equal_by_stage(products, tensorflow.products(images(MANY)))
+    _, activations = graph.answers(images(MANY))
+    for values, activation in zip(products.values(), activations, strict=True):
+        flat = np.asarray(activation, np.float64).reshape(MANY, -1)
+        assert np.abs(values - flat @ flat.T).max() <= 1e-4 * np.abs(values).max()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_an_answer_outlives_the_next_one(engine: str, request: pytest.FixtureRequest) -> None:
+    forward = request.getfixturevalue(engine)
+    probabilities, features = forward(images(3))
+    before = probabilities.copy(), {stage: values.copy() for stage, values in features.items()}
+    forward(1 - images(3))
+    np.testing.assert_array_equal(probabilities, before[0])
+    for stage, values in features.items():
+        np.testing.assert_array_equal(values, before[1][stage])
+
+
+def test_requests_are_used_again(graph: StudyGraph) -> None:
+    forward = convert(graph)[1]
+    for _ in range(5):
+        forward(images(2))
+    assert len(forward._idle) == 1
+    barrier = threading.Barrier(4)
+
+    def ask(_: int) -> None:
+        barrier.wait()
+        for _ in range(10):
+            forward(images(2))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert 1 <= len(forward._idle) <= 4
+
+
+def test_a_share_of_one_core_is_kept_to(
+    graph: StudyGraph, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    forward = convert(graph)[1]
+    assert forward._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)

@@ -1,0 +1,108 @@
+"""Processes that share a cache: one converts, and a full disk stops nobody."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.places import ROOT
+
+# Without TensorFlow, whose import would take most of the time: a network made by hand stands for
+# what is converted.
+CONVERT = """
+import json, sys, time
+from types import SimpleNamespace
+
+import numpy as np
+import openvino
+from openvino import opset15 as operations
+
+from robustness import models
+from robustness.models.inference import kept
+from robustness.models.inference.choice import Choice
+from robustness.models.inference.openvino_pass import OpenVinoPass
+
+STAGES = ("answer",)
+converted = []
+
+
+def convert(graph):
+    converted.append(graph)
+    time.sleep(float(sys.argv[1]))
+    images = operations.parameter([-1, 16, 16, 3], np.float32)
+    weights = np.random.default_rng(0).random((768, 10), np.float32)
+    flat = operations.reshape(images, np.array([-1, 768]), False)
+    answer = operations.softmax(operations.matmul(flat, weights, False, False), 1)
+    results = [operations.result(answer), operations.result(answer)]
+    model = openvino.Model(results, [images])
+    return model, OpenVinoPass(model, graph.stages)
+
+
+kept.convert = convert
+if len(sys.argv) > 2:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+print("ready", flush=True)
+sys.stdin.readline()
+record = models.REGISTRY["SqueezeNet"]
+forward = kept.forward_pass(
+    record, "w", 16, Choice("openvino", "f32"), lambda: SimpleNamespace(stages=STAGES)
+)
+pictures = np.random.default_rng(1).random((3, 16, 16, 3), np.float32)
+answers = forward(pictures)[0].tolist()
+print(json.dumps({"converted": len(converted), "answers": answers}))
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
+    return tmp_path / "openvino"
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """A process that has imported what it needs, and waits."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", CONVERT, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+
+
+def found(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """What each says, once all are told to go on at once."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = []
+    for process in processes:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        said.append(json.loads(output))
+    return said
+
+
+def test_one_of_two_that_need_a_model_at_once_converts_it(cache: Path) -> None:
+    both = found(start("1"), start("1"))
+    assert sorted(one["converted"] for one in both) == [0, 1]
+    assert both[0]["answers"] == both[1]["answers"]
+    (file,) = cache.iterdir()
+    assert file.suffix == ".model"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of a file's size")
+def test_a_full_disk_keeps_nothing_and_stops_nothing(cache: Path) -> None:
+    weights_and_more = 4 * 768 * 10 + 100
+    limits = [str(limit) for limit in (1000, weights_and_more // 2, weights_and_more)]
+    for one in found(*(start("0", limit) for limit in limits)):
+        assert one["converted"] == 1
+        assert all(abs(sum(row) - 1) < 1e-5 for row in one["answers"])
+    assert list(cache.iterdir()) == []

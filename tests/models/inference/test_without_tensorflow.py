@@ -1,0 +1,66 @@
+"""Nothing that a kept model can answer imports TensorFlow, whose import takes seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from robustness import models
+from tests.support.made_datasets import flat_folder
+from tests.support.places import ROOT
+
+# All in one process, and each looked at after it: the first that imports it is named.
+SCRIPT = """
+import contextlib, io, json, sys
+
+import numpy as np
+
+from robustness import models
+from robustness.commands import main
+
+folder, picture, out = sys.argv[1:]
+seen = {}
+
+
+def note(what, ended):
+    seen[what] = [ended, sorted({"tensorflow", "keras"} & sys.modules.keys())]
+
+
+classifier = models.load("SqueezeNet")
+images = np.random.default_rng(0).random((3, 224, 224, 3), np.float32)
+note("a pass", len(classifier(images)))
+note("by place", len(classifier.by_place(images)))
+asked = ["--models", "SqueezeNet"]
+for command in (
+    ["models"],
+    ["predict", picture, *asked],
+    ["study", picture, *asked],
+    ["sweep", picture, *asked, "--perturbation", "fog", "--steps", "3"],
+    ["evaluate", folder, *asked, "--perturbations", "fog,gaussian_blur", "--out", out],
+):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        ended = main.main(command)
+    note(command[0], ended)
+print(json.dumps(seen))
+"""
+
+
+def test_a_kept_model_answers_without_it(tmp_path: Path) -> None:
+    models.load("SqueezeNet")  # converted here, unless another test has done it
+    folder = flat_folder(tmp_path / "pictures", 3)
+    arguments = [folder, folder / "00000.jpg", tmp_path / "run"]
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    seen = json.loads(ended.stdout.splitlines()[-1])
+    stages = len(models.REGISTRY["SqueezeNet"].stages)
+    commands = ("models", "predict", "study", "sweep", "evaluate")
+    assert seen == {
+        "a pass": [3, []],
+        "by place": [stages, []],
+        **{command: [0, []] for command in commands},
+    }

@@ -1,0 +1,51 @@
+"""A network over study images as small as a test of the engines needs it, on random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.models.model_record import Normalisation
+from robustness.models.runtime import keras
+from robustness.models.study_graph import StudyGraph
+
+SIDE = 16
+
+RECORD = replace(
+    models.REGISTRY["SqueezeNet"],
+    name="small",
+    input_size=12,
+    normalisation=Normalisation("BGR", 2.0, (0.4, 0.9, 1.3), (0.5, 1.0, 2.0)),
+    stages=(("map", "active"), ("tokens", "tokens"), ("vector", "vector")),
+)
+"""Its stages have each of the ranks that activations come in."""
+
+
+def small_graph(side: int = SIDE) -> StudyGraph:
+    """The same network for every side."""
+    k = keras()
+    layers = k.layers
+    inputs = layers.Input((RECORD.input_size, RECORD.input_size, 3))
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")(inputs)
+    x = layers.ReLU(name="active")(layers.BatchNormalization(name="normal")(x))
+    x = layers.Reshape((-1, 32), name="tokens")(x)
+    x = layers.GlobalAveragePooling1D(name="vector")(x)
+    network = k.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x))
+    random = np.random.default_rng(3)
+    network.set_weights(
+        [
+            random.uniform(0.2, 1.0, weight.shape) * random.choice([-1, 1], weight.shape)
+            if weight.ndim > 1
+            else random.uniform(0.5, 1.5, weight.shape)
+            for weight in network.get_weights()
+        ]
+    )
+    return StudyGraph(RECORD, network, RECORD.stages, side=side)
+
+
+def images(count: int, side: int = SIDE) -> NDArray[np.float32]:
+    """Random study images."""
+    return np.random.default_rng(count).random((count, side, side, 3), np.float32)
