@@ -1,9 +1,14 @@
-"""``python -m benchmarks``: every table, one after the other."""
+"""``python -m benchmarks [TABLE ...]``: every table or those named, one after the other.
+
+``--json`` prints the rows of the forward passes instead, as one JSON list.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -15,28 +20,33 @@ from benchmarks import (
     forward_speed,
     interval_coverage,
     live_speed,
+    model_memory,
     perturbation_speed,
     report_speed,
+    start_speed,
     statistics_speed,
     study_speed,
 )
 from benchmarks.study_networks import NAMES
 from robustness.models.runtime import tensorflow
 
-_TITLES = (
-    ("Perturbations against imagecorruptions, one 224 x 224 picture", perturbation_speed.main),
-    ("Forward passes as a share of the float32 matrix-product rate", forward_speed.main),
-    (f"A study of one picture with {', '.join(NAMES)}", study_speed.main),
-    ("A Scorecard and a sweep against the bare forward passes, offline models", batch_speed.main),
-    (f"Figures with intervals, {statistics_speed.IMAGES} images", statistics_speed.main),
-    ("How often the intervals hold the truth, simulated", interval_coverage.main),
-    ("Heat maps of four pictures against their forward pass, offline models", explain_speed.main),
-    ("PGD of 20 steps against 20 bare passes forward and back, offline models", attack_speed.main),
-    ("A Live update with the same four networks", live_speed.main),
-    ("A dataset against the bare batched forward passes, offline models", dataset_speed.main),
-    ("Memory of a dataset", dataset_memory.main),
-    ("Reports against the run that they are of", report_speed.main),
-)
+_TABLES = {
+    perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 picture",
+    forward_speed: "Forward passes against TensorFlow's, and the float32 matrix-product rate",
+    start_speed: "From a new process to an answer, offline models",
+    study_speed: f"A study of one picture with {', '.join(NAMES)}",
+    batch_speed: "A Scorecard and a sweep against the bare forward passes, offline models",
+    statistics_speed: f"Figures with intervals, {statistics_speed.IMAGES} images",
+    interval_coverage: "How often the intervals hold the truth, simulated",
+    explain_speed: "Heat maps of four pictures against their forward pass, offline models",
+    attack_speed: "PGD of 20 steps against 20 bare passes forward and back, offline models",
+    live_speed: "A Live update on the server",
+    dataset_speed: "A dataset against TensorFlow's passes and the bare forward passes, offline",
+    dataset_memory: "Memory of a dataset",
+    model_memory: "Memory of a process with the offline models loaded",
+    report_speed: "Reports against the run that they are of",
+}
+_BY_NAME = {module.__name__.rpartition(".")[2]: module for module in _TABLES}
 
 
 def processor() -> str:
@@ -49,16 +59,29 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def main() -> None:
-    """Prints the machine and all tables."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the machine and the tables, or the rows of the forward passes as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"of {', '.join(_BY_NAME)}; default: all"
+    )
+    parser.add_argument("--json", action="store_true", help="the forward passes, as a JSON list")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.tables if name not in _BY_NAME]
+    if unknown or (options.json and options.tables):
+        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "--json takes no TABLE")
+    if options.json:
+        forward_speed.print_json()
+        return
     tf = tensorflow()
     print(
         f"{processor()}, {os.cpu_count()} cores, {platform.system()}, "
         f"Python {platform.python_version()}, TensorFlow {tf.__version__}"
     )
-    for title, run in _TITLES:
-        print(f"\n{title}\n")
-        run()
+    for name in options.tables or _BY_NAME:
+        module = _BY_NAME[name]
+        print(f"\n{_TABLES[module]}\n", flush=True)
+        module.main()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
@@ -18,7 +19,6 @@ from robustness.models.runtime import tensorflow
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 
-NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
 STEPS = 20
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluation.loop import evaluate
@@ -21,7 +22,6 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 
-NAMES = [record.name for record in models.REGISTRY if record.group == models.OFFLINE]
 SWEPT = "gaussian_blur"
 
 

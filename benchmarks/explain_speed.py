@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.models.explain import heat_maps
@@ -20,10 +21,8 @@ def measure(repeats: int = 15) -> list[dict[str, Any]]:
     images = np.random.default_rng(0).random((PICTURES, 224, 224, 3), np.float32)
     classes = np.arange(PICTURES)
     rows = []
-    for record in models.REGISTRY:
-        if record.group != models.OFFLINE:
-            continue
-        classifier = models.load(record.name)
+    for name in NAMES:
+        classifier = models.load(name)
         forward_ms, maps_ms = interleaved_ms(
             partial(classifier, images),
             partial(heat_maps, classifier, images, classes),
@@ -31,7 +30,7 @@ def measure(repeats: int = 15) -> list[dict[str, Any]]:
         )
         rows.append(
             {
-                "model": record.name,
+                "model": name,
                 "forward_ms": forward_ms,
                 "maps_ms": maps_ms,
                 "ratio": maps_ms / forward_ms,

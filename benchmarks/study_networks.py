@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from robustness import models
-from robustness.models import Classifier, WeightsState
+from robustness.models import Classifier, Preset, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
 from robustness.models.runtime import keras
@@ -22,7 +22,10 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     if published_state(record).ready:
         return published_load(name, side=side)
     keras().utils.set_random_seed(0)
-    return Classifier.of(record, record.build(), record.stages, side=side)
+    network = record.build()
+    if isinstance(record.weights, Preset):
+        network = record.weights.rewire(network)
+    return Classifier.of(record, network, record.stages, side=side)
 
 
 @cache

@@ -1,0 +1,114 @@
+"""Times what a start takes until the first answer of the offline models, each in new processes.
+
+``predict`` is held against ``import tensorflow`` alone, and the dashboard against itself with
+TensorFlow's passes: from the start of its server until a headless Chromium, which runs already,
+shows the headline with the verdict of all four. Everything in turns, after a round that is not
+counted: what is measured is a later start, with converted models and a filled cache of files.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser
+
+from benchmarks.offline_models import NAMES, run_by
+from robustness.models.inference.choice import OPENVINO, TENSORFLOW
+from robustness.pictures.samples import sample_bytes
+from tests.support.places import ROOT
+from tests.support.server import PATIENCE, chromium, dashboard
+
+_VERDICT = """() => / models (keep|change) their answer /.test(
+    document.querySelector(".rb-headline")?.innerText)"""
+_LINK = urlencode({"sample": "chelsea", "gaussian_blur": 0.6, "models": NAMES}, doseq=True)
+
+
+def measure_predict(repeats: int = 5) -> list[dict[str, Any]]:
+    """Milliseconds of ``predict`` with either engine, and ``ratio`` to ``import tensorflow``."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.png"
+        picture.write_bytes(sample_bytes("chelsea"))
+        predict = ["-m", "robustness", "predict", str(picture), "--models", ",".join(NAMES)]
+        ms, reference_ms, import_ms = _in_turns_ms(
+            partial(_python, OPENVINO, *predict),
+            partial(_python, TENSORFLOW, *predict),
+            partial(_python, OPENVINO, "-c", "import tensorflow"),
+            repeats=repeats,
+        )
+    return [
+        {"what": "predict", "ms": ms, "ratio": ms / import_ms},
+        {"what": "predict, TensorFlow", "ms": reference_ms, "ratio": reference_ms / import_ms},
+        {"what": "import tensorflow", "ms": import_ms, "ratio": 1.0},
+    ]
+
+
+def measure_dashboard(browser: Browser, repeats: int = 5) -> list[dict[str, Any]]:
+    """Milliseconds from the start of a server to the verdict, and ``ratio`` to TensorFlow's."""
+    ms, reference_ms = _in_turns_ms(
+        partial(_first_verdict, browser, OPENVINO),
+        partial(_first_verdict, browser, TENSORFLOW),
+        repeats=repeats,
+    )
+    return [
+        {"what": "dashboard", "ms": ms, "ratio": ms / reference_ms},
+        {"what": "dashboard, TensorFlow", "ms": reference_ms, "ratio": 1.0},
+    ]
+
+
+def _python(engine: str, *arguments: str) -> None:
+    with run_by(engine):
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True)
+
+
+def _first_verdict(browser: Browser, engine: str) -> float:
+    """Seconds until it is shown; the end of the server is not among them."""
+    start = time.perf_counter()
+    with run_by(engine), dashboard() as address:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(f"{address}/?{_LINK}", timeout=PATIENCE)
+        page.wait_for_function(_VERDICT, timeout=PATIENCE)
+        took = time.perf_counter() - start
+        page.close()
+    return took
+
+
+def _in_turns_ms(*works: Callable[[], float | None], repeats: int) -> tuple[float, ...]:
+    """Median milliseconds of each, after one round; of what a work returns where it does."""
+    seconds: list[list[float]] = [[] for _ in works]
+    for turn in range(1 + repeats):
+        for work, times in zip(works, seconds, strict=True):
+            start = time.perf_counter()
+            told = work()
+            if turn:
+                times.append(time.perf_counter() - start if told is None else told)
+    return tuple(1000 * statistics.median(times) for times in seconds)
+
+
+def main() -> None:
+    """Prints the tables."""
+    print(f"{'what':24}{'ms':>8}{'of the last':>14}")
+    _print(measure_predict())
+    try:
+        with chromium() as browser:
+            _print(measure_dashboard(browser))
+    except pytest.skip.Exception as missing:
+        print(f"dashboard: {missing}")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"{row['what']:24}{row['ms']:8.0f}{row['ratio']:14.2f}")
+
+
+if __name__ == "__main__":
+    main()
