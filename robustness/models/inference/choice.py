@@ -13,7 +13,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.models.inference.forward_pass import BF16, F32, Precision
-from robustness.models.inference.openvino_pass import core
+from robustness.models.inference.openvino_core import core
 from robustness.models.runtime import tensorflow
 
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"

@@ -21,7 +21,8 @@ from robustness.models.fetching.places import product_cache
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.conversion import RefusalError, convert
 from robustness.models.inference.forward_pass import ForwardPass, Precision
-from robustness.models.inference.openvino_pass import OpenVinoPass, core
+from robustness.models.inference.openvino_core import core
+from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.model_record import ModelRecord
 from robustness.models.study_graph import StudyGraph

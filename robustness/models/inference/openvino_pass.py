@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.forward_pass import F32, Floats, Precision
+from robustness.models.inference.openvino_core import core
 
 ROWS_AT_ONCE = 4
 """Images in one inference: their activations stay in the processor's caches. Measured on two cores,
@@ -25,14 +25,6 @@ _SETTINGS = {
     # Pinned to cores, two models that are asked at once would share the first core.
     "ENABLE_CPU_PINNING": False,
 }
-
-
-@cache
-def core() -> Any:
-    """OpenVINO's runtime, imported when the first model needs it."""
-    import openvino
-
-    return openvino.Core()
 
 
 class OpenVinoPass:

@@ -1,0 +1,88 @@
+"""Several models asked at once: each comes as it answers, an error is one of the answers."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from robustness import models
+from robustness.base.errors import WeightsError
+from robustness.models import memory, together
+from tests.conftest import OFFLINE_NAMES
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together.os, "cpu_count", lambda: 2)
+
+
+def test_they_come_as_they_answer() -> None:
+    """The first waits for the second, so they are asked at the same time."""
+    answered = threading.Event()
+
+    def ask(name: str) -> str:
+        if name == OFFLINE_NAMES[0]:
+            assert answered.wait(30)
+        else:
+            answered.set()
+        return f"of {name}"
+
+    found = list(together.together(OFFLINE_NAMES[:2], ask))
+    assert found == [(name, f"of {name}") for name in reversed(OFFLINE_NAMES[:2])]
+
+
+def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = max(memory.needed(models.REGISTRY[name]) for name in OFFLINE_NAMES)
+    monkeypatch.setenv("ROBUSTNESS_MEMORY", str(2 * largest))
+    asking = threading.Lock()
+
+    def ask(name: str) -> str:
+        assert asking.acquire(blocking=False), "another one is being asked"
+        asking.release()
+        return name
+
+    assert [name for name, _ in together.together(OFFLINE_NAMES, ask)] == list(OFFLINE_NAMES)
+
+
+def test_an_error_of_one_leaves_the_others() -> None:
+    def ask(name: str) -> str:
+        if name == OFFLINE_NAMES[1]:
+            raise WeightsError("lost")
+        return name
+
+    found = dict(together.together(OFFLINE_NAMES[:3], ask))
+    assert str(found.pop(OFFLINE_NAMES[1])) == "lost"
+    assert found == {name: name for name in (OFFLINE_NAMES[0], OFFLINE_NAMES[2])}
+
+
+def test_another_error_is_raised() -> None:
+    def ask(name: str) -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(together.together(OFFLINE_NAMES, ask))
+
+
+def test_who_stops_listening_asks_no_more() -> None:
+    asked = []
+    go_on = threading.Event()
+
+    def ask(name: str) -> str:
+        asked.append(name)
+        if len(asked) > 1:
+            assert go_on.wait(30)
+        return name
+
+    listening = together.together(OFFLINE_NAMES, ask)
+    next(listening)
+    listening.close()
+    go_on.set()
+    with ThreadPoolExecutor(1) as pool:  # what was handed over before has its turn
+        pool.submit(int).result()
+    assert len(asked) < len(OFFLINE_NAMES)
+
+
+def test_nobody_is_asked_for_nothing() -> None:
+    assert list(together.together((), lambda name: name)) == []
