@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,40 @@ def test_it_is_measured_once_a_classifier_whoever_asks() -> None:
     assert len(stand_in.batches) == 1
     other: Any = StandIn("SqueezeNet", 224)
     assert all(each == floors(other) for each in found)
+
+
+@pytest.fixture
+def floor_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
+    return tmp_path / "floors"
+
+
+def keyed(key: str) -> Any:
+    stand_in: Any = StandIn("SqueezeNet", 224)
+    stand_in.key = key
+    return stand_in
+
+
+def test_it_is_kept_for_the_next_start(floor_folder: Path) -> None:
+    first, second, other = keyed("one"), keyed("one"), keyed("other")
+    assert floors(first) == floors(second)
+    assert (len(first.batches), len(second.batches)) == (1, 0)
+    floors(other)
+    assert len(other.batches) == 1, "another model has floors of its own"
+    assert len(list(floor_folder.iterdir())) == 2
+    floors(keyed(""))
+    assert len(list(floor_folder.iterdir())) == 2, "of one without a key nothing is kept"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"conv1": 3}', "null", "\udcff"])
+def test_what_was_kept_and_is_damaged_is_measured_anew(floor_folder: Path, content: str) -> None:
+    expected = floors(keyed("one"))
+    (file,) = floor_folder.iterdir()
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    again = keyed("one")
+    assert floors(again) == expected
+    assert len(again.batches) == 1
+    assert floors(keyed("one")) == expected
 
 
 def test_the_floor_is_the_mean_over_pairs_of_different_photographs() -> None:

@@ -22,6 +22,7 @@ class StandIn:
     def __init__(self, name: str, side: int) -> None:
         self.record = MODELS[name]
         self.side = side
+        self.stages = tuple(stage for stage, _ in self.record.stages)
         self.batches: list[Images] = []
         random = np.random.default_rng(list(name.encode()))
         self._answer = random.normal(size=(192, 1000))

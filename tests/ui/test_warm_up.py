@@ -1,0 +1,38 @@
+"""What the dashboard does as its server starts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from robustness.models.apart import convert_apart
+from robustness.models.loaded import LOADED
+from robustness.ui import warm_up
+from tests.conftest import OFFLINE_NAMES
+
+
+def test_a_server_loads_its_default_models_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    ready = threading.Event()
+
+    def load(name: str) -> str:
+        loaded.append(name)
+        return name
+
+    def floors(name: str) -> None:
+        if len(loaded) == len(OFFLINE_NAMES):
+            ready.set()
+
+    monkeypatch.setattr(LOADED, "before_building", LOADED.before_building)
+    monkeypatch.setattr("robustness.models.load", load)
+    monkeypatch.setattr("robustness.evaluation.similarity.floors", floors)
+
+    async def start() -> bool:
+        async with warm_up.warm_up(None):  # type: ignore[arg-type]
+            return await asyncio.to_thread(ready.wait, 30)
+
+    assert asyncio.run(start())
+    assert sorted(loaded) == sorted(OFFLINE_NAMES)
+    assert LOADED.before_building is convert_apart
