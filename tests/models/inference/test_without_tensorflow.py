@@ -11,7 +11,7 @@ from robustness import models
 from tests.support.made_datasets import flat_folder
 from tests.support.places import ROOT
 
-# All in one process, and each looked at after it: the first that imports it is named.
+# All in one process, and each looked at when it has ended: the first that imports it is named.
 SCRIPT = """
 import contextlib, io, json, sys
 
@@ -19,6 +19,8 @@ import numpy as np
 
 from robustness import models
 from robustness.commands import main
+from tests.support import pages
+from tests.support.places import ROOT
 
 folder, picture, out = sys.argv[1:]
 seen = {}
@@ -32,6 +34,7 @@ classifier = models.load("SqueezeNet")
 images = np.random.default_rng(0).random((3, 224, 224, 3), np.float32)
 note("a pass", len(classifier(images)))
 note("by place", len(classifier.by_place(images)))
+
 asked = ["--models", "SqueezeNet"]
 for command in (
     ["models"],
@@ -43,6 +46,12 @@ for command in (
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         ended = main.main(command)
     note(command[0], ended)
+
+live = pages.run(models="SqueezeNet", fog="0.2")
+live.slider(key="gaussian_blur").set_value(0.9).run()
+note("Live", [len(live.exception), "Gaussian blur" in pages.headline(live)])
+for page in ("scorecard", "breaking_point"):
+    note(page, len(pages.run(ROOT / "pages" / f"{page}.py", models="SqueezeNet").exception))
 print(json.dumps(seen))
 """
 
@@ -51,16 +60,15 @@ def test_a_kept_model_answers_without_it(tmp_path: Path) -> None:
     models.load("SqueezeNet")  # converted here, unless another test has done it
     folder = flat_folder(tmp_path / "pictures", 3)
     arguments = [folder, folder / "00000.jpg", tmp_path / "run"]
-    ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     seen = json.loads(ended.stdout.splitlines()[-1])
-    stages = len(models.REGISTRY["SqueezeNet"].stages)
-    commands = ("models", "predict", "study", "sweep", "evaluate")
     assert seen == {
         "a pass": [3, []],
-        "by place": [stages, []],
-        **{command: [0, []] for command in commands},
+        "by place": [len(models.REGISTRY["SqueezeNet"].stages), []],
+        **{command: [0, []] for command in ("models", "predict", "study", "sweep", "evaluate")},
+        "Live": [[0, True], []],
+        "scorecard": [0, []],
+        "breaking_point": [0, []],
     }
