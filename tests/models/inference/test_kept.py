@@ -264,6 +264,7 @@ def test_what_is_read_is_not_written(folder: Path, asked: Asked) -> None:
     forward = asked.forward()
     forward(images(5))
     forward.products(images(5))
+    assert asked.times == 1
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
