@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.disk import alone, put_whole
+from robustness.base.disk import TEMPORARY, alone, put_whole
 from robustness.models.fetching.places import product_cache
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.conversion import RefusalError, convert
@@ -33,6 +35,7 @@ _KEY_DIGITS = 24
 _ALIGNMENT = 64
 _BLOCK = 1 << 20
 _LARGEST_REFUSAL = 1 << 14
+_LEFT_SECONDS = 86_400.0
 _KEPT_A_MODEL = 4
 """Of one model and side, conversions by other versions or of other weights that stay on disk."""
 
@@ -186,7 +189,7 @@ def _digest(content: NDArray[np.uint8]) -> bytes:
 
 def _write(file: Path, stages: tuple[str, ...], refusal: str, model: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:
+    with tempfile.TemporaryDirectory(".tmp", ".", file.parent) as folder:
         network, weights = Path(folder) / "network.xml", Path(folder) / "network.bin"
         if model is None:
             network.touch()
@@ -234,10 +237,13 @@ def _aligned(position: int) -> int:
 
 
 def _forget_older(file: Path) -> None:
-    """Deletes all but the newest conversions of the model and side of ``file``."""
+    """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
     same = file.name.rpartition("-")[0]
     key = "?" * _KEY_DIGITS  # whole: another model's name may begin like this one's
     found = [path for path in file.parent.glob(f"{same}-{key}.model") if path != file]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[_KEPT_A_MODEL - 1 :]:
         path.unlink()
+    for leftover in file.parent.glob(TEMPORARY):  # of a process that was killed while it wrote
+        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

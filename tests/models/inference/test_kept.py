@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -309,6 +310,19 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
 
 
 # --- what OpenVINO refuses ------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Asked) -> None:
+    folder.mkdir()
+    left = [folder / ".small.abc.tmp", folder / ".writing.tmp"]
+    left[0].write_text("half")
+    left[1].mkdir()
+    asked.forward()
+    assert all(path.exists() for path in left), "somebody may be writing them"
+    for path in left:
+        os.utime(path, (0, 0))
+    asked.forward(weights="others")
+    assert not any(path.exists() for path in left)
 
 
 @pytest.fixture
