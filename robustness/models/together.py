@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 def together(
     names: Sequence[str], ask: Callable[[str], Answer]
-) -> Iterator[tuple[str, Answer | RobustnessError]]:
+) -> Generator[tuple[str, Answer | RobustnessError]]:
     """Yields each of the models ``names`` with ``ask(name)``, or its error, as they answer.
 
     As many at once as there are cores; in turn where the budget of memory does not hold them all.
