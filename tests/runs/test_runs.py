@@ -334,19 +334,19 @@ def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
 
 
 STOPPED = """
-import os, sys
+import signal, sys
 from robustness.base.pace import Pace
 from robustness.commands.main import main
 from robustness.runs import session
 
-place, signal = int(sys.argv[1]), int(sys.argv[2])
+place, number = int(sys.argv[1]), int(sys.argv[2])
 session._ROWS_TO_WRITE = 1
 note = Pace.note
 
 def noted(pace, done, *total):
     note(pace, done, *total)
     if done == place:
-        os.kill(os.getpid(), signal)
+        signal.raise_signal(number)  # to this thread: another one may be slow to take it
 
 Pace.note = noted
 sys.exit(main(sys.argv[3:]))

@@ -76,7 +76,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     total = 1000 * (time.perf_counter() - start)
     st.caption(
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
-        f"asked and shown in {forward:.0f} ms, this update {total:.0f} ms in all."
+        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
     )
     fitted = replace(spec, fit=current_fit())
     report_button(partial(report.of_live, fitted, picture, rows), "live")

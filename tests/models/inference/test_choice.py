@@ -150,7 +150,7 @@ def test_another_engine_is_another_classifier_of_the_same_answers(
     assert other is models.load("SqueezeNet", side=SIDE)
     assert default.engine.endswith(", f32")
     assert default.engine.startswith("openvino 20")
-    assert other.engine == f"tensorflow {tensorflow().__version__}"
+    assert other.engine == f"tensorflow {tensorflow().__version__}, f32"
     assert isinstance(other._forward, TensorFlowPass)
     assert other.graph is other._forward.graph, "one network, for the pass and for gradients"
     expected = other(images)

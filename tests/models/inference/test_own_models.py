@@ -122,7 +122,7 @@ def test_a_saved_model_runs_on_tensorflow_where_openvino_lacks_an_operation(
         np.testing.assert_allclose(outputs.features["answer"], outputs.probabilities, atol=1e-6)
         if resized:
             assert isinstance(classifier._forward, TensorFlowPass)
-            assert classifier.engine == f"tensorflow {tensorflow().__version__}"
+            assert classifier.engine == f"tensorflow {tensorflow().__version__}, f32"
             assert "\n" not in refusal()
             assert "ResizeBicubic" in refusal()
             assert len(opened) == times
