@@ -48,6 +48,8 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
 
     spec = make_spec(model_names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
+    asking = time.perf_counter()
+    coming = memo.answers(spec, picture, model_names, altered)  # while the pictures are drawn
     with output:
         results.show_pictures(picture, altered.image, what, altered.scores)
         if len(active) > 1:
@@ -58,9 +60,8 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
     slots = dict(zip(model_names, results.card_slots(len(model_names)), strict=True))
     for name, slot in slots.items():
         slot.caption(f"Asking {plain(MODELS[name].label)} …")
-    asking = time.perf_counter()
     answered: dict[str, Measurement] = {}
-    for name, row in memo.answers(spec, picture, model_names, altered):
+    for name, row in coming:
         if isinstance(row, RobustnessError):
             slots[name].error(plain(str(row)), icon=":material/model_training:")
             continue
