@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -11,24 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.models.inference.choice import OPENVINO, Choice
+from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import F32, Floats, Precision
-from robustness.models.inference.openvino_core import core
 
 ROWS_AT_ONCE = 4
 """Images in one inference: their activations stay in the processor's caches. Measured on two cores,
 16 at once took 18 (SqueezeNet) and 8 (EfficientNet-Lite0) percent longer a picture, 1 at once up to
 36, and 16 kept 240 MB of activations a model where 4 keep 60."""
 
-_SETTINGS = {
-    "PERFORMANCE_HINT": "LATENCY",
-    "NUM_STREAMS": 1,
-    # Pinned to cores, two models that are asked at once would share the first core.
-    "ENABLE_CPU_PINNING": False,
-}
+MANY = 8
+"""Images from which on several inferences at once pay, of ``ROWS_OF_MANY`` images and few cores
+each. Measured on two cores: 3 (SqueezeNet) to 17 (EfficientNet-Lite1) percent more images a
+second."""
+
+ROWS_OF_MANY = 2
+
+_LARGE = 200 * 10**6
+"""Bytes of weights from which on that does not pay: each inference reads all of them, and they are
+in memory once more."""
 
 
 class OpenVinoPass:
-    """The ``ForwardPass`` of a converted model, compiled once for any number of pictures."""
+    """The ``ForwardPass`` of a converted model, compiled once for any number of pictures.
+
+    And once more for many of them, when these come.
+    """
 
     def __init__(
         self,
@@ -44,28 +50,35 @@ class OpenVinoPass:
         """
         self.engine = str(Choice(OPENVINO, precision))
         self.stages = stages
+        self.precision = precision
         self._model = model
         self._held = held
-        self.precision = precision
         self._compiling = threading.Lock()
-        self._idle: list[Any] = []
-        self._whole: Any = None
-        self._compiled = self._compile(_pooled(model))
+        self._of_few = Compiled(_pooled(model), precision, SOONEST, ROWS_AT_ONCE)
+        self._of_many: Compiled | None = None
+        self._whole: Compiled | None = None
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        try:
-            request = self._idle.pop()  # a request holds its results, so each caller has its own
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        probabilities, *features = _inferred(request, images)
-        self._idle.append(request)
+        compiled = self._of_few if len(images) < MANY else self._for_many()
+        probabilities, *features = compiled(images)
         return probabilities, dict(zip(self.stages, features, strict=True))
+
+    def _for_many(self) -> Compiled:
+        with self._compiling:
+            if self._of_many is None:
+                pays = self._of_few.threads > 1 and _weights_bytes(self._model) < _LARGE
+                self._of_many = (
+                    Compiled(_pooled(self._model), self.precision, MOST, ROWS_OF_MANY)
+                    if pays
+                    else self._of_few
+                )
+            return self._of_many
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         with self._compiling:
             if self._whole is None:
-                self._whole = self._compile(self._model)
-        _, *activations = _inferred(self._whole.create_infer_request(), images)
+                self._whole = Compiled(self._model, self.precision, SOONEST, ROWS_AT_ONCE)
+        _, *activations = self._whole(images)
         found = {}
         for stage in self.stages:
             # In float64: distances are small differences of these products.
@@ -73,22 +86,10 @@ class OpenVinoPass:
             found[stage] = flat @ flat.T
         return found
 
-    def _compile(self, model: Any) -> Any:
-        options = {**_SETTINGS, "INFERENCE_PRECISION_HINT": self.precision}
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        if threads.isdecimal() and int(threads) > 0:  # as Ray sets it for a worker's share
-            options["INFERENCE_NUM_THREADS"] = int(threads)
-        return core().compile_model(model, "CPU", options)
 
-
-def _inferred(request: Any, images: Floats) -> list[Floats]:
-    """Every output of the model for all of ``images``."""
-    parts = []
-    for start in range(0, len(images), ROWS_AT_ONCE):
-        rows = np.ascontiguousarray(images[start : start + ROWS_AT_ONCE], np.float32)
-        found = request.infer([rows], share_inputs=True, share_outputs=True)
-        parts.append([np.array(found[place]) for place in range(len(found))])
-    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+def _weights_bytes(model: Any) -> int:
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    return sum(node.get_byte_size() for node in constants)
 
 
 def _pooled(model: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robustness.models.inference import openvino_pass
 from robustness.models.inference.conversion import convert
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
@@ -85,7 +86,7 @@ def test_requests_are_used_again(graph: StudyGraph) -> None:
     forward = convert(graph)[1]
     for _ in range(5):
         forward(images(2))
-    assert len(forward._idle) == 1
+    assert len(forward._of_few._idle) == 1
     barrier = threading.Barrier(4)
 
     def ask(_: int) -> None:
@@ -95,7 +96,30 @@ def test_requests_are_used_again(graph: StudyGraph) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(4)))
-    assert 1 <= len(forward._idle) <= 4
+    assert 1 <= len(forward._of_few._idle) <= 4
+
+
+def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyGraph) -> None:
+    forward = convert(graph)[1]
+    shown = images(openvino_pass.MANY + 1)
+    few = [forward(shown[start : start + 4]) for start in range(0, len(shown), 4)]
+    assert forward._of_many is None, "compiled when many come"
+    probabilities, features = forward(shown)
+    np.testing.assert_allclose(probabilities, np.concatenate([p for p, _ in few]), atol=1e-6)
+    for stage, values in features.items():
+        expected = np.concatenate([f[stage] for _, f in few])
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+    if forward._of_few.threads > 1:
+        assert forward._of_many is not forward._of_few
+
+
+def test_large_weights_are_in_memory_once(
+    graph: StudyGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_pass, "_LARGE", 100)
+    forward = convert(graph)[1]
+    forward(images(openvino_pass.MANY))
+    assert forward._of_many is forward._of_few
 
 
 def test_a_share_of_one_core_is_kept_to(
@@ -103,5 +127,7 @@ def test_a_share_of_one_core_is_kept_to(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     forward = convert(graph)[1]
-    assert forward._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert forward._of_few.threads == 1
+    forward(images(openvino_pass.MANY))
+    assert forward._of_many is forward._of_few, "one core does one thing at a time"
     np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)

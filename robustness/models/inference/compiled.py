@@ -1,0 +1,71 @@
+"""An OpenVINO model compiled for this processor, asked by any number of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robustness.models.inference.forward_pass import Floats, Precision
+from robustness.models.inference.openvino_core import core
+
+_SHARED = {
+    # Pinned to cores, two models that are asked at once would share the first core.
+    "ENABLE_CPU_PINNING": False,
+}
+SOONEST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+"""All cores work on one inference: the soonest answer about one picture."""
+
+MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
+"""Several inferences at once, each by few cores: the most pictures a second."""
+
+
+class Compiled:
+    """A model of one input; calls are safe from several threads at once."""
+
+    def __init__(
+        self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
+    ) -> None:
+        """``rows`` is the number of images in one inference."""
+        asked = {**options, "INFERENCE_PRECISION_HINT": precision}
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdecimal() and int(threads) > 0:  # as Ray sets it for a worker's share
+            asked["INFERENCE_NUM_THREADS"] = int(threads)
+        self._model = core().compile_model(model, "CPU", asked)
+        self._rows = rows
+        self._idle: list[Any] = []
+        self.threads = int(self._model.get_property("INFERENCE_NUM_THREADS"))
+        self.streams = int(self._model.get_property("NUM_STREAMS"))
+
+    def __call__(self, images: Floats) -> list[Floats]:
+        """Every output for all of ``images``, in the order of the model's."""
+        chunks = [
+            np.ascontiguousarray(images[start : start + self._rows], np.float32)
+            for start in range(0, len(images), self._rows)
+        ]
+        requests = [self._request() for _ in chunks[: self.streams]]
+        parts: list[list[Floats]] = []
+        for place, chunk in enumerate(chunks):
+            request = requests[place % len(requests)]
+            if place >= len(requests):
+                parts.append(_outputs(request))
+            request.start_async([chunk], share_inputs=True)
+        left = range(len(parts), len(chunks))
+        parts += [_outputs(requests[place % len(requests)]) for place in left]
+        self._idle += requests
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _request(self) -> Any:
+        """One of this caller's own, as it holds its results."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._model.create_infer_request()
+
+
+def _outputs(request: Any) -> list[Floats]:
+    """Copies of what ``request`` has found, once it has."""
+    request.wait()
+    return [np.array(tensor.data) for tensor in request.output_tensors]
