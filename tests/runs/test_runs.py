@@ -340,6 +340,7 @@ from robustness.commands.main import main
 from robustness.runs import session
 
 place, number = int(sys.argv[1]), int(sys.argv[2])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
 session._ROWS_TO_WRITE = 1
 note = Pace.note
 
