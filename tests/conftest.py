@@ -88,7 +88,7 @@ def save_official(network: Any, path: Path) -> models.PublishedFile:
 
 
 def trace_count(compiled: Any) -> int:
-    """How often the pass of a classifier, its gradients or its explainer was traced."""
+    """How often the gradients of a classifier, or its explainer, were traced."""
     return int(compiled._compiled.experimental_get_tracing_count())
 
 

@@ -11,7 +11,7 @@ from streamlit.starlette import App
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
-from robustness.models.apart import convert_apart
+from robustness.models.apart import APART, convert_apart
 from robustness.models.loaded import LOADED
 from robustness.models.together import together
 
@@ -22,6 +22,7 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     yield
+    APART.stop()
 
 
 def _load_defaults() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from robustness import models
+from robustness.base.errors import WeightsError
 from robustness.models import apart
 from robustness.models.apart import Apart
 from robustness.models.inference.kept import place
@@ -36,8 +37,13 @@ class Made:
         running.start()
 
         class Process:
+            ended = False
+
             def poll(self) -> int | None:
-                return None if running.is_alive() else 0
+                return None if running.is_alive() and not self.ended else 0
+
+            def terminate(self) -> None:
+                self.ended = True
 
         return Process()
 
@@ -98,6 +104,26 @@ def test_who_waits_for_a_process_that_fails_goes_on(monkeypatch: pytest.MonkeyPa
     Apart().convert(models.REGISTRY[OFFLINE_NAMES[0]], SIDE)
     assert len(made.begun) == 1
     assert not is_kept(OFFLINE_NAMES[0])
+
+
+def test_nobody_waits_for_a_server_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(_: list[str]) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(apart.subprocess, "Popen", Made(slow))
+    converter, record = Apart(), models.REGISTRY[OFFLINE_NAMES[0]]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(converter.convert, record, SIDE)
+        assert begun.wait(30)
+        converter.stop()
+        with pytest.raises(WeightsError, match="the server is ending"):
+            waiting.result(30)
+    go_on.set()
+    with pytest.raises(WeightsError, match="the server is ending"):
+        converter.convert(record, SIDE)
 
 
 def test_tensorflow_needs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:

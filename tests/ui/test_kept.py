@@ -157,3 +157,17 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
     assert "21% on her secret.png" in seen[0]
     assert "21% on his.png" in seen[1]
     assert "secret" not in seen[1]
+
+
+def test_another_engine_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, picture = ("SqueezeNet",), sample("coffee")
+    spec = make_spec(names, FOG, seed=0)
+    altered = memo.change(picture, FOG[0], 0)
+    keys = [work_key("work", [picture], names, FOG, 0)]
+    rows = [memo.answer(spec, picture, "SqueezeNet", altered)]
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
+    keys.append(work_key("work", [picture], names, FOG, 0))
+    rows.append(memo.answer(spec, picture, "SqueezeNet", altered))
+    assert keys[0] != keys[1]
+    assert rows[0].probability == pytest.approx(rows[1].probability, abs=1e-5)
+    assert rows[0] != rows[1], "it rounds otherwise, so it was asked"

@@ -25,6 +25,8 @@ def test_a_server_loads_its_default_models_as_it_starts(monkeypatch: pytest.Monk
         if len(loaded) == len(OFFLINE_NAMES):
             ready.set()
 
+    stopped: list[bool] = []
+    monkeypatch.setattr(warm_up.APART, "stop", lambda: stopped.append(bool(loaded)))
     monkeypatch.setattr(LOADED, "before_building", LOADED.before_building)
     monkeypatch.setattr("robustness.models.load", load)
     monkeypatch.setattr("robustness.evaluation.similarity.floors", floors)
@@ -36,3 +38,4 @@ def test_a_server_loads_its_default_models_as_it_starts(monkeypatch: pytest.Monk
     assert asyncio.run(start())
     assert sorted(loaded) == sorted(OFFLINE_NAMES)
     assert LOADED.before_building is convert_apart
+    assert stopped == [True], "with the server, and not before"

@@ -16,6 +16,7 @@ from robustness.attacks.curves import Point, Smallest
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
+from robustness.models.inference.choice import chosen
 from robustness.pictures.picture import Picture
 
 LIMIT = 48 * 1024 * 1024
@@ -65,9 +66,9 @@ def work_key(
     conditions: Sequence[Condition],
     seed: int,
 ) -> str:
-    """The key of work called ``what``: its pixels, its conditions, and each model's weights."""
+    """The key of work called ``what``: pixels, conditions, each model's weights, and the engine."""
     spec = make_spec(names, conditions, seed=seed)
-    return " ".join([what, spec.digest, *(picture.digest for picture in pictures)])
+    return " ".join([what, spec.digest, str(chosen()), *(picture.digest for picture in pictures)])
 
 
 def nameless(pictures: Sequence[Picture]) -> list[Picture]:

@@ -24,6 +24,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages, at
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
+from robustness.models.inference.choice import chosen
 from robustness.models.together import together
 from robustness.perturbations import Images
 from robustness.pictures.fitting import study_image, to_png
@@ -32,7 +33,7 @@ from robustness.pictures.samples import sample_bytes
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
-    Classifier: lambda asked: (asked.record.name, models.digest(asked.record)),
+    Classifier: lambda asked: (asked.record.name, models.digest(asked.record), asked.engine),
     RunSpec: lambda spec: (spec.conditions, spec.seed),  # all that one model's row depends on
 }
 """By what calls are told apart."""
@@ -148,11 +149,10 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
     """The picture (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
-    return _attacked(picture, condition, seed, model, models.digest(models.REGISTRY[model]))
+    judge = f"{models.digest(models.REGISTRY[model])} {chosen()}"
+    return _attacked(picture, condition, seed, model, judge)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=KEYS)
-def _attacked(
-    picture: Picture, condition: Condition, seed: int, model: str, weights: str
-) -> Images:
+def _attacked(picture: Picture, condition: Condition, seed: int, model: str, judge: str) -> Images:
     return condition.against(picture, seed, models.load(model, side=len(picture.image)))
