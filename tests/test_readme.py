@@ -45,11 +45,13 @@ def test_the_first_result_is_what_the_command_prints(capsys: pytest.CaptureFixtu
     assert got == pytest.approx(expected, abs=0.0011)
 
 
-def test_the_ten_line_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_short_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("python", README)
     monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
     exec(code, {**vars(perturbation), "np": np})
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
+    assert REGISTRY["dimming"].value_text(0.5) == "60 % of the light"
+    assert REGISTRY["dimming"].matches("Lamp")
     dimmed = apply(REGISTRY["dimming"], images, 0.5)
     np.testing.assert_allclose(dimmed, 0.3, rtol=1e-6)
     assert dimmed.dtype == np.float32

@@ -10,8 +10,8 @@ from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 _TOLD = (
-    *("name", "label", "family", "graded", "random", "parameter", "unit", "study_strength"),
-    *("monotone", "imagenet_c", "severity_strengths", "source"),
+    *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
+    *("study_strength", "monotone", "imagenet_c", "severity_strengths", "source"),
 )
 """What ``perturbations --json`` tells of a record."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
 from robustness.perturbations.perturbation import (
     LIGHTING,
+    POOR_FOCUS,
     Images,
     Stage,
     Streams,
@@ -34,6 +35,8 @@ GAUSSIAN_TRUNCATE = 4.0
     study_strength=0.6,
     imagenet_c="gaussian_blur",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
+    risk=POOR_FOCUS,
+    search=("soft", "smooth", "unsharp", "blurry"),
 )
 def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolves with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
@@ -80,6 +83,9 @@ MARGIN = 2
     monotone=False,
     imagenet_c="defocus_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
+    risk=POOR_FOCUS,
+    search=("bokeh", "lens", "autofocus", "unsharp", "blurry"),
+    wording="radius {value} px",
 )
 def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolves with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).

@@ -10,7 +10,12 @@ import numpy as np
 
 from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels, light_gain
 from robustness.perturbations.perturbation import (
+    ARTIFICIAL_LIGHT,
+    CHEAP_CAMERA,
     COLOUR,
+    COLOUR_PROCESSING,
+    HARSH_LIGHT,
+    LOW_LIGHT,
     Images,
     Stage,
     Streams,
@@ -33,13 +38,24 @@ _metering = partial(
 )
 
 
-@_metering(label="Overexposure", parameter_at=overexposure_stops)
+@_metering(
+    label="Overexposure",
+    parameter_at=overexposure_stops,
+    risk=HARSH_LIGHT,
+    search=("bright", "sun", "glare", "backlight", "flash"),
+    wording="+{value} stops",
+)
 def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Lets ``overexposure_stops(strength)`` more stops of light in; what is too bright is white."""
     return _exposed(images, overexposure_stops(strength))
 
 
-@_metering(label="Underexposure", parameter_at=underexposure_stops)
+@_metering(
+    label="Underexposure",
+    parameter_at=underexposure_stops,
+    risk=LOW_LIGHT,
+    search=("night", "dusk", "evening", "dim", "shadow"),
+)
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Lets as many stops less light in as ``underexposure_stops(strength)`` says, below 0."""
     return _exposed(images, underexposure_stops(strength))
@@ -63,6 +79,9 @@ gamma_exponent = linear(1.0, 2.2)
     parameter_at=gamma_exponent,
     source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
     "decoded once too often, the common mistake",
+    risk=COLOUR_PROCESSING,
+    search=("display", "monitor", "srgb", "midtones"),
+    wording="gamma {value}",
 )
 def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Raises every value to the power ``gamma_exponent(strength)``: middle tones get darker.
@@ -87,6 +106,9 @@ vignette_stops = linear(0.0, 4.0)
     parameter_at=vignette_stops,
     source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
     "this project's choice",
+    risk=CHEAP_CAMERA,
+    search=("lens", "corners", "edges", "dark", "fisheye"),
+    wording="corners {value} stops darker",
 )
 def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Darkens towards the corners, which get ``vignette_stops(strength)`` stops less light.
@@ -119,6 +141,9 @@ fringe_width = linear(0.0, 8.0)
     monotone=False,
     source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
     "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
+    risk=CHEAP_CAMERA,
+    search=("lens", "fringe", "purple", "fisheye", "color"),
+    wording="fringes {value} px",
 )
 def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Enlarges red and shrinks blue, so that they part by ``fringe_width`` pixels in the corners.
@@ -159,6 +184,9 @@ BANDS = 3.0
     random=True,
     source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
     "rolling shutter; short exposure, three bands",
+    risk=ARTIFICIAL_LIGHT,
+    search=("led", "lamp", "fluorescent", "stripes", "banding"),
+    wording="bands {percent} darker",
 )
 def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:
     """Darkens ``BANDS`` horizontal bands, in their middle by ``band_depth(strength)`` of the light.

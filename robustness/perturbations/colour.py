@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from robustness.perturbations.arrays import DISPLAY_GAMMA, Plane, blank, clipped
 from robustness.perturbations.lighting import scale_about_mean
 from robustness.perturbations.perturbation import (
+    ARTIFICIAL_LIGHT,
+    BAD_WEATHER,
     COLOUR,
+    COLOUR_PROCESSING,
     Images,
     Stage,
     Streams,
@@ -34,6 +37,9 @@ reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
     parameter_at=reduced_contrast_factor,
     imagenet_c="contrast",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
+    risk=BAD_WEATHER,
+    search=("haze", "flat", "dull", "faded", "low"),
+    wording="contrast {value} x",
 )
 def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
@@ -55,6 +61,9 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
     monotone=False,
     imagenet_c="saturate",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
+    risk=COLOUR_PROCESSING,
+    search=("vivid", "color", "filter", "instagram", "pale"),
+    wording="saturation {value} x",
 )
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies HSV's saturation by ``saturation_factor``, adds ``saturation_added``, cuts at 1.
@@ -97,6 +106,9 @@ colour_taken = linear(0.0, 1.0)
     unit="of all colour",
     parameter_at=colour_taken,
     source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
+    risk=COLOUR_PROCESSING,
+    search=("grayscale", "monochrome", "black", "infrared", "desaturate"),
+    wording="{percent} less colour",
 )
 def greyscale(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Moves every pixel a share ``strength`` of the way to its luminance."""
@@ -117,6 +129,8 @@ hue_angle = linear(0.0, 180.0)
     # Vivid colours leave the range on the way round and are cut off.
     monotone=False,
     source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
+    risk=COLOUR_PROCESSING,
+    search=("color", "tint", "filter", "neon"),
 )
 def hue_shift(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the hue by ``hue_angle(strength)`` degrees and keeps the luminance."""
@@ -185,13 +199,23 @@ _cast = partial(
 )
 
 
-@_cast(label="White balance too warm", parameter_at=warm_temperature)
+@_cast(
+    label="White balance too warm",
+    parameter_at=warm_temperature,
+    risk=ARTIFICIAL_LIGHT,
+    search=("orange", "tungsten", "bulb", "indoor", "sunset", "yellow"),
+)
 def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
     return _lit(images, TUNGSTEN, strength)
 
 
-@_cast(label="White balance too cool", parameter_at=cool_temperature)
+@_cast(
+    label="White balance too cool",
+    parameter_at=cool_temperature,
+    risk=ARTIFICIAL_LIGHT,
+    search=("blue", "shade", "led", "cold"),
+)
 def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """The light turns from daylight to that of the blue sky, and the camera does not adapt."""
     return _lit(images, SKY, strength)

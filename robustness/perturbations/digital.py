@@ -12,6 +12,7 @@ from robustness.perturbations.arrays import Plane, blank, clipped
 from robustness.perturbations.perturbation import (
     DIGITAL,
     REFERENCE_SIDE,
+    TRANSMISSION,
     Images,
     Stage,
     Streams,
@@ -41,6 +42,9 @@ pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
     parameter_at=pixels_a_side,
     imagenet_c="pixelate",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
+    risk=TRANSMISSION,
+    search=("mosaic", "blocks", "censor", "downscale"),
+    wording="{value} x {value} pixels",
 )
 def pixelate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages into ``pixels_a_side(strength)`` pixels (at side 224), shown as squares.
@@ -97,6 +101,9 @@ def resolution(strength: float) -> float:
     parameter_at=resolution,
     source="a thumbnail enlarged again, as in Dodge & Karam, QoMEX 2016, on low quality; down "
     "to an eighth of the side, this project's choice",
+    risk=TRANSMISSION,
+    search=("thumbnail", "downscale", "upscale", "small", "distant"),
+    wording="{value} x {value} pixels",
 )
 def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages into ``resolution(strength)`` pixels a side, then enlarges smoothly (bicubic)."""
@@ -120,6 +127,9 @@ webp_quality = whole(linear(100.0, 1.0))
     parameter_at=jpeg_quality,
     imagenet_c="jpeg_compression",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
+    risk=TRANSMISSION,
+    search=("jpg", "whatsapp", "artifacts", "artefacts", "blocks", "quality"),
+    wording="quality {value}",
 )
 def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""
@@ -133,6 +143,9 @@ def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Imag
     parameter_at=webp_quality,
     source="lossy WebP (RFC 9649), which many sites serve in place of JPEG; the whole range of "
     "its quality",
+    risk=TRANSMISSION,
+    search=("browser", "artifacts", "artefacts", "website", "quality"),
+    wording="quality {value}",
 )
 def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as lossy WebP of ``webp_quality(strength)``."""
@@ -159,6 +172,8 @@ def file_quality(strength: float) -> float:
     parameter_at=file_quality,
     graded=False,
     source="Hendrycks & Dietterich, ICLR 2019: the published files of every ImageNet-C corruption",
+    risk=TRANSMISSION,
+    search=("jpg", "file", "imagenet", "recompress"),
 )
 def saved_as_jpeg(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as JPEG of quality 85, colour at half resolution, at any strength."""

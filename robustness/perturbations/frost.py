@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, at_side, blank, clipped
 from robustness.perturbations.perturbation import (
+    BAD_WEATHER,
     REFERENCE_SIDE,
     WEATHER,
     Images,
@@ -113,6 +114,9 @@ SHIFT = 4
     imagenet_c="frost",
     source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
     "is drawn with the colours and the spectrum of the original's photographs",
+    risk=BAD_WEATHER,
+    search=("ice", "winter", "cold", "freeze", "windscreen"),
+    wording="ice {percent}",
 )
 def frost(images: Images, strength: float, rng: Streams) -> Images:
     """``image_weight`` times the image plus ``frost_weight`` times a crop of a sheet of ice.

@@ -9,6 +9,7 @@ import cv2
 from robustness.perturbations.arrays import blank, clipped
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
+    VIEWPOINT,
     Images,
     Stage,
     Streams,
@@ -32,6 +33,8 @@ QUARTER_TURNS = {90.0: cv2.ROTATE_90_COUNTERCLOCKWISE, 180.0: cv2.ROTATE_180}
     # Half a turn brings many scenes (a horizon, a face) back nearer to themselves.
     monotone=False,
     source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
+    risk=VIEWPOINT,
+    search=("turn", "tilt", "angle", "orientation", "roll", "upside"),
 )
 def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
@@ -80,13 +83,20 @@ _flip = partial(
 @_flip(
     label="Horizontal flip",
     source="the study's 'Horizontal flip'; ImageNet-C has no counterpart",
+    risk=VIEWPOINT,
+    search=("mirror", "reflection", "left", "selfie"),
 )
 def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors left and right, at any strength above 0."""
     return _mirrored(images, 1)
 
 
-@_flip(label="Vertical flip", source="the study's 'Vertical flip'; ImageNet-C has no counterpart")
+@_flip(
+    label="Vertical flip",
+    source="the study's 'Vertical flip'; ImageNet-C has no counterpart",
+    risk=VIEWPOINT,
+    search=("mirror", "reflection", "upside", "down"),
+)
 def vertical_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors top and bottom, at any strength above 0."""
     return _mirrored(images, 0)

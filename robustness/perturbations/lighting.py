@@ -7,6 +7,7 @@ import numpy as np
 
 from robustness.perturbations.arrays import blank, clipped
 from robustness.perturbations.perturbation import (
+    HARSH_LIGHT,
     LIGHTING,
     Images,
     Stage,
@@ -28,6 +29,9 @@ brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
     study_strength=0.6,
     imagenet_c="brightness",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
+    risk=HARSH_LIGHT,
+    search=("sun", "glare", "flash", "washed"),
+    wording="brightness +{percent}",
 )
 def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Adds ``brightness_amount(strength)`` to the value channel of HSV and clips it at 1.
@@ -62,6 +66,9 @@ def contrast_factor(strength: float) -> float:
     study_strength=0.5,
     source="the formula of ImageNet-C's 'contrast', which only reduces contrast, with factors "
     "above 1. The study published no factor: 2 is this project's choice",
+    risk=HARSH_LIGHT,
+    search=("sun", "shadow", "punchy", "hdr"),
+    wording="contrast {value} x",
 )
 def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies the distance from each channel's mean by ``contrast_factor(strength)``."""

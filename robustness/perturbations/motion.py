@@ -12,7 +12,9 @@ from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels, ra
 from robustness.perturbations.blur import NO_BLUR, smoothed
 from robustness.perturbations.perturbation import (
     BLUR,
+    OBSTRUCTED_VIEW,
     REFERENCE_SIDE,
+    VIBRATION,
     Images,
     Stage,
     Streams,
@@ -42,6 +44,9 @@ Tap = tuple[int, int, float]
     imagenet_c="motion_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
     "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+    risk=VIBRATION,
+    search=("shake", "handheld", "speed", "moving", "camera"),
+    wording="trail {value} px",
 )
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
     """Leaves a trail behind every point, straight and fading as half a Gaussian.
@@ -106,6 +111,9 @@ last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
     monotone=False,
     imagenet_c="zoom_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
+    risk=VIBRATION,
+    search=("speed", "forward", "driving", "approach", "radial"),
+    wording="zoom {value} x",
 )
 def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Averages the image and its enlargements about the centre by ``zoom_weights(strength)``."""
@@ -184,6 +192,9 @@ Places = NDArray[np.int32]
     imagenet_c="glass_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
     "where it means to swap them",
+    risk=OBSTRUCTED_VIEW,
+    search=("window", "shower", "privacy", "pane"),
+    wording="reach {value} px",
 )
 def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
     """Blurs by ``glass_sigma(strength)``, lets every pixel copy one nearby, and blurs again.

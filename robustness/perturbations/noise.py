@@ -17,7 +17,10 @@ from robustness.perturbations.arrays import (
     standard_normals,
 )
 from robustness.perturbations.perturbation import (
+    CHEAP_CAMERA,
+    LOW_LIGHT,
     NOISE,
+    TRANSMISSION,
     Images,
     Stage,
     Streams,
@@ -38,6 +41,9 @@ gaussian_noise_sigma = severity_curve(0.0, (0.08, 0.12, 0.18, 0.26, 0.38))
     study_strength=0.6,
     imagenet_c="gaussian_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
+    risk=LOW_LIGHT,
+    search=("grain", "iso", "night", "sensor"),
+    wording="noise {percent}",
 )
 def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Adds to every channel of every pixel independent normal noise and clips to [0, 1].
@@ -63,6 +69,9 @@ salt_and_pepper_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     imagenet_c="impulse_noise",
     source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
     "whole pixels: each channel is distributed as there",
+    risk=CHEAP_CAMERA,
+    search=("dead", "hot", "speck", "dots"),
+    wording="{percent} of the pixels",
 )
 def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
     """Turns a share ``salt_and_pepper_amount(strength)`` of the pixels black or white, evenly.
@@ -101,6 +110,9 @@ impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     parameter_at=impulse_amount,
     imagenet_c="impulse_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
+    risk=TRANSMISSION,
+    search=("error", "analog", "radio", "speck", "static"),
+    wording="{percent} of the values",
 )
 def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Turns a share ``impulse_amount(strength)`` of the values to 0 or 1, evenly.
@@ -135,6 +147,9 @@ CELLS = 2048
     parameter_at=shot_deviation,
     imagenet_c="shot_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
+    risk=LOW_LIGHT,
+    search=("photon", "poisson", "grain", "iso", "night"),
+    wording="noise {percent} at white",
 )
 def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Counts photons: a Poisson number of mean ``photons`` x value, divided by ``photons``.
@@ -188,6 +203,9 @@ speckle_sigma = severity_curve(0.0, (0.15, 0.2, 0.35, 0.45, 0.6))
     parameter_at=speckle_sigma,
     imagenet_c="speckle_noise",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
+    risk=CHEAP_CAMERA,
+    search=("grain", "multiplicative", "radar", "ultrasound"),
+    wording="noise {percent} at white",
 )
 def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Adds to every value itself times independent normal noise of ``speckle_sigma(strength)``."""

@@ -11,6 +11,8 @@ from robustness.perturbations.arrays import Plane, at_side, blank, clipped, stan
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.motion import taps, trail
 from robustness.perturbations.perturbation import (
+    BAD_WEATHER,
+    OBSTRUCTED_VIEW,
     REFERENCE_SIDE,
     WEATHER,
     Images,
@@ -54,6 +56,9 @@ def snow_cover(strength: float) -> float:
     imagenet_c="snow",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
     "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+    risk=BAD_WEATHER,
+    search=("winter", "flakes", "blizzard", "storm"),
+    wording="flakes cover {percent}",
 )
 def snow(images: Images, strength: float, rng: Streams) -> Images:
     """Whitens the scene and adds flakes that leave trails, once as they are and once upside down.
@@ -123,6 +128,9 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
     monotone=False,
     imagenet_c="spatter",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
+    risk=OBSTRUCTED_VIEW,
+    search=("rain", "mud", "drops", "water", "dirt", "splash"),
+    wording="{percent} of the lens wet",
 )
 def spatter(images: Images, strength: float, rng: Streams) -> Images:
     """Puts drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).

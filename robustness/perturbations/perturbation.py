@@ -6,6 +6,7 @@ Arrays are study images throughout the package ``perturbations``: float32 RGB in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -34,6 +35,22 @@ DIGITAL = "Compression & resolution"
 FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
 """In the order in which people meet them: the first three are the study's."""
 
+LOW_LIGHT = "low light"
+HARSH_LIGHT = "harsh light"
+ARTIFICIAL_LIGHT = "artificial light"
+BAD_WEATHER = "bad weather"
+OBSTRUCTED_VIEW = "obstructed view"
+POOR_FOCUS = "poor focus"
+VIBRATION = "vibration"
+VIEWPOINT = "viewpoint"
+CHEAP_CAMERA = "cheap camera"
+TRANSMISSION = "transmission"
+COLOUR_PROCESSING = "colour processing"
+RISKS = (
+    *(LOW_LIGHT, HARSH_LIGHT, ARTIFICIAL_LIGHT, BAD_WEATHER, OBSTRUCTED_VIEW, POOR_FOCUS),
+    *(VIBRATION, VIEWPOINT, CHEAP_CAMERA, TRANSMISSION, COLOUR_PROCESSING),
+)
+"""What happens to a camera and its pictures in the world; each perturbation stands for one."""
 
 SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""
@@ -58,6 +75,10 @@ class Perturbation:
     returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only.
 
     ``parameter_at`` maps a strength to the physical value shown beside it, in ``unit``.
+    ``wording`` says that value in words ("contrast {value} x", "{percent} of the pixels");
+    without it the number and the unit do.
+    ``risk`` is what the perturbation stands for in the world, one of ``RISKS``.
+    ``search`` are further words, in lower case, by which people look for it.
     ``study_strength`` is the study's setting; None for a perturbation that is not part of it.
     ``imagenet_c`` names the ImageNet-C corruption whose severities 1 to 5 are the perturbation at
     ``SEVERITY_STRENGTHS``.
@@ -78,6 +99,9 @@ class Perturbation:
     unit: str
     parameter_at: Callable[[float], float]
     source: str
+    risk: str
+    search: tuple[str, ...]
+    wording: str | None = None
     study_strength: float | None = None
     graded: bool = True
     random: bool = False
@@ -98,16 +122,36 @@ class Perturbation:
         return min(range(len(marks)), key=lambda level: abs(marks[level] - strength))
 
     def value_text(self, strength: float) -> str:
-        """The physical value at ``strength`` with its unit, for people: "3.5 px"."""
+        """The physical value at ``strength`` for people: "3.5 px", "contrast 2 x"; "off" at 0."""
+        if strength == 0:
+            return "off"
         if not self.graded:
-            return "on" if strength > 0 else "off"
+            return "on"
         value = self.parameter_at(strength)
-        number = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-        return f"{number} {self.unit}".strip()
+        wording = self.wording or f"{{value}} {self.unit}"
+        return wording.format(value=_number(value, 3), percent=f"{_number(100 * value, 2)} %")
+
+    def matches(self, query: str) -> bool:
+        """Whether every word of ``query`` begins a word that is said of the perturbation.
+
+        These are the words of its label, name, family, risk and ``search``, in any case.
+        """
+        said = _words(" ".join((self.label, self.name, self.family, self.risk, *self.search)))
+        return all(any(word.startswith(part) for word in said) for part in _words(query))
 
     @property
     def in_study(self) -> bool:
         return self.study_strength is not None
+
+
+def _number(value: float, digits: int) -> str:
+    """``value`` to so many significant digits; a large one whole."""
+    whole = abs(value) >= 10**digits
+    return f"{value:.0f}" if whole else f"{value:.{digits}g}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
 
 
 REGISTRY: Registry[Perturbation] = Registry("perturbation")

@@ -13,6 +13,8 @@ from robustness.perturbations.arrays import Plane, blank, clipped
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
+    OBSTRUCTED_VIEW,
+    VIEWPOINT,
     WEATHER,
     Images,
     Stage,
@@ -42,6 +44,9 @@ _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), 
     unit="of the image's side",
     parameter_at=translation_share,
     source=f"{_IMAGENET_P}'translate', in one step of up to 30 %",
+    risk=VIEWPOINT,
+    search=("move", "translate", "framing", "crop"),
+    wording="{percent} of the width",
 )
 def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Moves the picture to the right by ``translation_share(strength)`` of its side.
@@ -59,6 +64,9 @@ def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     unit="times",
     parameter_at=zoom_in_factor,
     source=f"{_IMAGENET_P}'scale', up to a subject at two fifths of the distance",
+    risk=VIEWPOINT,
+    search=("close", "near", "crop", "magnify", "enlarge"),
+    wording="zoom {value} x",
 )
 def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Enlarges by ``zoom_in_factor(strength)`` about the centre and cuts off what sticks out."""
@@ -71,6 +79,9 @@ def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
     unit="times",
     parameter_at=zoom_out_factor,
     source="as 'zoom_in', down to a subject two and a half times as far away",
+    risk=VIEWPOINT,
+    search=("far", "distance", "away", "small", "shrink"),
+    wording="zoom {value} x",
 )
 def zoom_out(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Shrinks to ``zoom_out_factor(strength)`` about the centre, on a wall of the mean colour.
@@ -94,6 +105,8 @@ def _zoomed(images: Images, factor: float) -> Images:
     unit="degrees",
     parameter_at=view_angle,
     source=f"{_IMAGENET_P}'tilt', a projective map; up to 60 degrees, this project's choice",
+    risk=VIEWPOINT,
+    search=("angle", "tilt", "skew", "oblique", "side", "keystone"),
 )
 def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the picture by ``view_angle(strength)`` degrees about its upright axis.
@@ -152,6 +165,9 @@ OCCLUDER_GREY = np.float32(0.5)
     random=True,
     source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
     "to 36 % of the area, this project's choice",
+    risk=OBSTRUCTED_VIEW,
+    search=("hidden", "cover", "block", "patch", "cutout", "sticker"),
+    wording="{percent} of the side",
 )
 def occlusion(images: Images, strength: float, rng: Streams) -> Images:
     """Covers a square with grey, its side ``occluder_side(strength)`` of the image's.

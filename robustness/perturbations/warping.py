@@ -12,6 +12,7 @@ from robustness.perturbations.arrays import Plane, at_side, blank, clipped, rand
 from robustness.perturbations.perturbation import (
     GEOMETRIC,
     REFERENCE_SIDE,
+    VIBRATION,
     Images,
     Stage,
     Streams,
@@ -91,6 +92,9 @@ def elastic_shift(strength: float) -> float:
     imagenet_c="elastic_transform",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform' of "
     "make_imagenet_c.py: its shear and its waves",
+    risk=VIBRATION,
+    search=("warp", "jello", "wobble", "ripple", "shimmer"),
+    wording="shift {value} px",
 )
 def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
     """Moves three points and the plane with them, then every pixel along smooth random waves.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import Plane, blank, clipped, random_words
 from robustness.perturbations.perturbation import (
+    BAD_WEATHER,
     LIGHTING,
     Images,
     Stage,
@@ -33,6 +34,9 @@ fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
     monotone=False,
     imagenet_c="fog",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
+    risk=BAD_WEATHER,
+    search=("mist", "haze", "smoke", "cloud", "smog"),
+    wording="fog {value} x",
 )
 def fog(images: Images, strength: float, rng: Streams) -> Images:
     """Adds ``fog_amount(strength)`` times a cloud in [0, 1], then scales back to the old maximum.

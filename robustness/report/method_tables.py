@@ -19,6 +19,7 @@ def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
             {
                 "Perturbation": record.label,
                 "Family": record.family,
+                "Stands for": record.risk,
                 "Acts on": record.stage.name.lower(),
                 "Parameter": record.parameter,
                 "At strength 0.2": record.value_text(0.2),

@@ -54,6 +54,7 @@ def _caption(record: Perturbation, strength: float) -> str:
 
 def _description(record: Perturbation) -> Html:
     facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
+    facts.append(f"stands for {record.risk}")
     if record.imagenet_c:
         facts.append(f"ImageNet-C: {record.imagenet_c}, severity in brackets")
     if record.random:

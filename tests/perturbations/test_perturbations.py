@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +16,7 @@ from robustness.perturbations import (
     LIGHTING,
     NOISE,
     REGISTRY,
+    RISKS,
     Images,
     Perturbation,
     apply,
@@ -82,6 +85,77 @@ def test_record_is_complete(record: Perturbation) -> None:
     assert len(set(values)) > 1
     if record.study_strength is not None:
         assert 0 < record.study_strength <= 1
+
+
+@everyone
+def test_a_record_says_what_it_stands_for_and_by_which_words_it_is_found(
+    record: Perturbation,
+) -> None:
+    assert record.risk in RISKS
+    assert 2 <= len(set(record.search)) == len(record.search) <= 6
+    bare = replace(record, search=())
+    for word in record.search:
+        assert re.fullmatch("[a-z]{2,}", word)
+        assert record.matches(word)
+        assert not bare.matches(word), f"{word!r} finds it already"
+    for said in (record.label, record.name, record.family, record.risk):
+        assert record.matches(said.upper())
+    assert record.matches("")
+    assert not record.matches(f"{record.label} zebra")
+
+
+def test_every_risk_is_stood_for() -> None:
+    assert {record.risk for record in REGISTRY} == set(RISKS)
+    assert len(set(RISKS)) == len(RISKS)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("jpg", {"jpeg_compression", "saved_as_jpeg"}),
+        ("night", {"darkness", "gaussian_noise", "shot_noise"}),
+        ("rain", {"spatter"}),
+        ("Handheld", {"motion_blur"}),
+        ("sel", {"horizontal_flip"}),
+        ("salt & pep", {"salt_and_pepper"}),
+        ("blur foc", {"defocus_blur", "gaussian_blur"}),
+        ("lur", set()),
+        ("fog zebra", set()),
+    ],
+)
+def test_a_query_finds_by_the_beginnings_of_words(query: str, expected: set[str]) -> None:
+    assert {record.name for record in REGISTRY if record.matches(query)} == expected
+
+
+@everyone
+def test_values_are_said_as_people_say_them(record: Perturbation) -> None:
+    assert record.value_text(0.0) == "off"
+    texts = [record.value_text(strength) for strength in (0.1, 0.2, 0.5, 1.0)]
+    assert len(set(texts)) == (4 if record.graded else 1)
+    for text in texts:
+        assert text == text.strip()
+        assert "times" not in text
+        assert "scale" not in text
+        assert not re.match(r"[\d.]+ of\b", text), "a bare share"
+        assert not re.search(r"[\d.]e[+-]?\d", text), "a power of ten"
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "text"),
+    [
+        ("increased_contrast", 0.5, "contrast 2 x"),
+        ("brightness", 0.6, "brightness +30 %"),
+        ("rotation", 0.5, "90 degrees"),
+        ("greyscale", 1.0, "100 % less colour"),
+        ("snow", 0.1, "flakes cover 0.18 %"),
+        ("pixelate", 1.0, "56 x 56 pixels"),
+        ("cool_cast", 1.0, "20000 K"),
+        ("darkness", 0.5, "-2 stops"),
+        ("vertical_flip", 0.3, "on"),
+    ],
+)
+def test_a_value_as_it_is_said(name: str, strength: float, text: str) -> None:
+    assert REGISTRY[name].value_text(strength) == text
 
 
 @everyone
