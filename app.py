@@ -8,7 +8,7 @@ from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_input
 from robustness.ui.live import check
-from robustness.ui.live.controls import start_state
+from robustness.ui.live.held import ROUTES
 from robustness.ui.warm_up import warm_up
 
 if __name__ == "__main__":  # as the script of a page
@@ -16,10 +16,10 @@ if __name__ == "__main__":  # as the script of a page
         "Live robustness check",
         "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
     ):
-        start_state()
         model_names, seed = sidebar_input()
         picture = picture_input()
         require_models(model_names)
         check.show(picture, model_names, seed)
+        check.show_details(picture, model_names, seed)
 else:  # as the server imports it when it starts
-    app = App(__file__, lifespan=warm_up)
+    app = App(__file__, lifespan=warm_up, routes=ROUTES)

@@ -16,6 +16,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.models import user_models
+from robustness.ui.kit import components
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
 
@@ -72,6 +73,7 @@ def page(title: str, introduction: str) -> Iterator[None]:
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
+    st.html(components.STYLE)
     arrive(title)
     with st.sidebar:
         st.markdown("### Robustness")

@@ -16,11 +16,11 @@ from streamlit.delta_generator import DeltaGenerator
 from robustness import models
 from robustness.base.text import plain
 from robustness.evaluation.measurement import Measurement
-from robustness.metrics.pictures import amplified_difference
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import UNSURE, unsure
+from robustness.ui.kit import components
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.memo import original_png
 
@@ -36,28 +36,39 @@ def show_pictures(
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
     key: str = "pictures",
+    follows: bool = False,
 ) -> None:
-    """Original, perturbed and difference amplified by ``gain``, lossless and of one size.
+    """Original, perturbed and their difference amplified by ``gain``, lossless, to compare.
 
-    ``scores`` are the ``picture_scores`` of ``image``, one value each.
+    ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows`` the same
+    original was drawn just before, and is not sent again.
     """
-    before, after = captions
-    panels = (
-        (original_png(picture), before, f"The {before.lower()} picture, {picture.name}"),
-        (to_png(image), after, f"The picture after {what}"),
-        (
-            to_png(amplified_difference(picture.image, image, gain)),
-            f"Difference x {gain}",
-            "Where the two differ: black where nothing changed",
-        ),
-    )
+    header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
+    original = b"" if follows else original_png(picture)
     with st.container(key=key):
-        for column, (png, caption, alt) in zip(
-            st.columns(3, gap="small", wrap=False), panels, strict=True
-        ):
-            # Left to itself, Streamlit re-encodes as JPEG: a perturbation of its own.
-            column.image(png, caption=caption, width="stretch", alt=alt, output_format="PNG")
-        st.caption(_visibility(scores))
+        components.pair(f"{key} pair", header, original, after)
+
+
+def pair_of(
+    picture: Picture,
+    image: Images,
+    what: str,
+    scores: Mapping[str, NDArray[np.float64]],
+    *,
+    captions: tuple[str, str] = ("Original", "Perturbed"),
+    gain: int = GAIN,
+) -> tuple[dict[str, Any], bytes]:
+    """What is said of both pictures, and ``image`` as a PNG; as ``show_pictures`` draws them."""
+    before, after = captions
+    header = {
+        "before": before,
+        "after": after,
+        "altBefore": f"The {before.lower()} picture, {picture.name}",
+        "altAfter": f"The picture after {what}",
+        "gain": gain,
+        "text": _visibility(scores),
+    }
+    return header, to_png(image)
 
 
 def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
@@ -111,7 +122,7 @@ def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[
 
 def card_slots(count: int) -> list[DeltaGenerator]:
     """Places for ``count`` cards, two in a row."""
-    return [cell.empty() for cell in islice(cells(2), count)]
+    return list(islice(cells(2), count))
 
 
 def card(row: Measurement, changed: str = "Perturbed") -> Html:

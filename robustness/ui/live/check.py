@@ -1,9 +1,10 @@
-"""The check of one picture, live: pictures side by side, answers and charts, at every move."""
+"""The check of one picture, live: pictures and answers at every move, charts once it rests."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -11,104 +12,100 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models, report
-from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.charts import answers, look
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages
-from robustness.evaluation.spec import make_spec
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
-from robustness.ui.kit import attention, memo, results, stages
-from robustness.ui.kit.html import Html, html
+from robustness.ui.kit import attention, components, memo, results, stages
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.live.controls import perturbation_controls
+from robustness.ui.live import held, stack
+from robustness.ui.live.asked import Answer, Asked, shown
+
+_STANDING = "standing"
 
 
 @fragment
 def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
-    """Draws the controls and all answers; reruns alone when a control in it changes."""
+    """Draws the pictures, the answers and the stack; reruns alone when something is changed."""
+    on = stack.current()
+    _say_who_cannot_run(model_names)
+    asked = Asked(picture, on.condition, _usable(model_names), seed)
+    follows = st.session_state.pop(_STANDING, None) == asked.of_whom
+    with st.container(key="live"):
+        (_follow if follows else _begin)(asked, on)
+    st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
+
+
+def _begin(asked: Asked, on: stack.Stack) -> None:
+    """Draws a picture anew, and each answer as it comes: models may have to be loaded."""
     start = time.perf_counter()
-    states = {name: models.state(MODELS[name]) for name in model_names}
-    for state in states.values():
-        if not state.ready:  # one of the user's has turned out unusable since the page was drawn
-            st.error(plain(state.reason), icon=":material/model_training:")
-    model_names = tuple(name for name, state in states.items() if state.ready)
-    summary = st.empty()
-    output, controls = st.columns([7, 3], gap="medium")
-    with controls, st.container(key="controls", height=450, border=True):
-        strengths = perturbation_controls()
-    condition = Condition.of(strengths)
-    active = [name for name, value in condition.steps if value > 0]
-    what = condition.label if active else "no perturbation"
-    summary.html(_headline([], len(model_names), what))
-
-    spec = make_spec(model_names, [condition], seed=seed)
-    altered = memo.change(picture, condition, seed)
-    asking = time.perf_counter()
-    coming = memo.answers(spec, picture, model_names, altered)  # while the pictures are drawn
-    with output:
-        results.show_pictures(picture, altered.image, what, altered.scores)
-        if len(active) > 1:
-            st.caption("Applied in this order: " + condition.label.replace(" + ", " → ") + ".")
-        lines = st.empty()
-        lines.html(_verdicts([], model_names))
-
-    slots = dict(zip(model_names, results.card_slots(len(model_names)), strict=True))
-    for name, slot in slots.items():
-        slot.caption(f"Asking {plain(MODELS[name].label)} …")
-    answered: dict[str, Measurement] = {}
+    altered = asked.change()
+    coming = asked.answers(altered)  # while the pictures are drawn
+    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores)
+    place = st.empty()
+    stack.show(on, asked.picture, asked.id, held.ticket(asked))
+    found: dict[str, Answer] = {}
+    components.answers(place, "live answers 0", shown(asked, found))
     for name, row in coming:
-        if isinstance(row, RobustnessError):
-            slots[name].error(plain(str(row)), icon=":material/model_training:")
-            continue
-        answered[name] = row
-        slots[name].html(results.card(row))
-        summary.html(_headline(list(answered.values()), len(model_names), what))
-        lines.html(_verdicts(list(answered.values()), model_names))
-    forward = 1000 * (time.perf_counter() - asking)
-    rows = [answered[name] for name in model_names if name in answered]
+        found[name] = row
+        if len(found) < len(asked.models):
+            components.answers(place, f"live answers {len(found)}", shown(asked, found))
+    components.answers(place, "live answers", shown(asked, found, _pace(altered, start)))
+
+
+def _follow(asked: Asked, on: stack.Stack) -> None:
+    """Draws what changes, all at once: nothing is emptied before its successor is there."""
+    start = time.perf_counter()
+    altered = asked.change()
+    coming = asked.answers(altered)
+    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, follows=on.held)
+    found = dict(coming)
+    components.answers(nullcontext(), "live answers", shown(asked, found, _pace(altered, start)))
+    # Last: once the browser has it, it may ask for more, and what is unsent then is dropped.
+    stack.show(on, asked.picture, asked.id, held.ticket(asked))
+
+
+def _pace(altered: memo.Change, start: float) -> str:
+    return (
+        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
+        f"this update {1000 * (time.perf_counter() - start):.0f} ms in all."
+    )
+
+
+def _usable(model_names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the models that can run: one of the user's may have turned out unusable."""
+    return tuple(name for name in model_names if models.state(MODELS[name]).ready)
+
+
+def _say_who_cannot_run(model_names: Sequence[str]) -> None:
+    for state in (models.state(MODELS[name]) for name in model_names):
+        if not state.ready:
+            st.error(plain(state.reason), icon=":material/model_training:")
+
+
+@fragment
+def show_details(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
+    """Draws the charts and what else need not move along; reruns once the answers have settled."""
+    condition = stack.kept().condition
+    asked = Asked(picture, condition, _usable(model_names), seed)
+    components.settled("details settled", asked.id)
+    altered = asked.change()
+    found = dict(asked.answers(altered))
+    rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
     if not rows:
         return
-    _show_charts(rows, lambda name: memo.by_place(spec, picture, name, altered))
-    total = 1000 * (time.perf_counter() - start)
-    st.caption(
-        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
-        f"forward passes {forward:.0f} ms, this update {total:.0f} ms in all."
-    )
-    fitted = replace(spec, fit=current_fit())
-    report_button(partial(report.of_live, fitted, picture, rows), "live")
-    attention.section(
-        [("Original", picture.image), ("Perturbed", altered.image)],
-        {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
-    )
-
-
-def _headline(rows: Sequence[Measurement], total: int, what: str) -> Html:
-    """The answer in a sentence."""
-    kept = sum(row.consistent for row in rows)
-    if len(rows) < total or not total:
-        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
-    elif 0 < kept < total:
-        text = f"{kept} of {total} models keep their answer"
-    elif total > 1:
-        text = f"All {total} models {'keep' if kept else 'change'} their answer"
-    else:
-        text = f"The model {'keeps' if kept else 'changes'} its answer"
-    return results.headline(f"{text} under {what}.")
-
-
-def _verdicts(rows: Sequence[Measurement], model_names: Sequence[str]) -> Html:
-    """One line a model: kept or changed, and what it sees now."""
-    answered = {row.model: row for row in rows}
-    lines = [
-        (models.label(name), row := answered.get(name), row and models.class_name(name, row.top1))
-        for name in model_names
-    ]
-    return html("verdicts", lines=lines)
+    with st.container(key="live-details"):
+        _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
+        fitted = replace(asked.spec, fit=current_fit())
+        report_button(partial(report.of_live, fitted, picture, rows), "live")
+        attention.section(
+            [("Original", picture.image), ("Perturbed", altered.image)],
+            {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
+        )
 
 
 def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:

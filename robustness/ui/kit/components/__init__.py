@@ -1,0 +1,193 @@
+"""Our own controls in the browser: sliders that report while held, the stack, pictures to compare.
+
+Each is a version 2 component of Streamlit made of the files beside this one, which need no build
+step and load nothing from elsewhere. What they report comes from a browser and is not trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from robustness.perturbations import REGISTRY, Perturbation, ordered
+from robustness.ui.kit.html import Html
+
+STYLE = Path(__file__).with_name("components.css")
+
+FIRST_STRENGTH = 0.6
+"""Where a perturbation begins that the study has no setting of: ImageNet-C's severity 3."""
+
+
+def _script(*names: str) -> str:
+    return "\n".join(Path(__file__).with_name(name).read_text("utf-8") for name in names)
+
+
+def first_strength(record: Perturbation) -> float:
+    """The strength at which ``record`` is put on."""
+    if not record.graded:
+        return 1.0
+    return FIRST_STRENGTH if record.study_strength is None else record.study_strength
+
+
+def marks(record: Perturbation) -> list[dict[str, Any]]:
+    """What a slider of ``record`` marks: the study's setting and ImageNet-C's severities."""
+    if not record.graded:
+        return []
+    found: dict[float, list[str]] = {}
+    for severity, strength in enumerate(record.severity_strengths, start=1):
+        found.setdefault(strength, []).append(f"severity {severity}")
+    if record.study_strength is not None:
+        found.setdefault(record.study_strength, []).append("the study's setting")
+    return [
+        {"value": value, "label": ", ".join(names), "strong": value == record.study_strength}
+        for value, names in sorted(found.items())
+    ]
+
+
+def _records() -> list[dict[str, Any]]:
+    """All that the stack shows of each perturbation, in the order of the registry."""
+    order = [record.name for record, _ in ordered(dict.fromkeys(REGISTRY.names, 1.0))]
+    return [
+        {
+            "name": record.name,
+            "label": record.label,
+            "risk": record.risk,
+            "search": " ".join((record.label, record.family, record.risk, *record.search)),
+            "about": f"{record.parameter[0].upper()}{record.parameter[1:]}",
+            "graded": record.graded,
+            "study": record.study_strength,
+            "first": first_strength(record),
+            "order": order.index(record.name),
+            "marks": marks(record),
+        }
+        for record in REGISTRY
+    ]
+
+
+stack = st.components.v2.component(
+    "robustness_stack",
+    js=f"const RECORDS = {json.dumps(_records())};\n{_script('slider.js', 'stack.js')}",
+    isolate_styles=False,
+)
+_choice = st.components.v2.component(
+    "robustness_choice", js=_script("slider.js", "choice.js"), isolate_styles=False
+)
+_pair = st.components.v2.component(
+    "robustness_pair", js=_script("slider.js", "pair.js"), isolate_styles=False
+)
+_answers = st.components.v2.component(
+    "robustness_answers", js=_script("slider.js", "answers.js"), isolate_styles=False
+)
+_settled = st.components.v2.component(
+    "robustness_settled", js=_script("slider.js", "settled.js"), isolate_styles=False
+)
+
+
+def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
+    """``header`` and ``pictures`` as one message, which ``unpack`` of the scripts reads."""
+    head = json.dumps({**header, "sizes": [len(picture) for picture in pictures]}).encode()
+    return b"".join([struct.pack(">I", len(head)), head, *pictures])
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What ``pack`` was given; the header with ``sizes``, the bytes of each picture."""
+    (length,) = struct.unpack_from(">I", message)
+    header = json.loads(message[4 : 4 + length])
+    pictures, at = [], 4 + length
+    for size in header["sizes"]:
+        pictures.append(message[at : at + size])
+        at += size
+    return header, pictures
+
+
+def pair(key: str, header: Mapping[str, Any], before: bytes, after: bytes) -> None:
+    """Two pictures to compare, PNGs of one size; ``before`` is empty if it is the one shown."""
+    _pair(key=key, data=pack(header, [before, after]))
+
+
+class Answers(NamedTuple):
+    """What the models answer: over the pictures, below them, a card a model, and in small print."""
+
+    headline: Html
+    verdicts: Html
+    cards: list[Html]
+    note: str
+
+
+def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> None:
+    """Draws the cards in ``place``, and the rest beside the pictures."""
+    with place:
+        _answers(key=key, data=shown._asdict())
+
+
+def settled(key: str, shown: str) -> None:
+    """Within a fragment: has it rerun once the answers above it have settled on another id."""
+    _settled(key=key, data={"shown": shown}, on_settled_change=_nothing)
+
+
+def _nothing() -> None:
+    """A component reports only what somebody listens to."""
+
+
+def choice(
+    label: str,
+    values: Sequence[float],
+    texts: Sequence[str],
+    key: str,
+    *,
+    first: float,
+    marked: Sequence[float] = (),
+    live: bool = True,
+) -> float:
+    """One of ``values``, by a slider; ``texts`` say each, ``marked`` ones attract.
+
+    It is ``first`` until moved, and ``st.session_state[key]`` before that. With ``live`` it
+    reports while it is held, otherwise once let go.
+    """
+    state = st.session_state
+    report = sent(f"{key} slider", "value")
+    if report and report["n"] > state.get(f"{key} taken", 0):
+        state[f"{key} taken"] = report["n"]
+        index = report.get("value")
+        if isinstance(index, int | float) and 0 <= index < len(values):
+            state[key] = values[int(index)]
+    chosen = state.get(key, first)
+    if chosen not in values:
+        chosen = first
+    state[key] = chosen
+    _choice(
+        key=f"{key} slider",
+        data={
+            "label": label,
+            "value": list(values).index(chosen),
+            "max": len(values) - 1,
+            "step": 1,
+            "home": list(values).index(first),
+            "marks": [
+                {"value": index, "label": texts[index]}
+                for index, value in enumerate(values)
+                if value in marked
+            ],
+            "texts": list(texts),
+            "live": live,
+            "n": state.get(f"{key} taken", 0),
+        },
+        on_value_change=_nothing,
+    )
+    return float(chosen)
+
+
+def sent(key: str, name: str) -> dict[str, Any] | None:
+    """What the component ``key`` last reported as ``name``, with its number ``n``; else None."""
+    try:
+        found = st.session_state[key][name]
+    except (KeyError, TypeError):
+        return None
+    whole = isinstance(found, dict) and isinstance(found.get("n"), int)
+    return found if whole else None

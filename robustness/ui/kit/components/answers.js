@@ -1,0 +1,36 @@
+// What the models answer: a card each here, the headline and the verdicts beside the pictures.
+// All of it is HTML that the server has made, with every text in it escaped.
+
+function fill(place, content) {
+  if (place && place.rbContent !== content) {
+    place.innerHTML = content;
+    place.rbContent = content;
+  }
+}
+
+function show(parentElement, data) {
+  let root = parentElement.querySelector(".rb-answers-all");
+  if (!root) {
+    root = document.createElement("div");
+    root.className = "rb-answers-all";
+    root.innerHTML = '<div class="rb-cards"></div><p class="rb-note"></p>';
+    parentElement.append(root);
+  }
+  const [cards, note] = root.children;
+  while (cards.children.length > data.cards.length) cards.lastChild.remove();
+  while (cards.children.length < data.cards.length) cards.append(document.createElement("div"));
+  data.cards.forEach((card, index) => fill(cards.children[index], card));
+  note.textContent = data.note;
+  const beside = () => {
+    const pair = document.querySelector(".rb-pair");
+    fill(pair?.querySelector(".rb-top"), data.headline);
+    fill(pair?.querySelector(".rb-below"), data.verdicts);
+    return pair;
+  };
+  PARTS.answers = (newer) => show(parentElement, newer);
+  if (!beside()) window.addEventListener("robustness-pair", beside, { once: true });
+}
+
+export default function ({ parentElement, data }) {
+  show(parentElement, data);
+}

@@ -1,0 +1,205 @@
+// Two pictures to compare: side by side, by a wipe, blinking, or their difference; magnified
+// together. Pixels are drawn as they came: nothing is encoded again.
+
+const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
+const BLINK = 600; // milliseconds a picture stands: below three changes a second
+const NEAREST = 8; // times that a picture can be magnified
+
+function decoded(bytes) {
+  return createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
+}
+
+function draw(canvas, picture) {
+  if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
+  canvas.getContext("2d", { willReadFrequently: true }).drawImage(picture, 0, 0);
+}
+
+class Pair {
+  constructor(parent) {
+    this.view = VIEWS[0];
+    this.zoom = 1;
+    this.centre = [0.5, 0.5];
+    this.root = make("div", "rb-pair");
+    this.frames = make("div", "rb-frames");
+    this.canvases = {};
+    for (const name of ["before", "after", "difference"]) {
+      const figure = make("figure", `rb-${name}`);
+      const box = make("div", "rb-box");
+      const canvas = make("canvas", "", { width: 224, height: 224 });
+      canvas.setAttribute("role", "img");
+      const layer = make("div", `rb-layer rb-of-${name}`);
+      layer.append(canvas);
+      box.append(layer);
+      figure.append(box, make("figcaption"));
+      this.frames.append(figure);
+      this.canvases[name] = canvas;
+    }
+    this.wipe = make("input", "rb-wipe", { type: "range", min: 0, max: 100, value: 50 });
+    this.wipe.setAttribute("aria-label", "Wipe from the original to the other picture");
+    this.wipe.addEventListener("input", () => this.place());
+    const handle = make("div", "rb-handle");
+    this.canvases.after.closest(".rb-box").append(this.wipe, handle);
+    this.bar = make("div", "rb-views");
+    this.bar.setAttribute("role", "group");
+    this.bar.setAttribute("aria-label", "View of the pictures");
+    for (const view of VIEWS) {
+      const node = make("button", "rb-view", { type: "button", textContent: view });
+      node.addEventListener("click", () => this.look(view));
+      this.bar.append(node);
+    }
+    for (const [text, label, by] of [["−", "Smaller", 0.5], ["+", "Larger", 2]]) {
+      const node = make("button", "rb-view rb-zoom", { type: "button", textContent: text });
+      node.setAttribute("aria-label", label);
+      node.addEventListener("click", () => this.magnify(by));
+      this.bar.append(node);
+    }
+    this.text = make("p", "rb-note");
+    const [top, below] = ["rb-top", "rb-below"].map((name) => make("div", name));
+    this.root.append(top, this.bar, this.frames, this.text, below);
+    parent.append(this.root);
+    window.dispatchEvent(new Event("robustness-pair"));
+    this.listen();
+    this.look(this.view);
+  }
+
+  // --- what is shown ---
+
+  async update(data) {
+    this.data = data;
+    const [before, after] = await Promise.all(
+      data.pictures.map((bytes) => (bytes.length ? decoded(bytes) : null)),
+    );
+    if (data !== this.data) return; // a newer one has come meanwhile
+    if (before) draw(this.canvases.before, before);
+    draw(this.canvases.after, after);
+    this.subtract(data.gain);
+    for (const [name, caption, alt] of [
+      ["before", data.before, data.altBefore],
+      ["after", data.after, data.altAfter],
+      ["difference", `Difference x ${data.gain}`, "Where the two differ: black where nothing changed"],
+    ]) {
+      this.canvases[name].setAttribute("aria-label", alt);
+      this.frames.querySelector(`.rb-${name} > figcaption`).textContent = caption;
+    }
+    this.text.textContent = data.text;
+    this.root.dataset.n = data.n;
+    this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
+  }
+
+  subtract(gain) {
+    const { before, after, difference } = this.canvases;
+    const side = after.width;
+    const [a, b] = [before, after].map(
+      (canvas) => canvas.getContext("2d").getImageData(0, 0, side, side).data,
+    );
+    const result = new ImageData(side, side);
+    for (let i = 0; i < a.length; i += 4) {
+      for (let c = 0; c < 3; c++) result.data[i + c] = gain * Math.abs(a[i + c] - b[i + c]);
+      result.data[i + 3] = 255;
+    }
+    if (difference.width !== side) difference.width = difference.height = side;
+    difference.getContext("2d").putImageData(result, 0, 0);
+  }
+
+  look(view) {
+    this.view = view;
+    this.root.dataset.view = view;
+    for (const node of this.bar.children) {
+      if (!node.classList.contains("rb-zoom")) {
+        node.setAttribute("aria-pressed", node.textContent === view);
+      }
+    }
+    clearInterval(this.blinking);
+    this.root.classList.remove("rb-first");
+    if (view === "Blink") {
+      this.blinking = setInterval(() => this.root.classList.toggle("rb-first"), BLINK);
+    }
+    // In one frame, the original lies over the other picture.
+    const together = view === "Wipe" || view === "Blink" || this.narrow?.matches;
+    const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
+    figure.firstChild.append(this.canvases.before.parentElement);
+    this.place();
+  }
+
+  // Puts the wipe and the magnified part in their places.
+  place() {
+    this.root.style.setProperty("--wipe", `${this.wipe.value}%`);
+    const [x, y] = this.centre;
+    this.root.style.setProperty("--zoom", this.zoom);
+    this.root.style.setProperty("--x", `${100 * x}%`);
+    this.root.style.setProperty("--y", `${100 * y}%`);
+    this.root.classList.toggle("rb-zoomed", this.zoom > 1);
+  }
+
+  magnify(by, centre) {
+    this.zoom = Math.min(NEAREST, Math.max(1, this.zoom * by));
+    if (this.zoom === 1) this.centre = [0.5, 0.5];
+    else if (centre) this.centre = centre;
+    this.place();
+  }
+
+  // --- what is done to it ---
+
+  listen() {
+    this.narrow = window.matchMedia("(max-width: 640px)");
+    this.narrow.addEventListener("change", () => this.look(this.view));
+    let grip = null;
+    const where = (event, box) => [
+      (event.clientX - box.left) / box.width,
+      (event.clientY - box.top) / box.height,
+    ];
+    this.frames.addEventListener("pointerdown", (event) => {
+      const box = event.target.closest(".rb-box")?.getBoundingClientRect();
+      if (!box || event.button) return;
+      grip = { box, at: where(event, box), moved: this.zoom > 1 || this.view === "Wipe" };
+      if (event.pointerType !== "touch") this.frames.setPointerCapture(event.pointerId);
+      if (this.view === "Wipe" && this.zoom === 1) this.slide(event, box, false);
+      if (this.view === "Side by side") this.root.classList.add("rb-held");
+    });
+    this.frames.addEventListener("pointermove", (event) => {
+      if (!grip) return;
+      if (this.zoom > 1 && this.view !== "Wipe") {
+        const [x, y] = where(event, grip.box);
+        const clip = (value) => Math.min(1, Math.max(0, value));
+        const [cx, cy] = this.centre;
+        this.centre = [clip(cx - (x - grip.at[0]) / (this.zoom - 1)), clip(cy - (y - grip.at[1]) / (this.zoom - 1))];
+        grip.at = [x, y];
+        this.place();
+      } else if (this.view === "Wipe") this.slide(event, grip.box, true);
+    });
+    const release = () => {
+      grip = null;
+      this.root.classList.remove("rb-held");
+    };
+    this.frames.addEventListener("pointerup", release);
+    this.frames.addEventListener("pointercancel", release);
+    this.frames.addEventListener("dblclick", (event) => {
+      const box = event.target.closest(".rb-box")?.getBoundingClientRect();
+      if (box) this.magnify(this.zoom > 1 ? 1 / NEAREST : 2, where(event, box));
+    });
+    this.frames.addEventListener(
+      "wheel",
+      (event) => {
+        if (!event.ctrlKey && this.zoom === 1) return; // the page scrolls
+        const box = event.target.closest(".rb-box")?.getBoundingClientRect();
+        if (!box) return;
+        event.preventDefault();
+        this.magnify(event.deltaY < 0 ? 1.25 : 0.8, where(event, box));
+      },
+      { passive: false },
+    );
+  }
+
+  slide(event, box, dragging) {
+    if (event.pointerType === "touch" && !dragging) return; // it may become a swipe that scrolls
+    this.wipe.value = (100 * (event.clientX - box.left)) / box.width;
+    this.place();
+  }
+}
+
+export default function ({ parentElement, data }) {
+  if (!parentElement.pair) parentElement.pair = new Pair(parentElement);
+  parentElement.pair.update(unpack(data));
+  PARTS.pair = parentElement.pair;
+  return () => clearInterval(parentElement.pair.blinking);
+}

@@ -1,0 +1,464 @@
+// The stack: the perturbations that are on, as cards in the order in which they are applied.
+// `RECORDS` stands above, put there by the server: all that is known of each perturbation.
+
+const BY_NAME = new Map(RECORDS.map((record, index) => [record.name, { ...record, index }]));
+const KEPT_STEPS = 100;
+
+function words(text) {
+  return text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+}
+
+// Whether every word of the query begins some word that the record is found by.
+function found(record, query) {
+  const known = words(record.search);
+  return words(query).every((word) => known.some((other) => other.startsWith(word)));
+}
+
+function button(name, text, label, press) {
+  const node = make("button", name, { type: "button", textContent: text, title: label });
+  node.setAttribute("aria-label", label);
+  node.addEventListener("click", press);
+  return node;
+}
+
+const EVERY = 60; // milliseconds from one picture to the next, to leave the models their share
+
+// Runs `step` again and again while it is wanted, one at a time: the newest value, never a queue.
+class Loop {
+  constructor(step, every) {
+    Object.assign(this, { step, every, running: false, wanted: false });
+  }
+
+  async want() {
+    this.wanted = true;
+    if (this.running) return;
+    this.running = true;
+    while (this.wanted) {
+      this.wanted = false;
+      const pause = new Promise((resolve) => setTimeout(resolve, this.every));
+      await this.step();
+      await pause;
+    }
+    this.running = false;
+  }
+}
+
+class Stack {
+  constructor(parent) {
+    this.steps = [];
+    this.past = [];
+    this.future = [];
+    this.rev = null;
+    this.cards = new Map();
+    this.sender = new Sender();
+    this.picture = new Loop(() => this.ask("picture"), EVERY);
+    this.answers = new Loop(() => this.ask("answers"), 0);
+    this.root = make("section", "rb-stack", { id: "perturbations", tabIndex: -1 });
+    this.root.setAttribute("aria-label", "Perturbations");
+    this.study = make("div", "rb-chips");
+    for (const record of RECORDS.filter((one) => one.study !== null)) {
+      const chip = button("rb-chip", record.label, `${record.label}: on or off`, () =>
+        this.toggle(record.name),
+      );
+      chip.dataset.name = record.name;
+      this.study.append(chip);
+    }
+    this.picker = new Picker(this);
+    this.count = make("span", "rb-count");
+    this.count.setAttribute("role", "status");
+    this.clear = button("rb-link", "Clear all", "Clear all perturbations", () => this.change([]));
+    this.undo = button("rb-link", "Undo", "Undo", () => this.back(this.past, this.future));
+    this.redo = button("rb-link", "Redo", "Redo", () => this.back(this.future, this.past));
+    const tools = make("div", "rb-tools");
+    tools.append(this.count, this.clear, this.undo, this.redo);
+    this.tabs = make("div", "rb-tabs");
+    this.list = make("ol", "rb-steps");
+    this.empty = make("p", "rb-none", {
+      textContent: "Nothing is on: both pictures are the same. Tap a chip, or search.",
+    });
+    this.root.append(this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
+    parent.append(this.root);
+  }
+
+  // --- what the server says ---
+
+  update(data, set) {
+    this.set = set;
+    if (!this.held) this.cut = false;
+    this.data = data;
+    if (data.rev !== this.rev) {
+      if (this.rev !== null) this.remember();
+      this.rev = data.rev;
+      this.steps = data.steps;
+      this.current = null;
+      this.draw();
+    }
+    this.sender.answered(data.n);
+    for (const step of this.steps) {
+      const at = data.steps.find((one) => one.name === step.name);
+      if (at && at.strength === step.strength) this.cards.get(step.name)?.say(at.text);
+    }
+    this.picker.update(data);
+    this.mark(data.shown);
+  }
+
+  // Tells the rest of the page when what is shown is what was asked for last.
+  mark(shown) {
+    const idle = this.sender.idle && !this.held;
+    document.documentElement.toggleAttribute("data-rb-asking", !idle);
+    PARTS.shown = idle ? shown : null;
+    if (idle) window.dispatchEvent(new Event("robustness-settled"));
+  }
+
+  // While a slider is held, asks past the page's script, which would draw all of the page.
+  async ask(want) {
+    try {
+      const response = await fetch(new URL(`live/${this.data.ticket}`, location.href), {
+        method: "POST",
+        body: JSON.stringify({ want, steps: this.steps }),
+      });
+      if (!response.ok) throw new Error(response.statusText);
+      const data = unpack(new Uint8Array(await response.arrayBuffer()));
+      if (!this.held) return; // let go meanwhile: the script's answer counts
+      for (const [name, text] of Object.entries(data.texts)) this.cards.get(name)?.say(text);
+      if (want === "picture") await PARTS.pair.update(data);
+      else PARTS.answers?.(data.answers);
+    } catch {
+      this.cut = true; // no way past the script: it is asked from now on
+      if (this.held) this.report(true);
+    }
+  }
+
+  // --- what is done to it ---
+
+  remember() {
+    this.past.push(JSON.stringify(this.settled ?? []));
+    if (this.past.length > KEPT_STEPS) this.past.shift();
+    this.future = [];
+  }
+
+  back(from, to) {
+    if (!from.length) return;
+    to.push(JSON.stringify(this.steps));
+    this.steps = JSON.parse(from.pop());
+    this.draw();
+    this.report(false);
+  }
+
+  change(steps) {
+    this.remember();
+    this.steps = steps;
+    this.draw();
+    this.report(false);
+  }
+
+  // On at `strength`, or where the study has it; off if it is on.
+  toggle(name, strength) {
+    if (this.steps.some((step) => step.name === name) && strength === undefined) {
+      this.change(this.steps.filter((step) => step.name !== name));
+      return;
+    }
+    const record = BY_NAME.get(name);
+    const step = { name, strength: strength ?? record.first, hidden: false };
+    const others = this.steps.filter((one) => one.name !== name);
+    this.current = name;
+    this.change(
+      [...others, step].sort(
+        (a, b) => BY_NAME.get(a.name).order - BY_NAME.get(b.name).order,
+      ),
+    );
+  }
+
+  put(name, values) {
+    this.change(this.steps.map((step) => (step.name === name ? { ...step, ...values } : step)));
+  }
+
+  // A slider moves: one change in the history for the whole of it.
+  slide(name, strength, held) {
+    if (!this.held) this.remember();
+    this.held = held;
+    this.steps = this.steps.map((step) => (step.name === name ? { ...step, strength } : step));
+    this.report(held);
+    this.tools();
+  }
+
+  report(held) {
+    this.held = held;
+    if (held && PARTS.pair && !this.cut) {
+      this.picture.want();
+      this.answers.want();
+    } else {
+      if (!held) this.settled = this.steps;
+      const steps = this.steps;
+      this.sender.offer((n) => this.set("stack", { n, held, steps }));
+    }
+    document.documentElement.toggleAttribute("data-rb-asking", true);
+    PARTS.shown = null;
+  }
+
+  // --- how it looks ---
+
+  draw() {
+    this.settled = this.steps;
+    for (const [name, card] of this.cards) {
+      if (this.steps.some((step) => step.name === name)) continue;
+      card.root.remove();
+      this.cards.delete(name);
+    }
+    if (!this.steps.some((step) => step.name === this.current)) {
+      this.current = this.steps[0]?.name;
+    }
+    for (const step of this.steps) {
+      if (!this.cards.has(step.name)) this.cards.set(step.name, new Card(this, step));
+      const card = this.cards.get(step.name);
+      card.show(step);
+      if (this.list.children[this.steps.indexOf(step)] !== card.root) {
+        this.list.insertBefore(card.root, this.list.children[this.steps.indexOf(step)] ?? null);
+      }
+    }
+    this.empty.hidden = this.steps.length > 0;
+    for (const chip of this.study.children) {
+      chip.setAttribute("aria-pressed", this.cards.has(chip.dataset.name));
+    }
+    this.tabs.replaceChildren(
+      ...this.steps.map((step) => {
+        const label = BY_NAME.get(step.name).label;
+        const tab = button("rb-chip", label, `Show the slider of ${label}`, () => {
+          this.current = step.name;
+          this.draw();
+        });
+        tab.setAttribute("aria-pressed", step.name === this.current);
+        return tab;
+      }),
+    );
+    this.tools();
+  }
+
+  tools() {
+    const active = this.steps.filter((step) => !step.hidden && step.strength > 0).length;
+    const count = `${active} active`;
+    if (this.count.textContent !== count) this.count.textContent = count;
+    this.clear.disabled = !this.steps.length;
+    this.undo.disabled = !this.past.length;
+    this.redo.disabled = !this.future.length;
+  }
+}
+
+// One perturbation that is on.
+class Card {
+  constructor(stack, step) {
+    const record = BY_NAME.get(step.name);
+    const put = (values) => stack.put(step.name, values);
+    this.stack = stack;
+    this.root = make("li", "rb-step");
+    this.root.dataset.name = step.name;
+    this.value = make("span", "rb-value");
+    this.eye = button("rb-icon", "", `Hide ${record.label}`, () =>
+      put({ hidden: !stack.steps.find((one) => one.name === step.name).hidden }),
+    );
+    const cross = button("rb-icon", "✕", `Remove ${record.label}`, () => stack.toggle(step.name));
+    const head = make("div", "rb-head");
+    head.append(make("b", "", { textContent: record.label, title: record.about }), this.value);
+    this.root.append(head);
+    const buttons = make("div", "rb-buttons");
+    if (record.graded) {
+      this.slider = new Slider({
+        label: record.label,
+        marks: record.marks,
+        value: step.strength,
+        home: record.first,
+        changed: (value, held) => {
+          this.number.value = value;
+          stack.slide(step.name, value, held);
+        },
+      });
+      this.number = make("input", "rb-number", { type: "number", min: 0, max: 1, step: 0.01 });
+      this.number.setAttribute("aria-label", `Strength of ${record.label}, 0 to 1`);
+      this.number.addEventListener("change", () => {
+        const value = Math.min(1, Math.max(0, Number(this.number.value) || 0));
+        put({ strength: Number(value.toFixed(6)) });
+      });
+      const row = make("div", "rb-row");
+      row.append(this.slider.root, this.number);
+      this.root.append(row);
+      buttons.append(this.menu(record, put));
+    }
+    buttons.append(this.eye, cross);
+    head.append(buttons);
+  }
+
+  menu(record, put) {
+    const menu = make("select", "rb-set");
+    menu.setAttribute("aria-label", `Set ${record.label} to`);
+    menu.append(new Option("set to", ""));
+    for (const mark of record.marks) menu.append(new Option(mark.label, mark.value));
+    menu.addEventListener("change", () => {
+      if (menu.value) put({ strength: Number(menu.value) });
+      menu.value = "";
+    });
+    menu.hidden = !record.marks.length;
+    return menu;
+  }
+
+  show(step) {
+    this.root.classList.toggle("rb-hidden", step.hidden);
+    this.root.classList.toggle("rb-current", step.name === this.stack.current);
+    this.eye.textContent = step.hidden ? "◌" : "◉";
+    this.eye.setAttribute("aria-pressed", step.hidden);
+    if (this.slider) {
+      this.slider.set(step.strength);
+      this.number.value = step.strength;
+    }
+    if (step.text) this.say(step.text);
+  }
+
+  say(text) {
+    this.value.textContent = text;
+    this.slider?.say(text);
+  }
+}
+
+// The search for a perturbation to add, each with the current picture under it.
+class Picker {
+  constructor(stack) {
+    this.stack = stack;
+    this.at = -1;
+    this.root = make("div", "rb-picker");
+    this.search = make("input", "rb-search", {
+      type: "search",
+      placeholder: `Add: search ${RECORDS.length}, e.g. rain, jpg, night`,
+      autocomplete: "off",
+    });
+    const aria = {
+      role: "combobox",
+      "aria-label": "Add a perturbation",
+      "aria-controls": "rb-found",
+      "aria-expanded": "false",
+      "aria-autocomplete": "list",
+    };
+    for (const [name, value] of Object.entries(aria)) this.search.setAttribute(name, value);
+    this.list = make("ul", "rb-found", { id: "rb-found", hidden: true });
+    this.list.setAttribute("role", "listbox");
+    this.list.setAttribute("aria-label", "Perturbations found");
+    this.options = RECORDS.map((record, index) => this.option(record, index));
+    this.nothing = make("li", "rb-none", { textContent: "Nothing is called so." });
+    this.nothing.setAttribute("role", "option");
+    this.nothing.setAttribute("aria-disabled", "true");
+    this.list.append(...this.options, this.nothing);
+    this.root.append(this.search, this.list);
+    this.search.addEventListener("focus", () => this.open());
+    this.search.addEventListener("input", () => {
+      this.at = -1;
+      this.open();
+    });
+    this.search.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("focusout", (event) => {
+      if (!this.root.contains(event.relatedTarget)) this.close();
+    });
+    this.list.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "mouse") event.preventDefault(); // keeps the focus in the search
+    });
+  }
+
+  option(record, index) {
+    const option = make("li", "rb-option", { id: `rb-add-${record.name}`, title: record.about });
+    option.setAttribute("role", "option");
+    const picture = make("i", "rb-thumb");
+    picture.style.setProperty("--index", index);
+    const text = make("span");
+    text.append(
+      make("b", "", { textContent: record.label }),
+      make("small", "", { textContent: record.risk }),
+    );
+    option.append(picture, text);
+    option.addEventListener("click", () => this.choose(record.name));
+    return option;
+  }
+
+  update({ thumbs }) {
+    if (thumbs) this.list.style.setProperty("--thumbs", `url("data:image/jpeg;base64,${thumbs}")`);
+  }
+
+  get shown() {
+    return this.options.filter((option) => !option.hidden);
+  }
+
+  open() {
+    if (!this.asked || this.list.hidden) {
+      this.asked = true;
+      this.stack.set("picking", this.stack.data.picture);
+    }
+    RECORDS.forEach((record, index) => {
+      this.options[index].hidden = !found(record, this.search.value);
+      this.options[index].setAttribute("aria-selected", this.stack.cards.has(record.name));
+    });
+    this.nothing.hidden = this.shown.length > 0;
+    this.list.hidden = false;
+    this.search.setAttribute("aria-expanded", "true");
+    this.light(this.search.value ? 0 : this.at);
+  }
+
+  close() {
+    this.list.hidden = true;
+    this.search.value = "";
+    this.search.setAttribute("aria-expanded", "false");
+    this.search.removeAttribute("aria-activedescendant");
+  }
+
+  light(at) {
+    const shown = this.shown;
+    this.at = Math.max(-1, Math.min(shown.length - 1, at));
+    for (const option of this.options) option.classList.remove("rb-lit");
+    const lit = shown[this.at];
+    if (!lit) return;
+    lit.classList.add("rb-lit");
+    this.search.setAttribute("aria-activedescendant", lit.id);
+    const { offsetTop: top, offsetHeight: height } = lit;
+    const list = this.list;
+    if (top < list.scrollTop) list.scrollTop = top;
+    if (top + height > list.scrollTop + list.clientHeight) {
+      list.scrollTop = top + height - list.clientHeight;
+    }
+  }
+
+  key(event) {
+    const moves = { ArrowDown: 1, ArrowUp: -1 };
+    if (event.key in moves) this.light(this.at + moves[event.key]);
+    else if (event.key === "Enter" && this.shown[this.at]) {
+      this.choose(this.shown[this.at].id.replace("rb-add-", ""));
+    } else if (event.key === "Escape" && !this.list.hidden) this.search.blur();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  choose(name) {
+    this.search.blur();
+    this.close();
+    if (!this.stack.cards.has(name)) this.stack.toggle(name);
+  }
+}
+
+function typing(target) {
+  return target.closest?.("input, textarea, select, [contenteditable=true]");
+}
+
+function keys(event) {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || typing(event.target)) return;
+  const search = document.querySelector(".rb-search");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+}
+
+export default function ({ parentElement, data, setStateValue }) {
+  if (!parentElement.stack) parentElement.stack = new Stack(parentElement);
+  parentElement.stack.update(data, setStateValue);
+  document.removeEventListener("keydown", parentElement.keys);
+  parentElement.keys = keys;
+  document.addEventListener("keydown", keys);
+  return () => {
+    document.removeEventListener("keydown", keys);
+    document.documentElement.removeAttribute("data-rb-asking");
+  };
+}

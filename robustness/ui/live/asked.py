@@ -1,0 +1,94 @@
+"""What the Live page shows: a picture under a condition, and what the models answer to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import components, memo, results
+from robustness.ui.kit.html import Html, html
+
+Answer = Measurement | RobustnessError
+
+
+class Asked(NamedTuple):
+    """A picture under a condition, and the models asked about it."""
+
+    picture: Picture
+    condition: Condition
+    models: tuple[str, ...]
+    seed: int
+
+    @property
+    def of_whom(self) -> tuple[str, ...]:
+        """The picture and the models."""
+        return (self.picture.digest, str(self.picture.label), *self.models)
+
+    @property
+    def id(self) -> str:
+        """Tells it from all else that may be shown."""
+        return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
+
+    @property
+    def spec(self) -> RunSpec:
+        return make_spec(self.models, [self.condition], seed=self.seed)
+
+    @property
+    def what(self) -> str:
+        """The condition in words."""
+        return "no perturbation" if self.condition.idle else self.condition.label
+
+    def change(self) -> memo.Change:
+        """The picture under the condition."""
+        return memo.change(self.picture, self.condition, self.seed)
+
+    def answers(self, altered: memo.Change) -> Iterator[tuple[str, Answer]]:
+        """Has all models asked from now on; each answer as it comes."""
+        return memo.answers(self.spec, self.picture, self.models, altered)
+
+
+def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> components.Answers:
+    """The headline, the verdicts and a card a model, as far as they are ``found``."""
+    rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
+    return components.Answers(
+        headline=_headline(list(rows.values()), len(asked.models), asked.what),
+        verdicts=_verdicts(rows, asked.models),
+        cards=[_card(name, found.get(name)) for name in asked.models],
+        note=note,
+    )
+
+
+def _card(name: str, row: Answer | None) -> Html:
+    if isinstance(row, Measurement):
+        return results.card(row)
+    text = "Asking …" if row is None else str(row)
+    return html("card_without", label=models.label(name), text=text, failed=row is not None)
+
+
+def _headline(rows: Sequence[Measurement], total: int, what: str) -> Html:
+    """The answer in a sentence."""
+    kept = sum(row.consistent for row in rows)
+    if len(rows) < total or not total:
+        text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
+    elif 0 < kept < total:
+        text = f"{kept} of {total} models keep their answer"
+    elif total > 1:
+        text = f"All {total} models {'keep' if kept else 'change'} their answer"
+    else:
+        text = f"The model {'keeps' if kept else 'changes'} its answer"
+    return results.headline(f"{text} under {what}.")
+
+
+def _verdicts(answered: Mapping[str, Measurement], model_names: Sequence[str]) -> Html:
+    """One line a model: kept or changed, and what it sees now."""
+    lines = [
+        (models.label(name), row := answered.get(name), row and models.class_name(name, row.top1))
+        for name in model_names
+    ]
+    return html("verdicts", lines=lines)

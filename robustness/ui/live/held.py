@@ -1,0 +1,100 @@
+"""Pictures and answers while a slider is held, by requests of their own.
+
+A run of the page's script takes longer than a hand waits for, and draws the whole page. Nothing
+that is said here lasts: once the slider is let go, the script runs and shows what was asked last.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections import OrderedDict
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from robustness.ui.kit import components, results
+from robustness.ui.live.asked import Answer, Asked, shown
+from robustness.ui.live.stack import Stack, checked, said
+
+MOST_TICKETS = 128
+"""How many sessions may hold a slider; one whose ticket has gone gets another from its page."""
+
+MOST_BYTES = 65_536
+"""Of a request: each perturbation with its strength takes 80."""
+
+_TICKET = "ticket"
+
+
+class _Tickets:
+    """What each session shows, under a name that cannot be guessed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, Asked] = OrderedDict()
+
+    def put(self, ticket: str, asked: Asked) -> None:
+        with self._lock:
+            self._asked[ticket] = asked
+            self._asked.move_to_end(ticket)
+            while len(self._asked) > MOST_TICKETS:
+                self._asked.popitem(last=False)
+
+    def get(self, ticket: str) -> Asked | None:
+        with self._lock:
+            return self._asked.get(ticket)
+
+
+_TICKETS = _Tickets()
+
+
+def ticket(asked: Asked) -> str:
+    """Lets this session's browser ask for ``asked`` under other conditions; to be named by it."""
+    name = str(st.session_state.setdefault(_TICKET, secrets.token_urlsafe(24)))
+    _TICKETS.put(name, asked)
+    return name
+
+
+async def _answer(request: Request) -> Response:
+    asked = _TICKETS.get(request.path_params["ticket"])
+    if asked is None:
+        return Response(status_code=404)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            return Response(status_code=413)
+    try:
+        wanted = json.loads(body)
+        steps = checked(wanted["steps"])
+        what = wanted["want"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Response(status_code=400)
+    asked = asked._replace(condition=Stack(tuple(steps)).condition)
+    make = {"picture": _picture, "answers": _answers}.get(what)
+    if make is None:
+        return Response(status_code=400)
+    message = await run_in_threadpool(make, asked)
+    texts = {step.name: said(step) for step in steps}
+    header, pictures = message
+    packed = components.pack({**header, "texts": texts}, pictures)
+    return Response(packed, media_type="application/octet-stream")
+
+
+def _picture(asked: Asked) -> tuple[dict[str, object], list[bytes]]:
+    altered = asked.change()
+    header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
+    return header, [b"", after]
+
+
+def _answers(asked: Asked) -> tuple[dict[str, object], list[bytes]]:
+    found: dict[str, Answer] = dict(asked.answers(asked.change()))
+    return {"answers": shown(asked, found)._asdict()}, []
+
+
+ROUTES = [Route("/live/{ticket}", _answer, methods=["POST"])]
+"""What the server of the dashboard serves beside its pages."""

@@ -1,0 +1,34 @@
+"""What each perturbation makes of the current picture, small: the pictures under the search."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import cv2
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from robustness.perturbations import REGISTRY, apply
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import memo
+from robustness.ui.kit.components import first_strength
+
+SIDE = 72
+"""Pixels along a thumbnail; parameters in pixels scale with it."""
+
+
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs=memo.KEYS)
+def thumbnails(picture: Picture) -> str:
+    """All perturbations of ``picture`` beside each other, in the registry's order: a JPEG, base64.
+
+    Each is at the strength at which it is put on. Only to look at: nothing is measured on it.
+    """
+    small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    clean = np.asarray(small, dtype=np.float32)[np.newaxis]
+    strip = [apply(record, clean, first_strength(record))[0] for record in REGISTRY]
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(np.concatenate(strip, axis=1))).save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
