@@ -6,7 +6,7 @@ from streamlit.starlette import App
 
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import picture_input
+from robustness.ui.kit.picture_input import picture_and_truth_input
 from robustness.ui.live import check
 from robustness.ui.live.held import ROUTES
 from robustness.ui.warm_up import warm_up
@@ -17,9 +17,9 @@ if __name__ == "__main__":  # as the script of a page
         "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
     ):
         model_names, seed = sidebar_input()
-        picture = picture_input()
+        picture, truth = picture_and_truth_input()
         require_models(model_names)
-        check.show(picture, model_names, seed)
-        check.show_details(picture, model_names, seed)
+        check.show(picture, model_names, seed, truth)
+        check.show_details(picture, model_names, seed, truth)
 else:  # as the server imports it when it starts
     app = App(__file__, lifespan=warm_up, routes=ROUTES)

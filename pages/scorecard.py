@@ -18,7 +18,7 @@ with page(
     "features move, and what the numbers can and cannot say.",
 ):
     model_names, seed = sidebar_input()
-    pictures = pictures_input(several=True)
+    pictures = pictures_input()
     conditions = scorecard.study_conditions_input()
     require_models(model_names)
     rows = scorecard.measure(pictures, model_names, conditions, seed)

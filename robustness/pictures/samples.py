@@ -23,12 +23,14 @@ class Sample:
     """A bundled photograph: how it is called, described, credited, found and verified.
 
     ``alt`` describes the picture to somebody who cannot see it. ``credit`` names the author and
-    the terms of use as scikit-image's documentation states them.
+    the terms of use as scikit-image's documentation states them. ``synset`` is the WordNet id of
+    the ImageNet class that it shows; None where no class of ImageNet's is what it shows.
     """
 
     name: str
     label: str
     alt: str
+    synset: str | None
     filename: str
     sha256: str
     credit: str
@@ -41,6 +43,7 @@ for _sample in (
         name="coffee",
         label="Cup of espresso",
         alt="A red cup of espresso with a small spoon on a red saucer, on a wooden table.",
+        synset="n07920052",
         filename="coffee.png",
         sha256="cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
         credit="Rachel Michetti, courtesy of Pikolo Espresso Bar (CC0)",
@@ -49,6 +52,7 @@ for _sample in (
         name="chelsea",
         label="Chelsea the cat",
         alt="The face of a light brown tabby cat with green eyes, seen from close up.",
+        synset="n02124075",
         filename="chelsea.png",
         sha256="596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
         credit="Stefan van der Walt (CC0)",
@@ -57,6 +61,7 @@ for _sample in (
         name="rocket",
         label="Rocket at dusk",
         alt="A white rocket upright on its launch pad between lattice towers, at dusk.",
+        synset=None,
         filename="rocket.jpg",
         sha256="c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
         credit="SpaceX (public domain)",
@@ -65,6 +70,7 @@ for _sample in (
         name="motorcycle",
         label="Motorcycle in a garage",
         alt="A red motorcycle on its stand in a garage, in front of shelves full of boxes.",
+        synset=None,
         filename="motorcycle_left.png",
         sha256="db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
         credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (no licence stated)",
@@ -76,6 +82,7 @@ for _sample in (
             "A smiling woman in an orange space suit, her helmet in front of her, between a flag "
             "of the United States and a model of a space shuttle."
         ),
+        synset=None,
         filename="astronaut.png",
         sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
         credit="NASA (public domain)",

@@ -7,9 +7,11 @@ from functools import cache
 
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain
+from robustness.models.labels import imagenet
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
@@ -21,17 +23,32 @@ from robustness.ui.kit.run_link import leave, linked_picture
 
 FIRST_SAMPLE = "chelsea"
 
+_SHOWN = "picture of which it is said what it shows"
+
 
 def picture_input() -> Picture:
     """Gallery, upload and camera; the picture chosen.
 
     A file that cannot be used is named in one sentence, and the sample stays.
     """
-    return pictures_input(several=False)[0]
+    return _choice(several=False)[0][0]
 
 
-def pictures_input(*, several: bool) -> list[Picture]:
-    """Like ``picture_input``; with ``several``, further samples and files may join."""
+def picture_and_truth_input() -> tuple[Picture, str | None]:
+    """Like ``picture_input``, with the class that it shows, if somebody says it."""
+    (picture,), below = _choice(several=False)
+    with below:
+        st.markdown("It shows", width="content")
+        return picture, _truth_input(picture)
+
+
+def pictures_input() -> list[Picture]:
+    """Like ``picture_input``; further samples and files may join."""
+    return _choice(several=True)[0]
+
+
+def _choice(*, several: bool) -> tuple[list[Picture], DeltaGenerator]:
+    """The pictures chosen, and the row below the samples."""
     sample, fit = current_sample(), current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
@@ -60,8 +77,37 @@ def pictures_input(*, several: bool) -> list[Picture]:
             also = st.multiselect(
                 "Score these samples as well", others, key="also", bind="query-params"
             )
+    with gallery:
+        below = st.container(horizontal=True, vertical_alignment="center")
     first = given or [sample_picture(sample, fit)]
-    return [*first, *(sample_picture(name, fit) for name in also)] if several else first[-1:]
+    chosen = [*first, *(sample_picture(name, fit) for name in also)] if several else first[-1:]
+    return chosen, below
+
+
+def _truth_input(picture: Picture) -> str | None:
+    """The class of ImageNet's that the picture shows, if somebody says it; a sample's is known."""
+    names = imagenet().names
+    known = _known_class(picture)
+    if st.session_state.get(_SHOWN) != picture.digest:  # another picture shows something else
+        if _SHOWN in st.session_state:
+            st.session_state["shows"] = known
+        st.session_state[_SHOWN] = picture.digest
+    return st.selectbox(
+        "It shows",
+        names,
+        index=None if known is None else names.index(known),
+        key="shows",
+        bind="query-params",
+        placeholder="Say it, to see who is right",
+        label_visibility="collapsed",
+        width="stretch",
+    )
+
+
+def _known_class(picture: Picture) -> str | None:
+    """The class of a sample; None for any other picture, and for one that shows none of them."""
+    synset = SAMPLES[picture.name].synset if picture.name in SAMPLES else None
+    return None if synset is None else imagenet().names[imagenet().index(synset)]
 
 
 def _camera(key: str) -> None:

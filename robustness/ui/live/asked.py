@@ -24,11 +24,13 @@ class Asked(NamedTuple):
     condition: Condition
     models: tuple[str, ...]
     seed: int
+    truth: str | None = None
+    """The class that the picture shows, if somebody has said it."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
         """The picture and the models."""
-        return (self.picture.digest, str(self.picture.label), *self.models)
+        return (self.picture.digest, str(self.truth), *self.models)
 
     @property
     def id(self) -> str:
@@ -57,22 +59,23 @@ def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> componen
     """The headline, the verdicts and a card a model, as far as they are ``found``."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
     return components.Answers(
-        headline=_headline(list(rows.values()), len(asked.models), asked.what),
-        verdicts=_verdicts(rows, asked.models),
-        cards=[_card(name, found.get(name)) for name in asked.models],
+        headline=_headline(asked, list(rows.values())),
+        verdicts=_verdicts(asked, rows),
+        cards=[_card(name, found.get(name), asked.truth) for name in asked.models],
         note=note,
     )
 
 
-def _card(name: str, row: Answer | None) -> Html:
+def _card(name: str, row: Answer | None, truth: str | None) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row)
+        return results.card(row, truth=truth)
     text = "Asking …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def _headline(rows: Sequence[Measurement], total: int, what: str) -> Html:
+def _headline(asked: Asked, rows: Sequence[Measurement]) -> Html:
     """The answer in a sentence."""
+    total = len(asked.models)
     kept = sum(row.consistent for row in rows)
     if len(rows) < total or not total:
         text = f"Asking {total} models: {len(rows)} answered, {kept} kept their answer"
@@ -82,13 +85,16 @@ def _headline(rows: Sequence[Measurement], total: int, what: str) -> Html:
         text = f"All {total} models {'keep' if kept else 'change'} their answer"
     else:
         text = f"The model {'keeps' if kept else 'changes'} its answer"
-    return results.headline(f"{text} under {what}.")
+    right = sum(models.class_name(row.model, row.top1) == asked.truth for row in rows)
+    truth = "" if asked.truth is None or len(rows) < total else f"; {right} of {total} right"
+    return results.headline(f"{text} under {asked.what}{truth}.")
 
 
-def _verdicts(answered: Mapping[str, Measurement], model_names: Sequence[str]) -> Html:
-    """One line a model: kept or changed, and what it sees now."""
-    lines = [
-        (models.label(name), row := answered.get(name), row and models.class_name(name, row.top1))
-        for name in model_names
-    ]
+def _verdicts(asked: Asked, answered: Mapping[str, Measurement]) -> Html:
+    """One line a model: what became of its answer, and what it sees now."""
+    lines = []
+    for name in asked.models:
+        row = answered.get(name)
+        verdict = row and results.verdict(row, asked.truth)
+        lines.append((models.label(name), row, verdict, row and models.class_name(name, row.top1)))
     return html("verdicts", lines=lines)

@@ -29,11 +29,11 @@ _STANDING = "standing"
 
 
 @fragment
-def show(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
+def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
     """Draws the pictures, the answers and the stack; reruns alone when something is changed."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    asked = Asked(picture, on.condition, _usable(model_names), seed)
+    asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     with st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
@@ -88,10 +88,12 @@ def _say_who_cannot_run(model_names: Sequence[str]) -> None:
 
 
 @fragment
-def show_details(picture: Picture, model_names: tuple[str, ...], seed: int) -> None:
+def show_details(
+    picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
+) -> None:
     """Draws the charts and what else need not move along; reruns once the answers have settled."""
     condition = stack.kept().condition
-    asked = Asked(picture, condition, _usable(model_names), seed)
+    asked = Asked(picture, condition, _usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
     altered = asked.change()
     found = dict(asked.answers(altered))
