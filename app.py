@@ -15,6 +15,7 @@ if __name__ == "__main__":  # as the script of a page
     with page(
         "Live robustness check",
         "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
+        skips_to="perturbations",
     ):
         model_names, seed = sidebar_input()
         picture, truth = picture_and_truth_input()

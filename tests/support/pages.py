@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from streamlit.testing.v1 import AppTest
 
+from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit.components import unpack
 from tests.support.places import ROOT
 
 PATIENCE = 120
@@ -31,7 +35,38 @@ def sample(name: str) -> Picture:
 
 
 def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
+    """All HTML of ours on the page, that of the answers included."""
+    found = [element.proto.body for element in app.get("html")]
+    for shown in components(app, "answers"):
+        found += [shown["headline"], shown["verdicts"], *shown["cards"]]
+    return "\n".join(found)
+
+
+def components(app: AppTest, name: str) -> list[Any]:
+    """What each of our components ``name`` was given; of pictures, (header, PNGs)."""
+    protos = [element.proto for element in app.get("bidi_component")]
+    mine = [proto for proto in protos if proto.component_name == f"robustness_{name}"]
+    return [unpack(each.bytes) if each.bytes else json.loads(each.json) for each in mine]
+
+
+def pictures(app: AppTest) -> tuple[dict[str, Any], list[bytes]]:
+    """What is said of the pair of pictures that the page shows, and both as PNGs."""
+    return cast("tuple[dict[str, Any], list[bytes]]", components(app, "pair")[0])
+
+
+def on(app: AppTest) -> dict[str, float]:
+    """The perturbations of the stack."""
+    (shown,) = components(app, "stack")
+    return {step["name"]: step["strength"] for step in shown["steps"]}
+
+
+def perturb(app: AppTest, **strengths: float) -> AppTest:
+    """The Live page once its link says ``strengths`` and nothing else of perturbations."""
+    for name in REGISTRY.names:
+        app.query_params.pop(name, None)
+    for name, strength in strengths.items():
+        app.query_params[name] = f"{strength:g}"
+    return app.run()
 
 
 def headline(app: AppTest) -> str:

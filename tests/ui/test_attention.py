@@ -17,7 +17,7 @@ from robustness.models import explain, user_models
 from robustness.pictures.fitting import to_png
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
-from tests.support.pages import completed, html, maps, run, sample
+from tests.support.pages import completed, components, html, maps, run, sample
 from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network
 
@@ -29,8 +29,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cards(app: AppTest) -> list[str]:
-    found = [element.proto.body for element in app.get("html")]
-    return [body for body in found if 'class="rb-card"' in body]
+    (found,) = components(app, "answers")
+    return list(found["cards"])
 
 
 def test_while_the_switch_is_off_nothing_of_it_is_imported_or_computed() -> None:

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui.kit import memo
+from tests.support.pages import html, perturb
 from tests.support.places import ROOT
 
 
@@ -45,21 +46,25 @@ def test_a_model_beyond_the_memory_budget_is_a_sentence(
     app.number_input(key="seed").set_value(11)
     app.run()
     assert not app.exception
-    assert "EfficientNetLite0 takes about 111 MB" in " ".join(sentences(app))
-    assert "Traceback" not in " ".join(sentences(app))
+    said = " ".join([*sentences(app), html(app)])
+    assert "EfficientNetLite0 takes about 111 MB" in said
+    assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(
-    ("page", "control"), [("app.py", "fog"), ("pages/adversarial.py", "undo_strength")]
-)
-def test_a_part_that_reruns_alone_says_it_too(
-    monkeypatch: pytest.MonkeyPatch, page: str, control: str
-) -> None:
-    app = opened(page).run()
+def test_a_part_that_reruns_alone_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("pages/adversarial.py").run()
     without_memory(monkeypatch)
-    app.slider(key=control).set_value(0.35).run()
+    app.slider(key="undo_strength").set_value(0.35).run()
     assert not app.exception
     assert any("EfficientNetLite0 takes about 111 MB" in text for text in sentences(app))
+
+
+def test_a_model_without_an_answer_says_why_on_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("app.py").run()
+    without_memory(monkeypatch)
+    app = perturb(app, fog=0.35)
+    assert not app.exception
+    assert "EfficientNetLite0 takes about 111 MB" in html(app)
 
 
 def test_what_is_no_sentence_for_the_user_is_a_fault_still(

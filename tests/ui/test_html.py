@@ -11,14 +11,16 @@ import pytest
 from jinja2 import UndefinedError
 
 from robustness import models, runs
+from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.ui import scorecard
 from robustness.ui.dataset import cases
 from robustness.ui.kit import results
 from robustness.ui.kit.html import html
-from robustness.ui.live import check
+from robustness.ui.live.asked import Asked, shown
 from robustness.ui.runs import listing
 from tests.support.made_up_saved_runs import measurement
+from tests.support.pages import sample
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""
@@ -61,7 +63,10 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
     made = results.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
-    assert_escaped(check._verdicts([row], ["SqueezeNet", "VGG16"]), 3)
+    asked = Asked(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
+    assert_escaped(shown(asked, {"SqueezeNet": row}).verdicts, 3)
+    failed = RobustnessError(HOSTILE)
+    assert_escaped(shown(asked, {"SqueezeNet": failed}).cards[0], 2)
     assert_escaped(scorecard._answers(FOG, [row]), 2)
 
 

@@ -17,6 +17,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.models import user_models
 from robustness.ui.kit import components
+from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
 
@@ -37,6 +38,9 @@ PAGES = (
 
 CARRIED = ("sample", RUN, IMAGE)
 """What a click on another page takes along in the link; ``inputs`` keeps the rest."""
+
+CONTENT = "content"
+"""The id of where the page itself begins, behind the links to the others."""
 
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _SETTINGS_ICON = ":material/settings:"
@@ -66,9 +70,10 @@ def fragment(
 
 
 @contextmanager
-def page(title: str, introduction: str) -> Iterator[None]:
+def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[None]:
     """Draws the frame of a page, and says the sentence of any ``RobustnessError`` within.
 
+    ``skips_to`` is the id of the element to which the first link leads who uses the keyboard.
     Every page's script draws all of itself within, so that each works when opened cold.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
@@ -76,11 +81,13 @@ def page(title: str, introduction: str) -> Iterator[None]:
     st.html(components.STYLE)
     arrive(title)
     with st.sidebar:
+        st.html(html("skip", target=skips_to))
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
         for path, label, icon in PAGES:
             page_link(path, label, icon, carried)
+    st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     st.markdown(introduction)
     if title != RUN_PAGE:

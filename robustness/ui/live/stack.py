@@ -153,7 +153,8 @@ def _in_order(steps: Iterable[Step]) -> list[Step]:
 
 def _of_link() -> dict[str, str]:
     """What the link says of perturbations."""
-    return {name: st.query_params[name] for name in REGISTRY.names if name in st.query_params}
+    said = {name: st.query_params.get_all(name) for name in REGISTRY.names}
+    return {name: values[-1] for name, values in said.items() if values}
 
 
 def _steps_of(link: Mapping[str, str]) -> list[Step]:
@@ -198,10 +199,6 @@ def _write(steps: Sequence[Step]) -> None:
     if _steps_of(link) == _steps_of(wanted) and set(link) >= set(wanted):
         st.session_state[_SEEN] = link
         return
-    others = {
-        name: values if len(values := st.query_params.get_all(name)) > 1 else values[0]
-        for name in st.query_params
-        if name not in REGISTRY
-    }
-    st.query_params.from_dict({**others, **wanted})
+    gone: dict[str, list[str]] = {name: [] for name in link if name not in wanted}
+    st.query_params.update({**gone, **wanted})  # an empty list takes it out of the link
     st.session_state[_SEEN] = wanted

@@ -17,55 +17,24 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD
-from tests.support.server import AT_REST, PATIENCE, dashboard
+from tests.support.journeys import (
+    HEADLINE,
+    PAIR,
+    cards,
+    drawn,
+    drawn_again,
+    headline,
+    move,
+    pixels,
+    put_on,
+    settled,
+    visit,
+)
+from tests.support.server import dashboard
 
-DONE = re.compile(r"this update \d+ ms in all")
-HEADLINE = ".rb-headline"
-PICTURES = ".st-key-pictures img"
-BESIDE_THE_PICTURES = """([pictures, headline]) =>
-    document.querySelectorAll(pictures).length > 1 && document.querySelector(headline)?.innerText"""
+BESIDE_THE_PICTURES = """([pair, headline]) =>
+    document.querySelector(pair)?.dataset.drawn && document.querySelector(headline)?.innerText"""
 """The headline at the moment when the pictures are there, however busy this process is."""
-
-
-def visit(browser: Browser, address: str, *, width: int = 1440) -> Page:
-    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    return page
-
-
-def settled(page: Page) -> Page:
-    expect(page.get_by_text(DONE)).to_be_visible()
-    expect(page.locator(".rb-card table").first).to_be_visible()
-    expect(page.locator(AT_REST)).to_be_visible()
-    return page
-
-
-def headline(page: Page) -> str:
-    return page.locator(HEADLINE).inner_text()
-
-
-def cards(page: Page) -> list[str]:
-    return page.locator(".rb-card").all_inner_texts()
-
-
-def pixels(page: Page, index: int) -> np.ndarray:
-    """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as the browser got it."""
-    source = page.locator(PICTURES).nth(index).evaluate("image => image.src")
-    response = page.request.get(source)
-    assert response.headers["content-type"] == "image/png"
-    return np.asarray(Image.open(io.BytesIO(response.body())).convert("RGB"))
-
-
-def move(page: Page, label: str, steps: int) -> None:
-    """Moves a slider by the keyboard and waits until the page shows something else."""
-    before = page.locator(PICTURES).nth(1).get_attribute("src")
-    slider = page.get_by_role("slider", name=label)
-    slider.focus()
-    for _ in range(abs(steps)):
-        slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
-    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", before or "")
-    settled(page)
 
 
 def opened_cold(browser: Browser, address: str, path: str) -> Page:
@@ -85,7 +54,7 @@ def test_a_first_visit_shows_the_picture_before_the_models_and_a_result_without_
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
         page.get_by_role("link", name="Live check").click()
-        first = page.wait_for_function(BESIDE_THE_PICTURES, arg=[PICTURES, HEADLINE])
+        first = page.wait_for_function(BESIDE_THE_PICTURES, arg=[PAIR, HEADLINE])
         assert "Asking 4 models" in first.json_value()
         settled(page)
         assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
@@ -101,7 +70,7 @@ def test_the_scorecard_opened_cold_leads_to_the_live_page(browser: Browser) -> N
     with dashboard() as fresh:
         page = opened_cold(browser, fresh, "scorecard")
         page.get_by_role("link", name="Live check").click()
-        expect(page.locator(PICTURES).nth(1)).to_be_visible()
+        expect(page.locator(PAIR)).to_be_visible()
         page.context.close()
 
 
@@ -120,12 +89,15 @@ def test_a_slider_changes_the_picture_and_the_tables(browser: Browser, address: 
     page = settled(visit(browser, f"{address}/?sample=coffee"))
     assert headline(page) == "All 4 models keep their answer under no perturbation."
     before_cards, before = cards(page), pixels(page, 1)
-    move(page, "Increased brightness", 10)
+    put_on(page, "brightness")
+    move(page, "Increased brightness", -10)
     assert "Increased brightness" in headline(page)
     assert cards(page) != before_cards
     assert not np.array_equal(pixels(page, 1), before)
-    assert "brightness=0.1" in page.url
-    page.get_by_role("button", name="Reset").click()
+    start = REGISTRY["brightness"].study_strength
+    assert start is not None
+    assert f"brightness={start - 0.1:g}" in page.url
+    page.get_by_role("button", name="Clear all perturbations").click()
     expect(page.locator(HEADLINE)).to_contain_text("no perturbation")
     settled(page)
     assert cards(page) == before_cards
@@ -137,12 +109,15 @@ def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) 
     page.get_by_role("button", name="Rocket", exact=True).click()
     expect(page).to_have_url(re.compile("sample=rocket"))
     settled(page)
-    move(page, "Increased contrast", 10)
+    page.get_by_role("button", name="Increased contrast: on or off").click()
+    expect(page).to_have_url(re.compile("increased_contrast="))
+    settled(page)
     other = settled(visit(browser, page.url))
     assert headline(other) == headline(page)
     assert cards(other) == cards(page)
     np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
-    assert other.get_by_role("slider", name="Increased contrast").input_value() == "0.1"
+    slider = other.get_by_role("slider", name="Increased contrast")
+    assert slider.input_value() == f"{REGISTRY['increased_contrast'].study_strength:g}"
     page.context.close()
     other.context.close()
 
@@ -209,11 +184,11 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
-    source = page.locator(PICTURES).nth(1).get_attribute("src")
+    times = drawn(page)
     curve = page.locator("[data-testid=stPlotlyChart]").first
     curve.scroll_into_view_if_needed()
     curve.locator(".scatterlayer .point").nth(2).click(force=True)
-    expect(page.locator(PICTURES).nth(1)).not_to_have_attribute("src", source or "")
+    drawn_again(page, times)
     turned = apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
     np.testing.assert_array_equal(pixels(page, 1), to_uint8(turned))
     assert not np.array_equal(before, pixels(page, 1))

@@ -1,0 +1,83 @@
+"""Ways to use the pages in a browser, and what stands on them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.server import AT_REST, PATIENCE
+
+DONE = re.compile(r"this update \d+ ms in all")
+HEADLINE = ".rb-headline"
+PAIR = ".st-key-pictures .rb-pair"
+LAYERS = (".rb-of-before", ".rb-of-after", ".rb-of-difference")
+PIXELS = """canvas => Array.from(
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
+
+
+def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 900) -> Page:
+    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    return page
+
+
+def settled(page: Page) -> Page:
+    """The Live page once it shows what was asked for last."""
+    expect(page.get_by_text(DONE)).to_be_visible()
+    expect(page.locator(".rb-card table").first).to_be_visible()
+    page.wait_for_function("() => window.robustness?.shown")
+    expect(page.locator(AT_REST)).to_be_visible()
+    return page
+
+
+def headline(page: Page) -> str:
+    return page.locator(HEADLINE).inner_text()
+
+
+def cards(page: Page) -> list[str]:
+    return page.locator(".rb-card").all_inner_texts()
+
+
+def pixels(page: Page, index: int) -> np.ndarray:
+    """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as it is drawn."""
+    canvas = page.locator(f"{PAIR} {LAYERS[index]} canvas")
+    flat = np.array(canvas.evaluate(PIXELS), dtype=np.uint8)
+    side = round((len(flat) / 4) ** 0.5)
+    return flat.reshape(side, side, 4)[..., :3]
+
+
+def drawn(page: Page) -> int:
+    """How often the pair of pictures was drawn."""
+    return int(page.locator(PAIR).get_attribute("data-drawn") or 0)
+
+
+def drawn_again(page: Page, before: int) -> None:
+    """Waits until the pictures were drawn after ``before``."""
+    page.wait_for_function(
+        "([pair, before]) => Number(document.querySelector(pair).dataset.drawn) > before",
+        arg=[PAIR, before],
+    )
+
+
+def put_on(page: Page, label: str) -> None:
+    """Adds the perturbation ``label`` by the search, and waits for the answers."""
+    before = drawn(page)
+    page.keyboard.press("/")
+    page.keyboard.type(label)
+    page.keyboard.press("Enter")
+    drawn_again(page, before)
+    settled(page)
+
+
+def move(page: Page, label: str, steps: int) -> None:
+    """Moves a slider by the keyboard and waits until the page has settled on it."""
+    before = drawn(page)
+    slider = page.get_by_role("slider", name=label)
+    slider.focus()
+    for _ in range(abs(steps)):
+        slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
+    drawn_again(page, before)
+    settled(page)

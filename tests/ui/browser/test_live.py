@@ -1,0 +1,302 @@
+"""The Live page under a hand: what moves while a slider is held, and what must not."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, CDPSession, Page, expect
+
+from robustness.perturbations import REGISTRY, compose
+from robustness.pictures.eight_bits import to_uint8
+from tests.support.journeys import drawn, headline, pixels, put_on, settled, visit
+from tests.support.pages import sample
+from tests.support.server import PATIENCE
+
+SLIDER = ".rb-step .rb-slider"
+HELD = 2.0
+"""Seconds that a slider is held."""
+
+WATCH = """() => {
+  const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
+  const pair = document.querySelector(".rb-pair");
+  new MutationObserver((changes) => (seen.pictures += changes.length))
+    .observe(pair, { attributes: true, attributeFilter: ["data-drawn"] });
+  let before = null;
+  const below = document.querySelector(".rb-below");
+  new MutationObserver(() => {
+    const now = below.innerText;
+    if (!now) seen.empty += 1;
+    if (now !== before) seen.verdicts += 1;
+    before = now;
+  }).observe(below, { childList: true, subtree: true, characterData: true });
+  const app = document.querySelector("[data-testid=stApp]");
+  new MutationObserver(() => (seen.runs += app.dataset.testScriptState === "running"))
+    .observe(app, { attributes: true, attributeFilter: ["data-test-script-state"] });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) seen.shift += entry.value;
+  }).observe({ type: "layout-shift" });
+}"""
+
+
+@contextmanager
+def watched(page: Page) -> Iterator[dict[str, float]]:
+    """What changed on the page until now, once it is left."""
+    found: dict[str, float] = {}
+    page.evaluate(WATCH)
+    yield found
+    found.update(page.evaluate("window.watched"))
+
+
+def sweep_back_and_forth(move: Callable[[float], None]) -> float:
+    """Calls ``move`` with places from 0 to 1 for ``HELD`` seconds; the last of them."""
+    end, place, step = time.monotonic() + HELD, 0.2, 0.013
+    while time.monotonic() < end:
+        place += step
+        if not 0.1 < place < 0.9:
+            step = -step
+        move(place)
+        time.sleep(0.02)
+    return place
+
+
+def assert_live(found: dict[str, float]) -> None:
+    """Pictures and verdicts follow, and nothing else moves.
+
+    Their rates on a machine with nothing else to do are measured in ``benchmarks/``.
+    """
+    assert found["pictures"] >= 2 * HELD
+    assert found["verdicts"] >= HELD
+    assert found["shift"] < 0.02
+    assert found["empty"] == 0
+
+
+def assert_shows(page: Page, strength: str, noise: float) -> None:
+    """The link, the box, the picture and the session all say ``strength``."""
+    expect(page).to_have_url(re.compile(rf"gaussian_noise={re.escape(strength)}(&|$)"))
+    assert page.locator(".rb-number").input_value() == strength
+    expected = compose(sample("coffee").image[None], {"gaussian_noise": noise}, seed=0)[0]
+    np.testing.assert_array_equal(pixels(page, 1), to_uint8(expected))
+
+
+def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    box = page.locator(SLIDER).bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.2 * box["width"], y)
+    with watched(page) as found:
+        page.mouse.down()
+        sweep_back_and_forth(lambda place: page.mouse.move(box["x"] + place * box["width"], y))
+    assert_live(found)
+    assert found["runs"] == 0, "the script of the page does not run"
+    assert "gaussian_noise=0.2" in page.url, "not before it is let go"
+    page.mouse.up()
+    settled(page)
+    strength = page.locator(".rb-number").input_value()
+    assert_shows(page, strength, float(strength))
+    page.get_by_role("button", name="Undo").click()
+    settled(page)
+    assert_shows(page, "0.2", 0.2)
+    page.context.close()
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
+    """The Live page on a phone, and the fingers on it."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
+    yield settled(page), context.new_cdp_session(page)
+    context.close()
+
+
+def touch(fingers: CDPSession, kind: str, x: float = 0.0, y: float = 0.0) -> None:
+    points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+    fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
+    page, fingers = phone
+    box = page.locator(SLIDER).bounding_box()
+    assert box is not None
+    assert box["height"] >= 44
+    y = box["y"] + box["height"] / 2
+    touch(fingers, "touchStart", box["x"] + 0.2 * box["width"], y)
+    with watched(page) as found:
+        sweep_back_and_forth(
+            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y)
+        )
+    assert_live(found)
+    touch(fingers, "touchEnd")
+    settled(page)
+    strength = page.locator(".rb-number").input_value()
+    assert strength != "0.2"
+    assert_shows(page, strength, float(strength))
+
+
+def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> None:
+    page, fingers = phone
+    before, times = page.url, drawn(page)
+    box = page.locator(SLIDER).bounding_box()
+    assert box is not None
+    x, y = box["x"] + 0.7 * box["width"], box["y"] + 20
+    touch(fingers, "touchStart", x, y)
+    for moved in range(10, 300, 10):
+        touch(fingers, "touchMove", x + moved / 20, y - moved)
+        time.sleep(0.016)
+    touch(fingers, "touchEnd")
+    scrolled = page.get_by_test_id("stMain").evaluate("main => main.scrollTop")
+    page.wait_for_timeout(500)
+    assert scrolled > 100
+    assert page.locator(".rb-number").input_value() == "0.2"
+    assert page.url == before
+    assert drawn(page) == times
+    picture = page.locator(".rb-after .rb-box").bounding_box()
+    sheet = page.locator(SLIDER).bounding_box()
+    assert picture is not None
+    assert sheet is not None
+    assert 0 < picture["y"] < sheet["y"], "both stay in sight"
+
+
+def on(page: Page) -> list[str | None]:
+    return [step.get_attribute("data-name") for step in page.locator(".rb-step").all()]
+
+
+def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee"))
+    assert headline(page).startswith("All 4 models keep their answer under no perturbation")
+    put_on(page, "jpg")
+    assert on(page) == ["jpeg_compression"]
+    put_on(page, "night")
+    assert on(page)[1] == "jpeg_compression"
+    dark = page.locator(".rb-step").first
+    dark.get_by_role("button", name=re.compile("^Hide")).click()
+    expect(page.locator(".rb-count")).to_have_text("1 active")
+    settled(page)
+    assert "under JPEG compression" in headline(page)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".rb-count")).to_have_text("2 active")
+    settled(page)
+    page.go_back()
+    expect(page.locator(".rb-count")).to_have_text("1 active")
+    settled(page)
+    assert "under JPEG compression" in headline(page), "what was on, without what was hidden"
+    page.get_by_role("button", name="Clear all perturbations").click()
+    expect(page.locator(".rb-count")).to_have_text("0 active")
+    settled(page)
+    assert on(page) == []
+    page.go_back()
+    expect(page.locator(".rb-count")).to_have_text("1 active")
+    settled(page)
+    assert on(page) == ["jpeg_compression"]
+    page.context.close()
+
+
+def test_the_stack_is_reached_by_a_few_keys(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee"))
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.rb-skip')"):
+            page.keyboard.press("Enter")
+            page.keyboard.press("Tab")
+        if page.evaluate("!!document.activeElement.closest('.rb-stack')"):
+            break
+    else:
+        pytest.fail("the stack is further away than 12 keys")
+    page.context.close()
+
+
+def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: str) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    before, after = pixels(page, 0), pixels(page, 1)
+    difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
+    np.testing.assert_array_equal(pixels(page, 2), difference)
+    page.get_by_role("button", name="Wipe").click()
+    wipe = page.get_by_role("slider", name=re.compile("^Wipe"))
+    box = page.locator(".rb-after .rb-box").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.up()
+    assert float(wipe.input_value()) == pytest.approx(25, abs=1)
+    wipe.press("ArrowRight")
+    assert float(wipe.input_value()) == pytest.approx(26, abs=1)
+    shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
+    assert shown.startswith("inset(0")
+    page.get_by_role("button", name="Larger").click()
+    scale = page.locator(".rb-of-after canvas").evaluate("x => getComputedStyle(x).scale")
+    both = page.locator(".rb-of-before canvas").evaluate("x => getComputedStyle(x).scale")
+    assert scale == both == "2"
+    page.get_by_role("button", name="Blink").click()
+    expect(page.locator(".rb-pair.rb-first")).to_be_attached()
+    expect(page.locator(".rb-pair:not(.rb-first)")).to_be_attached()
+    np.testing.assert_array_equal(pixels(page, 0), before)
+    page.context.close()
+
+
+# --- what is asked past the page ------------------------------------------------------------------
+
+
+def post(address: str, body: bytes) -> int:
+    request = urllib.request.Request(address, data=body, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+
+
+def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
+    ticket = page.evaluate("document.querySelector('.rb-stack').parentElement.stack.data.ticket")
+    steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
+
+    def asked(**body: Any) -> int:
+        return post(f"{address}/live/{ticket}", json.dumps(body).encode())
+
+    assert asked(want="picture", steps=steps) == 200
+    assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
+    assert asked(want="everything", steps=[]) == 400
+    assert asked(steps=[]) == 400
+    assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
+    assert post(f"{address}/live/{ticket}", b"\xff") == 400
+    assert post(f"{address}/live/{ticket}", b" " * 100_000) == 413
+    assert post(f"{address}/live/guessed", b"{}") == 404
+    page.context.close()
+
+
+def test_without_that_way_the_page_itself_answers(browser: Browser, address: str) -> None:
+    page = visit(browser, address)
+    page.route("**/live/*", lambda route: route.abort())
+    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
+    settled(page)
+    box = page.locator(SLIDER).bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    times = drawn(page)
+    page.mouse.move(box["x"] + 0.3 * box["width"], y)
+    page.mouse.down()
+    for place in (0.4, 0.5, 0.6, 0.7):
+        page.mouse.move(box["x"] + place * box["width"], y)
+        page.wait_for_timeout(250)
+    assert drawn(page) > times
+    page.mouse.up()
+    settled(page)
+    strength = page.locator(".rb-number").input_value()
+    assert_shows(page, strength, float(strength))
+    page.context.close()

@@ -1,0 +1,188 @@
+"""The Live page: what its link, its stack and whoever says what the picture shows bring about."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustness import models
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.perturbations import REGISTRY, compose, ordered
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.samples import sample_bytes
+from robustness.statistics.scorecard import UNSURE
+from robustness.ui.kit import components, results
+from robustness.ui.live import stack, thumbnails
+from robustness.ui.live.stack import Step
+from tests.support.made_up_saved_runs import measurement
+from tests.support.pages import components as given
+from tests.support.pages import headline, html, on, perturb, pictures, run, sample
+
+
+def test_a_first_visit_has_something_to_look_at_and_a_link_with_nothing_has_nothing_on() -> None:
+    first = run()
+    assert on(first) == stack.FIRST
+    assert first.query_params == {name: f"{value:g}" for name, value in stack.FIRST.items()}
+    assert on(run(sample="coffee")) == {}
+
+
+def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
+    link = {"fog": 0.5, "gaussian_noise": 0.2, "horizontal_flip": 1.0}
+    app = run(sample="coffee", models="SqueezeNet", fog="0.5", gaussian_noise="0.2", seed="3")
+    app.query_params["horizontal_flip"] = "true"
+    app.run()
+    picture = sample("coffee")
+    assert list(on(app)) == [record.name for record, _ in ordered(link)], "as they are applied"
+    header, (before, after) = pictures(app)
+    expected = compose(picture.image[None], link, seed=3, digests=[picture.digest])[0]
+    for png, image in ((before, picture.image), (after, expected)):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), to_uint8(image))
+    assert header["altAfter"] == f"The picture after {Condition.of(link).label}"
+    (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
+    assert f"{row.probability:.1%}" in html(app)
+    assert "The model" in headline(app)
+
+
+def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
+    app = run(sample="rocket", fog="strong", brightness="7", vertical_flip="no", darkness="0.25")
+    assert on(app) == {"darkness": 0.25}
+    said = [warning.value.replace("\\", "") for warning in app.warning]
+    assert len(said) == 3
+    assert "fog=strong, which is left out: expected a strength from 0 to 1." in said[-1] + said[1]
+    assert any("brightness=7" in text for text in said)
+    assert any("vertical_flip=no" in text and "true or false" in text for text in said)
+    assert not perturb(app, fog=0.5).warning
+
+
+def test_an_odd_link_is_no_fault() -> None:
+    odd = run(sample="../../etc/passwd", fog="nan", seed="-1", fit="stretch", shows="no such class")
+    assert not odd.exception
+    assert on(odd) == {}
+    assert "There is no sample called" in odd.warning[0].value
+
+
+def test_a_link_that_is_gone_back_to_is_what_is_on() -> None:
+    app = run(sample="coffee", models="SqueezeNet", fog="0.5")
+    assert on(perturb(app, rotation=0.2)) == {"rotation": 0.2}
+    assert on(perturb(app)) == {}
+    assert on(perturb(app, fog=0.5)) == {"fog": 0.5}
+
+
+def test_an_upload_starts_with_nothing_on() -> None:
+    app = run(models="SqueezeNet", gaussian_blur="0.6")
+    assert on(app)
+    app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
+    assert on(app) == {}
+    assert not app.query_params.get("gaussian_blur")
+    assert on(perturb(app, fog=0.3)) == {"fog": 0.3}, "and what is put on then stays"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "fog",
+        [None, 3, [], {}],
+        [{"name": "no such", "strength": 0.5}],
+        [{"name": "fog"}],
+        [{"name": "fog", "strength": "0.5"}],
+        [{"name": ["fog"], "strength": 0.5}],
+        [{"name": "fog", "strength": 1.5}],
+        [{"name": "fog", "strength": float("nan")}],
+        [{"name": "fog", "strength": -0.1}],
+    ],
+)
+def test_what_a_browser_reports_is_no_step_unless_it_is_one(given: Any) -> None:
+    assert stack.checked(given) == []
+
+
+def test_steps_come_in_the_order_in_which_they_are_applied_and_once_each() -> None:
+    reported = [
+        {"name": "jpeg_compression", "strength": 0.2, "hidden": True},
+        {"name": "fog", "strength": 0.123456789},
+        {"name": "fog", "strength": 0.5},
+    ]
+    assert stack.checked(reported) == [Step("fog", 0.5), Step("jpeg_compression", 0.2, True)]
+
+
+def test_a_link_says_what_is_on_and_is_read_back_as_it() -> None:
+    steps = [Step(record.name, components.first_strength(record)) for record in REGISTRY]
+    query = stack.query([*steps[:-1], Step(steps[-1].name, 0.5, hidden=True)])
+    assert stack._steps_of(query) == steps[:-1]
+    assert stack.query([Step("fog", 0.0)]) == {}
+
+
+@pytest.mark.parametrize("record", REGISTRY, ids=lambda record: record.name)
+def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any) -> None:
+    strength = components.first_strength(record)
+    assert 0 < strength <= 1
+    assert stack.said(Step(record.name, strength))
+    assert stack.said(Step(record.name, 0.0)).startswith("off")
+    marked = {mark["value"] for mark in components.marks(record)}
+    assert marked >= set(record.severity_strengths)
+    assert not record.in_study or not record.graded or record.study_strength in marked
+
+
+def test_a_severity_is_called_exact_only_where_it_is() -> None:
+    assert stack.said(Step("fog", 0.6)).endswith(", severity 3")
+    assert stack.said(Step("fog", 0.55)).endswith(", about severity 3")
+
+
+# --- right, not only kept -------------------------------------------------------------------------
+
+
+def test_a_sample_knows_what_it_shows_and_a_changed_answer_may_be_right() -> None:
+    app = run(sample="chelsea", gaussian_blur="0.6", models="EfficientNetLite0")
+    assert app.selectbox(key="shows").value == "Egyptian cat"
+    assert "changed, right" in html(app), "from tiger cat to Egyptian cat"
+    assert headline(app).endswith("; 1 of 1 right.")
+    app.selectbox(key="shows").set_value("tiger cat").run()
+    assert "changed, wrong" in html(app)
+    app.button(key="choose_rocket").click().run()
+    assert app.selectbox(key="shows").value is None, "another picture shows something else"
+    assert "right" not in headline(app)
+    by_link = run(sample="rocket", models="SqueezeNet", shows="missile")
+    assert by_link.selectbox(key="shows").value == "missile"
+
+
+@pytest.mark.parametrize(
+    ("clean", "left", "kept", "truth", "text", "tone"),
+    [
+        (0.9, 0.8, True, None, "kept", "kept"),
+        (1.0, 0.34, True, None, "kept, unsure", "unsure"),
+        (0.5, UNSURE - 0.01, True, None, "kept, unsure", "unsure"),
+        (0.9, 0.8, False, None, "changed", "changed"),
+        (0.9, 0.8, True, "clean", "kept, right", "kept"),
+        (0.9, 0.3, True, "clean", "kept, right, unsure", "unsure"),
+        (0.9, 0.8, True, "other", "kept, wrong", "changed"),
+        (0.9, 0.8, False, "clean", "changed, wrong", "changed"),
+        (0.9, 0.8, False, "new", "changed, right", "kept"),
+    ],
+)
+def test_a_verdict(
+    clean: float, left: float, kept: bool, truth: str | None, text: str, tone: str
+) -> None:
+    condition = Condition.of({"fog": 0.6})
+    row = measurement("a", "digest", "SqueezeNet", condition, kept)
+    row = replace(row, clean_probability=clean, probability=left)
+    names = {"clean": row.clean_top1, "new": row.top1, "other": (row.clean_top1 + 7) % 1000}
+    said = None if truth is None else models.class_name("SqueezeNet", names[truth])
+    verdict = results.verdict(row, said)
+    assert (verdict.text, verdict.tone) == (text, tone)
+
+
+def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
+    strip = thumbnails.thumbnails(sample("coffee"))
+    image = Image.open(io.BytesIO(base64.b64decode(strip)))
+    assert image.size == (thumbnails.SIDE * len(REGISTRY), thumbnails.SIDE)
+    assert thumbnails.thumbnails(sample("rocket")) != strip
+    (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
+    assert shown["thumbs"] == "", "until somebody searches"
