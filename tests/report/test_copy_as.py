@@ -23,8 +23,7 @@ from robustness.pictures.fitting import load_study_image, study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file, sample_bytes
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
-from robustness.ui.kit import memo
-from tests.support.pages import run
+from tests.support.pages import changes, run
 from tests.support.places import ROOT
 
 TWO = ["SqueezeNet", "EfficientNetLite1"]
@@ -90,14 +89,7 @@ def test_the_file_asks_the_same(sample: str, spec: RunSpec, tmp_path: Path) -> N
 def test_the_link_opens_the_same_view(
     sample: str, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, Condition, int]] = []
-    change = memo.change
-
-    def noted(picture: Picture, condition: Condition, seed: int) -> memo.Change:
-        seen.append((picture.digest, condition, seed))
-        return change(picture, condition, seed)
-
-    monkeypatch.setattr(memo, "change", noted)
+    seen = changes(monkeypatch)
     link = copies(spec, sample, sample=sample)[LINK]
     assert link.startswith(f"?sample={sample}")
     values = parse_qs(link[1:], strict_parsing=True)
