@@ -14,14 +14,18 @@ with page(
     "How little must be changed on purpose until a model errs? Attacks that follow the model's "
     "gradient, beside noise of the same size and natural perturbations.",
 ):
+    request.start_state()
     model_names, seed = sidebar_input()
     picture = picture_input()
     require_models(model_names)
-    attacked, spec = request.attack_input(model_names, seed)
-    found = outcome.measure(picture, attacked, spec)
-    beside = st.container()
-    outcome.show(picture, found, model_names)
-    with beside:
+    answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
+    with controls:
+        attacked, spec = request.attack_input(model_names, seed)
+    with answer:
+        found = outcome.measure(picture, attacked, spec)
+        outcome.show(picture, found)
+    with controls:
         studies.show_report(picture, found, model_names)
+    outcome.show_answers(picture, found, model_names)
     studies.show(picture, found, model_names)
     undo.show(picture, found, model_names)

@@ -30,7 +30,7 @@ from robustness import models, runs, statistics
 from robustness import report as reports
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import FOLDERS
-from robustness.evaluation import loop, spec
+from robustness.evaluation import loop, request_file, spec
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
@@ -39,6 +39,7 @@ from robustness.pictures import fitting
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
+from robustness.pictures.samples import picture_file
 from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ __all__ = [
     "make_spec",
     "model_names",
     "open_run",
+    "read_request",
     "replay",
     "report",
     "summary",
@@ -112,6 +114,14 @@ def make_spec(
     return spec.make_spec(model_names, conditions, seed=seed, fit=fit)
 
 
+def read_request(path: str | PathLike[str]) -> RunSpec:
+    """What the TOML file ``path`` asks for, as ``robustness.evaluation.request_file`` describes it.
+
+    Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
+    """
+    return request_file.read_request(Path(path))
+
+
 def evaluate(
     source: str | PathLike[str],
     spec: RunSpec,
@@ -144,10 +154,10 @@ def evaluate_pictures(
 ) -> pd.DataFrame:
     """The rows of a few pictures, as ``Run.frame`` has them; nothing is kept.
 
-    ``pictures`` are by name: the path of a file, uint8 RGB (H, W, 3) of any size, or a study
-    image, floating point (224, 224, 3) in [0, 1], which is rounded to 8 bits. ``labels`` are class
-    indices by name. Raises ``ImageError`` for a file that is no picture, ``ParameterError`` for an
-    array of another kind.
+    ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, uint8 RGB (H, W, 3)
+    of any size, or a study image, floating point (224, 224, 3) in [0, 1], which is rounded to 8
+    bits. ``labels`` are class indices by name. Raises ``ImageError`` for a file that is no picture,
+    ``ParameterError`` for an array of another kind.
     """
     shown = [
         _picture(name, given, spec, None if labels is None else labels.get(name))
@@ -159,7 +169,7 @@ def evaluate_pictures(
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
-        image = fitting.load_study_image(given, fit=spec.fit, side=spec.side)
+        image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:
         image = _from_array(np.asarray(given), name, spec)
     return Picture.of(name, image, label=label)

@@ -15,6 +15,7 @@ import pytest
 import robustness
 from robustness import attacks, metrics, models, report
 from robustness.base import settings
+from robustness.evaluation.request_file import read_request
 from robustness.metrics import metric
 from robustness.models import user_models
 from robustness.pictures import decoding
@@ -160,7 +161,8 @@ def test_every_block_of_toml_is_read_by_the_code(
             assert {name: settings.text(settings.REGISTRY[name]) for name in values} == values
         else:
             others.append([*values])
-    assert others == [["baseline", "limit"], ["digits"]], "read by the tests below"
+    asked = ["models", "seed", "fit", "condition"]
+    assert others == [asked, ["baseline", "limit"], ["digits"]], "read by the tests below"
 
 
 def test_the_description_of_ones_own_model_works_as_printed(
@@ -179,6 +181,16 @@ def test_the_description_of_ones_own_model_works_as_printed(
     finally:
         monkeypatch.delenv("ROBUSTNESS_MODELS")
         user_models.refresh()
+
+
+def test_the_request_in_a_file_can_be_read(tmp_path: Path) -> None:
+    (text,) = blocks("toml", DOCUMENTS["docs/command-line.md"])
+    file = tmp_path / "request.toml"
+    file.write_text(text, encoding="utf-8")
+    spec = read_request(file)
+    assert spec.model_names == ("SqueezeNet", "EfficientNetLite0")
+    assert (spec.seed, spec.fit) == (7, "squash")
+    assert [condition.id for condition in spec.conditions] == ["fog=0.6+gaussian_blur=0.4"]
 
 
 def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
 
 
 def read_toml(file: Path) -> Mapping[str, Any]:
@@ -21,6 +22,13 @@ def read_toml(file: Path) -> Mapping[str, Any]:
         raise ParameterError(f"{file} is not a TOML file: {reason}.") from error
     except OSError as error:
         raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def check_words(file: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises ``ParameterError`` for a word in ``table`` of ``file`` that is not ``known``."""
+    for word in table:
+        if word not in known:
+            raise ParameterError(f"{file}: there is no {word!r}. {did_you_mean(word, known)}.")
 
 
 @lru_cache(maxsize=16)

@@ -59,12 +59,15 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial picture")
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
-    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
+    picture = Picture.of(
+        options.image, load_study_image(picture_file(options.image), fit=options.fit)
+    )
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
     for event in craft(picture, models.load(name), spec):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared, names
+from robustness.commands.options import SHARED, Parsers, add_command, add_shared, names
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
+    from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run, Session
 
 _SHOWN = 10
@@ -35,6 +37,12 @@ def add(parsers: Parsers) -> None:
 
 def add_request(evaluated: argparse.ArgumentParser) -> None:
     """What is asked of a dataset, and where it is worked on."""
+    evaluated.add_argument(
+        "--request",
+        type=Path,
+        metavar="FILE.toml",
+        help="models, conditions, seed and fit of a file, in place of the options that say them",
+    )
     add_shared(evaluated, "--models")
     which = evaluated.add_mutually_exclusive_group()
     which.add_argument(
@@ -115,12 +123,10 @@ def evaluate_command(options: argparse.Namespace) -> None:
 def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
     """The run of what ``options`` ask of ``source``, which may be there already if ``resume``."""
     from robustness import runs
-    from robustness.evaluation.spec import make_spec
 
-    spec = make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
     plan = runs.plan(
         source,
-        spec,
+        _spec(options),
         labelling=options.labels,
         limit=options.limit,
         sample=options.sample,
@@ -129,6 +135,29 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
     return runs.load(session.folder)
+
+
+_SAID_BY_A_REQUEST = (
+    *("models", "perturbations", "suite", "strength", "severities", "epsilon"),
+    *("attack_steps", "attack_restarts"),
+)
+
+
+def _spec(options: argparse.Namespace) -> RunSpec:
+    """What is asked, by a file or by the options."""
+    from robustness.evaluation.request_file import read_request
+    from robustness.evaluation.spec import make_spec
+
+    if options.request is None:
+        return make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
+    twice = [name for name in _SAID_BY_A_REQUEST if getattr(options, name) is not None]
+    twice += [
+        name for name in ("seed", "fit") if getattr(options, name) != SHARED[f"--{name}"]["default"]
+    ]
+    if twice:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in twice)
+        raise ParameterError(f"{options.request} says what {said} would: expected one of them.")
+    return read_request(options.request)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:

@@ -31,8 +31,12 @@ def names(text: str) -> list[str]:
 
 
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "image": {"metavar": "IMAGE", "help": "a picture file"},
-    "images": {"metavar": "IMAGE", "help": "a picture file", "nargs": "+"},
+    "image": {"metavar": "IMAGE", "help": "a picture file, or such as sample:coffee"},
+    "images": {
+        "metavar": "IMAGE",
+        "help": "a picture file, or such as sample:coffee",
+        "nargs": "+",
+    },
     "--json": {"action": "store_true", "help": "print one JSON document"},
     "--models": {
         "metavar": "A,B",

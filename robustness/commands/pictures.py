@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
@@ -16,15 +16,25 @@ _TOLD = (
 """What ``perturbations --json`` tells of a record."""
 
 
+if TYPE_CHECKING:
+    from robustness.evaluation.condition import Condition
+
+
 def add(parsers: Parsers) -> None:
     """Adds ``perturbations``, ``predict`` and ``perturb``."""
     add_command(parsers, "perturbations", perturbations_command, "--json", asks_models=False)
 
-    shared = ("--json", "images", "--models", "--fit")
-    add_command(parsers, "predict", predict_command, *shared)
+    shared = ("--json", "images", "--models", "--seed", "--fit")
+    predict = add_command(parsers, "predict", predict_command, *shared)
+    predict.add_argument(
+        "--under",
+        metavar="CONDITION",
+        help="ask about the study image, as everything else does, under such as "
+        "fog=0.6+rotation=0.25, or clean",
+    )
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False)
-    perturb.add_argument("image", metavar="IMAGE")
+    add_shared(perturb, "image")
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
@@ -49,28 +59,34 @@ def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of pictures.
 
     Each model is asked at its own published input size; about a picture of 224 x 224 pixels, which
-    is a study image already, at that size, as everything else asks it.
+    is a study image already, at that size, as everything else asks it. So it is with --under.
     """
     from robustness import models
     from robustness.metrics.predictions import top_k
+    from robustness.perturbations import check_seed
     from robustness.pictures.decoding import decode, read_file
     from robustness.pictures.fitting import STUDY_SIDE, check_fit, fit
+    from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
 
     check_fit(options.fit)
+    seed, condition = check_seed(options.seed), _condition(options.under)
     names = models.resolve(options.models)
-    decoded = [decode(read_file(image), name=image) for image in options.images]
+    decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
     fitted: dict[tuple[int, int], Any] = {}
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for name in names:
         console.progress(f"{name} ...")
         labels = models.REGISTRY[name].labels()
         for index, picture in enumerate(decoded):
-            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
+            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE) or condition is not None
             side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
             if (index, side) not in fitted:
                 fitted[index, side] = fit(picture, fit=options.fit, side=side)
-            image = fitted[index, side][None]
-            probabilities = models.load(name, side=side)(image).probabilities
+            image, classifier = fitted[index, side], models.load(name, side=side)
+            if condition is not None:
+                image = condition.against(Picture.of("", image), seed, classifier)
+            probabilities = classifier(image[None]).probabilities
             top = [
                 {
                     "index": int(c),
@@ -92,14 +108,23 @@ def predict_command(options: argparse.Namespace) -> None:
             console.say(f"  {answer['probability']:7.1%}  {answer['name']}")
 
 
+def _condition(text: str | None) -> Condition | None:
+    from robustness.evaluation.condition import CLEAN, Condition
+
+    if text is None:
+        return None
+    return Condition.of({}) if text == CLEAN else Condition.parse(text)
+
+
 def perturb_command(options: argparse.Namespace) -> None:
     """Write a perturbed study image."""
     from robustness.perturbations import REGISTRY, apply, check_seed
     from robustness.pictures.fitting import load_study_image, to_png
+    from robustness.pictures.samples import picture_file
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed picture")
-    image = load_study_image(options.image, fit=options.fit)
+    image = load_study_image(picture_file(options.image), fit=options.fit)
     seed = check_seed(options.seed)
     result = apply(record, image[None], options.strength, seed=seed)[0]
     console.write_file(options.to, to_png(result))

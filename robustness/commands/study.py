@@ -50,12 +50,14 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.suites import study_conditions
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
     spec = make_spec(options.models, conditions, seed=options.seed, fit=options.fit)
     pictures = [
-        Picture.of(image, load_study_image(image, fit=options.fit)) for image in options.images
+        Picture.of(image, load_study_image(picture_file(image), fit=options.fit))
+        for image in options.images
     ]
     if options.out is not None:
         console.make_folder(options.out)  # now rather than after all the work
@@ -115,13 +117,16 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness.perturbations import REGISTRY
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
     from robustness.report.answers.sweep import answer
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
     else:
         names = [record.name for record in REGISTRY if options.all or record.in_study]
-    picture = Picture.of(options.image, load_study_image(options.image, fit=options.fit))
+    picture = Picture.of(
+        options.image, load_study_image(picture_file(options.image), fit=options.fit)
+    )
     points: list[Measurement] = []
     breaks: list[Break] = []
     console.progress("loading the models ...")

@@ -20,6 +20,9 @@ from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.picture import Picture
 
+CLEAN = "clean"
+"""What people call a picture to which nothing is done."""
+
 _ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
 
 

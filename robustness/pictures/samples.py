@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,19 @@ def sample_path(name: str) -> Path:
             f"{_REMEDY}."
         )
     return Path(package.submodule_search_locations[0]) / "data" / sample.filename
+
+
+SAMPLE = "sample:"
+"""What a sample is named by where the path of a picture is expected: ``sample:coffee``."""
+
+
+def picture_file(path: str | os.PathLike[str]) -> str:
+    """``path`` itself, or where the sample that it names lies.
+
+    Raises what ``sample_path`` raises.
+    """
+    text = os.fspath(path)
+    return str(sample_path(text.removeprefix(SAMPLE))) if text.startswith(SAMPLE) else text
 
 
 def sample_bytes(name: str) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import streamlit as st
 
+from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+from robustness.report.copy_as import link_values
 from robustness.ui.kit.html import Html, html
+from robustness.ui.kit.run_link import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
@@ -23,7 +28,8 @@ def show(sample: str) -> None:
         families.setdefault(record.family, []).append(record)
     st.caption(
         f"{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
-        f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right."
+        f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under a "
+        "picture opens it on the Live page."
     )
     for family, records in families.items():
         st.subheader(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
@@ -44,6 +50,17 @@ def _strip(record: Perturbation, sample: str) -> None:
         )
         if record.graded:
             st.html(html("strip", captions=[_caption(record, s) for s in strengths]))
+        _links(record, sample, strengths)
+
+
+def _links(record: Perturbation, sample: str, strengths: Sequence[float]) -> None:
+    """Under each picture the link that opens it on the Live page."""
+    with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
+        for strength in strengths:
+            query = {"sample": sample, **link_values(Condition.of({record.name: strength}))}
+            label = f"{strength:g}" if record.graded else "on"
+            with st.container(horizontal_alignment="center" if record.graded else "left"):
+                page_link("app.py", label, ":material/tune:", query)
 
 
 def _caption(record: Perturbation, strength: float) -> str:

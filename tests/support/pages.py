@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit import memo
 from robustness.ui.kit.components import unpack
 from tests.support.places import ROOT
 
@@ -32,6 +35,19 @@ def run(page: Path = ROOT / "app.py", **query: str | list[str]) -> AppTest:
 def sample(name: str) -> Picture:
     """The bundled sample ``name`` as a page shows it."""
     return Picture.of(name, study_image(sample_bytes(name)))
+
+
+def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
+    """What pages have perturbed from now on: digest of the picture, condition, seed."""
+    seen: list[tuple[str, Condition, int]] = []
+    change = memo.change
+
+    def noted(picture: Picture, condition: Condition, seed: int) -> memo.Change:
+        seen.append((picture.digest, condition, seed))
+        return change(picture, condition, seed)
+
+    monkeypatch.setattr(memo, "change", noted)
+    return seen
 
 
 def html(app: AppTest) -> str:

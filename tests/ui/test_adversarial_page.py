@@ -23,9 +23,10 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.outcome import headline as sentence
+from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
-from tests.support.pages import completed, headline, html, maps, run, sample
+from tests.support.pages import PATIENCE, completed, headline, html, maps, run, sample
 from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "adversarial.py"
@@ -58,6 +59,36 @@ def test_it_shows_what_the_core_finds() -> None:
     assert "none of 16 random changes" in app.success[0].value
     assert "Noise</th>" in html(app)
     assert "Adversarial</th>" in html(app)
+
+
+def test_a_first_visit_shows_an_attack_that_is_news() -> None:
+    """It errs by far, and no noise of that size does it, whichever offline model is attacked."""
+    app = run(PAGE)
+    assert app.query_params == {"sample": "coffee", "epsilon": "2"}
+    assert "makes SqueezeNet 1.1 see consomme (100%) instead of espresso (94%)" in headline(app)
+    assert "none of 16 random changes" in app.success[0].value
+    for record in models.REGISTRY:
+        if record.group == models.OFFLINE:
+            spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
+            *_, found = craft(sample(FIRST_SAMPLE), models.load(record.name), spec)
+            assert isinstance(found, Outcome)
+            assert found.beats_noise, record.name
+            assert found.probability > 0.9, record.name
+
+
+def test_the_first_settings_leave_links_and_pictures_alone() -> None:
+    linked = run(PAGE, sample="chelsea", models="SqueezeNet", steps_pgd="1")
+    assert linked.select_slider(key="epsilon").value == 8, "what such a link has always meant"
+    linked.select_slider(key="epsilon").set_value(4.0).run()
+    assert linked.select_slider(key="epsilon").value == 4
+    come = AppTest.from_file(str(PAGE), default_timeout=PATIENCE)
+    come.session_state["page"] = "Live robustness check"
+    come.query_params["models"] = "SqueezeNet"
+    come.run()
+    assert come.select_slider(key="epsilon").value == FIRST_EPSILON
+    assert "sample" not in come.query_params, "the picture is that of the other page"
+    come.select_slider(key="epsilon").set_value(8.0).run()
+    assert come.select_slider(key="epsilon").value == 8
 
 
 def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored() -> None:

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
-from robustness.base.toml import read_toml
+from robustness.base.toml import check_words, read_toml
 
 ATTACK = "max_attack_success"
 """A limit on attacks alone: how many answers they change."""
@@ -110,7 +109,7 @@ def read_budget(path: Path) -> Budget:
     may be meant), a limit outside of [0, 1], and for no limit at all.
     """
     values = read_toml(path)
-    _check_words(path, values, ("baseline", "when_unsure", "limit"))
+    check_words(path, values, ("baseline", "when_unsure", "limit"))
     tables = values.get("limit", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise ParameterError(f"{path}: expected at least one table [[limit]], got none.")
@@ -127,7 +126,7 @@ def read_budget(path: Path) -> Budget:
 
 
 def _rule(path: Path, table: Mapping[str, Any]) -> Rule:
-    _check_words(path, table, (*_PATTERNS, *_NUMBERS, *LIMITS))
+    check_words(path, table, (*_PATTERNS, *_NUMBERS, *LIMITS))
     given = {name: table[name] for name in _PATTERNS if name in table}
     for name, pattern in given.items():
         if not (isinstance(pattern, str) and pattern):
@@ -161,9 +160,3 @@ def _shares(path: Path, table: Mapping[str, Any], names: Iterable[str]) -> dict[
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ParameterError(f"{path}: expected {name} to lie between 0 and 1, got {value!r}.")
     return {name: float(value) for name, value in found.items()}
-
-
-def _check_words(path: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    for word in table:
-        if word not in known:
-            raise ParameterError(f"{path}: there is no {word!r}. {did_you_mean(word, known)}.")

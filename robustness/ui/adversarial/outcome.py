@@ -55,12 +55,10 @@ def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Mea
     return memo.comparison(run, picture, model, changed)
 
 
-def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
-    """Draws the result of one attack top to bottom."""
-    spec, control = outcome.spec, outcome.control
+def show(picture: Picture, outcome: Outcome) -> None:
+    """Draws the result of one attack: the sentence, what noise does, and the pictures."""
     st.html(results.headline(headline(outcome)))
     _say_what_noise_does(outcome)
-    changed = adversarial(picture, outcome)
     results.show_pictures(
         picture,
         outcome.image,
@@ -73,6 +71,12 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         f"Largest change {LEVELS * outcome.linf:.3g} of 255 (L∞), length {outcome.l2:.3g} (L2). "
         "All figures are of the picture as it can be saved, in 8 bits."
     )
+
+
+def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    """Draws what each model makes of the pictures, the one attacked first, beside noise."""
+    spec, control = outcome.spec, outcome.control
+    changed = adversarial(picture, outcome)
     attacked, noise = st.columns(2, gap="small")
     attacked.markdown("##### The model attacked")
     attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))

@@ -18,27 +18,38 @@ EPSILONS = {
 """What the slider offers: L-infinity in 255ths, as an 8-bit picture holds no less than one; L2 as
 it is."""
 
+FIRST_SAMPLE, FIRST_EPSILON = "coffee", 2.0
+"""What a first visit shows: every offline model errs, and noise of that size changes no answer. At
+the control's own 8/255, which a link without an epsilon means, noise does as much to some."""
+
 MARKS = "Usual: 1, 2, 4, 8 and 16 of 255."
 MOST_RESTARTS = 10
 
 
+def start_state() -> None:
+    """Gives a first visit an attack that is news; leaves what a link says alone.
+
+    Called by the page ahead of all controls. Who comes from another page keeps the picture.
+    """
+    arrived = st.session_state.get("arrived")
+    if "epsilon" in st.session_state or not (arrived or not st.query_params):
+        return
+    if not arrived:
+        st.query_params["sample"] = FIRST_SAMPLE
+    if "epsilon" not in st.query_params:
+        st.session_state["epsilon"] = FIRST_EPSILON
+        st.query_params["epsilon"] = f"{FIRST_EPSILON:g}"  # a first value is not written
+
+
 def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     """The model attacked, one of ``names``, and the attack."""
-    first, second, third = st.columns(3, gap="medium")
-    with first:
-        model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
-    with second:
-        name = listed("Attack", {record.name: record.label for record in REGISTRY}, "attack")
+    model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
+    name = listed("Attack", {record.name: record.label for record in REGISTRY}, "attack")
     record = REGISTRY[name]
-    with third:
-        target = _target(record, model)
-    first, second, third = st.columns(3, gap="medium")
-    with first:
-        norm = _norm(record)
-    with second:
-        epsilon = _epsilon(norm)
-    with third:
-        steps, restarts = _effort(record)
+    norm = _norm(record)
+    epsilon = _epsilon(norm)
+    target = _target(record, model)
+    steps, restarts = _effort(record)
     return model, AttackSpec.of(
         name, norm=norm, epsilon=epsilon, steps=steps, restarts=restarts, seed=seed, target=target
     )

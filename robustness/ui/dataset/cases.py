@@ -14,9 +14,10 @@ from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import Condition, perturbation_label
-from robustness.perturbations import REGISTRY, Images
+from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.report.copy_as import link_values
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.html import Html, html
@@ -145,8 +146,4 @@ def _link(run: Opened, row: dict[str, Any], condition: Condition) -> None:
     if condition.needs_model:
         page_link("pages/adversarial.py", "Attack it anew", ":material/bug_report:", query)
         return
-    strengths = {
-        name: f"{strength:g}" if REGISTRY[name].graded else "true"
-        for name, strength in condition.steps
-    }
-    page_link("app.py", "Open live", ":material/tune:", query | strengths)
+    page_link("app.py", "Open live", ":material/tune:", query | link_values(condition))

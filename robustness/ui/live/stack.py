@@ -17,6 +17,7 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
+from robustness.report.copy_as import link_values
 from robustness.ui.kit import components
 from robustness.ui.live.thumbnails import thumbnails
 
@@ -186,11 +187,7 @@ def _problems(link: Mapping[str, str]) -> list[str]:
 
 def query(steps: Iterable[Step]) -> dict[str, str]:
     """``steps`` as a link says them."""
-    return {
-        step.name: f"{step.strength:g}" if REGISTRY[step.name].graded else "true"
-        for step in steps
-        if step.strength > 0 and not step.hidden
-    }
+    return link_values(Stack(tuple(steps)).condition)
 
 
 def _write(steps: Sequence[Step]) -> None:

@@ -1,0 +1,116 @@
+"""One condition on one picture as texts that reproduce it: a link, a command, Python, TOML."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.evaluation.condition import CLEAN, Condition
+from robustness.evaluation.request_file import as_toml
+from robustness.evaluation.spec import RunSpec
+from robustness.perturbations import REGISTRY
+from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.samples import SAMPLE
+
+LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
+
+_DEFAULT_SEED = 0
+
+
+def copies(spec: RunSpec, picture_name: str, *, sample: str | None) -> dict[str, str]:
+    """By its title, each text that gives the answers of ``spec``, which has one condition.
+
+    ``sample`` names the bundled photograph shown. Without it the picture is a file: in its place
+    stands ``picture_name``, and there is no link, which cannot carry a file. Nor has an attack a
+    link, for the Live page has none. Raises ``ParameterError`` unless there is one condition.
+    """
+    if len(spec.conditions) != 1:
+        raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
+    texts = {
+        COMMAND: _command(spec, picture_name, sample),
+        PYTHON: _python(spec, picture_name, sample),
+        TOML: _toml(spec, sample),
+    }
+    linked = sample is not None and not spec.conditions[0].needs_model
+    return {LINK: _link(spec, str(sample)), **texts} if linked else texts
+
+
+def link_values(condition: Condition) -> dict[str, str]:
+    """The perturbations of ``condition`` as a link to the Live page has them."""
+    return {
+        name: _number(strength) if REGISTRY[name].graded else "true"
+        for name, strength in condition.steps
+        if strength > 0
+    }
+
+
+def query(values: Mapping[str, str | list[str]]) -> str:
+    """``values`` as the part of a link from its question mark on."""
+    return f"?{urlencode(values, doseq=True)}"
+
+
+def _number(value: float) -> str:
+    """The shortest text that reads back as ``value``."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _link(spec: RunSpec, sample: str) -> str:
+    # The sample stands in every link: without any value the Live page is that of a first visit.
+    values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
+    if spec.model_names != models.default_names():
+        values["models"] = list(spec.model_names)
+    if spec.seed != _DEFAULT_SEED:
+        values["seed"] = str(spec.seed)
+    if spec.fit != DEFAULT_FIT:
+        values["fit"] = spec.fit
+    return query(values)
+
+
+def _command(spec: RunSpec, picture_name: str, sample: str | None) -> str:
+    condition = spec.conditions[0]
+    image = _path(picture_name, sample)
+    words = ["python", "-m", "robustness", "predict", image, "--models", ",".join(spec.model_names)]
+    words += ["--under", CLEAN if condition.idle else condition.id]
+    if spec.seed != _DEFAULT_SEED:
+        words += ["--seed", str(spec.seed)]
+    if spec.fit != DEFAULT_FIT:
+        words += ["--fit", spec.fit]
+    return shlex.join(words)
+
+
+def _path(name: str, sample: str | None) -> str:
+    """The sample, or the file ``name``, which nothing takes for an option or for a sample."""
+    if sample is not None:
+        return f"{SAMPLE}{sample}"
+    return f"./{name}" if name.startswith(("-", SAMPLE)) else name
+
+
+def _python(spec: RunSpec, picture_name: str, sample: str | None) -> str:
+    values = spec.conditions[0].as_dict()
+    if "attack" in values:
+        settings = ", ".join(f"{k}={v!r}" for k, v in values.items() if k != "attack")
+        condition = f"api.Condition.attack({values['attack']!r}, {settings})"
+    else:
+        condition = f"api.Condition.of({values!r})"
+    picture = {picture_name: _path(picture_name, sample)}
+    lines = [
+        "from robustness import api",
+        "",
+        "spec = api.make_spec(",
+        f"    {list(spec.model_names)!r},",
+        f"    conditions=[{condition}],",
+        f"    seed={spec.seed},",
+        f"    fit={spec.fit!r},",
+        ")",
+        f"rows = api.evaluate_pictures({picture!r}, spec)",
+        'print(rows[["model", "clean_top1", "top1", "probability", "consistent"]])',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(spec: RunSpec, sample: str | None) -> str:
+    source = "samples" if sample else "PHOTOS"
+    return f"# python -m robustness evaluate {source} --request FILE.toml\n{as_toml(spec)}"

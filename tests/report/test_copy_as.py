@@ -1,0 +1,239 @@
+"""What is copied of a Live view gives the answers of that view again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from robustness import api
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.evaluation import loop
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.request_file import as_toml, read_request
+from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.pictures.fitting import load_study_image, study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import picture_file, sample_bytes
+from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
+from tests.support.pages import changes, run
+from tests.support.places import ROOT
+
+TWO = ["SqueezeNet", "EfficientNetLite1"]
+MIX = {"gaussian_noise": 0.33, "fog": 0.6, "horizontal_flip": 1.0}
+LIVE = ROOT / "app.py"
+ODD_NAME = "it's a photo; no. 1.png"
+
+VIEWS = {
+    "a mix": ("coffee", make_spec(TWO, [Condition.of(MIX)], seed=7, fit="squash")),
+    "all defaults": ("chelsea", make_spec(None, [Condition.of({"gaussian_blur": 1.0})])),
+    "clean": ("chelsea", make_spec(TWO, [Condition.of({"brightness": 0.0})])),
+}
+views = pytest.mark.parametrize(("sample", "spec"), VIEWS.values(), ids=VIEWS.keys())
+
+Answer = tuple[str, int, object]
+
+
+def answers(rows: Sequence[Measurement]) -> list[Answer]:
+    return [(r.model, r.top1, pytest.approx(r.probability, abs=1e-6)) for r in rows]
+
+
+def shown(spec: RunSpec, sample: str) -> list[Answer]:
+    """What the Live page shows of a sample."""
+    image = study_image(sample_bytes(sample), fit=spec.fit)
+    return answers(list(loop.evaluate(spec, [Picture.of(sample, image)])))
+
+
+def told_by_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> list[Answer]:
+    python, flag, package, *arguments = shlex.split(command)
+    assert (python, flag, package) == ("python", "-m", "robustness")
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["predictions"]
+    return [(p["model"], p["top"][0]["index"], p["top"][0]["probability"]) for p in told]
+
+
+def told_by_python(code: str) -> list[Answer]:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    rows = names["rows"]
+    return list(zip(rows["model"], rows["top1"], rows["probability"], strict=True))
+
+
+@views
+def test_the_command_and_the_code_give_what_is_shown(
+    sample: str, spec: RunSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = copies(spec, sample, sample=sample)
+    assert list(texts) == [LINK, COMMAND, PYTHON, TOML]
+    expected = shown(spec, sample)
+    assert told_by_the_command(texts[COMMAND], capsys) == expected
+    assert told_by_python(texts[PYTHON]) == expected
+
+
+@views
+def test_the_file_asks_the_same(sample: str, spec: RunSpec, tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text(copies(spec, sample, sample=sample)[TOML])
+    assert read_request(file) == spec == api.read_request(str(file))
+
+
+@views
+def test_the_link_opens_the_same_view(
+    sample: str, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = changes(monkeypatch)
+    link = copies(spec, sample, sample=sample)[LINK]
+    assert link.startswith(f"?sample={sample}")
+    values = parse_qs(link[1:], strict_parsing=True)
+    app = run(LIVE, **{key: v[0] if len(v) == 1 else v for key, v in values.items()})
+    assert not app.exception
+    assert not app.warning
+    digest, condition, seed = seen[-1]
+    assert digest == Picture.of("", study_image(sample_bytes(sample), fit=spec.fit)).digest
+    assert (condition.idle and spec.conditions[0].idle) or condition == spec.conditions[0]
+    assert seed == spec.seed
+    assert tuple(app.multiselect(key="models").value) == spec.model_names
+
+
+def test_a_link_leaves_out_what_is_the_default() -> None:
+    sample, spec = VIEWS["all defaults"]
+    assert copies(spec, sample, sample=sample)[LINK] == "?sample=chelsea&gaussian_blur=1"
+    mixed, other = VIEWS["a mix"]
+    assert copies(other, mixed, sample=mixed)[LINK] == (
+        "?sample=coffee&fog=0.6&horizontal_flip=true&gaussian_noise=0.33"
+        "&models=SqueezeNet&models=EfficientNetLite1&seed=7&fit=squash"
+    )
+
+
+def test_an_upload_is_named_and_has_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, spec = VIEWS["a mix"]
+    monkeypatch.chdir(tmp_path)
+    for name in (ODD_NAME, "-x.png", "sample:coffee"):
+        Path(name).write_bytes(sample_bytes("rocket"))
+        texts = copies(spec, name, sample=None)
+        assert list(texts) == [COMMAND, PYTHON, TOML]
+        expected = shown(spec, "rocket")
+        assert told_by_the_command(texts[COMMAND], capsys) == expected
+        assert told_by_python(texts[PYTHON]) == expected
+    assert shlex.quote(ODD_NAME) in copies(spec, ODD_NAME, sample=None)[COMMAND]
+
+
+def test_a_dataset_is_asked_by_the_file(tmp_path: Path) -> None:
+    sample, spec = VIEWS["a mix"]
+    photos, file, runs = tmp_path / "photos", tmp_path / "request.toml", tmp_path / "runs"
+    photos.mkdir()
+    (photos / "coffee.png").write_bytes(sample_bytes(sample))
+    file.write_text(copies(spec, sample, sample=sample)[TOML])
+    command = ["evaluate", str(photos), "--request", str(file), "--out", str(runs), "--json"]
+    assert main(command) == 0
+    (folder,) = (path for path in runs.iterdir() if path.is_dir())
+    frame = api.open_run(folder).frame()
+    told = list(zip(frame["model"], frame["top1"], frame["probability"], strict=True))
+    assert told == shown(spec, sample)
+
+
+def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) -> None:
+    attack = Condition.attack("fgsm", epsilon=0.01)
+    spec = make_spec(["SqueezeNet"], [attack])
+    texts = copies(spec, "coffee", sample="coffee")
+    assert LINK not in texts
+    expected = shown(spec, "coffee")
+    assert told_by_the_command(texts[COMMAND], capsys) == expected
+    assert told_by_python(texts[PYTHON]) == expected
+
+
+def test_several_conditions_are_no_view() -> None:
+    several = make_spec(TWO, [Condition.of({"fog": s}) for s in (0.2, 0.4)])
+    with pytest.raises(ParameterError, match="Expected one condition to copy, got 2"):
+        copies(several, "coffee", sample="coffee")
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def test_a_file_of_several_conditions_reads_back(tmp_path: Path) -> None:
+    conditions = [
+        Condition.of(MIX),
+        Condition.of({}),
+        Condition.attack("pgd", epsilon=0.03, norm="l2", target=7),
+    ]
+    spec = make_spec(TWO, conditions, seed=2**32 - 1, fit="letterbox")
+    file = tmp_path / "request.toml"
+    file.write_text(as_toml(spec))
+    assert read_request(file) == spec
+
+
+def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text("[[condition]]\nhorizontal_flip = true\n")
+    assert read_request(file) == make_spec(None, [Condition.of({"horizontal_flip": 1.0})])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected at least one table [[condition]], got none."),
+        ("conditions = 1", "there is no 'conditions'. Did you mean 'condition'?"),
+        ("models = 'SqueezeNet'", "expected models to be a list of names, got 'SqueezeNet'."),
+        ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
+        ("[[condition]]\nfog = 'much'", "is no condition: expected names of perturbations"),
+        ("[[condition]]\nattack = 'pgd'", "is no condition"),
+        ("[[condition]]\nfog = 2", "between 0 (no change) and 1 (strongest), got 2."),
+        ("[[condition]]\nfrog = 1", "Did you mean 'fog'?"),
+        ("fit = 3\n[[condition]]\nfog = 1", "There is no fit called '3'."),
+        ("seed = -1\n[[condition]]\nfog = 1", "A seed must be a whole number"),
+    ],
+)
+def test_a_file_that_asks_for_nothing_is_refused(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text(text)
+    assert main(["evaluate", "samples", "--request", str(file)]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--models=SqueezeNet", "--strength=0.2", "--seed=3"])
+def test_a_file_and_an_option_are_not_both_taken(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text("[[condition]]\nfog = 0.2\n")
+    assert main(["evaluate", "samples", "--request", str(file), option]) == 2
+    flag = option.partition("=")[0]
+    assert f"says what {flag} would: expected one of them." in capsys.readouterr().err
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample:coffe", "--under=clean"], "There is no sample called 'coffe'."),
+        (["sample:coffee", "--under=fog"], "'fog' is no condition: expected such as fog=0.6."),
+        (["sample:coffee", "--under=frog=1.0"], "Did you mean 'fog'?"),
+        (["sample:coffee", "--under=fog=1"], "'fog=1.0' is."),
+    ],
+)
+def test_what_predict_cannot_ask_is_refused(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", *arguments, "--models=SqueezeNet"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_sample_is_found_by_its_name_and_a_file_stays() -> None:
+    expected = study_image(sample_bytes("coffee"))
+    assert (load_study_image(picture_file("sample:coffee")) == expected).all()
+    assert picture_file(Path("sample.png")) == "sample.png"

@@ -1,0 +1,25 @@
+"""The Adversarial page answers where it is seen without scrolling."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
+    browser: Browser, address: str, width: int, height: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(f"{address}/adversarial")
+    headline = page.locator(".rb-headline")
+    expect(headline).to_contain_text("makes SqueezeNet 1.1 see consomme")
+    pictures = page.locator(".st-key-pictures img")
+    expect(pictures).to_have_count(3)
+    expect(page).to_have_url(f"{address}/adversarial?sample=coffee&epsilon=2")
+    for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
+        box = shown.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    page.close()

@@ -1,0 +1,109 @@
+"""Every story says what is so on the offline models, and its link opens it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from robustness import models
+from robustness.attacks import Outcome, craft
+from robustness.evaluation import loop
+from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.spec import make_spec
+from robustness.perturbations import REGISTRY
+from robustness.statistics.scorecard import UNSURE
+from robustness.ui.live.stories import OFFLINE, STORIES, Claim, Story
+from tests.support.pages import changes, headline, run, sample
+from tests.support.places import ROOT
+
+stories = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.title)
+claims = pytest.mark.parametrize(
+    ("story", "claim"),
+    [(story, claim) for story in STORIES for claim in story.claims],
+    ids=lambda value: value.title if isinstance(value, Story) else value.model,
+)
+
+
+@claims
+def test_what_a_story_claims_is_so(story: Story, claim: Claim) -> None:
+    spec = make_spec([claim.model], [claim.condition])
+    (row,) = loop.evaluate(spec, [sample(story.sample)])
+    names = [models.class_name(claim.model, index) for index in (row.clean_top1, row.top1)]
+    assert names == [claim.before, claim.after]
+    assert row.probability >= claim.sure
+    assert row.probability - row.top5_probabilities[1] >= claim.ahead
+    low, high = claim.cosine
+    assert low <= row.scores["cosine_rescaled"] <= high
+    if claim.news:
+        assert isinstance(claim.condition, AttackCondition)
+        *_, found = craft(
+            sample(story.sample), models.load(claim.model), claim.condition.spec.seeded(0)
+        )
+        assert isinstance(found, Outcome)
+        assert found.beats_noise
+        assert found.control.successes == 0
+
+
+@stories
+def test_a_sentence_names_what_is_claimed_by_a_margin(story: Story) -> None:
+    for claim in story.claims:
+        assert claim.after in story.watch
+        assert models.label(claim.model) in story.watch or len(story.claims) > 2
+        assert claim.sure >= UNSURE
+        assert claim.ahead >= 0.2
+    assert story.watch.endswith(".")
+    assert set(story.query["models"]) == set(OFFLINE)
+    assert story.query["sample"] == story.sample
+
+
+def test_the_numbers_in_the_sentences_are_those_of_the_records() -> None:
+    bright, grain, blur, attack, slanted = STORIES
+    for story, text, name, strength, value in (
+        (bright, "1.5 stops", "exposure", 0.5, 1.5),
+        (grain, "9 %", "gaussian_noise", 0.25, 0.09),
+        (blur, "6 px", "gaussian_blur", 1.0, 6.0),
+        (slanted, "15 degrees", "perspective", 0.25, 15.0),
+        (slanted, "45 degrees", "perspective", 0.75, 45.0),
+    ):
+        assert text in story.watch
+        assert (name, strength) in {step for c in story.claims for step in c.condition.steps}
+        assert REGISTRY[name].parameter_at(strength) == pytest.approx(value)
+    assert "2 of 255" in attack.watch
+    assert attack.claims[0].condition.strength == pytest.approx(2 / 255)
+    (kept,) = blur.claims
+    assert kept.cosine[1] == 0.6
+    assert "below 0.6" in blur.watch
+
+
+def test_it_comes_back_surer_than_it_was() -> None:
+    *_, back = STORIES[-1].claims
+    (row,) = loop.evaluate(make_spec([back.model], [back.condition]), [sample("motorcycle")])
+    assert row.probability > row.clean_probability + 0.3
+
+
+@stories
+def test_the_link_of_a_story_opens_what_it_tells_of(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = changes(monkeypatch)
+    query = {
+        key: value if isinstance(value, str) else [*value] for key, value in story.query.items()
+    }
+    app = run(ROOT / story.page, **query)
+    assert not app.exception
+    assert tuple(app.multiselect(key="models").value) == OFFLINE
+    if story.page == "pages/adversarial.py":
+        assert "makes SqueezeNet 1.1 see consomme" in headline(app)
+        assert "none of 16 random changes" in app.success[0].value
+    elif story.page == "pages/breaking_point.py":
+        assert any("Not monotone" in i.value and "SqueezeNet" in i.value for i in app.info)
+    else:
+        (condition,) = {claim.condition for claim in story.claims}
+        assert seen[-1] == (sample(story.sample).digest, condition, 0)
+
+
+def test_the_stories_need_no_streamlit() -> None:
+    code = "import sys, robustness.ui.live.stories; sys.exit('streamlit' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
