@@ -96,8 +96,9 @@ def _curves(
     if st.session_state.get("shown_strength") not in strengths:
         st.session_state["shown_strength"] = strengths[len(strengths) // 2]
     st.caption("Open markers changed their answer. Click a point to see the picture at it.")
+    st.header("The picture at one strength", anchor=False)
     strength = st.select_slider(
-        "Picture at strength",
+        "Strength of the picture",
         strengths,
         key="shown_strength",
         format_func=lambda value: f"{value:.2f}",
@@ -123,7 +124,7 @@ def _after(done: int) -> str:
 
 def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
-    st.subheader("All perturbations", anchor=False)
+    st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
     strongest = [Condition.of({name: 1.0}) for name in REGISTRY.names]
     every = Measuring(

@@ -26,7 +26,7 @@ def show(sample: str) -> None:
         f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right."
     )
     for family, records in families.items():
-        st.subheader(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
+        st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
         for record in records:
             _strip(record, sample)
 

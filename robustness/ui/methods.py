@@ -41,28 +41,28 @@ left. The map is enlarged bilinearly to the size of the picture.
 
 def show() -> None:
     """Draws the sections top to bottom."""
-    st.subheader("From photo to study image", anchor="study-image")
+    st.header("From photo to study image", anchor="study-image")
     st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
-    st.subheader("Perturbations", anchor="perturbations")
+    st.header("Perturbations", anchor="perturbations")
     st.markdown(method_notes.STRENGTHS)
     st.dataframe(method_tables.perturbations(PERTURBATIONS), hide_index=True, height="content")
-    st.subheader("Metrics", anchor="metrics")
+    st.header("Metrics", anchor="metrics")
     st.markdown(f"{method_notes.FEATURES} {method_notes.FLOORS}")
     st.markdown(method_notes.BY_PLACE)
     st.dataframe(method_tables.metric_formulas(), hide_index=True, height="content")
-    st.subheader("Runs over many images", anchor="datasets")
+    st.header("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
-    st.subheader("Where the model looks", anchor="attention")
+    st.header("Where the model looks", anchor="attention")
     st.markdown(_ATTENTION)
-    st.subheader("Attacks", anchor="attacks")
+    st.header("Attacks", anchor="attacks")
     st.markdown("\n\n".join((*method_notes.ATTACKS, method_notes.NOISE, method_notes.SMALLEST)))
     st.dataframe(method_tables.attacks(ATTACKS), hide_index=True, height="content")
-    st.subheader("Reports", anchor="reports")
+    st.header("Reports", anchor="reports")
     st.markdown(method_notes.ANSWERS)
-    st.subheader("Models", anchor="models")
+    st.header("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
-    st.subheader("What the numbers cannot say", anchor="limits")
+    st.header("What the numbers cannot say", anchor="limits")
     limits = (
         method_notes.ANECDOTE,
         *method_notes.LIMITS,
@@ -70,7 +70,7 @@ def show() -> None:
         "reproduced exactly.",
     )
     st.markdown("\n".join(f"- {limit}" for limit in limits))
-    st.subheader("Sources", anchor="sources")
+    st.header("Sources", anchor="sources")
     st.markdown(method_notes.SOURCES)
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
 

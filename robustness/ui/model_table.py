@@ -44,7 +44,7 @@ def show() -> None:
 
 
 def _fits() -> None:
-    st.subheader("What the fit does to each model", anchor="fit")
+    st.header("What the fit does to each model", anchor="fit")
     st.markdown(method_notes.FITS)
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
 
@@ -130,7 +130,7 @@ def _verdict(check: SelfCheck) -> str:
 
 def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     """The section with its button; returns the checks that there are."""
-    st.subheader("Self-check", anchor="self-check")
+    st.header("Self-check", anchor="self-check")
     st.markdown(
         "Each ready model is asked about pictures whose class is known. Where reference "
         "probabilities are known too, they must agree: a wrong channel order or scale can leave "
@@ -196,7 +196,7 @@ def _expected(answer: Answer) -> str:
 
 
 def _weights(states: Mapping[str, models.WeightsState]) -> None:
-    st.subheader("Weights", anchor="weights")
+    st.header("Weights", anchor="weights")
     st.markdown(
         "Every file is checked against its published hash before it is used. A model whose weights "
         "are missing is never replaced by another."

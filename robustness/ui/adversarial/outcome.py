@@ -74,9 +74,9 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         "All figures are of the picture as it can be saved, in 8 bits."
     )
     attacked, noise = st.columns(2, gap="small")
-    attacked.markdown("##### The model attacked")
+    attacked.header("The model attacked", anchor=False)
     attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))
-    noise.markdown("##### Noise of the same size")
+    noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image)
         noise.html(results.card(row(picture, noisy, outcome.model, spec), "Noise"))
@@ -88,7 +88,7 @@ def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         noise.caption("Nothing was changed, so there is nothing to compare.")
     others = [name for name in names if name != outcome.model]
     if others:
-        st.markdown("##### The other models on the same picture")
+        st.header("The other models on the same picture", anchor=False)
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
             slot.html(results.card(row(picture, changed, name, spec), "Adversarial"))

@@ -54,7 +54,7 @@ def saved_run() -> Opened | None:
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
     asked = st.query_params.get(RUN)
     if known or asked:
-        st.subheader("Runs", anchor=False)
+        st.header("Runs", anchor=False)
     show_what_is_no_run(entries)
     if known:
         _choice(entries, known, asked)

@@ -36,7 +36,7 @@ def show() -> None:
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
     heading = total if len(found) == len(known) else f"{len(found):,} of {total}"
-    st.subheader(heading, anchor=False)
+    st.header(heading, anchor=False)
     if not known:
         st.info(
             "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
