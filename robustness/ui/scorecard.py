@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.charts import answers, look, tables
-from robustness.charts.scorecard import movement, outcomes, ranking
+from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
@@ -116,10 +116,10 @@ def show(
         st,
         outcomes(frame),
         "outcomes",
-        "Per perturbation and model, whether the answer was kept and the probability left for the "
-        "clean class; the same numbers stand under the pictures below.",
+        "Per perturbation and model, on how many pictures the answer was kept; the answers stand "
+        "under the pictures below.",
     )
-    st.caption("✓ kept, ✗ changed; the percentage is what is left for the clean class.")
+    st.caption(f"{OUTCOMES} Point at a cell for the probability left for the clean class.")
     _gallery(rows, pictures, conditions, seed)
     left, right = st.columns(2, gap="large")
     with left:
