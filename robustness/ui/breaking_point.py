@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import plain, visible
+from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
 from robustness.evaluation.condition import Condition
@@ -139,7 +139,8 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     found = (
         every.on_request(
             f"Sweep all {len(sweeps)} perturbations",
-            f"Sweeps {missing} perturbations on {plain(picture.name)} with {len(names)} models. "
+            f"Sweeps {counted(missing, 'perturbation')} on {plain(picture.name)} with "
+            f"{counted(len(names), 'model')}. "
             "Each one that is done is kept if you cancel.",
         )
         if missing

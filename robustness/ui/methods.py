@@ -7,7 +7,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.models.weights import parameters_text, size_text
+from robustness.models.weights import parameters_text, size_text, state_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_notes, method_tables
@@ -85,7 +85,7 @@ def _models() -> pd.DataFrame:
             "Parameters": parameters_text(record),
             "Input": f"{record.input_size} px",
             "Weights": size_text(record),
-            "State": "ready" if models.state(record).ready else "weights missing",
+            "State": state_text(record, models.state(record)),
         }
         for record in models.REGISTRY
     )

@@ -21,7 +21,7 @@ from robustness.attacks.curves import (
 )
 from robustness.attacks.transfer import Transfer, transfers
 from robustness.base.errors import GradientError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.charts import attacks
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
@@ -135,7 +135,7 @@ def _over_epsilon(picture: Picture, asked: AttackSpec, names: Sequence[str]) -> 
         len(names) * total,
         (Point, Smallest, str),
     ).on_request(
-        f"Find the smallest epsilon of {len(names)} model{'s' if len(names) > 1 else ''}",
+        f"Find the smallest epsilon of {counted(len(names), 'model')}",
         f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
         f"bisection; {beside.record.label} as well, for signs that gradients mislead.",
     )

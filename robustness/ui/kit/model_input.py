@@ -8,8 +8,8 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
-from robustness.models.weights import size_text
+from robustness.base.text import counted, plain
+from robustness.models.weights import size_text, state_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.inputs import keep, restore
@@ -57,12 +57,12 @@ def _model_input() -> tuple[str, ...]:
     keep("models", chosen)
     missing = [record for record in models.REGISTRY if not states[record.name].ready]
     if missing:
-        with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
+        with st.expander(f"{counted(len(missing), 'model')} not ready", icon=":material/download:"):
             st.caption("Nothing is put in their place. Their published files can be fetched here.")
             for record in missing:
                 state = states[record.name]
-                problem = "damaged" if state.path else "weights missing"
-                st.markdown(f"**{plain(record.label)}** · {problem}, {size_text(record)}")
+                text = state_text(record, state)
+                st.markdown(f"**{plain(record.label)}** · {text}, {size_text(record)}")
                 if state.path or not isinstance(record.weights, models.PublishedFile):
                     st.caption(plain(state.reason))
                 download_button(record)

@@ -166,7 +166,8 @@ def _manage(entry: Listed) -> None:
         disabled=not finished,
         help="The rows and the manifest, without the pictures: import it here or elsewhere."
         if finished
-        else "A run travels when it is finished: the same request on the Dataset page goes on.",
+        else "Only a finished run can be downloaded: the same request on the Dataset page "
+        "continues this one.",
     )
     st.divider()
     sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")
