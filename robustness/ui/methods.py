@@ -11,6 +11,8 @@ from robustness.models.weights import parameters_text, size_text, state_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_notes, method_tables
+from robustness.report.glossary import TERMS
+from robustness.ui.kit.html import html
 
 _ATTENTION = """
 Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where
@@ -41,6 +43,8 @@ left. The map is enlarged bilinearly to the size of the picture.
 
 def show() -> None:
     """Draws the sections top to bottom."""
+    st.header("Glossary", anchor="glossary")
+    st.html(html("glossary", terms=TERMS))
     st.header("From photo to study image", anchor="study-image")
     st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
