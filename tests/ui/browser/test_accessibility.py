@@ -27,6 +27,15 @@ FOUND = """([rules, excused]) => axe.run(document, rules).then(({violations}) =>
         .filter(({target}) => !excused.some(([rule, selector]) =>
             rule === id && document.querySelector(target[0])?.matches(selector)))
         .map(({html, failureSummary}) => `${id}: ${html.slice(0, 200)} ${failureSummary}`)))"""
+STOP = """() => {
+    const at = document.activeElement
+    if (at === document.body) return null
+    const controls = 'a, button, input, textarea, summary, [tabindex], [class*=DataFrame]'
+    const ring = !at.matches('a, button, summary') || getComputedStyle(at).outlineStyle === 'solid'
+    return [at.matches(controls) && ring, at.outerHTML.slice(0, 200)]
+}"""
+"""The element with the focus: whether it is something to use, rather than text that scrolls, and
+can be seen to have it."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
 GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
@@ -74,10 +83,21 @@ def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> N
     page.emulate_media(color_scheme="light")
     page.wait_for_function(f"{GROUND} === '{light}'")
     assert violations(page) == []
+    assert [stop for sound, stop in stops(page) if not sound] == []
     page.close()
 
 
 def violations(page: Page) -> list[str]:
     """What axe-core finds on ``page`` as it is: the rule, the element, what to do."""
     found: list[str] = page.evaluate(FOUND, [RULES, STREAMLITS_OWN])
+    return found
+
+
+def stops(page: Page) -> list[tuple[bool, str]]:
+    """``STOP`` of all that the Tab key reaches, in its order."""
+    found: list[tuple[bool, str]] = []
+    page.keyboard.press("Tab")
+    while stop := page.evaluate(STOP):
+        found.append(stop)
+        page.keyboard.press("Tab")
     return found
