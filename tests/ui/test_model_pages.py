@@ -131,6 +131,15 @@ def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
         assert r"My \*digits\* \<b\>1\</b\>" in " ".join(e.value for e in app.warning)
 
 
+def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
+    folder: Path,
+) -> None:
+    describe(folder, title="SqueezeNet")
+    chosen = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").multiselect(key="models")
+    assert chosen.value == ["SqueezeNet"]
+    assert {"SqueezeNet 1.1", "digits"} < set(chosen.options)
+
+
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
     with_lambda(folder)
     app = run(sample="coffee", models=["SqueezeNet", "digits"])

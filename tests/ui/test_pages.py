@@ -140,6 +140,17 @@ def test_the_scorecard_compares_place_by_place() -> None:
     assert np.mean(placed) < np.mean(averaged) - 0.1
 
 
+@pytest.mark.parametrize("link", ["EfficientNetLite0", "EfficientNet-Lite0"])
+def test_a_link_calls_a_model_by_its_name_or_as_the_page_does(link: str) -> None:
+    app = run(ROOT / "pages" / "dataset.py", models=["SqueezeNet", link])
+    assert not app.exception
+    chosen = app.multiselect(key="models")
+    assert chosen.value == ["SqueezeNet", "EfficientNetLite0"]
+    assert "EfficientNet-Lite0" in chosen.options
+    assert "EfficientNetLite0" not in chosen.options
+    assert app.query_params["models"] == ["SqueezeNet 1.1", "EfficientNet-Lite0"]
+
+
 def test_the_methods_open_with_a_glossary_that_has_every_metric() -> None:
     app = run(ROOT / "pages" / "methods.py")
     assert not app.exception
