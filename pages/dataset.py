@@ -15,7 +15,7 @@ from robustness.ui.kit.report_button import report_button
 with page(
     "Dataset",
     "Many pictures at once: who keeps the answer, how certain that is, and which pictures break "
-    "it. Runs are saved, can be gone on with, and open by their link.",
+    "it. Runs are saved, can be continued, and open by their link.",
 ):
     model_names, seed = sidebar_input()
     if model_names:

@@ -138,7 +138,7 @@ def evaluate(
     """Evaluates every picture of ``source`` and keeps the run in the folder ``out``.
 
     ``source`` is a folder (its sub-folders may be classes), a zip, a table, a URL, or ``samples``.
-    With ``resume`` an unfinished run of the same request is gone on with, and a finished one is
+    With ``resume`` an unfinished run of the same request is continued, and a finished one is
     not computed again. ``note`` hears how far it is. Raises ``ParameterError`` for a source that
     cannot be used, ``RunError`` where the run cannot be kept.
     """

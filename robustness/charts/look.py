@@ -156,11 +156,12 @@ def heatmap(
     rows: list[str],
     hover: str,
     targets: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> go.Figure:
     """Cells of ``values`` from 0 (bad) to 1 (good) that say ``words``.
 
     ``targets`` is a trace of markers over the cells: pointer and clicks are answered by the
-    nearest of them, in place of the cells.
+    nearest of them, in place of the cells. ``more`` are other parts of the trace of cells.
     """
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -176,6 +177,7 @@ def heatmap(
         "ygap": 3,
         "showscale": False,  # each cell says its number
         "hovertemplate": hover + "<extra></extra>",
+        **more,
     }
     layout: dict[str, Any] = {}
     if targets is not None:

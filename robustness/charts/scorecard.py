@@ -15,6 +15,9 @@ from robustness.charts.look import COLOURS, drawn, heatmap, model_trace, whisker
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 
+OUTCOMES = "A cell says whether the answer was kept, or on how many of the pictures; blue is kept."
+"""How ``outcomes`` is to be read."""
+
 
 def ranking(
     summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
@@ -60,32 +63,32 @@ def ranking(
 
 
 def outcomes(frame: pd.DataFrame) -> go.Figure:
-    """Heatmap perturbation x model: the mean probability left for the clean class.
+    """Heatmap perturbation x model: on how many of the pictures the answer was kept.
 
-    Each cell says whether the answer was kept (✓) or changed (✗), or on how many pictures.
+    Colour and text say the same: ``kept/count``, or of a single answer whether it was kept. The
+    mean probability left for the clean class is for the pointer alone.
     """
     grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
     left = grouped["retained_probability"].mean().unstack(sort=False)
-    shares = left.to_numpy(dtype=float)
     kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
     count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
-    words = [
-        [f"{_outcome(k, n)} {share:.0%}" for k, n, share in zip(*line, strict=True)]
-        for line in zip(kept, count, shares, strict=True)
-    ]
     return heatmap(
-        shares,
-        words,
+        kept / count,
+        [
+            [_outcome(k, n) for k, n in zip(*line, strict=True)]
+            for line in zip(kept, count, strict=True)
+        ],
         columns=[models.label(str(model)) for model in left.columns],
         rows=list(map(str, left.index)),
-        hover="%{y}, %{x}: %{z:.1%} left for the clean class",
+        hover="%{y}, %{x}: %{text}; %{customdata:.1%} left for the clean class",
+        customdata=left.to_numpy(dtype=float),
     )
 
 
 def _outcome(kept: int, count: int) -> str:
     if count > 1:
-        return f"{kept}/{count} ✓"
-    return "✓" if kept else "✗"
+        return f"{kept}/{count}"
+    return "✓ kept" if kept else "✗ changed"
 
 
 def movement(frame: pd.DataFrame) -> go.Figure:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import SHARED, Parsers, add_command, add_shared, names
 
@@ -31,7 +32,7 @@ def add(parsers: Parsers) -> None:
     add_shared(evaluated, "--out")
     add_request(evaluated)
     evaluated.add_argument(
-        "--resume", action="store_true", help="go on with the unfinished run of the same request"
+        "--resume", action="store_true", help="continue the unfinished run of the same request"
     )
 
 
@@ -213,7 +214,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:
-    """Runs to the end, and says how far it is; on an interruption, how to go on."""
+    """Runs to the end, and says how far it is; on an interruption, how to continue."""
     from robustness.base.pace import Pace, Unit
 
     total = session.manifest.dataset.pictures
@@ -233,7 +234,7 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
     except KeyboardInterrupt:
         console.remark(
             f"robustness: what is done is kept in {session.folder}; the same command with "
-            "--resume goes on."
+            "--resume continues it."
         )
         raise
     console.end_progress()
@@ -258,7 +259,9 @@ def _document(run: Run) -> dict[str, Any]:
 def _print_run(run: Run) -> None:
     from robustness import statistics
 
-    console.say(f"{run.id}\n{run.images} picture(s) x {len(run.conditions)} condition(s)")
+    console.say(
+        f"{run.id}\n{counted(run.images, 'picture')} x {counted(len(run.conditions), 'condition')}"
+    )
     for name, reason in run.unreadable[:_SHOWN]:
         console.say(f"unreadable: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:

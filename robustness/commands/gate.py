@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.commands import console, evaluate
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
@@ -100,7 +101,7 @@ def _print_check(found: Check) -> None:
     from robustness.runs import gate
 
     broken = found.broken
-    console.say(f"{found.run.id}, {found.run.images} picture(s)\n")
+    console.say(f"{found.run.id}, {counted(found.run.images, 'picture')}\n")
     console.print_table(
         _COLUMNS,
         [

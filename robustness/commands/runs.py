@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
 
@@ -106,8 +107,9 @@ def runs_command(options: argparse.Namespace) -> None:
         imported = ", imported" if entry.imported else ""
         console.say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
-            f"{manifest.dataset.pictures} pictures, {len(manifest.spec.models)} model(s), "
-            f"{len(manifest.spec.conditions)} condition(s), {manifest.created}, "
+            f"{counted(manifest.dataset.pictures, 'picture')}, "
+            f"{counted(len(manifest.spec.models), 'model')}, "
+            f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.created}, "
             f"{manifest.status}{imported}"
         )
 
@@ -169,7 +171,9 @@ def compare_command(options: argparse.Namespace) -> None:
 def _print_comparison(found: Comparison) -> None:
     from robustness.evaluation.condition import named
 
-    console.say(f"{found.other.id} against {found.baseline.id}: {found.images} picture(s) in both")
+    console.say(
+        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'picture')} in both"
+    )
     for sentence in found.apart:
         console.say(f"  {sentence}")
     if not found.differences:

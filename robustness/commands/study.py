@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
 
@@ -92,7 +93,9 @@ def study_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(result)
     else:
-        console.say(f"{len(pictures)} picture(s) x {len(conditions)} perturbation(s)\n")
+        console.say(
+            f"{counted(len(pictures), 'picture')} x {counted(len(conditions), 'perturbation')}\n"
+        )
         console.print_ranking(result["summary"])
         _print_doubts(result["summary"])
 

@@ -52,6 +52,18 @@ def size(record: ModelRecord) -> int | None:
     return known or 4 * (record.parameters or 0) or None  # float32
 
 
+NOT_DOWNLOADED = "not downloaded"
+
+
+def state_text(record: ModelRecord, state: WeightsState) -> str:
+    """``state`` in a word or two: ``NOT_DOWNLOADED`` where a download is all that it takes."""
+    if state.ready:
+        return "ready"
+    if state.path is not None:
+        return "not usable"
+    return NOT_DOWNLOADED if isinstance(record.weights, PublishedFile | Preset) else "missing"
+
+
 def size_text(record: ModelRecord) -> str:
     """The size of the weights in MB, "about" where it is estimated, empty where unknown."""
     found = size(record)

@@ -38,7 +38,7 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     Raises ``RunError`` for one that is not finished.
     """
     if not run.finished:
-        raise RunError(f"The run {run.id} is not finished: go on with it first, then export it.")
+        raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
     paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
     if notes.title(run.folder):
         paths.append(run.folder / notes.TITLE_FILE)

@@ -86,7 +86,7 @@ def read_part(path: Path) -> Part:
     except (pa.ArrowException, OSError, StopIteration, *AMISS) as error:
         raise RunError(
             f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
-            "and go on with --resume."
+            "and continue with --resume."
         ) from error
 
 

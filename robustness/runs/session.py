@@ -1,4 +1,4 @@
-"""A run in the making: planned, started or gone on with, and written down as it goes."""
+"""A run in the making: planned, started or continued, and written down as it goes."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class Session:
         except OSError as error:
             raise RunError(
                 f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
-                "then go on with --resume."
+                "then continue with --resume."
             ) from error
 
 

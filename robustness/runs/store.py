@@ -14,6 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
+from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
@@ -167,7 +168,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{manifest.dataset.pictures} pictures): go on with it by evaluate --resume."
+            f"{counted(manifest.dataset.pictures, 'picture')}): continue it with evaluate --resume."
         )
     return Run(folder, manifest, parts, anywhere)
 

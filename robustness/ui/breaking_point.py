@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import plain, visible
+from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
 from robustness.evaluation.condition import Condition
@@ -96,8 +96,9 @@ def _curves(
     if st.session_state.get("shown_strength") not in strengths:
         st.session_state["shown_strength"] = strengths[len(strengths) // 2]
     st.caption("Open markers changed their answer. Click a point to see the picture at it.")
+    st.header("The picture at one strength", anchor=False)
     strength = st.select_slider(
-        "Picture at strength",
+        "Strength of the picture",
         strengths,
         key="shown_strength",
         format_func=lambda value: f"{value:.2f}",
@@ -123,7 +124,7 @@ def _after(done: int) -> str:
 
 def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
-    st.subheader("All perturbations", anchor=False)
+    st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
     strongest = [Condition.of({name: 1.0}) for name in REGISTRY.names]
     every = Measuring(
@@ -138,7 +139,8 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     found = (
         every.on_request(
             f"Sweep all {len(sweeps)} perturbations",
-            f"Sweeps {missing} perturbations on {plain(picture.name)} with {len(names)} models. "
+            f"Sweeps {counted(missing, 'perturbation')} on {plain(picture.name)} with "
+            f"{counted(len(names), 'model')}. "
             "Each one that is done is kept if you cancel.",
         )
         if missing

@@ -32,7 +32,7 @@ def show(sample: str) -> None:
         "picture opens it on the Live page."
     )
     for family, records in families.items():
-        st.subheader(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
+        st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
         for record in records:
             _strip(record, sample)
 

@@ -7,10 +7,12 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.models.weights import parameters_text, size_text
+from robustness.models.weights import parameters_text, size_text, state_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_notes, method_tables
+from robustness.report.glossary import TERMS
+from robustness.ui.kit.html import html
 
 _ATTENTION = """
 Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where
@@ -41,28 +43,30 @@ left. The map is enlarged bilinearly to the size of the picture.
 
 def show() -> None:
     """Draws the sections top to bottom."""
-    st.subheader("From photo to study image", anchor="study-image")
+    st.header("Glossary", anchor="glossary")
+    st.html(html("glossary", terms=TERMS))
+    st.header("From photo to study image", anchor="study-image")
     st.markdown(f"{method_notes.STUDY_IMAGE}\n\n{method_notes.FITS}")
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
-    st.subheader("Perturbations", anchor="perturbations")
+    st.header("Perturbations", anchor="perturbations")
     st.markdown(method_notes.STRENGTHS)
     st.dataframe(method_tables.perturbations(PERTURBATIONS), hide_index=True, height="content")
-    st.subheader("Metrics", anchor="metrics")
+    st.header("Metrics", anchor="metrics")
     st.markdown(f"{method_notes.FEATURES} {method_notes.FLOORS}")
     st.markdown(method_notes.BY_PLACE)
     st.dataframe(method_tables.metric_formulas(), hide_index=True, height="content")
-    st.subheader("Runs over many images", anchor="datasets")
+    st.header("Runs over many images", anchor="datasets")
     st.markdown("\n\n".join(f"**{title}.** {text}" for title, text in method_notes.MANY_IMAGES))
-    st.subheader("Where the model looks", anchor="attention")
+    st.header("Where the model looks", anchor="attention")
     st.markdown(_ATTENTION)
-    st.subheader("Attacks", anchor="attacks")
+    st.header("Attacks", anchor="attacks")
     st.markdown("\n\n".join((*method_notes.ATTACKS, method_notes.NOISE, method_notes.SMALLEST)))
     st.dataframe(method_tables.attacks(ATTACKS), hide_index=True, height="content")
-    st.subheader("Reports", anchor="reports")
+    st.header("Reports", anchor="reports")
     st.markdown(method_notes.ANSWERS)
-    st.subheader("Models", anchor="models")
+    st.header("Models", anchor="models")
     st.dataframe(_models(), hide_index=True, height="content")
-    st.subheader("What the numbers cannot say", anchor="limits")
+    st.header("What the numbers cannot say", anchor="limits")
     limits = (
         method_notes.ANECDOTE,
         *method_notes.LIMITS,
@@ -70,7 +74,7 @@ def show() -> None:
         "reproduced exactly.",
     )
     st.markdown("\n".join(f"- {limit}" for limit in limits))
-    st.subheader("Sources", anchor="sources")
+    st.header("Sources", anchor="sources")
     st.markdown(method_notes.SOURCES)
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
 
@@ -85,7 +89,7 @@ def _models() -> pd.DataFrame:
             "Parameters": parameters_text(record),
             "Input": f"{record.input_size} px",
             "Weights": size_text(record),
-            "State": "ready" if models.state(record).ready else "weights missing",
+            "State": state_text(record, models.state(record)),
         }
         for record in models.REGISTRY
     )

@@ -9,12 +9,12 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.models.fetching.places import all_places
 from robustness.models.inference.choice import chosen
 from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights import parameters_text, size_text
+from robustness.models.weights import NOT_DOWNLOADED, parameters_text, size_text, state_text
 from robustness.report import method_notes, method_tables
 from robustness.ui.kit import results
 from robustness.ui.kit.downloads import download_button
@@ -44,7 +44,7 @@ def show() -> None:
 
 
 def _fits() -> None:
-    st.subheader("What the fit does to each model", anchor="fit")
+    st.header("What the fit does to each model", anchor="fit")
     st.markdown(method_notes.FITS)
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
 
@@ -95,7 +95,7 @@ def _row(
     published = record.published
     return {
         "Model": record.label,
-        "State": _state(state),
+        "State": state_text(record, state),
         "Group": GROUPS[record.group][0],
         "Family": record.family,
         "Year": record.year,
@@ -111,12 +111,6 @@ def _row(
     }
 
 
-def _state(state: models.WeightsState) -> str:
-    if state.ready:
-        return "ready"
-    return "not usable" if state.path else "missing"
-
-
 def _verdict(check: SelfCheck) -> str:
     if check.problem:
         return "✗ not run"
@@ -130,11 +124,13 @@ def _verdict(check: SelfCheck) -> str:
 
 def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     """The section with its button; returns the checks that there are."""
-    st.subheader("Self-check", anchor="self-check")
+    st.header("Self-check", anchor="self-check")
     st.markdown(
         "Each ready model is asked about pictures whose class is known. Where reference "
         "probabilities are known too, they must agree: a wrong channel order or scale can leave "
-        "the top-1 class right and shows in the probability alone."
+        "the top-1 class right and shows in the probability alone. Each model is asked at its own "
+        "input size; the other pages show every model the same picture of 224 x 224 pixels, so a "
+        "model of a larger input answers there with somewhat other probabilities."
     )
     keys = {
         name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
@@ -142,7 +138,7 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     }
     work = Work("Checking", " ".join(keys.values()))
     st.button(
-        f"Check the {len(ready)} ready models",
+        f"Check {counted(len(ready), 'ready model')}",
         key="self_check",
         icon=":material/fact_check:",
         disabled=not ready,
@@ -196,7 +192,7 @@ def _expected(answer: Answer) -> str:
 
 
 def _weights(states: Mapping[str, models.WeightsState]) -> None:
-    st.subheader("Weights", anchor="weights")
+    st.header("Weights", anchor="weights")
     st.markdown(
         "Every file is checked against its published hash before it is used. A model whose weights "
         "are missing is never replaced by another."
@@ -212,8 +208,9 @@ def _weights(states: Mapping[str, models.WeightsState]) -> None:
 
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
-    facts, text = _facts(record), _state(state)
-    st.html(html("weights", label=record.label, ready=state.ready, state=text, facts=facts))
+    text, facts = state_text(record, state), _facts(record)
+    good = None if text == NOT_DOWNLOADED else state.ready
+    st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
     fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
     if not state.ready and (state.path or not fetched or "pip install" in state.reason):
         st.caption(plain(state.reason))

@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.charts import answers, look, tables
-from robustness.charts.scorecard import movement, outcomes, ranking
+from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
@@ -93,7 +93,7 @@ def show(
     results.warn_of_the_unsure(rows, "consistency means")
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.subheader("Ranking", anchor=False)
+        st.header("Ranking", anchor=False)
         table = pd.DataFrame(summary)
         results.chart(
             st,
@@ -102,7 +102,7 @@ def show(
             look.describe(table, ["consistency", "consistency_low", "consistency_high"]),
         )
     with right:
-        st.subheader("Verdict", anchor=False)
+        st.header("Verdict", anchor=False)
         st.html(results.html_table(*tables.verdicts(summary)))
         st.caption(scorecard.VERDICT_RULE)
     published = [entry["model"] for entry in summary if entry["model"] in scorecard.PUBLISHED]
@@ -111,24 +111,24 @@ def show(
     ):
         st.html(results.html_table(*tables.published(summary)))
         st.caption(scorecard.PUBLISHED_NOTE)
-    st.subheader("What each perturbation did", anchor=False)
+    st.header("What each perturbation did", anchor=False)
     results.chart(
         st,
         outcomes(frame),
         "outcomes",
-        "Per perturbation and model, whether the answer was kept and the probability left for the "
-        "clean class; the same numbers stand under the pictures below.",
+        "Per perturbation and model, on how many pictures the answer was kept; the answers stand "
+        "under the pictures below.",
     )
-    st.caption("✓ kept, ✗ changed; the percentage is what is left for the clean class.")
+    st.caption(f"{OUTCOMES} Point at a cell for the probability left for the clean class.")
     _gallery(rows, pictures, conditions, seed)
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Features moved, decision moved", anchor=False)
+        st.header("Features moved, decision moved", anchor=False)
         st.markdown(scorecard.insight(rows))
         results.chart(st, movement(frame), "movement", scorecard.insight(rows))
         st.caption("Open markers changed their answer. One marker a measurement.")
     with right:
-        st.subheader("Where in each network it departs", anchor=False)
+        st.header("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
         metric = one_of(
             "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
@@ -195,7 +195,7 @@ def _gallery(
     conditions: Sequence[Condition],
     seed: int,
 ) -> None:
-    st.subheader("The perturbed pictures and the answers", anchor=False)
+    st.header("The perturbed pictures and the answers", anchor=False)
     picture = pictures[0]
     if len(pictures) > 1:
         by_name = {f"{place}: {p.name}": p for place, p in enumerate(pictures, start=1)}

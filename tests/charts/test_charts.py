@@ -276,13 +276,15 @@ def measured_rows() -> pd.DataFrame:
     )
 
 
-def test_outcomes_say_kept_or_changed_and_what_is_left() -> None:
+def test_outcomes_say_by_text_and_colour_how_many_were_kept_and_the_rest_to_the_pointer() -> None:
     rows = measured_rows()
     (one,) = scorecard.outcomes(rows[rows["strength"] == 1.0]).data
-    assert [list(words) for words in one.text] == [["✓ 90%", "✗ 40%"]] * 2
-    assert np.asarray(one.z).tolist() == [[0.9, 0.4]] * 2
+    assert [list(words) for words in one.text] == [["✓ kept", "✗ changed"]] * 2
+    assert np.asarray(one.z).tolist() == [[1.0, 0.0]] * 2
     (several,) = scorecard.outcomes(rows).data
-    assert list(several.text[0]) == ["2/2 ✓ 90%", "1/2 ✓ 52%"]
+    assert list(several.text[0]) == ["2/2", "1/2"]
+    assert list(several.z[0]) == [1.0, 0.5]
+    assert list(several.customdata[0]) == pytest.approx([0.9, 0.525])
 
 
 def test_movement_opens_the_markers_of_changed_answers() -> None:

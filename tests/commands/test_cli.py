@@ -408,7 +408,7 @@ def test_study_for_people_is_a_ranking_with_progress_beside_it(run: Run) -> None
     ended = run("study", COFFEE, *settings)
     lines = ended.out.splitlines()
     assert ended.status == 0
-    assert lines[0] == "1 picture(s) x 2 perturbation(s)"
+    assert lines[0] == "1 picture x 2 perturbations"
     head = next(place for place, line in enumerate(lines) if line.startswith("rank"))
     ranking = [line.split() for line in lines[head + 1 : head + 3]]
     assert [row[0] for row in ranking] == ["1", "2"]

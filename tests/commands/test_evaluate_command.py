@@ -101,7 +101,7 @@ def test_what_is_printed_for_people(
     models = ["--models", "SqueezeNet,EfficientNetLite0", "--perturbations", "fog,rotation"]
     assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
     printed = capsys.readouterr()
-    assert "6 picture(s) x 2 condition(s)" in printed.out
+    assert "6 pictures x 2 conditions" in printed.out
     assert "unreadable: 670/broken.jpg" in printed.out
     assert "accuracy: clean" in printed.out
     assert " over " in printed.out

@@ -78,7 +78,7 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert len(found["differences"]) == 2 * (1 + 2)
     assert len(answer(capsys, "runs", "compare", "seed-5", "seed-6", "seed-5")) == 2
     assert main.main(["runs", "compare", "seed-5", "seed-6"]) == 0
-    assert "6 picture(s) in both" in capsys.readouterr().out
+    assert "6 pictures in both" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err

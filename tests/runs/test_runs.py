@@ -390,7 +390,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     options = ["--models", "SqueezeNet", "--batch", "1", "--out", str(tmp_path / "runs")]
     done = stopped_at(2, signal.SIGINT, "evaluate", str(source), *options)
     assert done.returncode == 130
-    assert "--resume goes on" in done.stderr
+    assert "--resume continues it" in done.stderr
     assert "Traceback" not in done.stderr
     (entry,) = runs.listing(tmp_path / "runs")
     assert entry.manifest is not None

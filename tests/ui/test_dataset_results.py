@@ -46,7 +46,7 @@ def charts(app: AppTest) -> list[dict[str, Any]]:
 
 
 def headings(app: AppTest) -> list[str]:
-    return [heading.value for heading in app.subheader]
+    return [heading.value for heading in app.header]
 
 
 def case_names(app: AppTest) -> list[str]:
@@ -120,7 +120,7 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
     }
     app.run()
     assert not app.exception
-    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.markdown)
+    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     assert len(case_names(app)) == before + 3
     table = made_up().table
     changed = table[(table["model"] == "SqueezeNet") & (table["perturbation"] == "rotation")][

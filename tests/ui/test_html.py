@@ -43,7 +43,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_parts_are_escaped() -> None:
     assert_escaped(results.headline(HOSTILE), 1)
-    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 3)
+    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 4)
 
 
 def test_what_is_html_already_is_not_escaped_again() -> None:

@@ -55,12 +55,13 @@ def test_every_model_is_listed_with_what_is_published_of_it(
         row = rows.loc[record.label]
         assert row["Family"] == record.family
         assert row["Year"] == record.year
-        assert row["State"] == ("ready" if record.name in OFFLINE_NAMES else "missing")
+        assert row["State"] == ("ready" if record.name in OFFLINE_NAMES else "not downloaded")
         for column, figure in (("Top-1", record.published.top1), ("mCE", record.published.mce)):
             assert row[column] == figure or (figure is None and pd.isna(row[column]))
         if isinstance(record.weights, models.PublishedFile):
             assert app.button(key=f"download_{record.name}")
             assert record.weights.digest in html(app)
+    assert "✗" not in html(app), "nothing is wrong with what is not downloaded"
     assert "needs the package" in sentences(app) or app.button(key="download_ViTB16")
 
 
@@ -128,6 +129,15 @@ def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
         app = run(ROOT / "pages" / f"{page}.py", sample="coffee", models="digits")
         assert not app.exception
         assert r"My \*digits\* \<b\>1\</b\>" in " ".join(e.value for e in app.warning)
+
+
+def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
+    folder: Path,
+) -> None:
+    describe(folder, title="SqueezeNet")
+    chosen = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").multiselect(key="models")
+    assert chosen.value == ["SqueezeNet"]
+    assert {"SqueezeNet 1.1", "digits"} < set(chosen.options)
 
 
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import models
+from robustness import metrics, models
 from robustness.base.text import plain
 from robustness.charts.sweep import QUANTITIES
 from robustness.evaluation.loop import evaluate
@@ -97,6 +98,26 @@ def test_the_scorecard_compares_place_by_place() -> None:
     )
     assert len(averaged) == len(placed) == 5
     assert np.mean(placed) < np.mean(averaged) - 0.1
+
+
+@pytest.mark.parametrize("link", ["EfficientNetLite0", "EfficientNet-Lite0"])
+def test_a_link_calls_a_model_by_its_name_or_as_the_page_does(link: str) -> None:
+    app = run(ROOT / "pages" / "dataset.py", models=["SqueezeNet", link])
+    assert not app.exception
+    chosen = app.multiselect(key="models")
+    assert chosen.value == ["SqueezeNet", "EfficientNetLite0"]
+    assert "EfficientNet-Lite0" in chosen.options
+    assert "EfficientNetLite0" not in chosen.options
+    assert app.query_params["models"] == ["SqueezeNet 1.1", "EfficientNet-Lite0"]
+
+
+def test_the_methods_open_with_a_glossary_that_has_every_metric() -> None:
+    app = run(ROOT / "pages" / "methods.py")
+    assert not app.exception
+    assert app.header[0].value == "Glossary"
+    terms = re.findall(r"<dt>([^<]*)</dt><dd>[^<]+</dd>", html(app))
+    assert len(terms) == len(set(terms))
+    assert {metric.label for metric in metrics.REGISTRY} <= set(terms)
 
 
 def test_missing_models_are_shown_with_size_and_a_download(

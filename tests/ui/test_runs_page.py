@@ -81,7 +81,7 @@ def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> N
     runs.rename(folder / "first", "Before <i>training</i>")
     app = visit()
     assert shown(app) == {"first", "second", "third"}
-    assert app.subheader[0].value == "3 runs"
+    assert app.header[0].value == "3 runs"
     assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
     assert "12 pictures of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
     assert app.expander[0].label == "1 folder that is no run"
@@ -121,7 +121,7 @@ def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
 def test_the_search_is_part_of_the_link(folder: Path, words: str, names: set[str]) -> None:
     app = visit(search=words)
     assert shown(app) == names
-    assert app.subheader[0].value == f"{len(names)} of 3 runs"
+    assert app.header[0].value == f"{len(names)} of 3 runs"
 
 
 def test_many_runs_come_in_portions(folder: Path) -> None:
@@ -150,7 +150,7 @@ def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> N
     assert app.query_params["compare"] == "second"
     next(button for button in app.button if button.label == "Clear").click().run()
     assert "compare" not in app.query_params
-    assert "What changed" not in [heading.value for heading in app.subheader]
+    assert "What changed" not in [heading.value for heading in app.header]
 
 
 def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: Path) -> None:

@@ -112,9 +112,9 @@ def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
             Chart(
                 "Outcome under each perturbation",
                 charts_scorecard.outcomes(frame),
-                "Per perturbation and model, whether the answer was kept and the probability left "
-                "for the clean class; the table below holds the numbers.",
-                "✓ kept, ✗ changed; the percentage is what is left for the clean class.",
+                "Per perturbation and model, on how many pictures the answer was kept; the table "
+                "below holds every answer.",
+                charts_scorecard.OUTCOMES,
             ),
             Titled("Every answer", _answers(rows), long=True),
         ],

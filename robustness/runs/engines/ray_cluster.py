@@ -67,8 +67,8 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
                     yield chunk
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"The cluster broke down ({type(error).__name__}): what is done is kept; go on with "
-            "--resume."
+            f"The cluster broke down ({type(error).__name__}): what is done is kept; continue "
+            "with --resume."
         ) from error
     finally:
         ray.shutdown()

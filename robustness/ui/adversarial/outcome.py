@@ -78,9 +78,9 @@ def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> No
     spec, control = outcome.spec, outcome.control
     changed = adversarial(picture, outcome)
     attacked, noise = st.columns(2, gap="small")
-    attacked.markdown("##### The model attacked")
+    attacked.header("The model attacked", anchor=False)
     attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))
-    noise.markdown("##### Noise of the same size")
+    noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image)
         noise.html(results.card(row(picture, noisy, outcome.model, spec), "Noise"))
@@ -92,7 +92,7 @@ def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> No
         noise.caption("Nothing was changed, so there is nothing to compare.")
     others = [name for name in names if name != outcome.model]
     if others:
-        st.markdown("##### The other models on the same picture")
+        st.header("The other models on the same picture", anchor=False)
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
             slot.html(results.card(row(picture, changed, name, spec), "Adversarial"))

@@ -21,7 +21,7 @@ from robustness.attacks.curves import (
 )
 from robustness.attacks.transfer import Transfer, transfers
 from robustness.base.errors import GradientError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.charts import attacks
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
@@ -82,7 +82,7 @@ def transferring(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> Me
 
 
 def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
-    st.subheader("Does it transfer?", anchor=False)
+    st.header("Does it transfer?", anchor=False)
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
         return
@@ -122,7 +122,7 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
 
 
 def _over_epsilon(picture: Picture, asked: AttackSpec, names: Sequence[str]) -> None:
-    st.subheader("How little is enough?", anchor=False)
+    st.header("How little is enough?", anchor=False)
     spec = strength_input(asked, STRONGEST)
     other, steps = COUNTERPART[spec.record.white_box]
     beside = AttackSpec.of(other, norm=spec.norm, steps=steps, seed=spec.seed, target=spec.target)
@@ -135,7 +135,7 @@ def _over_epsilon(picture: Picture, asked: AttackSpec, names: Sequence[str]) -> 
         len(names) * total,
         (Point, Smallest, str),
     ).on_request(
-        f"Find the smallest epsilon of {len(names)} model{'s' if len(names) > 1 else ''}",
+        f"Find the smallest epsilon of {counted(len(names), 'model')}",
         f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
         f"bisection; {beside.record.label} as well, for signs that gradients mislead.",
     )
@@ -214,7 +214,7 @@ def _smallest_row(entry: Smallest) -> tuple[str, ...]:
 
 
 def _reach(picture: Picture, outcome: Outcome) -> None:
-    st.subheader("Attacks beside natural perturbations", anchor=False)
+    st.header("Attacks beside natural perturbations", anchor=False)
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
     reaches = Measuring(

@@ -25,7 +25,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
 
     To be drawn last on the page.
     """
-    st.subheader("Does a natural perturbation undo it?", anchor=False)
+    st.header("Does a natural perturbation undo it?", anchor=False)
     condition = _condition()
     changed = adversarial(picture, outcome)
     altered = memo.change(changed, condition, outcome.spec.seed)

@@ -34,7 +34,7 @@ ALL = "all"
 @fragment
 def gallery(run: Opened, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
-    st.subheader("The pictures", anchor=False)
+    st.header("The pictures", anchor=False)
     kind = one_of("Cases", KINDS, "cases", shows_label=False)
     classes, asked, perturbed = figures.class_names(frame), frame["model"], frame["perturbation"]
     filters: tuple[tuple[str, pd.Series, Iterable[Any], Callable[[str], str]], ...] = (
@@ -74,7 +74,7 @@ def cell(
     rest = figures.cases(mine, figures.SURVIVORS)
     rest = rest[~rest["image"].isin(worst["image"])]
     total = len(worst) + len(rest)
-    st.markdown(f"##### {plain(models.label(model))} under {plain(shown)}")
+    st.subheader(f"{plain(models.label(model))} under {plain(shown)}", anchor=False)
     where = " at one strength or more" if mine.duplicated("image").any() else ""
     st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.")
     _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)

@@ -25,7 +25,7 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> None:
     labelled = [entry for entry in summary if entry["clean_accuracy"] is not None]
     if not labelled:
         return
-    st.subheader("Right or wrong", anchor=False)
+    st.header("Right or wrong", anchor=False)
     st.html(results.html_table(*label_tables.accuracy(labelled)))
     st.html(results.html_table(*label_tables.calibration(labelled)))
     left, right = st.columns([3, 2], gap="medium")
@@ -52,7 +52,7 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
     """CE and relative CE per corruption, and the published figures beside them."""
     if not entries:
         return
-    st.subheader("Against AlexNet, as ImageNet-C does it", anchor=False)
+    st.header("Against AlexNet, as ImageNet-C does it", anchor=False)
     left, right = st.columns([3, 2], gap="medium")
     for note, alike in dataset.grouped(entries, "note").items():
         left.warning(f"{note}.", icon=":material/balance:")
@@ -84,7 +84,7 @@ def under_attack(entries: Sequence[Entry]) -> None:
     """What no attack of the run broke."""
     if not entries:
         return
-    st.subheader("Under attack", anchor=False)
+    st.header("Under attack", anchor=False)
     st.html(results.html_table(*label_tables.robust_accuracy(entries)))
     st.caption(label_tables.ROBUST_NOTE)
 
@@ -93,7 +93,7 @@ def classes(entries: Sequence[Entry]) -> None:
     """The classes that lose most, and a table of all of them."""
     if not entries:
         return
-    st.subheader("Class by class", anchor=False)
+    st.header("Class by class", anchor=False)
     known = dataset.comparable_classes(entries)
     st.caption(dataset.CLASS_NOTE if known else dataset.TOO_FEW_OF_A_CLASS)
     for labels, names in models.by_labels(dataset.grouped(known, "model")):

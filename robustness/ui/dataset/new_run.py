@@ -90,7 +90,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
             _perform(plan, work)
     elif work.cancelled:
         st.warning(
-            "Cancelled. What was done is kept: *Evaluate* goes on from there, and the run stands "
+            "Cancelled. What was done is kept: *Evaluate* continues from there, and the run stands "
             "below as unfinished.",
             icon=":material/block:",
         )
@@ -104,7 +104,7 @@ def _ask(work: Work) -> None:
 
 
 def _perform(plan: Plan, work: Work) -> None:
-    """Performs or goes on with the run; a rerun of the page stops it between two chunks."""
+    """Performs or continues the run; a rerun of the page stops it between two chunks."""
     pace = Pace(Unit("pictures"), plan.asked.pictures)
     with (
         work.bar("Loading the models …") as show,

@@ -173,7 +173,7 @@ def _conditions_input() -> tuple[Condition, ...]:
 
 def _limit_input() -> int | None:
     return st.number_input(
-        "At most so many pictures",
+        "Largest number of pictures",
         min_value=1,
         value=None,
         step=1,

@@ -87,7 +87,7 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
 
 
 def _ranking(found: Figures) -> None:
-    st.subheader("Ranking", anchor=False)
+    st.header("Ranking", anchor=False)
     quantity = "consistency"
     if len(found.quantities) > 1:
         quantity = one_of("Rank by", _titles(found.quantities), "rank_by", first=quantity)
@@ -115,7 +115,7 @@ def _titles(quantities: Iterable[str]) -> dict[str, str]:
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]]) -> None:
-    st.markdown("##### Which differences are established")
+    st.subheader("Which differences are established", anchor=False)
     left, right = st.columns([2, 3], gap="medium")
     results.chart(
         left,
@@ -134,7 +134,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
 
 @fragment
 def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
-    st.subheader("What each perturbation did", anchor=False)
+    st.header("What each perturbation did", anchor=False)
     there = [
         name
         for name in dataset.QUANTITIES
@@ -186,7 +186,7 @@ def _curves(found: Figures) -> None:
     ]
     if not several:
         return
-    st.subheader("As it gets stronger", anchor=False)
+    st.header("As it gets stronger", anchor=False)
     names = {name: name for name in several}
     count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
     if count > 1:

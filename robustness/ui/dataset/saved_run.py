@@ -54,7 +54,7 @@ def saved_run() -> Opened | None:
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
     asked = st.query_params.get(RUN)
     if known or asked:
-        st.subheader("Runs", anchor=False)
+        st.header("Runs", anchor=False)
     show_what_is_no_run(entries)
     if known:
         _choice(entries, known, asked)
@@ -87,8 +87,9 @@ def _title(title: str, manifest: Manifest) -> str:
     done = manifest.images + manifest.unreadable
     state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
     return (
-        f"{title}, {manifest.dataset.pictures:,} pictures, "
-        f"{len(manifest.spec.models)} models, {len(manifest.spec.conditions)} conditions, "
+        f"{title}, {counted(manifest.dataset.pictures, 'picture')}, "
+        f"{counted(len(manifest.spec.models), 'model')}, "
+        f"{counted(len(manifest.spec.conditions), 'condition')}, "
         f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
     )
 
@@ -107,8 +108,9 @@ def _about(run: runs.Run) -> None:
     if not run.finished:
         done = run.images + len(run.unreadable)
         st.warning(
-            f"This run is not finished: {done} of {manifest.dataset.pictures} pictures are done, "
-            "and what follows counts these alone. The same request goes on with it.",
+            f"This run is not finished. Done so far: {done:,} of "
+            f"{counted(manifest.dataset.pictures, 'picture')}, and what follows counts these "
+            "alone. The same request continues it.",
             icon=":material/hourglass_bottom:",
         )
     if run.imported:

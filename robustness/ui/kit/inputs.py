@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -91,9 +91,10 @@ def arrive(page: str) -> None:
     st.session_state["page"] = page
 
 
-def restore(key: str, default: Any) -> None:
+def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
     """Gives the control ``key`` the value that it had on the page from which one comes.
 
+    ``text`` is how the control shows a value, or each of several.
     Called right before the control is drawn. Streamlit forgets a control on leaving its page, and
     drops what another page's control had bound to the link. What the link itself says goes first.
     """
@@ -104,7 +105,8 @@ def restore(key: str, default: Any) -> None:
         return
     st.session_state[key] = kept
     several = isinstance(kept, Sequence) and not isinstance(kept, str)
-    st.query_params[key] = list(kept) if several else str(kept)  # not written for a first value
+    # Not written for a first value.
+    st.query_params[key] = [text(value) for value in kept] if several else text(kept)
 
 
 def keep(key: str, value: Any) -> None:

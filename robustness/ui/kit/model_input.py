@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
-from robustness.models.weights import size_text
+from robustness.base.text import counted, plain
+from robustness.models.weights import size_text, state_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.inputs import keep, restore
@@ -42,12 +44,14 @@ def _model_input() -> tuple[str, ...]:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
     default = list(models.default_names())
-    _say_what_the_link_cannot_have(states)
-    restore("models", default)
+    texts = _in_the_link(_texts())
+    _say_what_the_link_cannot_have(states, texts)
+    restore("models", default, texts.__getitem__)
     chosen = st.multiselect(
         "Models",
         ready,
         default=default,
+        format_func=texts.__getitem__,
         key="models",
         on_change=st.session_state.pop,
         args=("refused models", None),
@@ -57,21 +61,52 @@ def _model_input() -> tuple[str, ...]:
     keep("models", chosen)
     missing = [record for record in models.REGISTRY if not states[record.name].ready]
     if missing:
-        with st.expander(f"{len(missing)} models without weights", icon=":material/download:"):
+        with st.expander(f"{counted(len(missing), 'model')} not ready", icon=":material/download:"):
             st.caption("Nothing is put in their place. Their published files can be fetched here.")
             for record in missing:
                 state = states[record.name]
-                problem = "damaged" if state.path else "weights missing"
-                st.markdown(f"**{plain(record.label)}** · {problem}, {size_text(record)}")
+                text = state_text(record, state)
+                st.markdown(f"**{plain(record.label)}** · {text}, {size_text(record)}")
                 if state.path or not isinstance(record.weights, models.PublishedFile):
                     st.caption(plain(state.reason))
                 download_button(record)
     return tuple(chosen)
 
 
-def _say_what_the_link_cannot_have(states: Mapping[str, models.WeightsState]) -> None:
+def _texts() -> Mapping[str, str]:
+    """What each model is called in the list and in the link.
+
+    That is its label, or its name where another model has that label for a label or a name.
+    """
+    said = Counter(text for record in models.REGISTRY for text in {record.name, record.label})
+    return {
+        record.name: record.label if said[record.label] == 1 else record.name
+        for record in models.REGISTRY
+    }
+
+
+def _in_the_link(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """``texts``, once a link that has the models' names, as the command line does, has them, too.
+
+    Where one goes back to such a link it can no longer be changed, and names stand for texts.
+    """
+    asked = st.query_params.get_all("models")
+    called = [texts.get(name, name) for name in asked]
+    if called == asked:
+        return texts
+    try:
+        st.query_params["models"] = called
+    except StreamlitAPIException:
+        return {name: name for name in texts}
+    return st.rerun()  # the list reads what the link was when the script began
+
+
+def _say_what_the_link_cannot_have(
+    states: Mapping[str, models.WeightsState], texts: Mapping[str, str]
+) -> None:
     """Names each model of the link that cannot run here, until another choice is made."""
-    asked = [name for name in st.query_params.get_all("models") if name]
+    names = {text: name for name, text in texts.items()}
+    asked = [names.get(text, text) for text in st.query_params.get_all("models") if text]
     refused = [name for name in asked if name not in states or not states[name].ready]
     if refused:  # said again on the next runs, when the link has been mended
         st.session_state["refused models"] = refused

@@ -66,7 +66,7 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
     if not names:
         return
     with st.container(border=True, key="comparison"):
-        st.subheader("What changed", anchor=False)
+        st.header("What changed", anchor=False)
         gone = [name for name in names if name not in known]
         for name in gone:
             st.warning(f"There is no run {plain(name)} here.", icon=":material/link_off:")
@@ -115,7 +115,7 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
 
 def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
     paths = [entry.folder for entry in (baseline, other)]
-    st.markdown(f"##### {plain(_title(other))}")
+    st.subheader(plain(_title(other)), anchor=False)
     try:
         written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
         found = _compared(str(paths[0]), str(paths[1]), *written)

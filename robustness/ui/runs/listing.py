@@ -36,7 +36,7 @@ def show() -> None:
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
     heading = total if len(found) == len(known) else f"{len(found):,} of {total}"
-    st.subheader(heading, anchor=False)
+    st.header(heading, anchor=False)
     if not known:
         st.info(
             "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
@@ -166,7 +166,8 @@ def _manage(entry: Listed) -> None:
         disabled=not finished,
         help="The rows and the manifest, without the pictures: import it here or elsewhere."
         if finished
-        else "A run travels when it is finished: the same request on the Dataset page goes on.",
+        else "Only a finished run can be downloaded: the same request on the Dataset page "
+        "continues this one.",
     )
     st.divider()
     sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")

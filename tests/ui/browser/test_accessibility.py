@@ -1,0 +1,103 @@
+"""Pages before axe-core's rules: light and dark, on a desk and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, Page, expect
+
+from robustness import runs
+from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.server import AT_REST, PATIENCE
+
+RULES = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+}
+STREAMLITS_OWN = [
+    # The zone for dropped files has a name beside its role; what a key can reach is its button.
+    ("presentation-role-conflict", "[data-testid=stFileUploaderDropzone]"),
+]
+"""(rule, selector) of what Streamlit draws and offers no setting for."""
+FOUND = """([rules, excused]) => axe.run(document, rules).then(({violations}) => violations.flatMap(
+    ({id, nodes}) => nodes
+        .filter(({target}) => !excused.some(([rule, selector]) =>
+            rule === id && document.querySelector(target[0])?.matches(selector)))
+        .map(({html, failureSummary}) => `${id}: ${html.slice(0, 200)} ${failureSummary}`)))"""
+STOP = """() => {
+    const at = document.activeElement
+    if (at === document.body) return null
+    const controls = 'a, button, input, textarea, summary, [tabindex], [class*=DataFrame]'
+    const ring = !at.matches('a, button, summary') || getComputedStyle(at).outlineStyle === 'solid'
+    return [at.matches(controls) && ring, at.outerHTML.slice(0, 200)]
+}"""
+"""The element with the focus: whether it is something to use, rather than text that scrolls, and
+can be seen to have it."""
+STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
+GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kept under the names "a" and "b"."""
+    source = tmp_path_factory.mktemp("set") / "pictures"
+    digests = pictures(source, [f"{number}.png" for number in range(6)])
+    made = [
+        saved(kept_runs / name, digests, {"SqueezeNet": share}, source=source)
+        for name, share in (("a", 0.9), ("b", 0.4))
+    ]
+    yield
+    for run in made:
+        runs.delete(run.folder)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [  # all but the Live page, whose headings leave out levels
+        *("scorecard", "breaking_point", "dataset?run=a", "runs?compare=a&compare=b"),
+        "adversarial?attack=Square+%28black+box%29&steps_square=2",
+        *("catalogue", "models", "methods"),
+    ],
+)
+@pytest.mark.usefixtures("two_runs")
+def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}models=SqueezeNet")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.locator("body style").first).to_be_attached()  # the pages' own, which comes late
+    expect(page.locator(AT_REST)).to_be_visible()
+    page.add_style_tag(content=STILL)
+    page.evaluate(AXE_SCRIPT)
+    light = page.evaluate(GROUND)
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{GROUND} !== '{light}'")
+    assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
+    assert violations(page) == []
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{GROUND} === '{light}'")
+    assert violations(page) == []
+    assert [stop for sound, stop in stops(page) if not sound] == []
+    page.close()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds on ``page`` as it is: the rule, the element, what to do."""
+    found: list[str] = page.evaluate(FOUND, [RULES, STREAMLITS_OWN])
+    return found
+
+
+def stops(page: Page) -> list[tuple[bool, str]]:
+    """``STOP`` of all that the Tab key reaches, in its order."""
+    found: list[tuple[bool, str]] = []
+    page.keyboard.press("Tab")
+    while stop := page.evaluate(STOP):
+        found.append(stop)
+        page.keyboard.press("Tab")
+    return found
