@@ -101,6 +101,7 @@ def show_details(
     if not rows:
         return
     with st.container(key="live-details"):
+        st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         fitted = replace(asked.spec, fit=current_fit())
         report_button(partial(report.of_live, fitted, picture, rows), "live")
@@ -117,7 +118,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
     """
     frame = pd.DataFrame([row.as_row() for row in rows])
     similarity, left, departs = st.columns(3, gap="medium")
-    similarity.markdown("##### How far the features moved")
+    similarity.markdown("### How far the features moved")
     results.chart(
         similarity,
         answers.similarity_bars(frame),
@@ -129,7 +130,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         "alike as those of unrelated pictures. In brackets what it is before it is rescaled so. "
         "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
     )
-    left.markdown("##### What is left for the original class")
+    left.markdown("### What is left for the original class")
     results.chart(
         left,
         answers.clean_class_bars(frame),
@@ -137,7 +138,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         look.describe(frame, ["clean_probability", "retained_probability"]),
     )
     left.caption("Probability of the class that each model names for the original.")
-    departs.markdown("##### Where in the network it departs")
+    departs.markdown("### Where in the network it departs")
     with departs:
         chosen = stages.by_place_input()
     if chosen:

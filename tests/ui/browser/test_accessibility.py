@@ -56,7 +56,8 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize(
     "path",
-    [  # all but the Live page, whose headings leave out levels
+    [
+        "?gaussian_blur=0.6&fog=0.2",
         *("scorecard", "breaking_point", "dataset?run=a", "runs?compare=a&compare=b"),
         "adversarial?attack=Square+%28black+box%29&steps_square=2",
         *("catalogue", "models", "methods"),

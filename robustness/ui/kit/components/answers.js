@@ -13,10 +13,11 @@ function show(parentElement, data) {
   if (!root) {
     root = document.createElement("div");
     root.className = "rb-answers-all";
-    root.innerHTML = '<div class="rb-cards"></div><p class="rb-note"></p>';
+    root.innerHTML =
+      '<h2 class="rb-unseen">Answers</h2><div class="rb-cards"></div><p class="rb-note"></p>';
     parentElement.append(root);
   }
-  const [cards, note] = root.children;
+  const [, cards, note] = root.children;
   while (cards.children.length > data.cards.length) cards.lastChild.remove();
   while (cards.children.length < data.cards.length) cards.append(document.createElement("div"));
   data.cards.forEach((card, index) => fill(cards.children[index], card));

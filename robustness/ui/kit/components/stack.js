@@ -55,6 +55,7 @@ class Stack {
     this.answers = new Loop(() => this.ask("answers"), 0);
     this.root = make("section", "rb-stack", { id: "perturbations", tabIndex: -1 });
     this.root.setAttribute("aria-label", "Perturbations");
+    const heading = make("h2", "rb-unseen", { textContent: "Perturbations" });
     this.study = make("div", "rb-chips");
     for (const record of RECORDS.filter((one) => one.study !== null)) {
       const chip = button("rb-chip", record.label, `${record.label}: on or off`, () =>
@@ -76,7 +77,7 @@ class Stack {
     this.empty = make("p", "rb-none", {
       textContent: "Nothing is on: both pictures are the same. Tap a chip, or search.",
     });
-    this.root.append(this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
+    this.root.append(heading, this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
     parent.append(this.root);
   }
 
@@ -337,7 +338,7 @@ class Picker {
       "aria-autocomplete": "list",
     };
     for (const [name, value] of Object.entries(aria)) this.search.setAttribute(name, value);
-    this.list = make("ul", "rb-found", { id: "rb-found", hidden: true });
+    this.list = make("ul", "rb-found", { id: "rb-found", hidden: true, tabIndex: -1 });
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", "Perturbations found");
     this.options = RECORDS.map((record, index) => this.option(record, index));
