@@ -78,7 +78,8 @@ def _headline(asked: Asked, rows: Sequence[Measurement]) -> Html:
     total = len(asked.models)
     kept = sum(row.consistent for row in rows)
     if len(rows) < total or not total:
-        text = f"Asking {total} model{"s" * (total != 1)}: {len(rows)} answered, {kept} kept"
+        several = "s" if total != 1 else ""
+        text = f"Asking {total} model{several}: {len(rows)} answered, {kept} kept"
     elif 0 < kept < total:
         text = f"{kept} of {total} models keep their answer"
     elif total > 1:
