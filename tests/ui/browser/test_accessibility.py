@@ -30,7 +30,7 @@ FOUND = """([rules, excused]) => axe.run(document, rules).then(({violations}) =>
 STOP = """() => {
     const at = document.activeElement
     if (at === document.body) return null
-    const controls = 'a, button, input, textarea, summary, [tabindex], [class*=DataFrame]'
+    const controls = 'a, button, input, select, textarea, summary, [tabindex], [class*=DataFrame]'
     const ring = !at.matches('a, button, summary') || getComputedStyle(at).outlineStyle === 'solid'
     return [at.matches(controls) && ring, at.outerHTML.slice(0, 200)]
 }"""
