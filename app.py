@@ -7,7 +7,7 @@ from streamlit.starlette import App
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
-from robustness.ui.live import check
+from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
 from robustness.ui.warm_up import warm_up
 
@@ -18,7 +18,9 @@ if __name__ == "__main__":  # as the script of a page
         skips_to="perturbations",
     ):
         model_names, seed = sidebar_input()
-        picture, truth = picture_and_truth_input()
+        presenting.frame()
+        presenting.tour()
+        picture, truth = picture_and_truth_input(presenting.buttons)
         require_models(model_names)
         check.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)

@@ -8,6 +8,7 @@ from robustness.ui.adversarial import outcome, request, studies, undo
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_input
+from robustness.ui.live import presenting
 
 with page(
     "Adversarial",
@@ -16,6 +17,7 @@ with page(
 ):
     request.start_state()
     model_names, seed = sidebar_input()
+    presenting.told()
     picture = picture_input()
     require_models(model_names)
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above

@@ -13,6 +13,7 @@ from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import current_fit, picture_input
 from robustness.ui.kit.report_button import report_button
+from robustness.ui.live import presenting
 
 with page(
     "Breaking point",
@@ -20,6 +21,7 @@ with page(
     "finer wherever the answer is close to changing.",
 ):
     model_names, seed = sidebar_input()
+    presenting.told()
     picture = picture_input()
     perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
     require_models(model_names)

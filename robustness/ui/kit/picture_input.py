@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import cache
 
 import streamlit as st
@@ -17,12 +18,17 @@ from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.kit import components
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
 
 FIRST_SAMPLE = "chelsea"
 
+CAMERA_FILE = "camera.png"
+"""What a frame of the camera is called; it is seen under the perturbations that were on."""
+
+_LIVE_CAMERA = "live camera"
 _SHOWN = "picture of which it is said what it shows"
 
 
@@ -34,9 +40,12 @@ def picture_input() -> Picture:
     return _choice(several=False)[0][0]
 
 
-def picture_and_truth_input() -> tuple[Picture, str | None]:
-    """Like ``picture_input``, with the class that it shows, if somebody says it."""
-    (picture,), below = _choice(several=False)
+def picture_and_truth_input(more: Callable[[], None]) -> tuple[Picture, str | None]:
+    """Like ``picture_input``, with the class that it shows, if somebody says it.
+
+    ``more`` draws what else stands beside the camera.
+    """
+    (picture,), below = _choice(several=False, live=True, more=more)
     with below:
         st.markdown("It shows", width="content")
         return picture, _truth_input(picture)
@@ -47,7 +56,9 @@ def pictures_input() -> list[Picture]:
     return _choice(several=True)[0]
 
 
-def _choice(*, several: bool) -> tuple[list[Picture], DeltaGenerator]:
+def _choice(
+    *, several: bool, live: bool = False, more: Callable[[], None] = lambda: None
+) -> tuple[list[Picture], DeltaGenerator]:
     """The pictures chosen, and the row below the samples."""
     sample, fit = current_sample(), current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
@@ -64,10 +75,14 @@ def _choice(*, several: bool) -> tuple[list[Picture], DeltaGenerator]:
             help="It stays on the server that runs this page, and is not part of the link.",
         )
         with st.container(horizontal=True, vertical_alignment="center"):
-            _camera(f"camera_{version}")
+            if live:
+                components.camera(_LIVE_CAMERA, _freeze)
+            else:
+                _camera(f"camera_{version}")
             restore("fit", DEFAULT_FIT)
-            with st.popover("Picture options", icon=":material/crop:"):
+            with st.popover("Fit", icon=":material/crop:"):
                 keep("fit", fit_input("fit"))
+            more()
     given = _uploaded(fit) or linked_picture()
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
@@ -108,6 +123,14 @@ def _known_class(picture: Picture) -> str | None:
     """The class of a sample; None for any other picture, and for one that shows none of them."""
     synset = SAMPLES[picture.name].synset if picture.name in SAMPLES else None
     return None if synset is None else imagenet().names[imagenet().index(synset)]
+
+
+def _freeze() -> None:
+    """The frame that the running camera was frozen at becomes the picture."""
+    data = components.frame(_LIVE_CAMERA)
+    if data is not None:
+        st.session_state["uploads"] = [(CAMERA_FILE, data)]
+        leave()
 
 
 def _camera(key: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -24,7 +25,7 @@ def runs_folder() -> Path:
     return settings.path(settings.RUNS) or Path("runs").resolve()
 
 
-def page_link(page: str, label: str, icon: str, query: Mapping[str, str]) -> None:
+def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
     """A link to another page; nothing on a page that is itself the main script, without others."""
     with contextlib.suppress(StreamlitAPIException):
         st.page_link(page, label=label, icon=icon, query_params=query)

@@ -19,10 +19,11 @@ from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, components, memo, results, stages
+from robustness.ui.kit.copy_button import copy_button
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.live import held, stack
+from robustness.ui.live import held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
 
 _STANDING = "standing"
@@ -35,6 +36,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     _say_who_cannot_run(model_names)
     asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
+    presenting.told(asked.condition)
     with st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
     st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
@@ -104,7 +106,9 @@ def show_details(
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         fitted = replace(asked.spec, fit=current_fit())
-        report_button(partial(report.of_live, fitted, picture, rows), "live")
+        with st.container(horizontal=True):
+            report_button(partial(report.of_live, fitted, picture, rows), "live")
+            copy_button(fitted, picture.name)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},

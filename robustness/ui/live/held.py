@@ -6,10 +6,11 @@ that is said here lasts: once the slider is let go, the script runs and shows wh
 
 from __future__ import annotations
 
-import json
 import secrets
+import struct
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from robustness.base.errors import ImageError
+from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, results
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
@@ -24,8 +28,11 @@ from robustness.ui.live.stack import Stack, checked, said
 MOST_TICKETS = 128
 """How many sessions may hold a slider; one whose ticket has gone gets another from its page."""
 
-MOST_BYTES = 65_536
-"""Of a request: each perturbation with its strength takes 80."""
+MOST_BYTES = 1_000_000
+"""Of a request: a frame of the camera as it is sent takes 200,000."""
+
+Message = tuple[dict[str, object], list[bytes]]
+"""What ``components.pack`` takes."""
 
 _TICKET = "ticket"
 
@@ -69,32 +76,48 @@ async def _answer(request: Request) -> Response:
         if len(body) > MOST_BYTES:
             return Response(status_code=413)
     try:
-        wanted = json.loads(body)
+        wanted, pictures = components.unpack(body)
         steps = checked(wanted["steps"])
-        what = wanted["want"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        make = _MAKERS[wanted["want"]]
+    except (ValueError, TypeError, KeyError, RecursionError, struct.error):
         return Response(status_code=400)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
-    make = {"picture": _picture, "answers": _answers}.get(what)
-    if make is None:
-        return Response(status_code=400)
-    message = await run_in_threadpool(make, asked)
+    try:
+        header, made = await run_in_threadpool(make, asked, pictures)
+    except ImageError as error:
+        return Response(str(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}
-    header, pictures = message
-    packed = components.pack({**header, "texts": texts}, pictures)
+    packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")
 
 
-def _picture(asked: Asked) -> tuple[dict[str, object], list[bytes]]:
+def _picture(asked: Asked, _: list[bytes]) -> Message:
     altered = asked.change()
     header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
     return header, [b"", after]
 
 
-def _answers(asked: Asked) -> tuple[dict[str, object], list[bytes]]:
+def _answers(asked: Asked, _: list[bytes]) -> Message:
     found: dict[str, Answer] = dict(asked.answers(asked.change()))
     return {"answers": shown(asked, found)._asdict()}, []
 
+
+def _camera(asked: Asked, pictures: list[bytes]) -> Message:
+    """Both for a frame of a camera, in the place of the picture."""
+    if len(pictures) != 1:
+        raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
+    image = study_image(pictures[0], name="camera")
+    asked = asked._replace(picture=Picture.of("camera", image), truth=None)
+    header, (_, after) = _picture(asked, [])
+    answers, _ = _answers(asked, [])
+    return {**header, **answers}, [to_png(image), after]
+
+
+_MAKERS: dict[str, Callable[[Asked, list[bytes]], Message]] = {
+    "picture": _picture,
+    "answers": _answers,
+    "camera": _camera,
+}
 
 ROUTES = [Route("/live/{ticket}", _answer, methods=["POST"])]
 """What the server of the dashboard serves beside its pages."""

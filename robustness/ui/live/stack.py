@@ -19,6 +19,7 @@ from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.kit import components
+from robustness.ui.kit.picture_input import CAMERA_FILE
 from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}
@@ -69,7 +70,7 @@ def current() -> Stack:
         _give(_steps_of(link))
         state[_SEEN] = link
     files = [name for name, _ in state.get("uploads", [])]
-    if files and files != state.get(_FILES):
+    if files and files not in ([CAMERA_FILE], state.get(_FILES)):
         _give([])
     state[_FILES] = files
     if not held:

@@ -6,6 +6,7 @@ test, with room to spare: ``claims`` says it for machines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,16 @@ class Story:
     title: str
     watch: str
     claims: tuple[Claim, ...]
+
+    @property
+    def name(self) -> str:
+        """How a link calls it."""
+        return "-".join(re.findall(r"[a-z]+", self.title.lower()))
+
+    @property
+    def link(self) -> dict[str, str | Sequence[str]]:
+        """The query of its link, which says that it is this story's."""
+        return {**self.query, "story": self.name}
 
     @property
     def sample(self) -> str:

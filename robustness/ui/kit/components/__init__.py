@@ -6,9 +6,10 @@ step and load nothing from elsewhere. What they report comes from a browser and 
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,15 @@ _pair = st.components.v2.component(
 _answers = st.components.v2.component(
     "robustness_answers", js=_script("slider.js", "answers.js"), isolate_styles=False
 )
+_escape = st.components.v2.component(
+    "robustness_escape", js=_script("escape.js"), isolate_styles=False
+)
+_camera = st.components.v2.component(
+    "robustness_camera", js=_script("slider.js", "camera.js"), isolate_styles=False
+)
+_tour = st.components.v2.component(
+    "robustness_tour", js=_script("slider.js", "tour.js"), isolate_styles=False
+)
 _settled = st.components.v2.component(
     "robustness_settled", js=_script("slider.js", "settled.js"), isolate_styles=False
 )
@@ -129,6 +139,30 @@ def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> Non
 def settled(key: str, shown: str) -> None:
     """Within a fragment: has it rerun once the answers above it have settled on another id."""
     _settled(key=key, data={"shown": shown}, on_settled_change=_nothing)
+
+
+def camera(key: str, frozen: Callable[[], None]) -> None:
+    """A running camera; calls ``frozen`` once there is one of its frames, see ``frame``."""
+    _camera(key=key, on_frozen_change=frozen)
+
+
+def frame(key: str) -> bytes | None:
+    """The frame (a file, not to be trusted) that the camera ``key`` was frozen at, if any."""
+    report = sent(key, "frozen") or {}
+    try:
+        return base64.b64decode(report["png"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def tour(key: str, first: bool, asked: int) -> None:
+    """The tour, shown on a ``first`` visit, and again whenever ``asked`` is another number."""
+    _tour(key=key, data={"first": first, "asked": asked})
+
+
+def escape(key: str, pressed: Callable[[], None]) -> None:
+    """Calls ``pressed`` when the Escape key is."""
+    _escape(key=key, on_pressed_change=pressed)
 
 
 def _nothing() -> None:

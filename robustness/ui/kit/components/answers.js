@@ -33,5 +33,6 @@ function show(parentElement, data) {
 }
 
 export default function ({ parentElement, data }) {
-  show(parentElement, data);
+  PARTS.still = () => show(parentElement, data);
+  if (!PARTS.camera?.running) PARTS.still();
 }

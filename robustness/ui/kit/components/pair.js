@@ -199,7 +199,8 @@ class Pair {
 
 export default function ({ parentElement, data }) {
   if (!parentElement.pair) parentElement.pair = new Pair(parentElement);
-  parentElement.pair.update(unpack(data));
+  const shown = unpack(data);
   PARTS.pair = parentElement.pair;
+  if (!PARTS.camera?.running) parentElement.pair.update(shown);
   return () => clearInterval(parentElement.pair.blinking);
 }

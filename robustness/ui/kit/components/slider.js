@@ -142,6 +142,15 @@ class Sender {
 // Where the parts of a page find each other: each is a module of its own.
 const PARTS = (window.robustness ??= {});
 
+// `header` and `pictures` (bytes each) as one message, which `unpack` of the server reads.
+function pack(header, pictures = []) {
+  const sizes = pictures.map((picture) => picture.length);
+  const head = new TextEncoder().encode(JSON.stringify({ ...header, sizes }));
+  const length = new Uint8Array(4);
+  new DataView(length.buffer).setUint32(0, head.length);
+  return new Blob([length, head, ...pictures]);
+}
+
 // {...header, pictures: [bytes]} of what `pack` of the server made.
 function unpack(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -49,6 +49,7 @@ class Stack {
     this.past = [];
     this.future = [];
     this.rev = null;
+    PARTS.stack = this;
     this.cards = new Map();
     this.sender = new Sender();
     this.picture = new Loop(() => this.ask("picture"), EVERY);
@@ -113,20 +114,28 @@ class Stack {
 
   // While a slider is held, asks past the page's script, which would draw all of the page.
   async ask(want) {
+    const data = await this.fetch(want);
+    if (!this.held) return; // let go meanwhile: the script's answer counts
+    if (!data) {
+      this.cut = true; // no way past the script: it is asked from now on
+      this.report(true);
+    } else if (want === "picture") await PARTS.pair.update(data);
+    else PARTS.answers?.(data.answers);
+  }
+
+  // What the server says to `want` of the steps as they are now; null if it does not answer.
+  async fetch(want, pictures) {
     try {
       const response = await fetch(new URL(`live/${this.data.ticket}`, location.href), {
         method: "POST",
-        body: JSON.stringify({ want, steps: this.steps }),
+        body: pack({ want, steps: this.steps }, pictures),
       });
-      if (!response.ok) throw new Error(response.statusText);
+      if (!response.ok) return null;
       const data = unpack(new Uint8Array(await response.arrayBuffer()));
-      if (!this.held) return; // let go meanwhile: the script's answer counts
       for (const [name, text] of Object.entries(data.texts)) this.cards.get(name)?.say(text);
-      if (want === "picture") await PARTS.pair.update(data);
-      else PARTS.answers?.(data.answers);
+      return data;
     } catch {
-      this.cut = true; // no way past the script: it is asked from now on
-      if (this.held) this.report(true);
+      return null;
     }
   }
 
@@ -185,6 +194,7 @@ class Stack {
 
   report(held) {
     this.held = held;
+    if (held && PARTS.camera?.running) return; // its next frame has the steps
     if (held && PARTS.pair && !this.cut) {
       this.picture.want();
       this.answers.want();

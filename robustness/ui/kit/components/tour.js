@@ -1,0 +1,75 @@
+// Four steps for a first visit: a card that says what a part of the page is for, and marks it.
+
+const STEPS = [
+  [".st-key-gallery", "Choose a picture, or upload one of your own."],
+  [".rb-chips, .rb-picker", "Put a perturbation on: tap one, or search for what could happen to it."],
+  [".rb-slider", "Drag the slider: picture and answers follow while you hold it."],
+  [".rb-below", "Here each model says whether its answer was kept. Stories show where to look."],
+];
+const DONE = "robustness tour done";
+
+class Tour {
+  constructor(parent) {
+    this.at = 0;
+    this.root = make("section", "rb-tour", { hidden: true });
+    this.root.setAttribute("aria-label", "Tour");
+    this.text = make("p", "");
+    this.text.setAttribute("role", "status");
+    this.back = make("button", "", { type: "button", textContent: "Back" });
+    this.next = make("button", "", { type: "button" });
+    this.skip = make("button", "rb-link", { type: "button", textContent: "Skip the tour" });
+    this.back.addEventListener("click", () => this.go(this.at - 1));
+    this.next.addEventListener("click", () => this.go(this.at + 1));
+    this.skip.addEventListener("click", () => this.end());
+    const row = make("div", "rb-tools");
+    row.append(this.skip, this.back, this.next);
+    this.root.append(this.text, row);
+    parent.append(this.root);
+  }
+
+  go(at) {
+    if (at >= STEPS.length) return this.end();
+    this.at = at;
+    this.root.hidden = false;
+    const [where, text] = STEPS[at];
+    this.unmark();
+    const target = [...document.querySelectorAll(where)].find((node) => node.offsetParent);
+    target?.classList.add("rb-toured");
+    this.text.textContent = `${at + 1} of ${STEPS.length}. ${text}`;
+    this.back.hidden = at === 0;
+    this.next.textContent = at + 1 < STEPS.length ? "Next" : "Done";
+    this.skip.hidden = at + 1 === STEPS.length;
+  }
+
+  unmark() {
+    for (const node of document.querySelectorAll(".rb-toured")) node.classList.remove("rb-toured");
+  }
+
+  end() {
+    this.unmark();
+    this.root.hidden = true;
+    try {
+      localStorage.setItem(DONE, "1");
+    } catch {
+      // a browser that keeps nothing shows the tour again
+    }
+  }
+
+  get done() {
+    try {
+      return localStorage.getItem(DONE) !== null;
+    } catch {
+      return false;
+    }
+  }
+}
+
+export default function ({ parentElement, data }) {
+  const tour = (parentElement.tour ??= new Tour(parentElement));
+  if (data.asked !== (tour.asked ?? 0)) {
+    tour.asked = data.asked;
+    tour.go(0);
+  } else if (data.first && !tour.seen && !tour.done) tour.go(0);
+  tour.seen = true;
+  return () => tour.unmark();
+}

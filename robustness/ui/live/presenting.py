@@ -1,0 +1,74 @@
+"""The presenter's view of the Live page, which the link says; and the stories that can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from robustness.base.text import plain
+from robustness.evaluation.condition import Condition
+from robustness.ui.kit import components
+from robustness.ui.kit.run_link import page_link
+from robustness.ui.live.stories import STORIES
+
+_PRESENT = "present"
+_FIRST, _TOURS = "visited without a link", "tours"
+_STYLE = Path(__file__).with_name("present.css")
+
+
+def presenting() -> bool:
+    """Whether the link asks for the presenter's view."""
+    return str(st.query_params.get(_PRESENT)) == "true"
+
+
+def frame() -> None:
+    """In the presenter's view, hides all that is not shown to others, and gives the way back."""
+    if presenting():
+        st.html(_STYLE)
+        st.button("Leave (Esc)", key="leave", type="tertiary", on_click=_leave)
+        components.escape("escape", _leave)
+
+
+def _leave() -> None:
+    st.query_params.pop(_PRESENT, None)
+
+
+def _present() -> None:
+    st.query_params[_PRESENT] = "true"
+
+
+def buttons() -> None:
+    """What leads into a presentation: the stories, and the presenter's view."""
+    with st.popover("Stories", icon=":material/auto_stories:"):
+        st.caption("To show somebody; each is measured on the four models that come along.")
+        for story in STORIES:
+            page_link(story.page, story.title, ":material/play_circle:", story.link)
+        st.button("Take the tour", icon=":material/tour:", on_click=_ask_for_the_tour)
+    st.button(
+        "Present",
+        icon=":material/present_to_all:",
+        key="present",
+        on_click=_present,
+        help="Large type, and nothing but pictures, answers and the stack. Escape leaves it.",
+    )
+
+
+def tour() -> None:
+    """The tour: on a first visit without a link, and whenever it is asked for."""
+    first = st.session_state.setdefault(_FIRST, not st.query_params)
+    if not presenting():
+        components.tour("tour", first, st.session_state.get(_TOURS, 0))
+
+
+def _ask_for_the_tour() -> None:
+    st.session_state[_TOURS] = st.session_state.get(_TOURS, 0) + 1
+
+
+def told(condition: Condition | None = None) -> None:
+    """What to watch, where the link is that of a story, and ``condition`` still what it shows."""
+    story = next((one for one in STORIES if one.name == st.query_params.get("story")), None)
+    if story is None or condition not in (None, story.claims[0].condition):
+        st.empty()  # in its place: what follows keeps its own
+    else:
+        st.info(f"**{plain(story.title)}.** {plain(story.watch)}", icon=":material/auto_stories:")
