@@ -80,7 +80,10 @@ def chromium() -> Iterator[Browser]:
         try:
             browser = playwright.chromium.launch(
                 executable_path=executable,
-                args=["--no-sandbox", "--disable-background-networking", "--disable-sync"],
+                args=[
+                    *("--no-sandbox", "--disable-background-networking", "--disable-sync"),
+                    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+                ],
             )
         except Error:
             if os.environ.get("CI") == "true":

@@ -26,7 +26,7 @@ from robustness.ui.adversarial.outcome import headline as sentence
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
-from tests.support.pages import PATIENCE, completed, headline, html, maps, run, sample
+from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
 from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "adversarial.py"
@@ -55,7 +55,7 @@ def test_it_shows_what_the_core_finds() -> None:
     assert headline(app) == escape(sentence(found))
     assert "makes SqueezeNet 1.1 see" in headline(app)
     assert f"length {found.l2:.3g} (L2)" in captions(app)
-    assert f"SSIM {found.ssim:.3f} (1 is identical)" in captions(app)
+    assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]
     assert "none of 16 random changes" in app.success[0].value
     assert "Noise</th>" in html(app)
     assert "Adversarial</th>" in html(app)
@@ -78,24 +78,24 @@ def test_a_first_visit_shows_an_attack_that_is_news() -> None:
 
 def test_the_first_settings_leave_links_and_pictures_alone() -> None:
     linked = run(PAGE, sample="chelsea", models="SqueezeNet", steps_pgd="1")
-    assert linked.select_slider(key="epsilon").value == 8, "what such a link has always meant"
-    linked.select_slider(key="epsilon").set_value(4.0).run()
-    assert linked.select_slider(key="epsilon").value == 4
+    assert linked.session_state["epsilon"] == 8, "what such a link has always meant"
+    linked.query_params["epsilon"] = "4"
+    assert linked.run().session_state["epsilon"] == 4
     come = AppTest.from_file(str(PAGE), default_timeout=PATIENCE)
     come.session_state["page"] = "Live robustness check"
     come.query_params["models"] = "SqueezeNet"
     come.run()
-    assert come.select_slider(key="epsilon").value == FIRST_EPSILON
+    assert come.session_state["epsilon"] == FIRST_EPSILON
     assert "sample" not in come.query_params, "the picture is that of the other page"
-    come.select_slider(key="epsilon").set_value(8.0).run()
-    assert come.select_slider(key="epsilon").value == 8
+    del come.query_params["epsilon"]
+    assert come.run().session_state["epsilon"] == 8
 
 
 def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored() -> None:
     app = opened(attack="FGSM", norm="L2", epsilon_l2="1", target="tench", seed="3")
     assert app.selectbox(key="attack").value == "fgsm"
     assert app.selectbox(key="target").value == "tench"
-    assert app.select_slider(key="epsilon_l2").value == 1
+    assert app.session_state["epsilon_l2"] == 1
     odd = opened(attack="magic", norm="l7", epsilon="9", target="no such thing", steps_pgd="-4")
     assert not odd.error
     assert odd.selectbox(key="attack").value == REGISTRY.names[0]
@@ -118,7 +118,7 @@ def test_a_target_is_reached_or_said_to_be_missed() -> None:
 def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
     app = opened(epsilon="0")
     assert "fails: SqueezeNet 1.1 sees espresso" in headline(app)
-    assert "both pictures are identical" in captions(app)
+    assert "both pictures are identical" in pictures(app)[0]["text"]
     refused = opened(target="espresso")
     assert "already" in refused.error[0].value
 
@@ -170,7 +170,8 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
     assert "Adversarial + Gaussian blur" in html(app)
     assert "Undone?" in html(app)
     before = html(app)
-    app.slider(key="undo_strength").set_value(0.0).run()
+    app.query_params["undo_strength"] = "0.0"
+    app.run()
     assert html(app) != before
     assert "<td>no</td>" in html(app)
 
@@ -228,7 +229,8 @@ def test_the_maps_follow_the_perturbation_of_the_adversarial_picture(
     monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
     app = completed(opened(epsilon="1", undo_strength="0", attention="true"))
     assert len(maps(app)) == 2 * 2
-    app.slider(key="undo_strength").set_value(0.5).run()
+    app.query_params["undo_strength"] = "0.5"
+    app.run()
     completed(app)
     assert not app.exception
     assert "With JPEG compression" in maps(app)[2]

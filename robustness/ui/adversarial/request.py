@@ -9,6 +9,7 @@ import streamlit as st
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
 from robustness.pictures.eight_bits import LEVELS
+from robustness.ui.kit import components
 from robustness.ui.kit.inputs import forget_unless, listed, one_of
 
 EPSILONS = {
@@ -22,7 +23,6 @@ FIRST_SAMPLE, FIRST_EPSILON = "coffee", 2.0
 """What a first visit shows: every offline model errs, and noise of that size changes no answer. At
 the control's own 8/255, which a link without an epsilon means, noise does as much to some."""
 
-MARKS = "Usual: 1, 2, 4, 8 and 16 of 255."
 MOST_RESTARTS = 10
 
 
@@ -110,27 +110,24 @@ def _norm(record: Attack) -> str:
 
 
 def _epsilon(norm: str) -> float:
+    values = EPSILONS[norm]
     if norm == "linf":
-        levels = st.select_slider(
-            "Epsilon, largest change (255ths)",
-            EPSILONS[norm],
-            value=8.0,
-            format_func=lambda level: f"{level:g}",
-            key="epsilon",
-            bind="query-params",
-            help=MARKS,
+        texts = [f"{level:g} of 255" for level in values]
+        label = "Epsilon, largest change"
+        usual = (1.0, 2.0, 4.0, 8.0, 16.0)
+        found = components.choice(
+            label, values, texts, "epsilon", first=8.0, marked=usual, live=False, in_link=True
         )
-        return float(levels) / LEVELS
-    return float(
-        st.select_slider(
-            "Epsilon, length of the change",
-            EPSILONS[norm],
-            value=0.5,
-            format_func=lambda size: f"{size:g}",
-            key="epsilon_l2",
-            bind="query-params",
-            help="In units of the full range of a pixel.",
-        )
+        return found / LEVELS
+    texts = [f"{size:g} of a pixel's full range" for size in values]
+    return components.choice(
+        "Epsilon, length of the change",
+        values,
+        texts,
+        "epsilon_l2",
+        first=0.5,
+        live=False,
+        in_link=True,
     )
 
 

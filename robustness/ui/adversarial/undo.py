@@ -14,8 +14,8 @@ from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
-from robustness.ui.kit import attention, memo, results
-from robustness.ui.kit.inputs import perturbation_input, strength_input
+from robustness.ui.kit import attention, components, memo, results
+from robustness.ui.kit.inputs import perturbation_input
 from robustness.ui.kit.page import fragment
 
 
@@ -60,8 +60,7 @@ def _condition() -> Condition:
             "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
     with right:
-        strength = strength_input("Strength", "undo_strength", 0.2)
-        st.caption(PERTURBATIONS[name].value_text(strength))
+        strength = components.strength(PERTURBATIONS[name], "undo_strength", first=0.2)
     return Condition.of({name: strength})
 
 

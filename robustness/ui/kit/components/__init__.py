@@ -143,7 +143,7 @@ def settled(key: str, shown: str) -> None:
 
 def camera(key: str, frozen: Callable[[], None]) -> None:
     """A running camera; calls ``frozen`` once there is one of its frames, see ``frame``."""
-    _camera(key=key, on_frozen_change=frozen)
+    _camera(key=key, on_frozen_change=frozen, width="content")
 
 
 def frame(key: str) -> bytes | None:
@@ -178,23 +178,33 @@ def choice(
     first: float,
     marked: Sequence[float] = (),
     live: bool = True,
+    in_link: bool = False,
 ) -> float:
     """One of ``values``, by a slider; ``texts`` say each, ``marked`` ones attract.
 
-    It is ``first`` until moved, and ``st.session_state[key]`` before that. With ``live`` it
-    reports while it is held, otherwise once let go.
+    It is ``first`` until another is chosen, and ``st.session_state[key]`` where that is set before.
+    With ``live`` it reports while it is held, otherwise once let go. With ``in_link`` the link
+    says it under ``key``; what a link says that is none of ``values`` is ignored.
     """
     state = st.session_state
     report = sent(f"{key} slider", "value")
+    said, seen = st.query_params.get(key), f"{key} seen"
     if report and report["n"] > state.get(f"{key} taken", 0):
         state[f"{key} taken"] = report["n"]
         index = report.get("value")
         if isinstance(index, int | float) and 0 <= index < len(values):
             state[key] = values[int(index)]
+    elif in_link and said != state.get(seen):
+        state[key] = _of_link(said, values, first)
     chosen = state.get(key, first)
     if chosen not in values:
         chosen = first
     state[key] = chosen
+    if in_link:
+        wanted = None if chosen == first else f"{chosen:g}"
+        if wanted != said and not (report and report.get("held")):
+            st.query_params.update({key: [] if wanted is None else wanted})
+        state[seen] = wanted
     _choice(
         key=f"{key} slider",
         data={
@@ -215,6 +225,29 @@ def choice(
         on_value_change=_nothing,
     )
     return float(chosen)
+
+
+def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
+    """The one of ``values`` that a link says; ``first`` if it says none of them."""
+    try:
+        found = float(said or "")
+    except ValueError:
+        return first
+    return next((value for value in values if value == found), first)
+
+
+def strength(record: Perturbation, key: str, *, first: float) -> float:
+    """A strength of ``record`` by a slider that says what it is worth, and is in the link."""
+    values = [round(0.01 * step, 2) for step in range(101)]
+    return choice(
+        f"Strength of {record.label}",
+        values,
+        [f"{value:g}: {record.value_text(value)}" for value in values],
+        key,
+        first=first,
+        marked=[mark["value"] for mark in marks(record)],
+        in_link=True,
+    )
 
 
 def sent(key: str, name: str) -> dict[str, Any] | None:

@@ -33,6 +33,6 @@ function show(parentElement, data) {
 }
 
 export default function ({ parentElement, data }) {
-  PARTS.still = () => show(parentElement, data);
-  if (!PARTS.camera?.running) PARTS.still();
+  PARTS.stillAnswers = () => show(parentElement, data);
+  if (!PARTS.camera?.running) PARTS.stillAnswers();
 }

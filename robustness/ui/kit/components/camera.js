@@ -41,13 +41,14 @@ class Camera {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     if (!this.running) return;
     this.show(false);
-    PARTS.still?.();
+    PARTS.stillPair?.();
+    PARTS.stillAnswers?.();
     PARTS.stack?.report(false);
   }
 
   show(running) {
     this.running = running;
-    this.toggle.textContent = running ? "Stop the camera" : "Camera";
+    this.toggle.textContent = running ? "Stop" : "Camera";
     this.toggle.setAttribute("aria-pressed", running);
     this.freeze.hidden = !running;
   }

@@ -201,6 +201,7 @@ export default function ({ parentElement, data }) {
   if (!parentElement.pair) parentElement.pair = new Pair(parentElement);
   const shown = unpack(data);
   PARTS.pair = parentElement.pair;
+  if (shown.pictures[0].length) PARTS.stillPair = () => parentElement.pair.update(shown);
   if (!PARTS.camera?.running) parentElement.pair.update(shown);
   return () => clearInterval(parentElement.pair.blinking);
 }

@@ -1,0 +1,103 @@
+"""The Live page before others: the presenter's view, stories, the tour, and a running camera."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from playwright.sync_api import Browser, expect
+
+from robustness.ui.live.stories import LIVE, STORIES
+from tests.support.journeys import HEADLINE, PAIR, drawn, pixels, put_on, settled, visit
+
+SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
+
+
+def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    small = page.locator(HEADLINE).evaluate(SIZE)
+    page.get_by_role("button", name="Present").click()
+    expect(page).to_have_url(re.compile("present=true"))
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    expect(page.get_by_test_id("stFileUploader")).to_be_hidden()
+    expect(page.locator(".st-key-live-details")).to_be_hidden()
+    expect(page.locator(".rb-stack")).to_be_visible()
+    assert page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small
+    assert page.locator(".rb-verdicts li").first.evaluate(SIZE) >= 20
+    last = page.locator(".rb-verdicts li").last.bounding_box()
+    assert last is not None
+    assert last["y"] + last["height"] <= 900, "all of it on one screen"
+    page.reload()
+    settled_in_view = page.locator(PAIR)
+    expect(settled_in_view).to_be_visible()
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stSidebar")).to_be_visible()
+    assert "present" not in page.url
+    page.context.close()
+
+
+def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
+    browser: Browser, address: str
+) -> None:
+    page = settled(visit(browser, f"{address}/?sample=rocket&fog=0.1"))
+    story = next(story for story in STORIES if story.page == LIVE)
+    page.get_by_role("button", name="Stories").click()
+    page.get_by_role("link", name=story.title).click()
+    expect(page.get_by_text(story.watch)).to_be_visible()
+    expect(page).to_have_url(re.compile(f"story={story.name}"))
+    settled(page)
+    page.keyboard.press("Escape")
+    put_on(page, "frost")
+    expect(page.get_by_text(story.watch)).to_be_hidden()
+    page.context.close()
+
+
+def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
+    page = visit(browser, address)
+    tour = page.locator(".rb-tour")
+    expect(tour).to_contain_text("1 of 4.")
+    for step in (2, 3, 4):
+        tour.get_by_role("button", name="Next").click()
+        expect(tour).to_contain_text(f"{step} of 4.")
+        expect(page.locator(".rb-toured")).to_have_count(1)
+    tour.get_by_role("button", name="Done").click()
+    expect(tour).to_be_hidden()
+    expect(page.locator(".rb-toured")).to_have_count(0)
+    page.goto(address)
+    settled(page)
+    expect(page.locator(".rb-tour")).to_be_hidden()
+    page.context.close()
+
+
+def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["camera"])
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(f"{address}/?sample=coffee&gaussian_blur=0.6&models=SqueezeNet")
+    settled(page)
+    still = pixels(page, 0)
+    camera = page.locator(".rb-camera")
+    camera.get_by_role("button", name="Camera").click()
+    page.wait_for_function("() => document.querySelector('.rb-camera').dataset.frames > 2")
+    assert not np.array_equal(pixels(page, 0), still)
+    assert not np.array_equal(pixels(page, 1), pixels(page, 0))
+    camera.get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(500)
+    settled(page)
+    np.testing.assert_array_equal(pixels(page, 0), still, "the picture is there again")
+    camera.get_by_role("button", name="Camera").click()
+    page.wait_for_function("() => document.querySelector('.rb-camera').dataset.frames > 4")
+    camera.get_by_role("button", name="Freeze").click()
+    expect(page.get_by_text("Showing camera.png")).to_be_visible()
+    settled(page)
+    times = drawn(page)
+    assert page.locator(".rb-step").get_attribute("data-name") == "gaussian_blur"
+    assert not np.array_equal(pixels(page, 0), still)
+    page.wait_for_timeout(600)
+    assert drawn(page) == times, "it stands still"
+    context.close()
