@@ -8,6 +8,7 @@ encoding the pictures, tables, charts, and Streamlit.
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import time
@@ -88,7 +89,7 @@ def _page(script: str, query: str) -> Iterator[Update]:
     ):
         first = BackMsg()
         first.rerun_script.query_string = query
-        _, _, slider = _ask(server, first)
+        _, _, stack = _ask(server, first)
         step = 0
 
         def update() -> tuple[float, float]:
@@ -96,10 +97,11 @@ def _page(script: str, query: str) -> Iterator[Update]:
             step += 1
             move = BackMsg()
             move.rerun_script.query_string = query
-            move.rerun_script.fragment_id = slider["fragment"]
+            move.rerun_script.fragment_id = stack["fragment"]
             state = move.rerun_script.widget_states.widgets.add()
-            state.id = slider["id"]
-            state.double_array_value.data.append(round(0.2 + 0.01 * step, 2))
+            state.id = stack["id"]
+            steps = [{"name": "brightness", "strength": round(0.2 + 0.01 * step, 2)}]
+            state.json_value = json.dumps({"stack": {"n": step, "held": False, "steps": steps}})
             total, forward, _ = _ask(server, move)
             return total, forward
 
@@ -107,18 +109,18 @@ def _page(script: str, query: str) -> Iterator[Update]:
 
 
 def _ask(server: ClientConnection, message: BackMsg) -> tuple[float, float, dict[str, str]]:
-    """Sends ``message``; (ms to the end of the answer, ms of forward passes, the slider)."""
+    """Sends ``message``; (ms to the end of the answer, ms of forward passes, the stack)."""
     start = time.perf_counter()
     server.send(message.SerializeToString())
-    forward, slider = None, {"id": "", "fragment": ""}
+    forward, stack = None, {"id": "", "fragment": ""}
     while True:
         answer = ForwardMsg()
         data = server.recv(timeout=300)
         answer.ParseFromString(data if isinstance(data, bytes) else data.encode())
-        element = answer.delta.new_element
-        if element.HasField("slider") and "brightness" in element.slider.id:
-            slider = {"id": element.slider.id, "fragment": answer.delta.fragment_id}
-        found = TIMINGS.search(element.markdown.body)
+        component = answer.delta.new_element.bidi_component
+        if component.component_name == "robustness_stack":
+            stack = {"id": component.id, "fragment": answer.delta.fragment_id}
+        found = TIMINGS.search(component.json)
         if found:
             forward = float(found[1])
         if answer.HasField("script_finished"):
@@ -126,7 +128,7 @@ def _ask(server: ClientConnection, message: BackMsg) -> tuple[float, float, dict
     total = 1000 * (time.perf_counter() - start)
     if forward is None:
         raise RuntimeError("the page did not come to its end: see the server's log")
-    return total, forward, slider
+    return total, forward, stack
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def _begin(asked: Asked, on: stack.Stack) -> None:
     """Draws a picture anew, and each answer as it comes: models may have to be loaded."""
     start = time.perf_counter()
     altered = asked.change()
-    coming = asked.answers(altered)  # while the pictures are drawn
+    asking, coming = time.perf_counter(), asked.answers(altered)  # while the pictures are drawn
     results.show_pictures(asked.picture, altered.image, asked.what, altered.scores)
     place = st.empty()
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
@@ -56,25 +56,30 @@ def _begin(asked: Asked, on: stack.Stack) -> None:
         found[name] = row
         if len(found) < len(asked.models):
             components.answers(place, f"live answers {len(found)}", shown(asked, found))
-    components.answers(place, "live answers", shown(asked, found, _pace(altered, start)))
+    note = _pace(altered, asking, start)
+    components.answers(place, "live answers", shown(asked, found, note))
 
 
 def _follow(asked: Asked, on: stack.Stack) -> None:
     """Draws what changes, all at once: nothing is emptied before its successor is there."""
     start = time.perf_counter()
     altered = asked.change()
-    coming = asked.answers(altered)
+    asking, coming = time.perf_counter(), asked.answers(altered)
     results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, follows=on.held)
     found = dict(coming)
-    components.answers(nullcontext(), "live answers", shown(asked, found, _pace(altered, start)))
+    note = _pace(altered, asking, start)
+    components.answers(nullcontext(), "live answers", shown(asked, found, note))
     # Last: once the browser has it, it may ask for more, and what is unsent then is dropped.
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
 
 
-def _pace(altered: memo.Change, start: float) -> str:
+def _pace(altered: memo.Change, asking: float, start: float) -> str:
+    """How long it took, once all have answered who are asked since ``asking``."""
+    now = time.perf_counter()
     return (
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
-        f"this update {1000 * (time.perf_counter() - start):.0f} ms in all."
+        f"forward passes {1000 * (now - asking):.0f} ms, "
+        f"this update {1000 * (now - start):.0f} ms in all."
     )
 
 

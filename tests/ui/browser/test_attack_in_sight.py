@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
@@ -14,12 +14,18 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     page.goto(f"{address}/adversarial")
     headline = page.locator(".rb-headline")
     expect(headline).to_contain_text("makes SqueezeNet 1.1 see consomme")
-    pictures = page.locator(".st-key-pictures img")
-    expect(pictures).to_have_count(3)
+    pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
+    expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
     expect(page).to_have_url(f"{address}/adversarial?sample=coffee&epsilon=2")
+    expect(pictures).to_have_count(3)
     for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
-        box = shown.bounding_box()
-        assert box is not None
-        assert box["y"] >= 0
-        assert box["y"] + box["height"] <= height
+        assert_in_sight(shown, height)
     page.close()
+
+
+def assert_in_sight(part: Locator, height: int) -> None:
+    """All of ``part`` is within the first ``height`` pixels of the page."""
+    box = part.bounding_box()
+    assert box is not None
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= height

@@ -7,8 +7,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
+from tests.support.holding import sweep_back_and_forth, watched
 from tests.support.journeys import drawn, headline, pixels, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.server import PATIENCE
@@ -24,48 +24,6 @@ from tests.support.server import PATIENCE
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
 """Seconds that a slider is held."""
-
-WATCH = """() => {
-  const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
-  const pair = document.querySelector(".rb-pair");
-  new MutationObserver((changes) => (seen.pictures += changes.length))
-    .observe(pair, { attributes: true, attributeFilter: ["data-drawn"] });
-  let before = null;
-  const below = document.querySelector(".rb-below");
-  new MutationObserver(() => {
-    const now = below.innerText;
-    if (!now) seen.empty += 1;
-    if (now !== before) seen.verdicts += 1;
-    before = now;
-  }).observe(below, { childList: true, subtree: true, characterData: true });
-  const app = document.querySelector("[data-testid=stApp]");
-  new MutationObserver(() => (seen.runs += app.dataset.testScriptState === "running"))
-    .observe(app, { attributes: true, attributeFilter: ["data-test-script-state"] });
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) seen.shift += entry.value;
-  }).observe({ type: "layout-shift" });
-}"""
-
-
-@contextmanager
-def watched(page: Page) -> Iterator[dict[str, float]]:
-    """What changed on the page until now, once it is left."""
-    found: dict[str, float] = {}
-    page.evaluate(WATCH)
-    yield found
-    found.update(page.evaluate("window.watched"))
-
-
-def sweep_back_and_forth(move: Callable[[float], None]) -> float:
-    """Calls ``move`` with places from 0 to 1 for ``HELD`` seconds; the last of them."""
-    end, place, step = time.monotonic() + HELD, 0.2, 0.013
-    while time.monotonic() < end:
-        place += step
-        if not 0.1 < place < 0.9:
-            step = -step
-        move(place)
-        time.sleep(0.02)
-    return place
 
 
 def assert_live(found: dict[str, float]) -> None:
@@ -95,7 +53,9 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
     page.mouse.move(box["x"] + 0.2 * box["width"], y)
     with watched(page) as found:
         page.mouse.down()
-        sweep_back_and_forth(lambda place: page.mouse.move(box["x"] + place * box["width"], y))
+        sweep_back_and_forth(
+            lambda place: page.mouse.move(box["x"] + place * box["width"], y), HELD
+        )
     assert_live(found)
     assert found["runs"] == 0, "the script of the page does not run"
     assert "gaussian_noise=0.2" in page.url, "not before it is let go"
@@ -134,7 +94,7 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     touch(fingers, "touchStart", box["x"] + 0.2 * box["width"], y)
     with watched(page) as found:
         sweep_back_and_forth(
-            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y)
+            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y), HELD
         )
     assert_live(found)
     touch(fingers, "touchEnd")

@@ -115,7 +115,8 @@ class Pair {
       this.blinking = setInterval(() => this.root.classList.toggle("rb-first"), BLINK);
     }
     // In one frame, the original lies over the other picture.
-    const together = view === "Wipe" || view === "Blink" || this.narrow?.matches;
+    const alone = this.narrow?.matches && this.root.closest(".st-key-live"); // one frame to hold
+    const together = view === "Wipe" || view === "Blink" || alone;
     const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
     figure.firstChild.append(this.canvases.before.parentElement);
     this.place();

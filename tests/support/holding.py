@@ -1,0 +1,50 @@
+"""A slider that is held and moved, and what changes on the Live page meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Page
+
+WATCH = """() => {
+  const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
+  const pair = document.querySelector(".rb-pair");
+  new MutationObserver((changes) => (seen.pictures += changes.length))
+    .observe(pair, { attributes: true, attributeFilter: ["data-drawn"] });
+  let before = null;
+  const below = document.querySelector(".rb-below");
+  new MutationObserver(() => {
+    const now = below.innerText;
+    if (!now) seen.empty += 1;
+    if (now !== before) seen.verdicts += 1;
+    before = now;
+  }).observe(below, { childList: true, subtree: true, characterData: true });
+  const app = document.querySelector("[data-testid=stApp]");
+  new MutationObserver(() => (seen.runs += app.dataset.testScriptState === "running"))
+    .observe(app, { attributes: true, attributeFilter: ["data-test-script-state"] });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) seen.shift += entry.value;
+  }).observe({ type: "layout-shift" });
+}"""
+
+
+@contextmanager
+def watched(page: Page) -> Iterator[dict[str, float]]:
+    """What changed on the page until now, once it is left."""
+    found: dict[str, float] = {}
+    page.evaluate(WATCH)
+    yield found
+    found.update(page.evaluate("window.watched"))
+
+
+def sweep_back_and_forth(move: Callable[[float], None], seconds: float) -> None:
+    """Calls ``move`` with places between 0.1 and 0.9 for so many ``seconds``."""
+    end, place, step = time.monotonic() + seconds, 0.2, 0.013
+    while time.monotonic() < end:
+        place += step
+        if not 0.1 < place < 0.9:
+            step = -step
+        move(place)
+        time.sleep(0.02)
