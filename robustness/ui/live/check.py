@@ -34,7 +34,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     """Draws the pictures, the answers and the stack; reruns alone when something is changed."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
+    asked = Asked(picture, on.condition, usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(asked.condition)
     with st.container(key="live"):
@@ -78,7 +78,7 @@ def _pace(altered: memo.Change, start: float) -> str:
     )
 
 
-def _usable(model_names: Sequence[str]) -> tuple[str, ...]:
+def usable(model_names: Sequence[str]) -> tuple[str, ...]:
     """Those of the models that can run: one of the user's may have turned out unusable."""
     return tuple(name for name in model_names if models.state(MODELS[name]).ready)
 
@@ -95,7 +95,7 @@ def show_details(
 ) -> None:
     """Draws the charts and what else need not move along; reruns once the answers have settled."""
     condition = stack.kept().condition
-    asked = Asked(picture, condition, _usable(model_names), seed, truth)
+    asked = Asked(picture, condition, usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
     altered = asked.change()
     found = dict(asked.answers(altered))

@@ -1,0 +1,43 @@
+"""The film of what is on: one of its perturbations from 0 to 1, the others as they are."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from robustness.charts.film import moving, played
+from robustness.evaluation import film
+from robustness.pictures.picture import Picture
+from robustness.ui.kit import components, films
+from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.page import fragment
+from robustness.ui.live import stack
+from robustness.ui.live.asked import Asked
+from robustness.ui.live.check import usable
+
+
+@fragment
+def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
+    """Draws the place of the film; reruns once the answers have settled on something else."""
+    asked = Asked(picture, stack.kept().condition, usable(model_names), seed, truth)
+    components.settled("film settled", asked.id)
+    on = [name for name, strength in asked.condition.steps if strength and asked.models]
+    films.show(
+        "film",
+        [_offer(asked, name) for name in on],
+        "Put a perturbation on to play it from strength 0 to 1.",
+    )
+
+
+def _offer(asked: Asked, name: str) -> films.Offer:
+    picture, condition, seed = asked.picture, asked.condition, asked.seed
+    wanted = film.conditions(condition, name)
+    key = work_key("film", [picture], asked.models, wanted, seed)
+    return films.Offer(
+        key=f"{key} {name} {asked.truth}",
+        label=moving(name),
+        events=partial(film.shoot, picture, condition, name, asked.models, seed=seed),
+        total=len(wanted) * (1 + len(asked.models)),
+        finish=lambda events: played(
+            film.assembled(condition, name, events), picture, truth=asked.truth
+        ),
+    )
