@@ -25,22 +25,25 @@ from robustness.pictures.picture import Picture
 
 _FILES = Path(__file__).parent / "browser"
 
-SLIDER, PLAYER = _FILES / "slider.js", _FILES / "film.js"
-"""The player needs the slider, which stands before it."""
+SLIDER = _FILES / "slider.js"
+"""What the player needs before it, as all other controls of ours do."""
 
-STYLE = (_FILES / "answers.css", _FILES / "slider.css", _FILES / "film.css")
+_STYLE = (_FILES / "answers.css", _FILES / "slider.css", _FILES / "film.css")
+
+Played = tuple[Mapping[str, Any], Sequence[bytes]]
+"""What ``film.js`` shows, JSON-ready, and PNGs: the original picture, then each frame's."""
 
 
 @cache
 def script() -> str:
     """What makes ``new Film(place, data, pictures)`` known to a script that follows."""
-    return "\n".join(path.read_text("utf-8") for path in (SLIDER, PLAYER))
+    return "\n".join(path.read_text("utf-8") for path in (SLIDER, _FILES / "film.js"))
 
 
 @cache
 def style() -> str:
     """How a film looks, by day and by night: its text takes the colour of what is around it."""
-    return "\n".join(path.read_text("utf-8") for path in STYLE)
+    return "\n".join(path.read_text("utf-8") for path in _STYLE)
 
 
 def moving(perturbation: str) -> str:
@@ -62,8 +65,8 @@ def played(
     truth: str | None = None,
     breaks: Mapping[str, float | None] | None = None,
     note: str = "",
-) -> tuple[dict[str, Any], list[bytes]]:
-    """All that ``film.js`` shows, JSON-ready, and the PNGs: the original, then each frame.
+) -> Played:
+    """All of ``film``, a film of ``picture``, for the browser.
 
     ``truth`` is the class that the picture shows where somebody has said it. ``breaks`` are
     strengths to mark by model, in the place of ``film.breaks``; ``note`` is said below.
@@ -88,9 +91,7 @@ def played(
     return data, [to_png(image) for image in images]
 
 
-def played_sweep(
-    film: Film, picture: Picture, found: Sequence[object]
-) -> tuple[dict[str, Any], list[bytes]]:
+def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Played:
     """``played`` of the film ``of_sweep``: its marks are the breaks that the sweep ``found``."""
     breaks = [
         event
@@ -142,4 +143,6 @@ def _model(
 
 def _at(perturbation: str, strength: float) -> str:
     record = REGISTRY[perturbation]
-    return f"{strength:.2f}, {record.value_text(strength)}" if record.graded else "once it is on"
+    if strength == 0:
+        return "0: the others have changed its answer"
+    return f"{strength:.3f}, {record.value_text(strength)}" if record.graded else "1, once it is on"

@@ -47,7 +47,39 @@ class FilmCard {
     });
     this.left.textContent = `${percent(left)} left for ${this.model.classes[0]}`;
     this.left.title = this.left.textContent;
-    this.similar.textContent = `similarity: cosine ${cosine.toFixed(2)}, Euclidean ${euclidean.toFixed(2)}`;
+    this.similar.textContent = `cosine ${cosine.toFixed(2)}, Euclidean ${euclidean.toFixed(2)}, rescaled`;
+    this.similar.title = this.similar.textContent;
+  }
+}
+
+// How far the features of every model have moved, over all frames, and where the film is.
+class FilmCurve {
+  constructor(models) {
+    const svg = (tag, attributes) => {
+      const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+      for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+      return node;
+    };
+    this.last = models[0].frames.length - 1;
+    const values = models.map((model) => model.frames.map((frame) => frame.cosine));
+    const low = Math.min(0, ...values.flat());
+    const height = (value) => (100 * (1 - value)) / (1 - low);
+    const text = "Cosine similarity of the features, rescaled: 1 is unmoved";
+    this.root = make("figure", "rb-film-curve");
+    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" });
+    drawing.setAttribute("aria-label", `${text}; the cards hold each model's at this frame`);
+    drawing.append(svg("line", { x1: 0, x2: 100, y1: height(0), y2: height(0), class: "rb-film-zero" }));
+    values.forEach((line, index) => {
+      const points = line.map((value, at) => `${(100 * at) / this.last},${height(value).toFixed(2)}`);
+      drawing.append(svg("polyline", { points: points.join(" "), stroke: models[index].colour }));
+    });
+    this.cursor = svg("line", { y1: 0, y2: 100, class: "rb-film-cursor" });
+    drawing.append(this.cursor);
+    this.root.append(drawing, make("figcaption", "", { textContent: text, title: text }));
+  }
+
+  show(at) {
+    for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, (100 * at) / this.last);
   }
 }
 
@@ -82,7 +114,8 @@ class Film {
     this.canvas = after.querySelector("canvas");
     this.caption = after.querySelector("figcaption");
     const stage = make("div", "rb-film-stage");
-    stage.append(before, after);
+    this.curve = new FilmCurve(data.models);
+    stage.append(before, after, this.curve.root);
     this.cards = data.models.map((model) => new FilmCard(model));
     const cards = make("div", "rb-film-cards");
     cards.append(...this.cards.map((card) => card.root));
@@ -175,9 +208,9 @@ class Film {
     if (at !== this.at) {
       this.at = at;
       this.paint();
-      this.cards.forEach((card) => card.show(at));
+      for (const part of [...this.cards, this.curve]) part.show(at);
       const { strength, text } = this.data.frames[at];
-      const shown = `strength ${strength.toFixed(this.last > 20 ? 3 : 2)}, ${text}`;
+      const shown = `strength ${strength.toFixed(3)}, ${text}`;
       this.value.textContent = shown;
       this.caption.textContent = text;
       this.slider.say(`${shown}. ${this.summary(at)}`);

@@ -7,7 +7,7 @@ its end before it answers to a slider, and sends all that a page shows again at 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from robustness.base.errors import RobustnessError
 from robustness.base.pace import Pace, Unit, duration
+from robustness.charts.film import Played
 from robustness.ui.kit import components
 from robustness.ui.kit.kept import Kept
 from robustness.ui.kit.tickets import Tickets
@@ -41,7 +42,7 @@ class Offer:
     label: str
     events: Callable[[], Iterator[Any]]
     total: int
-    finish: Callable[[Sequence[Any]], tuple[Mapping[str, Any], Sequence[bytes]]]
+    finish: Callable[[Sequence[Any]], Played]
 
 
 _OFFERS: Tickets[dict[str, Offer]] = Tickets("films")
@@ -52,6 +53,15 @@ def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
     """Draws the place where one of ``offers`` is played, once a page; ``nothing`` if none is."""
     ticket = _OFFERS.give({offer.key: offer for offer in offers})
     components.film_place(key, ticket, [(offer.key, offer.label) for offer in offers], nothing)
+
+
+def made(offer: Offer) -> Played | None:
+    """The film of ``offer`` if it has been played and is kept."""
+    kept = _FILMS.get(offer.key)
+    if kept is None:
+        return None
+    header, pictures = components.unpack(kept[0])
+    return header["film"], pictures
 
 
 async def _film(request: Request) -> Response:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -20,10 +19,11 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, components, memo, results, stages
 from robustness.ui.kit.copy_button import copy_button
+from robustness.ui.kit.model_input import usable
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.live import held, presenting, stack
+from robustness.ui.live import film, held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
 
 _STANDING = "standing"
@@ -78,11 +78,6 @@ def _pace(altered: memo.Change, start: float) -> str:
     )
 
 
-def usable(model_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the models that can run: one of the user's may have turned out unusable."""
-    return tuple(name for name in model_names if models.state(MODELS[name]).ready)
-
-
 def _say_who_cannot_run(model_names: Sequence[str]) -> None:
     for state in (models.state(MODELS[name]) for name in model_names):
         if not state.ready:
@@ -107,7 +102,7 @@ def show_details(
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         fitted = replace(asked.spec, fit=current_fit())
         with st.container(horizontal=True):
-            report_button(partial(report.of_live, fitted, picture, rows), "live")
+            report_button(lambda: report.of_live(fitted, picture, rows, film.made(asked)), "live")
             copy_button(fitted, picture.name)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],

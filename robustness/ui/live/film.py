@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from robustness.charts.film import moving, played
+from robustness.charts.film import Played, moving, played
 from robustness.evaluation import film
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, films
 from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.model_input import usable
 from robustness.ui.kit.page import fragment
 from robustness.ui.live import stack
 from robustness.ui.live.asked import Asked
-from robustness.ui.live.check import usable
 
 
 @fragment
@@ -20,12 +20,18 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     """Draws the place of the film; reruns once the answers have settled on something else."""
     asked = Asked(picture, stack.kept().condition, usable(model_names), seed, truth)
     components.settled("film settled", asked.id)
+    films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
+
+
+def made(asked: Asked) -> list[Played]:
+    """The films of ``asked`` that have been played and are kept."""
+    found = [films.made(offer) for offer in _offers(asked)]
+    return [played for played in found if played is not None]
+
+
+def _offers(asked: Asked) -> list[films.Offer]:
     on = [name for name, strength in asked.condition.steps if strength and asked.models]
-    films.show(
-        "film",
-        [_offer(asked, name) for name in on],
-        "Put a perturbation on to play it from strength 0 to 1.",
-    )
+    return [_offer(asked, name) for name in on]
 
 
 def _offer(asked: Asked, name: str) -> films.Offer:
