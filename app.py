@@ -8,7 +8,7 @@ from robustness.ui.kit import films
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
-from robustness.ui.live import check, film, presenting
+from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
 from robustness.ui.warm_up import warm_up
 
@@ -24,7 +24,6 @@ if __name__ == "__main__":  # as the script of a page
         picture, truth = picture_and_truth_input(presenting.buttons)
         require_models(model_names)
         check.show(picture, model_names, seed, truth)
-        film.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)
 else:  # as the server imports it when it starts
     app = App(__file__, lifespan=warm_up, routes=[*ROUTES, *films.ROUTES])

@@ -131,8 +131,3 @@ def _seed_input() -> int:
     )
     keep("seed", seed)
     return int(seed)
-
-
-def usable(model_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the models that can run: one of the user's may have turned out unusable."""
-    return tuple(name for name in model_names if models.state(models.REGISTRY[name]).ready)

@@ -19,7 +19,6 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import attention, components, memo, results, stages
 from robustness.ui.kit.copy_button import copy_button
-from robustness.ui.kit.model_input import usable
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
@@ -34,7 +33,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     """Draws the pictures, the answers and the stack; reruns alone when something is changed."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    asked = Asked(picture, on.condition, usable(model_names), seed, truth)
+    asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(asked.condition)
     with st.container(key="live"):
@@ -78,6 +77,11 @@ def _pace(altered: memo.Change, start: float) -> str:
     )
 
 
+def _usable(model_names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the models that can run: one of the user's may have turned out unusable."""
+    return tuple(name for name in model_names if models.state(MODELS[name]).ready)
+
+
 def _say_who_cannot_run(model_names: Sequence[str]) -> None:
     for state in (models.state(MODELS[name]) for name in model_names):
         if not state.ready:
@@ -90,8 +94,9 @@ def show_details(
 ) -> None:
     """Draws the charts and what else need not move along; reruns once the answers have settled."""
     condition = stack.kept().condition
-    asked = Asked(picture, condition, usable(model_names), seed, truth)
+    asked = Asked(picture, condition, _usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
+    film.show(asked)
     altered = asked.change()
     found = dict(asked.answers(altered))
     rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]

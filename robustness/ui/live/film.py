@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
+import streamlit as st
+
 from robustness.charts.film import Played, moving, played
 from robustness.evaluation import film
-from robustness.pictures.picture import Picture
-from robustness.ui.kit import components, films
+from robustness.ui.kit import films
 from robustness.ui.kit.kept import work_key
-from robustness.ui.kit.model_input import usable
-from robustness.ui.kit.page import fragment
-from robustness.ui.live import stack
 from robustness.ui.live.asked import Asked
 
 
-@fragment
-def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
-    """Draws the place of the film; reruns once the answers have settled on something else."""
-    asked = Asked(picture, stack.kept().condition, usable(model_names), seed, truth)
-    components.settled("film settled", asked.id)
-    films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
+def show(asked: Asked) -> None:
+    """Draws the place where a film of what is on is played."""
+    with st.container(key="live-film"):
+        films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
 
 
 def made(asked: Asked) -> list[Played]:
