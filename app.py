@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamlit.starlette import App
 
+from robustness.ui.kit import films
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
@@ -25,4 +26,4 @@ if __name__ == "__main__":  # as the script of a page
         check.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)
 else:  # as the server imports it when it starts
-    app = App(__file__, lifespan=warm_up, routes=ROUTES)
+    app = App(__file__, lifespan=warm_up, routes=[*ROUTES, *films.ROUTES])

@@ -13,6 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pyarrow as pa
 
+from robustness.charts.film import Played
 from robustness.charts.tables import Table
 
 
@@ -72,7 +73,20 @@ class Cases:
     read: Callable[[], Iterator[Case]]
 
 
-Block = Text | Titled | Chart | Cases
+@dataclass(frozen=True)
+class Film:
+    """What ``charts.film.played`` gives, made anew for every format that plays it.
+
+    Those that cannot play show the ``stills`` of it, or the ``title`` alone.
+    """
+
+    title: str
+    note: str
+    read: Callable[[], Played]
+    stills: Cases
+
+
+Block = Text | Titled | Chart | Cases | Film
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ import streamlit as st
 from robustness import models
 from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
+from robustness.charts.film import moving, played_sweep
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.film import of_sweep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.report.answers.sweep import answer
-from robustness.ui.kit import memo, results
+from robustness.ui.kit import films, memo, results
 from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
@@ -68,8 +70,26 @@ def show(
             f"Not monotone: beyond the breaking point the clean answer comes back: {cases}.",
             icon=":material/swap_vert:",
         )
+    films.show("film", [_film(picture, perturbation, names, seed, found)])
     points = pd.DataFrame([row.as_row() for row in rows])
     _curves(picture, perturbation, names, seed, points)
+
+
+def _film(
+    picture: Picture,
+    perturbation: str,
+    names: Sequence[str],
+    seed: int,
+    found: Sequence[Measurement | Break],
+) -> films.Offer:
+    """The film of the sweep: its pictures are made again, and no model is asked again."""
+    return films.Offer(
+        key=f"film {sweeping(picture, perturbation, names, seed).key}",
+        label=moving(perturbation),
+        events=lambda: iter([of_sweep(picture, perturbation, found, seed)]),
+        total=1,
+        finish=lambda events: played_sweep(events[0], picture, found),
+    )
 
 
 def _strengths(values: Sequence[float]) -> str:

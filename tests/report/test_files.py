@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import itertools
@@ -135,6 +136,12 @@ def test_every_text_of_a_page_is_escaped() -> None:
         content.Titled(f"long {HOSTILE}", table, long=True),
         content.Chart(f"chart {HOSTILE}", go.Figure(layout={"height": 90}), HOSTILE, "n" + HOSTILE),
         content.Cases(f"cases {HOSTILE}", lambda: iter([case])),
+        content.Film(
+            f"film {HOSTILE}",
+            f"played {HOSTILE}",
+            lambda: ({"title": HOSTILE}, [b"png"]),
+            content.Cases("", lambda: iter([])),
+        ),
     ]
     told = content.Report(
         title=HOSTILE,
@@ -152,7 +159,9 @@ def test_every_text_of_a_page_is_escaped() -> None:
         note=f"note {HOSTILE}",
     )
     page = Page(report.rendered(told, report.FORMATS[".html"].write, WHEN).decode())
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 5
+    assert not set(page.scripts[3]) & set("<>&")
+    assert json.loads(page.scripts[3])["f0"]["film"] == {"title": HOSTILE}
     assert [image["alt"] for image in page.all("img")] == [HOSTILE]
     assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
     plots = [part for part in page.all("div") if part.get("class") == "plot"]
@@ -160,6 +169,7 @@ def test_every_text_of_a_page_is_escaped() -> None:
     for words in (
         *("name", "value", "caution", "section", "text", "head", "cell", "table", "chart", "n"),
         *("cases", "case", "shot", "line", "method", "limit", "note"),
+        *("film", "played"),
     ):
         shown = HOSTILE if words == "n" else f" {HOSTILE}"
         assert any(f"{words}{shown}" in text for text in page.text), words
@@ -460,13 +470,53 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
         assert len(data) < 15 * 2**20
         if suffix == ".html":
             shown = Page(data.decode())
-            assert len(shown.scripts) == 3
+            films = shown.scripts[3:]
+            assert len(films) == (2 if build is swept else 0), "the films, and who plays them"
+            assert len(shown.scripts) == 3 + len(films)
             assert not [image for image in shown.all("img") if "onerror" in image]
             assert set(json.loads(shown.scripts[0])) == {
                 part["id"] for part in shown.all("div") if part.get("class") == "plot"
             }
         elif suffix == ".json":
             assert len(json.loads(data)["rows"]) == sum(t.num_rows for t in content.data.read())
+
+
+def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
+    content = swept()
+    (film,) = [
+        block
+        for section in content.sections
+        for block in section.blocks
+        if isinstance(block, report.content.Film)
+    ]
+    data, pictures = film.read()
+    shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
+    (made,) = json.loads(shown.scripts[3]).values()
+    assert made["film"] == json.loads(json.dumps(data))
+    assert [base64.b64decode(text) for text in made["pictures"]] == pictures
+    stills = [case.shots[0].png for case in film.stills.read()]
+    assert stills == pictures[1:], "three strengths were swept"
+    assert "in stills" in pdf_text(report.rendered(content, report.FORMATS[".pdf"].write, WHEN))
+    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
+    assert "plays it as a film: Random noise from 0 to 1." in text
+
+
+def test_a_live_report_has_the_films_that_were_played() -> None:
+    data, pictures = next(
+        block.read()
+        for section in swept().sections
+        for block in section.blocks
+        if isinstance(block, report.content.Film)
+    )
+    spec, (picture, _) = small(Condition.of({"gaussian_noise": 0.5}))
+    rows = [
+        measurement(HOSTILE, picture.digest, name, spec.conditions[0], True)
+        for name in spec.model_names
+    ]
+    content = report.of_live(spec, picture, rows, [(data, pictures)])
+    shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
+    assert list(json.loads(shown.scripts[3])) == ["f0"]
+    assert data["title"] in shown.text
 
 
 def test_the_largest_scorecard_stays_below_15_mb() -> None:

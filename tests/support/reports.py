@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -114,6 +115,7 @@ def live() -> report.Report:
 
 def swept() -> report.Report:
     spec, shown = small(Condition.of({"gaussian_noise": 1.0}))
+    spec = replace(spec, seed=3)  # that of the made-up rows
     found: list[Measurement | Break] = [
         measurement(
             HOSTILE,

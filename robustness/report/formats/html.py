@@ -18,7 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report.content import Block, Chart, Report, Section
+from robustness.charts import film
+from robustness.report.content import Block, Chart, Film, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ _FROM_OUTSIDE = {"name", "x", "y", "text", "customdata", "categoryarray", "tickt
 def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The whole report; the pictures are read and written one at a time."""
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
+    style = _own_file("report.css")
+    if any(isinstance(block, Film) for section in report.sections for block in section.blocks):
+        scripts["player"] = _player()
+        style += film.style()
     pieces = (
         _environment()
         .get_template("report.html.j2")
@@ -40,10 +45,11 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
             when=when,
             sections=[*report.sections, Section("Methods", report.methods)],
             figures=_Figures(),
+            films=_Films(),
             version=__version__,
-            style=_own_file("report.css"),
+            style=style,
             hashes=[_hash(script) for script in scripts.values()],
-            **scripts,
+            **{"player": "", **scripts},
         )
     )
     for piece in pieces:
@@ -94,6 +100,20 @@ class _Figures(dict[str, Any]):
         return name
 
 
+class _Films(dict[str, Any]):
+    """The films that the page plays, by the names of their places; the script sets all as text."""
+
+    def add(self, block: Film) -> str:
+        """Takes the film of ``block``, and gives the name of its place."""
+        name = f"f{len(self)}"
+        data, pictures = block.read()
+        self[name] = {
+            "film": data,
+            "pictures": [base64.b64encode(png).decode() for png in pictures],
+        }
+        return name
+
+
 def _harmless(value: Any, outside: bool = False) -> Any:
     """``value`` with the words of others such that Plotly shows them and reads no tags in them."""
     if isinstance(value, Mapping):
@@ -127,6 +147,12 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
+
+
+@cache
+def _player() -> str:
+    """The player and what begins it, in a scope of their own."""
+    return f"(() => {{\n{film.script()}\n{_own_file('report_film.js')}}})();"
 
 
 def _hash(script: str) -> str:

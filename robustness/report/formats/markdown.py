@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.report.content import Report, Titled
+from robustness.report.content import Film, Report, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
@@ -30,6 +30,10 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
         yield f"\n> {_text(caution)}"
     for titled in report.brief:
         yield from _table(titled)
+    for section in report.sections:
+        for block in section.blocks:
+            if isinstance(block, Film):
+                yield f"\nThe HTML report plays it as a film: {_text(block.title)}."
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {_text(limit)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import IO
 
-from robustness.report.content import Block, Cases, Chart, Report, Section, Text, Titled
+from robustness.report.content import Block, Cases, Chart, Film, Report, Section, Text, Titled
 from robustness.report.formats.pdf_paper import ACCENT, MUTED, RAISED, WARN, Paper
 from robustness.report.wording import folded
 
@@ -54,3 +54,5 @@ def _block(paper: Paper, block: Block) -> None:
         paper.chart(block)
     elif isinstance(block, Cases):
         paper.cases(block)
+    elif isinstance(block, Film):
+        paper.cases(block.stills)

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report.content import Block, Case, Cases, Chart, Text, Titled
+from robustness.report.content import Block, Case, Cases, Chart, Film, Text, Titled
 from robustness.report.formats import pdf_charts, pdf_fonts
 
 _FONT, _JAPANESE = "DejaVu", "IPAex"
@@ -181,7 +181,7 @@ class Paper:
         if isinstance(block, Chart):
             inches = block.figure.layout.height / pdf_charts.PIXELS_AN_INCH
             return float(inches * self._pdf.epw / pdf_charts.WIDTH_INCHES) + 14
-        return {Text: 15.0, Titled: 30.0, Cases: 75.0}[type(block)]
+        return {Text: 15.0, Titled: 30.0, Cases: 75.0, Film: 75.0}[type(block)]
 
     def chart(self, block: Chart) -> None:
         """A figure with its title above and its note below, never torn apart."""

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.charts import answers, look
+from robustness.charts.film import Played
 from robustness.charts.tables import Column, Table
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
@@ -20,7 +21,8 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
 from robustness.report.answers.live import answer
-from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.content import Case, Cases, Chart, Film, Report, Section, Shot, Titled
+from robustness.report.results.film import film
 from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
 from robustness.report.wording import class_title, model
 
@@ -28,8 +30,13 @@ GAIN = 3
 """By which the difference between the two pictures is amplified."""
 
 
-def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Report:
-    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``."""
+def of_live(
+    spec: RunSpec, picture: Picture, rows: Sequence[Measurement], films: Sequence[Played] = ()
+) -> Report:
+    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``.
+
+    ``films`` are those of the condition that were played, as ``charts.film.played`` gives them.
+    """
     condition = spec.conditions[0]
     table = Titled("What each model makes of it", verdicts(rows))
     return Report(
@@ -45,6 +52,7 @@ def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Rep
             ),
             Section("The five most likely classes", [top5(row) for row in rows]),
             moved(rows),
+            *([Section("As it gets stronger", [_film(played) for played in films])] * bool(films)),
         ],
         brief=[table],
         methods=method_notes.blocks(spec.conditions, []),
@@ -53,6 +61,11 @@ def of_live(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Rep
         replay="The Live page with this picture, these strengths, models and seed shows the same.",
         data=data(rows, {}),
     )
+
+
+def _film(played: Played) -> Film:
+    note = "Play it, or move the slider: the marks are where each answer first changes."
+    return film(str(played[0]["title"]), note, lambda: played)
 
 
 def _shown(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:

@@ -10,8 +10,10 @@ import pandas as pd
 
 from robustness.base.text import visible
 from robustness.charts import sweep, tables
+from robustness.charts.film import moving, played_sweep
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.film import of_sweep as film_of_sweep
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -22,6 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.report import method_notes
 from robustness.report.answers.sweep import answer
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.results.film import film
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
 from robustness.report.wording import model
 
@@ -59,7 +62,7 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
         cautions=cautions(rows),
         sections=[
             Section("Where each answer breaks", [*_overview(breaks), table]),
-            Section("As it gets stronger", list(_curves(rows))),
+            Section("As it gets stronger", [*_films(spec, picture, found, names), *_curves(rows)]),
             Section(
                 "The pictures",
                 [
@@ -110,6 +113,21 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
             "strengths stand in the table above.",
             "Open markers changed their answer.",
         )
+
+
+def _films(
+    spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break], names: Sequence[str]
+) -> Iterator[Block]:
+    """The film of the sweep, where it is of one perturbation: of all of them it is too large."""
+    if len(names) != 1:
+        return
+    (name,) = names
+
+    yield film(
+        moving(name),
+        "Play it, or move the slider: the marks are the breaking strengths.",
+        lambda: played_sweep(film_of_sweep(picture, name, found, spec.seed), picture, found),
+    )
 
 
 def _broken(breaks: Sequence[Break]) -> list[Break]:

@@ -15,6 +15,7 @@ import streamlit as st
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
+from robustness.charts import film
 from robustness.models import user_models
 from robustness.ui.kit import components
 from robustness.ui.kit.html import html
@@ -77,6 +78,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     Every page's script draws all of itself within, so that each works when opened cold.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
+    st.html(html("style", css=film.style()))
     st.html(_STYLE)
     st.html(components.STYLE)
     arrive(title)

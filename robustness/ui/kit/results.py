@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain
+from robustness.charts.verdict import verdict
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -123,33 +124,6 @@ def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[
 def card_slots(count: int) -> list[DeltaGenerator]:
     """Places for ``count`` cards, two in a row."""
     return list(islice(cells(2), count))
-
-
-class Verdict(NamedTuple):
-    """What became of an answer: its class of style, its sign and its words."""
-
-    tone: Literal["kept", "unsure", "changed"]
-    sign: str
-    text: str
-
-
-HALF = 0.5
-"""Of its probability: what a kept answer has less of is unsure, as one below ``UNSURE`` is."""
-
-
-def verdict(row: Measurement, truth: str | None = None) -> Verdict:
-    """What became of the answer; right or wrong, too, where the class ``truth`` is known."""
-    weak = row.probability < max(UNSURE, HALF * row.clean_probability)
-    if truth is None:
-        if not row.consistent:
-            return Verdict("changed", "✗", "changed")
-        return Verdict("unsure", "~", "kept, unsure") if weak else Verdict("kept", "✓", "kept")
-    kept = "kept" if row.consistent else "changed"
-    if models.class_name(row.model, row.top1) != truth:
-        return Verdict("changed", "✗", f"{kept}, wrong")
-    if weak:
-        return Verdict("unsure", "~", f"{kept}, right, unsure")
-    return Verdict("kept", "✓", f"{kept}, right")
 
 
 def card(row: Measurement, changed: str = "Perturbed", truth: str | None = None) -> Html:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -23,7 +22,7 @@ from robustness.ui.kit.copy_button import copy_button
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
-from robustness.ui.live import held, presenting, stack
+from robustness.ui.live import film, held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
 
 _STANDING = "standing"
@@ -102,6 +101,7 @@ def show_details(
     condition = stack.kept().condition
     asked = Asked(picture, condition, _usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
+    film.show(asked)
     altered = asked.change()
     found = dict(asked.answers(altered))
     rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
@@ -112,7 +112,7 @@ def show_details(
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         fitted = replace(asked.spec, fit=current_fit())
         with st.container(horizontal=True):
-            report_button(partial(report.of_live, fitted, picture, rows), "live")
+            report_button(lambda: report.of_live(fitted, picture, rows, film.made(asked)), "live")
             copy_button(fitted, picture.name)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],

@@ -6,13 +6,9 @@ that is said here lasts: once the slider is let go, the script runs and shows wh
 
 from __future__ import annotations
 
-import secrets
 import struct
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 
-import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,11 +18,9 @@ from robustness.base.errors import ImageError
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, results
+from robustness.ui.kit.tickets import Tickets
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
-
-MOST_TICKETS = 128
-"""How many sessions may hold a slider; one whose ticket has gone gets another from its page."""
 
 MOST_BYTES = 1_000_000
 """Of a request: a frame of the camera as it is sent takes 200,000."""
@@ -34,36 +28,12 @@ MOST_BYTES = 1_000_000
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
 
-_TICKET = "ticket"
-
-
-class _Tickets:
-    """What each session shows, under a name that cannot be guessed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._asked: OrderedDict[str, Asked] = OrderedDict()
-
-    def put(self, ticket: str, asked: Asked) -> None:
-        with self._lock:
-            self._asked[ticket] = asked
-            self._asked.move_to_end(ticket)
-            while len(self._asked) > MOST_TICKETS:
-                self._asked.popitem(last=False)
-
-    def get(self, ticket: str) -> Asked | None:
-        with self._lock:
-            return self._asked.get(ticket)
-
-
-_TICKETS = _Tickets()
+_TICKETS: Tickets[Asked] = Tickets("held")
 
 
 def ticket(asked: Asked) -> str:
     """Lets this session's browser ask for ``asked`` under other conditions; to be named by it."""
-    name = str(st.session_state.setdefault(_TICKET, secrets.token_urlsafe(24)))
-    _TICKETS.put(name, asked)
-    return name
+    return _TICKETS.give(asked)
 
 
 async def _answer(request: Request) -> Response:

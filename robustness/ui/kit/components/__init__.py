@@ -16,17 +16,20 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+from robustness.charts import film
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.kit.html import Html
 
-STYLE = Path(__file__).with_name("components.css")
+_HERE = Path(__file__).parent
+STYLE = _HERE / "components.css"
 
 FIRST_STRENGTH = 0.6
 """Where a perturbation begins that the study has no setting of: ImageNet-C's severity 3."""
 
 
 def _script(*names: str) -> str:
-    return "\n".join(Path(__file__).with_name(name).read_text("utf-8") for name in names)
+    paths = [film.SLIDER if name == film.SLIDER.name else _HERE / name for name in names]
+    return "\n".join(path.read_text("utf-8") for path in paths)
 
 
 def first_strength(record: Perturbation) -> float:
@@ -97,6 +100,9 @@ _tour = st.components.v2.component(
 _settled = st.components.v2.component(
     "robustness_settled", js=_script("slider.js", "settled.js"), isolate_styles=False
 )
+_film = st.components.v2.component(
+    "robustness_film", js=f"{film.script()}\n{_script('film_page.js')}", isolate_styles=False
+)
 
 
 def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
@@ -134,6 +140,12 @@ def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> Non
     """Draws the cards in ``place``, and the rest beside the pictures."""
     with place:
         _answers(key=key, data=shown._asdict())
+
+
+def film_place(key: str, ticket: str, films: Sequence[tuple[str, str]], nothing: str) -> None:
+    """Where the films of ``ticket`` are played: their keys and labels; ``nothing`` if none is."""
+    offered = [{"key": name, "label": label} for name, label in films]
+    _film(key=key, data={"ticket": ticket, "films": offered, "nothing": nothing})
 
 
 def settled(key: str, shown: str) -> None:

@@ -5,10 +5,6 @@ const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
 const BLINK = 600; // milliseconds a picture stands: below three changes a second
 const NEAREST = 8; // times that a picture can be magnified
 
-function decoded(bytes) {
-  return createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
-}
-
 function draw(canvas, picture) {
   if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
   canvas.getContext("2d", { willReadFrequently: true }).drawImage(picture, 0, 0);

@@ -164,3 +164,8 @@ function unpack(bytes) {
   });
   return { ...header, pictures };
 }
+
+// The picture of a PNG, pixel by pixel as it was saved.
+function decoded(bytes) {
+  return createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
+}

@@ -1,0 +1,148 @@
+"""A film as the browser plays it: plain data and pictures, and the script and style that show it.
+
+Pages and HTML reports use the same files, which ask for nothing and need no build step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from robustness import models
+from robustness.base.text import visible
+from robustness.charts.look import model_style
+from robustness.charts.verdict import verdict
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.film import Film
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.sweep import Break
+from robustness.metrics.features import RESCALED
+from robustness.perturbations import REGISTRY
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+
+_FILES = Path(__file__).parent / "browser"
+
+SLIDER = _FILES / "slider.js"
+"""What the player needs before it, as all other controls of ours do."""
+
+_STYLE = (_FILES / "answers.css", _FILES / "slider.css", _FILES / "film.css")
+
+Played = tuple[Mapping[str, Any], Sequence[bytes]]
+"""What ``film.js`` shows, JSON-ready, and PNGs: the original picture, then each frame's."""
+
+
+@cache
+def script() -> str:
+    """What makes ``new Film(place, data, pictures)`` known to a script that follows."""
+    return "\n".join(path.read_text("utf-8") for path in (SLIDER, _FILES / "film.js"))
+
+
+@cache
+def style() -> str:
+    """How a film looks, by day and by night: its text takes the colour of what is around it."""
+    return "\n".join(path.read_text("utf-8") for path in _STYLE)
+
+
+def moving(perturbation: str) -> str:
+    """What moves in a film, such as "Fog from 0 to 1"."""
+    record = REGISTRY[perturbation]
+    return f"{record.label} from 0 to 1" if record.graded else f"{record.label}, off and on"
+
+
+def title(film: Film) -> str:
+    """What is to be seen, such as "Fog from 0 to 1, with Gaussian blur 0.4"."""
+    fixed = f", with {Condition.of(film.fixed).short}" if film.fixed else ""
+    return f"{moving(film.perturbation)}{fixed}"
+
+
+def played(
+    film: Film,
+    picture: Picture,
+    *,
+    truth: str | None = None,
+    breaks: Mapping[str, float | None] | None = None,
+    note: str = "",
+) -> Played:
+    """All of ``film``, a film of ``picture``, for the browser.
+
+    ``truth`` is the class that the picture shows where somebody has said it. ``breaks`` are
+    strengths to mark by model, in the place of ``film.breaks``; ``note`` is said below.
+    """
+    marked = film.breaks if breaks is None else breaks
+    text = REGISTRY[film.perturbation].value_text
+    data = {
+        "title": title(film),
+        "before": "Original",
+        "altBefore": "The original picture",
+        "altAfter": f"The picture under {REGISTRY[film.perturbation].label}",
+        "frames": [
+            {"strength": frame.strength, "text": text(frame.strength)} for frame in film.frames
+        ],
+        "models": [
+            _model(rows, truth, marked.get(name), film.perturbation)
+            for name, rows in film.rows.items()
+        ],
+        "note": note,
+    }
+    images = [picture.image, *(frame.image for frame in film.frames)]
+    return data, [to_png(image) for image in images]
+
+
+def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Played:
+    """``played`` of the film ``of_sweep``: its marks are the breaks that the sweep ``found``."""
+    breaks = [
+        event
+        for event in found
+        if isinstance(event, Break) and event.perturbation == film.perturbation
+    ]
+    repeats = max(entry.repeats for entry in breaks)
+    note = ""
+    if repeats > 1:
+        note = (
+            f"The film shows one of the {repeats} seeds swept; the marks are the median over all."
+        )
+    return played(
+        film, picture, breaks={entry.model: entry.strength for entry in breaks}, note=note
+    )
+
+
+def _model(
+    rows: Sequence[Measurement], truth: str | None, breaks: float | None, perturbation: str
+) -> dict[str, Any]:
+    """One model's part; ``classes`` are named once, the clean one first."""
+    name, own = rows[0].model, rows[0].clean_top1
+    places = {own: 0}
+    for row in rows:
+        for index in row.top5:
+            places.setdefault(index, len(places))
+    cosine, euclidean = RESCALED["cosine"], RESCALED["euclidean"]
+    return {
+        "label": visible(models.label(name)),
+        "colour": model_style(name)[0],
+        "classes": [visible(models.class_name(name, index)) for index in places],
+        "break": breaks,
+        "breakText": "" if breaks is None else _at(perturbation, breaks),
+        "frames": [
+            {
+                "verdict": verdict(row, truth),
+                "top5": [
+                    [places[index], round(share, 4)]
+                    for index, share in zip(row.top5, row.top5_probabilities, strict=True)
+                ],
+                "left": round(row.retained_probability, 4),
+                "cosine": round(row.scores[cosine], 4),
+                "euclidean": round(row.scores[euclidean], 4),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _at(perturbation: str, strength: float) -> str:
+    record = REGISTRY[perturbation]
+    if strength == 0:
+        return "0: the others have changed its answer"
+    return f"{strength:.3f}, {record.value_text(strength)}" if record.graded else "1, once it is on"

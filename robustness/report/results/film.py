@@ -1,0 +1,34 @@
+"""A film in a report: played where the format can do that, in stills elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from robustness.charts.film import Played
+from robustness.report.content import Case, Cases, Film, Shot
+from robustness.report.wording import listed
+
+_STILLS = 6
+
+
+def film(title: str, note: str, read: Callable[[], Played]) -> Film:
+    """The film that ``read`` gives, which is made anew for every format that shows it."""
+    return Film(title, note, read, Cases(f"{title}, in stills.", lambda: _stills(*read())))
+
+
+def _stills(shown: Mapping[str, Any], pictures: Sequence[bytes]) -> Iterator[Case]:
+    """Frames at even distances, each with the models that keep their answer at it."""
+    last = len(shown["frames"]) - 1
+    for place in dict.fromkeys(round(last * at / (_STILLS - 1)) for at in range(_STILLS)):
+        frame = shown["frames"][place]
+        kept = [
+            model["label"] for model in shown["models"] if model["frames"][place]["top5"][0][0] == 0
+        ]
+        title = f"Strength {frame['strength']:.3g}: {frame['text']}"
+        yield Case(
+            title=title,
+            shots=[Shot(pictures[1 + place], "", f"{shown['altAfter']}. {title}")],
+            kept=None,
+            lines=[f"Kept by {listed(kept, 4) if kept else 'none'}"],
+        )

@@ -1,0 +1,125 @@
+// A film on a page: what may be played, the work for it with its progress, and the film itself.
+// The server is asked once a film; after that the browser plays and scrubs alone.
+
+// The messages of a stream, each with its length before it.
+async function* messages(stream) {
+  const reader = stream.getReader();
+  let parts = [];
+  let held = 0;
+  const take = () => {
+    const whole = new Uint8Array(held);
+    parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+    parts = [whole];
+    return whole;
+  };
+  let size = null;
+  for (;;) {
+    while (held >= (size ?? 4)) {
+      const whole = take();
+      const end = size ?? 4;
+      if (size === null) size = new DataView(whole.buffer).getUint32(0);
+      else {
+        yield whole.subarray(0, end);
+        size = null;
+      }
+      parts = [whole.subarray(end)];
+      held -= end;
+    }
+    const { value, done } = await reader.read();
+    if (done) return;
+    parts.push(value);
+    held += value.length;
+  }
+}
+
+class FilmPlace {
+  constructor(parent) {
+    this.bar = make("div", "rb-film rb-film-bar");
+    this.start = make("button", "rb-film-start", { type: "button" });
+    this.choice = make("select");
+    this.choice.setAttribute("aria-label", "Which perturbation the film plays");
+    this.progress = make("progress", "", { max: 1, value: 0 });
+    this.progress.setAttribute("aria-label", "How far the film is");
+    this.cancel = make("button", "", { type: "button", textContent: "Cancel" });
+    this.said = make("span", "rb-film-said");
+    this.place = make("div");
+    this.bar.append(this.start, this.choice, this.progress, this.cancel, this.said);
+    parent.append(this.bar, this.place);
+    this.start.addEventListener("click", () => this.make());
+    this.cancel.addEventListener("click", () => this.work.abort());
+    this.choice.addEventListener("change", () => this.draw());
+  }
+
+  update(data) {
+    this.data = data;
+    const chosen = this.choice.selectedOptions[0]?.textContent;
+    this.choice.replaceChildren(
+      ...data.films.map(({ key, label }) => make("option", "", { value: key, textContent: label })),
+    );
+    const same = data.films.findIndex(({ label }) => label === chosen);
+    this.choice.selectedIndex = Math.max(0, same);
+    if (this.work && !data.films.some(({ key }) => key === this.making)) this.work.abort();
+    this.draw();
+  }
+
+  draw(text = "") {
+    const { films, nothing } = this.data;
+    const busy = Boolean(this.work);
+    this.start.hidden = busy || !films.length || this.choice.value === this.shown;
+    this.start.textContent = films.length === 1 ? `▶ Play ${films[0].label}` : "▶ Play";
+    this.choice.hidden = busy || films.length < 2;
+    this.progress.hidden = this.cancel.hidden = !busy;
+    const old = !films.some(({ key }) => key === this.shown);
+    const title = this.film?.data.title;
+    this.said.setAttribute("aria-live", busy ? "off" : "polite"); // not every percent is news
+    this.said.textContent = [
+      text || (films.length ? "" : nothing),
+      title && old ? `Below is the film of an earlier setting: ${title}.` : "",
+      title && this.start.hidden && !busy && !old ? title : "",
+    ].join(" ");
+  }
+
+  async make() {
+    this.work = new AbortController();
+    const making = (this.making = this.choice.value);
+    this.progress.value = 0;
+    this.draw("Starting …");
+    let end = "The film could not be made: the server did not answer.";
+    try {
+      const response = await fetch(new URL(`film/${this.data.ticket}`, location.href), {
+        method: "POST",
+        body: making,
+        signal: this.work.signal,
+      });
+      if (response.status === 404) end = "What is on has changed meanwhile: play it once more.";
+      if (!response.ok) throw new Error(response.statusText);
+      for await (const bytes of messages(response.body)) {
+        const { share, said, error, film, pictures } = unpack(bytes);
+        if (film) {
+          end = "";
+          this.film?.pause();
+          this.film = new Film(this.place, film, pictures, { autoplay: true });
+          this.shown = making;
+        } else if (error) end = error;
+        else {
+          this.progress.value = share;
+          this.draw(said);
+        }
+      }
+    } catch (error) {
+      if (error.name === "AbortError") end = "Cancelled.";
+    }
+    this.work = null;
+    this.draw(end);
+    if (!end) this.film.button.focus({ preventScroll: true });
+  }
+}
+
+export default function ({ parentElement, data }) {
+  parentElement.film ??= new FilmPlace(parentElement);
+  parentElement.film.update(data);
+  return () => {
+    parentElement.film.work?.abort();
+    parentElement.film.film?.pause();
+  };
+}

@@ -1,0 +1,45 @@
+"""The film of what is on: one of its perturbations from 0 to 1, the others as they are."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from robustness.charts.film import Played, moving, played
+from robustness.evaluation import film
+from robustness.ui.kit import films
+from robustness.ui.kit.kept import work_key
+from robustness.ui.live.asked import Asked
+
+
+def show(asked: Asked) -> None:
+    """Draws the place where a film of what is on is played."""
+    with st.container(key="live-film"):
+        films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
+
+
+def made(asked: Asked) -> list[Played]:
+    """The films of ``asked`` that have been played and are kept."""
+    found = [films.made(offer) for offer in _offers(asked)]
+    return [played for played in found if played is not None]
+
+
+def _offers(asked: Asked) -> list[films.Offer]:
+    on = [name for name, strength in asked.condition.steps if strength and asked.models]
+    return [_offer(asked, name) for name in on]
+
+
+def _offer(asked: Asked, name: str) -> films.Offer:
+    picture, condition, seed = asked.picture, asked.condition, asked.seed
+    wanted = film.conditions(condition, name)
+    key = work_key("film", [picture], asked.models, wanted, seed)
+    return films.Offer(
+        key=f"{key} {name} {asked.truth}",
+        label=moving(name),
+        events=partial(film.shoot, picture, condition, name, asked.models, seed=seed),
+        total=len(wanted) * (1 + len(asked.models)),
+        finish=lambda events: played(
+            film.assembled(condition, name, events), picture, truth=asked.truth
+        ),
+    )
