@@ -21,9 +21,10 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.report.answers.sweep import answer
-from robustness.ui.kit import films, memo, results
+from robustness.ui.kit import components, films, memo, results
 from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.work import Measuring
 
 STEPS = 21
@@ -110,23 +111,36 @@ def _curves(
         "the breaking strengths stand in the table above.",
     )
     strengths = sorted(set(points["strength"]))
-    if clicked is not None:
+    if clicked is not None and clicked != st.session_state.get("strength clicked"):
         at = float(np.ravel(clicked)[0])
         st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - at))
-    if st.session_state.get("shown_strength") not in strengths:
-        st.session_state["shown_strength"] = strengths[len(strengths) // 2]
+    st.session_state["strength clicked"] = clicked
     st.caption("Open markers changed their answer. Click a point to see the picture at it.")
     st.header("The picture at one strength", anchor=False)
-    strength = st.select_slider(
+    _at_one_strength(picture, perturbation, names, seed, strengths)
+
+
+@fragment
+def _at_one_strength(
+    picture: Picture,
+    perturbation: str,
+    names: Sequence[str],
+    seed: int,
+    strengths: Sequence[float],
+) -> None:
+    """The picture and the answers at one of ``strengths``, while a slider is moved over them."""
+    record = REGISTRY[perturbation]
+    strength = components.choice(
         "Strength of the picture",
         strengths,
-        key="shown_strength",
-        format_func=lambda value: f"{value:.2f}",
+        [f"{value:g}: {record.value_text(value)}" for value in strengths],
+        "shown_strength",
+        first=strengths[len(strengths) // 2],
     )
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed)
     altered = memo.change(picture, condition, seed)
-    what = f"{condition.label}, {REGISTRY[perturbation].value_text(strength)}"
+    what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)
     results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
