@@ -22,9 +22,20 @@ SIDE = 160
 
 
 def show(sample: str) -> None:
-    """Draws a strip a perturbation, by family."""
+    """Draws a strip for each perturbation that is searched for, by family."""
+    query = st.text_input(
+        "Search",
+        key="search",
+        bind="query-params",
+        placeholder="Name, family or what happens in the world: rain, jpg, night",
+    )
+    found = [record for record in REGISTRY if record.matches(query or "")]
+    if not found:
+        st.info(
+            f"None of {len(REGISTRY)} perturbations is found by that.", icon=":material/search_off:"
+        )
     families: dict[str, list[Perturbation]] = {}
-    for record in REGISTRY:
+    for record in found:
         families.setdefault(record.family, []).append(record)
     st.caption(
         f"{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "

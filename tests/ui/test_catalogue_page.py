@@ -56,3 +56,12 @@ def test_it_says_what_each_perturbation_stands_for(links: list[Link]) -> None:
     for record in REGISTRY:
         assert f"stands for {record.risk}" in text
         assert record.value_text(1.0).replace("'", "&#39;") in text or not record.graded
+
+
+def test_the_catalogue_is_searched_by_everyday_words() -> None:
+    app = run(PAGE, search="jpg")
+    shown = {header.value for header in app.header}
+    assert shown == {record.family for record in REGISTRY if record.matches("jpg")}
+    app.text_input(key="search").set_value("no such thing").run()
+    assert not app.header
+    assert "is found by that" in app.info[0].value
