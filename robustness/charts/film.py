@@ -124,7 +124,7 @@ def _model(
         "colour": model_style(name)[0],
         "classes": [visible(models.class_name(name, index)) for index in places],
         "break": breaks,
-        "breakText": "" if breaks is None else _at(perturbation, breaks),
+        "breakText": _broken(perturbation, breaks),
         "frames": [
             {
                 "verdict": verdict(row, truth),
@@ -141,8 +141,13 @@ def _model(
     }
 
 
-def _at(perturbation: str, strength: float) -> str:
+def _broken(perturbation: str, strength: float | None) -> str:
+    """Where a model breaks, as it follows its name."""
     record = REGISTRY[perturbation]
+    if strength is None:
+        return "keeps its answer"
     if strength == 0:
-        return "0: the others have changed its answer"
-    return f"{strength:.3f}, {record.value_text(strength)}" if record.graded else "1, once it is on"
+        return "changed from the start, by what stays on"
+    if not record.graded:
+        return "changes once it is on"
+    return f"breaks at {strength:.3f}, {record.value_text(strength)}"

@@ -160,7 +160,7 @@ class Film {
       .filter((model) => model.break !== null)
       .map((model) => ({
         value: model.break * this.last,
-        label: `${model.label} breaks at ${model.breakText}`,
+        label: `${model.label} ${model.breakText}`,
       }));
   }
 
@@ -182,9 +182,8 @@ class Film {
       const dot = make("i", "rb-film-dot");
       dot.style.background = model.colour;
       const broken = model.break !== null;
-      const text = broken ? `breaks at ${model.breakText}` : "keeps its answer";
       const node = make(broken ? "button" : "span", "", broken ? { type: "button" } : {});
-      node.append(dot, make("b", "", { textContent: model.label }), ` ${text}`);
+      node.append(dot, make("b", "", { textContent: model.label }), ` ${model.breakText}`);
       if (broken) {
         node.addEventListener("click", () => {
           this.pause();
