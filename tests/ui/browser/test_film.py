@@ -98,7 +98,7 @@ def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address:
     expect(page.get_by_text(re.compile(r"Filming: \d+%, \d+ s left"))).to_be_visible()
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
-    expect(play).to_be_visible()
+    expect(play).to_be_focused()
     expect(page.locator(FILM)).to_have_count(0)
     page.context.close()
 

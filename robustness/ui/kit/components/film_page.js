@@ -84,6 +84,7 @@ class FilmPlace {
     const making = (this.making = this.choice.value);
     this.progress.value = 0;
     this.draw("Starting …");
+    this.cancel.focus({ preventScroll: true });
     let end = "The film could not be made: the server did not answer.";
     try {
       const response = await fetch(new URL(`film/${this.data.ticket}`, location.href), {
@@ -109,9 +110,10 @@ class FilmPlace {
     } catch (error) {
       if (error.name === "AbortError") end = "Cancelled.";
     }
+    const mine = this.bar.contains(document.activeElement); // or else somebody is elsewhere by now
     this.work = null;
     this.draw(end);
-    if (!end) this.film.button.focus({ preventScroll: true });
+    if (mine) (end ? this.start : this.film.button).focus({ preventScroll: true });
   }
 }
 
