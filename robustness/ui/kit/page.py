@@ -78,9 +78,8 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     Every page's script draws all of itself within, so that each works when opened cold.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
-    st.html(html("style", css=film.style()))
+    st.html(html("style", css=film.style() + components.style()))
     st.html(_STYLE)
-    st.html(components.STYLE)
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))

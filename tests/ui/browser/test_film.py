@@ -14,7 +14,7 @@ from robustness.pictures.eight_bits import to_uint8
 from tests.support.journeys import PIXELS, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.reports import swept
-from tests.ui.browser.test_live import post
+from tests.support.server import post
 
 FILM = ".rb-film[data-ready]"
 WATCH = """film => {

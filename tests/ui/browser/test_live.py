@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +13,11 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
+from robustness.ui.kit.components import pack
 from tests.support.holding import sweep_back_and_forth, watched
 from tests.support.journeys import drawn, headline, pixels, put_on, settled, visit
 from tests.support.pages import sample
-from tests.support.server import PATIENCE
+from tests.support.server import PATIENCE, post
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
@@ -210,15 +208,6 @@ def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: s
 # --- what is asked past the page ------------------------------------------------------------------
 
 
-def post(address: str, body: bytes) -> int:
-    request = urllib.request.Request(address, data=body, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        return int(error.code)
-
-
 def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     browser: Browser, address: str
 ) -> None:
@@ -227,7 +216,7 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
 
     def asked(**body: Any) -> int:
-        return post(f"{address}/live/{ticket}", json.dumps(body).encode())
+        return post(f"{address}/live/{ticket}", pack(body, []))
 
     assert asked(want="picture", steps=steps) == 200
     assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
@@ -235,7 +224,9 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     assert asked(steps=[]) == 400
     assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
     assert post(f"{address}/live/{ticket}", b"\xff") == 400
-    assert post(f"{address}/live/{ticket}", b" " * 100_000) == 413
+    assert asked(want="camera", steps=[]) == 422
+    assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
+    assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
     assert post(f"{address}/live/guessed", b"{}") == 404
     page.context.close()
 

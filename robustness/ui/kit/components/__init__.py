@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.kit.html import Html
 
 _HERE = Path(__file__).parent
-STYLE = _HERE / "components.css"
 
 FIRST_STRENGTH = 0.6
 """Where a perturbation begins that the study has no setting of: ImageNet-C's severity 3."""
@@ -30,6 +30,12 @@ FIRST_STRENGTH = 0.6
 def _script(*names: str) -> str:
     paths = [film.SLIDER if name == film.SLIDER.name else _HERE / name for name in names]
     return "\n".join(path.read_text("utf-8") for path in paths)
+
+
+@cache
+def style() -> str:
+    """How the components look: CSS for the page."""
+    return (_HERE / "components.css").read_text("utf-8")
 
 
 def first_strength(record: Perturbation) -> float:

@@ -23,6 +23,7 @@ class Pair {
       const box = make("div", "rb-box");
       const canvas = make("canvas", "", { width: 224, height: 224 });
       canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", "A picture that is on its way");
       const layer = make("div", `rb-layer rb-of-${name}`);
       layer.append(canvas);
       box.append(layer);
