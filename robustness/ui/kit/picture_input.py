@@ -25,6 +25,9 @@ from robustness.ui.kit.run_link import leave, linked_picture
 
 FIRST_SAMPLE = "chelsea"
 
+USABLE = "usable uploads"
+"""Where the session keeps the names of the uploaded pictures that can be shown."""
+
 CAMERA_FILE = "camera.png"
 """What a frame of the camera is called; it is seen under the perturbations that were on."""
 
@@ -167,6 +170,7 @@ def _uploaded(fit: str) -> list[Picture]:
             pictures.append(uploaded_picture(name, data, fit))
         except ImageError as error:
             st.error(plain(str(error)), icon=":material/broken_image:")
+    st.session_state[USABLE] = [picture.name for picture in pictures]
     if pictures:
         names = ", ".join(plain(picture.name) for picture in pictures)
         st.info(

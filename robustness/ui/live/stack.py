@@ -19,7 +19,7 @@ from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.kit import components
-from robustness.ui.kit.picture_input import CAMERA_FILE
+from robustness.ui.kit.picture_input import CAMERA_FILE, USABLE
 from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}
@@ -69,7 +69,7 @@ def current() -> Stack:
     elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
         _give(_steps_of(link))
         state[_SEEN] = link
-    files = [name for name, _ in state.get("uploads", [])]
+    files = state.get(USABLE, [])
     if files and files not in ([CAMERA_FILE], state.get(_FILES)):
         _give([])
     state[_FILES] = files

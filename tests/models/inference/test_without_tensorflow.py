@@ -48,7 +48,7 @@ for command in (
     note(command[0], ended)
 
 live = pages.run(models="SqueezeNet", fog="0.2")
-live.slider(key="gaussian_blur").set_value(0.9).run()
+pages.perturb(live, fog=0.2, gaussian_blur=0.9)
 note("Live", [len(live.exception), "Gaussian blur" in pages.headline(live)])
 for page in ("scorecard", "breaking_point"):
     note(page, len(pages.run(ROOT / "pages" / f"{page}.py", models="SqueezeNet").exception))
