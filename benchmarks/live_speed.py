@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from benchmarks.offline_models import NAMES, run_by
+from robustness.models import label
 from robustness.models.inference.choice import OPENVINO, TENSORFLOW
 from tests.support.places import ROOT
 from tests.support.server import dashboard
@@ -50,7 +51,8 @@ def measure_engines(turns: int = 6, updates: int = 4) -> dict[str, Any]:
     The two servers have turns of so many ``updates``, of which the first is not counted: that of
     TensorFlow is still busy for a while after its last one.
     """
-    query = urlencode({"sample": "chelsea", "models": NAMES}, doseq=True)
+    labels = [label(name) for name in NAMES]  # a link with names is rewritten first
+    query = urlencode({"sample": "chelsea", "models": labels}, doseq=True)
     with ExitStack() as servers:
         pages = []
         for engine in (OPENVINO, TENSORFLOW):
