@@ -19,13 +19,14 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit import results, stages
+from robustness.ui.kit import components, results, stages
 from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.inputs import one_of, strength_input
+from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
 
@@ -37,16 +38,20 @@ def study_conditions_input() -> tuple[Condition, ...]:
     modes = (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN)
     mode = one_of("Strength of the ten perturbations", modes, "mode")
     if mode == ONE_DIAL:
-        dial = st.slider(
+        values = [round(0.05 * step, 2) for step in range(1, 21)]
+        dial = components.choice(
             "Strength of all ten",
-            min_value=0.05,
-            max_value=1.0,
-            value=0.6,
-            step=0.05,
-            key="dial",
-            bind="query-params",
-            help="Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity "
-            "5. Flips have no strength: they are applied whole.",
+            values,
+            [f"{value:g}" for value in values],
+            "dial",
+            first=0.6,
+            marked=SEVERITY_STRENGTHS,
+            live=False,
+            in_link=True,
+        )
+        st.caption(
+            "Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity 5. "
+            "Flips have no strength: they are applied whole."
         )
         return study_conditions(strength=dial)
     if mode == EACH_ITS_OWN:
@@ -62,7 +67,8 @@ def study_conditions_input() -> tuple[Condition, ...]:
 def _own_strength(record: Perturbation) -> float:
     key = f"own_{record.name}"
     if record.graded:
-        return strength_input(record.label, key, record.study_strength)
+        first = components.first_strength(record)
+        return components.strength(record, key, record.label, first=first, live=False)
     return float(st.toggle(record.label, value=True, key=key, bind="query-params"))
 
 

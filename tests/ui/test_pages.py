@@ -149,13 +149,14 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     assert "DenseNet121" in text  # the published figures stand there whatever was run
     dial = app.segmented_control(key="mode").set_value("one dial").run()
     assert not dial.exception
-    weak = dial.slider(key="dial").set_value(0.05).run()
+    dial.query_params["dial"] = "0.05"
+    weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
     (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
     assert f"in {expected['consistency']:.0%} of cases" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("each its own").run()
     assert not own.exception
-    assert own.slider(key="own_rotation").value == 0.5
+    assert own.session_state["own_rotation"] == 0.5
 
 
 def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:

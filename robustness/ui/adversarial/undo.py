@@ -60,7 +60,7 @@ def _condition() -> Condition:
             "Perturbation of the adversarial picture", "jpeg_compression", "undo"
         )
     with right:
-        strength = components.strength(PERTURBATIONS[name], "undo_strength", first=0.2)
+        strength = components.strength(PERTURBATIONS[name], "undo_strength", "Strength", first=0.2)
     return Condition.of({name: strength})
 
 

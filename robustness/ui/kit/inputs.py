@@ -68,20 +68,6 @@ def perturbation_input(label: str, first: str, key: str) -> str:
     return listed(label, {record.name: record.label for record in REGISTRY}, key, first)
 
 
-def strength_input(label: str, key: str, value: float | None = None, help: str = "") -> float:
-    """A strength from 0 to 1; ``value``, else 0, until it is moved."""
-    return st.slider(
-        label,
-        min_value=0.0,
-        max_value=1.0,
-        value=value,
-        step=0.01,
-        key=key,
-        bind="query-params",
-        help=help or None,
-    )
-
-
 # --- from page to page ----------------------------------------------------------------------------
 
 

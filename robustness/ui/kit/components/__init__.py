@@ -82,7 +82,8 @@ def _records() -> list[dict[str, Any]]:
 
 stack = st.components.v2.component(
     "robustness_stack",
-    js=f"const RECORDS = {json.dumps(_records())};\n{_script('slider.js', 'stack.js')}",
+    js=f"const RECORDS = {json.dumps(_records())};\n"
+    + _script("slider.js", "picker.js", "stack.js"),
     isolate_styles=False,
 )
 _choice = st.components.v2.component(
@@ -254,16 +255,19 @@ def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
     return next((value for value in values if value == found), first)
 
 
-def strength(record: Perturbation, key: str, *, first: float) -> float:
-    """A strength of ``record`` by a slider that says what it is worth, and is in the link."""
-    values = [round(0.01 * step, 2) for step in range(101)]
+def strength(
+    record: Perturbation, key: str, label: str, *, first: float, live: bool = True
+) -> float:
+    """A strength of ``record`` by a slider that says what it is worth; the link says it, too."""
+    values = sorted({*(round(0.01 * step, 2) for step in range(101)), first})
     return choice(
-        f"Strength of {record.label}",
+        label,
         values,
         [f"{value:g}: {record.value_text(value)}" for value in values],
         key,
         first=first,
         marked=[mark["value"] for mark in marks(record)],
+        live=live,
         in_link=True,
     )
 
