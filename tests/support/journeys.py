@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.server import AT_REST, PATIENCE
 
@@ -17,8 +18,16 @@ PIXELS = """canvas => Array.from(
     canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 
 
+_SHARED: WeakKeyDictionary[Browser, BrowserContext] = WeakKeyDictionary()
+
+
 def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 900) -> Page:
-    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    """A page at ``address``, in the context that all visits share: what one has fetched of a
+    server, the others need not fetch again."""
+    if browser not in _SHARED:
+        _SHARED[browser] = browser.new_context()
+    page = _SHARED[browser].new_page()
+    page.set_viewport_size({"width": width, "height": height})
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     return page

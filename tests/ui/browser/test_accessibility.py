@@ -10,8 +10,9 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
+from tests.support.journeys import visit
 from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST, PATIENCE
+from tests.support.server import AT_REST
 
 RULES = {
     "resultTypes": ["violations"],
@@ -65,9 +66,9 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 )
 @pytest.mark.usefixtures("two_runs")
 def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> None:
-    page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
-    page.set_default_timeout(PATIENCE)
-    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}models=SqueezeNet")
+    page = visit(browser, "about:blank")
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}models=SqueezeNet+1.1")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.locator("body style").first).to_be_attached()  # the pages' own, which comes late
     expect(page.locator(AT_REST)).to_be_visible()
@@ -80,6 +81,8 @@ def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> N
     assert violations(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
+    widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")
+    assert widths[0] <= widths[1], "nothing overflows a phone"
     assert violations(page) == []
     page.emulate_media(color_scheme="light")
     page.wait_for_function(f"{GROUND} === '{light}'")

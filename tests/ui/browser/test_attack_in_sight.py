@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from tests.support.journeys import visit
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
-    browser: Browser, address: str, width: int, height: int
+    browser: Browser, address: str
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.goto(f"{address}/adversarial")
+    page = visit(browser, f"{address}/adversarial")
     headline = page.locator(".rb-headline")
     expect(headline).to_contain_text("makes SqueezeNet 1.1 see consomme")
-    pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
     expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
     expect(page).to_have_url(f"{address}/adversarial?sample=coffee&epsilon=2")
-    expect(pictures).to_have_count(3)
-    for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
-        assert_in_sight(shown, height)
+    pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
+    for width, height in ((1440, 900), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)  # until the page has found its new form
+        expect(pictures).to_have_count(3)
+        for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
+            assert_in_sight(shown, height)
     page.close()
 
 

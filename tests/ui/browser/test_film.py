@@ -88,7 +88,7 @@ def test_a_film_plays_and_scrubs_without_the_server(browser: Browser, address: s
     assert post(f"{address}/film/{ticket}", b"of something else") == 404
     assert post(f"{address}/film/{ticket}", b" " * 10_000) == 413
     assert post(f"{address}/film/guessed", b"") == 404
-    page.context.close()
+    page.close()
 
 
 def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address: str) -> None:
@@ -100,7 +100,7 @@ def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address:
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     expect(play).to_be_focused()
     expect(page.locator(FILM)).to_have_count(0)
-    page.context.close()
+    page.close()
 
 
 def test_a_report_from_disk_plays_its_film(browser: Browser, tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_a_report_from_disk_plays_its_film(browser: Browser, tmp_path: Path) -> 
     film.press("ArrowLeft")
     assert at(page) == 1
     assert not wrong
-    page.context.close()
+    page.close()

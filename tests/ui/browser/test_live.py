@@ -64,7 +64,7 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
     page.get_by_role("button", name="Undo").click()
     settled(page)
     assert_shows(page, "0.2", 0.2)
-    page.context.close()
+    page.close()
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     expect(page.locator(".rb-count")).to_have_text("1 active")
     settled(page)
     assert on(page) == ["jpeg_compression"]
-    page.context.close()
+    page.close()
 
 
 def test_the_stack_is_reached_by_a_few_keys(browser: Browser, address: str) -> None:
@@ -173,7 +173,7 @@ def test_the_stack_is_reached_by_a_few_keys(browser: Browser, address: str) -> N
             break
     else:
         pytest.fail("the stack is further away than 12 keys")
-    page.context.close()
+    page.close()
 
 
 def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: str) -> None:
@@ -202,7 +202,7 @@ def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: s
     expect(page.locator(".rb-pair.rb-first")).to_be_attached()
     expect(page.locator(".rb-pair:not(.rb-first)")).to_be_attached()
     np.testing.assert_array_equal(pixels(page, 0), before)
-    page.context.close()
+    page.close()
 
 
 # --- what is asked past the page ------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
     assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
     assert post(f"{address}/live/guessed", b"{}") == 404
-    page.context.close()
+    page.close()
 
 
 def test_without_that_way_the_page_itself_answers(browser: Browser, address: str) -> None:
@@ -250,4 +250,4 @@ def test_without_that_way_the_page_itself_answers(browser: Browser, address: str
     settled(page)
     strength = page.locator(".rb-number").input_value()
     assert_shows(page, strength, float(strength))
-    page.context.close()
+    page.close()

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from robustness.ui.live.stories import LIVE, STORIES
 from tests.support.journeys import HEADLINE, PAIR, drawn, pixels, put_on, settled, visit
+from tests.support.server import PATIENCE
 
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
 
@@ -36,7 +37,7 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
     assert "present" not in page.url
-    page.context.close()
+    page.close()
 
 
 def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
@@ -52,11 +53,13 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     page.keyboard.press("Escape")
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
-    page.context.close()
+    page.close()
 
 
 def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
-    page = visit(browser, address)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
     tour = page.locator(".rb-tour")
     expect(tour).to_contain_text("1 of 4.")
     for step in (2, 3, 4):
@@ -69,7 +72,7 @@ def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
     page.goto(address)
     settled(page)
     expect(page.locator(".rb-tour")).to_be_hidden()
-    page.context.close()
+    page.close()
 
 
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
@@ -77,7 +80,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
 ) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["camera"])
     page = context.new_page()
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/?sample=coffee&gaussian_blur=0.6&models=SqueezeNet")
     settled(page)
     still = pixels(page, 0)

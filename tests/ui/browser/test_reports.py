@@ -30,7 +30,7 @@ def test_the_page_gives_the_file_that_the_command_writes(
         target = tmp_path / f"command{suffix}"
         assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
         assert undated(download.value.path()) == undated(target)
-    page.context.close()
+    page.close()
     runs.delete(run.folder)
 
 
@@ -66,4 +66,4 @@ def test_the_file_opens_offline_and_draws_every_chart(
     assert all(counts)
     tick = page.locator(".xtick text").first
     assert tick.evaluate("text => getComputedStyle(text).fill") == ink
-    page.context.close()
+    page.close()
