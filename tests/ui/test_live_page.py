@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import UNSURE
-from robustness.ui.kit import components, results
+from robustness.ui.kit import components, memo, results
 from robustness.ui.live import stack, thumbnails
 from robustness.ui.live.stack import Step
 from tests.support.made_up_saved_runs import measurement
@@ -49,6 +50,27 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
     (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
     assert f"{row.probability:.1%}" in html(app)
     assert "The model" in headline(app)
+
+
+def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    pair, answers = components.pair, memo.answers
+
+    def drawn(*given: Any) -> None:
+        seen.append("pictures")
+        pair(*given)
+
+    def told(*given: Any) -> Iterator[Any]:
+        for answer in answers(*given):
+            seen.append("answer")
+            yield answer
+
+    monkeypatch.setattr(components, "pair", drawn)
+    monkeypatch.setattr(memo, "answers", told)
+    run(sample="coffee", fog="0.3", models="SqueezeNet")
+    assert seen[:2] == ["pictures", "answer"]
 
 
 def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
