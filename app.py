@@ -20,7 +20,6 @@ if __name__ == "__main__":  # as the script of a page
     ):
         model_names, seed = sidebar_input()
         presenting.frame()
-        presenting.tour()
         picture, truth = picture_and_truth_input(presenting.buttons)
         require_models(model_names)
         check.show(picture, model_names, seed, truth)

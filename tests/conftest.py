@@ -26,6 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: shards.place(item.nodeid))
 
 
+_GAVE_WAY: list[bool] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Of a shard: from the first test on that is no journey, it gives way to them."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not _GAVE_WAY and shards.place(item.nodeid):
+        _GAVE_WAY.append(True)
+        os.nice(shards.GIVE_WAY)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Shards for the whole house; what is asked for by name runs in this process."""

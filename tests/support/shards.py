@@ -1,10 +1,15 @@
-"""How the tests are dealt out to processes, two of which keep two cores busy."""
+"""How the tests are dealt out to processes, three of which keep two cores busy.
+
+The journeys wait for a browser half of the time. The others give way to them, as one process has
+all the journeys and would be the last to end."""
 
 from __future__ import annotations
 
 from typing import Any
 
-SHARDS = 2
+SHARDS = 3
+GIVE_WAY = 5
+"""By how much the priority of what is no journey is lower."""
 ONE_CORE = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that keep a process to a core: threads of two that share two cores are in the way."""
 

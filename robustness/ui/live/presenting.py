@@ -23,11 +23,17 @@ def presenting() -> bool:
 
 
 def frame() -> None:
-    """In the presenter's view, hides all that is not shown to others, and gives the way back."""
-    if presenting():
-        st.html(_STYLE)
-        st.button("Leave (Esc)", key="leave", type="tertiary", on_click=_leave)
-        components.escape("escape", _leave)
+    """What frames the page: in the presenter's view the way back, otherwise the tour.
+
+    The first hides all that is not shown to others. What follows keeps its place in either.
+    """
+    with st.container(key="presenting"):
+        if presenting():
+            st.html(_STYLE)
+            st.button("Leave (Esc)", key="leave", type="tertiary", on_click=_leave)
+            components.escape("escape", _leave)
+        else:
+            _tour()
 
 
 def _leave() -> None:
@@ -54,11 +60,10 @@ def buttons() -> None:
     )
 
 
-def tour() -> None:
+def _tour() -> None:
     """The tour: on a first visit without a link, and whenever it is asked for."""
     first = st.session_state.setdefault(_FIRST, not st.query_params)
-    if not presenting():
-        components.tour("tour", first, st.session_state.get(_TOURS, 0))
+    components.tour("tour", first, st.session_state.get(_TOURS, 0))
 
 
 def _ask_for_the_tour() -> None:

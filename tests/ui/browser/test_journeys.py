@@ -22,9 +22,7 @@ from tests.support.journeys import (
     drawn,
     drawn_again,
     headline,
-    move,
     pixels,
-    put_on,
     settled,
     visit,
 )
@@ -56,36 +54,6 @@ def test_a_first_visit_shows_a_result_without_a_click(
         settled(page)
         assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
         page.close()
-
-
-def test_pictures_are_lossless_and_are_what_the_core_computes(
-    browser: Browser, address: str
-) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee&salt_and_pepper=0.5&seed=7"))
-    clean = study_image(sample_bytes("coffee"))
-    noisy = apply(REGISTRY["salt_and_pepper"], clean[None], 0.5, seed=7)[0]
-    np.testing.assert_array_equal(pixels(page, 0), to_uint8(clean))
-    np.testing.assert_array_equal(pixels(page, 1), to_uint8(noisy))
-    page.close()
-
-
-def test_a_slider_changes_the_picture_and_the_tables(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee"))
-    assert headline(page) == "All 4 models keep their answer under no perturbation; 4 of 4 right."
-    before_cards, before = cards(page), pixels(page, 1)
-    put_on(page, "brightness")
-    move(page, "Increased brightness", -10)
-    assert "Increased brightness" in headline(page)
-    assert cards(page) != before_cards
-    assert not np.array_equal(pixels(page, 1), before)
-    start = REGISTRY["brightness"].study_strength
-    assert start is not None
-    assert f"brightness={start - 0.1:g}" in page.url
-    page.get_by_role("button", name="Clear all perturbations").click()
-    expect(page.locator(HEADLINE)).to_contain_text("no perturbation")
-    settled(page)
-    assert cards(page) == before_cards
-    page.close()
 
 
 def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
