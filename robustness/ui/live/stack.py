@@ -100,8 +100,8 @@ def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
             "ticket": ticket,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",
         },
-        on_stack_change=_nothing,
-        on_picking_change=_nothing,
+        on_stack_change=components.nothing,
+        on_picking_change=components.nothing,
     )
 
 
@@ -131,10 +131,6 @@ def checked(given: Any) -> list[Step]:
 def _speaks(link: Mapping[str, str]) -> bool:
     """Whether the link decides: one that brings a visitor from another page may say nothing."""
     return bool(link) or not st.session_state.get("arrived")
-
-
-def _nothing() -> None:
-    """A component reports only what somebody listens to."""
 
 
 def _give(steps: Sequence[Step]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
 
 from robustness.charts import film
 from robustness.perturbations import REGISTRY, Perturbation, ordered
@@ -80,36 +81,23 @@ def _records() -> list[dict[str, Any]]:
     ]
 
 
-stack = st.components.v2.component(
-    "robustness_stack",
-    js=f"const RECORDS = {json.dumps(_records())};\n"
-    + _script("slider.js", "picker.js", "stack.js"),
-    isolate_styles=False,
+def _component(name: str, script: str) -> ComponentRenderer:
+    """A component that looks as the page does."""
+    return st.components.v2.component(f"robustness_{name}", js=script, isolate_styles=False)
+
+
+stack = _component(
+    "stack",
+    f"const RECORDS = {json.dumps(_records())};\n" + _script("slider.js", "picker.js", "stack.js"),
 )
-_choice = st.components.v2.component(
-    "robustness_choice", js=_script("slider.js", "choice.js"), isolate_styles=False
-)
-_pair = st.components.v2.component(
-    "robustness_pair", js=_script("slider.js", "pair.js"), isolate_styles=False
-)
-_answers = st.components.v2.component(
-    "robustness_answers", js=_script("slider.js", "answers.js"), isolate_styles=False
-)
-_escape = st.components.v2.component(
-    "robustness_escape", js=_script("escape.js"), isolate_styles=False
-)
-_camera = st.components.v2.component(
-    "robustness_camera", js=_script("slider.js", "camera.js"), isolate_styles=False
-)
-_tour = st.components.v2.component(
-    "robustness_tour", js=_script("slider.js", "tour.js"), isolate_styles=False
-)
-_settled = st.components.v2.component(
-    "robustness_settled", js=_script("slider.js", "settled.js"), isolate_styles=False
-)
-_film = st.components.v2.component(
-    "robustness_film", js=f"{film.script()}\n{_script('film_page.js')}", isolate_styles=False
-)
+_choice = _component("choice", _script("slider.js", "choice.js"))
+_pair = _component("pair", _script("slider.js", "pair.js"))
+_answers = _component("answers", _script("slider.js", "answers.js"))
+_escape = _component("escape", _script("escape.js"))
+_camera = _component("camera", _script("slider.js", "camera.js"))
+_tour = _component("tour", _script("slider.js", "tour.js"))
+_settled = _component("settled", _script("slider.js", "settled.js"))
+_film = _component("film", f"{film.script()}\n{_script('film_page.js')}")
 
 
 def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
@@ -157,7 +145,7 @@ def film_place(key: str, ticket: str, films: Sequence[tuple[str, str]], nothing:
 
 def settled(key: str, shown: str) -> None:
     """Within a fragment: has it rerun once the answers above it have settled on another id."""
-    _settled(key=key, data={"shown": shown}, on_settled_change=_nothing)
+    _settled(key=key, data={"shown": shown}, on_settled_change=nothing)
 
 
 def camera(key: str, frozen: Callable[[], None]) -> None:
@@ -184,7 +172,7 @@ def escape(key: str, pressed: Callable[[], None]) -> None:
     _escape(key=key, on_pressed_change=pressed)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """A component reports only what somebody listens to."""
 
 
@@ -241,7 +229,7 @@ def choice(
             "live": live,
             "n": state.get(f"{key} taken", 0),
         },
-        on_value_change=_nothing,
+        on_value_change=nothing,
     )
     return float(chosen)
 

@@ -152,18 +152,17 @@ class Stack {
     this.report(false);
   }
 
-  // On at `strength`, or where the study has it; off if it is on.
-  toggle(name, strength) {
-    if (this.steps.some((step) => step.name === name) && strength === undefined) {
+  // Off if it is on; else on, where it is first put.
+  toggle(name) {
+    if (this.steps.some((step) => step.name === name)) {
       this.change(this.steps.filter((step) => step.name !== name));
       return;
     }
     const record = BY_NAME.get(name);
-    const step = { name, strength: strength ?? record.first, hidden: false };
-    const others = this.steps.filter((one) => one.name !== name);
+    const step = { name, strength: record.first, hidden: false };
     this.current = name;
     this.change(
-      [...others, step].sort(
+      [...this.steps, step].sort(
         (a, b) => BY_NAME.get(a.name).order - BY_NAME.get(b.name).order,
       ),
     );
