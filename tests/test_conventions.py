@@ -32,6 +32,7 @@ ROOMS = (
     "report",
     "charts",
     "runs/gate",
+    "runs/jobs",
     "runs",
     "runs/engines",
     "statistics",

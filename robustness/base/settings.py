@@ -61,6 +61,7 @@ DATASETS = _setting(
     "datasets", "folder whose sub-folders and archives the dashboard may evaluate", is_path=True
 )
 MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
+JOBS = _setting("jobs", "dataset runs that the dashboard works on at once (default: 1)")
 ENGINE = _setting(
     "engine", "what runs forward passes: openvino, or tensorflow (the default with a GPU)"
 )

@@ -1,13 +1,15 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
+from robustness.runs.again import plan_again
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
+from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.session import Plan, Progress, Session, plan, start
-from robustness.runs.store import Listed, Run, delete, find, listing, load
+from robustness.runs.session import Plan, Session, plan, reopen, start
+from robustness.runs.store import Listed, Run, delete, find, listing, load, title_of
 
 __all__ = [
     "DIFFERENT",
@@ -25,6 +27,7 @@ __all__ = [
     "Progress",
     "Replay",
     "Run",
+    "Seen",
     "Session",
     "compare",
     "delete",
@@ -35,8 +38,12 @@ __all__ = [
     "listing",
     "load",
     "plan",
+    "plan_again",
     "rename",
+    "reopen",
     "replay",
+    "seen",
     "start",
+    "title_of",
     "write_archive",
 ]

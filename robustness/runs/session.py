@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Generator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
 from robustness.runs.parts import Part, all_parts, content, write_part
+from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
 
 MAX_BATCH = 1024
@@ -74,19 +75,6 @@ def plan(
     return Plan(Job(spec, dataset, labels, batch or default_batch(spec)), asked)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: pictures ``done`` of ``total``, of which ``unreadable`` were not read.
-
-    ``loading`` is true until the models are there.
-    """
-
-    done: int
-    total: int
-    unreadable: int
-    loading: bool = False
-
-
 class Session:
     """One sitting over a run: holds its folder alone, and writes what comes of it.
 
@@ -104,6 +92,7 @@ class Session:
         self._parts = all_parts(folder)
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
+        self._teller = Teller(folder, len(plan.job.dataset))
 
     @property
     def finished(self) -> bool:
@@ -121,6 +110,7 @@ class Session:
         try:
             self._write()
         finally:
+            self._teller.end()
             self._lock.release()
 
     def perform(
@@ -141,6 +131,7 @@ class Session:
                 self._since = time.perf_counter()
                 started = self.manifest.startup_seconds + self._since - began
                 self.manifest = self.manifest.updated(startup_seconds=started)
+                yield self._progress()
                 continue
             self._waiting.append(chunk)
             rows = sum(waiting.table.num_rows for waiting in self._waiting)
@@ -160,7 +151,9 @@ class Session:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]
         unreadable = sum(len(part.unreadable) for part in found)
         read = sum(part.images for part in found)
-        return Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+        progress = Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+        self._teller.note(progress)
+        return progress
 
     def _write(self, **changes: object) -> None:
         """Writes what is waiting, and the manifest with that and ``changes``."""
@@ -222,6 +215,22 @@ def start(
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
             "--out."
         ) from error
+
+
+def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
+    """The unfinished run in ``folder``, to go on with; ``plan`` is that of its manifest.
+
+    Raises ``RunError`` where what was begun cannot be continued as the same run, and where somebody
+    else still writes it after ``patience`` seconds.
+    """
+    manifest = read(folder)
+    now = replace(manifest, spec=plan.job.spec, dataset=plan.asked, versions=versions())
+    if now.key != manifest.key:
+        raise RunError(
+            f"The run {manifest.id} cannot go on: its pictures or the versions of what computes "
+            "its rows have changed since. Evaluate the same anew."
+        )
+    return _held(plan, folder, None, patience)
 
 
 def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:

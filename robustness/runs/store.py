@@ -173,6 +173,14 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     return Run(folder, manifest, parts, anywhere)
 
 
+def title_of(folder: Path) -> str:
+    """What people call the run in ``folder``: its title, else that of its pictures, else its id."""
+    try:
+        return notes.title(folder) or manifests.read(folder).dataset.title
+    except RunError:
+        return folder.name
+
+
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
     if not run_id or run_id != Path(run_id).name or run_id.startswith("."):

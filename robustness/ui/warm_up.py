@@ -1,4 +1,4 @@
-"""What a server does as it starts: its models are loaded before anybody asks for them."""
+"""What a server does as it starts: its models are loaded, and the runs left to do go on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from robustness.evaluation import similarity
 from robustness.models.apart import APART, convert_apart
 from robustness.models.loaded import LOADED
 from robustness.models.together import together
+from robustness.runs import jobs
+from robustness.ui.kit.run_link import runs_folder
 
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
-    """Loads the default models in the background for as long as the server runs."""
+    """Loads the default models in the background, and sees to the jobs, while the server runs."""
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
+    with suppress(RobustnessError):  # said on every page
+        jobs.keep(runs_folder())
     yield
     APART.stop()
+    jobs.end_all()
 
 
 def _load_defaults() -> None:

@@ -17,7 +17,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components
+from robustness.ui.kit import components, jobs
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
@@ -88,6 +88,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
         for path, label, icon in PAGES:
             page_link(path, label, icon, carried)
+        under_way = st.container()
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     st.markdown(introduction)
@@ -98,6 +99,8 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     except ParameterError as error:
         st.error(plain(str(error)), icon=_SETTINGS_ICON)
         st.stop()
+    with under_way:
+        jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()
     with boundary():

@@ -15,6 +15,8 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed
+from robustness.runs.jobs import is_ordered
+from robustness.ui.kit import jobs
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
@@ -32,6 +34,7 @@ def show() -> None:
     known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     words = _toolbar(folder, known)
     _said()
+    jobs.said()
     comparison.show(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
@@ -119,6 +122,8 @@ def _card(entry: Listed) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             comparison.tick(name)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
+            if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
+                jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
             if entry.manifest is not None and entry.manifest.images:
                 report_button(
                     lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
@@ -135,7 +140,8 @@ def _description(entry: Listed) -> Html:
     done = manifest.images + manifest.unreadable
     badges = []
     if manifest.status != runs.FINISHED:
-        badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
+        state = "under way" if is_ordered(entry.folder) else "unfinished"
+        badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
     if entry.imported:
         badges.append("imported")
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
@@ -166,8 +172,7 @@ def _manage(entry: Listed) -> None:
         disabled=not finished,
         help="The rows and the manifest, without the pictures: import it here or elsewhere."
         if finished
-        else "Only a finished run can be downloaded: the same request on the Dataset page "
-        "continues this one.",
+        else "Only a finished run can be downloaded: continue this one first.",
     )
     st.divider()
     sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")
