@@ -244,7 +244,7 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
     def bare(path: Path) -> bool:
         return any(ast.unparse(n) == "st.fragment" for n in ast.walk(tree(path)))
 
-    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/page.py"]
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/boundary.py"]
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:

@@ -62,6 +62,9 @@ DATASETS = _setting(
 )
 MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
 JOBS = _setting("jobs", "dataset runs that the dashboard works on at once (default: 1)")
+JOB_PRIORITY = _setting(
+    "job_priority", "idle: runs work only while nobody else wants the cores (default), or normal"
+)
 ENGINE = _setting(
     "engine", "what runs forward passes: openvino, or tensorflow (the default with a GPU)"
 )

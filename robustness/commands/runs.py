@@ -47,7 +47,10 @@ def add(parsers: Parsers) -> None:
     resumed.add_argument(
         "--background",
         action="store_true",
-        help="work only where nobody else wants to, and say nothing unless it fails",
+        help="say nothing unless it fails, and put the rows in order when told to end",
+    )
+    resumed.add_argument(
+        "--idle", action="store_true", help="work only while nobody else wants the cores"
     )
     add_shared(resumed, "--engine", "--address")
 
@@ -211,8 +214,9 @@ def resume_command(options: argparse.Namespace) -> None:
     from robustness.base.pace import Pace, Unit
     from robustness.runs import jobs
 
-    if options.background:
+    if options.idle:
         own_process.step_back()
+    if options.background:
         own_process.heed_termination()
     folder = runs.folder_of(options.run, options.out)
     pace: Pace | None = None

@@ -195,26 +195,35 @@ def start(
     written by somebody else after ``patience`` seconds; no new run is left behind then.
     """
     chosen = ENGINES[engine]
-    fresh = Manifest(
-        id=_new_id(plan.asked.title),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=plan.job.spec,
-        dataset=plan.asked,
-        batch=plan.job.batch,
-        engine=chosen.name,
-        versions=versions(),
-    )
-    earlier = _same_request(runs, fresh) if resume else None
+    fresh = _fresh(plan, chosen.name)
+    same = _same_request(runs, fresh) if resume else None
     try:
-        if earlier is None:
+        if same is None:
             chosen.require()
             (runs / fresh.id).mkdir(parents=True)
-        return _held(plan, earlier or runs / fresh.id, None if earlier else fresh, patience)
+        return _held(plan, same or runs / fresh.id, None if same else fresh, patience)
     except OSError as error:
         raise RunError(
             f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
             "--out."
         ) from error
+
+
+def earlier(plan: Plan, runs: Path) -> Path | None:
+    """The run with which ``start`` would go on for ``resume``; None if there is none."""
+    return _same_request(runs, _fresh(plan, ""))
+
+
+def _fresh(plan: Plan, engine: str) -> Manifest:
+    return Manifest(
+        id=_new_id(plan.asked.title),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=plan.job.spec,
+        dataset=plan.asked,
+        batch=plan.job.batch,
+        engine=engine,
+        versions=versions(),
+    )
 
 
 def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:

@@ -31,6 +31,7 @@ LOG_FILE = "job.log"
 MOST_DEATHS = 3
 """Processes of one run that may die in a row without getting further."""
 
+_NORMAL = "normal"
 _SECONDS_BETWEEN = 0.5
 _SECONDS_TO_STOP = 20.0
 
@@ -153,12 +154,11 @@ def _done(folder: Path) -> int:
 
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:
+    command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
+    if settings.text(settings.JOB_PRIORITY) != _NORMAL:
+        command.append("--idle")
     with (folder / LOG_FILE).open("wb") as log:
-        return own_process.start(
-            ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"],
-            errors=log,
-            leads=True,
-        )
+        return own_process.start(command, errors=log, leads=True)
 
 
 _KEEPERS: dict[Path, Keeper] = {}
@@ -172,6 +172,7 @@ def keep(runs: Path) -> Keeper:
     """
     with _MAKING:
         if runs not in _KEEPERS:
+            _check_priority()
             _KEEPERS[runs] = Keeper(runs, limit())
     _KEEPERS[runs].begin()
     return _KEEPERS[runs]
@@ -183,6 +184,14 @@ def end_all() -> None:
         for keeper in _KEEPERS.values():
             keeper.end()
         _KEEPERS.clear()
+
+
+def _check_priority() -> None:
+    text = settings.text(settings.JOB_PRIORITY) or "idle"
+    if text not in ("idle", _NORMAL):
+        raise ParameterError(
+            f"The setting 'job_priority' is {text!r}: expected 'idle' or '{_NORMAL}'."
+        )
 
 
 def limit() -> int:

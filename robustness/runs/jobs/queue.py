@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -20,7 +20,7 @@ from robustness.runs import notes
 from robustness.runs.again import plan_again
 from robustness.runs.manifest import AMISS, FINISHED, Manifest, read
 from robustness.runs.progress import Progress
-from robustness.runs.session import Plan, Session, reopen, start
+from robustness.runs.session import Plan, Session, earlier, reopen, start
 
 QUEUE = ".queue"
 """The folder beside the runs that holds the orders."""
@@ -54,9 +54,11 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     That is the newest run of the same request, an unfinished one first, and else a new one. Raises
     what ``start`` raises.
     """
-    with start(plan, runs, resume=True, patience=PATIENCE) as session:
-        folder, finished = session.folder, session.finished
-    if not finished:
+    folder = earlier(plan, runs)
+    if folder is None:
+        with start(plan, runs) as session:
+            folder = session.folder
+    if read(folder).status != FINISHED:
         _place(folder, Order(folder.name, by, time.time()))
     return folder
 
@@ -160,7 +162,7 @@ def note_served(runs: Path, by: str) -> None:
 
 def work_off(
     folder: Path, *, engine: str = "local", address: str | None = None
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Goes on with the run in ``folder``, to its end or until its order is gone, if it has one.
 
     Yields as ``Session.perform`` does. At the end the order is gone; an error ends it, too, and

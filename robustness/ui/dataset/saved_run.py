@@ -13,6 +13,7 @@ from robustness.base.text import counted, plain
 from robustness.pictures.picture import Picture
 from robustness.runs import MANIFEST_FILE, Listed, Manifest, jobs
 from robustness.ui.kit import jobs as under_way
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
 
 
@@ -104,7 +105,7 @@ def _open_chosen() -> None:
 def _unfinished(run: runs.Run) -> None:
     """How far it is while it is worked on, else why it is not, and the button for the other."""
     if jobs.is_ordered(run.folder):
-        _under_way(run.folder)
+        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
         return
     done = run.images + len(run.unreadable)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -118,7 +119,6 @@ def _unfinished(run: runs.Run) -> None:
     under_way.said()
 
 
-@st.fragment(run_every=under_way.SECONDS_BETWEEN)
 def _under_way(folder: Path) -> None:
     entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
     if entry is None:

@@ -12,6 +12,7 @@ from robustness import runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.runs import Plan, Seen, jobs
+from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder
 
 SECONDS_BETWEEN = 1.0
@@ -124,10 +125,9 @@ def sidebar(opened: str | None) -> None:
     st.session_state.pop(_CLICKED, None)
     if wanted(folder) or st.session_state.get(_WATCHED):
         st.divider()
-        _list(folder, opened)
+        fragment(_list, run_every=SECONDS_BETWEEN)(folder, opened)
 
 
-@st.fragment(run_every=SECONDS_BETWEEN)
 def _list(folder: Path, opened: str | None) -> None:
     if st.session_state.pop(_CLICKED, False):
         st.rerun()  # the whole page, which shows the run in several places

@@ -1,26 +1,25 @@
-"""The page that every script draws in: title, style, links to the others, and its boundary.
-
-The boundary is where an error for the user becomes its sentence, whatever part of a page meets it.
-"""
+"""The page that every script draws in: title, style, links to the others, and its boundary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec
 
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
 from robustness.ui.kit import components, jobs
+from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
+
+__all__ = ["boundary", "fragment", "page"]
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -46,28 +45,6 @@ CONTENT = "content"
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
-
-
-Given = ParamSpec("Given")
-
-
-@contextmanager
-def boundary(icon: str = ":material/error:") -> Iterator[None]:
-    """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
-
-    What Streamlit raises to stop or rerun a script passes through.
-    """
-    try:
-        yield
-    except RobustnessError as error:
-        st.error(plain(str(error)), icon=icon)
-
-
-def fragment(
-    draw: Callable[Given, None], *, run_every: float | None = None
-) -> Callable[Given, None]:
-    """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
-    return st.fragment(boundary()(draw), run_every=run_every)
 
 
 @contextmanager

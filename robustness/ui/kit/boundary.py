@@ -1,0 +1,33 @@
+"""Where an error for the user becomes its sentence, whatever part of a page meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec
+
+import streamlit as st
+
+from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
+
+Given = ParamSpec("Given")
+
+
+@contextmanager
+def boundary(icon: str = ":material/error:") -> Iterator[None]:
+    """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
+
+    What Streamlit raises to stop or rerun a script passes through.
+    """
+    try:
+        yield
+    except RobustnessError as error:
+        st.error(plain(str(error)), icon=icon)
+
+
+def fragment(
+    draw: Callable[Given, None], *, run_every: float | None = None
+) -> Callable[Given, None]:
+    """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
+    return st.fragment(boundary()(draw), run_every=run_every)
