@@ -88,13 +88,13 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
     altered = memo.change(sample("coffee"), FOG[0], 0)
-    before = memo.answer(spec, sample("coffee"), "digits", altered)
+    before = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert memo.answer(spec, sample("coffee"), "digits", altered) == before
+    assert memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
     small_network().save(models_folder / "digits.keras")
     spec = make_spec(["digits"], FOG)
-    after = memo.answer(spec, sample("coffee"), "digits", altered)
+    after = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities
@@ -164,10 +164,10 @@ def test_another_engine_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(names, FOG, seed=0)
     altered = memo.change(picture, FOG[0], 0)
     keys = [work_key("work", [picture], names, FOG, 0)]
-    rows = [memo.answer(spec, picture, "SqueezeNet", altered)]
+    rows = [memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0]]
     monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     keys.append(work_key("work", [picture], names, FOG, 0))
-    rows.append(memo.answer(spec, picture, "SqueezeNet", altered))
+    rows.append(memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0])
     assert keys[0] != keys[1]
     assert rows[0].probability == pytest.approx(rows[1].probability, abs=1e-5)
     assert rows[0] != rows[1], "it rounds otherwise, so it was asked"

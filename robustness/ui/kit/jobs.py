@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from robustness.base.text import counted, plain
 from robustness.runs import Plan, Seen, jobs
 from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder
+from robustness.ui.kit.turns import session
 
 SECONDS_BETWEEN = 1.0
 """From one look at a run that is worked on to the next."""
 
-_ASKER, _WATCHED = "asks for runs", "runs watched"
-_SAID, _CLICKED = "said of runs", "clicked on runs"
+_WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,9 @@ def wanted(folder: Path) -> list[Wanted]:
     ]
 
 
-def asker() -> str:
-    """Tells this session's runs from those of others, in turn with which they are worked on."""
-    return str(st.session_state.setdefault(_ASKER, secrets.token_hex(8)))
-
-
 def submit(plan: Plan) -> str:
     """Has ``plan`` be worked on; returns the id of its run, which may be there already."""
-    folder = jobs.submit(plan, runs_folder(), asker())
+    folder = jobs.submit(plan, runs_folder(), session())
     _watch(folder)
     return folder.name
 
@@ -82,7 +76,7 @@ def submit(plan: Plan) -> str:
 def ask(folder: Path) -> None:
     """Has the unfinished run in ``folder`` go on, or says why it cannot; what a button calls."""
     try:
-        jobs.ask(folder, asker())
+        jobs.ask(folder, session())
         _watch(folder)
     except RobustnessError as error:
         st.session_state[_SAID] = str(error)
