@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shlex
 import shutil
+import socket
+import ssl
+import subprocess
 import tempfile
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,9 +22,17 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from tests.support.image import STEPS, Image, Outside, environment, files, said
+from tests.support.bill_of_materials import pins
+from tests.support.image import STEPS, Image, Outside, environment, files, free_port, said
 from tests.support.places import ROOT
 
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "c29tZSByYW5kb20ga2V5IQ==",
+}
+"""Of a WebSocket, which a page talks over."""
 CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 
 
@@ -50,8 +64,8 @@ def image(outside: Outside, caches: Path) -> Iterator[Image]:
 
 def step(image: Image, command: list[str], caches: Path) -> None:
     if command[:2] == ["pip", "install"]:
-        file = image.workdir / command[command.index("-r") + 1]
-        assert unmet(file.read_text(encoding="utf-8")) == []
+        assert command[-2:] == ["-r", "requirements.txt"]
+        assert unmet() == []
     elif command[0] == "install":  # whom the folders belong to, root alone can say
         nameless = re.sub(r" -[og] \d+", "", shlex.join(command))
         assert image.run(*shlex.split(nameless)).returncode == 0
@@ -67,12 +81,10 @@ def step(image: Image, command: list[str], caches: Path) -> None:
         assert image.run(*command).returncode == 0
 
 
-def unmet(requirements: str) -> list[str]:
-    """The pins that are not what is installed where this runs."""
-    lines = (line.removesuffix(" \\") for line in requirements.splitlines())
-    pins = [Requirement(line) for line in lines if re.match(r"\w", line)]
-    assert len(pins) > 50
-    return [str(p) for p in pins if not p.marker or p.marker.evaluate() if not installed(p)]
+def unmet() -> list[str]:
+    """The run-time pins that are not what is installed where this runs."""
+    here = (pin for pin in pins() if not pin.marker or pin.marker.evaluate())
+    return [str(pin) for pin in here if not installed(pin)]
 
 
 def installed(pin: Requirement) -> bool:
@@ -162,3 +174,129 @@ def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
     assert mounted == set(re.findall(r'"(.+?)"', volumes))
     for place in services["proxy"]["volumes"]:
         assert place.endswith(":ro")
+
+
+def test_whoever_comes_from_another_site_is_refused_without_asking_anybody(
+    image: Image, running: list[str], outside: Outside
+) -> None:
+    for origin, status in (("https://evil.example", 403), (f"http://127.0.0.1:{image.port}", 101)):
+        connection = http.client.HTTPConnection("127.0.0.1", int(image.port))
+        connection.request("GET", "/_stcore/stream", headers={**HANDSHAKE, "Origin": origin})
+        assert connection.getresponse().status == status
+        connection.close()
+    assert outside.asked == []
+
+
+# --- the proxy ------------------------------------------------------------------------------------
+
+HOST = "dashboard.example"
+NGINX = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+
+
+class Proxy:
+    """deploy/nginx.conf at work before the running image, on other ports."""
+
+    def __init__(self, folder: Path, dashboard: str) -> None:
+        self.plain, self.port = free_port(), free_port()
+        moved = {
+            "/tmp/": f"{folder}/",
+            "/etc/nginx/tls/": f"{folder}/",
+            " 8080 ": f" 127.0.0.1:{self.plain} ",
+            " 8443 ": f" 127.0.0.1:{self.port} ",
+            "http://dashboard:8501": f"http://127.0.0.1:{dashboard}",
+        }
+        text = NGINX
+        for there, here in moved.items():
+            assert there in text
+            text = text.replace(there, here)
+        self.file = folder / "nginx.conf"
+        self.file.write_text(text, encoding="utf-8")
+        self.answered: dict[str, str] = {}
+
+    def ask(self, path: str, method: str = "GET", host: str = HOST, **headers: str) -> int:
+        """The status of the answer, whose headers are then in ``answered``."""
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection("127.0.0.1", int(self.port), context=context)
+        connection.request(method, path, headers={"Host": host, **headers})
+        answer = connection.getresponse()
+        self.answered = {name.lower(): value for name, value in answer.getheaders()}
+        connection.close()
+        return answer.status
+
+
+@pytest.fixture(scope="module")
+def proxy(image: Image, running: list[str]) -> Iterator[Proxy]:
+    if not shutil.which("nginx") or not shutil.which("openssl"):
+        pytest.skip("no nginx found: install one ('apt-get install nginx-light openssl')")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        made = Proxy(folder, image.port)
+        names = ("-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem")
+        certificate = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt")
+        curve = ("ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={HOST}")
+        subprocess.run([*certificate, *curve, *names], capture_output=True, check=True)
+        command: list[str | Path] = [
+            "nginx",
+            "-c",
+            made.file,
+            "-p",
+            folder,
+            "-e",
+            "stderr",
+            "-g",
+            "daemon off;",
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as server:
+            wait_for(int(made.port), server)
+            yield made
+            server.terminate()
+
+
+def wait_for(port: int, server: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert server.poll() is None, server.stderr and server.stderr.read()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("nginx did not come up")
+
+
+def test_the_proxy_encrypts_and_says_what_a_page_may_do(proxy: Proxy) -> None:
+    plain = http.client.HTTPConnection("127.0.0.1", int(proxy.plain))
+    plain.request("GET", "/methods?sample=coffee", headers={"Host": HOST})
+    answer = plain.getresponse()
+    expected = f"https://{HOST}/methods?sample=coffee"
+    assert (answer.status, answer.getheader("location")) == (308, expected)
+    plain.close()
+    assert proxy.ask("/") == 200
+    assert proxy.answered["strict-transport-security"].startswith("max-age=")
+    assert proxy.answered["x-frame-options"] == "DENY"
+    assert proxy.answered["x-content-type-options"] == "nosniff"
+    policy = proxy.answered["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+def test_the_proxy_passes_on_what_pages_talk_over(proxy: Proxy) -> None:
+    assert proxy.ask("/_stcore/health") == 200
+    for route in ("/live/no-ticket", "/film/no-ticket"):
+        assert proxy.ask(route, "POST", **{"Content-Length": "0"}) == 404, (
+            "the dashboard's own answer"
+        )
+    assert proxy.ask("/_stcore/stream", **HANDSHAKE, Origin=f"https://{HOST}") == 101
+
+
+def test_the_proxy_turns_away_what_is_too_large_or_meant_for_another(proxy: Proxy) -> None:
+    mega = 2**20
+    allowed = CONFIG["server"]["maxUploadSize"] * mega
+    (limit,) = re.findall(r"client_max_body_size (\d+)m;", NGINX)
+    assert allowed < int(limit) * mega < 1.1 * allowed
+    large = {"Content-Length": str(int(limit) * mega + 1)}
+    assert proxy.ask("/film/x", "POST", **large) == 413
+    with pytest.raises(http.client.RemoteDisconnected):
+        proxy.ask("/", host="evil.example")

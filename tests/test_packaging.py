@@ -17,6 +17,8 @@ from zipfile import ZipFile
 import pytest
 
 import robustness
+from tests.support.bill_of_materials import bill, licence, may_be_used
+from tests.support.bill_of_materials import pins as pinned
 from tests.support.places import ROOT
 
 COMPILED = (
@@ -143,3 +145,36 @@ def test_one_pin_has_the_same_hashes_in_every_file() -> None:
     development = pins("requirements-dev.txt")
     for name in COMPILED:
         assert pins(name).items() <= development.items(), name
+
+
+# --- the terms ------------------------------------------------------------------------------------
+
+
+def test_every_package_that_is_run_has_terms_that_are_allowed() -> None:
+    here = [pin.name for pin in pinned() if not pin.marker or pin.marker.evaluate()]
+    assert len(here) > 60
+    assert {name: licence(name) for name in here if not may_be_used(licence(name))} == {}
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("MIT", True),
+        ("GPL-3.0-only", False),
+        ("GPL-3.0-only OR MIT", True),
+        ("MIT AND GPL-3.0-only", False),
+        ("MIT AND IPA", True),
+        (None, False),
+    ],
+)
+def test_terms_are_read_as_they_are_meant(expression: str | None, allowed: bool) -> None:
+    assert may_be_used(expression) is allowed
+
+
+def test_the_bill_of_materials_has_every_pin_once() -> None:
+    components = bill()["components"]
+    listed = [entry["purl"] for entry in components if entry["type"] == "library"]
+    assert listed == [f"pkg:pypi/{pin.name}@{str(pin.specifier)[2:]}" for pin in pinned()]
+    assert len(listed) == len(set(listed)) > 60
+    for entry in components[len(listed) :]:
+        assert (ROOT / entry["description"].removeprefix("terms: ")).is_file()

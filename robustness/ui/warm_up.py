@@ -1,4 +1,7 @@
-"""What a server does as it starts: its models are loaded before anybody asks for them."""
+"""What a server does as it starts: its models are loaded before anybody asks for them.
+
+And it is kept from asking others: Streamlit would look its own address up at a public host, with
+everybody waiting, whenever a connection names a foreign origin."""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from streamlit import net_util
 from streamlit.starlette import App
 
 from robustness import models
@@ -19,6 +23,7 @@ from robustness.models.together import together
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Loads the default models in the background for as long as the server runs."""
+    net_util.get_external_ip = lambda: None  # the operator names it: server.corsAllowedOrigins
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     yield

@@ -46,6 +46,12 @@ def environment() -> dict[str, str]:
     return dict(part.split("=", 1) for text in said("ENV") for part in shlex.split(text))
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def files(folder: Path) -> dict[str, int]:
     """Every file and folder below ``folder`` with when it was changed."""
     return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in folder.rglob("*")}
@@ -81,9 +87,7 @@ class Image:
     port: str = field(init=False)
 
     def __post_init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = str(probe.getsockname()[1])
+        self.port = free_port()
         (self.folder / "tmp").mkdir()
 
     def inside(self, text: str) -> str:
