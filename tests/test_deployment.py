@@ -6,25 +6,20 @@ import http.client
 import re
 import shlex
 import shutil
-import socket
-import ssl
-import subprocess
 import tempfile
 import threading
-import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
 from tests.support.bill_of_materials import pins
-from tests.support.image import STEPS, Image, Outside, environment, files, free_port, said
+from tests.support.image import COMPOSE, STEPS, Image, Outside, environment, files, said
 from tests.support.places import ROOT
+from tests.support.proxy import CONFIGURATION, HOST, Proxy, before
 
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -72,11 +67,11 @@ def step(image: Image, command: list[str], caches: Path) -> None:
     elif command[-2:] == ["models", "convert"]:  # into what all tests share: it takes long
         done = image.run(*command, ROBUSTNESS_CACHE=str(caches / "robustness"))
         assert done.returncode == 0, done.stderr
-        shutil.copytree(
-            caches / "robustness",
-            image.inside(environment()["ROBUSTNESS_CACHE"]),
-            dirs_exist_ok=True,
-        )
+        for pattern in ("converted/*.bin", "openvino/*.model"):
+            for file in (caches / "robustness").glob(pattern):
+                place = Path(image.inside(environment()["ROBUSTNESS_CACHE"])) / file.parent.name
+                place.mkdir(exist_ok=True)
+                shutil.copy(file, place)
     else:
         assert image.run(*command).returncode == 0
 
@@ -158,8 +153,7 @@ def test_the_run_command_listens_on_this_machine_only() -> None:
 
 
 def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    services = compose["services"]
+    services = COMPOSE["services"]
     for service in services.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -168,7 +162,7 @@ def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
     assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
     assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine", services["proxy"]["image"])
     assert services["dashboard"]["networks"] == ["inside"]
-    assert compose["networks"]["inside"] == {"internal": True}
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
     mounted = {place.split(":")[1] for place in services["dashboard"]["volumes"]}
     (volumes,) = said("VOLUME")
     assert mounted == set(re.findall(r'"(.+?)"', volumes))
@@ -189,82 +183,14 @@ def test_whoever_comes_from_another_site_is_refused_without_asking_anybody(
 
 # --- the proxy ------------------------------------------------------------------------------------
 
-HOST = "dashboard.example"
-NGINX = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
-
-
-class Proxy:
-    """deploy/nginx.conf at work before the running image, on other ports."""
-
-    def __init__(self, folder: Path, dashboard: str) -> None:
-        self.plain, self.port = free_port(), free_port()
-        moved = {
-            "/tmp/": f"{folder}/",
-            "/etc/nginx/tls/": f"{folder}/",
-            " 8080 ": f" 127.0.0.1:{self.plain} ",
-            " 8443 ": f" 127.0.0.1:{self.port} ",
-            "http://dashboard:8501": f"http://127.0.0.1:{dashboard}",
-        }
-        text = NGINX
-        for there, here in moved.items():
-            assert there in text
-            text = text.replace(there, here)
-        self.file = folder / "nginx.conf"
-        self.file.write_text(text, encoding="utf-8")
-        self.answered: dict[str, str] = {}
-
-    def ask(self, path: str, method: str = "GET", host: str = HOST, **headers: str) -> int:
-        """The status of the answer, whose headers are then in ``answered``."""
-        context = ssl._create_unverified_context()
-        connection = http.client.HTTPSConnection("127.0.0.1", int(self.port), context=context)
-        connection.request(method, path, headers={"Host": host, **headers})
-        answer = connection.getresponse()
-        self.answered = {name.lower(): value for name, value in answer.getheaders()}
-        connection.close()
-        return answer.status
-
 
 @pytest.fixture(scope="module")
 def proxy(image: Image, running: list[str]) -> Iterator[Proxy]:
-    if not shutil.which("nginx") or not shutil.which("openssl"):
-        pytest.skip("no nginx found: install one ('apt-get install nginx-light openssl')")
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        made = Proxy(folder, image.port)
-        names = ("-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem")
-        certificate = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt")
-        curve = ("ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={HOST}")
-        subprocess.run([*certificate, *curve, *names], capture_output=True, check=True)
-        command: list[str | Path] = [
-            "nginx",
-            "-c",
-            made.file,
-            "-p",
-            folder,
-            "-e",
-            "stderr",
-            "-g",
-            "daemon off;",
-        ]
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as server:
-            wait_for(int(made.port), server)
-            yield made
-            server.terminate()
+    with before(image.port) as made:
+        yield made
 
 
-def wait_for(port: int, server: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert server.poll() is None, server.stderr and server.stderr.read()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        time.sleep(0.05)
-    raise TimeoutError("nginx did not come up")
-
-
-def test_the_proxy_encrypts_and_says_what_a_page_may_do(proxy: Proxy) -> None:
+def test_the_proxy_encrypts(proxy: Proxy) -> None:
     plain = http.client.HTTPConnection("127.0.0.1", int(proxy.plain))
     plain.request("GET", "/methods?sample=coffee", headers={"Host": HOST})
     answer = plain.getresponse()
@@ -273,13 +199,6 @@ def test_the_proxy_encrypts_and_says_what_a_page_may_do(proxy: Proxy) -> None:
     plain.close()
     assert proxy.ask("/") == 200
     assert proxy.answered["strict-transport-security"].startswith("max-age=")
-    assert proxy.answered["x-frame-options"] == "DENY"
-    assert proxy.answered["x-content-type-options"] == "nosniff"
-    policy = proxy.answered["content-security-policy"]
-    assert "default-src 'self'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "http" not in policy
-    assert "*" not in policy
 
 
 def test_the_proxy_passes_on_what_pages_talk_over(proxy: Proxy) -> None:
@@ -292,11 +211,8 @@ def test_the_proxy_passes_on_what_pages_talk_over(proxy: Proxy) -> None:
 
 
 def test_the_proxy_turns_away_what_is_too_large_or_meant_for_another(proxy: Proxy) -> None:
-    mega = 2**20
-    allowed = CONFIG["server"]["maxUploadSize"] * mega
-    (limit,) = re.findall(r"client_max_body_size (\d+)m;", NGINX)
-    assert allowed < int(limit) * mega < 1.1 * allowed
-    large = {"Content-Length": str(int(limit) * mega + 1)}
+    (limit,) = re.findall(r"client_max_body_size (\d+)m;", CONFIGURATION)
+    large = {"Content-Length": str((int(limit) << 20) + 1)}
     assert proxy.ask("/film/x", "POST", **large) == 413
     with pytest.raises(http.client.RemoteDisconnected):
         proxy.ask("/", host="evil.example")

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from tests.support.places import ROOT
 
 PLACES = ("app", "data", "tmp")
@@ -34,6 +36,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
     return [(name, rest.strip()) for name, _, rest in steps]
 
 
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 STEPS = instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
@@ -104,7 +107,7 @@ class Image:
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self.outside.url)
         asked = {name: self.inside(value) for name, value in environment().items()}
-        return {"PATH": path, **proxies, **asked}
+        return {"PATH": path, **proxies, **asked, **COMPOSE["services"]["dashboard"]["environment"]}
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """``command`` while the image is built."""
