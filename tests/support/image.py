@@ -165,6 +165,7 @@ class Image:
                 while self.run(*json.loads(check)).returncode:
                     assert server.poll() is None, "".join(printed)
                     assert time.monotonic() < deadline, "".join(printed)
+                    time.sleep(0.3)
                 yield printed
             finally:
                 server.terminate()
