@@ -58,6 +58,7 @@ class PublishedFile:
 class PackagedFile:
     """A weight file inside an installed Python package; the package's code is never run.
 
+    ``requirement`` pins that package; it is empty for a file that the dashboard itself brings.
     ``size`` is in bytes. ``read`` turns the verified bytes into arrays by Keras layer name.
     """
 
@@ -75,7 +76,14 @@ class PackagedFile:
     @property
     def source(self) -> str:
         """What brings it, for people."""
-        return f"pip install {self.requirement}"
+        return f"pip install {self.requirement}" if self.requirement else "part of the dashboard"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged file, as the end of a sentence."""
+        if self.requirement:
+            return f"run 'pip install --force-reinstall --no-deps {self.requirement}'"
+        return "fetch the dashboard's own files again"
 
 
 @dataclass(frozen=True)

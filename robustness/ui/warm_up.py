@@ -1,4 +1,8 @@
-"""What a server does as it starts: its models are loaded, and the runs left to do go on."""
+"""What a server does as it starts: its models are loaded, and the runs left to do go on.
+
+And it is kept from asking others: Streamlit would look its own address up at a public host, with
+everybody waiting, whenever a connection names a foreign origin.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from streamlit import net_util
 from streamlit.starlette import App
 
 from robustness import models
@@ -21,6 +26,7 @@ from robustness.ui.kit.run_link import runs_folder
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Loads the default models in the background, and sees to the jobs, while the server runs."""
+    net_util.get_external_ip = lambda: None  # the operator names it: server.corsAllowedOrigins
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     with suppress(RobustnessError):  # said on every page

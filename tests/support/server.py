@@ -38,7 +38,7 @@ def dashboard(script: str | Path = "app.py", **variables: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    options = ["--server.headless=true", f"--server.port={port}"]
     with subprocess.Popen(
         command + options,
         cwd=ROOT,

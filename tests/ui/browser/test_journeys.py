@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -55,6 +57,9 @@ def test_a_first_visit_shows_a_result_without_a_click(
         settled(page)
         assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
         page.close()
+        elsewhere = ("127.0.0.2", int(fresh.rpartition(":")[2]))  # another address of this machine
+        with pytest.raises(OSError, match=r"refused|timed out"):
+            socket.create_connection(elsewhere, timeout=5)
 
 
 def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
