@@ -71,18 +71,22 @@ def _measured(address: str, folder: Path, count: int, seconds: float) -> dict[st
 
 def begin(folder: Path, seed: int, pictures: int = 300) -> Path:
     """A job in the server's folder of runs, working on pictures by now; its folder."""
-    source = folder / "pictures"
-    if not source.exists():
-        source.mkdir(parents=True)
-        rng = np.random.default_rng(0)
-        for place in range(pictures):
-            coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-            coarse.resize((400, 300), Image.Resampling.BICUBIC).save(source / f"{place}.jpg")
+    source = made_pictures(folder / "pictures", pictures)
     spec = make_spec(NAMES, suite_conditions(IMAGENET_C_SUITE, severities=[1, 3, 5]), seed=seed)
     run = jobs.submit(runs.plan(str(source), spec, batch=1), folder / "runs", "benchmark")
     while (seen := runs.seen(run)) is None or seen.progress.done == 0:
         time.sleep(0.1)
     return run
+
+
+def made_pictures(folder: Path, count: int) -> Path:
+    """``folder`` with so many smooth pictures in it, the same each time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for place in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        coarse.resize((400, 300), Image.Resampling.BICUBIC).save(folder / f"{place}.jpg")
+    return folder
 
 
 def stop(run: Path) -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 
 from benchmarks.live_beside_job import PAUSE, QUERY, begin
 from benchmarks.live_session import LiveSession
+from benchmarks.processes import held_by, serving
 from robustness import runs
 from robustness.runs import jobs
 from tests.support.places import ROOT
@@ -57,7 +58,7 @@ def measure(minutes: float = MINUTES, sessions: int = SESSIONS) -> dict[str, Any
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with dashboard(PYTHONPATH=str(ROOT), ROBUSTNESS_RUNS=str(folder / "runs")) as address:
-            server = _pid_of(address)
+            server = serving(address)
             with LiveSession(address, QUERY) as first:
                 first.update()
                 _settle(first)
@@ -152,39 +153,6 @@ def _read_memory(
 ) -> None:
     while not over.wait(1.0):
         found.held.append(held_by(server))
-
-
-def held_by(process: int) -> int:
-    """Bytes that ``process`` and all below it hold of physical memory, shared ones once."""
-    total = 0
-    for pid in [process, *_below(process)]:
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += 1024 * int(line.split()[1])
-    return total
-
-
-def _below(process: int) -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                parents.setdefault(parent, []).append(int(entry.name))
-    found, new = [], [process]
-    while new:
-        new = [child for parent in new for child in parents.get(parent, [])]
-        found += new
-    return found
-
-
-def _pid_of(address: str) -> int:
-    port = f"--server.port={address.rpartition(':')[2]}"
-    for pid in _below(os.getpid()):
-        if port in Path(f"/proc/{pid}/cmdline").read_text():
-            return pid
-    raise RuntimeError("the server is gone")
 
 
 def main() -> None:
