@@ -7,7 +7,7 @@ from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.session import Plan, Progress, Session, plan, start
-from robustness.runs.store import Listed, Run, delete, find, listing, load
+from robustness.runs.store import Listed, Run, delete, find, listing, load, place
 
 __all__ = [
     "DIFFERENT",
@@ -34,6 +34,7 @@ __all__ = [
     "import_run",
     "listing",
     "load",
+    "place",
     "plan",
     "rename",
     "replay",

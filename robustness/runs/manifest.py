@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def read(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise RunError(f"There is no run {folder.name} in {folder.parent}.") from error
         raise RunError(
             f"{folder} is no saved run: expected a {FILE} in it that can be read."
