@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -13,11 +14,13 @@ import pandas as pd
 import pytest
 
 from robustness.base.errors import ImageError, ParameterError
+from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
 from robustness.models import Labels, imagenet
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from tests.support.made_datasets import CLASSES, drawing, flat_folder, labelled_folder
+from tests.support.process_memory import growing_at_most
 
 DIGITS = Labels("digits", ("zero", "one", "two"))
 
@@ -354,6 +357,46 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert bomb.stat().st_size < 1_000_000
     with pytest.raises(ParameterError, match="would unpack to 300,000,000"):
         open_dataset(str(bomb))
+
+
+def with_entries(path: Path, number: int) -> Path:
+    """An archive that lists one empty file ``number`` times."""
+    zipped(path, {"a.png": b""})
+    data = path.read_bytes()
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entries = data[start:end] * number
+    sizes = struct.pack("<HHLL", number & 0xFFFF, number & 0xFFFF, len(entries), start)
+    path.write_bytes(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
+    return path
+
+
+@pytest.mark.parametrize("number", [300_000, 999_999])
+def test_a_long_list_of_contents_is_refused_before_it_takes_memory(
+    tmp_path: Path, number: int
+) -> None:
+    path = with_entries(tmp_path / "many.zip", number)
+    with (
+        growing_at_most(100),
+        pytest.raises(ParameterError, match=r"^many\.zip holds more than 200,000 files"),
+    ):
+        open_dataset(str(path))
+
+
+def test_a_list_of_contents_as_long_as_allowed_is_read(tmp_path: Path) -> None:
+    with BoundedZip(with_entries(tmp_path / "some.zip", 3_000), 3_000) as opened:
+        assert len(opened.infolist()) == 3_000
+        assert opened.read(opened.infolist()[-1]) == b""
+    with pytest.raises(TooManyFilesError):
+        BoundedZip(tmp_path / "some.zip", 2_999)
+
+
+def test_what_a_packed_file_holds_counts_for_nothing(tmp_path: Path) -> None:
+    inner = b"PK\1\2" * 1000
+    path = zipped(tmp_path / "nested.zip", {"a.png": inner})
+    with path.open("rb") as file, BoundedZip(file, 10) as opened:
+        assert opened.read("a.png") == inner
+        opened.close()
+        assert not file.closed
 
 
 def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) -> None:
