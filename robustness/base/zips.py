@@ -50,7 +50,7 @@ class BoundedZip(zipfile.ZipFile):
     def __init__(self, source: Path | BinaryIO, most: int) -> None:
         self._own = source.open("rb") if isinstance(source, Path) else None
         file = self._own or source
-        watched = _Watched(file, most)  # type: ignore[arg-type]
+        watched = _Watched(file, most)
         try:
             super().__init__(watched)  # type: ignore[arg-type]
         except BaseException:
