@@ -48,11 +48,10 @@ class BoundedZip(zipfile.ZipFile):
     """
 
     def __init__(self, source: Path | BinaryIO, most: int) -> None:
-        self._own = source.open("rb") if isinstance(source, Path) else None
-        file = self._own or source
-        watched = _Watched(file, most)
+        watched = _Watched(source.open("rb") if isinstance(source, Path) else source, most)
+        self._own = watched.file if isinstance(source, Path) else None
         try:
-            super().__init__(watched)  # type: ignore[arg-type]
+            super().__init__(watched)
         except BaseException:
             self.close()
             raise
