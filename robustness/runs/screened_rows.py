@@ -25,7 +25,7 @@ MAX_TEXT = 4096
 """Characters of a name."""
 
 _ROUNDING = 1e-3
-_ROWS_AT_ONCE = 32_768
+_ROWS_AT_ONCE = 16_384
 _TEXT_FREE, _MAX_TEXT_RATIO = 32_000_000, 20
 _PROBABILITIES = ("clean_probability", "probability", "retained_probability")
 _CLASSES = ("label", "clean_top1", "top1")
@@ -72,11 +72,12 @@ class ScreenedRows:
         words = [_STAGE, *(word for word in _WORDS if word not in part.lacking)]
         done = 0
         with pq.ParquetFile(part.path, read_dictionary=words, pre_buffer=False) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE):
-                self._texts(batch)
-                self._figures(batch)
-                self._words(batch, done)
-                done += batch.num_rows
+            for group in range(file.num_row_groups):  # one dictionary each, as nested words need
+                for batch in file.iter_batches(_ROWS_AT_ONCE, [group]):
+                    self._texts(batch)
+                    self._figures(batch)
+                    self._words(batch, done)
+                    done += batch.num_rows
 
     def digest(self, images: int) -> str | None:
         """The ``content`` of all rows, which are to be of ``images`` pictures."""

@@ -163,7 +163,17 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     that is not finished unless ``unfinished`` allows that.
     """
     manifest = manifests.read(folder)
-    parts = all_parts(folder)
+    try:
+        return _opened(folder, manifest, unfinished, anywhere)
+    except RunError:
+        now = manifests.read(folder)
+        if now == manifest:
+            raise
+        return _opened(folder, now, unfinished, anywhere)  # it was written on between two looks
+
+
+def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
+    parts = all_parts(folder, manifest)
     if manifest.status == FINISHED:
         found = {part.path.name: part.path.stat().st_size for part in parts}
         if found != dict(manifest.parts):
