@@ -7,7 +7,11 @@ TIFF library alone writes a line to stderr about damaged data, out of our reach.
 What odd pictures become:
 
 - transparency (alpha, transparent colours or palette entries): composited on white;
-- 16-bit grey: 0 to 65535 becomes 0 to 255; whole numbers of 32 bits are read on the same scale;
+- grey of more than 8 bits: 0 to the most that its depth holds becomes 0 to 255, so 65535 of 16
+  bits. In a TIFF 4095 of 12 bits, and 32767 of 16 bits with a sign; where the file's own largest
+  sample is that of a depth, as 4095 of 12 bits kept in 16, and no sample lies above it, it is
+  taken; any other is the brightest value of that one picture, and no scale. Whole numbers of 32
+  bits are read as 16 bits are;
 - floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused, never guessed;
 - CMYK: through its embedded profile to sRGB, else by the plain conversion;
 - RGB and grey: the stored numbers stand, whatever profile is embedded. The pipelines by which
@@ -62,6 +66,7 @@ _MAX_SLOW_PIXELS = MAX_PIXELS // 16  # of a run-length BMP, which Pillow decodes
 _MAX_SCANNED_PIXELS = MAX_PIXELS * 100
 _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
+_DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
@@ -149,8 +154,8 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
 def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     """Grey of 16 bits, 32 bits or floating point as mode "L", or "LA" with a transparent value."""
     values = np.asarray(image)
-    top = 1 if image.mode == "F" else 65535
     low, high = values.min(), values.max()
+    top = 1 if image.mode == "F" else _white_of(image, high)
     if not (low >= 0 and high <= top):  # also refuses NaN
         raise ImageError(
             f"{subject} cannot be placed between black and white: expected brightness from 0 to "
@@ -159,8 +164,9 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     if image.mode == "F":
         levels = np.rint(values * np.float32(255)).astype(np.uint8)
     else:
-        whole, rest = np.divmod(values.astype(np.uint16, copy=False), 257)
-        levels = (whole + (rest > 128)).astype(np.uint8)
+        levels = np.empty(values.shape, np.uint8)
+        for row, whole in zip(levels, values, strict=True):
+            row[:] = (whole.astype(np.uint64) * 510 + top) // (2 * top)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
         levels = 255 - levels  # "white is zero", which Pillow heeds up to 8 bits only
     grey = Image.fromarray(levels)
@@ -168,6 +174,20 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
         return grey
     opaque = values != image.info["transparency"]
     return Image.merge("LA", (grey, Image.fromarray(opaque.astype(np.uint8) * 255)))
+
+
+def _white_of(image: Image.Image, high: int) -> int:
+    """What stands for white in grey of whole numbers up to ``high``, by the depth of its file."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 65535
+    bits, signed = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(339, (1,))[0] == 2
+    top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
+    for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
+        said = image.tag_v2.get(tag, 0)
+        said = said[0] if isinstance(said, tuple) and said else said
+        if said in _DEPTHS and high <= said < top:
+            return int(said)
+    return top
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.session import Plan, Session, plan, reopen, start
-from robustness.runs.store import Listed, Run, delete, find, listing, load, title_of
+from robustness.runs.store import Listed, Run, delete, find, listing, load, place, title_of
 
 __all__ = [
     "DIFFERENT",
@@ -37,6 +37,7 @@ __all__ = [
     "import_run",
     "listing",
     "load",
+    "place",
     "plan",
     "plan_again",
     "rename",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import write_whole
+from robustness.base.disk import require_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import SAMPLES
 
@@ -24,6 +24,7 @@ _IMPORTED_FILE = "imported"
 def title(folder: Path) -> str:
     """The title that somebody gave the run in ``folder``; "" where nobody did."""
     try:
+        require_regular(folder / TITLE_FILE)
         with (folder / TITLE_FILE).open("rb") as file:
             text = file.read(4 * MAX_TITLE).decode(errors="replace")
     except OSError:

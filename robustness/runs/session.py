@@ -20,10 +20,11 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
+from robustness.runs.compacting import compact
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
-from robustness.runs.parts import Part, all_parts, content, write_part
+from robustness.runs.parts import Part, all_parts, content, remove_superseded, write_part
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
 
@@ -89,7 +90,8 @@ class Session:
         self._job = Job(manifest.spec, plan.job.dataset, plan.job.labels, manifest.batch)
         for leftover in folder.glob(TEMPORARY):
             leftover.unlink()
-        self._parts = all_parts(folder)
+        remove_superseded(folder, manifest)
+        self._parts = all_parts(folder, manifest)
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.job.dataset))
@@ -145,7 +147,9 @@ class Session:
                 f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
                 "on with --resume."
             )
+        self._parts = compact(self.folder, self._parts)
         self._write(status=FINISHED, content=content(self._parts))
+        remove_superseded(self.folder, self.manifest)
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]

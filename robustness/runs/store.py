@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,9 @@ from robustness.runs.parts import Part, all_parts, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAX_ID = 255
+"""Bytes of the longest name that a folder can have."""
 
 
 @dataclass(eq=False)
@@ -158,7 +163,17 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     that is not finished unless ``unfinished`` allows that.
     """
     manifest = manifests.read(folder)
-    parts = all_parts(folder)
+    try:
+        return _opened(folder, manifest, unfinished, anywhere)
+    except RunError:
+        now = manifests.read(folder)
+        if now == manifest:
+            raise
+        return _opened(folder, now, unfinished, anywhere)  # it was written on between two looks
+
+
+def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
+    parts = all_parts(folder, manifest)
     if manifest.status == FINISHED:
         found = {part.path.name: part.path.stat().st_size for part in parts}
         if found != dict(manifest.parts):
@@ -183,9 +198,23 @@ def title_of(folder: Path) -> str:
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
-    if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
-        raise RunError(f"{run_id!r} is no name of a run.")
-    return load(runs / run_id, unfinished=unfinished)
+    return load(place(runs, run_id), unfinished=unfinished)
+
+
+def place(runs: Path, run_id: str) -> Path:
+    """Where in the folder ``runs`` the run called ``run_id`` lies, if there is one.
+
+    Raises ``RunError`` for what is no name of a folder: links bring any text.
+    """
+    try:
+        fine = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
+    except UnicodeEncodeError:
+        fine = False
+    if not fine or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunError(
+            f"{reprlib.repr(run_id)} is no name of a run: expected one of those in {runs.name}."
+        )
+    return runs / run_id
 
 
 @dataclass(frozen=True)

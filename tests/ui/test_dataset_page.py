@@ -155,7 +155,7 @@ def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved:
     assert "seed 4" in texts(app)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "../made", "<b>x</b>"])
+@pytest.mark.parametrize("name", ["nowhere", "../made", "<b>x</b>", "x" * 300, "a\0b"], ids=ascii)
 def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
     app = run(PAGE, run=name)
     assert not app.exception
@@ -189,10 +189,21 @@ def test_a_case_opens_on_the_live_page(saved: str, tmp_path: Path) -> None:
     assert "of the run" not in texts(app)
 
 
-def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(saved: str) -> None:
-    app = run(ROOT / "app.py", models="SqueezeNet", run=saved, image="gone.png")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "not among the pictures"),
+        ("x" * 300, "is no name of a run"),
+        ("a\0b", "is no name of a run"),
+    ],
+    ids=ascii,
+)
+def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
+    saved: str, name: str | None, said: str
+) -> None:
+    app = run(ROOT / "app.py", models="SqueezeNet", run=name or saved, image="gone.png")
     assert not app.exception
-    assert any("not among the pictures" in warning.value for warning in app.warning)
+    assert any(said in warning.value for warning in app.warning)
     assert "The model" in html(app)
 
 

@@ -44,8 +44,8 @@ def _opened(folder: str, run_id: str, written: int) -> Opened:
 
 
 def _written(folder: Path, run_id: str) -> int:
-    """When the run last changed; 0 where there is none."""
-    manifest = folder / Path(run_id).name / MANIFEST_FILE
+    """When the run last changed; 0 where there is none; ``RunError`` for what is no name."""
+    manifest = runs.place(folder, run_id) / MANIFEST_FILE
     return manifest.stat().st_mtime_ns if manifest.exists() else 0
 
 
