@@ -217,4 +217,9 @@ def _unreadable(images: Sequence[tuple[str, str]]) -> None:
     if images:
         title = f"{counted(len(images), 'image')} could not be read"
         with st.expander(title, icon=":material/broken_image:"):
-            st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)
+            st.html(results.html_table(("Image", "Reason"), images[:_UNREADABLE]))
+            if len(images) > _UNREADABLE:
+                st.caption(f"The first {_UNREADABLE} of {len(images):,}.")
+
+
+_UNREADABLE = 50

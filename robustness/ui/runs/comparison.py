@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
@@ -216,15 +215,13 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
             f"changes by condition {name}",
             "Change under each condition with its interval; the table holds the numbers.",
         )
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Perturbation": perturbation_label(entry["perturbation"]),
-                "Strength": setting(entry["condition"]),
-                "Pictures": entry["n_images"],
-                **dict(zip(_HEAD[1:], _row(entry, quantity)[1:], strict=True)),
-            }
-            for entry in mine
-        ),
-        hide_index=True,
-    )
+    rows = [
+        (
+            perturbation_label(entry["perturbation"]),
+            setting(entry["condition"]),
+            f"{entry['n_images']:,}",
+            *_row(entry, quantity)[1:],
+        )
+        for entry in mine
+    ]
+    st.html(results.html_table(("Perturbation", "Strength", "Pictures", *_HEAD[1:]), rows))
