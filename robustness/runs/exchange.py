@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.runs import headlines, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.screening import check_rows
 from robustness.runs.store import Run, load
 
@@ -86,7 +86,9 @@ def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
         raise RunError(
             f"The run cannot be brought into {runs}: {error.strerror or error}."
         ) from error
-    return load(folder)
+    run = load(folder)
+    headlines.keep(folder, run.manifest)
+    return run
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustness.base import settings
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import visible
 from robustness.datasets import SAMPLES
 
 TITLE_FILE = "title.txt"
@@ -28,7 +29,7 @@ def title(folder: Path) -> str:
             text = file.read(4 * MAX_TITLE).decode(errors="replace")
     except OSError:
         return ""
-    return " ".join(text.split())[:MAX_TITLE]
+    return visible(text)[:MAX_TITLE]
 
 
 def rename(folder: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
+from robustness.runs import headlines
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
@@ -155,6 +156,7 @@ class Session:
                 "on with --resume."
             )
         self._write(status=FINISHED, content=content(self._parts))
+        headlines.keep(self.folder, self.manifest)
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]

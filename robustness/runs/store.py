@@ -14,7 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
-from robustness.base.text import counted
+from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
@@ -47,7 +47,7 @@ class Run:
     @property
     def title(self) -> str:
         """What people call it: the title it was given, else that of its pictures."""
-        return notes.title(self.folder) or self.manifest.dataset.title
+        return notes.title(self.folder) or visible(self.manifest.dataset.title)
 
     @property
     def imported(self) -> bool:
@@ -206,7 +206,7 @@ def listing(runs: Path) -> list[Listed]:
     for folder in (path for path in folders if not path.name.startswith(".")):
         try:
             manifest = manifests.read(folder)
-            title = notes.title(folder) or manifest.dataset.title
+            title = notes.title(folder) or visible(manifest.dataset.title)
             found.append(Listed(folder, manifest, title=title, imported=notes.is_imported(folder)))
         except RunError as error:
             broken.append(Listed(folder, None, str(error)))

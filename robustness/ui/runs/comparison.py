@@ -30,21 +30,33 @@ def chosen() -> list[str]:
     return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
 
 
-def tick(name: str) -> None:
+def tick(name: str, known: Mapping[str, Listed]) -> None:
     """The box by which the run called ``name`` is compared."""
     key = f"compare {name}"
     st.session_state[key] = name in chosen()  # the link decides
-    st.checkbox("Compare", key=key, on_change=_toggle, args=(name,))
+    st.checkbox("Compare", key=key, on_change=_toggle, args=(name, known))
 
 
-def _toggle(name: str) -> None:
+def _toggle(name: str, known: Mapping[str, Listed]) -> None:
     names = chosen()
     if name in names:
         forget(name)
         return
-    _choose([*names, name])
+    by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] else []
+    rest = [each for each in (*names, name) if each not in by_hand]
+    _choose([*by_hand, *_by_age(rest, known)])
     if names:
         st.toast("What changed stands at the top of the page.", icon=":material/arrow_upward:")
+
+
+def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
+    """The oldest run first; those that are not there come last."""
+
+    def created(name: str) -> tuple[bool, str]:
+        manifest = known[name].manifest if name in known else None
+        return manifest is None, "" if manifest is None else manifest.created
+
+    return sorted(names, key=created)
 
 
 def forget(name: str) -> None:
@@ -94,6 +106,7 @@ def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
             args=(there,),
         )
         st.button("Clear", on_click=_choose, args=([],))
+    st.caption("The oldest run that is ticked is the baseline, unless another is chosen here.")
 
 
 def _rebase(there: Sequence[str]) -> None:
