@@ -49,7 +49,10 @@ def rename(folder: Path, text: str) -> None:
         else:
             (folder / TITLE_FILE).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"The title cannot be kept in {folder}: {error.strerror}.") from error
+        raise RunError(
+            f"The title of the run {folder.name} cannot be kept: {error.strerror}.",
+            hint=f"Its folder is {folder}.",
+        ) from error
 
 
 def is_imported(folder: Path) -> bool:

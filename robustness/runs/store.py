@@ -115,7 +115,11 @@ class Run:
         try:
             dataset = open_dataset(asked.source)
         except RobustnessError as error:
-            raise RunError(f"The pictures of this run cannot be opened again: {error}") from error
+            raise RunError(
+                "The pictures of this run cannot be opened again: they are not where they were, or "
+                "cannot be read there.",
+                hint=error.with_hint,
+            ) from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset
 
@@ -129,7 +133,7 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the pictures of {self.dataset.source} any more.")
+            raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
@@ -168,7 +172,8 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}): continue it with evaluate --resume."
+            f"{counted(manifest.dataset.pictures, 'picture')}): continue it first.",
+            hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
 
@@ -201,7 +206,9 @@ def listing(runs: Path) -> list[Listed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
+        raise RunError(
+            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
+        ) from error
     found, broken = [], []
     for folder in (path for path in folders if not path.name.startswith(".")):
         try:

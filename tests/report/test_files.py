@@ -573,8 +573,11 @@ def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
     (tmp_path / "file").write_text("x")
     for arguments, words in (
         (["nowhere", "--to", str(tmp_path / "a.html"), *here], "There is no run nowhere"),
-        ([run.id, "--to", str(tmp_path / "a.docx"), *here], "Expected --to to end in .html, .pdf"),
-        ([run.id, "--to", str(tmp_path), *here], "Expected --to to end in"),
+        (
+            [run.id, "--to", str(tmp_path / "a.docx"), *here],
+            "Expected the name of a report to end in .html, .pdf",
+        ),
+        ([run.id, "--to", str(tmp_path), *here], "Expected the name of a report to end in"),
         ([run.id, "--to", str(tmp_path / "file" / "a.md"), *here], "cannot be written"),
         (["../made-up", "--to", str(tmp_path / "a.md"), *here], "There is no run ../made-up"),
     ):

@@ -21,6 +21,7 @@ from robustness.ui.kit import components
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
+from robustness.ui.kit.sentences import sentence
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -60,7 +61,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
     try:
         yield
     except RobustnessError as error:
-        st.error(plain(str(error)), icon=icon)
+        st.error(plain(sentence(error)), icon=icon)
 
 
 def fragment(
@@ -96,7 +97,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     try:
         settings.check_usable()
     except ParameterError as error:
-        st.error(plain(str(error)), icon=_SETTINGS_ICON)
+        st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()

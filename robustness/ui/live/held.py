@@ -18,6 +18,7 @@ from robustness.base.errors import ImageError
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, results
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import Tickets
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
@@ -55,7 +56,7 @@ async def _answer(request: Request) -> Response:
     try:
         header, made = await run_in_threadpool(make, asked, pictures)
     except ImageError as error:
-        return Response(str(error), status_code=422, media_type="text/plain")
+        return Response(sentence(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")

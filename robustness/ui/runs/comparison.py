@@ -18,6 +18,7 @@ from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import one_of
+from robustness.ui.kit.sentences import sentence
 
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""
@@ -131,8 +132,12 @@ def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
     try:
         written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
         found = _compared(str(paths[0]), str(paths[1]), *written)
-    except (RobustnessError, OSError) as error:  # it may have been deleted meanwhile
-        text = str(error) if isinstance(error, RobustnessError) else "The run is gone."
+    except RobustnessError as error:
+        st.error(plain(sentence(error)), icon=":material/error:")
+        return
+    except OSError as error:  # it may have been deleted meanwhile
+        gone = isinstance(error, FileNotFoundError)
+        text = "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
         st.error(plain(text), icon=":material/error:")
         return
     known = [e for e in found.differences if e[f"{quantity}_difference"] is not None]

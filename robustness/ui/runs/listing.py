@@ -21,6 +21,7 @@ from robustness.ui.kit import results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.runs import comparison
 
 AT_ONCE = 10
@@ -113,7 +114,7 @@ def _do(what: Callable[..., str], *given: Any) -> None:
     try:
         st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:
-        st.session_state[_SAID] = ("failed", str(error))
+        st.session_state[_SAID] = ("failed", sentence(error))
 
 
 # --- one run --------------------------------------------------------------------------------------
