@@ -343,6 +343,23 @@ def test_other_records_say_what_they_are() -> None:
         assert len({record.label for record in registry}) == len(registry), "no label twice"
 
 
+def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
+    elsewhere = [path for path in PRODUCT if room(path) != "commands"]
+
+    def optional(path: Path) -> list[str]:
+        return [
+            str(part.value)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")
+            for argument in node.args
+            for part in ast.walk(argument)
+            if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
+        ]
+
+    assert optional(ROOT / "robustness" / "commands" / "console.py")
+    assert not faults(elsewhere, optional)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from robustness.base.registry import Registry
+from robustness.base.text import visible
 from robustness.models.labels import Labels, imagenet
 
 STUDY = "study"
@@ -244,8 +245,11 @@ REGISTRY: Registry[ModelRecord] = Registry("model")
 
 
 def label(name: str) -> str:
-    """The readable name of the model called ``name``; itself for one that is not known here."""
-    return REGISTRY[name].label if name in REGISTRY else name
+    """The readable name of the model called ``name``.
+
+    That of one which is not known here is itself, with what cannot be seen made ``visible``.
+    """
+    return REGISTRY[name].label if name in REGISTRY else visible(name)
 
 
 def class_name(model: str, index: int) -> str:

@@ -20,6 +20,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
+from robustness.runs import headlines
 from robustness.runs.compacting import compact
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
@@ -29,6 +30,8 @@ from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
 
 MAX_BATCH = 1024
+
+_HOW_TO_CONTINUE = "The same command with --resume continues it."
 
 _ROWS_TO_WRITE = 4096
 _SECONDS_TO_WRITE = 5.0
@@ -59,7 +62,10 @@ def plan(
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise ParameterError(f"Expected --batch to lie between 1 and {MAX_BATCH}, got {batch}.")
+        raise ParameterError(
+            f"Expected 1 to {MAX_BATCH} pictures to be worked on at once, got {batch}.",
+            hint="That is --batch.",
+        )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
@@ -144,12 +150,14 @@ class Session:
         done = {number for part in self._parts for number in part.chunks}
         if len(done) < self._job.chunk_count:
             raise RunError(
-                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
-                "on with --resume."
+                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: "
+                "continue the run.",
+                hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
         self._write(status=FINISHED, content=content(self._parts))
         remove_superseded(self.folder, self.manifest)
+        headlines.keep(self.folder, self.manifest)
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]
@@ -178,8 +186,9 @@ class Session:
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
-                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
-                "then continue with --resume."
+                f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
+                "room, then continue the run.",
+                hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
 
 
@@ -208,8 +217,9 @@ def start(
         return _held(plan, same or runs / fresh.id, None if same else fresh, patience)
     except OSError as error:
         raise RunError(
-            f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
-            "--out."
+            f"The folder of runs cannot be written to: {error.strerror}; whoever runs this program "
+            "can make it writable, or choose another.",
+            hint=f"The folder is {runs}; --out names another.",
         ) from error
 
 

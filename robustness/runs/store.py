@@ -16,7 +16,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
-from robustness.base.text import counted
+from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
@@ -52,7 +52,7 @@ class Run:
     @property
     def title(self) -> str:
         """What people call it: the title it was given, else that of its pictures."""
-        return notes.title(self.folder) or self.manifest.dataset.title
+        return notes.title(self.folder) or visible(self.manifest.dataset.title)
 
     @property
     def imported(self) -> bool:
@@ -120,7 +120,11 @@ class Run:
         try:
             dataset = open_dataset(asked.source)
         except RobustnessError as error:
-            raise RunError(f"The pictures of this run cannot be opened again: {error}") from error
+            raise RunError(
+                "The pictures of this run cannot be opened again: they are not where they were, or "
+                "cannot be read there.",
+                hint=error.with_hint,
+            ) from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset
 
@@ -134,7 +138,7 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the pictures of {self.dataset.source} any more.")
+            raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
@@ -183,7 +187,8 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}): continue it with evaluate --resume."
+            f"{counted(manifest.dataset.pictures, 'picture')}): continue it first.",
+            hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
 
@@ -238,12 +243,14 @@ def listing(runs: Path) -> list[Listed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
+        raise RunError(
+            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
+        ) from error
     found, broken = [], []
     for folder in (path for path in folders if not path.name.startswith(".")):
         try:
             manifest = manifests.read(folder)
-            title = notes.title(folder) or manifest.dataset.title
+            title = notes.title(folder) or visible(manifest.dataset.title)
             found.append(Listed(folder, manifest, title=title, imported=notes.is_imported(folder)))
         except RunError as error:
             broken.append(Listed(folder, None, str(error)))

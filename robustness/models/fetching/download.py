@@ -206,8 +206,8 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
     variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
     return DownloadError(
         f"The weights of {record.name} cannot be kept in {target.parent}: "
-        f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder "
-        f"with {'--to' if to else variable}."
+        f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder.",
+        hint=f"That is {'--to' if to else variable}.",
     )
 
 

@@ -15,6 +15,7 @@ from robustness.runs import MANIFEST_FILE, Listed, Manifest, jobs
 from robustness.ui.kit import jobs as under_way
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
+from robustness.ui.kit.sentences import without_folders
 
 
 class Opened:
@@ -112,7 +113,7 @@ def _unfinished(run: runs.Run) -> None:
         st.warning(
             f"This run is not finished: {done:,} of "
             f"{counted(run.manifest.dataset.pictures, 'picture')} are done, and what follows "
-            f"counts these alone. {plain(jobs.why_it_stopped(run.folder))}",
+            f"counts these alone. {plain(without_folders(jobs.why_it_stopped(run.folder)))}",
             icon=":material/hourglass_bottom:",
         )
         under_way.buttons(run.folder, False, "page")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.ui.kit.sentences import sentence
 
 Given = ParamSpec("Given")
 
@@ -23,7 +24,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
     try:
         yield
     except RobustnessError as error:
-        st.error(plain(str(error)), icon=icon)
+        st.error(plain(sentence(error)), icon=icon)
 
 
 def fragment(

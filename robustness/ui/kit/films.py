@@ -20,6 +20,7 @@ from robustness.base.pace import Pace, Unit, duration
 from robustness.charts.film import Played
 from robustness.ui.kit import components
 from robustness.ui.kit.kept import Kept
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import Tickets
 from robustness.ui.kit.turns import TURNS
 
@@ -92,7 +93,7 @@ def messages(offer: Offer, who: str) -> Iterator[bytes]:
         try:
             made = yield from _made(offer, who)
         except RobustnessError as error:
-            yield _sized(components.pack({"error": str(error)}, []))
+            yield _sized(components.pack({"error": sentence(error)}, []))
             return
         kept = [made]
         _FILMS.put(offer.key, kept)

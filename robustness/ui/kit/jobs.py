@@ -13,6 +13,7 @@ from robustness.base.text import counted, plain
 from robustness.runs import Plan, Seen, jobs
 from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder
+from robustness.ui.kit.sentences import sentence, without_folders
 from robustness.ui.kit.turns import session
 
 SECONDS_BETWEEN = 1.0
@@ -79,7 +80,7 @@ def ask(folder: Path) -> None:
         jobs.ask(folder, session())
         _watch(folder)
     except RobustnessError as error:
-        st.session_state[_SAID] = str(error)
+        st.session_state[_SAID] = sentence(error)
 
 
 def cancel(folder: Path) -> None:
@@ -143,7 +144,7 @@ def _list(folder: Path, opened: str | None) -> None:
             del watched[name]
             continue
         with st.container(key=f"job-{name}", gap="xxsmall"):
-            reason = jobs.why_it_stopped(path)
+            reason = without_folders(jobs.why_it_stopped(path))
             what = f"stopped: {reason}" if reason else "is ready."
             st.caption(f"**{plain(runs.title_of(path))}** {plain(what)}")
             _link(path, "Open")

@@ -18,6 +18,7 @@ from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
+from robustness.ui.kit.sentences import sentence
 
 __all__ = ["boundary", "fragment", "page"]
 
@@ -74,7 +75,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     try:
         settings.check_usable()
     except ParameterError as error:
-        st.error(plain(str(error)), icon=_SETTINGS_ICON)
+        st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
     with under_way:
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)

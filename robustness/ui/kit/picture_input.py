@@ -22,6 +22,7 @@ from robustness.ui.kit import components
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 
@@ -169,7 +170,7 @@ def _uploaded(fit: str) -> list[Picture]:
         try:
             pictures.append(uploaded_picture(name, data, fit))
         except ImageError as error:
-            st.error(plain(str(error)), icon=":material/broken_image:")
+            st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
     if pictures:
         names = ", ".join(plain(picture.name) for picture in pictures)
@@ -195,7 +196,7 @@ def current_sample() -> str:
     try:
         return SAMPLES[chosen].name
     except UnknownNameError as error:
-        st.warning(plain(str(error)), icon=":material/link_off:")
+        st.warning(plain(sentence(error)), icon=":material/link_off:")
         return FIRST_SAMPLE
 
 

@@ -19,6 +19,7 @@ from robustness.base.errors import ImageError
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, results
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
 from robustness.ui.kit.turns import SupersededError
 from robustness.ui.live.asked import Answer, Asked, shown
@@ -65,7 +66,7 @@ async def _answer(request: Request) -> Response:
     except SupersededError:
         return Response(status_code=409)
     except ImageError as error:
-        return Response(str(error), status_code=422, media_type="text/plain")
+        return Response(sentence(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,22 @@ import streamlit as st
 from robustness import models, report, runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
+from robustness.charts.dataset import grouped
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
-from robustness.runs import MAX_TITLE, Listed
+from robustness.runs import MAX_TITLE, Listed, headlines
 from robustness.runs.jobs import is_ordered
-from robustness.ui.kit import jobs
+from robustness.ui.kit import jobs, results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.runs import comparison
 
 AT_ONCE = 10
+
+HEADLINE_SECONDS = 1.0
+"""How long a visit works out headlines that no run has kept; the rest come with the next visit."""
 
 _SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
 
@@ -47,8 +53,9 @@ def show() -> None:
             icon=":material/inventory_2:",
         )
     limit = int(st.session_state.get(_SHOWN, AT_ONCE))
+    until = time.monotonic() + HEADLINE_SECONDS
     for entry in found[:limit]:
-        _card(entry)
+        _card(entry, known, until)
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -109,18 +116,18 @@ def _do(what: Callable[..., str], *given: Any) -> None:
     try:
         st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:
-        st.session_state[_SAID] = ("failed", str(error))
+        st.session_state[_SAID] = ("failed", sentence(error))
 
 
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _card(entry: Listed) -> None:
+def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
     name = entry.folder.name
     with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
-        st.html(_description(entry))
+        st.html(_description(entry, _headline(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            comparison.tick(name)
+            comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
                 jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
@@ -134,7 +141,18 @@ def _card(entry: Listed) -> None:
                 _manage(entry)
 
 
-def _description(entry: Listed) -> Html:
+def _headline(entry: Listed, until: float) -> str:
+    """Who keeps its answer most often in a finished run; "" where that is not known yet."""
+    manifest = entry.manifest
+    assert manifest is not None
+    found = headlines.kept(entry.folder, manifest)
+    if found is None and time.monotonic() < until:
+        found = headlines.keep(entry.folder, manifest)
+    groups = grouped(found or (), "label_set").values()
+    return " ".join(results.who_keeps(group) for group in groups)
+
+
+def _description(entry: Listed, headline: str = "") -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
@@ -152,7 +170,8 @@ def _description(entry: Listed) -> Html:
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
     )
-    return html("run", title=entry.title, badges=badges, facts=facts, name=entry.folder.name)
+    values = {"title": entry.title, "badges": badges, "facts": facts, "name": entry.folder.name}
+    return html("run", headline=headline, **values)
 
 
 def _manage(entry: Listed) -> None:
