@@ -97,9 +97,11 @@ def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
         with Image.open(file, formats=_FORMATS) as image:
             _check_pixels(image, scans, subject)
             image.load()
-            rgb = _flatten(image, subject)
             turn = _turn(image)
-            return rgb if turn is None else rgb.transpose(turn)
+        vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
+        rgb = _flatten(image, subject)
+        del image
+        return rgb if turn is None else rgb.transpose(turn)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -131,17 +133,22 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def _flatten(image: Image.Image, subject: str) -> Image.Image:
-    """A loaded image of any mode as a new one in RGB, with transparency composited on white."""
+    """A loaded image of any mode as one in RGB, with transparency composited on white.
+
+    Both may have the same pixels.
+    """
     if image.mode.startswith(("I", "F")):
         image = _eight_bit_grey(image, subject)
     if image.mode == "CMYK":
         rgb = _cmyk_to_rgb(image)
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        mask = ImageChops.invert(image.getchannel("A"))
         rgb = image.convert("RGB")
-        rgb.paste((255, 255, 255), mask=ImageChops.invert(image.getchannel("A")))
+        rgb.paste((255, 255, 255), mask=mask)
     else:
-        rgb = image.convert("RGB")
+        # What is in RGB already is too large to be copied: the pixels, without their file.
+        rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
 
