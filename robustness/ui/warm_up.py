@@ -1,4 +1,4 @@
-"""What a server does as it starts: its models are loaded before anybody asks for them."""
+"""What a server does beside its pages, beginning with the models that will be asked for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from robustness.evaluation import similarity
 from robustness.models.apart import APART, convert_apart
 from robustness.models.loaded import LOADED
 from robustness.models.together import together
+from robustness.ui.dataset.uploads import tended
 
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
-    """Loads the default models in the background for as long as the server runs."""
+    """Loads the default models, and sees to the uploads, in the background of a server."""
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
-    yield
+    with tended():
+        yield
     APART.stop()
 
 

@@ -17,7 +17,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components
+from robustness.ui.kit import components, leaving
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
@@ -80,6 +80,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(html("style", css=film.style() + components.style()))
     st.html(_STYLE)
+    leaving.watch()
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))

@@ -15,6 +15,7 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed
+from robustness.ui.dataset.uploads import forget
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
@@ -195,6 +196,8 @@ def _rename(entry: Listed, key: str) -> str:
 
 def _delete(entry: Listed) -> str:
     runs.delete(entry.folder)
+    if entry.manifest is not None:
+        forget(entry.manifest.dataset.source)
     comparison.forget(entry.folder.name)
     return f"Deleted {entry.title} ({entry.folder.name})."
 
