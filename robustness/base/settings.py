@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
@@ -118,6 +120,11 @@ def size(setting: Setting) -> int | None:
             f"The setting {setting.name!r} must be a size such as 4GB or 800MB, got {chosen!r}."
         )
     return int(bytes_)
+
+
+def cache_folder() -> Path:
+    """Folder of files that this product makes or fetches: the setting ``cache``, or the user's."""
+    return path(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:

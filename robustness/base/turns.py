@@ -1,4 +1,4 @@
-"""An amount of something that many threads share, in the order in which they ask."""
+"""An amount of something that is shared: by threads in the order of asking, and by processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_POLL_SECONDS = 0.02
 
 
 class NoTurnError(Exception):
@@ -48,6 +53,50 @@ class Turns:
             with self._changed:
                 self._free += amount
                 self._changed.notify_all()
+
+
+class SharedParts:
+    """Equal parts of an amount that the processes of a user share, as locks on files in ``folder``.
+
+    What a process holds that is killed is free. Where no files can be kept there, each process has
+    all parts to itself.
+    """
+
+    def __init__(self, folder: Path, parts: int) -> None:
+        self._folder = folder
+        self._parts = parts
+
+    @contextmanager
+    def taken(self, parts: int, deadline: float | None) -> Iterator[None]:
+        """Holds ``parts``; one process or thread waits for them at a time, in any order.
+
+        Raises ``NoTurnError`` where they are not to be had until ``deadline``, as ``Turns`` does.
+        """
+        with ExitStack() as held:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._take(parts, deadline, held)
+            except Timeout as error:
+                raise NoTurnError from error
+            except OSError:
+                held.close()
+            yield
+
+    def _take(self, parts: int, deadline: float | None, held: ExitStack) -> None:
+        wait = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+        with FileLock(self._folder / "turn", timeout=wait, poll_interval=_POLL_SECONDS):
+            free = [FileLock(self._folder / f"part-{n}", timeout=0) for n in range(self._parts)]
+            while True:
+                for lock in list(free):
+                    with suppress(Timeout):
+                        held.enter_context(lock)
+                        free.remove(lock)
+                        parts -= 1
+                    if parts <= 0:
+                        return
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise NoTurnError
+                time.sleep(_POLL_SECONDS)
 
 
 def seconds_until(deadline: float | None) -> float | None:

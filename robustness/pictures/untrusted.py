@@ -1,14 +1,16 @@
 """Study images of files from strangers, decoded in processes with limits on memory and time.
 
-All pictures that are decoded at once share the setting ``decode_memory``. The header says how much
-one may take; while there is not so much, it waits in the order of asking. What is small never waits
-for what is large: a frame of the camera has a process and memory of its own.
+A server and its jobs share the setting ``decode_memory`` among all pictures that they decode at
+once. The header says how much one may take; while there is not so much, it waits in the order of
+asking. What is small never waits for what is large: a frame of the camera has a process and memory
+of its own.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import time
 from functools import cache
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from robustness.base import settings
 from robustness.base.errors import ImageError
 from robustness.base.limited_worker import WorkerDiedError, Workers, WorkerTimeError
-from robustness.base.turns import NoTurnError, Turns
+from robustness.base.turns import NoTurnError, SharedParts, Turns
 from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import as_subject
 from robustness.pictures.eight_bits import from_uint8
@@ -36,6 +38,9 @@ SECONDS = 30
 
 PATIENCE = 60.0
 """Seconds that somebody waits for a picture who sits in front of it."""
+
+_PARTS = 16
+"""In which the budget is shared with other processes that evaluate here: a server has its jobs."""
 
 PROCESSES = max(2, min(4, os.cpu_count() or 1))
 
@@ -93,7 +98,13 @@ def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float |
     """The answer for a picture that may take ``needed`` bytes, in its turn."""
     total = max(SMALL, memory() - PROCESSES * SMALL)
     granted = min(needed, total)  # its header may exaggerate
-    with _LARGE.taken(1, deadline), _shared(total).taken(granted, deadline):
+    parts = math.ceil(_PARTS * granted / total)
+    everybody = SharedParts(settings.cache_folder() / "decoding", _PARTS)
+    with (
+        _LARGE.taken(1, deadline),
+        _shared(total).taken(granted, deadline),
+        everybody.taken(parts, deadline),
+    ):
         answer = _asked(asked, data, granted, deadline, allowed=None)
     if granted < needed and not answer.startswith(PIXELS):
         raise ImageError(

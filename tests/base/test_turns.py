@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from robustness.base.turns import NoTurnError, Turns
+from robustness.base.turns import NoTurnError, SharedParts, Turns
+from tests.support.places import ROOT
 
 
 def started(turns: Turns, amount: int, does: Callable[[], object]) -> threading.Thread:
@@ -73,4 +77,43 @@ def test_who_gives_up_does_not_hold_up_the_others() -> None:
     with pytest.raises(ZeroDivisionError), turns.taken(2, None):
         1 / 0  # noqa: B018
     with turns.taken(2, time.monotonic() + 0.01):
+        pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from robustness.base.turns import SharedParts
+with SharedParts(Path(sys.argv[1]), 4).taken(3, None):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_processes_share_and_what_a_killed_one_held_is_free(tmp_path: Path) -> None:
+    parts = SharedParts(tmp_path / "parts", 4)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "parts")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with parts.taken(1, time.monotonic() + 0.2):
+            pass
+        with pytest.raises(NoTurnError), parts.taken(2, time.monotonic() + 0.2):
+            pytest.fail("there were not so many")
+        with parts.taken(1, time.monotonic() + 0.2):
+            pass
+        other.kill()
+    with (
+        parts.taken(4, time.monotonic() + 30),
+        pytest.raises(NoTurnError),
+        parts.taken(1, time.monotonic() + 0.05),
+    ):
+        pytest.fail("this process holds them all")
+    with parts.taken(4, time.monotonic() + 30):
+        pass
+
+
+def test_without_a_folder_for_them_a_process_has_all_parts_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with SharedParts(tmp_path / "file", 4).taken(4, time.monotonic() + 1):
         pass
