@@ -21,16 +21,13 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from robustness.base import settings
 from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import MANIFEST_FILE, UPLOADS
 from robustness.ui.kit.leaving import afterwards
 from robustness.ui.kit.run_link import runs_folder
-
-DEFAULT_ROOM = 2 * 10**9
-"""Bytes of the setting ``uploads``."""
+from robustness.ui.kit.upload_limit import room
 
 YOUNG = 3600.0
 """Seconds in which an upload of another server, or an earlier one, stays though no run names it.
@@ -166,12 +163,11 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
 
 def _check_room(more: int) -> None:
     """Raises ``ParameterError`` where ``more`` bytes exceed the setting ``uploads``."""
-    room = settings.size(settings.UPLOADS) or DEFAULT_ROOM
-    taken = occupied(runs_folder() / UPLOADS)
-    if taken + more > room:
+    most, taken = room(), occupied(runs_folder() / UPLOADS)
+    if taken + more > most:
         raise ParameterError(
             f"There is no room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
-            f"at most {room / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}; delete runs of "
+            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}; delete runs of "
             "uploaded pictures, or ask the operator to raise the setting 'uploads'."
         )
 
