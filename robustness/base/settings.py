@@ -7,11 +7,15 @@ folder (``$ROBUSTNESS_CONFIG`` names another file), and the table ``[robustness]
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
@@ -22,6 +26,9 @@ CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
 CONFIG_FILE = "robustness.toml"
 SECRETS_FILE = Path(".streamlit") / "secrets.toml"
 SECRETS_TABLE = "robustness"
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,13 @@ PRECISION = _setting(
     "precision", "f32, or bf16: faster on some processors, and other answers (default: f32)"
 )
 
+DECODE_MEMORY = _setting(
+    "decode_memory", "memory that the decoding of pictures may take at once (default: 1.5GB)"
+)
+UPLOADS = _setting(
+    "uploads", "room that the uploads of the dashboard may take in all (default: 2GB)"
+)
+
 
 def text(setting: Setting) -> str | None:
     """The value of ``setting`` as given; None where it is set nowhere, or to nothing.
@@ -93,6 +107,28 @@ def path(setting: Setting) -> Path | None:
         if values.get(setting.name):
             return located(values[setting.name], folder)
     return None
+
+
+def size(setting: Setting) -> int | None:
+    """The bytes that ``setting`` says; None where it is not set.
+
+    Raises ``ParameterError`` for a text that is no size.
+    """
+    chosen = text(setting)
+    if chosen is None:
+        return None
+    match = _SIZE.fullmatch(chosen.strip())
+    bytes_ = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
+    if not 0 < bytes_ < math.inf:
+        raise ParameterError(
+            f"The setting {setting.name!r} must be a size such as 4GB or 800MB, got {chosen!r}."
+        )
+    return int(bytes_)
+
+
+def cache_folder() -> Path:
+    """Folder of files that this product makes or fetches: the setting ``cache``, or the user's."""
+    return path(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:

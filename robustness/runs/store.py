@@ -22,8 +22,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest

@@ -20,6 +20,7 @@ from robustness.models.apart import APART, convert_apart
 from robustness.models.loaded import LOADED
 from robustness.models.together import together
 from robustness.runs import jobs
+from robustness.ui.dataset.uploads import tended
 from robustness.ui.kit.run_link import runs_folder
 
 
@@ -31,7 +32,8 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     with suppress(RobustnessError):  # said on every page
         jobs.keep(runs_folder())
-    yield
+    with tended():
+        yield
     APART.stop()
     jobs.end_all()
 

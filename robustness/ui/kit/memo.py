@@ -17,7 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
@@ -28,9 +28,12 @@ from robustness.models import Classifier, Outputs
 from robustness.models.inference.choice import chosen
 from robustness.models.together import together
 from robustness.perturbations import Images
+from robustness.pictures import untrusted
+from robustness.pictures.decoding import as_subject
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.pictures.untrusted import BusyError
 from robustness.ui.kit.turns import TURNS, session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
@@ -49,12 +52,24 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
-    return replace(_decoded(data, fit, name), name=name)
+    found = _decoded(data, fit)
+    if isinstance(found, str):
+        raise ImageError(found.replace(as_subject(""), as_subject(name), 1))
+    return replace(found, name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _decoded(data: bytes, fit: str, _name: str) -> Picture:
-    return Picture.of("", study_image(data, name=_name, fit=fit))
+def _decoded(data: bytes, fit: str) -> Picture | str:
+    """The picture, or the sentence on what is wrong with it, worked out once; both without a name.
+
+    What is kept knows ``data`` by a digest.
+    """
+    try:
+        return Picture.of("", untrusted.study_image(data, fit=fit))
+    except BusyError:  # another time it may be decoded
+        raise
+    except ImageError as error:
+        return str(error)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)

@@ -13,7 +13,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components, jobs
+from robustness.ui.kit import components, jobs, leaving
 from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
@@ -58,6 +58,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(html("style", css=film.style() + components.style()))
     st.html(_STYLE)
+    leaving.watch()
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))

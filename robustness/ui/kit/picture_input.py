@@ -20,6 +20,7 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import components
 from robustness.ui.kit.inputs import keep, one_of, restore
+from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
 from robustness.ui.kit.sentences import sentence
@@ -228,7 +229,10 @@ def _choose_sample(name: str) -> None:
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
     # A fresh uploader: the sample replaces the upload.
-    st.session_state["upload_version"] = st.session_state.get("upload_version", 0) + 1
+    version = st.session_state.get("upload_version", 0)
+    for key in (f"upload_{version}", f"camera_{version}"):
+        forget_files(st.session_state.get(key))
+    st.session_state["upload_version"] = version + 1
 
 
 @cache

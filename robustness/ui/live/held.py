@@ -16,8 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from robustness.base.errors import ImageError
-from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 from robustness.ui.kit import components, results
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import MOST_TICKETS, Tickets

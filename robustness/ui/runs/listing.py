@@ -18,6 +18,7 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines
 from robustness.runs.jobs import is_ordered
+from robustness.ui.dataset.uploads import forget
 from robustness.ui.kit import jobs, results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
@@ -219,6 +220,8 @@ def _rename(entry: Listed, key: str) -> str:
 
 def _delete(entry: Listed) -> str:
     runs.delete(entry.folder)
+    if entry.manifest is not None:
+        forget(entry.manifest.dataset.source)
     comparison.forget(entry.folder.name)
     return f"Deleted {entry.title} ({entry.folder.name})."
 
