@@ -7,7 +7,9 @@ folder (``$ROBUSTNESS_CONFIG`` names another file), and the table ``[robustness]
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +25,25 @@ CONFIG_FILE = "robustness.toml"
 SECRETS_FILE = Path(".streamlit") / "secrets.toml"
 SECRETS_TABLE = "robustness"
 
+ON, OFF = "on", "off"
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Setting:
-    """A value that the operator may set; ``meaning`` is one line for the README."""
+    """A value that the operator may set; ``meaning`` is one line for the README.
+
+    One that ``is_switch`` is on or off, in a file also true or false; of one that ``is_list`` the
+    parts stand behind commas, in a file also in brackets.
+    """
 
     name: str
     meaning: str
     is_path: bool = False
+    is_switch: bool = False
+    is_list: bool = False
 
     @property
     def variable(self) -> str:
@@ -41,8 +54,8 @@ class Setting:
 REGISTRY: Registry[Setting] = Registry("setting")
 
 
-def _setting(name: str, meaning: str, *, is_path: bool = False) -> Setting:
-    return REGISTRY.add(Setting(name, meaning, is_path))
+def _setting(name: str, meaning: str, **kind: bool) -> Setting:
+    return REGISTRY.add(Setting(name, meaning, **kind))
 
 
 WEIGHTS_DIR = _setting(
@@ -67,6 +80,24 @@ ENGINE = _setting(
 PRECISION = _setting(
     "precision", "f32, or bf16: faster on some processors, and other answers (default: f32)"
 )
+LOGIN = _setting("login", "on: who uses the dashboard logs in first (default: off)", is_switch=True)
+OWNERS = _setting("owners", "who may do everything behind the login", is_list=True)
+EVALUATORS = _setting("evaluators", "who may evaluate and attack behind the login", is_list=True)
+VIEWERS = _setting("viewers", "who may look and measure behind the login", is_list=True)
+USER_ROLE = _setting(
+    "user_role", "role of who logged in and stands in no list: none (the default), or one of these"
+)
+ANONYMOUS_ROLE = _setting(
+    "anonymous_role",
+    "role of who comes over the network without a login (default: evaluator; with login: none)",
+)
+LOCAL_ROLE = _setting(
+    "local_role", "role of who sits at this machine while login is off (default: owner)"
+)
+READ_ONLY = _setting(
+    "read_only", "on: nothing that is kept is changed (default: off)", is_switch=True
+)
+CONTACT = _setting("operator_contact", "whom to ask, said wherever something is refused")
 
 
 def text(setting: Setting) -> str | None:
@@ -89,6 +120,38 @@ def path(setting: Setting) -> Path | None:
         if values.get(setting.name):
             return located(values[setting.name], folder)
     return None
+
+
+def is_on(setting: Setting) -> bool:
+    """Whether the switch ``setting`` is on; raises ``ParameterError`` where it is neither."""
+    chosen = (text(setting) or OFF).strip().lower()
+    if chosen in {ON, "true", "1"}:
+        return True
+    if chosen in {OFF, "false", "0"}:
+        return False
+    raise ParameterError(f"The setting {setting.name!r} must be on or off, got {chosen!r}.")
+
+
+def parts(setting: Setting) -> tuple[str, ...]:
+    """The parts of the list ``setting``, none where it is not set."""
+    return tuple(filter(None, (part.strip() for part in (text(setting) or "").split(","))))
+
+
+def size(setting: Setting) -> int | None:
+    """The bytes that ``setting`` says; None where it is not set.
+
+    Raises ``ParameterError`` for a text that is no size.
+    """
+    chosen = text(setting)
+    if chosen is None:
+        return None
+    match = _SIZE.fullmatch(chosen.strip())
+    bytes_ = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
+    if not 0 < bytes_ < math.inf:
+        raise ParameterError(
+            f"The setting {setting.name!r} must be a size such as 4GB or 800MB, got {chosen!r}."
+        )
+    return int(bytes_)
 
 
 def located(text: str, folder: Path) -> Path:
@@ -140,10 +203,18 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
     """``values`` as texts; raises ``ParameterError`` for an unknown name or an odd value."""
     if not isinstance(values, Mapping):
         raise ParameterError(f"{file}: expected a table [{SECRETS_TABLE}], got {values!r}.")
-    for name, value in values.items():
+    for name in values:
         if name not in REGISTRY:
             hint = did_you_mean(name, REGISTRY.names)
             raise ParameterError(f"{file}: there is no setting {name!r}. {hint}.")
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ParameterError(f"{file}: expected {name} to be a text, got {value!r}.")
-    return {name: str(value) for name, value in values.items()}
+    return {name: _as_text(REGISTRY[name], value, file) for name, value in values.items()}
+
+
+def _as_text(setting: Setting, value: Any, file: Path) -> str:
+    if setting.is_switch and isinstance(value, bool):
+        return ON if value else OFF
+    if setting.is_list and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return ", ".join(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ParameterError(f"{file}: expected {setting.name} to be a text, got {value!r}.")
+    return str(value)
