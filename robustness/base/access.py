@@ -37,6 +37,7 @@ class Action(Enum):
     IMPORT = "import runs"
     RENAME = "rename this run"
     DELETE = "delete this run"
+    RESTORE = "bring this run back"
     DOWNLOAD_WEIGHTS = "download weights to this server"
     CLEAR_CACHES = "clear the caches of this server"
     OPERATE = "see how this server is doing"
@@ -65,6 +66,7 @@ RULES: Mapping[Action, Rule] = {
     Action.IMPORT: Rule(Role.EVALUATOR, writes=True),
     Action.RENAME: Rule(Role.EVALUATOR, own=True, writes=True),
     Action.DELETE: Rule(Role.EVALUATOR, own=True, writes=True),
+    Action.RESTORE: Rule(Role.EVALUATOR, own=True, writes=True),
     Action.DOWNLOAD_WEIGHTS: Rule(Role.OWNER, writes=True),
     Action.CLEAR_CACHES: Rule(Role.OWNER),
     Action.OPERATE: Rule(Role.OWNER),

@@ -97,6 +97,15 @@ LOCAL_ROLE = _setting(
 READ_ONLY = _setting(
     "read_only", "on: nothing that is kept is changed (default: off)", is_switch=True
 )
+UPLOAD_LIMIT = _setting(
+    "upload_limit",
+    "largest file that a browser may upload, at most Streamlit's server.maxUploadSize",
+)
+PICTURES_LIMIT = _setting("pictures_limit", "most pictures that the dashboard evaluates in one run")
+DISK_LIMIT = _setting("disk_limit", "what the folder of runs may take before nothing more is begun")
+RUNS_KEPT = _setting("runs_kept", "how many runs are kept; older ones go to the bin")
+DAYS_KEPT = _setting("days_kept", "how many days a run is kept before it goes to the bin")
+BIN_DAYS = _setting("bin_days", "days after which a deleted run is gone for good (default: 7)")
 CONTACT = _setting("operator_contact", "whom to ask, said wherever something is refused")
 
 
@@ -130,6 +139,21 @@ def is_on(setting: Setting) -> bool:
     if chosen in {OFF, "false", "0"}:
         return False
     raise ParameterError(f"The setting {setting.name!r} must be on or off, got {chosen!r}.")
+
+
+def whole(setting: Setting) -> int | None:
+    """The positive whole number that ``setting`` says; None where it is not set.
+
+    Raises ``ParameterError`` for a text that is none.
+    """
+    chosen = text(setting)
+    if chosen is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}", chosen.strip()) or int(chosen) < 1:
+        raise ParameterError(
+            f"The setting {setting.name!r} must be a whole number from 1 on, got {chosen!r}."
+        )
+    return int(chosen)
 
 
 def parts(setting: Setting) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
+from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
@@ -7,9 +8,10 @@ from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.session import Plan, Progress, Session, plan, start
-from robustness.runs.store import Listed, Run, delete, find, listing, load
+from robustness.runs.store import Listed, Run, delete, find, listing, load, owner_of
 
 __all__ = [
+    "BIN",
     "DIFFERENT",
     "FINISHED",
     "IDENTICAL",
@@ -19,6 +21,7 @@ __all__ = [
     "UNFINISHED",
     "UPLOADS",
     "Comparison",
+    "Deleted",
     "Listed",
     "Manifest",
     "Plan",
@@ -26,17 +29,23 @@ __all__ = [
     "Replay",
     "Run",
     "Session",
+    "binned",
     "compare",
     "delete",
+    "deleted",
+    "empty_bin",
     "export_run",
     "find",
     "folder_of",
     "import_run",
     "listing",
     "load",
+    "owner_of",
     "plan",
     "rename",
     "replay",
+    "restore",
     "start",
+    "to_bin",
     "write_archive",
 ]

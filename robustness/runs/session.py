@@ -193,13 +193,15 @@ def start(
     engine: str = "local",
     resume: bool = False,
     patience: float = 0.0,
+    creator: str = "",
 ) -> Session:
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
-    Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
-    nothing left to do, else begins. Raises ``ParameterError`` for an engine that cannot be used
-    here, ``RunError`` where the folder cannot be written to, or where the run is still being
-    written by somebody else after ``patience`` seconds; no new run is left behind then.
+    A new one is ``creator``'s. Where there is no unfinished one, ``resume`` takes a finished one of
+    the same plan, with nothing left to do, else begins. Raises ``ParameterError`` for an
+    engine that cannot be used here, ``RunError`` where the folder cannot be written to, or where
+    the run is still being written by somebody else after ``patience`` seconds; no new run is left
+    behind then.
     """
     chosen = ENGINES[engine]
     fresh = Manifest(
@@ -210,6 +212,7 @@ def start(
         batch=plan.job.batch,
         engine=chosen.name,
         versions=versions(),
+        creator=creator,
     )
     earlier = _same_request(runs, fresh) if resume else None
     try:

@@ -25,6 +25,7 @@ TABLE = {
     Action.IMPORT: ("EO", "EO", True),
     Action.RENAME: ("EO", "O", True),
     Action.DELETE: ("EO", "O", True),
+    Action.RESTORE: ("EO", "O", True),
     Action.DOWNLOAD_WEIGHTS: ("O", "O", True),
     Action.CLEAR_CACHES: ("O", "O", False),
     Action.OPERATE: ("O", "O", False),

@@ -8,13 +8,15 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
+from robustness.base.access import Action
 from robustness.base.pace import Pace, Unit
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.runs import Plan
+from robustness.runs import Plan, keeping
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean
+from robustness.ui.kit import access
 from robustness.ui.kit.page import boundary
 from robustness.ui.kit.run_link import RUN, runs_folder
 from robustness.ui.kit.work import Work
@@ -80,9 +82,9 @@ def _begin(request: Request, spec: RunSpec) -> None:
             type="primary",
             icon=":material/play_arrow:",
             key="evaluate",
-            disabled=work.asked,
             on_click=_ask,
             args=(work,),
+            **access.allowed(Action.EVALUATE, disabled=work.asked),
         )
         st.caption(size)
     if work.asked:
@@ -98,6 +100,8 @@ def _begin(request: Request, spec: RunSpec) -> None:
 
 def _ask(work: Work) -> None:
     """Has the run be done, of what its source holds now."""
+    if access.refused(Action.EVALUATE):
+        return
     _listed.clear()
     _planned.clear()
     work.ask()
@@ -105,11 +109,11 @@ def _ask(work: Work) -> None:
 
 def _perform(plan: Plan, work: Work) -> None:
     """Performs or continues the run; a rerun of the page stops it between two chunks."""
+    access.require(Action.EVALUATE, thing=plan.asked.title)
+    keeping.check_begin(runs_folder(), plan.asked.pictures)
     pace = Pace(Unit("pictures"), plan.asked.pictures)
-    with (
-        work.bar("Loading the models …") as show,
-        runs.start(plan, runs_folder(), resume=True, patience=PATIENCE) as session,
-    ):
+    begin = runs.start(plan, runs_folder(), resume=True, patience=PATIENCE, creator=access.me())
+    with work.bar("Loading the models …") as show, begin as session:
         for state in () if session.finished else session.perform():
             pace.note(state.done)
             text = "Loading the models …" if state.loading else f"Evaluating: {pace.text}"

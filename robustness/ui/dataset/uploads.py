@@ -19,7 +19,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.datasets import distinct
-from robustness.runs import MANIFEST_FILE, UPLOADS
+from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
 from robustness.ui.kit.run_link import runs_folder
 
 YOUNG = 24 * 3600.0
@@ -92,7 +92,8 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     held = {held.path.parent for held in _HOLDERS}
     if not (unneeded := [folder for folder in folders if folder not in held]):
         return
-    manifests = runs_folder().glob(f"*/{MANIFEST_FILE}")
+    kept = runs_folder()
+    manifests = [*kept.glob(f"*/{MANIFEST_FILE}"), *kept.glob(f"{BIN}/*/{MANIFEST_FILE}")]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # whether it is needed cannot be known

@@ -18,8 +18,11 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from robustness.base import access
-from robustness.base.access import Action, Role, Who
+from robustness.base.access import Action, Policy, Role, Who
 from robustness.base.errors import AccessError
+from robustness.base.text import plain
+from robustness.runs import audit
+from robustness.ui.kit.run_link import runs_folder
 
 COOKIE = "robustness_browser"
 """Holds what tells one browser from another where nobody logs in; the server sets it."""
@@ -27,7 +30,10 @@ COOKIE = "robustness_browser"
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers of which a proxy sends at least one, lower case."""
 
-_WHO, _BROWSER = "who this is", "browser of this session"
+LOGGED = frozenset(Action) - {Action.LOOK, Action.MEASURE, Action.ATTACK, Action.OPERATE}
+"""What stands in the audit log when it was allowed; what was refused always does."""
+
+_WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was refused"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ def who() -> Who:
     """Who has this session's page open."""
     found = connection()
     if found is None:  # the browser has gone, and its script is still running
-        return st.session_state.get(_WHO, Who())
+        known: Who = st.session_state.get(_WHO, Who())
+        return known
     email = verified_email()
     local = is_local(found)
     identity = Who(email, logged_in=True) if email else Who(_browser(found), local=local)
@@ -61,13 +68,39 @@ def role() -> Role:
     return access.policy().role(who())
 
 
-def require(action: Action, owner: str | None = None, thing: str = "") -> None:
-    """Raises ``AccessError`` unless this session may have ``action`` done.
+def require(
+    action: Action, owner: str | None = None, thing: str = "", by: Who | None = None
+) -> None:
+    """Raises ``AccessError`` unless this session, or ``by``, may have ``action`` done.
 
     ``owner`` is the name under which the thing is somebody's, ``thing`` what the audit log calls
-    it: the id of a run, the name of a model.
+    it: the id of a run, the name of a model. To be asked once a deed, not once a look at it.
     """
-    access.check(action, who(), owner, access.policy())
+    asking, settled = by or who(), access.policy()
+    try:
+        access.check(action, asking, owner, settled)
+    except AccessError:
+        _note(action, asking, settled, thing, allowed=False)
+        raise
+    if action in LOGGED:
+        _note(action, asking, settled, thing, allowed=True)
+
+
+def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
+    """For what a click calls: whether this session may not have it done, as the page then says."""
+    try:
+        require(action, owner, thing)
+    except AccessError as error:
+        st.session_state[_REFUSED] = str(error)
+        return True
+    return False
+
+
+def say_what_was_refused() -> None:
+    """Says once what ``refused`` found since the page was last drawn."""
+    said = st.session_state.pop(_REFUSED, "")
+    if said:
+        st.error(plain(said), icon=":material/lock:")
 
 
 def refusal(action: Action, owner: str | None = None) -> str:
@@ -97,6 +130,17 @@ def allowed(
     return {"disabled": disabled or bool(refused), "help": refused or help}
 
 
+def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: bool) -> None:
+    audit.note(
+        runs_folder(),
+        who=asking.name,
+        role=settled.role(asking).name.lower(),
+        action=action.name.lower(),
+        thing=thing,
+        allowed=allowed,
+    )
+
+
 # --- what a connection says -----------------------------------------------------------------------
 
 
@@ -115,7 +159,7 @@ def verified_email() -> str:
     """The e-mail address that a login vouches for; "" where there is none."""
     said: Mapping[str, Any] = st.user.to_dict()
     verified = said.get("email_verified")
-    if said.get("is_logged_in") is not True or verified not in (True, "true"):
+    if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
     email = said.get("email")
     return email.strip().casefold() if isinstance(email, str) and "@" in email else ""

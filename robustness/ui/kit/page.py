@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
 import streamlit as st
 
-from robustness.base import settings
+from robustness.base import access, settings
+from robustness.base.access import Action
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components
+from robustness.ui.kit import components, entrance
+from robustness.ui.kit.access import require
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
@@ -67,7 +70,13 @@ def fragment(
     draw: Callable[Given, None], *, run_every: float | None = None
 ) -> Callable[Given, None]:
     """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
-    return st.fragment(boundary()(draw), run_every=run_every)
+
+    @wraps(draw)
+    def entered(*given: Given.args, **named: Given.kwargs) -> None:
+        require(Action.LOOK)
+        draw(*given, **named)
+
+    return st.fragment(boundary()(entered), run_every=run_every)
 
 
 @contextmanager
@@ -95,9 +104,11 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         linked_run()
     try:
         settings.check_usable()
+        access.policy()
     except ParameterError as error:
         st.error(plain(str(error)), icon=_SETTINGS_ICON)
         st.stop()
+    entrance.enter()
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()
     with boundary():

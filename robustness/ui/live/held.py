@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from robustness.base.errors import ImageError
+from robustness.base.access import Action
+from robustness.base.errors import AccessError, ImageError
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.ui.kit import components, results
@@ -37,7 +38,11 @@ def ticket(asked: Asked) -> str:
 
 
 async def _answer(request: Request) -> Response:
-    asked = _TICKETS.get(request.path_params["ticket"])
+    ticket = request.path_params["ticket"]
+    try:
+        asked = _TICKETS.get(ticket)
+    except AccessError as error:
+        return _refused(error)
     if asked is None:
         return Response(status_code=404)
     body = b""
@@ -49,6 +54,10 @@ async def _answer(request: Request) -> Response:
         wanted, pictures = components.unpack(body)
         steps = checked(wanted["steps"])
         make = _MAKERS[wanted["want"]]
+        if pictures:
+            _TICKETS.get(ticket, Action.UPLOAD)
+    except AccessError as error:
+        return _refused(error)
     except (ValueError, TypeError, KeyError, RecursionError, struct.error):
         return Response(status_code=400)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
@@ -59,6 +68,10 @@ async def _answer(request: Request) -> Response:
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")
+
+
+def _refused(error: AccessError) -> Response:
+    return Response(str(error), status_code=403, media_type="text/plain")
 
 
 def _picture(asked: Asked, _: list[bytes]) -> Message:
