@@ -97,6 +97,9 @@ LOCAL_ROLE = _setting(
 READ_ONLY = _setting(
     "read_only", "on: nothing that is kept is changed (default: off)", is_switch=True
 )
+HOSTS = _setting(
+    "hosts", "names by which browsers may call the dashboard beside localhost", is_list=True
+)
 UPLOAD_LIMIT = _setting(
     "upload_limit",
     "largest file that a browser may upload, at most Streamlit's server.maxUploadSize",

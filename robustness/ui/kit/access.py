@@ -30,7 +30,13 @@ COOKIE = "robustness_browser"
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers of which a proxy sends at least one, lower case."""
 
-LOGGED = frozenset(Action) - {Action.LOOK, Action.MEASURE, Action.ATTACK, Action.OPERATE}
+LOGGED = frozenset(Action) - {
+    Action.LOOK,
+    Action.MEASURE,
+    Action.ATTACK,
+    Action.UPLOAD,
+    Action.OPERATE,
+}
 """What stands in the audit log when it was allowed; what was refused always does."""
 
 _WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was refused"
