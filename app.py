@@ -11,6 +11,8 @@ from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
 from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
+from robustness.ui.server import metrics
+from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.start import settle
 from robustness.ui.warm_up import warm_up
@@ -32,6 +34,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *films.ROUTES],
+        routes=[*ROUTES, *films.ROUTES, *metrics.ROUTES],
         middleware=[Middleware(Guard)],
+        on_script_error=FAULTS.note,
     )

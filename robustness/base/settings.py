@@ -100,6 +100,9 @@ READ_ONLY = _setting(
 HOSTS = _setting(
     "hosts", "names by which browsers may call the dashboard beside localhost", is_list=True
 )
+METRICS_TOKEN = _setting(
+    "metrics_token", "what a scraper on another machine says to read /metrics, as a bearer token"
+)
 UPLOAD_LIMIT = _setting(
     "upload_limit",
     "largest file that a browser may upload, at most Streamlit's server.maxUploadSize",

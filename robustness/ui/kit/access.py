@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from robustness.base import access
 from robustness.base.access import Action, Policy, Role, Who
-from robustness.base.errors import AccessError
+from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
 from robustness.ui.kit.run_link import runs_folder
@@ -72,6 +72,14 @@ def me() -> str:
 def role() -> Role:
     """What whoever has this session's page open is to the dashboard."""
     return access.policy().role(who())
+
+
+def is_owner() -> bool:
+    """Whether it is an owner; not while the settings that say so cannot be read."""
+    try:
+        return role() is Role.OWNER
+    except ParameterError:
+        return False
 
 
 def require(

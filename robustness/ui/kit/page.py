@@ -20,7 +20,7 @@ from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
 from robustness.ui.kit import components, entrance
-from robustness.ui.kit.access import require
+from robustness.ui.kit.access import is_owner, require
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
@@ -39,6 +39,9 @@ PAGES = (
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
+
+OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
+"""One more, for owners alone."""
 
 CARRIED = ("sample", RUN, IMAGE)
 """What a click on another page takes along in the link; ``inputs`` keeps the rest."""
@@ -95,7 +98,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-        for path, label, icon in PAGES:
+        for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
             page_link(path, label, icon, carried)
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)

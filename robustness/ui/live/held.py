@@ -22,6 +22,7 @@ from robustness.ui.kit import components, results
 from robustness.ui.kit.tickets import Tickets
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
+from robustness.ui.server.latency import UPDATES
 
 MOST_BYTES = 1_000_000
 """Of a request: a frame of the camera as it is sent takes 200,000."""
@@ -62,7 +63,8 @@ async def _answer(request: Request) -> Response:
         return Response(status_code=400)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
     try:
-        header, made = await run_in_threadpool(make, asked, pictures)
+        with UPDATES.timed(str(wanted["want"])):
+            header, made = await run_in_threadpool(make, asked, pictures)
     except ImageError as error:
         return Response(str(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}

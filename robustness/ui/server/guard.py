@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robustness.ui.kit.access import COOKIE
-from robustness.ui.server import hosts
+from robustness.ui.server import hosts, metrics
+from robustness.ui.server.faults import FAULTS
 
 COOKIE_SECONDS = 180 * 24 * 3600
 
@@ -38,7 +39,9 @@ class Guard:
         headers = Headers(scope=scope)
         refused = hosts.refusal(headers.get("host", ""))
         if refused:
-            await _refuse(refused, scope, receive, send)
+            await _refuse(refused, 400, scope, receive, send)
+        elif refused := _refused_figures(scope, headers):
+            await _refuse(refused, 403, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
@@ -49,12 +52,22 @@ class Guard:
                     _add_headers(MutableHeaders(scope=message), cookie)
                 await send(message)
 
-            await self._app(scope, receive, answer)
+            try:
+                await self._app(scope, receive, answer)
+            except Exception as error:
+                FAULTS.note(error)
+                raise
 
 
-async def _refuse(sentence: str, scope: Scope, receive: Receive, send: Send) -> None:
+def _refused_figures(scope: Scope, headers: Headers) -> str:
+    if not scope["path"].rstrip("/").endswith(metrics.PATHS):
+        return ""
+    return metrics.refusal((scope.get("client") or ("",))[0], headers)
+
+
+async def _refuse(sentence: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
-        await PlainTextResponse(sentence, status_code=400)(scope, receive, send)
+        await PlainTextResponse(sentence, status_code=status)(scope, receive, send)
     else:
         await send({"type": "websocket.close", "code": 1008})
 
