@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
@@ -212,9 +214,9 @@ def _places() -> list[tuple[Mapping[str, str], Path]]:
     config = here / (named or CONFIG_FILE)
     secrets = here / SECRETS_FILE
     environment = {
-        setting.name: os.environ[setting.variable]
+        setting.name: value
         for setting in REGISTRY
-        if setting.variable in os.environ
+        if (value := os.environ.get(setting.variable)) is not None
     }
     if named and not config.is_file():
         raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
@@ -226,7 +228,13 @@ def _places() -> list[tuple[Mapping[str, str], Path]]:
 
 
 def _tables(file: Path) -> Mapping[str, Any]:
-    return read_toml(file) if os.path.exists(file) else {}
+    return _parsed(file, version(file)) if os.path.exists(file) else {}
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: Path, _version: Version) -> Mapping[str, Any]:
+    """What ``file`` holds, read once as long as it stays the same."""
+    return read_toml(file)
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:
