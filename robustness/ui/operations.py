@@ -143,6 +143,7 @@ def _cleared() -> None:
     """Forgets what can be made again, for everybody."""
     if access.refused(Action.CLEAR_CACHES):
         return
+    access.require(Action.CLEAR_CACHES)
     KEPT.clear()
     LOADED.release()
     st.cache_data.clear()

@@ -129,6 +129,7 @@ def test_somebody_else_deletes_and_renames_their_own_runs_alone(
     for what in ("delete", "rename"):
         assert app.button(key=f"{what} {OTHERS}").disabled
         assert "ask op@example.org" in app.button(key=f"{what} {OTHERS}").help
+    assert any("delete this run" in caption.value for caption in app.caption)
     assert not logged(folder)
     app.text_input(key=f"title {MINE}").set_value("Renamed")
     app.button(key=f"rename {MINE}").click().run()

@@ -192,6 +192,7 @@ def test_the_page_says_how_the_server_does(folder: Path, fresh: tuple[Latency, F
     app.button(key="clear caches").click().run()
     assert not app.exception
     assert KEPT.get("of a test") is None
+    assert '"action": "clear_caches"' in (folder / ".audit.jsonl").read_text()
     assert "robustness_errors_total" in app.code[0].value
 
 

@@ -101,13 +101,15 @@ def require(
 
 
 def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
-    """For what a click calls: whether this session may not have it done, as the page then says."""
-    try:
-        require(action, owner, thing)
-    except AccessError as error:
-        st.session_state[_REFUSED] = str(error)
-        return True
-    return False
+    """For what a click calls: whether this session may not have it done, as the page then says.
+
+    Where it may, what does it asks ``require``, which notes it.
+    """
+    if not (said := refusal(action, owner)):
+        return False
+    _note(action, who(), access.policy(), thing, allowed=False)
+    st.session_state[_REFUSED] = said
+    return True
 
 
 def say_what_was_refused() -> None:

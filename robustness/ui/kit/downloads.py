@@ -50,6 +50,7 @@ def _ask(record: models.ModelRecord, work: Work) -> None:
 
 
 def _fetch(record: models.ModelRecord, work: Work) -> None:
+    access.require(Action.DOWNLOAD_WEIGHTS, thing=record.name)
     pace = Pace(MEGABYTES)
     with work.bar(f"Connecting for {record.label} …") as show:
 

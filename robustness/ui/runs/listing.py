@@ -11,7 +11,7 @@ import streamlit as st
 
 from robustness import models, report, runs
 from robustness.base.access import Action, Role, Who
-from robustness.base.text import counted
+from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, keeping
@@ -170,6 +170,8 @@ def _manage(entry: Listed) -> None:
     st.divider()
     days = counted(keeping.bin_days(), "day")
     sure = st.checkbox(f"I am sure: from the bin it is gone after {days}", key=f"sure {name}")
+    if refused := access.refusal(Action.DELETE, entry.owner):
+        st.caption(plain(refused))
     st.button(
         "Delete this run",
         key=f"delete {name}",
