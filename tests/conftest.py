@@ -17,6 +17,7 @@ from robustness.base import settings
 from robustness.models import user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
+from robustness.ui.kit import access
 from tests.support import shards
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
@@ -68,6 +69,12 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv(settings.CONFIG_VARIABLE, raising=False)
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def at_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages run without a server are opened from this machine itself, by its owner."""
+    monkeypatch.setattr(access, "connection", lambda: access.Connection("127.0.0.1", {}, {}))
 
 
 @pytest.fixture(scope="session")

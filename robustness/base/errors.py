@@ -51,5 +51,9 @@ class DownloadError(WeightsError):
     """A weight file could not be fetched; nothing was left under its final name."""
 
 
+class AccessError(RobustnessError):
+    """Something is asked for by somebody who may not have it done."""
+
+
 class ExplanationError(RobustnessError):
     """A model gives no access to what an explanation of its answer needs."""

@@ -75,8 +75,8 @@ def export_run(run: Run, file: Path) -> None:
         ) from error
 
 
-def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
-    """Brings a run that another machine exported into the folder ``runs``.
+def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
+    """Brings a run that another machine exported into the folder ``runs``, where it is ``by``'s.
 
     It gets a number behind its id where another run has that id. It is marked as imported: its
     pictures are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for
@@ -97,7 +97,7 @@ def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
             check_rows(load(scratch))
             folder = _free_folder(runs, manifest)
             manifest.updated(id=folder.name).write(scratch)
-            notes.mark_imported(scratch)
+            notes.mark_imported(scratch, by)
             scratch.rename(folder)
     except OSError as error:
         raise RunError(

@@ -60,6 +60,7 @@ class Manifest:
     the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
+    ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Manifest:
     startup_seconds: float = 0.0
     parts: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
+    creator: str = ""
 
     @property
     def key(self) -> str:

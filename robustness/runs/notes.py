@@ -61,9 +61,22 @@ def is_imported(folder: Path) -> bool:
     return (folder / _IMPORTED_FILE).exists()
 
 
-def mark_imported(folder: Path) -> None:
-    """Notes that the run in ``folder`` came from another machine."""
-    write_whole(folder / _IMPORTED_FILE, b"")
+def mark_imported(folder: Path, by: str = "") -> None:
+    """Notes that the run in ``folder`` came from another machine, and under whose name."""
+    write_whole(folder / _IMPORTED_FILE, by.encode(errors="replace"))
+
+
+def owner(folder: Path, creator: str) -> str:
+    """Whose the run in ``folder`` is: its ``creator``'s, or who brought it here; "" is nobody's.
+
+    What an imported run says of its creator gives nobody a right.
+    """
+    try:
+        return (folder / _IMPORTED_FILE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return creator
+    except OSError:
+        return ""
 
 
 def check_source(source: str, runs: Path) -> None:

@@ -199,16 +199,18 @@ def start(
     engine: str = "local",
     resume: bool = False,
     patience: float = 0.0,
+    creator: str = "",
 ) -> Session:
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
-    Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
-    nothing left to do, else begins. Raises ``ParameterError`` for an engine that cannot be used
-    here, ``RunError`` where the folder cannot be written to, or where the run is still being
-    written by somebody else after ``patience`` seconds; no new run is left behind then.
+    A new one is ``creator``'s. Where there is no unfinished one, ``resume`` takes a finished one of
+    the same plan, with nothing left to do, else begins. Raises ``ParameterError`` for an
+    engine that cannot be used here, ``RunError`` where the folder cannot be written to, or where
+    the run is still being written by somebody else after ``patience`` seconds; no new run is left
+    behind then.
     """
     chosen = ENGINES[engine]
-    fresh = _fresh(plan, chosen.name)
+    fresh = _fresh(plan, chosen.name, creator)
     same = _same_request(runs, fresh) if resume else None
     try:
         if same is None:
@@ -225,10 +227,10 @@ def start(
 
 def earlier(plan: Plan, runs: Path) -> Path | None:
     """The run with which ``start`` would go on for ``resume``; None if there is none."""
-    return _same_request(runs, _fresh(plan, ""))
+    return _same_request(runs, _fresh(plan, "", ""))
 
 
-def _fresh(plan: Plan, engine: str) -> Manifest:
+def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
     return Manifest(
         id=_new_id(plan.asked.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -237,6 +239,7 @@ def _fresh(plan: Plan, engine: str) -> Manifest:
         batch=plan.job.batch,
         engine=engine,
         versions=versions(),
+        creator=creator,
     )
 
 

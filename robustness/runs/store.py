@@ -60,6 +60,11 @@ class Run:
         return notes.is_imported(self.folder)
 
     @property
+    def owner(self) -> str:
+        """The name of whose it is here; "" is nobody's."""
+        return notes.owner(self.folder, self.manifest.creator)
+
+    @property
     def finished(self) -> bool:
         return self.manifest.status == FINISHED
 
@@ -226,7 +231,8 @@ def place(runs: Path, run_id: str) -> Path:
 class Listed:
     """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
 
-    ``title`` is what people call the run; ``imported`` whether it came from another machine.
+    ``title`` is what people call the run; ``imported`` whether it came from another machine;
+    ``owner`` the name of whose it is here, "" where it is nobody's.
     """
 
     folder: Path
@@ -234,6 +240,27 @@ class Listed:
     reason: str = ""
     title: str = ""
     imported: bool = False
+    owner: str = ""
+
+
+def listed(folder: Path) -> Listed:
+    """What is to be said of ``folder`` without opening its rows."""
+    try:
+        manifest = manifests.read(folder)
+    except RunError as error:
+        return Listed(folder, None, str(error))
+    return Listed(
+        folder,
+        manifest,
+        title=notes.title(folder) or manifest.dataset.title,
+        imported=notes.is_imported(folder),
+        owner=notes.owner(folder, manifest.creator),
+    )
+
+
+def owner_of(folder: Path) -> str:
+    """The name of whose the run in ``folder`` is; raises ``RunError`` where there is none."""
+    return notes.owner(folder, manifests.read(folder).creator)
 
 
 def listing(runs: Path) -> list[Listed]:
@@ -243,19 +270,11 @@ def listing(runs: Path) -> list[Listed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(
-            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
-        ) from error
-    found, broken = [], []
-    for folder in (path for path in folders if not path.name.startswith(".")):
-        try:
-            manifest = manifests.read(folder)
-            title = notes.title(folder) or visible(manifest.dataset.title)
-            found.append(Listed(folder, manifest, title=title, imported=notes.is_imported(folder)))
-        except RunError as error:
-            broken.append(Listed(folder, None, str(error)))
-    found.sort(key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True)
-    return found + broken
+        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
+    entries = [listed(path) for path in folders if not path.name.startswith(".")]
+    return sorted(
+        entries, key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True
+    )
 
 
 def delete(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import report, runs, statistics
+from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import headlines
 from robustness.runs import manifest as manifests
@@ -22,6 +23,7 @@ from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
+OWNER = Who(local=True)
 PAGE = ROOT / "pages" / "runs.py"
 
 
@@ -307,7 +309,8 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     app.checkbox(key="sure first").check().run()
     app.button(key="delete first").click().run()
     assert not app.exception
-    assert sorted(os.listdir(folder)) == ["holiday <b>", "second", "third"]
+    seen = {name for name in os.listdir(folder) if not name.startswith(".")}
+    assert seen == {"holiday <b>", "second", "third"}
     assert app.query_params["compare"] == "second"
 
 
@@ -323,7 +326,7 @@ def test_a_run_that_cannot_be_deleted_gets_a_sentence(folder: Path) -> None:
 def test_a_run_is_downloaded_and_brought_in_elsewhere(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = page._archive(folder / "first")
+    data = page._archive(folder / "first", OWNER)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
     app = visit()
     assert app.button(key="import run").disabled
@@ -347,10 +350,10 @@ def test_a_hostile_upload_gets_a_sentence(folder: Path) -> None:
     app.button(key="import run").click().run()
     assert not app.exception
     assert "cannot be opened as the zip archive of a run" in app.error[0].value
-    assert len(os.listdir(folder)) == 4
+    assert sorted(os.listdir(folder)) == [".audit.jsonl", "first", "holiday <b>", "second", "third"]
 
 
 def test_the_download_is_the_exported_archive(folder: Path) -> None:
     stream = io.BytesIO()
     runs.write_archive(runs.load(folder / "first"), stream)
-    assert page._archive(folder / "first") == stream.getvalue()
+    assert page._archive(folder / "first", OWNER) == stream.getvalue()

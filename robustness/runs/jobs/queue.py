@@ -49,14 +49,14 @@ class Order:
 
 
 def submit(plan: Plan, runs: Path, by: str) -> Path:
-    """Has ``plan`` be worked on in turn; returns the folder of its run.
+    """Has ``plan`` be worked on in turn, a new run for ``by``; returns the folder of its run.
 
     That is the newest run of the same request, an unfinished one first, and else a new one. Raises
     what ``start`` raises.
     """
     folder = earlier(plan, runs)
     if folder is None:
-        with start(plan, runs) as session:
+        with start(plan, runs, creator=by) as session:
             folder = session.folder
     if read(folder).status != FINISHED:
         _place(folder, Order(folder.name, by, time.time()))

@@ -8,13 +8,14 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
+from robustness.base.access import Action
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.runs import Plan
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean
-from robustness.ui.kit import jobs
+from robustness.ui.kit import access, jobs
 from robustness.ui.kit.page import boundary
 from robustness.ui.kit.run_link import RUN
 
@@ -78,7 +79,11 @@ def _begin(request: Request, spec: RunSpec) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
-            "Evaluate", type="primary", icon=":material/play_arrow:", key="evaluate"
+            "Evaluate",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="evaluate",
+            **access.allowed(Action.EVALUATE),
         )
         st.caption(f"{size} They are worked on beside this page, which may be closed meanwhile.")
     if pressed:

@@ -24,7 +24,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
-from robustness.runs import MANIFEST_FILE, UPLOADS
+from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
 from robustness.ui.kit.leaving import afterwards
 from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.kit.upload_limit import room
@@ -149,8 +149,8 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     held = {held.path.parent for held in _HOLDERS}
     if not (unneeded := [folder for folder in folders if folder not in held]):
         return
-    runs = runs_folder()
-    manifests = [*runs.glob(f"*/{MANIFEST_FILE}"), *runs.glob(f".*/*/{MANIFEST_FILE}")]
+    kept = runs_folder()
+    manifests = [*kept.glob(f"*/{MANIFEST_FILE}"), *kept.glob(f"{BIN}/*/{MANIFEST_FILE}")]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # whether it is needed cannot be known

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import ParamSpec
 
 import streamlit as st
 
+from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.ui.kit.access import require
 from robustness.ui.kit.sentences import sentence
 
 Given = ParamSpec("Given")
@@ -31,4 +34,10 @@ def fragment(
     draw: Callable[Given, None], *, run_every: float | None = None
 ) -> Callable[Given, None]:
     """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
-    return st.fragment(boundary()(draw), run_every=run_every)
+
+    @wraps(draw)
+    def entered(*given: Given.args, **named: Given.kwargs) -> None:
+        require(Action.LOOK)
+        draw(*given, **named)
+
+    return st.fragment(boundary()(entered), run_every=run_every)

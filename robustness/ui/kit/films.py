@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
 from robustness.charts.film import Played
 from robustness.ui.kit import components
@@ -68,7 +68,10 @@ def made(offer: Offer) -> Played | None:
 
 async def _film(request: Request) -> Response:
     ticket = request.path_params["ticket"]
-    offers = _OFFERS.get(ticket)
+    try:
+        offers = _OFFERS.get(ticket)
+    except AccessError as error:
+        return Response(str(error), status_code=403, media_type="text/plain")
     wanted = b""
     async for part in request.stream():
         wanted += part

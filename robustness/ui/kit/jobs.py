@@ -8,9 +8,11 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
+from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.runs import Plan, Seen, jobs
+from robustness.runs import Plan, Seen, jobs, keeping
+from robustness.ui.kit import access
 from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder
 from robustness.ui.kit.sentences import sentence, without_folders
@@ -68,8 +70,13 @@ def wanted(folder: Path) -> list[Wanted]:
 
 
 def submit(plan: Plan) -> str:
-    """Has ``plan`` be worked on; returns the id of its run, which may be there already."""
-    folder = jobs.submit(plan, runs_folder(), session())
+    """Has ``plan`` be worked on; returns the id of its run, which may be there already.
+
+    Raises ``AccessError`` where this session may not, and what ``jobs.submit`` raises.
+    """
+    access.require(Action.EVALUATE, thing=plan.asked.title)
+    keeping.check_begin(runs_folder(), plan.asked.pictures)
+    folder = jobs.submit(plan, runs_folder(), _asker())
     _watch(folder)
     return folder.name
 
@@ -77,7 +84,9 @@ def submit(plan: Plan) -> str:
 def ask(folder: Path) -> None:
     """Has the unfinished run in ``folder`` go on, or says why it cannot; what a button calls."""
     try:
-        jobs.ask(folder, session())
+        access.require(Action.EVALUATE, thing=folder.name)
+        keeping.check_begin(folder.parent)
+        jobs.ask(folder, _asker())
         _watch(folder)
     except RobustnessError as error:
         st.session_state[_SAID] = sentence(error)
@@ -85,9 +94,19 @@ def ask(folder: Path) -> None:
 
 def cancel(folder: Path) -> None:
     """Has the run in ``folder`` be worked on no longer; what a button calls."""
+    try:
+        access.require(Action.CANCEL, thing=folder.name)
+    except RobustnessError as error:
+        st.session_state[_SAID] = sentence(error)
+        return
     jobs.cancel(folder)
     st.session_state[_CLICKED] = True
     st.session_state.get(_WATCHED, {}).pop(folder.name, None)
+
+
+def _asker() -> str:
+    """Tells those apart who ask: a person, a browser, or else this session."""
+    return access.me() or session()
 
 
 def _watch(folder: Path) -> None:
@@ -97,12 +116,19 @@ def _watch(folder: Path) -> None:
 
 def buttons(folder: Path, active: bool, key: str) -> None:
     """Cancel for the run in ``folder`` if it is ``active``, else Continue."""
-    label, icon, does = (
-        ("Cancel", ":material/stop_circle:", cancel)
+    label, icon, does, action = (
+        ("Cancel", ":material/stop_circle:", cancel, Action.CANCEL)
         if active
-        else ("Continue", ":material/play_arrow:", ask)
+        else ("Continue", ":material/play_arrow:", ask, Action.EVALUATE)
     )
-    st.button(label, key=f"{key} {label} {folder.name}", icon=icon, on_click=does, args=(folder,))
+    st.button(
+        label,
+        key=f"{key} {label} {folder.name}",
+        icon=icon,
+        on_click=does,
+        args=(folder,),
+        **access.allowed(action),
+    )
 
 
 def said() -> None:

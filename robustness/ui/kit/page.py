@@ -8,12 +8,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from robustness.base import settings
+from robustness.base import access, settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components, jobs, leaving
+from robustness.ui.kit import components, entrance, jobs, leaving
+from robustness.ui.kit.access import is_owner
 from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
@@ -36,6 +37,9 @@ PAGES = (
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
+
+OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
+"""One more, for owners alone."""
 
 CARRIED = ("sample", RUN, IMAGE)
 """What a click on another page takes along in the link; ``inputs`` keeps the rest."""
@@ -65,7 +69,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-        for path, label, icon in PAGES:
+        for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
             page_link(path, label, icon, carried)
         under_way = st.container()
     st.html(html("target", name=CONTENT))
@@ -75,10 +79,12 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         linked_run()
     try:
         settings.check_usable()
+        access.policy()
     except ParameterError as error:
         st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
-    with under_way:
+    entrance.enter()
+    with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()

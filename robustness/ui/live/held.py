@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from robustness.base.errors import ImageError
+from robustness.base.access import Action
+from robustness.base.errors import AccessError, ImageError
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
@@ -25,6 +26,7 @@ from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
 from robustness.ui.kit.turns import SupersededError
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
+from robustness.ui.server.latency import UPDATES
 
 MOST_BYTES = 1_000_000
 """Of a request: a frame of the camera as it is sent takes 200,000."""
@@ -44,7 +46,11 @@ def ticket(asked: Asked) -> str:
 
 
 async def _answer(request: Request) -> Response:
-    asked = _TICKETS.get(request.path_params["ticket"])
+    ticket = request.path_params["ticket"]
+    try:
+        asked = _TICKETS.get(ticket)
+    except AccessError as error:
+        return _refused(error)
     if asked is None:
         return Response(status_code=404)
     body = b""
@@ -56,14 +62,19 @@ async def _answer(request: Request) -> Response:
         wanted, pictures = components.unpack(body)
         steps = checked(wanted["steps"])
         make = _MAKERS[wanted["want"]]
+        if pictures:
+            _TICKETS.get(ticket, Action.UPLOAD)
+    except AccessError as error:
+        return _refused(error)
     except (ValueError, TypeError, KeyError, RecursionError, struct.error):
         return Response(status_code=400)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
-    who = f"held {request.path_params['ticket']}"
+    who = f"held {ticket}"
     try:
-        header, made = await asyncio.get_running_loop().run_in_executor(
-            _THREADS, make, asked, pictures, who
-        )
+        with UPDATES.timed(str(wanted["want"])):
+            header, made = await asyncio.get_running_loop().run_in_executor(
+                _THREADS, make, asked, pictures, who
+            )
     except SupersededError:
         return Response(status_code=409)
     except ImageError as error:
@@ -71,6 +82,10 @@ async def _answer(request: Request) -> Response:
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")
+
+
+def _refused(error: AccessError) -> Response:
+    return Response(str(error), status_code=403, media_type="text/plain")
 
 
 def _picture(asked: Asked, _pictures: list[bytes], _who: str) -> Message:

@@ -34,6 +34,5 @@ def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def address(kept_runs: Path) -> Iterator[str]:
     """Of the shared dashboard; other tests want the cores all the time, and its jobs need some."""
-    variables = {"ROBUSTNESS_RUNS": str(kept_runs), "ROBUSTNESS_JOB_PRIORITY": "normal"}
-    with dashboard(**variables) as running:
+    with dashboard(ROBUSTNESS_RUNS=str(kept_runs), ROBUSTNESS_JOB_PRIORITY="normal") as running:
         yield running
