@@ -87,7 +87,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     assert ours.table().equals(theirs.table())
     assert ours.unreadable == theirs.unreadable
     assert len(ours.unreadable) == 1
-    assert [state.done for state in states] == list(range(26)), "progress is passed through"
+    assert [state.done for state in states] == [0, *range(26)], "progress is passed through"
 
 
 class Poisoned(Folder):

@@ -165,7 +165,7 @@ def test_a_cancelled_run_keeps_what_is_done_and_goes_on_to_the_same_rows(
     plan = runs.plan(str(folder), SPEC, batch=2)
     with runs.start(plan, tmp_path / "a") as session:
         work = session.perform("stand-in")
-        for _ in range(1 + chunks_done):  # the first says that the models are being loaded
+        for _ in range(2 + chunks_done):  # first, that models are being loaded and that they are
             next(work)
         work.close()
     with pytest.raises(RunError, match="not finished"):
