@@ -9,6 +9,7 @@ from robustness.ui.kit import films
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
+from robustness.ui.kit.upload_limit import UploadLimit
 from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
 from robustness.ui.server import metrics
@@ -35,6 +36,6 @@ else:  # as the server imports it when it starts
         __file__,
         lifespan=warm_up,
         routes=[*ROUTES, *films.ROUTES, *metrics.ROUTES],
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=FAULTS.note,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,34 @@ def version(path: Path) -> Version:
     """What stays the same as long as ``path`` does; raises ``OSError`` where there is none."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def require_regular(path: Path, most: int | None = None) -> None:
+    """Raises ``OSError`` unless ``path`` is a file, of at most ``most`` bytes where that is given.
+
+    To open a pipe or a device may wait for ever, or it never ends.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or device", str(path))
+    if most is not None and found.st_size > most:
+        raise _too_large(path, f"its {found.st_size:,} bytes", most)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of the file ``path``; raises ``OSError`` as ``require_regular`` does."""
+    require_regular(path, most)
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # it has grown meanwhile
+        raise _too_large(path, "its bytes", most)
+    return data
+
+
+def _too_large(path: Path, found: str, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"{found} are more than the {most:,} expected", str(path))
 
 
 def files_below(path: Path) -> list[Path]:

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
@@ -76,6 +78,10 @@ DATASETS = _setting(
     "datasets", "folder whose sub-folders and archives the dashboard may evaluate", is_path=True
 )
 MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
+JOBS = _setting("jobs", "dataset runs that the dashboard works on at once (default: 1)")
+JOB_PRIORITY = _setting(
+    "job_priority", "idle: runs work only while nobody else wants the cores (default), or normal"
+)
 ENGINE = _setting(
     "engine", "what runs forward passes: openvino, or tensorflow (the default with a GPU)"
 )
@@ -115,6 +121,13 @@ RUNS_KEPT = _setting("runs_kept", "how many runs are kept; older ones go to the 
 DAYS_KEPT = _setting("days_kept", "how many days a run is kept before it goes to the bin")
 BIN_DAYS = _setting("bin_days", "days after which a deleted run is gone for good (default: 7)")
 CONTACT = _setting("operator_contact", "whom to ask, said wherever something is refused")
+
+DECODE_MEMORY = _setting(
+    "decode_memory", "memory that the decoding of pictures may take at once (default: 1.5GB)"
+)
+UPLOADS = _setting(
+    "uploads", "room that the uploads of the dashboard may take in all (default: 2GB)"
+)
 
 
 def text(setting: Setting) -> str | None:
@@ -184,6 +197,11 @@ def size(setting: Setting) -> int | None:
             f"The setting {setting.name!r} must be a size such as 4GB or 800MB, got {chosen!r}."
         )
     return int(bytes_)
+
+
+def cache_folder() -> Path:
+    """Folder of files that this product makes or fetches: the setting ``cache``, or the user's."""
+    return path(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:

@@ -8,17 +8,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import Version, version
+from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
+
+MAX_BYTES = 1024 * 1024
+_MAX_DEPTH = 32
 
 
 def read_toml(file: Path) -> Mapping[str, Any]:
     """The content of ``file``; raises ``ParameterError`` where it cannot be read or is not TOML."""
     try:
         return _read(file, version(file))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        if isinstance(error, RecursionError):
+            reason = f"it is nested more than {_MAX_DEPTH} deep"
         raise ParameterError(f"{file} is not a TOML file: {reason}.") from error
     except OSError as error:
         raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
@@ -33,4 +38,17 @@ def check_words(file: Path, table: Mapping[str, Any], known: Iterable[str]) -> N
 
 @lru_cache(maxsize=16)
 def _read(file: Path, _version: Version) -> Mapping[str, Any]:
-    return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a mark
+    # Some editors write a mark before the text.
+    values = tomllib.loads(read_regular(file, MAX_BYTES).decode("utf-8-sig"))
+    level: list[Any] = [values]
+    for _ in range(_MAX_DEPTH):  # dotted keys nest without any recursion
+        level = [inner for outer in level for inner in _within(outer)]
+    if level:
+        raise RecursionError
+    return values
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

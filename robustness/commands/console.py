@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 
 _RANKING = {
@@ -103,10 +104,16 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes ``data``, folders included; raises ``ParameterError`` with the reason if it cannot."""
+    """Writes ``data`` whole or not at all, folders included; over a pipe or device as it comes.
+
+    Raises ``ParameterError`` with the reason where it cannot.
+    """
     with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing can replace
+            path.write_bytes(data)
+        else:
+            write_whole(path.resolve(), data)  # through a link: the file that it names
 
 
 @contextmanager

@@ -68,7 +68,10 @@ class Dataset(ABC):
         """
         for name, number in (("limit", limit), ("sample", sample)):
             if number is not None and number < 1:
-                raise ParameterError(f"Expected --{name} to be at least 1, got {number}.")
+                raise ParameterError(
+                    f"Expected at least 1 picture to be taken, got {number}.",
+                    hint=f"That is --{name} to be at least 1.",
+                )
         entries = self.entries[:limit]
         if sample is not None and sample < len(entries):
             drawn = np.random.default_rng(seed).choice(len(entries), sample, replace=False)
@@ -91,9 +94,10 @@ def distinct(names: Sequence[str]) -> list[str]:
     numbers: dict[str, int] = {}  # where counting goes on: many equal names must not take for ever
     result = []
     for name in names:
-        path, number, unique = PurePosixPath(name), numbers.get(name, 1), name
+        number, unique = numbers.get(name, 1), name
         while unique in seen:
             number += 1
+            path = PurePosixPath(name)
             unique = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
         numbers[name] = number
         seen.add(unique)
@@ -107,15 +111,20 @@ def is_picture(path: str) -> bool:
     Pictures of formats that are not accepted count, so that they are listed with their reason
     rather than passed over. Hidden files and what macOS adds to archives do not.
     """
-    parts = PurePosixPath(path).parts
+    parts = _parts(path)
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         return False
-    return PurePosixPath(path).suffix.lower() in _SUFFIXES
+    return os.path.splitext(path)[1].lower() in _SUFFIXES
 
 
 def folders_of(path: str) -> tuple[str, ...]:
     """The folders above a file, outermost first: ``("a", "b")`` of ``a/b/c.png``."""
-    return PurePosixPath(path).parts[:-1]
+    return tuple(_parts(path)[:-1])
+
+
+def _parts(path: str) -> list[str]:
+    """As ``PurePosixPath`` has them of a relative path, in a tenth of its time."""
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def as_text(path: str) -> str:

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
+from robustness.base.parquet import BY_LENGTH, DICTIONARIES, PLAIN, claims
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.pictures.decoding import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 SUFFIXES = (".csv", ".parquet")
 PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "synset", "target")
+
+_ROWS_FREE, _TEXT_FREE = 100_000, 32 * 1024**2
+_OF_NUMBERS = frozenset({5, 9})  # by their differences, or byte by byte
+_MAX_RATIO = 100  # of all texts written out, to the bytes of a Parquet file
 
 
 class Table(Dataset):
@@ -67,7 +73,7 @@ def _read(path: Path) -> pd.DataFrame:
 
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            return _parquet(path)
         # A comma at the end of every row must not make an index of the first column, which pandas'
         # other engine does, or warns of.
         return pd.read_csv(
@@ -78,6 +84,8 @@ def _read(path: Path) -> pd.DataFrame:
             index_col=False,
             engine="python",
         )
+    except ParameterError:
+        raise
     except Exception as error:  # pandas and its engines raise nearly anything on odd bytes
         reason = "there is nothing in it" if path.stat().st_size == 0 else "it is damaged"
         raise ParameterError(
@@ -85,6 +93,66 @@ def _read(path: Path) -> pd.DataFrame:
             f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "
             "the columns 'path' and 'label'."
         ) from error
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    """The columns of paths and labels; of others, which may be large, the names alone.
+
+    A file may repeat a row, or a text, as often as it likes at no cost: it is refused before that
+    is written out.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size, claimed = path.stat().st_size, claims(path)
+    most = max(_TEXT_FREE, _MAX_RATIO * size)
+    _check(path, claimed.rows <= max(_ROWS_FREE, size), f"{claimed.rows:,} rows")
+    schema = pq.read_schema(path)
+    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    wanted = [name for name in flat if name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS]
+    if not wanted:
+        return pd.DataFrame(columns=flat)
+    texts = []
+    for name in wanted:
+        encodings = claimed.encodings[name]
+        if not encodings <= PLAIN | DICTIONARIES | _OF_NUMBERS:
+            fine = encodings <= PLAIN | BY_LENGTH
+            _check(path, fine and claimed.unpacked <= most, f"texts of no limit in {name!r}")
+        elif _is_text(schema.field(name).type):
+            texts.append(name)
+    table = pq.read_table(path, columns=wanted, read_dictionary=texts)
+    written = sum(_written_out(table[name]) for name in texts)
+    _check(path, written <= most, f"{written:,} bytes of text")
+    return table.to_pandas(ignore_metadata=True)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
+    return any(test(kind) for test in (*tests, pa.types.is_large_binary))
+
+
+def _written_out(column: pa.ChunkedArray) -> int:
+    """Bytes of all texts of ``column``, were each written out as often as it stands there."""
+    import pyarrow.compute as pc
+
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary)
+        total += pc.sum(pc.take(lengths, pc.drop_null(chunk.indices))).as_py() or 0
+    return total
+
+
+def _check(path: Path, fine: bool, found: str) -> None:
+    if not fine:
+        raise ParameterError(
+            f"{path.name} is refused: its {path.stat().st_size:,} bytes would become {found}, as "
+            "no table of pictures does; write it again with each picture once."
+        )
 
 
 def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
-from robustness.base.disk import Version, version
+from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
@@ -51,6 +51,7 @@ OUTPUTS = ("probabilities", "logits")
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
+_LARGEST_LABELS = 16 * 2**20  # bytes of the file
 _REQUIRED = ("path", "labels", "input_size", "normalisation")
 _OPTIONAL = ("output", "features", "title", "family", "year", "check")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -246,7 +247,8 @@ def labels_of(file: Path) -> Labels:
 
 @lru_cache(maxsize=16)
 def _read_labels(file: Path, _version: Version) -> Labels:
-    text = file.read_text(encoding="utf-8-sig")  # some editors write a mark
+    # Some editors write a mark before the text.
+    text = read_regular(file, _LARGEST_LABELS).decode("utf-8-sig")
     names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()

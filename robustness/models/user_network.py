@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import WeightsError
+from robustness.base.zips import BoundedZip
 from robustness.models.graph import layer_output
 from robustness.models.model_record import ModelRecord, Stages, UserFile
 from robustness.models.runtime import keras, tensorflow
@@ -23,7 +26,12 @@ _CHANGE_NOTHING = {"Dropout", "SpatialDropout2D", "ZeroPadding2D", "Rescaling", 
 """Layers that are no stage: they leave the features as they are, or belong to the input."""
 
 _CONFIG = "config.json"
-_LARGEST_CONFIG = 64 * 2**20
+_LARGEST_CONFIG = 8 * 2**20
+_MOST_FILES = 10_000
+_MAX_RATIO = 20
+"""Bytes unpacked for each byte of the file; Keras does not pack, and weights hardly shrink."""
+
+_FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot, and does no harm
 _ANSWER = "answer"
 
 
@@ -53,11 +61,14 @@ def _screen(path: Path) -> None:
     class of another package would have that package imported.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with BoundedZip(path, _MOST_FILES) as archive:
+            _check_sizes(path, archive)
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
                 raise WeightsError(f"the configuration in {path} is too large to be one.")
             config = json.loads(archive.read(_CONFIG))
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile raises nearly anything on hostile bytes
         raise WeightsError(
             f"{path} is not a model in Keras 3's own format; expected what model.save('x.keras') "
             "writes."
@@ -77,6 +88,41 @@ def _screen(path: Path) -> None:
                 f"it uses {name}, which is not part of Keras and so not loaded; export the model "
                 "as a SavedModel with model.export(folder) instead."
             )
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises ``WeightsError`` for a file that would take far more memory than its bytes explain.
+
+    The weights are HDF5 within the archive, which can promise arrays that it does not hold.
+    """
+    packed = path.stat().st_size
+    most = max(_FREE_BYTES, _MAX_RATIO * packed)
+    promised = sum(info.file_size for info in archive.infolist())
+    if promised <= most:
+        if any(name.endswith(".npz") for name in archive.namelist()):
+            raise ValueError("an archive in the archive, which Keras does not write")
+        weights = [name for name in archive.namelist() if name.endswith(".h5")]
+        promised = max(promised, sum(_array_bytes(archive.read(name)) for name in weights))
+    if promised > most:
+        raise WeightsError(
+            f"{path} is not loaded: its {packed:,} bytes would unpack to {promised:,}, as no "
+            "weights do; save the model again with model.save('x.keras')."
+        )
+
+
+def _array_bytes(content: bytes) -> int:
+    """Bytes of all arrays that the HDF5 file ``content`` says it has, whether it holds them."""
+    import h5py
+
+    found: list[int] = []
+
+    def add(_name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            found.append(math.prod(item.shape) * item.dtype.itemsize)
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(add)
+    return sum(found)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -108,6 +154,11 @@ def _keras_file(path: Path) -> Any:
 
 def _saved_model(path: Path, side: int) -> Any:
     """A functional model around a SavedModel; its answer is all that can be seen of it."""
+    if any(not (part.is_file() or part.is_dir()) for part in path.rglob("*")):
+        raise WeightsError(
+            f"{path} holds a pipe, a device or a broken link: expected the files and folders of a "
+            "SavedModel alone."
+        )
     k = keras()
     inputs = k.layers.Input((side, side, 3))
     for endpoint in ("serving_default", "serve"):

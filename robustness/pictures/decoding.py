@@ -7,7 +7,11 @@ TIFF library alone writes a line to stderr about damaged data, out of our reach.
 What odd pictures become:
 
 - transparency (alpha, transparent colours or palette entries): composited on white;
-- 16-bit grey: 0 to 65535 becomes 0 to 255; whole numbers of 32 bits are read on the same scale;
+- grey of more than 8 bits: 0 to the most that its depth holds becomes 0 to 255, so 65535 of 16
+  bits. In a TIFF 4095 of 12 bits, and 32767 of 16 bits with a sign; where the file's own largest
+  sample is that of a depth, as 4095 of 12 bits kept in 16, and no sample lies above it, it is
+  taken; any other is the brightest value of that one picture, and no scale. Whole numbers of 32
+  bits are read as 16 bits are;
 - floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused, never guessed;
 - CMYK: through its embedded profile to sRGB, else by the plain conversion;
 - RGB and grey: the stored numbers stand, whatever profile is embedded. The pipelines by which
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import re
 import stat
@@ -32,6 +37,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, TiffImagePlugin
 
 from robustness.base.errors import ImageError
+from robustness.pictures.cost import CostError, check_cost, webp_canvas
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 65_000_000
@@ -62,6 +68,7 @@ _MAX_SLOW_PIXELS = MAX_PIXELS // 16  # of a run-length BMP, which Pillow decodes
 _MAX_SCANNED_PIXELS = MAX_PIXELS * 100
 _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
+_DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
@@ -82,26 +89,38 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
+def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None) -> Image.Image:
     """The picture in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
     ``name`` stands for the picture in messages. Raises ``ImageError`` for anything that is not a
     whole picture of an accepted format and size; sizes are checked before pixels are decoded.
+    Where that may take more than ``allowed`` bytes of memory, it raises ``CostError`` instead.
     """
-    subject = _subject(name)
+    subject = as_subject(name)
     _check_bytes(len(data), subject)
     try:
         scans = _jpeg_scans(data)
         _check_tiff_lists(data)
+        if canvas := webp_canvas(data):  # opened, it takes memory already
+            _check_size(canvas, subject)
+            check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
         file = io.BytesIO(_without_avif_metadata(data))
         with Image.open(file, formats=_FORMATS) as image:
             _check_pixels(image, scans, subject)
+            check_cost(_held(image), image.format, len(data), allowed)
             image.load()
-            rgb = _flatten(image, subject)
             turn = _turn(image)
-            return rgb if turn is None else rgb.transpose(turn)
-    except ImageError:
+        vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
+        rgb = _flatten(image, subject)
+        del image
+        return rgb if turn is None else rgb.transpose(turn)
+    except (ImageError, CostError):
         raise
+    except MemoryError as error:
+        raise ImageError(
+            f"{subject} takes too much memory to decode: expected a smaller picture; save a copy "
+            "of fewer pixels."
+        ) from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(subject, "far more") from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
@@ -110,7 +129,7 @@ def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``."""
-    subject = _subject(os.fspath(path))
+    subject = as_subject(os.fspath(path))
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
@@ -131,17 +150,22 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def _flatten(image: Image.Image, subject: str) -> Image.Image:
-    """A loaded image of any mode as a new one in RGB, with transparency composited on white."""
+    """A loaded image of any mode as one in RGB, with transparency composited on white.
+
+    Both may have the same pixels.
+    """
     if image.mode.startswith(("I", "F")):
         image = _eight_bit_grey(image, subject)
     if image.mode == "CMYK":
         rgb = _cmyk_to_rgb(image)
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        mask = ImageChops.invert(image.getchannel("A"))
         rgb = image.convert("RGB")
-        rgb.paste((255, 255, 255), mask=ImageChops.invert(image.getchannel("A")))
+        rgb.paste((255, 255, 255), mask=mask)
     else:
-        rgb = image.convert("RGB")
+        # What is in RGB already is too large to be copied: the pixels, without their file.
+        rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
 
@@ -149,8 +173,8 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
 def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     """Grey of 16 bits, 32 bits or floating point as mode "L", or "LA" with a transparent value."""
     values = np.asarray(image)
-    top = 1 if image.mode == "F" else 65535
     low, high = values.min(), values.max()
+    top = 1 if image.mode == "F" else _white_of(image, high)
     if not (low >= 0 and high <= top):  # also refuses NaN
         raise ImageError(
             f"{subject} cannot be placed between black and white: expected brightness from 0 to "
@@ -159,8 +183,9 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     if image.mode == "F":
         levels = np.rint(values * np.float32(255)).astype(np.uint8)
     else:
-        whole, rest = np.divmod(values.astype(np.uint16, copy=False), 257)
-        levels = (whole + (rest > 128)).astype(np.uint8)
+        levels = np.empty(values.shape, np.uint8)
+        for row, whole in zip(levels, values, strict=True):
+            row[:] = (whole.astype(np.uint64) * 510 + top) // (2 * top)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
         levels = 255 - levels  # "white is zero", which Pillow heeds up to 8 bits only
     grey = Image.fromarray(levels)
@@ -168,6 +193,20 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
         return grey
     opaque = values != image.info["transparency"]
     return Image.merge("LA", (grey, Image.fromarray(opaque.astype(np.uint8) * 255)))
+
+
+def _white_of(image: Image.Image, high: int) -> int:
+    """What stands for white in grey of whole numbers up to ``high``, by the depth of its file."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 65535
+    bits, signed = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(339, (1,))[0] == 2
+    top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
+    for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
+        said = image.tag_v2.get(tag, 0)
+        said = said[0] if isinstance(said, tuple) and said else said
+        if said in _DEPTHS and high <= said < top:
+            return int(said)
+    return top
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
@@ -236,7 +275,7 @@ def _without_avif_metadata(data: bytes) -> bytes:
     return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
 
-def _subject(name: str) -> str:
+def as_subject(name: str) -> str:
     """``name`` as the subject of a message: one short line of printable characters, in quotes."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(clean) > 80:
@@ -256,18 +295,27 @@ def _check_bytes(size: int, subject: str) -> None:
 
 def _check_pixels(image: ImageFile.ImageFile, scans: int, subject: str) -> None:
     """Refuse what would take too much memory or time to decode, from the header alone."""
-    width, height = image.size
-    pixels = width * height
-    if max(width, height) > MAX_LENGTH or pixels > MAX_PIXELS:
-        raise _too_many_pixels(subject, f"{width:,} x {height:,}")
+    _check_size(image.size, subject)
+    pixels = image.width * image.height
     if pixels * scans > _MAX_SCANNED_PIXELS:
         raise ValueError(f"{scans} scans in a JPEG")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
-        if tile > MAX_PIXELS:
-            raise ValueError(f"{tile} pixels in a tile")
+    if _held(image) > MAX_PIXELS:
+        raise ValueError(f"{_held(image)} pixels in a tile")
     if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
         raise ValueError(f"{pixels} pixels in a run-length BMP")
+
+
+def _check_size(size: tuple[int, int], subject: str) -> None:
+    if max(size) > MAX_LENGTH or math.prod(size) > MAX_PIXELS:
+        raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}")
+
+
+def _held(image: ImageFile.ImageFile) -> int:
+    """Most pixels that the decoder holds in one piece: of the picture, or of a TIFF's tile."""
+    tile = 0
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
+    return max(image.width * image.height, tile)
 
 
 def _too_many_pixels(subject: str, found: str) -> ImageError:

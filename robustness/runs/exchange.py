@@ -17,15 +17,21 @@ from typing import BinaryIO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.zips import BoundedZip, TooManyFilesError
+from robustness.runs import headlines, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
-from robustness.runs.screening import check_rows
+from robustness.runs.screening import check_files, check_manifest, check_rows
 from robustness.runs.store import Run, load
 
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3
 MAX_RATIO = 20
 """Bytes unpacked for each byte of the archive; rows are packed already and hardly shrink again."""
+
+MAX_MANIFEST, MAX_MANIFEST_PART = 1024**2, 64
+"""Bytes of the manifest, and as many more for each file of rows that it may list."""
+
+_MAX_TITLE = 4 * notes.MAX_TITLE
 
 _FREE_BYTES = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -35,7 +41,7 @@ _FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.T
 def write_archive(run: Run, to: Path | BinaryIO) -> None:
     """Writes ``run`` as a zip archive: the same bytes for the same run.
 
-    Raises ``RunError`` for one that is not finished.
+    Raises ``RunError`` for one that is not finished or cannot be read.
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
@@ -45,8 +51,17 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")
-            with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+            with _opened(path, run) as source, archive.open(info, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
+
+
+def _opened(path: Path, run: Run) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:  # else it would pass for a fault of where the archive goes
+        raise RunError(
+            f"The file {path.name} of the run {run.id} cannot be read: {error.strerror}."
+        ) from error
 
 
 def export_run(run: Run, file: Path) -> None:
@@ -76,7 +91,9 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             _unpack(archive, scratch)
             manifest = manifests.read(scratch)
             if not _NAME.fullmatch(manifest.id):
-                raise RunError(f"The archive is refused: {manifest.id!r} is no id of a run.")
+                raise RunError(f"The archive is refused: {manifest.id[:80]!r} is no id of a run.")
+            check_manifest(manifest)
+            check_files(scratch)
             check_rows(load(scratch))
             folder = _free_folder(runs, manifest)
             manifest.updated(id=folder.name).write(scratch)
@@ -84,9 +101,12 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             scratch.rename(folder)
     except OSError as error:
         raise RunError(
-            f"The run cannot be brought into {runs}: {error.strerror or error}."
+            f"The run cannot be brought in: {error.strerror or error}.",
+            hint=f"The folder of runs is {runs}.",
         ) from error
-    return load(folder)
+    run = load(folder)
+    headlines.keep(folder, run.manifest)
+    return run
 
 
 @contextmanager
@@ -96,9 +116,9 @@ def _scratch(runs: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-    except RunError as error:  # it says where it looked, which is nobody's concern
-        text = str(error).replace(f" of {folder}", " of the archive")
-        raise RunError(text.replace(str(folder), "The archive")) from error
+    except RunError as error:  # it names the folder, which is nobody's concern
+        text = re.sub(rf"of (the run )?{folder.name}", "of the archive", str(error))
+        raise RunError(text.replace(folder.name, "The archive")) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -120,13 +140,17 @@ def _free_folder(runs: Path, manifest: manifests.Manifest) -> Path:
 def _unpack(source: Path | BinaryIO, folder: Path) -> None:
     """Writes the files of the archive into ``folder``; raises ``RunError`` for what it is not."""
     try:
-        with zipfile.ZipFile(source) as archive:
+        with BoundedZip(source, MAX_FILES) as archive:
             size = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
             for name, info in _files(archive, size).items():
                 with archive.open(info) as packed, (folder / name).open("xb") as target:
                     shutil.copyfileobj(packed, target)  # never more than ``info.file_size``
     except (RunError, FileNotFoundError, PermissionError):
         raise
+    except TooManyFilesError as error:
+        raise RunError(
+            f"The archive is refused: it holds more than {MAX_FILES:,} files, as no run does."
+        ) from error
     except Exception as error:  # zipfile raises nearly anything on hostile bytes
         if isinstance(error, OSError) and error.errno:  # a full disk is not the archive's fault
             raise
@@ -142,8 +166,6 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
     ``size`` is that of the archive in bytes: entries may lie over each other.
     """
     infos = [info for info in archive.infolist() if not info.is_dir()]
-    if len(infos) > MAX_FILES:
-        raise RunError(f"The archive is refused: it holds {len(infos):,} files, as no run does.")
     folders, files = set(), {}
     for info in infos:
         path = PurePosixPath(info.orig_filename)
@@ -166,6 +188,16 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
             f"The archive is refused: its {size:,} bytes would unpack to {unpacked:,}, as no "
             "exported run does."
         )
+    limits = {
+        manifests.FILE: MAX_MANIFEST + MAX_MANIFEST_PART * len(infos),
+        notes.TITLE_FILE: _MAX_TITLE,
+    }
+    for name, most in limits.items():
+        if name in files and files[name].file_size > most:
+            raise RunError(
+                f"The archive is refused: its {name} has {files[name].file_size:,} bytes, more "
+                f"than the {most:,} that it can need."
+            )
     return files
 
 
@@ -175,9 +207,9 @@ def folder_of(run: str, runs: Path) -> Path:
     Raises ``ParameterError`` where there is neither.
     """
     by_id = runs / run
-    if run == Path(run).name and by_id.is_dir():
+    if run == Path(run).name and os.path.isdir(by_id):
         return by_id
-    if Path(run).is_dir():
+    if os.path.isdir(run):
         return Path(run).resolve()
     raise ParameterError(
         f"There is no run {run}: expected the folder of a run, or the id of one in {runs}; "

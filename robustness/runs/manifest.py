@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from robustness.base.disk import write_whole
+from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import RobustnessError, RunError
 from robustness.evaluation.spec import RunSpec
 
 FILE = "manifest.json"
+MAX_BYTES = 32 * 1024**2
 FORMAT, VERSION = "robustness run", 3
 READ = (1, 2, VERSION)
 """Versions that can be read. Before the third, pictures were not rounded to 8 bits and rows did not
@@ -115,28 +117,41 @@ def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
     path = folder / FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        if not folder.is_dir():
-            raise RunError(f"There is no run {folder.name} in {folder.parent}.") from error
+        if not os.path.isdir(folder):
+            raise RunError(
+                f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
+            ) from error
         raise RunError(
-            f"{folder} is no saved run: expected a {FILE} in it that can be read."
+            f"{folder.name} is no saved run: expected a {FILE} in it that can be read.",
+            hint=_where(folder),
         ) from error
     try:
         values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise RunError(f"{folder} is no saved run: its {FILE} is of something else.")
+            raise RunError(
+                f"{folder.name} is no saved run: its {FILE} is of something else.",
+                hint=_where(folder),
+            )
         if values.get("version") not in READ:
             raise RunError(
-                f"{folder} was written by another version of this program (format "
-                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that version."
+                f"{folder.name} was written by another version of this program (format "
+                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that one.",
+                hint=_where(folder),
             )
         return _from_dict(values)
     except RunError:
         raise
     except (RobustnessError, *AMISS) as error:
         reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
-        raise RunError(f"The {FILE} of {folder} is damaged: {reason}") from error
+        raise RunError(
+            f"The {FILE} of {folder.name} is damaged: {reason}", hint=_where(folder)
+        ) from error
+
+
+def _where(folder: Path) -> str:
+    return f"Its folder is {folder}."
 
 
 def _from_dict(values: Mapping[str, Any]) -> Manifest:
@@ -147,6 +162,9 @@ def _from_dict(values: Mapping[str, Any]) -> Manifest:
         for name, kind in get_type_hints(type(record)).items():
             if not isinstance(getattr(record, name), _IN_JSON.get(kind, kind)):
                 raise TypeError(name)
+    for mapping, kind in ((manifest.versions, str), (manifest.parts, int)):
+        if not all(isinstance(value, kind) for value in mapping.values()):
+            raise TypeError(kind)
     if not (math.isfinite(manifest.seconds) and math.isfinite(manifest.startup_seconds)):
         raise ValueError("seconds")
     if manifest.status not in (UNFINISHED, FINISHED):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import write_whole
+from robustness.base.disk import require_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import visible
 from robustness.datasets import SAMPLES
 
 TITLE_FILE = "title.txt"
@@ -24,11 +25,12 @@ _IMPORTED_FILE = "imported"
 def title(folder: Path) -> str:
     """The title that somebody gave the run in ``folder``; "" where nobody did."""
     try:
+        require_regular(folder / TITLE_FILE)
         with (folder / TITLE_FILE).open("rb") as file:
             text = file.read(4 * MAX_TITLE).decode(errors="replace")
     except OSError:
         return ""
-    return " ".join(text.split())[:MAX_TITLE]
+    return visible(text)[:MAX_TITLE]
 
 
 def rename(folder: Path, text: str) -> None:
@@ -48,7 +50,10 @@ def rename(folder: Path, text: str) -> None:
         else:
             (folder / TITLE_FILE).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"The title cannot be kept in {folder}: {error.strerror}.") from error
+        raise RunError(
+            f"The title of the run {folder.name} cannot be kept: {error.strerror}.",
+            hint=f"Its folder is {folder}.",
+        ) from error
 
 
 def is_imported(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,12 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.features import RESCALED
 from robustness.runs.engines import Chunk
-from robustness.runs.manifest import AMISS
+from robustness.runs.manifest import AMISS, FINISHED, Manifest
 
-_KEY = b"robustness"
+KEY = b"robustness"
+"""Under which a file of rows says what it is."""
+
+_COMPACTED_DIGITS = 12  # in the name; no run has as many chunks as would need them
 
 _LATER = ("fit", "side", *RESCALED.values())
 _LACKING = ((), _LATER, ("condition", *_LATER))
@@ -60,17 +65,27 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
         "seconds": seconds,
     }
     table = pa.concat_tables([chunk.table for chunk in ordered])
-    described = table.replace_schema_metadata({_KEY: json.dumps(about).encode()})
-    path = folder / f"part-{ordered[0].number:06d}.parquet"
+    described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
+    path = folder / part_name(ordered[0].number)
     put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
     return read_part(path)
+
+
+def part_name(chunk: int, *, compacted: bool = False) -> str:
+    """The name of the file whose first chunk is ``chunk``, of a few chunks or ``compacted``."""
+    return f"part-{chunk:0{_COMPACTED_DIGITS if compacted else 6}d}.parquet"
+
+
+def is_compacted(name: str) -> bool:
+    """Whether ``name`` is that of a file that ``compact`` wrote."""
+    return re.fullmatch(rf"part-\d{{{_COMPACTED_DIGITS}}}\.parquet", name) is not None
 
 
 def read_part(path: Path) -> Part:
     """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
     try:
         with pq.ParquetFile(path) as file:
-            about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
+            about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[KEY])
             lacking = next(names for names in _LACKING if file.schema_arrow.equals(_without(names)))
             if not math.isfinite(about["seconds"]):
                 raise ValueError("seconds")
@@ -85,9 +100,14 @@ def read_part(path: Path) -> Part:
             )
     except (pa.ArrowException, OSError, StopIteration, *AMISS) as error:
         raise RunError(
-            f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
-            "and continue with --resume."
+            f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
+            "alone and continue the run.",
+            hint=f"The file is {path}.",
         ) from error
+
+
+def _named(path: Path) -> str:
+    return f"{path.name} of the run {path.parent.name}"
 
 
 def read_rows(
@@ -100,15 +120,27 @@ def read_rows(
 
     What rows of an earlier format lack is that of the ``spec`` of the run, or not known. In the
     first format the rows of a picture and model stand in the order of its conditions, which they
-    take their ids from. Raises ``RunError`` where they do not.
+    take their ids from. Raises ``RunError`` where they do not, or where the file cannot be read.
     """
+    try:
+        return _read_rows(part, spec, columns, model)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"The rows in {part.path.name} cannot be read: the run has been finished or "
+            "deleted meanwhile; open it again."
+        ) from error
+
+
+def _read_rows(
+    part: Part, spec: RunSpec, columns: Sequence[str] | None, model: str | None
+) -> pa.Table:
     wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
     if not set(wanted) & set(part.lacking):
-        table = pq.read_table(part.path, columns=wanted, filters=filters)
+        table = _read(part.path, wanted, filters)
         return table.replace_schema_metadata(None)
     stored = [name for name in wanted if name not in part.lacking]
-    table = pq.read_table(part.path, columns=list(dict.fromkeys([*stored, *_ORDERED])))
+    table = _read(part.path, list(dict.fromkeys([*stored, *_ORDERED])))
     if "condition" in part.lacking:
         table = table.append_column("condition", _ids(part, spec.conditions, table["perturbation"]))
     for name in part.lacking:
@@ -120,6 +152,16 @@ def read_rows(
     return table.select(wanted).replace_schema_metadata(None)
 
 
+def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns), filters=filters)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
+            hint=f"The file is {path}.",
+        ) from error
+
+
 _ORDERED = ("perturbation", "model")
 """Columns by which rows are told apart while what they lack is found."""
 
@@ -129,7 +171,7 @@ def _ids(part: Part, conditions: Sequence[Condition], perturbations: pa.ChunkedA
     place = pa.array(np.arange(len(perturbations)) % len(conditions))
     names = pa.array([condition.name for condition in conditions]).take(place)
     if not perturbations.combine_chunks().equals(names):
-        raise RunError(f"The file {part.path} of a run is damaged: its rows are in another order.")
+        raise RunError(f"The file {_named(part.path)} is damaged: its rows are in another order.")
     return pa.array([condition.id for condition in conditions]).take(place)
 
 
@@ -137,16 +179,38 @@ def _without(names: Sequence[str]) -> pa.Schema:
     return pa.schema([field for field in SCHEMA if field.name not in names])
 
 
-def all_parts(folder: Path) -> list[Part]:
-    """The parts in ``folder``, by their first chunk; raises ``RunError`` as ``read_part`` does.
+def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
+    """The parts of the run in ``folder``, by their first chunk.
 
-    Raises it, too, where two parts hold the same chunk.
+    Those are the compacted files from when its ``manifest`` names them, and until then the others.
+    Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk.
     """
-    parts = [read_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+    paths, _ = _sorted_out(folder, manifest)
+    parts = [read_part(path) for path in paths]
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)):
-        raise RunError(f"{folder} holds some rows twice: it was mixed from several runs.")
+        raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
     return parts
+
+
+def _sorted_out(folder: Path, manifest: Manifest) -> tuple[list[Path], list[Path]]:
+    """The files of rows that count for ``manifest``, and those that do not."""
+    finished = manifest.status == FINISHED and any(map(is_compacted, manifest.parts))
+    files = sorted(folder.glob("part-*.parquet"))
+    return (
+        [path for path in files if is_compacted(path.name) == finished],
+        [path for path in files if is_compacted(path.name) != finished],
+    )
+
+
+def remove_superseded(folder: Path, manifest: Manifest) -> None:
+    """Removes the files of rows in ``folder`` that do not count for ``manifest``.
+
+    They are those that were compacted, or what an interruption left of compacting.
+    """
+    for path in _sorted_out(folder, manifest)[1]:
+        with contextlib.suppress(OSError):  # it counts for nothing, and may stay
+            path.unlink()
 
 
 def content(parts: Sequence[Part]) -> str | None:

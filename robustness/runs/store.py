@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,14 +16,14 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
-from robustness.base.text import counted
+from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
@@ -29,6 +31,9 @@ from robustness.runs.parts import Part, all_parts, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAX_ID = 255
+"""Bytes of the longest name that a folder can have."""
 
 
 @dataclass(eq=False)
@@ -47,7 +52,7 @@ class Run:
     @property
     def title(self) -> str:
         """What people call it: the title it was given, else that of its pictures."""
-        return notes.title(self.folder) or self.manifest.dataset.title
+        return notes.title(self.folder) or visible(self.manifest.dataset.title)
 
     @property
     def imported(self) -> bool:
@@ -120,7 +125,11 @@ class Run:
         try:
             dataset = open_dataset(asked.source)
         except RobustnessError as error:
-            raise RunError(f"The pictures of this run cannot be opened again: {error}") from error
+            raise RunError(
+                "The pictures of this run cannot be opened again: they are not where they were, or "
+                "cannot be read there.",
+                hint=error.with_hint,
+            ) from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset
 
@@ -134,7 +143,7 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the pictures of {self.dataset.source} any more.")
+            raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
@@ -163,7 +172,17 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     that is not finished unless ``unfinished`` allows that.
     """
     manifest = manifests.read(folder)
-    parts = all_parts(folder)
+    try:
+        return _opened(folder, manifest, unfinished, anywhere)
+    except RunError:
+        now = manifests.read(folder)
+        if now == manifest:
+            raise
+        return _opened(folder, now, unfinished, anywhere)  # it was written on between two looks
+
+
+def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
+    parts = all_parts(folder, manifest)
     if manifest.status == FINISHED:
         found = {part.path.name: part.path.stat().st_size for part in parts}
         if found != dict(manifest.parts):
@@ -173,16 +192,39 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}): continue it with evaluate --resume."
+            f"{counted(manifest.dataset.pictures, 'picture')}): continue it first.",
+            hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
 
 
+def title_of(folder: Path) -> str:
+    """What people call the run in ``folder``: its title, else that of its pictures, else its id."""
+    try:
+        return notes.title(folder) or manifests.read(folder).dataset.title
+    except RunError:
+        return folder.name
+
+
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
-    if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
-        raise RunError(f"{run_id!r} is no name of a run.")
-    return load(runs / run_id, unfinished=unfinished)
+    return load(place(runs, run_id), unfinished=unfinished)
+
+
+def place(runs: Path, run_id: str) -> Path:
+    """Where in the folder ``runs`` the run called ``run_id`` lies, if there is one.
+
+    Raises ``RunError`` for what is no name of a folder: links bring any text.
+    """
+    try:
+        fine = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
+    except UnicodeEncodeError:
+        fine = False
+    if not fine or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunError(
+            f"{reprlib.repr(run_id)} is no name of a run: expected one of those in {runs.name}."
+        )
+    return runs / run_id
 
 
 @dataclass(frozen=True)

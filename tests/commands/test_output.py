@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from robustness import models
-from robustness.commands.console import OutputError, print_table, say
+from robustness.base.errors import ParameterError
+from robustness.commands.console import OutputError, print_table, say, write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence
@@ -182,3 +183,38 @@ def test_a_table_has_its_headings_over_its_columns(capsys: pytest.CaptureFixture
         "others:",
         "Two          3%",
     ]
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "there.png"
+    there.write_bytes(b"a good picture")
+    written = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        written(path, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    asked = ["perturb", COFFEE, "--perturbation", "fog", "--strength", "0.5", "--to", str(there)]
+    assert main(asked) == EXIT_BAD_INPUT
+    assert f"{there} cannot be written: No space left on device;" in capsys.readouterr().err
+    assert there.read_bytes() == b"a good picture"
+    assert os.listdir(tmp_path) == [there.name]
+
+
+def test_a_file_is_written_through_a_link_and_into_a_device(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "real" / "one.png")
+    write_file(link, b"a picture")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "one.png").read_bytes() == b"a picture"
+    write_file(Path(os.devnull), b"anything")
+    assert not Path(os.devnull).is_file()
+    with pytest.raises(ParameterError, match="cannot be written: Is a directory"):
+        write_file(tmp_path, b"anything")

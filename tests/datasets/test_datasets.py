@@ -5,19 +5,26 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from robustness.base.errors import ImageError, ParameterError
+from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
 from robustness.models import Labels, imagenet
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from tests.support.made_datasets import CLASSES, drawing, flat_folder, labelled_folder
+from tests.support.process_memory import growing_at_most
 
 DIGITS = Labels("digits", ("zero", "one", "two"))
 
@@ -131,7 +138,7 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     put(tmp_path / "n07920052" / "a.png")
     put(tmp_path / wrong / "a.png")
     dataset = open_dataset(str(tmp_path))
-    with pytest.raises(ParameterError, match=f"'{wrong}' is no class of ImageNet-1k.*--labels"):
+    with pytest.raises(ParameterError, match=f"(?s)'{wrong}' is no class of ImageNet-1k.*--labels"):
         labelled(dataset, [imagenet()])
     assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
 
@@ -297,6 +304,93 @@ def test_a_table_that_cannot_be_used_gets_a_sentence(
         open_dataset(str(tmp_path / "list.csv"))
 
 
+def parquet(place: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), place, compression="zstd")
+    return place
+
+
+def repeated(text: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.nulls(times, pa.int32()).fill_null(0), [text])
+
+
+def lying(path: Path, lie: Callable[[bytes], bytes]) -> Path:
+    """A table of one picture with another footer."""
+    data = parquet(path, path=["a.png"]).read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = lie(data[-8 - length : -8])
+    path.write_bytes(data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    return path
+
+
+TABLES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "rows": (
+        lambda path: parquet(path, path=repeated("a.png", 3_000_000)),
+        "would become 3,000,000 rows, as no table of pictures does",
+    ),
+    "texts": (
+        lambda path: parquet(path, path=repeated("x" * 20_000, 90_000)),
+        r"would become 1,800,000,000 bytes of text",
+    ),
+    "a footer that is none": (
+        lambda path: lying(path, lambda footer: b"\x19" * len(footer)),
+        "it is damaged",
+    ),
+    "a list without end": (  # of the elements of its schema, of which a reader makes room for all
+        lambda path: lying(path, lambda footer: b"\x15\x04\x19\xfc\xff\xff\xff\x07" + footer[4:]),
+        "it is damaged",
+    ),
+    "front coding": (
+        lambda path: (
+            pq.write_table(
+                pa.table({"path": [f"{'x' * 50}{n}.png" for n in range(10)]}),
+                path,
+                use_dictionary=False,
+                column_encoding={"path": "DELTA_BYTE_ARRAY"},
+            )
+            or path
+        ),
+        "texts of no limit in 'path'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), TABLES.values(), ids=TABLES)
+def test_a_table_that_would_take_far_more_than_it_holds_is_refused(
+    tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
+    table = make(tmp_path / "list.parquet")
+    assert table.stat().st_size < 200_000
+    with growing_at_most(60), pytest.raises(ParameterError, match=said) as refused:
+        open_dataset(str(table))
+    assert str(refused.value).startswith("list.parquet ")
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+@pytest.mark.parametrize("encoding", [None, "DELTA_LENGTH_BYTE_ARRAY"])
+def test_a_table_is_read_however_it_was_written(
+    tmp_path: Path, options: dict[str, Any], encoding: str | None
+) -> None:
+    if encoding:
+        options = {**options, "use_dictionary": ["label"], "column_encoding": {"path": encoding}}
+    table = pa.table(
+        {
+            "thumb": [{"bytes": b"x"}] * 3,
+            "path": ["a.png", "b.png", "c.png"],
+            "label": pa.array(["1", None, "2"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "list.parquet", **options)
+    dataset = open_dataset(str(tmp_path / "list.parquet"))
+    assert [(e.name, e.label) for e in dataset.entries] == [
+        ("a.png", "1"),
+        ("b.png", None),
+        ("c.png", "2"),
+    ]
+    pq.write_table(table.select(["thumb", "label"]), tmp_path / "list.parquet")
+    with pytest.raises(ParameterError, match=r"expected a column 'path'.*got the columns label"):
+        open_dataset(str(tmp_path / "list.parquet"))
+
+
 # --- archives -------------------------------------------------------------------------------------
 
 
@@ -354,6 +448,46 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert bomb.stat().st_size < 1_000_000
     with pytest.raises(ParameterError, match="would unpack to 300,000,000"):
         open_dataset(str(bomb))
+
+
+def with_entries(path: Path, number: int) -> Path:
+    """An archive that lists one empty file ``number`` times."""
+    zipped(path, {"a.png": b""})
+    data = path.read_bytes()
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entries = data[start:end] * number
+    sizes = struct.pack("<HHLL", number & 0xFFFF, number & 0xFFFF, len(entries), start)
+    path.write_bytes(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
+    return path
+
+
+@pytest.mark.parametrize("number", [300_000, 999_999])
+def test_a_long_list_of_contents_is_refused_before_it_takes_memory(
+    tmp_path: Path, number: int
+) -> None:
+    path = with_entries(tmp_path / "many.zip", number)
+    with (
+        growing_at_most(100),
+        pytest.raises(ParameterError, match=r"^many\.zip holds more than 200,000 files"),
+    ):
+        open_dataset(str(path))
+
+
+def test_a_list_of_contents_as_long_as_allowed_is_read(tmp_path: Path) -> None:
+    with BoundedZip(with_entries(tmp_path / "some.zip", 3_000), 3_000) as opened:
+        assert len(opened.infolist()) == 3_000
+        assert opened.read(opened.infolist()[-1]) == b""
+    with pytest.raises(TooManyFilesError):
+        BoundedZip(tmp_path / "some.zip", 2_999)
+
+
+def test_what_a_packed_file_holds_counts_for_nothing(tmp_path: Path) -> None:
+    inner = b"PK\1\2" * 1000
+    path = zipped(tmp_path / "nested.zip", {"a.png": inner})
+    with path.open("rb") as file, BoundedZip(file, 10) as opened:
+        assert opened.read("a.png") == inner
+        opened.close()
+        assert not file.closed
 
 
 def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +30,7 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
+from tests.support.process_memory import growing_at_most
 from tests.support.user_models import (
     DIGITS,
     describe,
@@ -451,6 +457,15 @@ def not_a_saved_model(models_folder: Path) -> None:
     (models_folder / "digits.keras" / "saved_model.pb").write_bytes(b"nothing")
 
 
+def a_pipe(models_folder: Path) -> None:
+    os.mkfifo(models_folder / "digits.keras")
+
+
+def a_pipe_within(models_folder: Path) -> None:
+    (models_folder / "digits.keras").mkdir()
+    os.mkfifo(models_folder / "digits.keras" / "saved_model.pb")
+
+
 MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a Lambda layer": (with_lambda, {}, "holds a Lambda layer"),
     "a class of another package": (with_a_class_of_its_own, {}, "not part of Keras"),
@@ -466,6 +481,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),
     "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
     "no SavedModel": (not_a_saved_model, {}, "cannot be used as a SavedModel"),
+    "a pipe": (a_pipe, {}, "cannot be read: it is a pipe or device"),
+    "a SavedModel with a pipe": (a_pipe_within, {}, "holds a pipe, a device or a broken link"),
 }
 
 
@@ -495,6 +512,65 @@ def test_a_model_that_is_not_as_described_is_refused(
         small_network().save(small)
         user_models.refresh()
         assert models.state(models.REGISTRY["digits"]).ready, "mended"
+
+
+def swollen(path: Path) -> None:
+    """The weights as 300 MB of zeros, packed into 300 KB."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        with archive.open("model.weights.h5", "w") as weights:
+            for _ in range(300):
+                weights.write(bytes(1_000_000))
+
+
+def promising(path: Path) -> None:
+    """Weights whose file says that they have 400 MB, and holds none of it."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.create_dataset("layers/head/vars/0", (100_000, 1000), "f4", chunks=(1000, 1000))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", content.getvalue())
+
+
+def nested(path: Path) -> None:
+    """The weights as an archive in the archive, which nobody has looked into."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.npz", b"PK")
+
+
+def crowded(path: Path) -> None:
+    """A list of contents that names one file for ever."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    data = path.read_bytes()
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entries = data[start:end] * 200_000
+    sizes = struct.pack("<HHLL", 9, 9, len(entries), start)
+    path.write_bytes(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (swollen, "would unpack to 300,000,002, as no weights do"),
+        (promising, "would unpack to 400,000,000, as no weights do"),
+        (nested, "is not a model in Keras 3's own format"),
+        (crowded, "is not a model in Keras 3's own format"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_bomb_is_refused_before_it_takes_memory(
+    models_folder: Path, make: Callable[[Path], None], said: str
+) -> None:
+    make(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    keras()
+    with growing_at_most(60), pytest.raises(WeightsError, match=said) as caught:
+        models.load("digits")
+    assert_one_sentence(caught.value)
 
 
 @pytest.mark.parametrize(

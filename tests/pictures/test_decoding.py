@@ -30,6 +30,7 @@ from tests.support.bad_images import (
     plain,
     quarters,
     saved,
+    tiff,
     wide_profile,
 )
 from tests.support.places import ROOT
@@ -308,6 +309,52 @@ def test_sixteen_bits_are_scaled_to_the_nearest_level() -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     levels = pixels(saved(Image.fromarray(values), "PNG"))[..., 0]
     np.testing.assert_array_equal(levels, np.rint(values / 257))
+
+
+def grey_tiff(values: NDArray[np.int64], bits: int, *tags: tuple[int, int, int, int]) -> bytes:
+    """One row of ``values`` as a grey TIFF whose samples have ``bits`` of depth."""
+    body = values.astype("<i2").tobytes()
+    if bits == 12:
+        first, second = values[::2], values[1::2]
+        packed = [first >> 4, (first & 15) << 4 | second >> 8, second & 255]
+        body = np.stack(packed, axis=1).astype(np.uint8).tobytes()
+    shape = [(256, 4, 1, len(values)), (257, 4, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1)]
+    place = [(262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, len(body))]
+    return tiff(body, *sorted([*shape, *place, *tags]))
+
+
+@pytest.mark.parametrize(
+    ("bits", "tags", "top"),
+    [
+        (12, [], 4095),
+        (16, [], 65535),
+        (16, [(339, 3, 1, 1)], 65535),
+        (16, [(339, 3, 1, 2)], 32767),
+        (16, [(281, 3, 1, 4095)], 4095),
+        (16, [(339, 3, 1, 2), (281, 3, 1, 4095)], 4095),
+        (16, [(339, 3, 1, 2), (341, 3, 1, 1023)], 1023),
+        (16, [(281, 3, 1, 65535), (339, 3, 1, 2)], 32767),
+        (16, [(281, 3, 1, 3000)], 65535),  # the brightest value of the picture, no depth
+        (12, [(281, 3, 1, 1)], 4095),
+    ],
+)
+def test_grey_is_scaled_by_the_depth_of_its_file(
+    bits: int, tags: list[tuple[int, int, int, int]], top: int
+) -> None:
+    values = np.linspace(0, top, 100).astype(np.int64)
+    levels = pixels(grey_tiff(values, bits, *tags))[0, :, 0]
+    np.testing.assert_array_equal(levels, np.floor(values * 255 / top + 0.5))
+    assert (levels[0], levels[-1]) == (0, 255)
+
+
+def test_a_largest_sample_that_is_not_the_largest_is_no_depth() -> None:
+    data = grey_tiff(np.array([0, 4096]), 16, (281, 3, 1, 4095))
+    assert pixels(data)[0, :, 0].tolist() == [0, 16]
+
+
+def test_grey_below_black_is_refused() -> None:
+    with pytest.raises(ImageError, match="expected brightness from 0 to 32767, got -5 to 100"):
+        decoding.decode(grey_tiff(np.array([-5, 100]), 16, (339, 3, 1, 2)))
 
 
 def test_half_transparent_on_white() -> None:

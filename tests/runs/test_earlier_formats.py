@@ -110,6 +110,6 @@ def test_an_unfinished_one_is_begun_anew(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_rows_in_another_order_than_they_were_written_are_damage() -> None:
     run = runs.load(FIRST / "attacks")
-    (part,) = all_parts(run.folder)
+    (part,) = all_parts(run.folder, run.manifest)
     with pytest.raises(RunError, match="another order"):
         read_rows(part, replace(run.manifest.spec, conditions=run.conditions[::-1]))

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import shutil
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.rows import SCHEMA
 from tests.support.made_datasets import labelled_folder
+from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -48,8 +51,10 @@ def archive_of(run: runs.Run) -> bytes:
 
 def repacked(data: bytes, change: Callable[[dict[str, bytes]], None]) -> io.BytesIO:
     """The archive with its files changed."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
+    files: dict[str, bytes] = {}
+    if data:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
     change(files)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -210,17 +215,82 @@ def rows_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.B
 
 
 def replaced(column: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    return rows_of(lambda table: set_column(table, column, [value] * table.num_rows))
+
+
+def last_replaced(column: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    """The archive with another value in the last row of its rows alone."""
+
     def change(table: pa.Table) -> pa.Table:
-        place = SCHEMA.get_field_index(column)
-        values = pa.array([value] * table.num_rows, SCHEMA.field(column).type)
-        return table.set_column(place, SCHEMA.field(column), values)
+        return set_column(table, column, [*table[column].to_pylist()[:-1], value])
 
     return rows_of(change)
 
 
 def endless(table: pa.Table) -> pa.Table:
-    """A million equal rows in a few bytes."""
-    return pa.concat_tables([table.slice(0, 1)] * 1000).take(pa.array([0] * 1_000_000))
+    """Half a million equal rows in a few bytes."""
+    thousand = pa.concat_tables([table.slice(0, 1)] * 1000).combine_chunks()
+    return pa.concat_tables([thousand] * 510)
+
+
+def noted(change: Callable[[dict[str, Any]], object]) -> Callable[[runs.Run], io.BytesIO]:
+    """The archive with another note of the file of rows about itself."""
+
+    def noting(table: pa.Table) -> pa.Table:
+        about = json.loads(table.schema.metadata[b"robustness"])
+        change(about)
+        return table.replace_schema_metadata({b"robustness": json.dumps(about)})
+
+    return rows_of(noting)
+
+
+def claiming_footer(run: runs.Run) -> io.BytesIO:
+    """A list of a hundred million columns, for all of which a reader would make room."""
+    (part,) = run.parts
+    length = 4096
+    footer = (b"\x15\x04\x19\xfc\x80\xc2\xd7\x2f" + bytes(length))[:length]
+    part.path.write_bytes(b"PAR1" + footer + length.to_bytes(4, "little") + b"PAR1")
+    run.manifest.updated(parts={part.path.name: part.path.stat().st_size}).write(run.folder)
+    return repacked(b"", lambda files: files.update(_files(run)))
+
+
+def _files(run: runs.Run) -> dict[str, bytes]:
+    paths = [run.folder / "manifest.json", *(part.path for part in run.parts)]
+    return {f"{run.id}/{path.name}": path.read_bytes() for path in paths}
+
+
+def crowded(run: runs.Run) -> io.BytesIO:
+    """A list of contents of a million names in a few bytes of each."""
+    data = archive_of(run)
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    entry = data[start : data.index(b"PK\1\2", start + 1)]
+    entries = entry * 300_000
+    sizes = struct.pack("<HHLL", 9, 9, len(entries), start)
+    return io.BytesIO(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
+
+
+def unread(run: runs.Run, number: int, reason: str = "") -> io.BytesIO:
+    """The archive with so many more pictures, none of which could be read."""
+    total = run.images + number
+    asked = replace(run.manifest.dataset, pictures=total)
+    manifest = run.manifest.updated(unreadable=number, dataset=asked)
+    manifest.write(run.folder)
+    return noted(lambda about: about.update(unreadable=[["", reason]] * number))(
+        runs.load(run.folder)
+    )
+
+
+def of_a_stage(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    def change(table: pa.Table) -> pa.Table:
+        rows = [[{**stage, name: value} for stage in row] for row in table["stages"].to_pylist()]
+        return set_column(table, "stages", rows)
+
+    return rows_of(change)
+
+
+def set_column(table: pa.Table, column: str, values: list[Any]) -> pa.Table:
+    place, field = SCHEMA.get_field_index(column), SCHEMA.field(column)
+    return table.set_column(place, field, pa.array(values, field.type))
 
 
 HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
@@ -274,9 +344,84 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     ),
     "other pictures": (lambda run: with_manifest(run, content="0" * 64), "other pictures"),
     "endless rows": (rows_of(endless), "no measurements do"),
+    "a huge manifest": (
+        lambda run: with_manifest(run, more=os.urandom(1_500_000).hex()),
+        r"its manifest\.json has 3,00.,... bytes, more than the 1,048,704 that it can need",
+    ),
+    "a long title": (more("{}/title.txt", b"0" * 5000), "its title.txt has 5,000 bytes, more than"),
+    "a list of contents without end": (crowded, "it holds more than 100,000 files, as no run does"),
+    "a footer that claims far more": (
+        claiming_footer,
+        "damaged or of another kind: it is no whole",
+    ),
+    "a footer of its own size": (
+        lambda run: unread(run, 50_000, "x" * 80),
+        "its footer has .*,...,... bytes, more than 8,388,608",
+    ),
+    "many that were not read": (
+        lambda run: unread(run, 120_000),
+        "it lists too many pictures that were not read",
+    ),
+    "a long reason": (lambda run: unread(run, 1, "x" * 5000), "its texts are too long"),
+    "other counts": (lambda run: with_manifest(run, images=5), "other numbers of pictures than it"),
+    "missing pictures": (noted(lambda about: about.update(images=5)), "pictures are missing in it"),
+    "parts that there are not": (
+        noted(lambda about: about.update(chunks=[10**9])),
+        "parts of the work that there are not",
+    ),
+    "versions that are no texts": (lambda run: with_manifest(run, versions={"a": []}), "damaged"),
+    "a time below zero": (lambda run: with_manifest(run, seconds=-5.0), "took no possible time"),
+    "a fit of many texts": (replaced("fit", "x" * 5000), "its texts are too long"),
+    "another fit": (replaced("fit", "squash"), "other fits"),
+    "another seed": (replaced("seed", 9), "expected every seed to be a number from 5 to 5"),
+    "another condition": (replaced("condition", "fog=0.5"), "other conditions"),
+    "a condition of another name": (
+        replaced("condition", "rotation=0.5"),
+        "other conditions",
+    ),
+    "rows twice": (
+        rows_of(
+            lambda table: pa.concat_tables([table.slice(0, 1), table.slice(0, len(table) - 1)])
+        ),
+        "some of its rows are there twice",
+    ),
+    "two names": (last_replaced("image", "x"), "one picture has two names or digests in it"),
+    "no stages": (last_replaced("stages", None), "a row has no stages"),
+    "an endless figure of a stage": (
+        of_a_stage("cosine", float("inf")),
+        "expected every cosine of a stage to be a number from -1 to 1",
+    ),
+    "a stage without a name": (of_a_stage("stage", None), "a row has no stage"),
+    "six classes of five": (replaced("top5", [1, 2, 3, 4, 5, 6]), "top5 is not of up to 5 classes"),
+    "a class of five that is none": (
+        last_replaced("top5", [1, 2, 3, 4, 1000]),
+        "that there are not",
+    ),
+    "a class of five without number": (last_replaced("top5", [1, 2, 3, 4, None]), "there are not"),
+    "a share above one": (
+        last_replaced("top5_probabilities", [2.0, 0.0, 0.0, 0.0, 0.0]),
+        "expected every top5_probabilities to be a number from 0 to 1",
+    ),
+    "an answer that is not the same": (
+        last_replaced("consistent", None),
+        "not what its answers are",
+    ),
     "an impossible class": (replaced("top1", 5000), "classes that there are not"),
     "endless names": (replaced("image", "x" * 1_000_000), "texts are too long"),
 }
+
+
+for column, value in (
+    *(("probability", number) for number in (-0.5, 1.5, float("nan"), float("inf"), None)),
+    *((name, float("nan")) for name in ("ssim", "cosine", "cosine_rescaled", "strength")),
+    *((name, None) for name in ("position", "divergence", "euclidean_rescaled")),
+    *(("psnr", number) for number in (-3.0, float("inf"), float("nan"))),
+    *(("position", -1), ("position", 6), ("cosine", 1.1), ("parameter", float("inf"))),
+):
+    HOSTILE[f"{column} of {value}"] = (
+        last_replaced(column, value),
+        f"expected every {column} to be a number from ",
+    )
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -286,7 +431,7 @@ def test_a_hostile_archive_leaves_nothing_behind(what: str, run: runs.Run, tmp_p
         warnings.simplefilter("ignore", UserWarning)  # zipfile's, of a doubled name
         stream = make(run)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunError, match=message) as refused:
+    with growing_at_most(60), pytest.raises(RunError, match=message) as refused:
         runs.import_run(stream, tmp_path / "there")
     assert ".import-" not in str(refused.value), "no path of the server"
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == [tmp_path / "there"]
@@ -333,3 +478,15 @@ def test_a_run_that_is_being_written_is_not_deleted(
 def test_what_is_wrong_with_a_manifest_is_said_in_a_sentence(run: runs.Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^The manifest\.json of the archive is damaged: "):
         runs.import_run(with_manifest(run, spec={}), tmp_path)
+
+
+def test_a_file_that_has_gone_is_not_said_of_where_the_archive_goes(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    run.parts[0].path.unlink()
+    name = run.parts[0].path.name
+    with pytest.raises(RunError, match=rf"^The file {name} of the run {run.id} cannot be read: "):
+        runs.export_run(run, tmp_path / "out.zip")
+    with pytest.raises(RunError, match=rf"^The file {name} of the run {run.id} cannot be read any"):
+        run.frame()
+    assert not (tmp_path / "out.zip").exists()

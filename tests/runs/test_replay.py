@@ -15,7 +15,7 @@ from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs.parts import _KEY
+from robustness.runs.parts import KEY
 from robustness.runs.replay import agreement
 from robustness.runs.rounding import TOLERANCE
 from tests.support.made_datasets import drawing, labelled_folder
@@ -121,7 +121,7 @@ def altered(run: runs.Run, tmp_path: Path, **columns: object) -> runs.Run:
     rows = table.to_pylist()
     for name, value in columns.items():
         rows[0][name] = value(rows[0][name]) if callable(value) else value
-    about = {_KEY: (table.schema.metadata or {})[_KEY]}
+    about = {KEY: (table.schema.metadata or {})[KEY]}
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata(about), path)
     sizes = {part.name: part.stat().st_size for part in folder.glob("part-*")}
     run.manifest.updated(parts=sizes).write(folder)

@@ -482,10 +482,23 @@ def test_a_damaged_or_foreign_folder_is_never_half_read(
             runs.load(run, unfinished=unfinished)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "nowhere"])
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", ".hidden", "nowhere", "x" * 300, "ü" * 200, "a\0b", "\ud800"],
+    ids=ascii,
+)
 def test_a_run_is_found_by_its_name_alone(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as refused:
         runs.find(tmp_path, name)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"], ids=ascii)
+def test_what_can_be_no_folder_is_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match="There is no run"):
+        runs.folder_of(name, tmp_path)
+    with pytest.raises(ParameterError, match="There is no folder or file"):
+        open_dataset(name)
 
 
 def test_only_a_run_is_deleted(folder: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def dashboard(
     """Starts a fresh server of ``script`` with these in its environment; yields its address."""
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    options = ["--server.headless=true", f"--server.port={port}"]
     with subprocess.Popen(
         command + options,
         cwd=ROOT,

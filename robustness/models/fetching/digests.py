@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from robustness.base.disk import Version, files_below, version
+from robustness.base.disk import Version, files_below, require_regular, version
 
 SUMS = "SHA256SUMS"
 """Beside the files of a preset: their sums in the format of ``sha256sum``."""
@@ -30,6 +30,7 @@ def _digest(path: Path, algorithm: str, _version: Version) -> str:
 def fresh_digest(path: Path, wanted: str) -> str:
     """As ``file_digest``, of what the file holds now, read again."""
     algorithm = wanted.partition(":")[0]
+    require_regular(path)
     with open(path, "rb") as stream:
         return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
 

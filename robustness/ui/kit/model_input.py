@@ -17,6 +17,7 @@ from robustness.perturbations import MAX_SEED
 from robustness.ui.kit import access
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.inputs import keep, restore
+from robustness.ui.kit.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
@@ -120,7 +121,9 @@ def _say_what_the_link_cannot_have(
         try:
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
-            st.warning(plain(f"Asked for by the link: {error}"), icon=":material/link_off:")
+            st.warning(
+                plain(f"Asked for by the link: {sentence(error)}"), icon=":material/link_off:"
+            )
 
 
 def _seed_input() -> int:

@@ -21,8 +21,10 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import access, components
 from robustness.ui.kit.inputs import keep, one_of, restore
+from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 
@@ -175,7 +177,7 @@ def _uploaded(fit: str) -> list[Picture]:
         try:
             pictures.append(uploaded_picture(name, data, fit))
         except ImageError as error:
-            st.error(plain(str(error)), icon=":material/broken_image:")
+            st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
     if pictures:
         names = ", ".join(plain(picture.name) for picture in pictures)
@@ -201,7 +203,7 @@ def current_sample() -> str:
     try:
         return SAMPLES[chosen].name
     except UnknownNameError as error:
-        st.warning(plain(str(error)), icon=":material/link_off:")
+        st.warning(plain(sentence(error)), icon=":material/link_off:")
         return FIRST_SAMPLE
 
 
@@ -233,7 +235,10 @@ def _choose_sample(name: str) -> None:
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
     # A fresh uploader: the sample replaces the upload.
-    st.session_state["upload_version"] = st.session_state.get("upload_version", 0) + 1
+    version = st.session_state.get("upload_version", 0)
+    for key in (f"upload_{version}", f"camera_{version}"):
+        forget_files(st.session_state.get(key))
+    st.session_state["upload_version"] = version + 1
 
 
 @cache

@@ -9,6 +9,7 @@ import streamlit as st
 
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.ui.kit.sentences import sentence
 
 _SAID = "runs said"
 
@@ -27,4 +28,4 @@ def do(what: Callable[..., str], *given: Any) -> None:
     try:
         st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:
-        st.session_state[_SAID] = ("failed", str(error))
+        st.session_state[_SAID] = ("failed", sentence(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,21 @@ import streamlit as st
 from robustness import models, report, runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.text import counted, plain
+from robustness.charts.dataset import grouped
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
-from robustness.runs import MAX_TITLE, Listed, keeping
-from robustness.ui.kit import access
+from robustness.runs import MAX_TITLE, Listed, headlines, keeping
+from robustness.runs.jobs import is_ordered
+from robustness.ui.kit import access, jobs, results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
 from robustness.ui.runs import comparison, deleted, done
 
 AT_ONCE = 10
+
+HEADLINE_SECONDS = 1.0
+"""How long a visit works out headlines that no run has kept; the rest come with the next visit."""
 
 _SHOWN, _UPLOADS = "runs shown", "runs uploaded"
 
@@ -34,6 +40,7 @@ def show() -> None:
     known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     words = _toolbar(folder, known)
     done.say()
+    jobs.said()
     comparison.show(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
@@ -46,8 +53,9 @@ def show() -> None:
             icon=":material/inventory_2:",
         )
     limit = int(st.session_state.get(_SHOWN, AT_ONCE))
+    until = time.monotonic() + HEADLINE_SECONDS
     for entry in found[:limit]:
-        _card(entry)
+        _card(entry, known, until)
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -98,13 +106,15 @@ def _matches(entry: Listed, words: Sequence[str]) -> bool:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _card(entry: Listed) -> None:
+def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
     name = entry.folder.name
     with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
-        st.html(_description(entry))
+        st.html(_description(entry, _headline(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            comparison.tick(name)
+            comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
+            if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
+                jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
             if entry.manifest is not None and entry.manifest.images:
                 report_button(
                     lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
@@ -115,13 +125,25 @@ def _card(entry: Listed) -> None:
                 _manage(entry)
 
 
-def _description(entry: Listed) -> Html:
+def _headline(entry: Listed, until: float) -> str:
+    """Who keeps its answer most often in a finished run; "" where that is not known yet."""
+    manifest = entry.manifest
+    assert manifest is not None
+    found = headlines.kept(entry.folder, manifest)
+    if found is None and time.monotonic() < until:
+        found = headlines.keep(entry.folder, manifest)
+    groups = grouped(found or (), "label_set").values()
+    return " ".join(results.who_keeps(group) for group in groups)
+
+
+def _description(entry: Listed, headline: str = "") -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
     badges = []
     if manifest.status != runs.FINISHED:
-        badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
+        state = "under way" if is_ordered(entry.folder) else "unfinished"
+        badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
     if entry.imported:
         badges.append("imported")
     if entry.owner == access.me() and access.role() is not Role.OWNER:
@@ -135,7 +157,8 @@ def _description(entry: Listed) -> Html:
         f"{manifest.created[:16].replace('T', ' ')} UTC",
         *([f"of {entry.owner}"] if "@" in entry.owner else []),
     )
-    return html("run", title=entry.title, badges=badges, facts=facts, name=entry.folder.name)
+    values = {"title": entry.title, "badges": badges, "facts": facts, "name": entry.folder.name}
+    return html("run", headline=headline, **values)
 
 
 def _manage(entry: Listed) -> None:
@@ -163,8 +186,7 @@ def _manage(entry: Listed) -> None:
             disabled=not finished,
             help="The rows and the manifest, without the pictures: import it here or elsewhere."
             if finished
-            else "Only a finished run can be downloaded: the same request on the Dataset page "
-            "continues this one.",
+            else "Only a finished run can be downloaded: continue this one first.",
         ),
     )
     st.divider()

@@ -1,0 +1,87 @@
+"""The rows of a finished run in few files: as they come, a long run leaves one every few seconds.
+
+The manifest says which files count, see ``parts.all_parts``: until it names the compacted ones they
+are nothing, and from then on the others are, whenever the program is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustness.base.disk import put_whole
+from robustness.evaluation.rows import SCHEMA
+from robustness.runs.parts import KEY, Part, part_name, read_part
+
+FEW = 8
+"""Files that are left as they are."""
+
+ROWS_A_FILE = 2**18  # about 100 MB in memory, for those that read a file at a time
+_ROWS_A_GROUP = 2**15
+_NOTES_A_FILE = 2**20  # characters of what a file says of itself
+
+
+def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
+    """Writes the rows of ``parts`` into few files beside theirs; returns what the run is then.
+
+    The rows stay in their order. Where there are few files already, or the disk does not take
+    more, those are ``parts``.
+    """
+    groups = list(_groups(parts))
+    if len(parts) <= FEW or len(groups) == len(parts) or any(part.lacking for part in parts):
+        return list(parts)
+    written: list[Part] = []
+    try:
+        for group in groups:
+            path = folder / part_name(group[0].chunks[0], compacted=True)
+            put_whole(path, partial(_write, group))
+            written.append(read_part(path))
+    except OSError:  # no room for a second copy: the run is whole without
+        for part in written:
+            part.path.unlink(missing_ok=True)
+        return list(parts)
+    return written
+
+
+def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """``parts`` in their order, as many together as go into one file."""
+    group: list[Part] = []
+    for part in parts:
+        if group and not _fit([*group, part]):
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
+
+
+def _fit(group: Sequence[Part]) -> bool:
+    return sum(part.rows for part in group) <= ROWS_A_FILE and len(_note(group)) <= _NOTES_A_FILE
+
+
+def _note(group: Sequence[Part]) -> str:
+    about = {
+        "chunks": [number for part in group for number in part.chunks],
+        "images": sum(part.images for part in group),
+        "unreadable": [pair for part in group for pair in part.unreadable],
+        "seconds": sum(part.seconds for part in group),
+    }
+    return json.dumps(about)
+
+
+def _write(group: Sequence[Part], path: Path) -> None:
+    schema = SCHEMA.with_metadata({KEY: _note(group).encode()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        waiting: list[pa.Table] = []
+        for part in group:
+            waiting.append(pq.read_table(part.path).replace_schema_metadata(schema.metadata))
+            if sum(table.num_rows for table in waiting) >= _ROWS_A_GROUP:  # memory stays flat
+                writer.write_table(pa.concat_tables(waiting), _ROWS_A_GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))

@@ -1,0 +1,237 @@
+"""The many files of rows of a long run become few, and whatever happens the rows stay the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from robustness import runs
+from robustness.base import disk
+from robustness.base.errors import RunError
+from robustness.evaluation.rows import SCHEMA
+from robustness.runs import compacting, engines, parts, session
+from robustness.runs.compacting import FEW
+from robustness.runs.engines import Chunk, Engine
+from robustness.runs.engines.local import chunks
+from robustness.runs.manifest import Manifest
+from robustness.runs.parts import is_compacted
+from tests.support.made_datasets import flat_folder
+from tests.support.saved_runs import spec, use_stand_ins
+from tests.support.stand_ins import Stable
+
+PICTURES = 12
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures, the fourth of which cannot be read."""
+    folder = flat_folder(tmp_path_factory.mktemp("data") / "photos", PICTURES)
+    sorted(folder.iterdir())[3].write_bytes(b"nothing of the kind")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stand_ins(monkeypatch)
+    monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1)
+
+
+def performed(photos: Path, out: Path, *, resume: bool = False) -> runs.Run:
+    with runs.start(runs.plan(str(photos), spec(), batch=1), out, resume=resume) as sitting:
+        for _ in sitting.perform():
+            pass
+    return runs.load(sitting.folder)
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """The run as it is without compacting."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        patch.setattr(session, "_ROWS_TO_WRITE", 1)
+        patch.setattr(compacting, "FEW", 1000)
+        return performed(photos, tmp_path_factory.mktemp("whole"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("part-*"))
+
+
+def test_many_files_become_one_with_the_same_rows(
+    photos: Path, whole: runs.Run, tmp_path: Path
+) -> None:
+    run = performed(photos, tmp_path)
+    assert len(whole.parts) > FEW
+    assert files(run.folder) == list(run.manifest.parts) == ["part-000000000000.parquet"]
+    assert run.table().equals(whole.table())
+    assert run.table().schema.equals(SCHEMA)
+    assert run.manifest.content == whole.manifest.content is not None
+    assert run.unreadable == whole.unreadable
+    assert (run.images, len(run.unreadable)) == (PICTURES - 1, 1)
+    assert run.parts[0].chunks == tuple(range(PICTURES))
+    assert run.seconds == pytest.approx(run.manifest.seconds)
+    assert run.table(model="SqueezeNet").equals(whole.table(model="SqueezeNet"))
+
+
+def test_a_compacted_run_travels_and_has_nothing_left_to_do(
+    photos: Path, whole: runs.Run, tmp_path: Path
+) -> None:
+    run = performed(photos, tmp_path / "here")
+    runs.export_run(run, tmp_path / "run.zip")
+    there = runs.import_run(tmp_path / "run.zip", tmp_path / "there")
+    assert there.table().equals(whole.table())
+    again = performed(photos, tmp_path / "here", resume=True)
+    assert again.folder == run.folder
+    assert again.manifest.parts == run.manifest.parts
+
+
+def test_few_files_stay_as_they_are(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1000)
+    monkeypatch.setattr(session, "_SECONDS_TO_WRITE", 1000.0)
+    assert files(performed(photos, tmp_path).folder) == ["part-000000.parquet"]
+
+
+def test_a_file_takes_no_more_than_can_be_read_at_once(
+    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = whole.parts[0].rows
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * each)
+    monkeypatch.setattr(compacting, "_ROWS_A_GROUP", 2 * each)
+    run = performed(photos, tmp_path)
+    assert len(run.parts) == 3
+    assert [part.rows for part in run.parts] == [5 * each, 5 * each, each]
+    assert run.table().equals(whole.table())
+    runs.export_run(run, tmp_path / "run.zip")
+    assert runs.import_run(tmp_path / "run.zip", tmp_path / "b").table().equals(whole.table())
+
+
+def test_chunks_may_come_in_any_order(
+    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backwards(job: engines.Job, numbers: object, _address: object) -> Iterator[Chunk | None]:
+        assert isinstance(numbers, list)
+        return chunks(job, numbers[::-1], load=Stable().load)
+
+    monkeypatch.setitem(engines.REGISTRY._records, "local", Engine("local", "backwards", backwards))
+    run = performed(photos, tmp_path)
+    assert len(run.parts) == 1
+    assert run.table().equals(whole.table())
+    assert run.manifest.content == whole.manifest.content
+
+
+class Stopped(BaseException):
+    """As if the process were killed here."""
+
+
+def stopping(patch: pytest.MonkeyPatch, owner: object, name: str, at: int, after: bool) -> None:
+    """Has the call ``at`` of a function stop everything, before or after it does its work."""
+    done, calls = getattr(owner, name), 0
+
+    def stop(*given: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == at and not after:
+            raise Stopped
+        found = done(*given, **options)
+        if calls == at:
+            raise Stopped
+        return found
+
+    patch.setattr(owner, name, stop)
+
+
+MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
+    "before the first file": lambda p: stopping(p, compacting, "put_whole", 1, False),
+    "while a file is written": lambda p: stopping(p, compacting, "_write", 2, True),
+    "after the first file": lambda p: stopping(p, compacting, "put_whole", 1, True),
+    "after all files": lambda p: stopping(p, session, "compact", 1, True),
+    "before the manifest": lambda p: stopping(p, session, "content", 1, True),
+    "after the manifest": lambda p: stopping(p, session, "remove_superseded", 2, False),
+    "while files are removed": lambda p: stopping(p, parts.Path, "unlink", 4, True),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stopped_at_any_moment_it_is_a_run_with_the_same_rows(
+    moment: str, photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * whole.parts[0].rows)
+    with monkeypatch.context() as patch:
+        MOMENTS[moment](patch)
+        with pytest.raises(Stopped):
+            performed(photos, tmp_path)
+    (entry,) = runs.listing(tmp_path)
+    left = runs.load(entry.folder, unfinished=True)
+    assert left.table().equals(whole.table())
+    assert left.finished == (moment in ("after the manifest", "while files are removed"))
+    run = performed(photos, tmp_path, resume=True)
+    assert run.folder == left.folder
+    assert run.table().equals(whole.table())
+    assert run.manifest.content == whole.manifest.content
+    assert files(run.folder) == sorted(run.manifest.parts)
+    assert all(map(is_compacted, run.manifest.parts))
+    assert not list(run.folder.glob(disk.TEMPORARY))
+
+
+def test_a_disk_without_room_for_a_second_copy_leaves_the_first(
+    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def full(*given: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(28, "No space left on device")
+        disk.put_whole(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * whole.parts[0].rows)
+    monkeypatch.setattr(compacting, "put_whole", full)
+    run = performed(photos, tmp_path)
+    assert calls == 2
+    assert files(run.folder) == sorted(run.manifest.parts)
+    assert len(run.parts) > FEW
+    assert not any(map(is_compacted, run.manifest.parts))
+    assert run.table().equals(whole.table())
+
+
+def test_who_opens_it_while_it_is_finished_gets_the_rows(
+    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the manifest of the unfinished run, and the files are gone when it looks."""
+    run = performed(photos, tmp_path)
+    finished = run.manifest
+    before = finished.updated(status=runs.UNFINISHED, parts={})
+    answers = [before, finished]
+    monkeypatch.setattr("robustness.runs.manifest.read", lambda _folder: answers.pop(0))
+    assert runs.load(run.folder).table().equals(whole.table())
+    assert not answers
+
+
+def test_rows_whose_file_is_gone_get_a_sentence(photos: Path, tmp_path: Path) -> None:
+    run = performed(photos, tmp_path)
+    os.unlink(run.parts[0].path)
+    with pytest.raises(RunError, match="finished or deleted"):
+        run.table()
+
+
+def test_the_manifest_is_the_switch(photos: Path, tmp_path: Path) -> None:
+    written: list[list[str]] = []
+    write = Manifest.write
+
+    def noted(manifest: Manifest, folder: Path) -> None:
+        write(manifest, folder)
+        if manifest.status == runs.FINISHED:
+            written.append(files(folder))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manifest, "write", noted)
+        performed(photos, tmp_path)
+    (names,) = written
+    assert sum(map(is_compacted, names)) == 1
+    assert len(names) > FEW, "the others go after it"
