@@ -26,7 +26,7 @@ from benchmarks.offline_models import NAMES, run_by
 from robustness.models.inference.choice import OPENVINO, TENSORFLOW
 from robustness.pictures.samples import sample_bytes
 from tests.support.places import ROOT
-from tests.support.server import PATIENCE, chromium, dashboard
+from tests.support.server import PATIENCE, chromium, dashboard, until
 
 _VERDICT = """() => / models (keep|change) their answer /.test(
     document.querySelector(".rb-headline")?.innerText)"""
@@ -76,7 +76,7 @@ def _first_verdict(browser: Browser, engine: str) -> float:
     with run_by(engine), dashboard() as address:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"{address}/?{_LINK}", timeout=PATIENCE)
-        page.wait_for_function(_VERDICT, timeout=PATIENCE)
+        until(page, _VERDICT)
         took = time.perf_counter() - start
         page.close()
     return took

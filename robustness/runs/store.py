@@ -252,7 +252,7 @@ def listed(folder: Path) -> Listed:
     return Listed(
         folder,
         manifest,
-        title=notes.title(folder) or manifest.dataset.title,
+        title=notes.title(folder) or visible(manifest.dataset.title),
         imported=notes.is_imported(folder),
         owner=notes.owner(folder, manifest.creator),
     )
@@ -270,7 +270,9 @@ def listing(runs: Path) -> list[Listed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
+        raise RunError(
+            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
+        ) from error
     entries = [listed(path) for path in folders if not path.name.startswith(".")]
     return sorted(
         entries, key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True

@@ -85,6 +85,11 @@ def _tiles(found: Mapping[str, Figure]) -> Html:
         ("Kept results", _size(value("results_bytes")), "for all sessions"),
         ("Folder of runs", _size(value("runs_bytes")), f"{_size(value('disk_free_bytes'))} free"),
         ("Runs", f"{value('runs'):,.0f}", f"{value('runs_deleted'):,.0f} in the bin"),
+        (
+            "Runs worked on",
+            f"{value('jobs_working'):,.0f}",
+            f"{value('jobs_waiting'):,.0f} in the queue",
+        ),
         ("Updates, p95", _time(slow), "of the slowest kind"),
     )
     return html("tiles", tiles=tiles)

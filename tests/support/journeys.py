@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.support.server import AT_REST, PATIENCE
+from tests.support.server import AT_REST, PATIENCE, until
 
 DONE = re.compile(r"this update \d+ ms in all")
 HEADLINE = ".rb-headline"
@@ -37,7 +37,7 @@ def settled(page: Page) -> Page:
     """The Live page once it shows what was asked for last."""
     expect(page.get_by_text(DONE)).to_be_visible()
     expect(page.locator(".rb-card table").first).to_be_visible()
-    page.wait_for_function("() => window.robustness?.shown")
+    until(page, "() => window.robustness?.shown")
     expect(page.locator(AT_REST)).to_be_visible()
     return page
 
@@ -65,7 +65,8 @@ def drawn(page: Page) -> int:
 
 def drawn_again(page: Page, before: int) -> None:
     """Waits until the pictures were drawn after ``before``."""
-    page.wait_for_function(
+    until(
+        page,
         "([pair, before]) => Number(document.querySelector(pair).dataset.drawn) > before",
         arg=[PAIR, before],
     )

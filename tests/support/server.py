@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.support.places import ROOT
 
@@ -101,6 +101,18 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def until(page: Page, expression: str, arg: object = None) -> None:
+    """Waits until ``expression``, of JavaScript, is true on ``page``.
+
+    Playwright's own ``wait_for_function`` evaluates a text in the page, as its policy forbids.
+    """
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression, arg):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{expression} was not true within {PATIENCE / 1000:.0f} s")
+        page.wait_for_timeout(50)
 
 
 def post(address: str, body: bytes) -> int:

@@ -196,6 +196,46 @@ def test_a_read_only_dashboard_deletes_nothing_even_for_its_owner(
     assert (folder / MINE).is_dir()
 
 
+def test_a_viewer_evaluates_continues_and_cancels_nothing(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = manifest.read(folder / MINE)
+    begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+    monkeypatch.setattr(access, "allowed", lambda *_, disabled=False, help=None: {})
+    monkeypatch.setattr("robustness.runs.jobs.ask", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr("robustness.runs.jobs.cancel", lambda *_: pytest.fail("cancelled"))
+    app = run(RUNS)
+    app.button(key=f"card Continue {MINE}").click().run()
+    assert "You may not start or continue an evaluation" in app.error[0].value.replace("\\", "")
+    monkeypatch.setattr("robustness.ui.runs.listing.is_ordered", lambda _: True)
+    app.run()
+    app.button(key=f"card Cancel {MINE}").click().run()
+    assert "You may not cancel an evaluation" in app.error[0].value.replace("\\", "")
+    app = run(ROOT / "pages" / "dataset.py")
+    app.button(key="evaluate").click().run()
+    assert "You may not start or continue an evaluation" in app.error[0].value.replace("\\", "")
+    assert not app.exception
+    assert [action for action, _, allowed in logged(folder) if not allowed] == [
+        "evaluate",
+        "cancel",
+        "evaluate",
+    ]
+    assert len(runs.listing(folder)) == 2
+
+
+def test_a_run_that_one_starts_is_ones_own(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.runs.jobs.keep", lambda _: None)  # nobody works on it here
+    app = run(ROOT / "pages" / "dataset.py")
+    app.button(key="evaluate").click().run()
+    assert not app.exception
+    (made,) = {entry.folder.name for entry in runs.listing(folder)} - {MINE, OTHERS}
+    assert runs.owner_of(folder / made) == access._browser(ELSEWHERE)
+    assert ("evaluate", "bundled samples", True) in logged(folder)
+
+
 def test_a_viewer_attacks_nothing(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
     app = run(ADVERSARIAL)

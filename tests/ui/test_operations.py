@@ -70,6 +70,7 @@ def test_the_text_is_what_prometheus_reads(folder: Path, fresh: tuple[Latency, F
     assert found["robustness_memory_bytes"] > 10**7
     assert found["robustness_disk_free_bytes"] > 0
     assert found["robustness_runs"] == 0
+    assert found["robustness_jobs_waiting"] == 0
 
 
 def test_a_label_is_escaped() -> None:

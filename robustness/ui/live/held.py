@@ -85,7 +85,7 @@ async def _answer(request: Request) -> Response:
 
 
 def _refused(error: AccessError) -> Response:
-    return Response(str(error), status_code=403, media_type="text/plain")
+    return Response(sentence(error), status_code=403, media_type="text/plain")
 
 
 def _picture(asked: Asked, _pictures: list[bytes], _who: str) -> Message:

@@ -23,6 +23,7 @@ from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, listing
+from robustness.ui.kit import jobs
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.server.faults import FAULTS
@@ -85,6 +86,13 @@ def _disk() -> Iterator[Figure]:
         yield _gauge("disk_free_bytes", "Disk that is free where runs are kept.", free)
 
 
+def _jobs() -> Iterator[Figure]:
+    found = jobs.wanted(runs_folder())
+    working = sum(run.seen is not None for run in found)
+    yield _gauge("jobs_working", "Runs that are worked on.", working)
+    yield _gauge("jobs_waiting", "Runs that wait for their turn.", len(found) - working)
+
+
 def _updates() -> Iterator[Figure]:
     samples = []
     for kind, spread in UPDATES.spreads().items():
@@ -102,7 +110,14 @@ def _errors() -> Iterator[Figure]:
     yield Figure("errors_total", COUNTER, "Errors that nobody expected.", tuple(samples))
 
 
-COLLECTORS: list[Callable[[], Iterable[Figure]]] = [_server, _models, _disk, _updates, _errors]
+COLLECTORS: list[Callable[[], Iterable[Figure]]] = [
+    _server,
+    _models,
+    _disk,
+    _jobs,
+    _updates,
+    _errors,
+]
 """All that is told, in this order."""
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from robustness import runs
 from tests.support.journeys import visit
 from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST
+from tests.support.server import AT_REST, until
 
 RULES = {
     "resultTypes": ["violations"],
@@ -61,7 +61,7 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "?gaussian_blur=0.6&fog=0.2",
         *("scorecard", "breaking_point", "dataset?run=a", "runs?compare=a&compare=b"),
         "adversarial?attack=Square+%28black+box%29&steps_square=2",
-        *("catalogue", "models", "methods"),
+        *("catalogue", "models", "methods", "operations"),
     ],
 )
 @pytest.mark.usefixtures("two_runs")
@@ -77,7 +77,7 @@ def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> N
     light = page.evaluate(GROUND)
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{GROUND} !== '{light}'")
+    until(page, f"{GROUND} !== '{light}'")
     assert violations(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
@@ -85,7 +85,7 @@ def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> N
     assert widths[0] <= widths[1], "nothing overflows a phone"
     assert violations(page) == []
     page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"{GROUND} === '{light}'")
+    until(page, f"{GROUND} === '{light}'")
     assert violations(page) == []
     assert [stop for sound, stop in stops(page) if not sound] == []
     page.close()

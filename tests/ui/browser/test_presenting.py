@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from robustness.ui.live.stories import LIVE, STORIES
 from tests.support.journeys import HEADLINE, PAIR, drawn, pixels, put_on, settled, visit
-from tests.support.server import PATIENCE
+from tests.support.server import PATIENCE, until
 
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
 
@@ -86,7 +86,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     still = pixels(page, 0)
     camera = page.locator(".rb-camera")
     camera.get_by_role("button", name="Camera").click()
-    page.wait_for_function("() => document.querySelector('.rb-camera').dataset.frames > 2")
+    until(page, "() => document.querySelector('.rb-camera').dataset.frames > 2")
     assert not np.array_equal(pixels(page, 0), still)
     assert not np.array_equal(pixels(page, 1), pixels(page, 0))
     camera.get_by_role("button", name="Stop").click()
@@ -94,7 +94,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     settled(page)
     np.testing.assert_array_equal(pixels(page, 0), still, "the picture is there again")
     camera.get_by_role("button", name="Camera").click()
-    page.wait_for_function("() => document.querySelector('.rb-camera').dataset.frames > 4")
+    until(page, "() => document.querySelector('.rb-camera').dataset.frames > 4")
     camera.get_by_role("button", name="Freeze").click()
     expect(page.get_by_text("Showing camera.png")).to_be_visible()
     settled(page)
