@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ class Part:
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
-    """Writes ``chunks`` (at least one) as one file, whole or not at all."""
+    """Writes ``chunks`` (at least one) as one file, whole or not at all.
+
+    Raises ``OSError`` where the disk does not take it.
+    """
     ordered = sorted(chunks, key=lambda chunk: chunk.number)
     about = {
         "chunks": [chunk.number for chunk in ordered],
@@ -67,7 +71,13 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
     table = pa.concat_tables([chunk.table for chunk in ordered])
     described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
     path = folder / part_name(ordered[0].number)
-    put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+    try:
+        put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Arrow has the reason within a text of its own.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     return read_part(path)
 
 

@@ -230,6 +230,20 @@ def start(
 
 def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
     """The session over ``folder``: of the ``fresh`` run, or of the one that is there."""
+    try:
+        return _holding(plan, folder, fresh, patience)
+    except BaseException as error:  # such as of a disk with room for a folder, but for no file
+        if fresh is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RunError(
+                f"The folder of runs {folder.parent} cannot be written to: {error.strerror}; name "
+                "another with --out."
+            ) from error
+        raise
+
+
+def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
     lock = locked(folder, patience)
     try:
         if fresh is not None:
@@ -240,8 +254,6 @@ def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> 
         return Session(plan, folder, manifest, lock)
     except BaseException:
         lock.release()
-        if fresh is not None:
-            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

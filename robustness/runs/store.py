@@ -119,8 +119,9 @@ class Run:
             notes.check_source(asked.source, self.folder.parent)
         try:
             dataset = open_dataset(asked.source)
-        except RobustnessError as error:
-            raise RunError(f"The pictures of this run cannot be opened again: {error}") from error
+        except (RobustnessError, OSError) as error:
+            reason = f"{error.strerror}." if isinstance(error, OSError) else error
+            raise RunError(f"The pictures of this run cannot be opened again: {reason}") from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset
 
