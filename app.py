@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from robustness.ui.kit import films
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_and_truth_input
+from robustness.ui.kit.upload_limit import UploadLimit
 from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
+from robustness.ui.server import metrics
+from robustness.ui.server.faults import FAULTS
+from robustness.ui.server.guard import Guard
+from robustness.ui.server.start import settle
 from robustness.ui.warm_up import warm_up
 
 if __name__ == "__main__":  # as the script of a page
@@ -25,4 +31,11 @@ if __name__ == "__main__":  # as the script of a page
         check.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)
 else:  # as the server imports it when it starts
-    app = App(__file__, lifespan=warm_up, routes=[*ROUTES, *films.ROUTES])
+    settle()
+    app = App(
+        __file__,
+        lifespan=warm_up,
+        routes=[*ROUTES, *films.ROUTES, *metrics.ROUTES],
+        middleware=[Middleware(Guard), Middleware(UploadLimit)],
+        on_script_error=FAULTS.note,
+    )

@@ -8,27 +8,18 @@ encoding the pictures, tables, charts, and Streamlit.
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
-
+from benchmarks.live_session import LiveSession
 from benchmarks.offline_models import NAMES, run_by
 from robustness.models import label
 from robustness.models.inference.choice import OPENVINO, TENSORFLOW
 from tests.support.places import ROOT
 from tests.support.server import dashboard
-
-TIMINGS = re.compile(r"forward passes (\d+) ms, this update (\d+) ms in all")
 
 Update = Callable[[], tuple[float, float]]
 """Moves the slider by a step; (ms to the end of the page's answer, ms of forward passes)."""
@@ -81,56 +72,8 @@ def _medians(times: list[tuple[float, float]]) -> tuple[float, float]:
 @contextmanager
 def _page(script: str, query: str) -> Iterator[Update]:
     """The Live page of a fresh server, answered once, and what updates it."""
-    with (
-        dashboard(script, PYTHONPATH=str(ROOT)) as address,
-        connect(
-            f"{address.replace('http', 'ws')}/_stcore/stream",
-            subprotocols=[Subprotocol("streamlit")],
-            max_size=None,
-        ) as server,
-    ):
-        first = BackMsg()
-        first.rerun_script.query_string = query
-        _, _, stack = _ask(server, first)
-        step = 0
-
-        def update() -> tuple[float, float]:
-            nonlocal step
-            step += 1
-            move = BackMsg()
-            move.rerun_script.query_string = query
-            move.rerun_script.fragment_id = stack["fragment"]
-            state = move.rerun_script.widget_states.widgets.add()
-            state.id = stack["id"]
-            steps = [{"name": "brightness", "strength": round(0.2 + 0.01 * step, 2)}]
-            state.json_value = json.dumps({"stack": {"n": step, "held": False, "steps": steps}})
-            total, forward, _ = _ask(server, move)
-            return total, forward
-
-        yield update
-
-
-def _ask(server: ClientConnection, message: BackMsg) -> tuple[float, float, dict[str, str]]:
-    """Sends ``message``; (ms to the end of the answer, ms of forward passes, the stack)."""
-    start = time.perf_counter()
-    server.send(message.SerializeToString())
-    forward, stack = None, {"id": "", "fragment": ""}
-    while True:
-        answer = ForwardMsg()
-        data = server.recv(timeout=300)
-        answer.ParseFromString(data if isinstance(data, bytes) else data.encode())
-        component = answer.delta.new_element.bidi_component
-        if component.component_name == "robustness_stack":
-            stack = {"id": component.id, "fragment": answer.delta.fragment_id}
-        found = TIMINGS.search(component.json)
-        if found:
-            forward = float(found[1])
-        if answer.HasField("script_finished"):
-            break
-    total = 1000 * (time.perf_counter() - start)
-    if forward is None:
-        raise RuntimeError("the page did not come to its end: see the server's log")
-    return total, forward, stack
+    with dashboard(script, PYTHONPATH=str(ROOT)) as address, LiveSession(address, query) as session:
+        yield session.update
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from robustness.base.access import Action
 from robustness.ui.adversarial import outcome, request, studies, undo
+from robustness.ui.kit import access
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.picture_input import picture_input
@@ -15,6 +17,7 @@ with page(
     "How little must be changed on purpose until a model errs? Attacks that follow the model's "
     "gradient, beside noise of the same size and natural perturbations.",
 ):
+    access.require(Action.ATTACK)
     request.start_state()
     model_names, seed = sidebar_input()
     presenting.told()

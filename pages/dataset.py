@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from robustness import report
+from robustness.runs.jobs import is_ordered
 from robustness.ui.dataset import results
 from robustness.ui.dataset.new_run import new_run
-from robustness.ui.dataset.saved_run import saved_run
+from robustness.ui.dataset.saved_run import about, saved_run
 from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.kit.page import page
 from robustness.ui.kit.report_button import report_button
@@ -15,7 +16,7 @@ from robustness.ui.kit.report_button import report_button
 with page(
     "Dataset",
     "Many pictures at once: who keeps the answer, how certain that is, and which pictures break "
-    "it. Runs are saved, can be continued, and open by their link.",
+    "it. Runs go on when the page is closed, are saved, and open by their link.",
 ):
     model_names, seed = sidebar_input()
     if model_names:
@@ -26,4 +27,6 @@ with page(
     if opened is not None:
         if opened.run.images:
             report_button(partial(report.of_run, opened.run), opened.id)
-        results.show(opened)
+        if opened.run.images or not is_ordered(opened.run.folder):
+            results.show(opened)
+        about(opened.run)

@@ -32,6 +32,7 @@ ROOMS = (
     "report",
     "charts",
     "runs/gate",
+    "runs/jobs",
     "runs",
     "runs/engines",
     "statistics",
@@ -243,7 +244,7 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
     def bare(path: Path) -> bool:
         return any(ast.unparse(n) == "st.fragment" for n in ast.walk(tree(path)))
 
-    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/page.py"]
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/boundary.py"]
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
@@ -342,6 +343,23 @@ def test_other_records_say_what_they_are() -> None:
         assert len({record.label for record in registry}) == len(registry), "no label twice"
 
 
+def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
+    elsewhere = [path for path in PRODUCT if room(path) != "commands"]
+
+    def optional(path: Path) -> list[str]:
+        return [
+            str(part.value)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")
+            for argument in node.args
+            for part in ast.walk(argument)
+            if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
+        ]
+
+    assert optional(ROOT / "robustness" / "commands" / "console.py")
+    assert not faults(elsewhere, optional)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -405,13 +423,18 @@ def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
         candidates = {normal(distribution) for distribution in providers.get(name, [name])}
         assert candidates & direct, f"{name} is imported but requirements.in does not ask for it"
         used |= candidates & direct
-    carriers = (r.weights for r in models.REGISTRY if isinstance(r.weights, PackagedFile))
-    used |= {normal(file.requirement.partition("==")[0]) for file in carriers}
+    used |= {normal(requirement.partition("==")[0]) for requirement in carriers()}
     assert direct == used
 
 
+def carriers() -> set[str]:
+    """What is required because it has a model's weights in it."""
+    files = (r.weights for r in models.REGISTRY if isinstance(r.weights, PackagedFile))
+    return {file.requirement for file in files} - {""}
+
+
 def test_carriers_are_pinned_to_the_version_whose_hash_is_known() -> None:
-    wanted = {r.weights.requirement for r in models.REGISTRY if isinstance(r.weights, PackagedFile)}
+    wanted = carriers()
     assert wanted
     for name in ("requirements.in", "requirements.txt", "requirements-dev.txt"):
         lines = {line.split()[0] for line in (ROOT / name).read_text().splitlines() if line.strip()}

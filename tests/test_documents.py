@@ -221,13 +221,16 @@ def test_every_attack_and_norm_is_told() -> None:
 def test_the_server_listens_and_takes_what_deployment_says() -> None:
     text = DOCUMENTS["docs/deployment.md"]
     server = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["server"]
-    assert "address" not in server
+    assert f"| address `{server['address']}`, port 8501 |" in text
     assert "port" not in server
     assert server["enableCORS"]
     assert server["enableXsrfProtection"]
     size = server["maxUploadSize"]
     assert size << 20 == decoding.MAX_FILE_BYTES
-    assert f"client_max_body_size {size}m;" in text
+    proxy = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
+    (body,) = re.findall(r"client_max_body_size (\d+)m;", proxy)
+    assert f"{body} MB a request" in " ".join(text.split())
+    assert size < int(body) < 1.1 * size, "what the dashboard takes, and a little for the form"
     limits = f"limited to {size} MB a file and {decoding.MAX_PIXELS // 10**6} million pixels"
     assert limits in " ".join(text.split())
 

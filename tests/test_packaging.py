@@ -17,6 +17,8 @@ from zipfile import ZipFile
 import pytest
 
 import robustness
+from tests.support.bill_of_materials import bill, licence, may_be_used
+from tests.support.bill_of_materials import pins as pinned
 from tests.support.places import ROOT
 
 COMPILED = (
@@ -127,14 +129,52 @@ def pins(name: str) -> dict[str, frozenset[str]]:
     }
 
 
-def test_every_pin_has_its_hashes() -> None:
+def test_every_requirement_is_a_pin_with_hashes_of_something_built() -> None:
+    """One with a hash makes pip ask for all; without sources there is nothing to build or run."""
     assert {path.name for path in ROOT.glob("requirements*.txt")} == {*COMPILED, OVERRIDES}
     for name in COMPILED:
-        assert len(pins(name)) > 20
-        assert not [pin for pin, hashes in pins(name).items() if not hashes], name
+        text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", "")
+        option, *lines = [line for line in text.splitlines() if re.match(r"[^#\s]", line)]
+        assert option == "--only-binary :all:", name
+        assert len(lines) > 20
+        pin = r"[\w.-]+==\S+( ; .+?)?(\s+--hash=sha256:[0-9a-f]{64})+"
+        assert [line for line in lines if not re.fullmatch(pin, line)] == [], name
 
 
 def test_one_pin_has_the_same_hashes_in_every_file() -> None:
     development = pins("requirements-dev.txt")
     for name in COMPILED:
         assert pins(name).items() <= development.items(), name
+
+
+# --- the terms ------------------------------------------------------------------------------------
+
+
+def test_every_package_that_is_run_has_terms_that_are_allowed() -> None:
+    here = [pin.name for pin in pinned() if not pin.marker or pin.marker.evaluate()]
+    assert len(here) > 60
+    assert {name: licence(name) for name in here if not may_be_used(licence(name))} == {}
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("MIT", True),
+        ("GPL-3.0-only", False),
+        ("GPL-3.0-only OR MIT", True),
+        ("MIT AND GPL-3.0-only", False),
+        ("MIT AND IPA", True),
+        (None, False),
+    ],
+)
+def test_terms_are_read_as_they_are_meant(expression: str | None, allowed: bool) -> None:
+    assert may_be_used(expression) is allowed
+
+
+def test_the_bill_of_materials_has_every_pin_once() -> None:
+    components = bill()["components"]
+    listed = [entry["purl"] for entry in components if entry["type"] == "library"]
+    assert listed == [f"pkg:pypi/{pin.name}@{str(pin.specifier)[2:]}" for pin in pinned()]
+    assert len(listed) == len(set(listed)) > 60
+    for entry in components[len(listed) :]:
+        assert (ROOT / entry["description"].removeprefix("terms: ")).is_file()

@@ -1,12 +1,26 @@
 """The one family of errors meant for a person.
 
 Each message is a single sentence or two: what was expected, what came, and what to do about it.
-A page shows it as it is; the command line prints it and exits with status 2.
+A page shows it as it is, so it names no path of the server and no option of a command; the command
+line prints it, with its hint if it has one, and exits with status 2.
 """
 
 
 class RobustnessError(Exception):
-    """Base of every error whose message is written for the user."""
+    """Base of every error whose message is written for the user.
+
+    ``hint`` is what helps on the command line alone, as whole sentences: a note of the error.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.add_note(hint)
+
+    @property
+    def with_hint(self) -> str:
+        """The message and the hints."""
+        return " ".join([str(self), *getattr(self, "__notes__", ())])
 
 
 class ImageError(RobustnessError):
@@ -35,6 +49,10 @@ class GradientError(RobustnessError):
 
 class DownloadError(WeightsError):
     """A weight file could not be fetched; nothing was left under its final name."""
+
+
+class AccessError(RobustnessError):
+    """Something is asked for by somebody who may not have it done."""
 
 
 class ExplanationError(RobustnessError):

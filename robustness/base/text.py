@@ -14,7 +14,7 @@ _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 def plain(text: str) -> str:
     """``text`` such that Markdown shows it as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", visible(text))
 
 
 def visible(text: str) -> str:
@@ -22,11 +22,18 @@ def visible(text: str) -> str:
 
     Two names that differ stay different, and none can turn the text around it.
     """
-    line = " ".join(text.split())
-    if line.isascii() and line.isprintable():
-        return line
+    return unhidden(" ".join(text.split()))
+
+
+def unhidden(text: str) -> str:
+    """As ``visible``, with its white space as it is."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
-        f"U+{ord(sign):04X}" if unicodedata.category(sign) in _HIDDEN else sign for sign in line
+        f"U+{ord(sign):04X}"
+        if unicodedata.category(sign) in _HIDDEN and not sign.isspace()
+        else sign
+        for sign in text
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import metrics, models
-from robustness.charts.look import COLOURS, drawn, model_trace
+from robustness.charts.look import COLOURS, dodged, drawn, model_trace
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 
@@ -111,7 +111,7 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
     ]
     lowest = min(0.0, float(frame[height].min()) if len(frame) else 0.0)
     return drawn(
-        traces,
+        dodged(traces, 1.04 - lowest),
         height=340,
         xaxis={
             "tickvals": [0, 0.5, 1],

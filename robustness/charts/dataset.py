@@ -14,9 +14,15 @@ import plotly.graph_objects as go
 
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.charts.look import drawn, heatmap, model_style, model_trace
+from robustness.charts.look import (
+    ZERO_LINE,
+    dodged,
+    drawn,
+    heatmap,
+    model_style,
+    model_trace,
+)
 from robustness.charts.tables import Entry, in_brackets
-from robustness.statistics import FEWEST
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
@@ -52,15 +58,20 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
 
     ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.
     """
-    traces: list[dict[str, Any]] = []
+    bands, lines = [], []
     for model, mine in grouped(entries, "model").items():
         rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
-        traces += [_band(model, rows, quantity, level), _line(model, rows, quantity, level)]
+        bands.append(_band(model, rows, quantity, level))
+        lines.append(_line(model, rows, quantity, level))
     values = sorted({entry[level] for entry in entries})
     lowest = min((e[quantity] for e in entries if e[quantity] is not None), default=0.0)
     attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
     return drawn(
-        traces,
+        [
+            trace
+            for pair in zip(bands, dodged(lines, 1.03 - min(0.0, lowest)), strict=True)
+            for trace in pair
+        ],
         height=400,
         xaxis={
             "title": "Epsilon" if attacked else LEVELS[level],
@@ -165,20 +176,23 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
     return f"{mean:.1%}{in_brackets(rows[0], quantity)}"
 
 
+FEWEST_OF_A_CLASS = 10
+"""With fewer pictures than this, the loss of a class is that of one or two of them."""
+
 TOO_FEW_OF_A_CLASS = (
-    f"No class has {FEWEST} pictures, so it is not told which classes lose most: of fewer, the "
-    "largest loss is that of some single picture."
+    f"No class has {FEWEST_OF_A_CLASS} pictures, so it is not told which classes lose most: of "
+    "fewer, the largest loss is that of some single picture."
 )
 
 CLASS_NOTE = (
-    f"Classes with {FEWEST} pictures or more. The largest losses of many classes are partly "
-    "chance: see the intervals."
+    f"Classes with {FEWEST_OF_A_CLASS} pictures or more. The largest losses of many classes are "
+    "partly chance: see the intervals."
 )
 
 
 def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
     """Those entries of ``by_class`` with pictures enough to say what their class loses."""
-    return [entry for entry in entries if entry["n_images"] >= FEWEST]
+    return [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
@@ -189,26 +203,43 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     by_label = grouped(entries, "label")
     worst = sorted(by_label, key=lambda label: -_mean(by_label[label], "drop"))[:count]
     names = [by_label[label][0]["class_name"] for label in worst]
+    asked = list(grouped(entries, "model"))
     traces = []
-    for model in grouped(entries, "model"):
-        rows = [entry for label in worst for entry in by_label[label] if entry["model"] == model]
+    for turn, model in enumerate(asked):
+        rows = [
+            (place + _LANE * (turn - (len(asked) - 1) / 2) / len(asked), entry)
+            for place, label in enumerate(worst)
+            for entry in by_label[label]
+            if entry["model"] == model
+        ]
         traces.append(
             model_trace(
                 model,
-                [row["drop"] for row in rows],
-                [row["class_name"] for row in rows],
+                [row["drop"] for _, row in rows],
+                [place for place, _ in rows],
                 lines=False,
-                size=10,
-                customdata=[f"{in_brackets(row, 'drop')}, n = {row['n_images']}" for row in rows],
-                hover="%{y}: %{x:.0%}%{customdata}",
+                text=[row["class_name"] for _, row in rows],
+                customdata=[
+                    f"{in_brackets(row, 'drop')}, n = {row['n_images']}" for _, row in rows
+                ],
+                hover="%{text}: %{x:.0%}%{customdata}",
             )
         )
     return drawn(
         traces,
-        height=130 + 26 * len(names),
-        xaxis={"title": "Accuracy lost", "tickformat": ".0%"},
-        yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": names},
+        height=130 + max(26, 12 * len(asked)) * len(names),
+        xaxis={"title": "Accuracy lost", "tickformat": ".0%"} | ZERO_LINE,
+        yaxis={
+            "range": [len(names) - 0.4, -0.6],
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "zeroline": False,
+        },
     )
+
+
+_LANE = 0.7
+"""Of the height of a class: its models stand below each other in it, whatever they lose."""
 
 
 def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:

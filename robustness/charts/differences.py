@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.dataset import QUANTITIES
-from robustness.charts.look import COLOURS, drawn, whiskers
+from robustness.charts.look import COLOURS, ZERO_LINE, drawn, whiskers
 from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import short
 
@@ -21,7 +21,7 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
 
     ``entries`` are of ``compare``. Filled markers are established, hollow ones are not.
     """
-    labels = [f"{models.label(e['better'])} over {models.label(e['worse'])}" for e in entries]
+    labels = [f"{models.label(e['better'])}<br>over {models.label(e['worse'])}" for e in entries]
     return _forest(labels, entries, "difference", [e["established"] for e in entries], "Difference")
 
 
@@ -39,7 +39,7 @@ def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> 
 
 def _change_label(entry: Entry) -> str:
     what = "all" if entry["condition"] is None else short(entry["condition"])
-    return f"{models.label(entry['model'])}, {what}"
+    return f"{models.label(entry['model'])},<br>{what}"
 
 
 def _forest(
@@ -74,8 +74,21 @@ def _forest(
         )
     return drawn(
         [trace for trace in traces if trace["x"]],
-        height=130 + 30 * len(labels),
+        height=150 + 44 * len(labels),
         showlegend=True,
-        xaxis={"title": title, "tickformat": "+.0%", "zerolinewidth": 2},
-        yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": list(labels)},
+        xaxis={"title": title, "tickformat": "+.0%", "range": _around_zero(entries, value)}
+        | ZERO_LINE,
+        yaxis={
+            "range": [len(labels) - 0.4, -0.6],
+            "categoryorder": "array",
+            "categoryarray": list(labels),
+        },
     )
+
+
+def _around_zero(entries: Sequence[Entry], value: str) -> list[float]:
+    """From the lowest to the highest end of an interval, 0 among them, with room on both sides."""
+    ends = [entry[name] for entry in entries for name in (value, f"{value}_low", f"{value}_high")]
+    known = [0.0, *(end for end in ends if end is not None)]
+    room = 0.08 * (max(known) - min(known)) or 0.01
+    return [min(known) - room, max(known) + room]

@@ -6,6 +6,7 @@ dash in every chart, so that colour is never the only signal.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.base.text import unhidden, visible
 
 # Okabe & Ito's colour-blind safe palette, without black and yellow, which vanish on one ground.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
@@ -28,6 +30,9 @@ _MARKERS = (
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _ELSEWHERE = range(32, 128)
 """Places of models that are not registered here, beyond those that are."""
+
+ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
+"""Of an axis of differences: on either ground, and in front of the grid."""
 
 BAD_TO_GOOD = ((0.0, "#b35806"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#2166ac"))
 """Colour scale of heatmaps, low to high; told apart by the colour-blind."""
@@ -84,6 +89,51 @@ def model_trace(
     }
 
 
+_ALIKE, _APART = 0.008, 0.015
+"""Markers nearer than this share of the height cover each other; they move by that of the width."""
+
+
+def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str, Any]]:
+    """``traces`` in which no marker covers another at the same x: such move apart sideways.
+
+    x and y are numbers, and ``height`` is the span of the y axis. The pointer is told the x that a
+    marker belongs to, and none passes its neighbours.
+    """
+    moved = [{**trace, "x": list(trace["x"])} for trace in traces]
+    places = sorted({x for trace in traces for x in trace["x"]})
+    for at, place in enumerate(places):
+        around = [abs(place - places[n]) for n in (at - 1, at + 1) if 0 <= n < len(places)]
+        width = places[-1] - places[0] or 1.0
+        step = min(_APART * width, 0.8 * min(around, default=1.0) / len(traces))
+        here = [
+            (y, number, point)
+            for number, trace in enumerate(traces)
+            for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True))
+            if x == place and y is not None
+        ]
+        for group in _covering(sorted(here), _ALIKE * height):
+            for turn, (_, number, point) in enumerate(sorted(group, key=lambda each: each[1])):
+                moved[number]["x"][point] = place + step * (turn - (len(group) - 1) / 2)
+    for trace, before in zip(moved, traces, strict=True):
+        if trace["x"] != list(before["x"]):
+            trace["text"] = [f"{x:.3g}" for x in before["x"]]
+            trace["hovertemplate"] = trace["hovertemplate"].replace("%{x:.3g}", "%{text}")
+    return moved
+
+
+def _covering(
+    here: Sequence[tuple[float, int, int]], near: float
+) -> list[list[tuple[float, int, int]]]:
+    """``here``, in order of y, in groups of which each member is ``near`` the one before."""
+    groups: list[list[tuple[float, int, int]]] = []
+    for each in here:
+        if groups and each[0] - groups[-1][-1][0] <= near:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return groups
+
+
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
     """The ``error_x`` of markers at the figures ``name``: none where an entry has no interval."""
 
@@ -114,11 +164,11 @@ def drawn(
     """A figure in the layout that all charts share, ``height`` in pixels.
 
     Made in one go: Plotly checks a figure anew at each later change of it, which took ten times
-    as long.
+    as long. What Plotly would read as a tag in a text is shown as it is.
     """
     shared = {"automargin": True, "fixedrange": True}
     return go.Figure(
-        data=list(traces),
+        data=[_harmless(trace) for trace in traces],
         layout={
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
@@ -128,11 +178,44 @@ def drawn(
             "barmode": "group",
             "hovermode": "closest",
             "dragmode": False,
-            "xaxis": {**shared, **xaxis},
-            "yaxis": {**shared, **yaxis},
+            "xaxis": {**shared, **_harmless(xaxis)},
+            "yaxis": {**shared, **_harmless(yaxis)},
             **layout,
         },
     )
+
+
+_WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
+"""Parts of traces and axes in which a name from outside may stand."""
+
+_BREAK = "<br>"
+_TAG = re.compile(rf"<(?!{_BREAK[1:]})")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+_ESCAPED = re.compile(r"&(lt|amp);")
+
+
+def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
+    """``part`` of a figure, in whose words there is no tag but a break, and nothing hidden.
+
+    ``customdata`` that no pointer is told is what a click reports, and stays.
+    """
+    told = "customdata" in (part.get("hovertemplate") or "")
+    return {
+        key: _escaped(value) if key in _WORDS and (told or key != "customdata") else value
+        for key, value in part.items()
+    }
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return _TAG.sub("&lt;", _ENTITY.sub("&amp;", unhidden(value)))
+    return [_escaped(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def words(text: str) -> str:
+    """A text of a figure that ``drawn`` made as people read it, on one line."""
+    line = visible(text.replace(_BREAK, " "))
+    return _ESCAPED.sub(lambda found: {"lt": "<", "amp": "&"}[found[1]], line)
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import drawn, heatmap, model_trace
+from robustness.charts.look import dodged, drawn, heatmap, model_trace
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
 
@@ -72,7 +72,7 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
     lowest = min(0.0, float(typical[quantity].min()))
     title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
     return drawn(
-        traces,
+        dodged(traces, 1.06 - lowest),
         height=400,
         xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
         yaxis={"title": QUANTITIES[quantity], "range": [lowest - 0.04, 1.06]},

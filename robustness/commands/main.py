@@ -53,7 +53,7 @@ def _end(options: argparse.Namespace) -> int:
         status: int | None = options.command(options)
         return status or 0
     except RobustnessError as error:
-        sentence = str(error)
+        sentence = error.with_hint
     except OSError as error:
         sentence = _sentence(error)
     except KeyboardInterrupt:

@@ -36,11 +36,23 @@ def add(parsers: Parsers) -> None:
     add_shared(reported, "--out")
 
     listing = add_command(parsers, "runs", runs_command, "--json", "--out", asks_models=False)
-    actions = listing.add_subparsers(metavar="[compare|export|import|delete]")
+    actions = listing.add_subparsers(metavar="[compare|resume|export|import|delete]")
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
     compared.set_defaults(refuse=compared.error)
+
+    resumed = _add_action(actions, "resume", resume_command, asks_models=True)
+    resumed.add_argument("run", metavar="RUN", help=RUN)
+    resumed.add_argument(
+        "--background",
+        action="store_true",
+        help="say nothing unless it fails, and put the rows in order when told to end",
+    )
+    resumed.add_argument(
+        "--idle", action="store_true", help="work only while nobody else wants the cores"
+    )
+    add_shared(resumed, "--engine", "--address")
 
     exported = _add_action(actions, "export", export_command)
     exported.add_argument("run", metavar="RUN", help=RUN)
@@ -193,6 +205,33 @@ def _print_comparison(found: Comparison) -> None:
         )
     console.say("")
     console.print_table(_CHANGES, rows)
+
+
+def resume_command(options: argparse.Namespace) -> None:
+    """Go on with an unfinished run, as its manifest says."""
+    from robustness import runs
+    from robustness.base import own_process
+    from robustness.base.pace import Pace, Unit
+    from robustness.runs import jobs
+
+    if options.idle:
+        own_process.step_back()
+    if options.background:
+        own_process.heed_termination()
+    folder = runs.folder_of(options.run, options.out)
+    pace: Pace | None = None
+    for state in jobs.work_off(folder, engine=options.engine, address=options.address):
+        pace = pace or Pace(Unit("pictures"), state.total)
+        pace.note(state.done)
+        if not options.background:
+            console.progress("loading the models ..." if state.loading else pace.text)
+    run = runs.load(folder, unfinished=True)
+    console.end_progress()
+    _answer(
+        options,
+        {"run": run.id, "folder": str(folder), "status": run.manifest.status},
+        f"{run.id} is {run.manifest.status}",
+    )
 
 
 def export_command(options: argparse.Namespace) -> None:

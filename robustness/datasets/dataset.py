@@ -68,7 +68,10 @@ class Dataset(ABC):
         """
         for name, number in (("limit", limit), ("sample", sample)):
             if number is not None and number < 1:
-                raise ParameterError(f"Expected --{name} to be at least 1, got {number}.")
+                raise ParameterError(
+                    f"Expected at least 1 picture to be taken, got {number}.",
+                    hint=f"That is --{name} to be at least 1.",
+                )
         entries = self.entries[:limit]
         if sample is not None and sample < len(entries):
             drawn = np.random.default_rng(seed).choice(len(entries), sample, replace=False)

@@ -99,5 +99,6 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> Paramet
     hint = "".join(f" Did you mean {name!r}?" for name in nearest(strangers[0], names, key=_plain))
     return ParameterError(
         f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
-        f"class for each sub-folder or label.{hint} For pictures without classes use --labels none."
+        f"class for each sub-folder or label.{hint} Pictures without classes need no labels.",
+        hint="--labels none does.",
     )

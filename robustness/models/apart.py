@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
-import robustness
+from robustness.base import own_process
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.models.inference.choice import OPENVINO, chosen
 from robustness.models.inference.kept import place
@@ -59,15 +56,7 @@ def _started(record: ModelRecord, side: int) -> subprocess.Popen[bytes]:
     names = [record.name]
     with suppress(RobustnessError):  # where no model is ready
         names += [name for name in default_names() if name != record.name]
-    root = str(Path(robustness.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", "robustness", "models", "convert", f"--side={side}", *names],
-        env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return own_process.start(["models", "convert", f"--side={side}", *names])
 
 
 def _is_kept(record: ModelRecord, side: int) -> bool:

@@ -38,7 +38,7 @@ def _damage_is_a_weights_error() -> Iterator[None]:
     except Exception as error:
         raise WeightsError(
             f"The weight file cannot be read ({type(error).__name__}); it is damaged. "
-            "Reinstall the package that carries it."
+            "Install what carries it again."
         ) from error
 
 
@@ -53,7 +53,7 @@ class _AllowListUnpickler(pickle.Unpickler):
         except KeyError:
             raise WeightsError(
                 f"The weight file names {module}.{name}, which a plain set of arrays does not "
-                "need; it was not loaded. Reinstall the package that carries it."
+                "need; it was not loaded. Install what carries it again."
             ) from None
 
 
@@ -205,7 +205,7 @@ def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO) -> Any:
         if opcode.name in _MEMO and isinstance(index, int) and index > (position or 0):
             raise WeightsError(
                 f"The weight file asks for memory for {index} objects; it is damaged. "
-                "Reinstall the package that carries it."
+                "Install what carries it again."
             )
     stream.seek(start)
     return kind(stream).load()

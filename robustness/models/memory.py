@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import math
 import os
-import re
 import sys
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.errors import ParameterError
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights import size
 
@@ -21,8 +18,6 @@ GRAPH_BYTES = 90 * 10**6
 WHILE_LOADING = 3
 """How many times of what it keeps a model takes while it is loaded. Measured: 2.2 GB for VGG16."""
 
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -37,16 +32,8 @@ def budget() -> int:
 
     Raises ``ParameterError`` for a setting that is no size.
     """
-    chosen = settings.text(settings.MEMORY)
-    if chosen is None:
-        return machine_memory() // 2
-    match = _SIZE.fullmatch(chosen.strip())
-    bytes_ = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
-    if not 0 < bytes_ < math.inf:
-        raise ParameterError(
-            f"The setting 'memory' must be a size such as 4GB or 800MB, got {chosen!r}."
-        )
-    return int(bytes_)
+    chosen = settings.size(settings.MEMORY)
+    return machine_memory() // 2 if chosen is None else chosen
 
 
 def machine_memory() -> int:

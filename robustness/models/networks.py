@@ -42,7 +42,7 @@ def squeezenet() -> Any:
 
 
 def read_squeezenet(data: bytes) -> LayerWeights:
-    """Weights by layer of ``squeezenet()`` from the ``ndf`` package's pickle."""
+    """Weights by layer of ``squeezenet()`` from the pickle of the package ndf 0.1.4."""
     return {name.replace("/", "_"): arrays for name, arrays in read_numpy_pickle(data).items()}
 
 

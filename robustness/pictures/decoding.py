@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import re
 import stat
@@ -36,6 +37,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, TiffImagePlugin
 
 from robustness.base.errors import ImageError
+from robustness.pictures.cost import CostError, check_cost, webp_canvas
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 65_000_000
@@ -87,26 +89,38 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
+def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None) -> Image.Image:
     """The picture in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
     ``name`` stands for the picture in messages. Raises ``ImageError`` for anything that is not a
     whole picture of an accepted format and size; sizes are checked before pixels are decoded.
+    Where that may take more than ``allowed`` bytes of memory, it raises ``CostError`` instead.
     """
-    subject = _subject(name)
+    subject = as_subject(name)
     _check_bytes(len(data), subject)
     try:
         scans = _jpeg_scans(data)
         _check_tiff_lists(data)
+        if canvas := webp_canvas(data):  # opened, it takes memory already
+            _check_size(canvas, subject)
+            check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
         file = io.BytesIO(_without_avif_metadata(data))
         with Image.open(file, formats=_FORMATS) as image:
             _check_pixels(image, scans, subject)
+            check_cost(_held(image), image.format, len(data), allowed)
             image.load()
-            rgb = _flatten(image, subject)
             turn = _turn(image)
-            return rgb if turn is None else rgb.transpose(turn)
-    except ImageError:
+        vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
+        rgb = _flatten(image, subject)
+        del image
+        return rgb if turn is None else rgb.transpose(turn)
+    except (ImageError, CostError):
         raise
+    except MemoryError as error:
+        raise ImageError(
+            f"{subject} takes too much memory to decode: expected a smaller picture; save a copy "
+            "of fewer pixels."
+        ) from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(subject, "far more") from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
@@ -115,7 +129,7 @@ def decode(data: bytes, *, name: str = "the picture") -> Image.Image:
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``."""
-    subject = _subject(os.fspath(path))
+    subject = as_subject(os.fspath(path))
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
@@ -136,17 +150,22 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def _flatten(image: Image.Image, subject: str) -> Image.Image:
-    """A loaded image of any mode as a new one in RGB, with transparency composited on white."""
+    """A loaded image of any mode as one in RGB, with transparency composited on white.
+
+    Both may have the same pixels.
+    """
     if image.mode.startswith(("I", "F")):
         image = _eight_bit_grey(image, subject)
     if image.mode == "CMYK":
         rgb = _cmyk_to_rgb(image)
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        mask = ImageChops.invert(image.getchannel("A"))
         rgb = image.convert("RGB")
-        rgb.paste((255, 255, 255), mask=ImageChops.invert(image.getchannel("A")))
+        rgb.paste((255, 255, 255), mask=mask)
     else:
-        rgb = image.convert("RGB")
+        # What is in RGB already is too large to be copied: the pixels, without their file.
+        rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
 
@@ -256,7 +275,7 @@ def _without_avif_metadata(data: bytes) -> bytes:
     return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
 
-def _subject(name: str) -> str:
+def as_subject(name: str) -> str:
     """``name`` as the subject of a message: one short line of printable characters, in quotes."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(clean) > 80:
@@ -276,18 +295,27 @@ def _check_bytes(size: int, subject: str) -> None:
 
 def _check_pixels(image: ImageFile.ImageFile, scans: int, subject: str) -> None:
     """Refuse what would take too much memory or time to decode, from the header alone."""
-    width, height = image.size
-    pixels = width * height
-    if max(width, height) > MAX_LENGTH or pixels > MAX_PIXELS:
-        raise _too_many_pixels(subject, f"{width:,} x {height:,}")
+    _check_size(image.size, subject)
+    pixels = image.width * image.height
     if pixels * scans > _MAX_SCANNED_PIXELS:
         raise ValueError(f"{scans} scans in a JPEG")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
-        if tile > MAX_PIXELS:
-            raise ValueError(f"{tile} pixels in a tile")
+    if _held(image) > MAX_PIXELS:
+        raise ValueError(f"{_held(image)} pixels in a tile")
     if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
         raise ValueError(f"{pixels} pixels in a run-length BMP")
+
+
+def _check_size(size: tuple[int, int], subject: str) -> None:
+    if max(size) > MAX_LENGTH or math.prod(size) > MAX_PIXELS:
+        raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}")
+
+
+def _held(image: ImageFile.ImageFile) -> int:
+    """Most pixels that the decoder holds in one piece: of the picture, or of a TIFF's tile."""
+    tile = 0
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
+    return max(image.width * image.height, tile)
 
 
 def _too_many_pixels(subject: str, found: str) -> ImageError:

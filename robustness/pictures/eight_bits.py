@@ -22,6 +22,11 @@ def to_uint8(images: Floats) -> NDArray[np.uint8]:
     return np.rint(np.clip(images, 0, 1) * LEVELS).astype(np.uint8)
 
 
+def from_uint8(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Study images of their values on the scale 0 to 255."""
+    return np.asarray(levels, dtype=np.float32) / np.float32(LEVELS)
+
+
 def round_to_grid(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """``images`` itself, in [0, 1], rounded in place to the values that ``to_uint8`` keeps.
 

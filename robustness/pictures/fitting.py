@@ -18,7 +18,7 @@ from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures.decoding import decode, read_file
-from robustness.pictures.eight_bits import LEVELS, Floats, to_uint8
+from robustness.pictures.eight_bits import Floats, from_uint8, to_uint8
 
 STUDY_SIDE = 224
 MAX_SIDE = 1024
@@ -44,12 +44,15 @@ def fit(
     Resizing is bicubic and antialiased, on 8 bits. Raises ``UnknownNameError`` for another
     ``fit`` and ``ParameterError`` for a side outside 1 to ``MAX_SIDE`` or an image not in RGB.
     """
+    return from_uint8(np.asarray(fitted(image, fit, side)))
+
+
+def fitted(image: Image.Image, fit: str, side: int) -> Image.Image:
+    """The study image that ``fit`` makes, still in 8 bits; raises as that does."""
     fitter = _FITTERS[check_fit(fit)]
-    if not 1 <= side <= MAX_SIDE:
-        raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
     if image.mode != "RGB":
         raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
-    return np.asarray(fitter(image, side), dtype=np.float32) / np.float32(LEVELS)
+    return fitter(image, check_side(side))
 
 
 def check_fit(fit: str) -> str:
@@ -57,6 +60,13 @@ def check_fit(fit: str) -> str:
     if fit not in FITS:
         raise UnknownNameError(f"There is no fit called {fit!r}. Known: {', '.join(FITS)}.")
     return fit
+
+
+def check_side(side: int) -> int:
+    """``side`` itself; raises ``ParameterError`` outside of 1 to ``MAX_SIDE``."""
+    if not 1 <= side <= MAX_SIDE:
+        raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
+    return side
 
 
 def study_image(

@@ -1,13 +1,12 @@
-"""Real photographs to start with: five that scikit-image carries inside its wheel.
+"""Real photographs to start with: five, the same files as scikit-image's wheel has.
 
-They are found on disk without importing scikit-image, which is slow, and never downloaded. Each
-is checked against the SHA-256 of the file that the reference outputs were computed from.
+Their sources and terms are in the README beside them. Each is checked against the SHA-256 of the
+file that the reference outputs were computed from.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from robustness.base.errors import ImageError
 from robustness.base.registry import Registry
 from robustness.pictures.decoding import read_file
 
-_REMEDY = "install it anew with: pip install --force-reinstall scikit-image"
+FOLDER = Path(__file__).parent / "photographs"
+_REMEDY = "fetch the dashboard's own files again"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Sample:
     """A bundled photograph: how it is called, described, credited, found and verified.
 
     ``alt`` describes the picture to somebody who cannot see it. ``credit`` names the author and
-    the terms of use as scikit-image's documentation states them. ``synset`` is the WordNet id of
+    the terms of use. ``synset`` is the WordNet id of
     the ImageNet class that it shows; None where no class of ImageNet's is what it shows.
     """
 
@@ -74,7 +74,7 @@ for _sample in (
         synset=None,
         filename="motorcycle_left.png",
         sha256="db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
-        credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (no licence stated)",
+        credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (published with permission)",
     ),
     Sample(
         name="astronaut",
@@ -95,16 +95,9 @@ for _sample in (
 def sample_path(name: str) -> Path:
     """Where the sample ``name`` lies; the file itself is not looked at.
 
-    Raises ``UnknownNameError`` for an unknown name, ``ImageError`` without scikit-image.
+    Raises ``UnknownNameError`` for an unknown name.
     """
-    sample = REGISTRY[name]
-    package = importlib.util.find_spec("skimage")  # finds a top-level package, imports nothing
-    if package is None or not package.submodule_search_locations:
-        raise ImageError(
-            f'The sample "{name}" is missing: expected the package scikit-image, which carries it; '
-            f"{_REMEDY}."
-        )
-    return Path(package.submodule_search_locations[0]) / "data" / sample.filename
+    return FOLDER / REGISTRY[name].filename
 
 
 SAMPLE = "sample:"
@@ -129,8 +122,7 @@ def sample_bytes(name: str) -> bytes:
         data = read_file(path)
     except ImageError as error:
         raise ImageError(
-            f'The sample "{name}" is missing: expected the file data/{sample.filename} inside '
-            f"scikit-image; {_REMEDY}."
+            f'The sample "{name}" is missing: expected the file {path}; {_REMEDY}.'
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sample.sha256:

@@ -1,15 +1,29 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
+from robustness.runs.again import plan_again
+from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
+from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.session import Plan, Progress, Session, plan, start
-from robustness.runs.store import Listed, Run, delete, find, listing, load, place
+from robustness.runs.session import Plan, Session, plan, reopen, start
+from robustness.runs.store import (
+    Listed,
+    Run,
+    delete,
+    find,
+    listing,
+    load,
+    owner_of,
+    place,
+    title_of,
+)
 
 __all__ = [
+    "BIN",
     "DIFFERENT",
     "FINISHED",
     "IDENTICAL",
@@ -19,25 +33,37 @@ __all__ = [
     "UNFINISHED",
     "UPLOADS",
     "Comparison",
+    "Deleted",
     "Listed",
     "Manifest",
     "Plan",
     "Progress",
     "Replay",
     "Run",
+    "Seen",
     "Session",
+    "binned",
     "compare",
     "delete",
+    "deleted",
+    "empty_bin",
     "export_run",
     "find",
     "folder_of",
     "import_run",
     "listing",
     "load",
+    "owner_of",
     "place",
     "plan",
+    "plan_again",
     "rename",
+    "reopen",
     "replay",
+    "restore",
+    "seen",
     "start",
+    "title_of",
+    "to_bin",
     "write_archive",
 ]

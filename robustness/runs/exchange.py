@@ -18,8 +18,8 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
+from robustness.runs import headlines, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.screening import check_files, check_manifest, check_rows
 from robustness.runs.store import Run, load
 
@@ -41,7 +41,7 @@ _FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.T
 def write_archive(run: Run, to: Path | BinaryIO) -> None:
     """Writes ``run`` as a zip archive: the same bytes for the same run.
 
-    Raises ``RunError`` for one that is not finished.
+    Raises ``RunError`` for one that is not finished or cannot be read.
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
@@ -51,8 +51,17 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")
-            with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+            with _opened(path, run) as source, archive.open(info, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
+
+
+def _opened(path: Path, run: Run) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:  # else it would pass for a fault of where the archive goes
+        raise RunError(
+            f"The file {path.name} of the run {run.id} cannot be read: {error.strerror}."
+        ) from error
 
 
 def export_run(run: Run, file: Path) -> None:
@@ -66,8 +75,8 @@ def export_run(run: Run, file: Path) -> None:
         ) from error
 
 
-def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
-    """Brings a run that another machine exported into the folder ``runs``.
+def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
+    """Brings a run that another machine exported into the folder ``runs``, where it is ``by``'s.
 
     It gets a number behind its id where another run has that id. It is marked as imported: its
     pictures are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for
@@ -88,13 +97,16 @@ def import_run(archive: Path | BinaryIO, runs: Path) -> Run:
             check_rows(load(scratch))
             folder = _free_folder(runs, manifest)
             manifest.updated(id=folder.name).write(scratch)
-            notes.mark_imported(scratch)
+            notes.mark_imported(scratch, by)
             scratch.rename(folder)
     except OSError as error:
         raise RunError(
-            f"The run cannot be brought into {runs}: {error.strerror or error}."
+            f"The run cannot be brought in: {error.strerror or error}.",
+            hint=f"The folder of runs is {runs}.",
         ) from error
-    return load(folder)
+    run = load(folder)
+    headlines.keep(folder, run.manifest)
+    return run
 
 
 @contextmanager
@@ -104,9 +116,9 @@ def _scratch(runs: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-    except RunError as error:  # it says where it looked, which is nobody's concern
-        text = str(error).replace(f" of {folder}", " of the archive")
-        raise RunError(text.replace(str(folder), "The archive")) from error
+    except RunError as error:  # it names the folder, which is nobody's concern
+        text = re.sub(rf"of (the run )?{folder.name}", "of the archive", str(error))
+        raise RunError(text.replace(folder.name, "The archive")) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

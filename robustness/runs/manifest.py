@@ -60,6 +60,7 @@ class Manifest:
     the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
+    ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Manifest:
     startup_seconds: float = 0.0
     parts: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
+    creator: str = ""
 
     @property
     def key(self) -> str:
@@ -118,25 +120,38 @@ def read(folder: Path) -> Manifest:
         text = read_regular(path, MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         if not os.path.isdir(folder):
-            raise RunError(f"There is no run {folder.name} in {folder.parent}.") from error
+            raise RunError(
+                f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
+            ) from error
         raise RunError(
-            f"{folder} is no saved run: expected a {FILE} in it that can be read."
+            f"{folder.name} is no saved run: expected a {FILE} in it that can be read.",
+            hint=_where(folder),
         ) from error
     try:
         values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise RunError(f"{folder} is no saved run: its {FILE} is of something else.")
+            raise RunError(
+                f"{folder.name} is no saved run: its {FILE} is of something else.",
+                hint=_where(folder),
+            )
         if values.get("version") not in READ:
             raise RunError(
-                f"{folder} was written by another version of this program (format "
-                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that version."
+                f"{folder.name} was written by another version of this program (format "
+                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that one.",
+                hint=_where(folder),
             )
         return _from_dict(values)
     except RunError:
         raise
     except (RobustnessError, *AMISS) as error:
         reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
-        raise RunError(f"The {FILE} of {folder} is damaged: {reason}") from error
+        raise RunError(
+            f"The {FILE} of {folder.name} is damaged: {reason}", hint=_where(folder)
+        ) from error
+
+
+def _where(folder: Path) -> str:
+    return f"Its folder is {folder}."
 
 
 def _from_dict(values: Mapping[str, Any]) -> Manifest:

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustness.base import settings
 from robustness.base.disk import require_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import visible
 from robustness.datasets import SAMPLES
 
 TITLE_FILE = "title.txt"
@@ -29,7 +30,7 @@ def title(folder: Path) -> str:
             text = file.read(4 * MAX_TITLE).decode(errors="replace")
     except OSError:
         return ""
-    return " ".join(text.split())[:MAX_TITLE]
+    return visible(text)[:MAX_TITLE]
 
 
 def rename(folder: Path, text: str) -> None:
@@ -49,7 +50,10 @@ def rename(folder: Path, text: str) -> None:
         else:
             (folder / TITLE_FILE).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"The title cannot be kept in {folder}: {error.strerror}.") from error
+        raise RunError(
+            f"The title of the run {folder.name} cannot be kept: {error.strerror}.",
+            hint=f"Its folder is {folder}.",
+        ) from error
 
 
 def is_imported(folder: Path) -> bool:
@@ -57,9 +61,22 @@ def is_imported(folder: Path) -> bool:
     return (folder / _IMPORTED_FILE).exists()
 
 
-def mark_imported(folder: Path) -> None:
-    """Notes that the run in ``folder`` came from another machine."""
-    write_whole(folder / _IMPORTED_FILE, b"")
+def mark_imported(folder: Path, by: str = "") -> None:
+    """Notes that the run in ``folder`` came from another machine, and under whose name."""
+    write_whole(folder / _IMPORTED_FILE, by.encode(errors="replace"))
+
+
+def owner(folder: Path, creator: str) -> str:
+    """Whose the run in ``folder`` is: its ``creator``'s, or who brought it here; "" is nobody's.
+
+    What an imported run says of its creator gives nobody a right.
+    """
+    try:
+        return (folder / _IMPORTED_FILE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return creator
+    except OSError:
+        return ""
 
 
 def check_source(source: str, runs: Path) -> None:

@@ -110,9 +110,14 @@ def read_part(path: Path) -> Part:
             )
     except (pa.ArrowException, OSError, StopIteration, *AMISS) as error:
         raise RunError(
-            f"The file {path} of a run is damaged or of another kind: delete the run, or that file "
-            "and continue with --resume."
+            f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
+            "alone and continue the run.",
+            hint=f"The file is {path}.",
         ) from error
+
+
+def _named(path: Path) -> str:
+    return f"{path.name} of the run {path.parent.name}"
 
 
 def read_rows(
@@ -127,25 +132,13 @@ def read_rows(
     first format the rows of a picture and model stand in the order of its conditions, which they
     take their ids from. Raises ``RunError`` where they do not, or where the file cannot be read.
     """
-    try:
-        return _read_rows(part, spec, columns, model)
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(
-            f"The rows in {part.path.name} cannot be read: the run has been finished or "
-            "deleted meanwhile; open it again."
-        ) from error
-
-
-def _read_rows(
-    part: Part, spec: RunSpec, columns: Sequence[str] | None, model: str | None
-) -> pa.Table:
     wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
     if not set(wanted) & set(part.lacking):
-        table = pq.read_table(part.path, columns=wanted, filters=filters)
+        table = _read(part.path, wanted, filters)
         return table.replace_schema_metadata(None)
     stored = [name for name in wanted if name not in part.lacking]
-    table = pq.read_table(part.path, columns=list(dict.fromkeys([*stored, *_ORDERED])))
+    table = _read(part.path, list(dict.fromkeys([*stored, *_ORDERED])))
     if "condition" in part.lacking:
         table = table.append_column("condition", _ids(part, spec.conditions, table["perturbation"]))
     for name in part.lacking:
@@ -157,6 +150,16 @@ def _read_rows(
     return table.select(wanted).replace_schema_metadata(None)
 
 
+def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns), filters=filters)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
+            hint=f"The file is {path}.",
+        ) from error
+
+
 _ORDERED = ("perturbation", "model")
 """Columns by which rows are told apart while what they lack is found."""
 
@@ -166,7 +169,7 @@ def _ids(part: Part, conditions: Sequence[Condition], perturbations: pa.ChunkedA
     place = pa.array(np.arange(len(perturbations)) % len(conditions))
     names = pa.array([condition.name for condition in conditions]).take(place)
     if not perturbations.combine_chunks().equals(names):
-        raise RunError(f"The file {part.path} of a run is damaged: its rows are in another order.")
+        raise RunError(f"The file {_named(part.path)} is damaged: its rows are in another order.")
     return pa.array([condition.id for condition in conditions]).take(place)
 
 
@@ -184,7 +187,7 @@ def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
     parts = [read_part(path) for path in paths]
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)):
-        raise RunError(f"{folder} holds some rows twice: it was mixed from several runs.")
+        raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
     return parts
 
 

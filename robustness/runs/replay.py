@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
-from robustness import models
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import some
 from robustness.evaluation.provenance import versions
-from robustness.pictures.eight_bits import BITS
 from robustness.runs import rounding
+from robustness.runs.again import plan_again
 from robustness.runs.compare import version_notes
+from robustness.runs.progress import Progress
 from robustness.runs.rounding import Change
-from robustness.runs.session import Plan, Progress, plan, start
+from robustness.runs.session import Plan, start
 from robustness.runs.store import Run, load
 
 IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"
@@ -117,21 +116,8 @@ def replay(
 
 def _planned(run: Run) -> Plan:
     """What ``run`` was to do, of the same source with the same weights."""
-    asked, spec = run.manifest.dataset, run.manifest.spec
     try:
-        for name, digest in spec.models:
-            models.require(models.REGISTRY[name])
-            now = models.digest(models.REGISTRY[name])
-            if now != digest:
-                raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
-        return plan(
-            asked.source,
-            changed(spec, bits=BITS),
-            labelling=asked.labelling,
-            limit=asked.limit,
-            sample=asked.sample,
-            batch=run.manifest.batch,
-        )
+        return plan_again(run.manifest)
     except RobustnessError as error:
         raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
 

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Generator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,14 +20,18 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
+from robustness.runs import headlines
 from robustness.runs.compacting import compact
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
 from robustness.runs.parts import Part, all_parts, content, remove_superseded, write_part
+from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
 
 MAX_BATCH = 1024
+
+_HOW_TO_CONTINUE = "The same command with --resume continues it."
 
 _ROWS_TO_WRITE = 4096
 _SECONDS_TO_WRITE = 5.0
@@ -58,7 +62,10 @@ def plan(
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise ParameterError(f"Expected --batch to lie between 1 and {MAX_BATCH}, got {batch}.")
+        raise ParameterError(
+            f"Expected 1 to {MAX_BATCH} pictures to be worked on at once, got {batch}.",
+            hint="That is --batch.",
+        )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
@@ -73,19 +80,6 @@ def plan(
         digest=dataset.digest,
     )
     return Plan(Job(spec, dataset, labels, batch or default_batch(spec)), asked)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: pictures ``done`` of ``total``, of which ``unreadable`` were not read.
-
-    ``loading`` is true until the models are there.
-    """
-
-    done: int
-    total: int
-    unreadable: int
-    loading: bool = False
 
 
 class Session:
@@ -106,6 +100,7 @@ class Session:
         self._parts = all_parts(folder, manifest)
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
+        self._teller = Teller(folder, len(plan.job.dataset))
 
     @property
     def finished(self) -> bool:
@@ -123,6 +118,7 @@ class Session:
         try:
             self._write()
         finally:
+            self._teller.end()
             self._lock.release()
 
     def perform(
@@ -143,6 +139,7 @@ class Session:
                 self._since = time.perf_counter()
                 started = self.manifest.startup_seconds + self._since - began
                 self.manifest = self.manifest.updated(startup_seconds=started)
+                yield self._progress()
                 continue
             self._waiting.append(chunk)
             rows = sum(waiting.table.num_rows for waiting in self._waiting)
@@ -153,18 +150,22 @@ class Session:
         done = {number for part in self._parts for number in part.chunks}
         if len(done) < self._job.chunk_count:
             raise RunError(
-                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: go "
-                "on with --resume."
+                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: "
+                "continue the run.",
+                hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
         self._write(status=FINISHED, content=content(self._parts))
         remove_superseded(self.folder, self.manifest)
+        headlines.keep(self.folder, self.manifest)
 
     def _progress(self, *, loading: bool = False) -> Progress:
         found: list[Part | Chunk] = [*self._parts, *self._waiting]
         unreadable = sum(len(part.unreadable) for part in found)
         read = sum(part.images for part in found)
-        return Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+        progress = Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+        self._teller.note(progress)
+        return progress
 
     def _write(self, **changes: object) -> None:
         """Writes what is waiting, and the manifest with that and ``changes``."""
@@ -185,8 +186,9 @@ class Session:
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
-                f"The rows cannot be written to {self.folder}: {error.strerror}; make room there, "
-                "then continue with --resume."
+                f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
+                "room, then continue the run.",
+                hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
 
 
@@ -197,35 +199,68 @@ def start(
     engine: str = "local",
     resume: bool = False,
     patience: float = 0.0,
+    creator: str = "",
 ) -> Session:
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
-    Where there is no unfinished one, ``resume`` takes a finished one of the same plan, with
-    nothing left to do, else begins. Raises ``ParameterError`` for an engine that cannot be used
-    here, ``RunError`` where the folder cannot be written to, or where the run is still being
-    written by somebody else after ``patience`` seconds; no new run is left behind then.
+    A new one is ``creator``'s. Where there is no unfinished one, ``resume`` takes a finished one of
+    the same plan, with nothing left to do, else begins. Raises ``ParameterError`` for an
+    engine that cannot be used here, ``RunError`` where the folder cannot be written to, or where
+    the run is still being written by somebody else after ``patience`` seconds; no new run is left
+    behind then.
     """
     chosen = ENGINES[engine]
-    fresh = Manifest(
+    fresh = _fresh(plan, chosen.name, creator)
+    same = _same_request(runs, fresh) if resume else None
+    try:
+        if same is None:
+            chosen.require()
+            (runs / fresh.id).mkdir(parents=True)
+        return _held(plan, same or runs / fresh.id, None if same else fresh, patience)
+    except OSError as error:
+        raise _refused(runs, error) from error
+
+
+def _refused(runs: Path, error: OSError) -> RunError:
+    return RunError(
+        f"The folder of runs cannot be written to: {error.strerror}; whoever runs this program "
+        "can make it writable, or choose another.",
+        hint=f"The folder is {runs}; --out names another.",
+    )
+
+
+def earlier(plan: Plan, runs: Path) -> Path | None:
+    """The run with which ``start`` would go on for ``resume``; None if there is none."""
+    return _same_request(runs, _fresh(plan, "", ""))
+
+
+def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
+    return Manifest(
         id=_new_id(plan.asked.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=plan.job.spec,
         dataset=plan.asked,
         batch=plan.job.batch,
-        engine=chosen.name,
+        engine=engine,
         versions=versions(),
+        creator=creator,
     )
-    earlier = _same_request(runs, fresh) if resume else None
-    try:
-        if earlier is None:
-            chosen.require()
-            (runs / fresh.id).mkdir(parents=True)
-        return _held(plan, earlier or runs / fresh.id, None if earlier else fresh, patience)
-    except OSError as error:
+
+
+def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
+    """The unfinished run in ``folder``, to go on with; ``plan`` is that of its manifest.
+
+    Raises ``RunError`` where what was begun cannot be continued as the same run, and where somebody
+    else still writes it after ``patience`` seconds.
+    """
+    manifest = read(folder)
+    now = replace(manifest, spec=plan.job.spec, dataset=plan.asked, versions=versions())
+    if now.key != manifest.key:
         raise RunError(
-            f"The folder of runs {runs} cannot be written to: {error.strerror}; name another with "
-            "--out."
-        ) from error
+            f"The run {manifest.id} cannot go on: its pictures or the versions of what computes "
+            "its rows have changed since. Evaluate the same anew."
+        )
+    return _held(plan, folder, None, patience)
 
 
 def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
@@ -236,10 +271,7 @@ def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> 
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise RunError(
-                f"The folder of runs {folder.parent} cannot be written to: {error.strerror}; name "
-                "another with --out."
-            ) from error
+            raise _refused(folder.parent, error) from error
         raise
 
 

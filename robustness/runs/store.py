@@ -16,14 +16,14 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ImageError, RobustnessError, RunError
-from robustness.base.text import counted
+from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
@@ -52,12 +52,17 @@ class Run:
     @property
     def title(self) -> str:
         """What people call it: the title it was given, else that of its pictures."""
-        return notes.title(self.folder) or self.manifest.dataset.title
+        return notes.title(self.folder) or visible(self.manifest.dataset.title)
 
     @property
     def imported(self) -> bool:
         """Whether it came from another machine."""
         return notes.is_imported(self.folder)
+
+    @property
+    def owner(self) -> str:
+        """The name of whose it is here; "" is nobody's."""
+        return notes.owner(self.folder, self.manifest.creator)
 
     @property
     def finished(self) -> bool:
@@ -120,8 +125,12 @@ class Run:
         try:
             dataset = open_dataset(asked.source)
         except (RobustnessError, OSError) as error:
-            reason = f"{error.strerror}." if isinstance(error, OSError) else error
-            raise RunError(f"The pictures of this run cannot be opened again: {reason}") from error
+            reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
+            raise RunError(
+                "The pictures of this run cannot be opened again: they are not where they were, or "
+                "cannot be read there.",
+                hint=reason,
+            ) from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset
 
@@ -135,7 +144,7 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the pictures of {self.dataset.source} any more.")
+            raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
@@ -184,9 +193,18 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}): continue it with evaluate --resume."
+            f"{counted(manifest.dataset.pictures, 'picture')}): continue it first.",
+            hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
+
+
+def title_of(folder: Path) -> str:
+    """What people call the run in ``folder``: its title, else that of its pictures, else its id."""
+    try:
+        return notes.title(folder) or manifests.read(folder).dataset.title
+    except RunError:
+        return folder.name
 
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
@@ -214,7 +232,8 @@ def place(runs: Path, run_id: str) -> Path:
 class Listed:
     """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
 
-    ``title`` is what people call the run; ``imported`` whether it came from another machine.
+    ``title`` is what people call the run; ``imported`` whether it came from another machine;
+    ``owner`` the name of whose it is here, "" where it is nobody's.
     """
 
     folder: Path
@@ -222,6 +241,27 @@ class Listed:
     reason: str = ""
     title: str = ""
     imported: bool = False
+    owner: str = ""
+
+
+def listed(folder: Path) -> Listed:
+    """What is to be said of ``folder`` without opening its rows."""
+    try:
+        manifest = manifests.read(folder)
+    except RunError as error:
+        return Listed(folder, None, str(error))
+    return Listed(
+        folder,
+        manifest,
+        title=notes.title(folder) or manifest.dataset.title,
+        imported=notes.is_imported(folder),
+        owner=notes.owner(folder, manifest.creator),
+    )
+
+
+def owner_of(folder: Path) -> str:
+    """The name of whose the run in ``folder`` is; raises ``RunError`` where there is none."""
+    return notes.owner(folder, manifests.read(folder).creator)
 
 
 def listing(runs: Path) -> list[Listed]:
@@ -232,16 +272,10 @@ def listing(runs: Path) -> list[Listed]:
         return []
     except OSError as error:
         raise RunError(f"The folder of runs {runs} cannot be listed: {error.strerror}.") from error
-    found, broken = [], []
-    for folder in (path for path in folders if not path.name.startswith(".")):
-        try:
-            manifest = manifests.read(folder)
-            title = notes.title(folder) or manifest.dataset.title
-            found.append(Listed(folder, manifest, title=title, imported=notes.is_imported(folder)))
-        except RunError as error:
-            broken.append(Listed(folder, None, str(error)))
-    found.sort(key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True)
-    return found + broken
+    entries = [listed(path) for path in folders if not path.name.startswith(".")]
+    return sorted(
+        entries, key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True
+    )
 
 
 def delete(folder: Path) -> None:

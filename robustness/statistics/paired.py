@@ -33,14 +33,17 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float
     Exact up to ``EXACT_DISCORDANT`` discordant images, else chi-squared with continuity
     correction.
     """
-    from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
+    from scipy.stats import binom, chi2  # slow to import
 
-    table = [[int((a & b).sum()), int((a & ~b).sum())], [int((~a & b).sum()), int((~a & ~b).sum())]]
-    only_a, only_b = table[0][1], table[1][0]
-    if only_a + only_b == 0:
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    discordant = only_a + only_b
+    if discordant == 0:
         return 0, 0, 1.0
-    result = test(table, exact=only_a + only_b <= EXACT_DISCORDANT, correction=True)
-    return only_a, only_b, min(1.0, float(result.pvalue))
+    if discordant <= EXACT_DISCORDANT:
+        p = 2 * binom.cdf(min(only_a, only_b), discordant, 0.5)
+    else:
+        p = chi2.sf((abs(only_a - only_b) - 1) ** 2 / discordant, 1)
+    return only_a, only_b, min(1.0, float(p))
 
 
 def sign_flip(net: Integers) -> float:
@@ -83,11 +86,11 @@ def established(p: float, low: float | None, high: float | None) -> bool:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number: Holm, Scandinavian Journal of Statistics 6, 1979."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests  # slow to import
-
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    left = range(len(p_values), 0, -1)
+    raised = [min(1.0, p * n) for p, n in zip(sorted(p_values), left, strict=True)]
+    by_rank = np.maximum.accumulate(raised)  # a larger p is never adjusted to a smaller one
+    ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
+    return [float(by_rank[rank]) for rank in ranks]
 
 
 def images_needed(net: Integers, tests: int) -> int | None:

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
+from robustness.base.text import visible
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
@@ -204,7 +205,7 @@ def _gallery(
     st.header("The perturbed pictures and the answers", anchor=False)
     picture = pictures[0]
     if len(pictures) > 1:
-        by_name = {f"{place}: {p.name}": p for place, p in enumerate(pictures, start=1)}
+        by_name = {f"{place}: {visible(p.name)}": p for place, p in enumerate(pictures, start=1)}
         picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
     images = perturbed(picture, conditions, seed)
     with st.container(key="answers"):

@@ -1,4 +1,8 @@
-"""What a server does as it starts: its models are loaded before anybody asks for them."""
+"""What a server does as it starts: its models are loaded, and the runs left to do go on.
+
+And it is kept from asking others: Streamlit would look its own address up at a public host, with
+everybody waiting, whenever a connection names a foreign origin.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from streamlit import net_util
 from streamlit.starlette import App
 
 from robustness import models
@@ -14,15 +19,23 @@ from robustness.evaluation import similarity
 from robustness.models.apart import APART, convert_apart
 from robustness.models.loaded import LOADED
 from robustness.models.together import together
+from robustness.runs import jobs
+from robustness.ui.dataset.uploads import tended
+from robustness.ui.kit.run_link import runs_folder
 
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
-    """Loads the default models in the background for as long as the server runs."""
+    """Loads the default models in the background, and sees to the jobs, while the server runs."""
+    net_util.get_external_ip = lambda: None  # the operator names it: server.corsAllowedOrigins
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
-    yield
+    with suppress(RobustnessError):  # said on every page
+        jobs.keep(runs_folder())
+    with tended():
+        yield
     APART.stop()
+    jobs.end_all()
 
 
 def _load_defaults() -> None:

@@ -66,6 +66,24 @@ def test_a_number_is_read_as_text(folder: Path) -> None:
     assert settings.text(settings.DOWNLOAD_TIMEOUT) == "2.5"
 
 
+def test_a_switch_and_a_list_are_read_as_toml_and_as_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "robustness.toml"
+    assert not settings.is_on(settings.LOGIN)
+    assert settings.parts(settings.OWNERS) == ()
+    for on in ("true", '"on"', '"On"', "1"):
+        file.write_text(f'login = {on}\nowners = ["a@b.example", "*@c.example"]\n')
+        assert settings.is_on(settings.LOGIN)
+        assert settings.parts(settings.OWNERS) == ("a@b.example", "*@c.example")
+    file.write_text('login = false\nowners = "a@b.example,*@c.example,"\n')
+    assert not settings.is_on(settings.LOGIN)
+    assert settings.parts(settings.OWNERS) == ("a@b.example", "*@c.example")
+    monkeypatch.setenv("ROBUSTNESS_LOGIN", "perhaps")
+    with pytest.raises(ParameterError, match="'login' must be on or off, got 'perhaps'"):
+        settings.is_on(settings.LOGIN)
+
+
 def test_a_changed_file_is_read_again(folder: Path) -> None:
     file = folder / "robustness.toml"
     file.write_text('memory = "1GB"\n')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from robustness.base.text import did_you_mean, nearest
+import pytest
+
+from robustness.base.text import did_you_mean, nearest, plain, unhidden, visible
 
 KNOWN = ("labels", "path", "Year")
 
@@ -17,3 +19,18 @@ def test_as_many_as_asked_for_are_near_the_nearest_first() -> None:
     assert nearest("crane", ("crane bird", "crone", "tench"), most=2) == ["crone", "crane bird"]
     assert nearest("crane", ("crane bird", "crone", "tench")) == ["crone"]
     assert nearest("crane", ("crone",), cutoff=0.9) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("holiday photos", "holiday photos"),
+        ("evil\u202egpj.exe", "evilU+202Egpj.exe"),
+        ("two\n lines\tand\x00nothing", "two lines andU+0000nothing"),
+        ("Ångström, 写真", "Ångström, 写真"),
+    ],
+)
+def test_what_cannot_be_seen_stands_as_its_number(text: str, said: str) -> None:
+    assert visible(text) == said
+    assert " ".join(unhidden(text).split()) == said
+    assert plain(text).replace("\\", "") == said

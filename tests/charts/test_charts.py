@@ -146,11 +146,11 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
     assert [trace.name for trace in figure.data] == labels(names)
     for name, trace in zip(names, figure.data, strict=True):
         rows = frame[frame["model"] == name]
-        assert list(trace.x) == [0.0, 0.5, 1.0]
         assert list(trace.y) == rows[f"{metric}_rescaled"].tolist()
         told = [tuple(each) for each in trace.customdata]
         assert told == list(zip(rows["stage"], rows[metric], strict=True))
         assert "%{fullData.name}" in trace.hovertemplate
+    assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx([0.0, 0.5, 1.0])
     assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity, rescaled"
 
 
@@ -212,6 +212,25 @@ def test_stage_lines_of_nothing_are_an_empty_figure() -> None:
     assert not answers.stage_lines(stages(EIGHT[:1]).iloc[:0]).data
 
 
+def test_only_markers_that_would_cover_each_other_move_and_none_passes_another() -> None:
+    def trace(x: list[float], y: list[float | None]) -> dict[str, Any]:
+        return {"x": x, "y": y, "hovertemplate": "%{x:.3g}"}
+
+    near = 0.011
+    traces = [
+        trace([0.0, 0.5, 0.5 + near, 1.0], [1.0, 0.9, 0.2, None]),
+        trace([0.0, 0.5, 0.5 + near, 1.0], [1.0, 0.8, 0.2, 0.0]),
+        trace([0.0, 1.0], [0.999, 0.1]),
+    ]
+    first, second, third = (each["x"] for each in look.dodged(traces, 1.0))
+    assert first[0] < second[0] == 0.0 < third[0]
+    assert min(second[0] - first[0], third[0] - second[0]) == pytest.approx(0.015)
+    assert first[1] == second[1] == 0.5
+    assert 0.5 < first[2] < second[2] < 0.5 + 2 * near, "no further than to its neighbours"
+    assert (first[3], second[3], third[1]) == (1.0, 1.0, 1.0)
+    assert [each["x"][0] for each in traces] == [0.0] * 3, "what was given stays as it was"
+
+
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -232,6 +251,21 @@ def test_a_model_that_is_not_registered_goes_by_its_own_name() -> None:
     assert models.label("my own network") == "my own network"
     figure = answers.stage_lines(stages(("my own network",)))
     assert figure.data[0].name == "my own network"
+
+
+HOSTILE = "<a href='javascript:x'>net</a>\u202e &lt;b>"
+
+
+def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> None:
+    safe = "&lt;a href='javascript:x'>net&lt;/a>U+202E &amp;lt;b>"
+    lines = answers.stage_lines(stages((HOSTILE,))).data[0]
+    assert lines.name == safe
+    assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
+    frame = measured_rows().assign(model=HOSTILE)
+    assert list(scorecard.outcomes(frame.iloc[:1]).data[0].x) == [safe]
+    assert look.words(safe) == HOSTILE.replace("\u202e", "U+202E")
+    assert look.words("one<br>over &amp;copy another") == "one over &copy another"
+    assert pdf_charts.to_png(scorecard.outcomes(frame))
 
 
 def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_any() -> None:
@@ -302,7 +336,11 @@ def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
         assert list(trace.customdata) == [0.5, 1.0]
         assert list(trace.y) == [0.75, 0.5]
     expected = {"strength": [0.5, 1.0], "parameter": [0.25, 0.5], "severity": [2.5, 5.0]}
-    assert list(figure.data[0].x) == expected.get(axis, [0.5, 0.0])
+    places = expected.get(axis, [0.5, 0.0])
+    assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx(places)
+    for trace in figure.data:
+        assert list(trace.text) == [f"{place:.3g}" for place in places], "the pointer is told"
+        assert "%{text}" in trace.hovertemplate
     assert "severity" not in sweep.axis_names("rotation")
     assert sweep.axis_names("vertical_flip") == ["strength"]
 

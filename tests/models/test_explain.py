@@ -25,13 +25,14 @@ LAST_MAPS = {"SqueezeNet": "conv10", "EfficientNetLite0": "bn1_relu6"}
 """The last convolution's activations, by the name that the network's builder gives them."""
 
 
-def paper_grad_cam(record: models.ModelRecord, images: Floats, classes: list[int]) -> Floats:
-    """The map (N, h, w) of each of ``images``, in eager Keras, on the network as it was built.
+def paper_grad_cam(
+    record: models.ModelRecord, network: Any, images: Floats, classes: list[int]
+) -> Floats:
+    """The map (N, h, w) of each of ``images``, in eager Keras, on ``network`` as it was built.
 
     Its logits come of the head run layer by layer, the last without its softmax.
     """
     tf, layers = tensorflow(), keras().layers
-    network, _ = load_network(record)
     norm = record.normalisation
     pixels = images * norm.scale
     if norm.order == "BGR":
@@ -58,9 +59,11 @@ def test_maps_are_those_of_the_papers_formula(
     classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
 ) -> None:
     classifier = classifiers[name]
+    network, _ = load_network(classifier.record)
     top = classifier(photographs).probabilities.argsort(1)
     for classes in (top[:, -1], top[:, -2]):
-        expected = upsampled(paper_grad_cam(classifier.record, photographs, list(classes)), 224)
+        grid = paper_grad_cam(classifier.record, network, photographs, list(classes))
+        expected = upsampled(grid, 224)
         found = heat_maps(classifier, photographs, classes)
         assert found.values.max() > 0.1
         np.testing.assert_allclose(found.values, expected, atol=2e-4 * expected.max())

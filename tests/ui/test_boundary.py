@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from robustness.base import settings
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui.kit import memo
+from robustness.ui.kit.sentences import sentence
 from tests.support.pages import html, perturb
 from tests.support.places import ROOT
 
@@ -117,3 +120,33 @@ def test_a_page_ends_at_its_error_and_streamlit_may_end_it_before(tmp_path: Path
     assert "never reached by a stop" not in [element.value for element in stopped.markdown]
     again = stopped.run().button[1].click().run()
     assert sentences(again)[-1] == "The end."
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("The weight file /srv/data/a.h5 is damaged.", "The weight file a.h5 is damaged."),
+        ("{runs}/.uploads: no space left.", ".uploads: no space left."),
+        ("Not in {runs}.", "Not in our runs."),
+        ("'/a/b c.png' (/d/e)", "'b c.png' (e)"),
+        ("https://host/a/b.h5 or s3://c/d/e", "https://host/a/b.h5 or s3://c/d/e"),
+        ("epsilon 8/255 and/or none", "epsilon 8/255 and/or none"),
+    ],
+)
+def test_a_sentence_on_a_page_tells_no_folder_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, shown: str
+) -> None:
+    kept = tmp_path / "our runs"
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(kept))
+    assert sentence(RobustnessError(said.format(runs=kept), hint=f"It is {kept}.")) == shown
+
+
+def test_a_sentence_about_the_settings_is_said_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("nonsense")
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", str(file))
+    with pytest.raises(ParameterError) as found:
+        settings.check_usable()
+    assert sentence(found.value).startswith("settings.toml is not a TOML file")

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from robustness.evaluation.spec import make_spec
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import new_run, request, uploads
+from robustness.ui.kit.run_link import runs_folder
+from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import html, run
 from tests.support.places import ROOT
@@ -49,6 +51,22 @@ def saved(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return entry.folder.name
 
 
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    with in_threads():
+        yield
+
+
+def evaluate(app: AppTest) -> Path:
+    """Has the page's request be evaluated, and the page show it; returns the folder of the run."""
+    folder = runs_folder()
+    app.button(key="evaluate").click().run()
+    assert not app.exception
+    worked_off(folder)
+    app.run()
+    return folder / app.query_params["run"]
+
+
 def texts(app: AppTest) -> str:
     parts = (app.caption, app.info, app.warning, app.error, app.markdown)
     return "\n".join(str(element.value) for elements in parts for element in elements)
@@ -68,14 +86,13 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
-    next(button for button in app.button if button.label == "Evaluate").click().run()
-    assert not app.exception
-    (entry,) = runs.listing(tmp_path / "runs")
-    assert app.query_params["run"] == entry.folder.name
-    found = runs.load(entry.folder)
+    assert app.session_state["new-run"], "the form stands open"
+    folder = evaluate(app)
+    assert not app.session_state["new-run"], "it is folded away"
+    found = runs.load(folder)
     assert (found.images, [c.name for c in found.conditions]) == (2, ["gaussian_blur", "fog"])
     assert "SqueezeNet 1.1 keeps its answer in" in html(app)
-    again = run(PAGE, run=entry.folder.name)
+    again = run(PAGE, run=folder.name)
     assert "SqueezeNet 1.1 keeps its answer in" in html(again)
 
 
@@ -85,10 +102,7 @@ def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_pa
     app = run(PAGE, models="SqueezeNet", **asked)
     app.toggle(key="as_jpeg").set_value(True).run()
     assert "1 picture × 19 conditions × 1 model" in texts(app)
-    next(button for button in app.button if button.label == "Evaluate").click().run()
-    assert not app.exception
-    (entry,) = runs.listing(tmp_path / "runs")
-    conditions = runs.load(entry.folder).conditions
+    conditions = runs.load(evaluate(app)).conditions
     assert {c.id.partition("+")[2] for c in conditions} == {"saved_as_jpeg=1.0"}
 
 
@@ -253,9 +267,7 @@ def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
     shutil.copy(next(deep.parent.glob("*.*")), deep / "more.png")
     app.run()
     assert "3 pictures × 2 conditions" in texts(app), "nothing right below has changed"
-    app.button(key="evaluate").click().run()
-    assert not app.exception
-    assert runs.find(tmp_path / "runs", app.query_params["run"]).images == 4
+    assert runs.load(evaluate(app)).images == 4
 
 
 @pytest.fixture
@@ -303,15 +315,14 @@ def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploade
     (second,) = set(uploaded.iterdir()) - {shared}
     give(theirs, "chelsea")
     assert not shared.exists()
-    mine.button(key="evaluate").click().run()
-    assert not mine.exception
+    evaluate(mine)
     give(mine, "astronaut")
     assert second.exists(), "its run shows these pictures"
 
 
 def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
     app = give(session(), "coffee")
-    app.button(key="evaluate").click().run()
+    evaluate(app)
     (of_a_run,) = uploaded.iterdir()
     held = give(session(), "rocket")
     (of_a_session,) = set(uploaded.iterdir()) - {of_a_run}

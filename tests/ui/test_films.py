@@ -19,7 +19,7 @@ from tests.support.pages import components, run, sample
 
 def read(offer: Offer) -> list[tuple[dict[str, Any], list[bytes]]]:
     """The messages of ``offer``, as the browser reads them."""
-    whole = b"".join(messages(offer))
+    whole = b"".join(messages(offer, "me"))
     found = []
     while whole:
         size = int.from_bytes(whole[:4])
@@ -72,7 +72,7 @@ def test_the_work_says_how_far_it_is_and_is_done_once(monkeypatch: pytest.Monkey
 def test_work_that_nobody_waits_for_ends_and_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(films, "SAY_SECONDS", 0.0)
     made = iter(range(4))
-    coming = messages(offer("left", made))
+    coming = messages(offer("left", made), "me")
     next(coming)
     coming.close()  # type: ignore[attr-defined]
     assert list(made) == [1, 2, 3]

@@ -43,7 +43,21 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_parts_are_escaped() -> None:
     assert_escaped(results.headline(HOSTILE), 1)
-    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 4)
+    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
+
+
+def test_what_turns_the_text_beside_it_is_shown_as_its_number() -> None:
+    made = results.html_table(["File"], [["evil\u202egpj.exe"]])
+    assert "\u202e" not in made
+    assert "evilU+202Egpj.exe</td>" in made
+
+
+def test_a_long_text_of_a_table_may_wrap_and_every_cell_knows_its_column() -> None:
+    made = results.html_table(
+        ["Better", "Verdict"], [["A", "about 520 more images would settle it"]]
+    )
+    assert '<td role="cell" data-title="Better">A</td>' in made
+    assert '<td role="cell" data-title="Verdict" class="rb-words">about 520 more' in made
 
 
 def test_what_is_html_already_is_not_escaped_again() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
@@ -16,8 +19,10 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import sweep
 from robustness.models import user_models
 from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.pictures import untrusted
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.pictures.untrusted import BusyError
 from robustness.ui import breaking_point
 from robustness.ui.kit import kept, memo, work
 from robustness.ui.kit.kept import Kept, work_key
@@ -88,13 +93,13 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
     altered = memo.change(sample("coffee"), FOG[0], 0)
-    before = memo.answer(spec, sample("coffee"), "digits", altered)
+    before = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert memo.answer(spec, sample("coffee"), "digits", altered) == before
+    assert memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
     small_network().save(models_folder / "digits.keras")
     spec = make_spec(["digits"], FOG)
-    after = memo.answer(spec, sample("coffee"), "digits", altered)
+    after = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities
@@ -122,6 +127,29 @@ def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
     pictures = [memo.uploaded_picture(name, data, "crop") for name in names]
     assert [picture.name for picture in pictures] == names
     assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
+
+
+def test_no_cache_holds_the_bytes_of_an_upload() -> None:
+    data = bytes(bytearray(sample_bytes("rocket")))
+    held = sys.getrefcount(data)
+    memo.uploaded_picture("a.png", data, "squash")
+    assert sys.getrefcount(data) == held
+
+
+def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def study_image(data: bytes, **options: Any) -> Any:
+        asked.append(data)
+        raise (BusyError if data == b"good" else ImageError)("The picture is The picture.")
+
+    monkeypatch.setattr(untrusted, "study_image", study_image)
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ImageError, match=f'^"{name}" is The picture.$'):
+            memo.uploaded_picture(name, b"bad", "crop")
+        with pytest.raises(ImageError):
+            memo.uploaded_picture(name, b"good", "crop")
+    assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 
 def test_rows_go_by_the_names_of_the_session_that_asks(fresh: Kept) -> None:
@@ -164,10 +192,10 @@ def test_another_engine_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(names, FOG, seed=0)
     altered = memo.change(picture, FOG[0], 0)
     keys = [work_key("work", [picture], names, FOG, 0)]
-    rows = [memo.answer(spec, picture, "SqueezeNet", altered)]
+    rows = [memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0]]
     monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     keys.append(work_key("work", [picture], names, FOG, 0))
-    rows.append(memo.answer(spec, picture, "SqueezeNet", altered))
+    rows.append(memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0])
     assert keys[0] != keys[1]
     assert rows[0].probability == pytest.approx(rows[1].probability, abs=1e-5)
     assert rows[0] != rows[1], "it rounds otherwise, so it was asked"

@@ -179,7 +179,7 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     (found,) = [
         e for e in sweep(sample("coffee"), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)
     ]
-    assert f"<td>{found.strength:.3f}</td>" in html(app)
+    assert f">{found.strength:.3f}</td>" in html(app)
     assert f"at strength {found.strength:.2f}" in headline(app)
     for quantity in QUANTITIES:
         app.segmented_control(key="quantity").set_value(quantity).run()

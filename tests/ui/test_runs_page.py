@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import report, runs
+from robustness import report, runs, statistics
+from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
+from robustness.runs import headlines
+from robustness.runs import manifest as manifests
+from robustness.ui.kit import results
 from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
@@ -19,6 +23,7 @@ from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
+OWNER = Who(local=True)
 PAGE = ROOT / "pages" / "runs.py"
 
 
@@ -108,6 +113,38 @@ def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
     assert not app.download_button(key="download second").disabled
 
 
+def test_a_card_says_who_keeps_its_answer_most_as_the_run_itself_does(folder: Path) -> None:
+    text = html(visit())
+    for name in ("first", "second", "third"):
+        best, worst = statistics.Figures(runs.load(folder / name).frame()).summary
+        assert f">{results.who_keeps([best, worst])}</div>" in text
+    assert text.count("keeps its answer most often, in ") == 3
+    manifest = manifests.read(folder / "first")
+    manifest.updated(status=runs.UNFINISHED).write(folder / "first")
+    text = html(visit())
+    assert text.count("keeps its answer most often, in ") == 2, "unfinished: no claim"
+    assert "unfinished: 12 of 12" in text
+
+
+def test_headlines_are_kept_and_made_anew_for_other_rows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifest,) = (e.manifest for e in runs.listing(folder) if e.folder.name == "first")
+    assert manifest is not None
+    kept = headlines.kept(folder / "first", manifest)
+    assert kept, "written as the run ended"
+    assert headlines.kept(folder / "first", manifest.updated(content="of other pictures")) is None
+    for spoilt in ("", "[]", '{"of": 1}', "[" * 100_000):
+        (folder / "first" / headlines.FILE).write_text(spoilt)
+        assert headlines.kept(folder / "first", manifest) is None
+    monkeypatch.setattr(page, "HEADLINE_SECONDS", -1.0)
+    assert html(visit()).count("keeps its answer most often, in ") == 2, "no time left for it"
+    monkeypatch.undo()
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
+    assert html(visit()).count("keeps its answer most often, in ") == 3
+    assert headlines.kept(folder / "first", manifest) == kept
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -153,6 +190,33 @@ def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> N
     assert "What changed" not in [heading.value for heading in app.header]
 
 
+def aged(folder: Path, **days: int) -> None:
+    """Has the runs be created on these days of a month."""
+    for name, day in days.items():
+        manifest = manifests.read(folder / name)
+        manifest.updated(created=f"2026-01-{day:02}T00:00:00+00:00").write(folder / name)
+
+
+def test_the_oldest_ticked_run_is_the_baseline_until_another_is_chosen(folder: Path) -> None:
+    aged(folder, first=1, second=2, third=3)
+    app = visit()
+    for name in ("third", "second"):
+        app.checkbox(key=f"compare {name}").check().run()
+    assert app.query_params["compare"] == ["second", "third"]
+    assert "The oldest run that is ticked is the baseline" in texts(app)
+    app.selectbox(key="baseline").set_value("third").run()
+    app.checkbox(key="compare first").check().run()
+    assert app.query_params["compare"] == ["third", "first", "second"], "chosen by hand"
+    app.checkbox(key="compare third").uncheck().run()
+    assert app.query_params["compare"] == ["first", "second"]
+    assert app.selectbox(key="baseline").value == "first"
+
+
+def test_a_link_keeps_the_baseline_that_it_names(folder: Path) -> None:
+    aged(folder, first=1, second=2)
+    assert visit("second", "first").selectbox(key="baseline").value == "second"
+
+
 def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: Path) -> None:
     app = visit("first", "second")
     found = runs.compare(runs.load(folder / "first"), runs.load(folder / "second"))
@@ -160,8 +224,8 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
     for entry in found.differences:
         if entry["perturbation"] is None:
             for side in "ab":
-                assert f"<td>{entry[f'consistency_{side}']:.1%}</td>" in text
-            assert f"<td>{entry['consistency_verdict']}</td>" in text
+                assert f">{entry[f'consistency_{side}']:.1%}</td>" in text
+            assert f">{entry['consistency_verdict']}</td>" in text
     assert text.count("<li>") == 2
     assert "The seed is not the same: 5 and 6" in texts(app).replace("\\", "")
     assert "On the 12 pictures that both have" in texts(app)
@@ -245,7 +309,8 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     app.checkbox(key="sure first").check().run()
     app.button(key="delete first").click().run()
     assert not app.exception
-    assert sorted(os.listdir(folder)) == ["holiday <b>", "second", "third"]
+    seen = {name for name in os.listdir(folder) if not name.startswith(".")}
+    assert seen == {"holiday <b>", "second", "third"}
     assert app.query_params["compare"] == "second"
 
 
@@ -261,7 +326,7 @@ def test_a_run_that_cannot_be_deleted_gets_a_sentence(folder: Path) -> None:
 def test_a_run_is_downloaded_and_brought_in_elsewhere(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = page._archive(folder / "first")
+    data = page._archive(folder / "first", OWNER)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
     app = visit()
     assert app.button(key="import run").disabled
@@ -285,10 +350,10 @@ def test_a_hostile_upload_gets_a_sentence(folder: Path) -> None:
     app.button(key="import run").click().run()
     assert not app.exception
     assert "cannot be opened as the zip archive of a run" in app.error[0].value
-    assert len(os.listdir(folder)) == 4
+    assert sorted(os.listdir(folder)) == [".audit.jsonl", "first", "holiday <b>", "second", "third"]
 
 
 def test_the_download_is_the_exported_archive(folder: Path) -> None:
     stream = io.BytesIO()
     runs.write_archive(runs.load(folder / "first"), stream)
-    assert page._archive(folder / "first") == stream.getvalue()
+    assert page._archive(folder / "first", OWNER) == stream.getvalue()

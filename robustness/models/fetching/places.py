@@ -6,8 +6,6 @@ import importlib.util
 import os
 from pathlib import Path
 
-import platformdirs
-
 from robustness.base import settings
 from robustness.models.model_record import (
     ModelRecord,
@@ -26,8 +24,7 @@ def keras_cache() -> Path:
 
 def product_cache() -> Path:
     """Folder of files that this product makes or fetches; the setting ``cache`` moves it."""
-    chosen = settings.path(settings.CACHE)
-    return chosen or platformdirs.user_cache_path("robustness", appauthor=False)
+    return settings.cache_folder()
 
 
 def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:

@@ -61,7 +61,10 @@ def format_of(path: Path) -> Format:
     """The format that the suffix of ``path`` asks for; ``ParameterError`` for another suffix."""
     found = FORMATS.get(path.suffix.lower())
     if found is None:
-        raise ParameterError(f"Expected --to to end in {', '.join(FORMATS)}, got {str(path)!r}.")
+        raise ParameterError(
+            f"Expected the name of a report to end in {', '.join(FORMATS)}, got {str(path)!r}.",
+            hint="That is --to.",
+        )
     return found
 
 

@@ -56,7 +56,7 @@ def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     told = {
         "format": FORMAT,
         "version": VERSION,
-        "title": report.title,
+        "title": visible(report.title),
         "manifest": report.manifest,
         "data_dictionary": [column._asdict() for column in columns()],
     }

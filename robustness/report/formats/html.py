@@ -9,15 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
-from robustness.base.text import visible
 from robustness.charts import film
 from robustness.report.content import Block, Chart, Film, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_FROM_OUTSIDE = {"name", "x", "y", "text", "customdata", "categoryarray", "ticktext"}
-"""Parts of a figure that hold words of others, which Plotly would read as tags."""
 
 
 def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
@@ -96,7 +92,7 @@ class _Figures(dict[str, Any]):
         name = f"c{len(self)}"
         figure = json.loads(block.figure.to_json())
         figure["layout"].pop("template", None)  # the page has one for day and one for night
-        self[name] = _harmless(figure)
+        self[name] = figure
         return name
 
 
@@ -112,19 +108,6 @@ class _Films(dict[str, Any]):
             "pictures": [base64.b64encode(png).decode() for png in pictures],
         }
         return name
-
-
-def _harmless(value: Any, outside: bool = False) -> Any:
-    """``value`` with the words of others such that Plotly shows them and reads no tags in them."""
-    if isinstance(value, Mapping):
-        return {
-            key: _harmless(part, outside or key in _FROM_OUTSIDE) for key, part in value.items()
-        }
-    if isinstance(value, list):
-        return [_harmless(part, outside) for part in value]
-    if isinstance(value, str) and outside:
-        return escape(visible(value), quote=False)
-    return value
 
 
 def _data_uri(png: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from robustness.base.text import visible
+from robustness.charts.look import words
 from robustness.report.formats import pdf_fonts
 
 WIDTH_INCHES, DPI = 6.85, 200
@@ -85,8 +85,8 @@ def _names(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> _N
     found = {}
     for axis in ("x", "y"):
         told = layout.get(f"{axis}axis", {}).get("categoryarray") or []
-        words = [w for trace in traces for w in trace.get(axis, []) if isinstance(w, str)]
-        found[axis] = {word: at for at, word in enumerate(dict.fromkeys([*told, *words]))}
+        there = [w for trace in traces for w in trace.get(axis, []) if isinstance(w, str)]
+        found[axis] = {word: at for at, word in enumerate(dict.fromkeys([*told, *there]))}
     return found
 
 
@@ -107,7 +107,7 @@ def _scatter(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     if trace.get("fill") == "toself":
         axes.fill(x, y, color=_rgba(trace["fillcolor"]), linewidth=0)
         return
-    label = visible(trace["name"]) if trace.get("showlegend") is not False else None
+    label = words(trace["name"]) if trace.get("showlegend") is not False else None
     dash = _DASHES[line.get("dash", "solid")] if "lines" in trace["mode"] else "none"
     axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.5, zorder=2)
     _whiskers(axes, trace, x, y, colour)
@@ -156,7 +156,7 @@ def _bar(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     y = np.array(_places(trace, "y", names)) + (drawn - 0.5) * height
     hatch = "//" if trace["marker"]["pattern"]["shape"] else None
     style = {"color": trace["marker"]["color"], "edgecolor": "white", "hatch": hatch}
-    bars = axes.barh(y, trace["x"], height=height, label=visible(trace["name"]), **style)
+    bars = axes.barh(y, trace["x"], height=height, label=words(trace["name"]), **style)
     axes.bar_label(bars, trace["text"], padding=3, fontsize=7.5, color=_INK)
 
 
@@ -170,8 +170,8 @@ def _heatmap(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
     axes.pcolormesh(
         np.ma.masked_invalid(values), cmap=scale, vmin=0, vmax=1, edgecolors="white", linewidth=2
     )
-    for row, words in enumerate(trace["text"]):
-        for column, word in enumerate(words):
+    for row, line in enumerate(trace["text"]):
+        for column, word in enumerate(line):
             value = min(max(values[row, column], 0), 1)
             red, green, blue, _ = scale(value)
             bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
@@ -187,7 +187,7 @@ def _heatmap(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
             )
     for axis in ("x", "y"):
         ticks = [at + 0.5 for at in range(len(trace[axis]))]
-        getattr(axes, f"set_{axis}ticks")(ticks, [visible(word) for word in trace[axis]])
+        getattr(axes, f"set_{axis}ticks")(ticks, [words(word) for word in trace[axis]])
 
 
 def _numbers(told: Mapping[str, str]) -> np.ndarray:
@@ -221,20 +221,22 @@ def _axes(axes: Any, layout: Mapping[str, Any], names: _Names, *, grid: bool) ->
         on = getattr(axes, f"{axis}axis")
         known = names[axis]
         if known:
-            getattr(axes, f"set_{axis}ticks")(list(known.values()), list(map(visible, known)))
+            getattr(axes, f"set_{axis}ticks")(list(known.values()), list(map(words, known)))
             getattr(axes, f"set_{axis}lim")(-0.6, len(known) - 0.4)
         if "range" in told:
             getattr(axes, f"set_{axis}lim")(*told["range"])
         if told.get("autorange") == "reversed":
             getattr(axes, f"invert_{axis}axis")()
         if "tickvals" in told:
-            getattr(axes, f"set_{axis}ticks")(told["tickvals"], told.get("ticktext"))
+            getattr(axes, f"set_{axis}ticks")(
+                told["tickvals"], [words(text) for text in told.get("ticktext", [])] or None
+            )
         if "%" in told.get("tickformat", "") and not known:
             sign = "+" if told["tickformat"].startswith("+") else ""
             on.set_major_formatter(
                 FuncFormatter(lambda value, _, sign=sign: f"{100 * value:{sign}.0f} %")
             )
-        if "zerolinewidth" in told:
+        if told.get("zeroline"):
             axes.axvline(0, color=_INK, linewidth=1, zorder=1)
         title = told.get("title", {}).get("text")
         if title:

@@ -19,8 +19,8 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import SCHEMA, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
-from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 
 FRAMES_AT_ONCE = 176
 """Pictures and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
@@ -107,7 +107,8 @@ def prepared(job: Job, number: int) -> Prepared:
             if entry.refused:
                 raise ImageError(entry.refused)
             data = job.dataset.read(entry)
-            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side)
+            # However long it waits: what a run says must not depend on what else is going on.
+            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side, patience=None)
             pictures[position] = Picture.of(entry.name, image)
         except ImageError as error:
             unreadable.append((entry.name, str(error)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ PYTHONPATH = "PYTHONPATH"
 _MAX_GROUP = 16
 _ROUNDS = 20
 """Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
+
+_RETRIES = 2
+"""How often work whose worker ended is given to another: machines fail, but some pictures kill."""
+
+_MOST_DEADLY = 20
+"""With more groups than this that end every worker it is not a picture that is at fault."""
 
 
 class Worker:
@@ -41,6 +49,10 @@ class Worker:
             found = [c for c in local_chunks(self._job, batch["number"].tolist()) if c is not None]
         except RobustnessError as error:  # Ray would wrap it in pages of its own
             found = [RunError(f"A worker of the cluster stopped: {error}")]
+        except Exception as error:  # else it would pass for a picture that ends its worker
+            found = [
+                RunError(f"A worker of the cluster stopped ({type(error).__name__}: {error}).")
+            ]
         return {"found": [pickle.dumps(each) for each in found]}
 
 
@@ -48,27 +60,30 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
     """Yields None when the cluster is there, then the chunks of ``job`` as they are done.
 
     ``address`` is that of a running cluster; without one, a cluster of this machine alone is
-    started and ended. A chunk whose worker dies is done by another, and comes once. Raises
-    ``ParameterError`` without Ray or without the cluster, ``RunError`` when it breaks down.
+    started and ended. A chunk whose worker dies is done by another, and comes once; a picture that
+    ends every worker is unreadable. Raises ``ParameterError`` without Ray or without the cluster,
+    ``RunError`` when it breaks down.
     """
     ray = _ray()
     _connect(ray, address)
     try:
         yield None
-        seen: set[int] = set()
-        for batch in _stream(ray, job, numbers):
-            for row in batch.to_pylist():
-                # Of our own workers: Ray unpickles whatever else they send before we see it.
-                chunk = pickle.loads(row["found"])
-                if isinstance(chunk, RunError):
-                    raise chunk
-                if chunk.number not in seen:
-                    seen.add(chunk.number)
-                    yield chunk
+        missing = yield from _done(ray, job, numbers)
+        if missing:
+            safe = _without_deadly(ray, job, missing)
+            missing = yield from _done(ray, safe, missing)
+        if missing:
+            pictures = [job.dataset.entries[place].name for place in job.positions(missing[0])]
+            raise RunError(
+                f"Every worker of the cluster ended over the pictures {pictures[0]} to "
+                f"{pictures[-1]}, though none of them does that alone: give the workers more "
+                "memory, or take fewer pictures at once."
+            )
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"The cluster broke down ({type(error).__name__}): what is done is kept; continue "
-            "with --resume."
+            f"The cluster broke down ({type(error).__name__}): what is done is kept; continue the "
+            "run.",
+            hint="The same command with --resume does.",
         ) from error
     finally:
         ray.shutdown()
@@ -95,18 +110,60 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ParameterError(
-            f"There is no Ray cluster at {address!r}: expected HOST:PORT of one that was begun "
-            "with 'ray start --head', or no address."
+            f"There is no Ray cluster at {address!r}: expected HOST:PORT of one that was begun, or "
+            "no address.",
+            hint="'ray start --head' begins one.",
         ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = _MOST_DEADLY
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _done(ray: Any, job: Job, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
+    """The chunks ``numbers`` as they are done, each once; returns those that ended every worker."""
+    seen: set[int] = set()
+    for batch in _stream(ray, job, numbers):
+        for row in batch.to_pylist():
+            # Of our own workers: Ray unpickles whatever else they send before we see it.
+            chunk = pickle.loads(row["found"])
+            if isinstance(chunk, RunError):
+                raise chunk
+            if chunk.number not in seen:
+                seen.add(chunk.number)
+                yield chunk
+    return [number for number in numbers if number not in seen]
+
+
+def _without_deadly(ray: Any, job: Job, numbers: Sequence[int]) -> Job:
+    """``job`` with those pictures of the chunks ``numbers`` refused that end a worker alone."""
+    places = [place for number in numbers for place in job.positions(number)]
+    # With one picture a chunk, the number of a chunk is the place of its picture.
+    trial = _done(ray, replace(job, batch=1), places)
+    while True:
+        try:
+            next(trial)
+        except StopIteration as ended:
+            deadly = set(ended.value)
+            break
+    dataset = copy(job.dataset)
+    dataset.entries = tuple(
+        replace(entry, refused=_DEADLY.format(entry.name)) if place in deadly else entry
+        for place, entry in enumerate(job.dataset.entries)
+    )
+    return replace(job, dataset=dataset)
+
+
+_DEADLY = "{} ended every process that worked on it: save it anew from another program."
 
 
 def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     machines = [count for count in cores if count > 0]
-    workers = max(1, len(machines))
+    workers = max(1, min(len(machines), len(numbers)))
     group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
+    # Nothing waits behind a picture alone: what waits on a worker that ends counts as tried.
+    ahead = 1 if job.batch == 1 else 2
     asked = ray.data.from_items(
         [{"number": number} for number in numbers],
         override_num_blocks=-(-len(numbers) // group),
@@ -115,7 +172,9 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
         Worker,
         fn_constructor_args=(job, os.getcwd()),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),
+        # A worker that ended is there again; its work is not begun without end.
+        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
         # One core stays free on every machine: actors that take all of them leave none for others.
         num_cpus=max(1, min(machines, default=1) - 1),
     )

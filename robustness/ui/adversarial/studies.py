@@ -33,6 +33,7 @@ from robustness.ui.adversarial.request import strength_input
 from robustness.ui.kit import results
 from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.work import Measuring
 
 STRONGEST = "apgd"
@@ -141,8 +142,8 @@ def _over_epsilon(picture: Picture, asked: AttackSpec, names: Sequence[str]) -> 
     )
     if found is None:
         return
-    for sentence in (event for event in found if isinstance(event, str)):
-        st.warning(plain(sentence), icon=":material/block:")
+    for refusal in (event for event in found if isinstance(event, str)):
+        st.warning(plain(refusal), icon=":material/block:")
     points = [event for event in found if isinstance(event, Point)]
     smallest = [event for event in found if isinstance(event, Smallest)]
     if smallest:
@@ -199,7 +200,7 @@ def _strengths(
             for spec in specs:
                 yield from over_epsilon(picture, classifier, spec)
         except GradientError as error:
-            yield str(error)
+            yield sentence(error)
 
 
 _SMALLEST_HEAD = ("Model", "Smallest epsilon", "L∞ there", "L2 there", "SSIM there")

@@ -24,6 +24,7 @@ from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import page_link
+from robustness.ui.kit.sentences import sentence
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
 IN_A_ROW = 3
@@ -104,7 +105,7 @@ def _card(run: Opened, row: dict[str, Any]) -> None:
         picture = run.picture(str(row["image"]))
         image = _altered(run, picture, condition, row)
     except RobustnessError as error:
-        st.warning(plain(str(error)), icon=":material/broken_image:")
+        st.warning(plain(sentence(error)), icon=":material/broken_image:")
     else:
         clean, perturbed = st.columns(2, gap="small", wrap=False)
         name = str(row["image"])

@@ -10,7 +10,7 @@ import streamlit as st
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.base.text import plain
+from robustness.base.text import plain, visible
 from robustness.charts import dataset, label_tables, tables
 from robustness.ui.kit import results
 from robustness.ui.kit.inputs import listed
@@ -102,12 +102,17 @@ def classes(entries: Sequence[Entry]) -> None:
             st,
             dataset.class_drops(mine),
             f"classes_{labels.key}",
-            "The classes that lose most accuracy, per model; the table under it holds all.",
+            "The classes that lose most accuracy, per model; the table of all holds the rest.",
         )
+    with st.expander("All classes, however few their pictures"):
+        _every_class(entries)
+
+
+def _every_class(entries: Sequence[Entry]) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "Class": entry["class_name"],
+                "Class": visible(str(entry["class_name"])),
                 "Model": models.label(entry["model"]),
                 "Images": entry["n_images"],
                 "Clean accuracy": entry["clean_accuracy"],

@@ -1,4 +1,4 @@
-"""A run in the making: what would be evaluated, and the evaluation with its progress."""
+"""A run in the making: what would be evaluated, and the button that has it be done."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
-from robustness.base.pace import Pace, Unit
+from robustness.base.access import Action
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.runs import Plan
 from robustness.ui.dataset.request import Request, request_input
 from robustness.ui.dataset.uploads import clean
+from robustness.ui.kit import access, jobs
 from robustness.ui.kit.page import boundary
-from robustness.ui.kit.run_link import RUN, runs_folder
-from robustness.ui.kit.work import Work
+from robustness.ui.kit.run_link import RUN
+
+_FORM, _FOLDED_FOR = "new-run", "form folded for"
 
 FRAMES_AT_ONCE = 44
-"""Pictures and their perturbed versions between two looks at the Cancel button."""
-
-PATIENCE = 30.0
-"""Seconds that a run waits for one of the same request that was cancelled and has yet to stop."""
+"""Pictures and their perturbed versions from one look whether the run was cancelled to the next."""
 
 
 def new_run(model_names: Sequence[str], seed: int) -> None:
-    """Draws the controls of a new run, and performs it once asked for."""
+    """Draws the controls of a new run, and has it be worked on once asked for."""
     clean()
-    with st.container(border=True, key="new-run"), boundary(":material/folder_off:"):
+    opened = st.query_params.get(RUN)
+    if _FOLDED_FOR not in st.session_state or st.session_state[_FOLDED_FOR] != opened:
+        st.session_state[_FORM] = opened is None  # what a run tells is what people want to see then
+        st.session_state[_FOLDED_FOR] = opened
+    with (
+        st.expander("New evaluation", icon=":material/add_circle:", key=_FORM, on_change="rerun"),
+        boundary(":material/folder_off:"),
+    ):
         request = request_input()
         if request is not None:
             spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit)
@@ -71,50 +77,17 @@ def _begin(request: Request, spec: RunSpec) -> None:
         f"{counted(pictures, 'picture')} × {counted(conditions, 'condition')} × "
         f"{counted(asked, 'model')}: {pictures * (1 + conditions) * asked:,} forward passes."
     )
-    work = Work("Evaluating", f"{request} {spec.digest}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        # It stays while the run is under way: a button that has the focus would be kept in its
-        # place until then anyhow, and would jump away from under a click on Cancel.
-        st.button(
+        pressed = st.button(
             "Evaluate",
             type="primary",
             icon=":material/play_arrow:",
             key="evaluate",
-            disabled=work.asked,
-            on_click=_ask,
-            args=(work,),
+            **access.allowed(Action.EVALUATE),
         )
-        st.caption(size)
-    if work.asked:
-        with boundary():
-            _perform(plan, work)
-    elif work.cancelled:
-        st.warning(
-            "Cancelled. What was done is kept: *Evaluate* continues from there, and the run stands "
-            "below as unfinished.",
-            icon=":material/block:",
-        )
-
-
-def _ask(work: Work) -> None:
-    """Has the run be done, of what its source holds now."""
-    _listed.clear()
-    _planned.clear()
-    work.ask()
-
-
-def _perform(plan: Plan, work: Work) -> None:
-    """Performs or continues the run; a rerun of the page stops it between two chunks."""
-    pace = Pace(Unit("pictures"), plan.asked.pictures)
-    with (
-        work.bar("Loading the models …") as show,
-        runs.start(plan, runs_folder(), resume=True, patience=PATIENCE) as session,
-    ):
-        for state in () if session.finished else session.perform():
-            pace.note(state.done)
-            text = "Loading the models …" if state.loading else f"Evaluating: {pace.text}"
-            if state.unreadable:
-                text += f", {state.unreadable} unreadable"
-            show(state.done / state.total, text)
-    st.query_params[RUN] = session.folder.name
-    st.rerun()
+        st.caption(f"{size} They are worked on beside this page, which may be closed meanwhile.")
+    if pressed:
+        _listed.clear()  # what the source holds now is what is evaluated
+        _planned.clear()
+        st.query_params[RUN] = jobs.submit(_planned(request, spec, _written(request.source)))
+        st.rerun()

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base import settings
+from robustness.base.access import Action
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
@@ -24,6 +25,7 @@ from robustness.evaluation.suites import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.ui.dataset.uploads import upload
+from robustness.ui.kit import access
 from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.picture_input import fit_input
 
@@ -81,12 +83,15 @@ def _source_input() -> str | None:
 
 
 def _upload_input() -> str | None:
+    refused = access.refusal(Action.UPLOAD)
     given = st.file_uploader(
         "Several pictures, or one zip archive",
         type=[*ACCEPTED_EXTENSIONS, "zip"],
         accept_multiple_files=True,
         key="dataset_upload",
-        help="In an archive, each sub-folder may be a class: named by its index, its synset or its "
+        disabled=bool(refused),
+        help=refused
+        or "In an archive, each sub-folder may be a class: named by its index, its synset or its "
         "name. What you upload stays on the server that runs this page, beside the run.",
     )
     if len(given) > 1 and any(file.name.lower().endswith(".zip") for file in given):
@@ -94,6 +99,8 @@ def _upload_input() -> str | None:
             f"Expected one zip archive or several pictures, got {len(given)} files of both kinds: "
             "take some of them out."
         )
+        return None
+    if given and refused:
         return None
     path = upload(given)
     if path is None:

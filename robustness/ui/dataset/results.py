@@ -67,15 +67,9 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
 
 def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> str:
     """Who keeps its answer most often among models with the same classes, and is that certain?"""
-    name = models.label
-    best, worst = group[0], group[-1]
-    first = tables.with_interval(best, "consistency", ".0%")
+    text = results.who_keeps(group)
     if len(group) == 1:
-        return f"{name(best['model'])} keeps its answer in {first} of cases."
-    text = (
-        f"{name(best['model'])} keeps its answer most often, in {first} of cases, "
-        f"{name(worst['model'])} least often, in {worst['consistency']:.0%}."
-    )
+        return text
     settled = sum(pair["established"] for pair in pairs)
     if not pairs:
         return f"{text} No image was seen by all of them."
@@ -217,4 +211,9 @@ def _unreadable(images: Sequence[tuple[str, str]]) -> None:
     if images:
         title = f"{counted(len(images), 'image')} could not be read"
         with st.expander(title, icon=":material/broken_image:"):
-            st.dataframe(pd.DataFrame(images, columns=["Image", "Reason"]), hide_index=True)
+            st.html(results.html_table(("Image", "Reason"), images[:_UNREADABLE]))
+            if len(images) > _UNREADABLE:
+                st.caption(f"The first {_UNREADABLE} of {len(images):,}.")
+
+
+_UNREADABLE = 50

@@ -11,8 +11,11 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.text import counted, plain
 from robustness.pictures.picture import Picture
-from robustness.runs import MANIFEST_FILE, Listed, Manifest
+from robustness.runs import MANIFEST_FILE, Listed, Manifest, jobs
+from robustness.ui.kit import jobs as under_way
+from robustness.ui.kit.page import fragment
 from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
+from robustness.ui.kit.sentences import without_folders
 
 
 class Opened:
@@ -53,8 +56,6 @@ def saved_run() -> Opened | None:
     entries = runs.listing(folder)
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
     asked = st.query_params.get(RUN)
-    if known or asked:
-        st.header("Runs", anchor=False)
     show_what_is_no_run(entries)
     if known:
         _choice(entries, known, asked)
@@ -63,7 +64,7 @@ def saved_run() -> Opened | None:
             st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
         return None
     opened = _opened(str(folder), asked, _written(folder, asked))
-    _about(opened.run)
+    _state(opened.run)
     return opened
 
 
@@ -102,17 +103,38 @@ def _open_chosen() -> None:
         st.query_params[RUN] = chosen
 
 
-def _about(run: runs.Run) -> None:
-    manifest = run.manifest
-    asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
-    if not run.finished:
-        done = run.images + len(run.unreadable)
+def _unfinished(run: runs.Run) -> None:
+    """How far it is while it is worked on, else why it is not, and the button for the other."""
+    if jobs.is_ordered(run.folder):
+        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
+        return
+    done = run.images + len(run.unreadable)
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
-            f"This run is not finished. Done so far: {done:,} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}, and what follows counts these "
-            "alone. The same request continues it.",
+            f"This run is not finished: {done:,} of "
+            f"{counted(run.manifest.dataset.pictures, 'picture')} are done, and what follows "
+            f"counts these alone. {plain(without_folders(jobs.why_it_stopped(run.folder)))}",
             icon=":material/hourglass_bottom:",
         )
+        under_way.buttons(run.folder, False, "page")
+    under_way.said()
+
+
+def _under_way(folder: Path) -> None:
+    entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
+    if entry is None:
+        st.rerun()  # done, or stopped: the page shows what there is now
+    with st.container(border=True, key="under-way"):
+        st.progress(entry.share, text=plain(entry.text))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            under_way.buttons(folder, True, "page")
+            st.caption("It goes on without this page; its link brings you back to it.")
+
+
+def _state(run: runs.Run) -> None:
+    """What has to be known before the figures are read."""
+    if not run.finished:
+        _unfinished(run)
     if run.imported:
         st.info(
             "This run was imported: another machine computed its rows. Its pictures are shown "
@@ -123,6 +145,12 @@ def _about(run: runs.Run) -> None:
         st.info(
             f"{run.depth_note} The same request, run anew, rounds them.", icon=":material/contrast:"
         )
+
+
+def about(run: runs.Run) -> None:
+    """What was asked, and how the run is found again."""
+    manifest = run.manifest
+    asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
     st.caption(
         f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
         f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "

@@ -1,7 +1,12 @@
-"""Uploaded pictures: kept beside the runs, under their digest, while anything needs them."""
+"""Uploaded pictures: kept beside the runs, under their digest, while anything needs them.
+
+That is a session of this server that holds them, or a run whose manifest names them, finished or
+not, deleted for good or not yet. They take as much room as the setting ``uploads`` allows.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import shutil
@@ -9,21 +14,29 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from robustness.base.disk import write_whole
-from robustness.base.errors import ParameterError
+from robustness.base.disk import occupied, write_whole
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
-from robustness.runs import MANIFEST_FILE, UPLOADS
+from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
+from robustness.ui.kit.leaving import afterwards
 from robustness.ui.kit.run_link import runs_folder
+from robustness.ui.kit.upload_limit import room
 
-YOUNG = 24 * 3600.0
-"""Seconds in which an upload that nothing needs stays: a session of another server may hold it."""
+YOUNG = 3600.0
+"""Seconds in which an upload of another server, or an earlier one, stays though no run names it.
+
+Its session may hold it. While one does, its server says so by the time of the folder.
+"""
+
+SECONDS_BETWEEN = 600.0
+"""After which a server has a look at the uploads, and touches those that its sessions hold."""
 
 _HELD, _CLEANED = "dataset upload", "uploads cleaned"
 
@@ -39,6 +52,9 @@ class Held:
 _HOLDERS: weakref.WeakSet[Held] = weakref.WeakSet()
 """What the sessions of this server hold; one that has ended lets go of its own."""
 
+_OWN: set[Path] = set()
+"""Folders that this server has made; another's session that holds the same makes it anew."""
+
 _CHANGING = threading.Lock()
 """Nothing is removed between the look whether it is needed and another session's taking hold."""
 
@@ -47,41 +63,82 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
     """Where the archive of ``files`` lies, packed and hashed once; None without any.
 
     ``files`` are one zip archive or several pictures. What this session had uploaded before is
-    removed unless it is needed elsewhere. Raises ``ParameterError`` where the disk takes nothing.
+    removed unless it is needed elsewhere. Raises ``ParameterError`` where there is no room for
+    them, or the disk takes nothing.
     """
     held: Held | None = st.session_state.get(_HELD)
     ids = tuple(file.file_id for file in files)
     if held is not None and held.ids == ids and held.path.exists():
         return held.path
-    made = _archive(files) if files else None
-    st.session_state.pop(_HELD, None)
+    if held is not None:
+        del st.session_state[_HELD]
+        _HOLDERS.discard(held)
+        collect()
+    if not files:
+        return None
+    _check_room(sum(file.size for file in files))
+    made = _archive(files)
     with _CHANGING:
-        path = None if made is None else _keep(*made)
-        if path is not None:
-            st.session_state[_HELD] = Held(path, ids)
-            _HOLDERS.add(st.session_state[_HELD])
-        if held is not None:
-            _HOLDERS.discard(held)
-            _remove_unneeded([held.path.parent])
+        path = _keep(*made)
+        st.session_state[_HELD] = Held(path, ids)
+        _HOLDERS.add(st.session_state[_HELD])
     return path
 
 
 def clean() -> None:
-    """Removes the uploads that nothing needs and that are older than a day; once a session."""
-    if _CLEANED in st.session_state:
-        return
-    st.session_state[_CLEANED] = True
-    folder = runs_folder() / UPLOADS
+    """Removes the uploads that nothing needs any more; once a session."""
+    if _CLEANED not in st.session_state:
+        st.session_state[_CLEANED] = True
+        collect()
+
+
+@afterwards
+def collect() -> None:
+    """Removes the uploads of this server that nothing needs, and the old ones of any other."""
     try:
-        old = [path for path in folder.iterdir() if time.time() - _written(path) > YOUNG]
-    except OSError:  # there is none, or it cannot be listed
+        there = list((runs_folder() / UPLOADS).iterdir())
+    except (OSError, RobustnessError):  # there is none, it cannot be listed, or is not known
         return
     with _CHANGING:
-        _remove_unneeded(old)
+        _remove_unneeded([path for path in there if path in _OWN or _age(path) > YOUNG])
 
 
-def _written(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, *folder.glob("*")))
+@contextlib.contextmanager
+def tended() -> Iterator[None]:
+    """Has a look at the uploads at once and again and again, in a thread."""
+    ended = threading.Event()
+
+    def tend() -> None:
+        while True:
+            for held in list(_HOLDERS):
+                with contextlib.suppress(OSError):
+                    held.path.parent.touch()
+            collect()
+            if ended.wait(SECONDS_BETWEEN):
+                return
+
+    threading.Thread(target=tend, name="uploads", daemon=True).start()
+    yield
+    ended.set()
+
+
+def forget(source: str) -> None:
+    """Removes the upload ``source``, which a run named that is gone, unless it is needed still.
+
+    Any other source is left alone.
+    """
+    folder = Path(source).parent
+    if folder.parent == runs_folder() / UPLOADS:
+        with _CHANGING:
+            _remove_unneeded([folder])
+
+
+def _age(folder: Path) -> float:
+    """Seconds since somebody has last written into ``folder``, or touched it."""
+    try:
+        return time.time() - max(p.stat().st_mtime for p in (folder, *folder.glob("*")))
+    except OSError:  # somebody else removes it
+        return 0.0
 
 
 def _remove_unneeded(folders: Sequence[Path]) -> None:
@@ -92,7 +149,8 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     held = {held.path.parent for held in _HOLDERS}
     if not (unneeded := [folder for folder in folders if folder not in held]):
         return
-    manifests = runs_folder().glob(f"*/{MANIFEST_FILE}")
+    kept = runs_folder()
+    manifests = [*kept.glob(f"*/{MANIFEST_FILE}"), *kept.glob(f"{BIN}/*/{MANIFEST_FILE}")]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # whether it is needed cannot be known
@@ -100,6 +158,18 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     for folder in unneeded:
         if not any(folder.name in text for text in texts):
             shutil.rmtree(folder, ignore_errors=True)
+            _OWN.discard(folder)
+
+
+def _check_room(more: int) -> None:
+    """Raises ``ParameterError`` where ``more`` bytes exceed the setting ``uploads``."""
+    most, taken = room(), occupied(runs_folder() / UPLOADS)
+    if taken + more > most:
+        raise ParameterError(
+            f"There is no room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
+            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}; delete runs of "
+            "uploaded pictures, or ask the operator to raise the setting 'uploads'."
+        )
 
 
 def _archive(files: Sequence[UploadedFile]) -> tuple[str, bytes]:
@@ -126,6 +196,7 @@ def _keep(name: str, data: bytes) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()  # young again, should an earlier session have left it
+        _OWN.add(folder)
         if not path.exists():
             write_whole(path, data)
     except OSError as error:

@@ -27,6 +27,7 @@ from robustness.ui.kit import results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.page import fragment
+from robustness.ui.kit.sentences import sentence
 
 LOOK_SECONDS = 0.15
 """How often the page looks for maps that have come, and has the next model asked."""
@@ -173,7 +174,7 @@ def _compute(work: Question) -> None:
     try:
         answer = Answer(_views(work))
     except RobustnessError as error:
-        answer = Answer(refusal=str(error))
+        answer = Answer(refusal=sentence(error))
     except Exception as error:  # a graph may fail in any way, for want of memory for one
         answer = Answer(
             refusal=f"Where {models.label(work.model)} looks could not be computed "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import models
+from robustness.base.access import Action
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.fetching.download import download
 from robustness.models.weights import find_whole, size_text
+from robustness.ui.kit import access
 from robustness.ui.kit.page import boundary
 from robustness.ui.kit.work import Work
 
@@ -26,8 +28,12 @@ def download_button(record: models.ModelRecord) -> None:
         f"Download {size_text(record)}",
         key=f"download_{record.name}",
         icon=":material/download:",
-        help=f"Fetches the published ImageNet weights of {record.label}.",
-        on_click=work.ask,
+        on_click=_ask,
+        args=(record, work),
+        **access.allowed(
+            Action.DOWNLOAD_WEIGHTS,
+            help=f"Fetches the published ImageNet weights of {record.label}.",
+        ),
     )
     if work.asked:
         with boundary():
@@ -38,7 +44,13 @@ def download_button(record: models.ModelRecord) -> None:
         )
 
 
+def _ask(record: models.ModelRecord, work: Work) -> None:
+    if not access.refused(Action.DOWNLOAD_WEIGHTS, thing=record.name):
+        work.ask()
+
+
 def _fetch(record: models.ModelRecord, work: Work) -> None:
+    access.require(Action.DOWNLOAD_WEIGHTS, thing=record.name)
     pace = Pace(MEGABYTES)
     with work.bar(f"Connecting for {record.label} …") as show:
 

@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
 from robustness.charts.film import Played
 from robustness.ui.kit import components
 from robustness.ui.kit.kept import Kept
+from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import Tickets
+from robustness.ui.kit.turns import TURNS
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""
@@ -65,7 +67,11 @@ def made(offer: Offer) -> Played | None:
 
 
 async def _film(request: Request) -> Response:
-    offers = _OFFERS.get(request.path_params["ticket"])
+    ticket = request.path_params["ticket"]
+    try:
+        offers = _OFFERS.get(ticket)
+    except AccessError as error:
+        return Response(str(error), status_code=403, media_type="text/plain")
     wanted = b""
     async for part in request.stream():
         wanted += part
@@ -75,28 +81,33 @@ async def _film(request: Request) -> Response:
     if offer is None:
         return Response(status_code=404)
     # Once nobody listens any longer, as after a click on Cancel, no further message is made.
-    return StreamingResponse(messages(offer), media_type="application/octet-stream")
+    return StreamingResponse(
+        messages(offer, f"film {ticket}"), media_type="application/octet-stream"
+    )
 
 
-def messages(offer: Offer) -> Iterator[bytes]:
-    """How far the work is, now and then, and at last the film; each with its length before it."""
+def messages(offer: Offer, who: str) -> Iterator[bytes]:
+    """How far the work is, now and then, and at last the film; each with its length before it.
+
+    It is made in turns of ``who``.
+    """
     kept = _FILMS.get(offer.key)
     if kept is None:
         try:
-            made = yield from _made(offer)
+            made = yield from _made(offer, who)
         except RobustnessError as error:
-            yield _sized(components.pack({"error": str(error)}, []))
+            yield _sized(components.pack({"error": sentence(error)}, []))
             return
         kept = [made]
         _FILMS.put(offer.key, kept)
     yield _sized(kept[0])
 
 
-def _made(offer: Offer) -> Generator[bytes, None, bytes]:
+def _made(offer: Offer, who: str) -> Generator[bytes, None, bytes]:
     events: list[Any] = []
     pace = Pace(Unit("steps"), offer.total)
     said = time.monotonic()
-    for event in offer.events():
+    for event in TURNS.in_parts(offer.events(), who):
         events.append(event)
         pace.note(len(events))
         if time.monotonic() - said >= SAY_SECONDS:

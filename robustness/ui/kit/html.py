@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NewType
 
+from robustness.base.text import unhidden
+
 Html = NewType("Html", str)
 """Safe to show: no text in it is read as a tag. Only ``html`` makes it."""
 
@@ -13,7 +15,8 @@ Html = NewType("Html", str)
 def html(part: str, **values: Any) -> Html:
     """The macro ``part`` of the template filled with ``values``, all of which it must name.
 
-    What is ``Html`` already stays as it is, and everything else is escaped.
+    What is ``Html`` already stays as it is; everything else is escaped, and characters that cannot
+    be seen stand as their numbers.
     """
     return Html(getattr(_parts(), part)(**values))
 
@@ -25,8 +28,13 @@ def _parts() -> Any:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("parts.html.j2").module
+
+
+def _shown(value: Any) -> Any:
+    return unhidden(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -54,6 +54,18 @@ class Kept:
             while self._bytes > self._limit and len(self._results) > 1:
                 self._bytes -= self._results.popitem(last=False)[1][1]
 
+    def clear(self) -> None:
+        """Forgets all results."""
+        with self._lock:
+            self._results.clear()
+            self._bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """What is kept takes so many bytes when pickled."""
+        with self._lock:
+            return self._bytes
+
 
 KEPT = Kept(LIMIT)
 """The results of this server. Those of unfinished work are never kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
@@ -27,9 +28,13 @@ from robustness.models import Classifier, Outputs
 from robustness.models.inference.choice import chosen
 from robustness.models.together import together
 from robustness.perturbations import Images
+from robustness.pictures import untrusted
+from robustness.pictures.decoding import as_subject
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.pictures.untrusted import BusyError
+from robustness.ui.kit.turns import TURNS, session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
@@ -47,12 +52,24 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
-    return replace(_decoded(data, fit, name), name=name)
+    found = _decoded(data, fit)
+    if isinstance(found, str):
+        raise ImageError(found.replace(as_subject(""), as_subject(name), 1))
+    return replace(found, name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _decoded(data: bytes, fit: str, _name: str) -> Picture:
-    return Picture.of("", study_image(data, name=_name, fit=fit))
+def _decoded(data: bytes, fit: str) -> Picture | str:
+    """The picture, or the sentence on what is wrong with it, worked out once; both without a name.
+
+    What is kept knows ``data`` by a digest.
+    """
+    try:
+        return Picture.of("", untrusted.study_image(data, fit=fit))
+    except BusyError:  # another time it may be decoded
+        raise
+    except ImageError as error:
+        return str(error)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)
@@ -92,32 +109,43 @@ def _clean(classifier: Classifier, picture: Picture) -> Outputs:
     return classifier(picture.image[None])
 
 
+Turn = Callable[[], AbstractContextManager[None]]
+"""Waits for whose turn it is to have a model asked."""
+
+
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
-def _answer(spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch) -> Measurement:
-    ((row,),) = measured(spec, _batch, classifier, clean=[_clean(classifier, picture)])
+def _answer(
+    spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
+) -> Measurement:
+    with _turn():
+        ((row,),) = measured(spec, _batch, classifier, clean=[_clean(classifier, picture)])
     return row
 
 
-def answer(spec: RunSpec, picture: Picture, model: str, altered: Change) -> Measurement:
-    """What ``model`` makes of the only condition of ``spec``.
-
-    The clean pass of a picture is computed once a model, however often the condition changes.
-    """
-    row = _answer(spec, picture, models.load(model, side=spec.side), altered.batch)
-    return replace(row, image=picture.name, label=picture.label)
-
-
 def answers(
-    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change
+    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change, who: str | None = None
 ) -> Iterator[tuple[str, Measurement | RobustnessError]]:
-    """Each of the models ``names`` with its ``answer`` or its error, as they come."""
-    return together(names, lambda name: answer(spec, picture, name, altered))
+    """What each of the models ``names`` makes of the only condition of ``spec``, or its error.
+
+    They come as they are known, each in a turn of ``who``, by default this session; what that had
+    asked before, and still waits for its turn, is dropped with ``SupersededError``. The clean pass
+    of a picture is computed once a model, however often the condition changes.
+    """
+    who = who or session()
+    wish = TURNS.wish(who)
+
+    def answer(name: str) -> Measurement:
+        classifier = models.load(name, side=spec.side)
+        row = _answer(spec, picture, classifier, altered.batch, lambda: TURNS.turn(who, wish))
+        return replace(row, image=picture.name, label=picture.label)
+
+    return together(names, answer)
 
 
 def all_answers(
     spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change
 ) -> list[Measurement]:
-    """Every model's ``answer``, in the order of ``names``; raises the first error there is."""
+    """As ``answers``, in the order of ``names``; raises the first error there is."""
     found = {}
     for name, row in answers(spec, picture, names, altered):
         if isinstance(row, RobustnessError):

@@ -9,12 +9,15 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from robustness import models
+from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.models.weights import size_text, state_text
 from robustness.perturbations import MAX_SEED
+from robustness.ui.kit import access
 from robustness.ui.kit.downloads import download_button
 from robustness.ui.kit.inputs import keep, restore
+from robustness.ui.kit.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
@@ -30,7 +33,11 @@ def ask_for_a_model() -> None:
 
 
 def require_models(names: Sequence[str]) -> None:
-    """Asks for a model and ends the page where there is none among ``names``."""
+    """Asks for a model and ends the page where there is none among ``names``.
+
+    Raises ``AccessError`` where this session may not measure.
+    """
+    access.require(Action.MEASURE)
     if not names:
         ask_for_a_model()
         st.stop()
@@ -114,7 +121,9 @@ def _say_what_the_link_cannot_have(
         try:
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
-            st.warning(plain(f"Asked for by the link: {error}"), icon=":material/link_off:")
+            st.warning(
+                plain(f"Asked for by the link: {sentence(error)}"), icon=":material/link_off:"
+            )
 
 
 def _seed_input() -> int:

@@ -1,26 +1,27 @@
-"""The page that every script draws in: title, style, links to the others, and its boundary.
-
-The boundary is where an error for the user becomes its sentence, whatever part of a page meets it.
-"""
+"""The page that every script draws in: title, style, links to the others, and its boundary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec
 
 import streamlit as st
 
-from robustness.base import settings
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base import access, settings
+from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
-from robustness.ui.kit import components
+from robustness.ui.kit import components, entrance, jobs, leaving
+from robustness.ui.kit.access import is_owner
+from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
 from robustness.ui.kit.run_link import IMAGE, RUN, linked_run, page_link
+from robustness.ui.kit.sentences import sentence
+
+__all__ = ["boundary", "fragment", "page"]
 
 RUN_PAGE = "Dataset"
 """Title of the page that shows a run."""
@@ -37,6 +38,9 @@ PAGES = (
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 
+OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
+"""One more, for owners alone."""
+
 CARRIED = ("sample", RUN, IMAGE)
 """What a click on another page takes along in the link; ``inputs`` keeps the rest."""
 
@@ -46,28 +50,6 @@ CONTENT = "content"
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
 _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
-
-
-Given = ParamSpec("Given")
-
-
-@contextmanager
-def boundary(icon: str = ":material/error:") -> Iterator[None]:
-    """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
-
-    What Streamlit raises to stop or rerun a script passes through.
-    """
-    try:
-        yield
-    except RobustnessError as error:
-        st.error(plain(str(error)), icon=icon)
-
-
-def fragment(
-    draw: Callable[Given, None], *, run_every: float | None = None
-) -> Callable[Given, None]:
-    """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
-    return st.fragment(boundary()(draw), run_every=run_every)
 
 
 @contextmanager
@@ -80,14 +62,16 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(html("style", css=film.style() + components.style()))
     st.html(_STYLE)
+    leaving.watch()
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))
         st.markdown("### Robustness")
         st.caption("Is the classifier still right when the picture is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-        for path, label, icon in PAGES:
+        for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
             page_link(path, label, icon, carried)
+        under_way = st.container()
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     st.markdown(introduction)
@@ -95,9 +79,13 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         linked_run()
     try:
         settings.check_usable()
+        access.policy()
     except ParameterError as error:
-        st.error(plain(str(error)), icon=_SETTINGS_ICON)
+        st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
+    entrance.enter()
+    with under_way, boundary():
+        jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # the built-in models go on working
         user_models.refresh()
     with boundary():

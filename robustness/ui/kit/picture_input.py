@@ -10,6 +10,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
+from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain
 from robustness.models.labels import imagenet
@@ -18,10 +19,12 @@ from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import components
+from robustness.ui.kit import access, components
 from robustness.ui.kit.inputs import keep, one_of, restore
+from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 
@@ -68,6 +71,7 @@ def _choice(
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
         key = f"upload_{version}"
+        refused = access.refusal(Action.UPLOAD)
         st.file_uploader(
             "Upload photos" if several else "Upload a photo",
             type=list(ACCEPTED_EXTENSIONS),
@@ -75,7 +79,9 @@ def _choice(
             key=key,
             on_change=_remember,
             args=(key,),
-            help="It stays on the server that runs this page, and is not part of the link.",
+            disabled=bool(refused),
+            help=refused
+            or "It stays on the server that runs this page, and is not part of the link.",
         )
         with st.container(horizontal=True, vertical_alignment="center"):
             if live:
@@ -131,13 +137,13 @@ def _known_class(picture: Picture) -> str | None:
 def _freeze() -> None:
     """The frame that the running camera was frozen at becomes the picture."""
     data = components.frame(_LIVE_CAMERA)
-    if data is not None:
+    if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(CAMERA_FILE, data)]
         leave()
 
 
 def _camera(key: str) -> None:
-    with st.popover("Camera", icon=":material/photo_camera:"):
+    with st.popover("Camera", icon=":material/photo_camera:", **access.allowed(Action.UPLOAD)):
         if st.toggle("Turn the camera on", key="camera_on"):
             st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
 
@@ -158,6 +164,8 @@ def _remember(key: str) -> None:
     """Keeps what was uploaded for the session, so that it goes along to the other pages."""
     given = st.session_state[key]
     files = given if isinstance(given, list) else [given] if given else []
+    if files and access.refused(Action.UPLOAD):
+        return
     st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
     if files:
         leave()
@@ -169,7 +177,7 @@ def _uploaded(fit: str) -> list[Picture]:
         try:
             pictures.append(uploaded_picture(name, data, fit))
         except ImageError as error:
-            st.error(plain(str(error)), icon=":material/broken_image:")
+            st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
     if pictures:
         names = ", ".join(plain(picture.name) for picture in pictures)
@@ -195,7 +203,7 @@ def current_sample() -> str:
     try:
         return SAMPLES[chosen].name
     except UnknownNameError as error:
-        st.warning(plain(str(error)), icon=":material/link_off:")
+        st.warning(plain(sentence(error)), icon=":material/link_off:")
         return FIRST_SAMPLE
 
 
@@ -227,7 +235,10 @@ def _choose_sample(name: str) -> None:
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
     # A fresh uploader: the sample replaces the upload.
-    st.session_state["upload_version"] = st.session_state.get("upload_version", 0) + 1
+    version = st.session_state.get("upload_version", 0)
+    for key in (f"upload_{version}", f"camera_{version}"):
+        forget_files(st.session_state.get(key))
+    st.session_state["upload_version"] = version + 1
 
 
 @cache

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.base.text import plain
+from robustness.base.text import plain, visible
+from robustness.charts import tables
 from robustness.charts.verdict import verdict
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
@@ -64,7 +65,7 @@ def pair_of(
     header = {
         "before": before,
         "after": after,
-        "altBefore": f"The {before.lower()} picture, {picture.name}",
+        "altBefore": f"The {before.lower()} picture, {visible(picture.name)}",
         "altAfter": f"The picture after {what}",
         "gain": gain,
         "text": _visibility(scores),
@@ -82,6 +83,18 @@ def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
 def headline(text: str) -> Html:
     """The answer of a page in a sentence."""
     return html("headline", text=text)
+
+
+def who_keeps(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Who of models with the same classes keeps its answer most often; ``entries`` best first."""
+    best, worst = entries[0], entries[-1]
+    first = tables.with_interval(best, "consistency", ".0%")
+    if len(entries) == 1:
+        return f"{models.label(best['model'])} keeps its answer in {first} of cases."
+    return (
+        f"{models.label(best['model'])} keeps its answer most often, in {first} of cases, "
+        f"{models.label(worst['model'])} least often, in {worst['consistency']:.0%}."
+    )
 
 
 def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:

@@ -15,6 +15,7 @@ from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.pictures.picture import Picture
+from robustness.ui.kit.sentences import sentence
 
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""
@@ -47,7 +48,7 @@ def linked_picture() -> list[Picture]:
     try:
         picture = _picture(str(runs_folder()), run_id, name)
     except RobustnessError as error:
-        st.warning(plain(str(error)), icon=":material/link_off:")
+        st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
     st.info(f"Showing {plain(name)} of the run {plain(run_id)}.", icon=":material/analytics:")
     return [picture]

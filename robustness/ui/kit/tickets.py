@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 import streamlit as st
 
+from robustness.base.access import Action, Who, check, policy
+from robustness.ui.kit import access
+
 MOST_TICKETS = 128
 """How many sessions may hold one; a session whose ticket has gone gets another from its page."""
 
@@ -22,19 +25,29 @@ class Tickets(Generic[What]):
         """``name`` tells several tickets of a session apart."""
         self._name = f"ticket {name}"
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, What] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Who, What]] = OrderedDict()
 
     def give(self, what: What) -> str:
-        """This session's ticket, which stands for ``what`` from now on."""
+        """This session's ticket, which stands for ``what`` from now on.
+
+        Raises ``AccessError`` where the session may not measure.
+        """
         ticket = str(st.session_state.setdefault(self._name, secrets.token_urlsafe(24)))
+        access.require(Action.MEASURE)
         with self._lock:
-            self._held[ticket] = what
+            self._held[ticket] = access.who(), what
             self._held.move_to_end(ticket)
             while len(self._held) > MOST_TICKETS:
                 self._held.popitem(last=False)
         return ticket
 
-    def get(self, ticket: str) -> What | None:
-        """What ``ticket`` stands for; None if it is none."""
+    def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
+        """What ``ticket`` stands for; None if it is none.
+
+        Raises ``AccessError`` where whoever it was given to may not have ``action`` done by now.
+        """
         with self._lock:
-            return self._held.get(ticket)
+            who, what = self._held.get(ticket, (None, None))
+        if who is not None:
+            check(action, who, None, policy())
+        return what

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from robustness.base.pace import Pace, Unit, duration
 from robustness.pictures.picture import Picture
 from robustness.ui.kit.kept import KEPT, named, nameless
+from robustness.ui.kit.turns import TURNS, session
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]
@@ -89,13 +91,17 @@ class Work:
         said: Callable[[int], str] | None = None,
         places: Sequence[DeltaGenerator] = (),
     ) -> Iterator[Item]:
-        """Passes on ``items`` while a bar shows how many of ``total`` have come.
+        """Passes on ``items`` while a bar shows how many of ``total`` have come, and the time left.
 
-        ``said`` gives the text beside it, by how many there are.
+        ``said`` gives the text beside it, by how many there are. They are made in turns of this
+        session's, as others want the same cores.
         """
+        pace = Pace(Unit("steps"), total)
         with self.bar(f"{self.what}: loading the models …", places) as show:
-            for done, item in enumerate(items, start=1):
-                show(done / total, said(done) if said else f"{self.what}: {done} of {total}")
+            for done, item in enumerate(TURNS.in_parts(items, session()), start=1):
+                pace.note(done)
+                text = said(done) if said else f"{self.what}: {done} of {total}"
+                show(done / total, text + _left(pace))
                 yield item
 
     def is_cancelled(self) -> bool:
@@ -106,6 +112,11 @@ class Work:
             )
             st.button("Start again", on_click=self.ask)
         return self.cancelled
+
+
+def _left(pace: Pace) -> str:
+    """Such as ", 2 min 5 s left"; "" where that cannot be told, or at the end."""
+    return f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
 
 
 def _row(place: DeltaGenerator) -> DeltaGenerator:

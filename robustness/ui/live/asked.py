@@ -50,9 +50,9 @@ class Asked(NamedTuple):
         """The picture under the condition."""
         return memo.change(self.picture, self.condition, self.seed)
 
-    def answers(self, altered: memo.Change) -> Iterator[tuple[str, Answer]]:
-        """Has all models asked from now on; each answer as it comes."""
-        return memo.answers(self.spec, self.picture, self.models, altered)
+    def answers(self, altered: memo.Change, who: str | None = None) -> Iterator[tuple[str, Answer]]:
+        """Has all models asked from now on, in turns of ``who``; each answer as it comes."""
+        return memo.answers(self.spec, self.picture, self.models, altered, who)
 
 
 def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> components.Answers:

@@ -24,6 +24,7 @@ from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.live import film, held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
+from robustness.ui.server.latency import UPDATES
 
 _STANDING = "standing"
 
@@ -75,6 +76,7 @@ def _follow(asked: Asked, on: stack.Stack) -> None:
 def _pace(altered: memo.Change, asking: float, start: float) -> str:
     """How long it took, once all have answered who are asked since ``asking``."""
     now = time.perf_counter()
+    UPDATES.note("page", now - start)
     return (
         f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
         f"forward passes {1000 * (now - asking):.0f} ms, "

@@ -6,21 +6,27 @@ that is said here lasts: once the slider is let go, the script runs and shows wh
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from robustness.base.errors import ImageError
-from robustness.pictures.fitting import study_image, to_png
+from robustness.base.access import Action
+from robustness.base.errors import AccessError, ImageError
+from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
 from robustness.ui.kit import components, results
-from robustness.ui.kit.tickets import Tickets
+from robustness.ui.kit.sentences import sentence
+from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
+from robustness.ui.kit.turns import SupersededError
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
+from robustness.ui.server.latency import UPDATES
 
 MOST_BYTES = 1_000_000
 """Of a request: a frame of the camera as it is sent takes 200,000."""
@@ -30,6 +36,9 @@ Message = tuple[dict[str, object], list[bytes]]
 
 _TICKETS: Tickets[Asked] = Tickets("held")
 
+_THREADS = ThreadPoolExecutor(MOST_TICKETS, thread_name_prefix="held")
+"""Of our own: those that wait for their turn would keep the rest of the server waiting."""
+
 
 def ticket(asked: Asked) -> str:
     """Lets this session's browser ask for ``asked`` under other conditions; to be named by it."""
@@ -37,7 +46,11 @@ def ticket(asked: Asked) -> str:
 
 
 async def _answer(request: Request) -> Response:
-    asked = _TICKETS.get(request.path_params["ticket"])
+    ticket = request.path_params["ticket"]
+    try:
+        asked = _TICKETS.get(ticket)
+    except AccessError as error:
+        return _refused(error)
     if asked is None:
         return Response(status_code=404)
     body = b""
@@ -49,41 +62,55 @@ async def _answer(request: Request) -> Response:
         wanted, pictures = components.unpack(body)
         steps = checked(wanted["steps"])
         make = _MAKERS[wanted["want"]]
+        if pictures:
+            _TICKETS.get(ticket, Action.UPLOAD)
+    except AccessError as error:
+        return _refused(error)
     except (ValueError, TypeError, KeyError, RecursionError, struct.error):
         return Response(status_code=400)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
+    who = f"held {ticket}"
     try:
-        header, made = await run_in_threadpool(make, asked, pictures)
+        with UPDATES.timed(str(wanted["want"])):
+            header, made = await asyncio.get_running_loop().run_in_executor(
+                _THREADS, make, asked, pictures, who
+            )
+    except SupersededError:
+        return Response(status_code=409)
     except ImageError as error:
-        return Response(str(error), status_code=422, media_type="text/plain")
+        return Response(sentence(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, made)
     return Response(packed, media_type="application/octet-stream")
 
 
-def _picture(asked: Asked, _: list[bytes]) -> Message:
+def _refused(error: AccessError) -> Response:
+    return Response(str(error), status_code=403, media_type="text/plain")
+
+
+def _picture(asked: Asked, _pictures: list[bytes], _who: str) -> Message:
     altered = asked.change()
     header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
     return header, [b"", after]
 
 
-def _answers(asked: Asked, _: list[bytes]) -> Message:
-    found: dict[str, Answer] = dict(asked.answers(asked.change()))
+def _answers(asked: Asked, _pictures: list[bytes], who: str) -> Message:
+    found: dict[str, Answer] = dict(asked.answers(asked.change(), who))
     return {"answers": shown(asked, found)._asdict()}, []
 
 
-def _camera(asked: Asked, pictures: list[bytes]) -> Message:
+def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
     """Both for a frame of a camera, in the place of the picture."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     image = study_image(pictures[0], name="camera")
     asked = asked._replace(picture=Picture.of("camera", image), truth=None)
-    header, (_, after) = _picture(asked, [])
-    answers, _ = _answers(asked, [])
+    header, (_, after) = _picture(asked, [], who)
+    answers, _ = _answers(asked, [], who)
     return {**header, **answers}, [to_png(image), after]
 
 
-_MAKERS: dict[str, Callable[[Asked, list[bytes]], Message]] = {
+_MAKERS: dict[str, Callable[[Asked, list[bytes], str], Message]] = {
     "picture": _picture,
     "answers": _answers,
     "camera": _camera,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
@@ -19,6 +18,7 @@ from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import one_of
+from robustness.ui.kit.sentences import sentence
 
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""
@@ -31,21 +31,33 @@ def chosen() -> list[str]:
     return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
 
 
-def tick(name: str) -> None:
+def tick(name: str, known: Mapping[str, Listed]) -> None:
     """The box by which the run called ``name`` is compared."""
     key = f"compare {name}"
     st.session_state[key] = name in chosen()  # the link decides
-    st.checkbox("Compare", key=key, on_change=_toggle, args=(name,))
+    st.checkbox("Compare", key=key, on_change=_toggle, args=(name, known))
 
 
-def _toggle(name: str) -> None:
+def _toggle(name: str, known: Mapping[str, Listed]) -> None:
     names = chosen()
     if name in names:
         forget(name)
         return
-    _choose([*names, name])
+    by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] else []
+    rest = [each for each in (*names, name) if each not in by_hand]
+    _choose([*by_hand, *_by_age(rest, known)])
     if names:
         st.toast("What changed stands at the top of the page.", icon=":material/arrow_upward:")
+
+
+def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
+    """The oldest run first; those that are not there come last."""
+
+    def created(name: str) -> tuple[bool, str]:
+        manifest = known[name].manifest if name in known else None
+        return manifest is None, "" if manifest is None else manifest.created
+
+    return sorted(names, key=created)
 
 
 def forget(name: str) -> None:
@@ -95,6 +107,7 @@ def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
             args=(there,),
         )
         st.button("Clear", on_click=_choose, args=([],))
+    st.caption("The oldest run that is ticked is the baseline, unless another is chosen here.")
 
 
 def _rebase(there: Sequence[str]) -> None:
@@ -119,8 +132,12 @@ def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
     try:
         written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
         found = _compared(str(paths[0]), str(paths[1]), *written)
-    except (RobustnessError, OSError) as error:  # it may have been deleted meanwhile
-        text = str(error) if isinstance(error, RobustnessError) else "The run is gone."
+    except RobustnessError as error:
+        st.error(plain(sentence(error)), icon=":material/error:")
+        return
+    except OSError as error:  # it may have been deleted meanwhile
+        gone = isinstance(error, FileNotFoundError)
+        text = "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
         st.error(plain(text), icon=":material/error:")
         return
     known = [e for e in found.differences if e[f"{quantity}_difference"] is not None]
@@ -216,15 +233,13 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
             f"changes by condition {name}",
             "Change under each condition with its interval; the table holds the numbers.",
         )
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Perturbation": perturbation_label(entry["perturbation"]),
-                "Strength": setting(entry["condition"]),
-                "Pictures": entry["n_images"],
-                **dict(zip(_HEAD[1:], _row(entry, quantity)[1:], strict=True)),
-            }
-            for entry in mine
-        ),
-        hide_index=True,
-    )
+    rows = [
+        (
+            perturbation_label(entry["perturbation"]),
+            setting(entry["condition"]),
+            f"{entry['n_images']:,}",
+            *_row(entry, quantity)[1:],
+        )
+        for entry in mine
+    ]
+    st.html(results.html_table(("Perturbation", "Strength", "Pictures", *_HEAD[1:]), rows))

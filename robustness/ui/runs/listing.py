@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from robustness import models, report, runs
-from robustness.base.errors import RobustnessError
+from robustness.base.access import Action, Role, Who
 from robustness.base.text import counted, plain
+from robustness.charts.dataset import grouped
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.wording import listed
-from robustness.runs import MAX_TITLE, Listed
+from robustness.runs import MAX_TITLE, Listed, headlines, keeping
+from robustness.runs.jobs import is_ordered
+from robustness.ui.kit import access, jobs, results
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
-from robustness.ui.runs import comparison
+from robustness.ui.runs import comparison, deleted, done
 
 AT_ONCE = 10
 
-_SAID, _SHOWN, _UPLOADS = "runs said", "runs shown", "runs uploaded"
+HEADLINE_SECONDS = 1.0
+"""How long a visit works out headlines that no run has kept; the rest come with the next visit."""
+
+_SHOWN, _UPLOADS = "runs shown", "runs uploaded"
 
 
 def show() -> None:
     """Draws the page top to bottom."""
     folder = runs_folder()
+    keeping.tidy(folder)
     entries = runs.listing(folder)
     known = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     words = _toolbar(folder, known)
-    _said()
+    done.say()
+    jobs.said()
     comparison.show(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
@@ -44,8 +53,9 @@ def show() -> None:
             icon=":material/inventory_2:",
         )
     limit = int(st.session_state.get(_SHOWN, AT_ONCE))
+    until = time.monotonic() + HEADLINE_SECONDS
     for entry in found[:limit]:
-        _card(entry)
+        _card(entry, known, until)
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -53,6 +63,7 @@ def show() -> None:
             on_click=st.session_state.update,
             args=({_SHOWN: limit + AT_ONCE},),
         )
+    deleted.show(folder)
     show_what_is_no_run(entries)
 
 
@@ -67,7 +78,7 @@ def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
             icon=":material/search:",
             disabled=not known,
         )
-        with st.popover("Import", icon=":material/upload:"):
+        with st.popover("Import", icon=":material/upload:", **access.allowed(Action.IMPORT)):
             _import(folder)
     return text.casefold().split()
 
@@ -92,33 +103,18 @@ def _matches(entry: Listed, words: Sequence[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _said() -> None:
-    """What came of the last click."""
-    kind, text = st.session_state.pop(_SAID, ("", ""))
-    if kind == "done":
-        st.success(plain(text), icon=":material/check:")
-    elif kind:
-        st.error(plain(text), icon=":material/error:")
-
-
-def _do(what: Callable[..., str], *given: Any) -> None:
-    """Does what a click asks, and keeps what to say of it for the page to come."""
-    try:
-        st.session_state[_SAID] = ("done", what(*given))
-    except RobustnessError as error:
-        st.session_state[_SAID] = ("failed", str(error))
-
-
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _card(entry: Listed) -> None:
+def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
     name = entry.folder.name
     with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
-        st.html(_description(entry))
+        st.html(_description(entry, _headline(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            comparison.tick(name)
+            comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
+            if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
+                jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
             if entry.manifest is not None and entry.manifest.images:
                 report_button(
                     lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
@@ -129,15 +125,29 @@ def _card(entry: Listed) -> None:
                 _manage(entry)
 
 
-def _description(entry: Listed) -> Html:
+def _headline(entry: Listed, until: float) -> str:
+    """Who keeps its answer most often in a finished run; "" where that is not known yet."""
+    manifest = entry.manifest
+    assert manifest is not None
+    found = headlines.kept(entry.folder, manifest)
+    if found is None and time.monotonic() < until:
+        found = headlines.keep(entry.folder, manifest)
+    groups = grouped(found or (), "label_set").values()
+    return " ".join(results.who_keeps(group) for group in groups)
+
+
+def _description(entry: Listed, headline: str = "") -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
     badges = []
     if manifest.status != runs.FINISHED:
-        badges.append(f"unfinished: {done:,} of {manifest.dataset.pictures:,}")
+        state = "under way" if is_ordered(entry.folder) else "unfinished"
+        badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
     if entry.imported:
         badges.append("imported")
+    if entry.owner == access.me() and access.role() is not Role.OWNER:
+        badges.append("yours")
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
         f"{counted(manifest.images, 'picture')} of {manifest.dataset.title}",
@@ -145,58 +155,74 @@ def _description(entry: Listed) -> Html:
         f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
         f"seed {manifest.spec.seed}",
         f"{manifest.created[:16].replace('T', ' ')} UTC",
+        *([f"of {entry.owner}"] if "@" in entry.owner else []),
     )
-    return html("run", title=entry.title, badges=badges, facts=facts, name=entry.folder.name)
+    values = {"title": entry.title, "badges": badges, "facts": facts, "name": entry.folder.name}
+    return html("run", headline=headline, **values)
 
 
 def _manage(entry: Listed) -> None:
     name = entry.folder.name
     key = f"title {name}"
     st.text_input("Title", value=entry.title, key=key, max_chars=MAX_TITLE)
-    st.button("Rename", key=f"rename {name}", on_click=_do, args=(_rename, entry, key))
+    st.button(
+        "Rename",
+        key=f"rename {name}",
+        on_click=done.do,
+        args=(_rename, entry, key),
+        **access.allowed(Action.RENAME, entry.owner),
+    )
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
         "Download as zip",
-        data=lambda: _archive(entry.folder),
+        data=partial(_archive, entry.folder, access.who()),
         file_name=f"{name}.zip",
         mime="application/zip",
         key=f"download {name}",
         icon=":material/download:",
         on_click="ignore",
-        disabled=not finished,
-        help="The rows and the manifest, without the pictures: import it here or elsewhere."
-        if finished
-        else "Only a finished run can be downloaded: the same request on the Dataset page "
-        "continues this one.",
+        **access.allowed(
+            Action.EXPORT,
+            disabled=not finished,
+            help="The rows and the manifest, without the pictures: import it here or elsewhere."
+            if finished
+            else "Only a finished run can be downloaded: continue this one first.",
+        ),
     )
     st.divider()
-    sure = st.checkbox("I am sure: nothing brings it back", key=f"sure {name}")
+    days = counted(keeping.bin_days(), "day")
+    sure = st.checkbox(f"I am sure: from the bin it is gone after {days}", key=f"sure {name}")
+    if refused := access.refusal(Action.DELETE, entry.owner):
+        st.caption(plain(refused))
     st.button(
         "Delete this run",
         key=f"delete {name}",
         icon=":material/delete:",
-        disabled=not sure,
-        on_click=_do,
+        on_click=done.do,
         args=(_delete, entry),
+        **access.allowed(Action.DELETE, entry.owner, disabled=not sure),
     )
 
 
-def _archive(folder: Path) -> bytes:
+def _archive(folder: Path, by: Who) -> bytes:
     """The run as a zip, made when somebody asks for it."""
+    access.require(Action.EXPORT, thing=folder.name, by=by)
     stream = io.BytesIO()
     runs.write_archive(runs.load(folder), stream)
     return stream.getvalue()
 
 
 def _rename(entry: Listed, key: str) -> str:
+    access.require(Action.RENAME, runs.owner_of(entry.folder), entry.folder.name)
     runs.rename(entry.folder, str(st.session_state[key]))
     return f"Renamed {entry.title}."
 
 
 def _delete(entry: Listed) -> str:
-    runs.delete(entry.folder)
+    access.require(Action.DELETE, runs.owner_of(entry.folder), entry.folder.name)
+    runs.to_bin(entry.folder, access.me())
     comparison.forget(entry.folder.name)
-    return f"Deleted {entry.title} ({entry.folder.name})."
+    return f"Moved {entry.title} ({entry.folder.name}) to the bin."
 
 
 # --- from elsewhere -------------------------------------------------------------------------------
@@ -217,12 +243,15 @@ def _import(folder: Path) -> None:
         key="import run",
         type="primary",
         disabled=given is None,
-        on_click=_do,
+        on_click=done.do,
         args=(_bring, folder, key),
     )
 
 
 def _bring(folder: Path, key: str) -> str:
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
-    run = runs.import_run(io.BytesIO(st.session_state[key].getvalue()), folder)
+    given = st.session_state[key]
+    access.require(Action.IMPORT, thing=given.name)
+    keeping.check_begin(folder)
+    run = runs.import_run(io.BytesIO(given.getvalue()), folder, access.me())
     return f"Imported {run.title} ({run.folder.name})."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from robustness.models.inference.conversion import convert
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.study_graph import StudyGraph
+from tests.support.places import ROOT
 from tests.support.small_graph import images, small_graph
 
 MANY = 2 * ROWS_AT_ONCE + 1
@@ -131,3 +134,14 @@ def test_a_share_of_one_core_is_kept_to(
     forward(images(openvino_pass.MANY))
     assert forward._of_many is forward._of_few, "one core does one thing at a time"
     np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)
+
+
+def test_openvino_tells_nobody_that_it_is_used() -> None:
+    """Every import of it does; what it would report by cannot be imported before it can be."""
+    with pytest.raises(ImportError, match="openvino_telemetry"):
+        importlib.import_module("openvino_telemetry")
+    product = (ROOT / "robustness").rglob("*.py")
+    importers = {
+        path.parent for path in product if re.search(r"(import|from) openvino\b", path.read_text())
+    }
+    assert importers == {ROOT / "robustness" / "models" / "inference"}

@@ -33,6 +33,6 @@ def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def address(kept_runs: Path) -> Iterator[str]:
-    """Of the shared dashboard."""
-    with dashboard(ROBUSTNESS_RUNS=str(kept_runs)) as running:
+    """Of the shared dashboard; other tests want the cores all the time, and its jobs need some."""
+    with dashboard(ROBUSTNESS_RUNS=str(kept_runs), ROBUSTNESS_JOB_PRIORITY="normal") as running:
         yield running

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -16,6 +18,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD
+from tests.support.jobs import worked_off
 from tests.support.journeys import (
     HEADLINE,
     cards,
@@ -54,6 +57,9 @@ def test_a_first_visit_shows_a_result_without_a_click(
         settled(page)
         assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
         page.close()
+        elsewhere = ("127.0.0.2", int(fresh.rpartition(":")[2]))  # another address of this machine
+        with pytest.raises(OSError, match=r"refused|timed out"):
+            socket.create_connection(elsewhere, timeout=5)
 
 
 def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
@@ -165,15 +171,22 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path
 ) -> None:
-    page = visit(browser, f"{address}/dataset?models=EfficientNetLite2")
+    page = visit(browser, f"{address}/dataset?models=SqueezeNet")
     page.get_by_text("ImageNet-C's 19 by severity").click()
     expect(page.get_by_text("57 conditions")).to_be_visible()
     page.get_by_role("button", name="Evaluate").click()
-    expect(page.get_by_text(re.compile(r"Evaluating: [1-4] of 5"))).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("What was done is kept")).to_be_visible()
-    page.get_by_role("button", name="Evaluate").click()  # at once: it may have yet to stop
-    expect(page.locator(HEADLINE)).to_contain_text("EfficientNet-Lite2 keeps its answer in")
+    under_way = page.locator(".st-key-under-way")
+    expect(under_way.get_by_text(re.compile(r"[1-4] of 5 pictures"))).to_be_visible()
+    under_way.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("This run is not finished")).to_be_visible()
+    # At once, while it may have yet to stop; and by another page, as whoever has the link may.
+    again = visit(browser, page.url)
+    again.get_by_role("button", name="Continue").click()
+    expect(again.locator(".st-key-under-way")).to_be_visible()
+    again.close()
+    worked_off(kept_runs)
+    page.reload()
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
     (name,) = re.findall(r"run=([^&]+)", page.url)
     assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"
     assert runs.load(kept_runs / name).images == 5

@@ -3,6 +3,7 @@
 
 const BY_NAME = new Map(RECORDS.map((record, index) => [record.name, { ...record, index }]));
 const KEPT_STEPS = 100;
+const NEWER = {}; // in the place of an answer that nobody waits for any more
 
 function button(name, text, label, press) {
   const node = make("button", name, { type: "button", textContent: text, title: label });
@@ -106,6 +107,7 @@ class Stack {
   async ask(want) {
     const data = await this.fetch(want);
     if (!this.held) return; // let go meanwhile: the script's answer counts
+    if (data === NEWER) return;
     if (!data) {
       this.cut = true; // no way past the script: it is asked from now on
       this.report(true);
@@ -120,6 +122,7 @@ class Stack {
         method: "POST",
         body: pack({ want, steps: this.steps }, pictures),
       });
+      if (response.status === 409) return NEWER;
       if (!response.ok) return null;
       const data = unpack(new Uint8Array(await response.arrayBuffer()));
       for (const [name, text] of Object.entries(data.texts)) this.cards.get(name)?.say(text);

@@ -1,0 +1,13 @@
+"""The Operations page: how this server is doing, for its operator."""
+
+from __future__ import annotations
+
+from robustness.ui import operations
+from robustness.ui.kit.page import page
+
+with page(
+    "Operations",
+    "How this server is doing: memory, disk, updates and errors. It holds nobody's pictures or "
+    "names, and only an owner sees it.",
+):
+    operations.show()

@@ -1,0 +1,181 @@
+"""Who may do what: the actions, the roles, and the one function that says yes or no.
+
+Nothing here knows a page or a server: ``Who`` is what these found out about whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import NoReturn
+
+from robustness.base import settings
+from robustness.base.errors import AccessError, ParameterError
+from robustness.base.settings import Setting
+
+
+class Role(IntEnum):
+    """What somebody is to the dashboard; each role may do all that those before it may."""
+
+    NONE = 0
+    VIEWER = 1
+    EVALUATOR = 2
+    OWNER = 3
+
+
+class Action(Enum):
+    """What somebody may want to do; the value completes "You may not ..."."""
+
+    LOOK = "look at this dashboard"
+    MEASURE = "measure pictures"
+    EXPORT = "download runs"
+    ATTACK = "attack models"
+    UPLOAD = "upload pictures"
+    EVALUATE = "start or continue an evaluation"
+    CANCEL = "cancel an evaluation"
+    IMPORT = "import runs"
+    RENAME = "rename this run"
+    DELETE = "delete this run"
+    RESTORE = "bring this run back"
+    DOWNLOAD_WEIGHTS = "download weights to this server"
+    CLEAR_CACHES = "clear the caches of this server"
+    OPERATE = "see how this server is doing"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may have an action done: from which role on, of others' things too, in ``read_only`` too.
+
+    Where ``own`` is set, the role is enough for one's own things alone; others' need an owner.
+    """
+
+    role: Role
+    own: bool = False
+    writes: bool = False
+
+
+RULES: Mapping[Action, Rule] = {
+    Action.LOOK: Rule(Role.VIEWER),
+    Action.MEASURE: Rule(Role.VIEWER),
+    Action.EXPORT: Rule(Role.VIEWER),
+    Action.ATTACK: Rule(Role.EVALUATOR),
+    Action.UPLOAD: Rule(Role.EVALUATOR),
+    Action.EVALUATE: Rule(Role.EVALUATOR, writes=True),
+    Action.CANCEL: Rule(Role.EVALUATOR),  # what was done is kept, and can be continued
+    Action.IMPORT: Rule(Role.EVALUATOR, writes=True),
+    Action.RENAME: Rule(Role.EVALUATOR, own=True, writes=True),
+    Action.DELETE: Rule(Role.EVALUATOR, own=True, writes=True),
+    Action.RESTORE: Rule(Role.EVALUATOR, own=True, writes=True),
+    Action.DOWNLOAD_WEIGHTS: Rule(Role.OWNER, writes=True),
+    Action.CLEAR_CACHES: Rule(Role.OWNER),
+    Action.OPERATE: Rule(Role.OWNER),
+}
+
+
+@dataclass(frozen=True)
+class Who:
+    """Somebody who asks.
+
+    ``name`` is that under which things are theirs: the verified e-mail address of a login, or a
+    name made for their browser; "" has no things. ``logged_in`` is true for the former alone;
+    ``local`` for who comes from this machine itself, through no proxy.
+    """
+
+    name: str = ""
+    logged_in: bool = False
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the operator has settled; made by ``policy``."""
+
+    login: bool = False
+    owners: tuple[str, ...] = ()
+    evaluators: tuple[str, ...] = ()
+    viewers: tuple[str, ...] = ()
+    user_role: Role = Role.NONE
+    anonymous_role: Role = Role.EVALUATOR
+    local_role: Role = Role.OWNER
+    read_only: bool = False
+    contact: str = "the operator of this dashboard"
+
+    def role(self, who: Who) -> Role:
+        """What ``who`` is: without a login nobody is what a list says."""
+        if self.login and who.logged_in:
+            lists = {
+                Role.OWNER: self.owners,
+                Role.EVALUATOR: self.evaluators,
+                Role.VIEWER: self.viewers,
+            }
+            found = [role for role, entries in lists.items() if _is_among(who.name, entries)]
+            return max(found, default=self.user_role)
+        if not self.login and who.local:
+            return self.local_role
+        return self.anonymous_role
+
+
+def policy() -> Policy:
+    """What the settings say now; raises ``ParameterError`` for what is no role or no switch."""
+    login = settings.is_on(settings.LOGIN)
+    return Policy(
+        login=login,
+        owners=settings.parts(settings.OWNERS),
+        evaluators=settings.parts(settings.EVALUATORS),
+        viewers=settings.parts(settings.VIEWERS),
+        user_role=_role(settings.USER_ROLE, Role.NONE),
+        anonymous_role=_role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR),
+        local_role=_role(settings.LOCAL_ROLE, Role.OWNER),
+        read_only=settings.is_on(settings.READ_ONLY),
+        contact=settings.text(settings.CONTACT) or Policy.contact,
+    )
+
+
+def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy) -> None:
+    """Raises ``AccessError``, which says whom to ask, unless ``who`` may have ``action`` done.
+
+    ``owner_of_thing`` is the name under which the thing is somebody's; None or "" is nobody's.
+    """
+    rule, role = RULES[action], settled.role(who)
+    own = bool(who.name) and who.name == owner_of_thing
+    if role < rule.role:
+        needed = rule.role.name.lower()
+        _refuse(action, f"that needs the role {needed}, and {_yours(who, role, settled)}", settled)
+    if rule.own and not own and role < Role.OWNER:
+        _refuse(action, "it is not yours, and others' things need the role owner", settled)
+    if rule.writes and settled.read_only:
+        _refuse(action, "this dashboard is read-only", settled)
+
+
+def _refuse(action: Action, reason: str, settled: Policy) -> NoReturn:
+    raise AccessError(f"You may not {action.value}: {reason}; ask {settled.contact}.")
+
+
+def _yours(who: Who, role: Role, settled: Policy) -> str:
+    if settled.login and not who.logged_in:
+        return "you are not logged in"
+    return f"yours is {role.name.lower()}" if role else "you have none here"
+
+
+def _role(setting: Setting, default: Role) -> Role:
+    chosen = settings.text(setting)
+    if chosen is None:
+        return default
+    name = chosen.strip().upper()
+    if name not in Role.__members__:
+        known = ", ".join(role.lower() for role in Role.__members__)
+        raise ParameterError(
+            f"The setting {setting.name!r} must be one of {known}, got {chosen!r}."
+        )
+    return Role[name]
+
+
+def _is_among(address: str, entries: tuple[str, ...]) -> bool:
+    """Whether ``entries`` name ``address`` itself, or its domain as ``*@example.org``."""
+    address = address.strip().casefold()
+    for entry in (entry.casefold() for entry in entries):
+        domain = entry.removeprefix("*@") if entry.startswith("*@") else None
+        if entry == address or (domain and address.endswith(f"@{domain}")):
+            return True
+    return False

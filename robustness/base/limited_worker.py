@@ -1,0 +1,187 @@
+"""Work on untrusted bytes in processes of its own, with limits on their memory and time.
+
+``Worker`` is this end of a connection, and ``serve`` the other, in the process that it starts. A
+process ends with whoever started it, however that ends. Where the system limits no memory (macOS),
+only the limits on time hold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import robustness
+from robustness.base.turns import Turns, seconds_until
+
+_ASKED = struct.Struct("<QQQQ")  # bytes of the head and of the data, of memory, seconds of work
+_ANSWERED = struct.Struct("<Q")
+
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # nothing is multiplied, and each thread takes memory
+    # What is large goes back to the system at once, what is small is there for the next.
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
+}
+
+Answer = Callable[[bytes, bytes], bytes]
+"""What a process does: gives an answer to a head and data."""
+
+
+class WorkerDiedError(Exception):
+    """The process ended before it had answered."""
+
+
+class WorkerTimeError(Exception):
+    """The process was at it for longer than it may."""
+
+
+class Worker:
+    """A process that runs the module ``module``, which calls ``serve``."""
+
+    def __init__(self, module: str) -> None:
+        root = str(Path(robustness.__file__).parent.parent)
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def ask(
+        self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
+    ) -> bytes:
+        """The answer to ``head`` and ``data``.
+
+        It may take ``memory`` bytes beside these, ``seconds`` of work, and until ``deadline``
+        (of ``time.monotonic``; None for ever). Raises ``WorkerTimeError`` or ``WorkerDiedError``,
+        after which the process has ended.
+        """
+        try:
+            for part in (_ASKED.pack(len(head), len(data), memory, seconds), head, data):
+                self._socket.settimeout(seconds_until(deadline))
+                self._socket.sendall(part)
+            (length,) = _ANSWERED.unpack(self._received(_ANSWERED.size, deadline))
+            return self._received(length, deadline)
+        except TimeoutError as error:
+            self.end()
+            raise WorkerTimeError from error
+        except (OSError, EOFError) as error:
+            self.end()
+            timed = self._process.returncode == -signal.SIGXCPU
+            raise (WorkerTimeError if timed else WorkerDiedError) from error
+        except BaseException:  # whoever asked has gone, and nobody will take the answer
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Ends the process; one that has ended already keeps what it ended with."""
+        self._socket.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.1)  # it may be on its way, and what it ended with is wanted
+        self._process.kill()
+        self._process.wait()
+
+    def _received(self, length: int, deadline: float | None) -> bytes:
+        found = bytearray(length)
+        place = 0
+        while place < length:
+            self._socket.settimeout(seconds_until(deadline))
+            count = self._socket.recv_into(memoryview(found)[place:])
+            if not count:
+                raise EOFError
+            place += count
+        return bytes(found)
+
+
+class Workers:
+    """At most ``most`` processes of ``module``: begun as they are wanted, kept, asked in turn."""
+
+    def __init__(self, module: str, most: int) -> None:
+        self._module = module
+        self._turns = Turns(most)
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+
+    def ask(
+        self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
+    ) -> bytes:
+        """As ``Worker.ask``, by whichever is free; raises ``NoTurnError`` if none is in time.
+
+        If its process dies another one is asked, once: somebody may have killed it.
+        """
+        limits = {"memory": memory, "seconds": seconds}
+        with self._turns.taken(1, deadline):
+            with self._lock:
+                worker = self._idle.pop() if self._idle else Worker(self._module)
+            try:
+                answer = worker.ask(head, data, deadline=deadline, **limits)
+            except WorkerDiedError:
+                worker = Worker(self._module)
+                answer = worker.ask(head, data, deadline=deadline, **limits)
+            with self._lock:
+                self._idle.append(worker)
+            return answer
+
+    def pids(self) -> list[int]:
+        """The ids of the processes that wait for work."""
+        with self._lock:
+            return [worker.pid for worker in self._idle]
+
+    def end(self) -> None:
+        """Ends the processes that wait for work."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.end()
+
+
+def serve(answer: Answer) -> None:
+    """Answers what the process asks that started this one as a ``Worker``, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
+    connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    with connection, connection.makefile("rb") as stream, suppress(BrokenPipeError):
+        while len(begun := stream.read(_ASKED.size)) == _ASKED.size:
+            head_length, length, memory, seconds = _ASKED.unpack(begun)
+            _limit(memory + head_length + length, seconds)
+            head, data = stream.read(head_length), stream.read(length)
+            if len(data) < length:
+                return
+            found = answer(head, data)
+            del head, data
+            connection.sendall(_ANSWERED.pack(len(found)) + found)
+
+
+def _limit(memory: int, seconds: int) -> None:
+    """Lets this process take ``memory`` bytes and ``seconds`` of work more than it has so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
+    with suppress(OSError):  # it is not told elsewhere than on Linux
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+
+
+def _set_limit(what: int, limit: int) -> None:
+    _, most = resource.getrlimit(what)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    with suppress(OSError, ValueError):  # a system that does not know it
+        resource.setrlimit(what, (limit, most))

@@ -1,0 +1,34 @@
+"""What a saved run was to do, planned once more from what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from robustness import models
+from robustness.base.errors import RunError
+from robustness.pictures.eight_bits import BITS
+from robustness.runs.manifest import Manifest
+from robustness.runs.session import Plan, plan
+
+
+def plan_again(manifest: Manifest) -> Plan:
+    """The plan of the run of ``manifest``: of the same source, with the same weights, in 8 bits.
+
+    It opens whatever source the manifest names, so it is for those who may read that themselves.
+    Raises ``RunError`` for weights that have changed since, and what ``models.require`` and
+    ``plan`` raise.
+    """
+    asked, spec = manifest.dataset, manifest.spec
+    for name, digest in spec.models:
+        models.require(models.REGISTRY[name])
+        now = models.digest(models.REGISTRY[name])
+        if now != digest:
+            raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
+    return plan(
+        asked.source,
+        replace(spec, bits=BITS),
+        labelling=asked.labelling,
+        limit=asked.limit,
+        sample=asked.sample,
+        batch=manifest.batch,
+    )

@@ -1,0 +1,58 @@
+"""The audit log: who did what to which run when, as lines of JSON beside the runs.
+
+It holds no secret and no picture. When it has grown to ``MOST_BYTES`` it becomes ``.audit.1.jsonl``
+and so on, and the oldest of ``MOST_FILES`` goes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from robustness.base.disk import alone
+
+FILE = ".audit.jsonl"
+MOST_BYTES = 1024 * 1024
+MOST_FILES = 10
+
+_MOST_SIGNS = 200
+
+
+def note(runs: Path, *, who: str, role: str, action: str, thing: str, allowed: bool) -> None:
+    """Adds a line to the log in the folder ``runs``; where it cannot, the server's log says so.
+
+    Characters that cannot be seen are escaped, and no text is longer than 200.
+    """
+    line = {
+        "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "who": who[:_MOST_SIGNS],
+        "role": role,
+        "action": action,
+        "thing": thing[:_MOST_SIGNS],
+        "allowed": allowed,
+    }
+    data = (json.dumps(line, ensure_ascii=True) + "\n").encode()
+    path = runs / FILE
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with alone(path):
+            _rotate(path)
+            with path.open("ab") as file:
+                file.write(data)
+    except OSError as error:
+        logging.getLogger(__name__).warning(
+            "The audit log %s cannot be written: %s; it lacks %s", path, error.strerror, line
+        )
+
+
+def _rotate(path: Path) -> None:
+    if not path.exists() or path.stat().st_size < MOST_BYTES:
+        return
+    for number in range(MOST_FILES - 1, 0, -1):
+        older = path.with_name(f".audit.{number}.jsonl")
+        newer = path if number == 1 else path.with_name(f".audit.{number - 1}.jsonl")
+        if newer.exists():
+            os.replace(newer, older)

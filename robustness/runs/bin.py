@@ -1,0 +1,112 @@
+"""The bin: deleted runs, which can be brought back until it is emptied of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.base.disk import write_whole
+from robustness.base.errors import RunError
+from robustness.runs import manifest as manifests
+from robustness.runs.manifest import AMISS
+from robustness.runs.store import Listed, listed, locked
+
+BIN = ".bin"
+"""The folder among the runs in which deleted ones lie."""
+
+DAY = 24 * 3600.0
+
+_FILE = "deleted.json"
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A run in the bin: when it was deleted, in seconds since the epoch, and by whom."""
+
+    entry: Listed
+    when: float
+    by: str
+
+
+def to_bin(folder: Path, by: str = "") -> None:
+    """Moves the run in ``folder`` to the bin beside it, deleted ``by`` somebody.
+
+    Raises ``RunError`` for anything that is not a run, for one that is being written, and where
+    the disk does not allow it.
+    """
+    manifests.read(folder)
+    place = folder.parent / BIN
+    try:
+        place.mkdir(exist_ok=True)
+        lock = locked(folder)
+        try:
+            note = json.dumps({"when": time.time(), "by": by})
+            write_whole(folder / _FILE, note.encode())
+            folder.rename(_free(place / folder.name))
+        finally:
+            lock.release()
+    except OSError as error:
+        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
+
+
+def deleted(runs: Path) -> list[Deleted]:
+    """The runs in the bin of the folder ``runs``, the last deleted first."""
+    place = runs / BIN
+    folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
+    found = [Deleted(listed(folder), *_note(folder)) for folder in folders]
+    return sorted(found, key=lambda entry: entry.when, reverse=True)
+
+
+def restore(runs: Path, name: str) -> Path:
+    """Brings the run that lies in the bin as ``name`` back; returns its folder.
+
+    Raises ``RunError`` where there is none, and where the disk does not allow it.
+    """
+    folder = binned(runs, name)
+    back = _free(runs / name)
+    try:
+        (folder / _FILE).unlink(missing_ok=True)
+        folder.rename(back)
+    except OSError as error:
+        raise RunError(f"The run {name} cannot be brought back: {error.strerror}.") from error
+    return back
+
+
+def binned(runs: Path, name: str) -> Path:
+    """The folder of the run that lies in the bin as ``name``; raises ``RunError`` for none."""
+    folder = runs / BIN / name
+    if name != Path(name).name or name.startswith(".") or not os.path.isdir(folder):
+        raise RunError(f"There is no run {name} in the bin: it may have been emptied since.")
+    return folder
+
+
+def empty_bin(runs: Path, days: float) -> list[str]:
+    """Removes for good what has been in the bin for ``days`` or more; the names of it."""
+    old = [entry for entry in deleted(runs) if time.time() - entry.when >= days * DAY]
+    for entry in old:
+        shutil.rmtree(entry.entry.folder, ignore_errors=True)
+    return [entry.entry.folder.name for entry in old]
+
+
+def _note(folder: Path) -> tuple[float, str]:
+    """When the run was deleted, and by whom."""
+    with suppress(OSError, *AMISS):
+        values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return float(values["when"]), str(values["by"])
+    with suppress(OSError):
+        return folder.stat().st_mtime, ""
+    return time.time(), ""
+
+
+def _free(folder: Path) -> Path:
+    """``folder``, or with a number behind its name where that is taken."""
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free

@@ -1,0 +1,202 @@
+"""Starts a process for each order in its turn, and starts it again should it die."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from robustness.base import own_process, settings
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.runs.jobs.queue import (
+    QUEUE,
+    Order,
+    cancel,
+    in_turn,
+    last_served,
+    note_served,
+    orders,
+)
+from robustness.runs.manifest import read
+from robustness.runs.progress import seen
+
+LOG_FILE = "job.log"
+"""What the process of a run has said on stderr, for the operator."""
+
+MOST_DEATHS = 3
+"""Processes of one run that may die in a row without getting further."""
+
+_NORMAL = "normal"
+_SECONDS_BETWEEN = 0.5
+_SECONDS_TO_STOP = 20.0
+
+Start = Callable[[Path], "subprocess.Popen[bytes]"]
+
+
+@dataclass
+class _Child:
+    """A process that this keeper has started for ``order`` when ``done`` pictures were done."""
+
+    order: Order
+    process: subprocess.Popen[bytes]
+    done: int
+
+
+class Keeper:
+    """Sees to the orders of one folder of runs, at most ``limit`` of them at once.
+
+    Of several keepers of a folder, in this process or another, one at a time does; when that is
+    gone, another. ``start`` begins a process for the run in a folder.
+    """
+
+    def __init__(self, runs: Path, limit: int, start: Start | None = None) -> None:
+        self._runs = runs
+        self._limit = limit
+        self._start = start or _started
+        self._children: dict[str, _Child] = {}
+        self._deaths: dict[str, int] = {}
+        self._lock: FileLock | None = None
+        self._woken = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Sees to the orders from now on, in a thread; at once where there is already one."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
+            self._thread.start()
+        self._woken.set()
+
+    def end(self) -> None:
+        """Has the processes stop, their work kept and their orders left for the next keeper."""
+        self._stopping = True
+        self._woken.set()
+        for child in self._children.values():
+            child.process.terminate()
+        for child in self._children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(_SECONDS_TO_STOP)
+        if self._lock is not None:
+            self._lock.release()
+
+    def _go_on(self) -> None:
+        while not self._stopping:
+            self._woken.wait(_SECONDS_BETWEEN)
+            self._woken.clear()
+            with contextlib.suppress(OSError):  # a folder that is gone, or full: it may come back
+                self.look()
+
+    def look(self) -> None:
+        """Starts what is due, and sees what has become of what was started."""
+        wanted = {order.run: order for order in orders(self._runs)}
+        for run, child in list(self._children.items()):
+            if run not in wanted and child.process.poll() is None:
+                child.process.terminate()  # cancelled: it need not come to the end of its chunk
+            if child.process.poll() is not None:
+                del self._children[run]
+                if run in wanted and self._died_for_good(child):
+                    del wanted[run]
+        if not wanted or self._stopping or not self._is_mine():
+            return
+        waiting = [order for order in wanted.values() if not self._is_worked_on(order)]
+        free = self._limit - (len(wanted) - len(waiting))
+        for order in in_turn(waiting, last_served(self._runs))[: max(0, free)]:
+            note_served(self._runs, order.by)
+            folder = self._runs / order.run
+            self._children[order.run] = _Child(order, self._start(folder), _done(folder))
+
+    def _is_worked_on(self, order: Order) -> bool:
+        """Whether a process of ours, or one that an earlier server has left, is at it."""
+        return order.run in self._children or seen(self._runs / order.run) is not None
+
+    def _is_mine(self) -> bool:
+        if self._lock is None:
+            lock = FileLock(self._runs / QUEUE / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return False
+            self._lock = lock
+        return True
+
+    def _died_for_good(self, child: _Child) -> bool:
+        """Whether ``child``, which has ended with its order undone, is not to be started again."""
+        folder, done = self._runs / child.order.run, _done(self._runs / child.order.run)
+        deaths = 1 if done > child.done else self._deaths.get(child.order.run, 0) + 1
+        self._deaths[child.order.run] = deaths
+        if deaths < MOST_DEATHS:
+            return False
+        del self._deaths[child.order.run]
+        cancel(folder, _said(child.process.returncode, deaths, done))
+        return True
+
+
+def _said(status: int, deaths: int, done: int) -> str:
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    memory = ", as when memory runs out" if status == -9 else ""
+    return (
+        f"Its process {how}{memory}, {deaths} times in a row after {done} pictures: continue it "
+        "when there is room, or ask the operator, who finds more in the run's job.log."
+    )
+
+
+def _done(folder: Path) -> int:
+    try:
+        manifest = read(folder)
+    except RobustnessError:
+        return 0
+    return manifest.images + manifest.unreadable
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
+    if settings.text(settings.JOB_PRIORITY) != _NORMAL:
+        command.append("--idle")
+    with (folder / LOG_FILE).open("wb") as log:
+        return own_process.start(command, errors=log, leads=True)
+
+
+_KEEPERS: dict[Path, Keeper] = {}
+_MAKING = threading.Lock()
+
+
+def keep(runs: Path) -> Keeper:
+    """The keeper of the folder ``runs`` in this process; it sees to the orders from now on.
+
+    How many are worked on at once is the setting ``jobs``.
+    """
+    with _MAKING:
+        if runs not in _KEEPERS:
+            _check_priority()
+            _KEEPERS[runs] = Keeper(runs, limit())
+    _KEEPERS[runs].begin()
+    return _KEEPERS[runs]
+
+
+def end_all() -> None:
+    """Ends every keeper of this process, as ``Keeper.end`` says."""
+    with _MAKING:
+        for keeper in _KEEPERS.values():
+            keeper.end()
+        _KEEPERS.clear()
+
+
+def _check_priority() -> None:
+    text = settings.text(settings.JOB_PRIORITY) or "idle"
+    if text not in ("idle", _NORMAL):
+        raise ParameterError(
+            f"The setting 'job_priority' is {text!r}: expected 'idle' or '{_NORMAL}'."
+        )
+
+
+def limit() -> int:
+    """How many runs are worked on at once, by the setting; ``ParameterError`` for what is none."""
+    text = settings.text(settings.JOBS) or "1"
+    if not text.isascii() or not text.isdigit():
+        raise ParameterError(f"The setting 'jobs' is {text!r}: expected a whole number such as 1.")
+    return int(text)

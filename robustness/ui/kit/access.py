@@ -1,0 +1,212 @@
+"""Who has a page open, and what they may have done: asked wherever something is done.
+
+A button that is hidden or disabled is no check: the function that a click calls asks ``require``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from robustness.base import access
+from robustness.base.access import Action, Policy, Role, Who
+from robustness.base.errors import AccessError, ParameterError
+from robustness.base.text import plain
+from robustness.runs import audit
+from robustness.ui.kit.run_link import runs_folder
+
+COOKIE = "robustness_browser"
+"""Holds what tells one browser from another where nobody logs in; the server sets it."""
+
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Headers of which a proxy sends at least one, lower case."""
+
+LOGGED = frozenset(Action) - {
+    Action.LOOK,
+    Action.MEASURE,
+    Action.ATTACK,
+    Action.UPLOAD,
+    Action.OPERATE,
+}
+"""What stands in the audit log when it was allowed; what was refused always does."""
+
+_WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was refused"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What a browser's connection says: its ``address``, headers by lower-case name, cookies."""
+
+    address: str
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+
+def who() -> Who:
+    """Who has this session's page open."""
+    found = connection()
+    if found is None:  # the browser has gone, and its script is still running
+        known: Who = st.session_state.get(_WHO, Who())
+        return known
+    email = verified_email()
+    local = is_local(found)
+    identity = Who(email, logged_in=True) if email else Who(_browser(found), local=local)
+    st.session_state[_WHO] = identity
+    return identity
+
+
+def me() -> str:
+    """The name under which this session owns things: an e-mail address, or one of its browser."""
+    return who().name
+
+
+def role() -> Role:
+    """What whoever has this session's page open is to the dashboard."""
+    return access.policy().role(who())
+
+
+def is_owner() -> bool:
+    """Whether it is an owner; not while the settings that say so cannot be read."""
+    try:
+        return role() is Role.OWNER
+    except ParameterError:
+        return False
+
+
+def require(
+    action: Action, owner: str | None = None, thing: str = "", by: Who | None = None
+) -> None:
+    """Raises ``AccessError`` unless this session, or ``by``, may have ``action`` done.
+
+    ``owner`` is the name under which the thing is somebody's, ``thing`` what the audit log calls
+    it: the id of a run, the name of a model. To be asked once a deed, not once a look at it.
+    """
+    asking, settled = by or who(), access.policy()
+    try:
+        access.check(action, asking, owner, settled)
+    except AccessError:
+        _note(action, asking, settled, thing, allowed=False)
+        raise
+    if action in LOGGED:
+        _note(action, asking, settled, thing, allowed=True)
+
+
+def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
+    """For what a click calls: whether this session may not have it done, as the page then says.
+
+    Where it may, what does it asks ``require``, which notes it.
+    """
+    if not (said := refusal(action, owner)):
+        return False
+    _note(action, who(), access.policy(), thing, allowed=False)
+    st.session_state[_REFUSED] = said
+    return True
+
+
+def say_what_was_refused() -> None:
+    """Says once what ``refused`` found since the page was last drawn."""
+    said = st.session_state.pop(_REFUSED, "")
+    if said:
+        st.error(plain(said), icon=":material/lock:")
+
+
+def refusal(action: Action, owner: str | None = None) -> str:
+    """Why this session may not have ``action`` done; "" where it may."""
+    try:
+        access.check(action, who(), owner, access.policy())
+    except AccessError as error:
+        return str(error)
+    return ""
+
+
+class Off(TypedDict):
+    """What a button is given that may be of no use."""
+
+    disabled: bool
+    help: str | None
+
+
+def allowed(
+    action: Action, owner: str | None = None, *, disabled: bool = False, help: str | None = None
+) -> Off:
+    """For a button: it is disabled, and says why, where this session may not have it done.
+
+    ``disabled`` and ``help`` hold where it may. ``st.button("Delete", **allowed(...))``.
+    """
+    refused = refusal(action, owner)
+    return {"disabled": disabled or bool(refused), "help": refused or help}
+
+
+def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: bool) -> None:
+    audit.note(
+        runs_folder(),
+        who=asking.name,
+        role=settled.role(asking).name.lower(),
+        action=action.name.lower(),
+        thing=thing,
+        allowed=allowed,
+    )
+
+
+# --- what a connection says -----------------------------------------------------------------------
+
+
+def connection() -> Connection | None:
+    """What the browser of this session says; None where it has gone."""
+    running = get_script_run_ctx()
+    client = runtime.get_instance().get_client(running.session_id) if running else None
+    found = client.client_context if client else None
+    if found is None:
+        return None
+    headers = {name.lower(): value for name, value in found.headers}
+    return Connection(found.remote_ip or "", headers, dict(found.cookies))
+
+
+def verified_email() -> str:
+    """The e-mail address that a login vouches for; "" where there is none."""
+    said: Mapping[str, Any] = st.user.to_dict()
+    verified = said.get("email_verified")
+    if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
+        return ""
+    email = said.get("email")
+    return email.strip().casefold() if isinstance(email, str) and "@" in email else ""
+
+
+def is_local(found: Connection) -> bool:
+    """Whether it is from this machine itself, to a name of its own, and through no proxy."""
+    if any(name in found.headers for name in FORWARDED):
+        return False
+    names = [urlsplit(f"//{found.headers.get('host', 'localhost')}").hostname]
+    if "origin" in found.headers:
+        names.append(urlsplit(found.headers["origin"]).hostname)
+    return _is_loopback(found.address) and all(map(_is_own_name, names))
+
+
+def _is_own_name(name: str | None) -> bool:
+    return name == "localhost" or _is_loopback(name or "")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)
+
+
+def _browser(found: Connection) -> str:
+    """A name for this browser from which its cookie cannot be told; else one for this session."""
+    secret = found.cookies.get(COOKIE) or st.session_state.setdefault(
+        _BROWSER, secrets.token_urlsafe(24)
+    )
+    return f"browser-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"

@@ -1,0 +1,180 @@
+"""Runs that are worked on, on every page: how far they are, who is next, and how to stop one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from robustness import runs
+from robustness.base.access import Action
+from robustness.base.errors import RobustnessError
+from robustness.base.text import counted, plain
+from robustness.runs import Plan, Seen, jobs, keeping
+from robustness.ui.kit import access
+from robustness.ui.kit.boundary import fragment
+from robustness.ui.kit.run_link import RUN, page_link, runs_folder
+from robustness.ui.kit.sentences import sentence, without_folders
+from robustness.ui.kit.turns import session
+
+SECONDS_BETWEEN = 1.0
+"""From one look at a run that is worked on to the next."""
+
+_WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that is worked on, or is to be: ``before`` counts those whose turn comes first.
+
+    ``seen`` is how far it is, None while it waits or its process starts.
+    """
+
+    folder: Path
+    seen: Seen | None
+    before: int
+
+    @property
+    def title(self) -> str:
+        """What people call the run."""
+        return runs.title_of(self.folder)
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1, as far as is known."""
+        return self.seen.progress.done / max(1, self.seen.progress.total) if self.seen else 0.0
+
+    @property
+    def text(self) -> str:
+        """How far it is, with its rate and time left, or what it waits for."""
+        if self.seen is not None:
+            return self.seen.text
+        if self.before:
+            return f"Waiting for {counted(self.before, 'other run')} …"
+        return "Starting …"
+
+
+def wanted(folder: Path) -> list[Wanted]:
+    """The runs in ``folder`` that are worked on, then those that wait, in turn."""
+    found = [(order, runs.seen(folder / order.run)) for order in jobs.orders(folder)]
+    working = [(order, seen) for order, seen in found if seen is not None]
+    waiting = jobs.in_turn([o for o, seen in found if seen is None], jobs.last_served(folder))
+    return [
+        *(Wanted(folder / order.run, seen, 0) for order, seen in working),
+        *(
+            Wanted(folder / order.run, None, len(working) + place)
+            for place, order in enumerate(waiting)
+        ),
+    ]
+
+
+def submit(plan: Plan) -> str:
+    """Has ``plan`` be worked on; returns the id of its run, which may be there already.
+
+    Raises ``AccessError`` where this session may not, and what ``jobs.submit`` raises.
+    """
+    access.require(Action.EVALUATE, thing=plan.asked.title)
+    keeping.check_begin(runs_folder(), plan.asked.pictures)
+    folder = jobs.submit(plan, runs_folder(), _asker())
+    _watch(folder)
+    return folder.name
+
+
+def ask(folder: Path) -> None:
+    """Has the unfinished run in ``folder`` go on, or says why it cannot; what a button calls."""
+    try:
+        access.require(Action.EVALUATE, thing=folder.name)
+        keeping.check_begin(folder.parent)
+        jobs.ask(folder, _asker())
+        _watch(folder)
+    except RobustnessError as error:
+        st.session_state[_SAID] = sentence(error)
+
+
+def cancel(folder: Path) -> None:
+    """Has the run in ``folder`` be worked on no longer; what a button calls."""
+    try:
+        access.require(Action.CANCEL, thing=folder.name)
+    except RobustnessError as error:
+        st.session_state[_SAID] = sentence(error)
+        return
+    jobs.cancel(folder)
+    st.session_state[_CLICKED] = True
+    st.session_state.get(_WATCHED, {}).pop(folder.name, None)
+
+
+def _asker() -> str:
+    """Tells those apart who ask: a person, a browser, or else this session."""
+    return access.me() or session()
+
+
+def _watch(folder: Path) -> None:
+    jobs.keep(folder.parent)
+    st.session_state.setdefault(_WATCHED, {})[folder.name] = folder
+
+
+def buttons(folder: Path, active: bool, key: str) -> None:
+    """Cancel for the run in ``folder`` if it is ``active``, else Continue."""
+    label, icon, does, action = (
+        ("Cancel", ":material/stop_circle:", cancel, Action.CANCEL)
+        if active
+        else ("Continue", ":material/play_arrow:", ask, Action.EVALUATE)
+    )
+    st.button(
+        label,
+        key=f"{key} {label} {folder.name}",
+        icon=icon,
+        on_click=does,
+        args=(folder,),
+        **access.allowed(action),
+    )
+
+
+def said() -> None:
+    """Says what stood against the last click, if anything did."""
+    if text := st.session_state.pop(_SAID, ""):
+        st.error(plain(text), icon=":material/error:")
+
+
+def sidebar(opened: str | None) -> None:
+    """The runs that are worked on, and what became of those that this session asked for.
+
+    The page itself shows the run ``opened``, if any.
+    """
+    folder = runs_folder()
+    st.session_state.pop(_CLICKED, None)
+    if wanted(folder) or st.session_state.get(_WATCHED):
+        st.divider()
+        fragment(_list, run_every=SECONDS_BETWEEN)(folder, opened)
+
+
+def _list(folder: Path, opened: str | None) -> None:
+    if st.session_state.pop(_CLICKED, False):
+        st.rerun()  # the whole page, which shows the run in several places
+    active = wanted(folder)
+    watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
+    for entry in active[:3]:
+        with st.container(key=f"job-{entry.folder.name}", gap="xxsmall"):
+            st.progress(entry.share, text=f"**{plain(entry.title)}**  \n{plain(entry.text)}")
+            with st.container(horizontal=True, vertical_alignment="center"):
+                _link(entry.folder, "Watch")
+                buttons(entry.folder, True, "sidebar")
+    if len(active) > 3:
+        st.caption(f"and {counted(len(active) - 3, 'more run')} in the queue")
+    going = {entry.folder.name for entry in active}
+    for name, path in list(watched.items()):
+        if name in going:
+            continue
+        if name == opened:
+            del watched[name]
+            continue
+        with st.container(key=f"job-{name}", gap="xxsmall"):
+            reason = without_folders(jobs.why_it_stopped(path))
+            what = f"stopped: {reason}" if reason else "is ready."
+            st.caption(f"**{plain(runs.title_of(path))}** {plain(what)}")
+            _link(path, "Open")
+
+
+def _link(folder: Path, label: str) -> None:
+    page_link("pages/dataset.py", label, ":material/analytics:", {RUN: folder.name})

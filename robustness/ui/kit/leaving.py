@@ -1,0 +1,76 @@
+"""The end of a session: what it held is let go of some time after its browser has left.
+
+Streamlit keeps the session of a browser whose connection broke, since it may come back, and then
+leaves it in memory, with all that was uploaded, for as long as nobody else comes or goes. Here it
+is closed and emptied just before Streamlit would no longer let it come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import streamlit as st
+from streamlit.runtime import Runtime
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+_MARGIN = 5.0
+"""Seconds before Streamlit forgets a session, after which nobody could close it."""
+
+_AFTERWARDS: list[Callable[[], object]] = []
+
+
+def watch() -> None:
+    """Has this session end once its browser has left; to be called whenever a page runs."""
+    context = get_script_run_ctx()
+    if context is not None:
+        _connected(context.session_id)
+
+
+def afterwards(action: Callable[[], object]) -> Callable[[], object]:
+    """Has ``action`` be done, in a thread, whenever a session has ended; as a decorator."""
+    _AFTERWARDS.append(action)
+    return action
+
+
+def forget_files(given: object) -> None:
+    """Has the server hold no longer what an uploader, which is gone from the page, was given."""
+    context = get_script_run_ctx()
+    manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
+    if context is None or not isinstance(manager, MemoryUploadedFileManager):
+        return
+    for file in given if isinstance(given, list) else [given]:
+        if isinstance(file, UploadedFile):
+            manager.remove_file(context.session_id, file.file_id)
+
+
+def _disconnected(session_id: str) -> None:
+    """A connection of the session is gone, or its caches were cleared."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # by a script of it: its browser is there
+        return
+    session = Runtime.instance().get_app_session(session_id)
+    wait = max(0.0, float(st.get_option("server.disconnectedSessionTTL")) - _MARGIN)
+    if session is not None:
+        loop.call_later(wait, _end, session)
+
+
+@st.cache_resource(scope="session", on_release=_disconnected, show_spinner=False)
+def _connected(session_id: str) -> str:
+    """Kept for as long as one connection of the session's browser lasts."""
+    return session_id
+
+
+def _end(session: AppSession) -> None:
+    runtime = Runtime.instance()
+    if runtime.is_active_session(session.id):  # its browser has come back
+        return
+    runtime.close_session(session.id)
+    session.session_state.clear()
+    for action in _AFTERWARDS:
+        threading.Thread(target=action, name="after a session", daemon=True).start()

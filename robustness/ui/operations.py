@@ -1,0 +1,165 @@
+"""How the Operations page looks: how this server is doing, and what its operator may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+import streamlit as st
+
+from robustness import models
+from robustness.base.access import Action
+from robustness.base.pace import duration
+from robustness.base.text import counted, plain
+from robustness.evaluation.provenance import versions
+from robustness.models.loaded import LOADED
+from robustness.ui.kit import access, results
+from robustness.ui.kit.html import Html, html
+from robustness.ui.kit.kept import KEPT
+from robustness.ui.kit.page import fragment
+from robustness.ui.server import figures
+from robustness.ui.server.faults import FAULTS
+from robustness.ui.server.figures import Figure
+from robustness.ui.server.latency import UPDATES
+
+LOOK_SECONDS = 5.0
+
+_KINDS = {
+    "page": "The page's script",
+    "picture": "A picture while a slider is held",
+    "answers": "Answers while a slider is held",
+    "camera": "A frame of the camera",
+}
+_CLEARED = "caches cleared"
+
+
+def show() -> None:
+    """Draws the page top to bottom; raises ``AccessError`` for who may not see it."""
+    access.require(Action.OPERATE)
+    fragment(_live, run_every=LOOK_SECONDS)()
+    _clear()
+    st.header("Versions", anchor=False)
+    rows = [(name, version) for name, version in versions().items()]
+    st.html(results.html_table(("What", "Version"), rows))
+
+
+def _live() -> None:
+    """All that changes while one looks."""
+    access.require(Action.OPERATE)
+    found = {figure.name: figure for figure in figures.all_figures()}
+    st.html(results.headline(_headline(found)))
+    st.html(_tiles(found))
+    _updates()
+    _models()
+    _errors()
+    with st.expander("All figures, as Prometheus reads them", icon=":material/monitoring:"):
+        st.caption("GET /metrics gives these to this machine, and to who sends the token.")
+        st.code(figures.text(found.values()), language=None)
+
+
+def _value(found: Mapping[str, Figure], name: str) -> float:
+    """The only value of the figure ``name``; 0 where it is not told."""
+    return found[name].samples[0].value if name in found else 0.0
+
+
+def _headline(found: Mapping[str, Figure]) -> str:
+    errors = sum(FAULTS.counts().values())
+    pages = counted(int(_value(found, "sessions")), "page")
+    up = duration(_value(found, "up_seconds"))
+    said = counted(errors, "unexpected error") if errors else "no unexpected error"
+    return f"Up for {up} with {pages} open, and {said}."
+
+
+def _tiles(found: Mapping[str, Figure]) -> Html:
+    updates = UPDATES.spreads().values()
+    slow = max((spread.quantile(0.95) or 0.0 for spread in updates), default=None)
+    value = partial(_value, found)
+    tiles = (
+        ("Memory of the server", _size(value("memory_bytes")), "in physical memory"),
+        (
+            "Loaded models",
+            _size(value("models_bytes")),
+            f"estimated, of {_size(value('models_budget_bytes'))}",
+        ),
+        ("Kept results", _size(value("results_bytes")), "for all sessions"),
+        ("Folder of runs", _size(value("runs_bytes")), f"{_size(value('disk_free_bytes'))} free"),
+        ("Runs", f"{value('runs'):,.0f}", f"{value('runs_deleted'):,.0f} in the bin"),
+        ("Updates, p95", _time(slow), "of the slowest kind"),
+    )
+    return html("tiles", tiles=tiles)
+
+
+def _updates() -> None:
+    st.header("Updates of the Live page", anchor=False)
+    rows = [
+        (
+            _KINDS.get(kind, kind),
+            f"{spread.count:,}",
+            _time(spread.quantile(0.5)),
+            _time(spread.quantile(0.95)),
+        )
+        for kind, spread in UPDATES.spreads().items()
+    ]
+    if rows:
+        st.html(results.html_table(("Asked for", "How often", "Median", "p95"), rows))
+    else:
+        st.caption("Nobody has used the Live page since the server started.")
+
+
+def _models() -> None:
+    st.header("Models in memory", anchor=False)
+    names = ", ".join(plain(models.label(name)) for name in LOADED.names())
+    st.caption(names or "None is loaded.")
+
+
+def _errors() -> None:
+    st.header("Last errors", anchor=False)
+    rows = [(_when(fault.when), fault.kind, fault.place) for fault in FAULTS.last()]
+    if rows:
+        st.html(results.html_table(("When", "Kind", "Where"), rows))
+        st.caption("What they said stands in the server's log: it may name somebody's files.")
+    else:
+        st.caption("Nothing unexpected has happened since the server started.")
+
+
+def _clear() -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Clear the caches",
+            key="clear caches",
+            icon=":material/cleaning_services:",
+            on_click=_cleared,
+            **access.allowed(
+                Action.CLEAR_CACHES,
+                help="Models are loaded again, and results computed again, when somebody asks.",
+            ),
+        )
+        if st.session_state.pop(_CLEARED, False):
+            st.caption("Cleared: models, pictures and results.")
+
+
+def _cleared() -> None:
+    """Forgets what can be made again, for everybody."""
+    if access.refused(Action.CLEAR_CACHES):
+        return
+    access.require(Action.CLEAR_CACHES)
+    KEPT.clear()
+    LOADED.release()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    st.session_state[_CLEARED] = True
+
+
+def _when(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

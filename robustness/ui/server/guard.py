@@ -1,0 +1,133 @@
+"""What every request passes: the check of its host, and the headers that every answer gets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from functools import cache
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+
+import streamlit
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from robustness.ui.kit.access import COOKIE
+from robustness.ui.server import hosts, metrics
+from robustness.ui.server.faults import FAULTS
+
+COOKIE_SECONDS = 180 * 24 * 3600
+
+_INLINE = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
+
+
+class Guard:
+    """Refuses requests that call the server by another's name; sets headers and the cookie."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """``app`` is what answers to what passes."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = hosts.refusal(headers.get("host", ""))
+        if refused:
+            await _refuse(refused, 400, scope, receive, send)
+        elif refused := _refused_figures(scope, headers):
+            await _refuse(refused, 403, scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        else:
+            cookie = "" if _has_cookie(headers) else _new_cookie(scope, headers)
+
+            async def answer(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    _add_headers(MutableHeaders(scope=message), cookie)
+                await send(message)
+
+            try:
+                await self._app(scope, receive, answer)
+            except Exception as error:
+                FAULTS.note(error)
+                raise
+
+
+def _refused_figures(scope: Scope, headers: Headers) -> str:
+    if not scope["path"].rstrip("/").endswith(metrics.PATHS):
+        return ""
+    return metrics.refusal((scope.get("client") or ("",))[0], headers)
+
+
+async def _refuse(sentence: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await PlainTextResponse(sentence, status_code=status)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+def _add_headers(headers: MutableHeaders, cookie: str) -> None:
+    for name, value in _fixed().items():
+        headers.setdefault(name, value)
+    if cookie and headers.get("content-type", "").startswith("text/html"):
+        headers.append("set-cookie", cookie)
+
+
+@cache
+def _fixed() -> dict[str, str]:
+    return {
+        "Content-Security-Policy": _policy(),
+        "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+
+
+def _policy() -> str:
+    """The strictest that pages work under.
+
+    Streamlit makes modules of blobs, fonts of data and styles in the page. Its first page holds a
+    script, which is named by its hash; its numbers of 64 bits are a piece of WebAssembly.
+    """
+    index = (Path(streamlit.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
+    digests = [hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(index)]
+    inline = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    parts = {
+        "default-src": "'none'",
+        "script-src": f"'self' blob: 'wasm-unsafe-eval' {inline}",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "media-src": "'self' blob:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "worker-src": "'self'",
+        "manifest-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def _has_cookie(headers: Headers) -> bool:
+    try:
+        return COOKIE in SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return False
+
+
+def _new_cookie(scope: Scope, headers: Headers) -> str:
+    """The cookie by which a browser is known again: not for scripts, nor for other sites."""
+    encrypted = scope["scheme"] == "https" or headers.get("x-forwarded-proto") == "https"
+    return (
+        f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; "
+        f"SameSite=Lax{'; Secure' if encrypted else ''}"
+    )

@@ -1,0 +1,76 @@
+"""How long updates take, as histograms that Prometheus reads and quantiles for people."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets in seconds; a last one has none."""
+
+
+@dataclass
+class Spread:
+    """How often something took how long; ``counts`` has one more than ``BOUNDS``."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """Seconds that a ``share`` of all took at most, within a bucket; None without any.
+
+        What took longer than the last bound counts as that.
+        """
+        wanted, below = share * self.count, 0
+        if not self.count:
+            return None
+        for number, upper in zip(self.counts, BOUNDS, strict=False):
+            if below + number >= wanted and number:
+                lower = max((bound for bound in BOUNDS if bound < upper), default=0.0)
+                return lower + (upper - lower) * (wanted - below) / number
+            below += number
+        return BOUNDS[-1]
+
+
+class Latency:
+    """Spreads by kind of update; safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spreads: dict[str, Spread] = {}
+
+    def note(self, kind: str, seconds: float) -> None:
+        """One update of ``kind`` took ``seconds``."""
+        with self._lock:
+            spread = self._spreads.setdefault(kind, Spread())
+            spread.counts[bisect_left(BOUNDS, seconds)] += 1
+            spread.seconds += seconds
+
+    @contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Notes how long what is within takes, unless it fails."""
+        start = time.perf_counter()
+        yield
+        self.note(kind, time.perf_counter() - start)
+
+    def spreads(self) -> dict[str, Spread]:
+        """A copy of each, by kind."""
+        with self._lock:
+            return {
+                kind: Spread(list(spread.counts), spread.seconds)
+                for kind, spread in sorted(self._spreads.items())
+            }
+
+
+UPDATES = Latency()
+"""Of the Live page: of its script, and of the pictures, answers and frames that are asked for
+while a slider is held or a camera runs."""

@@ -1,0 +1,51 @@
+"""``GET /metrics``: the figures, for this machine itself and for who knows the token."""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from robustness.base import settings
+from robustness.base.access import policy
+from robustness.base.errors import RobustnessError
+from robustness.ui.kit.access import Connection, is_local
+from robustness.ui.server import figures
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+PATHS = ("/metrics", "/_stcore/metrics")
+"""Ours, and Streamlit's own."""
+
+
+def refusal(address: str, headers: Headers) -> str:
+    """Why whoever asks from ``address`` may not read the figures; "" where they may."""
+    try:
+        token, contact = settings.text(settings.METRICS_TOKEN), policy().contact
+    except RobustnessError as error:
+        return str(error)
+    said = headers.get("authorization", "")
+    if token and secrets.compare_digest(said.encode(), f"Bearer {token}".encode()):
+        return ""
+    if is_local(Connection(address, dict(headers), {})):
+        return ""
+    return (
+        "The figures of this dashboard are for its own machine, and for who sends the token of the "
+        f"setting 'metrics_token': ask {contact}."
+    )
+
+
+async def _metrics(request: Request) -> Response:
+    try:
+        found = await run_in_threadpool(figures.all_figures)
+    except RobustnessError as error:
+        return Response(str(error), status_code=503, media_type="text/plain")
+    return Response(figures.text(found), media_type=MEDIA_TYPE)
+
+
+ROUTES = [Route("/metrics", _metrics, methods=["GET"])]
+"""What the server of the dashboard serves beside its pages."""

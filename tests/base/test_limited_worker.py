@@ -1,0 +1,111 @@
+"""What strangers' bytes do to a process of their own: its limits hold, and others go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from robustness.base.limited_worker import Worker, WorkerDiedError, Workers, WorkerTimeError
+from robustness.base.turns import NoTurnError
+from tests.support.places import ROOT
+
+ODD = "tests.support.odd_worker"
+MEGABYTE = 2**20
+
+
+def ask(asked: Worker | Workers, head: bytes, data: bytes = b"", patience: float = 60) -> bytes:
+    deadline = time.monotonic() + patience
+    return asked.ask(head, data, memory=64 * MEGABYTE, seconds=5, deadline=deadline)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    worker = Worker(ODD)
+    yield worker
+    worker.end()
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """One process at a time."""
+    workers = Workers(ODD, 1)
+    yield workers
+    workers.end()
+
+
+def test_it_answers_again_and_again_whatever_the_size(worker: Worker) -> None:
+    large = os.urandom(3 * MEGABYTE)
+    for data in (b"", b"x", large, b""):
+        assert ask(worker, b"head ", data) == b"head " + data
+
+
+def test_memory_is_what_this_question_allows(worker: Worker) -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system limits no memory")
+    fits, exceeds = 40 * MEGABYTE, 80 * MEGABYTE
+    for _ in range(3):  # each question anew, not all of them together
+        assert ask(worker, b"allocate %d" % fits) == b"%d" % fits
+        assert ask(worker, b"allocate %d" % exceeds) == b"no memory"
+
+
+def test_a_process_that_works_for_too_long_is_ended_by_the_system() -> None:
+    worker = Worker(ODD)
+    with pytest.raises(WorkerTimeError):
+        worker.ask(b"spin", b"", memory=64 * MEGABYTE, seconds=0, deadline=None)
+    assert worker._process.returncode == -signal.SIGXCPU
+
+
+def test_nobody_waits_past_the_deadline(workers: Workers) -> None:
+    with pytest.raises(WorkerTimeError):
+        ask(workers, b"sleep", patience=0.3)
+    assert workers.pids() == [], "nobody is given one that is still at it"
+    assert ask(workers, b"hello") == b"hello"
+    with workers._turns.taken(1, None), pytest.raises(NoTurnError):
+        ask(workers, b"hello", patience=0.01)
+
+
+def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) -> None:
+    mark = os.fsencode(tmp_path / "died")
+    assert ask(workers, b"die once " + mark, b"!") == b"die once " + mark + b"!"
+    (before,) = workers.pids()
+    os.kill(before, signal.SIGKILL)
+    assert ask(workers, b"hello") == b"hello", "killed while nobody asked it"
+    with pytest.raises(WorkerDiedError):
+        ask(workers, b"die")
+    assert ask(workers, b"hello") == b"hello"
+
+
+def test_it_ends_with_the_process_that_started_it() -> None:
+    script = (
+        "from robustness.base.limited_worker import Worker\n"
+        f"first, second = Worker({ODD!r}), Worker({ODD!r})\n"
+        "for one in (first, second):\n"
+        "    one.ask(b'', b'', memory=2**26, seconds=5, deadline=None)\n"
+        "print(first.pid, second.pid, flush=True)\n"
+        "import time\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(map(_runs, pids))
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while any(map(_runs, pids)):
+        assert time.monotonic() < deadline, "still there"
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process, and not only its status for a parent that never asks."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return shown.returncode == 0 and not shown.stdout.startswith("Z")

@@ -1,0 +1,191 @@
+"""Pictures decoded apart: the same to the bit, within one budget; a bomb costs one picture."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustness.base.errors import ImageError, ParameterError, UnknownNameError
+from robustness.base.limited_worker import Workers
+from robustness.pictures import cost, fitting, untrusted
+from robustness.pictures.decoding import MAX_PIXELS, decode
+from robustness.pictures.samples import sample_bytes
+from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved
+from tests.support.places import ROOT
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:::PIL.{module}")
+    for module in ("Image", "JpegImagePlugin", "PngImagePlugin", "TiffImagePlugin")
+]
+
+
+def webp_bomb(side: int) -> bytes:
+    """A lossless WebP of one colour, ``side`` x ``side``, in about 40 bytes."""
+    small = saved(plain("RGB", (200, 30, 30)), "WEBP", lossless=True)
+    assert small[12:16] == b"VP8L"
+    (bits,) = struct.unpack_from("<L", small, 21)
+    bits = bits & ~0xFFFFFFF | (side - 1) | (side - 1) << 14
+    return small[:21] + struct.pack("<L", bits) + small[25:]
+
+
+@pytest.fixture
+def odd_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    """In the place of decoders: processes that do as the name of a picture says."""
+    workers = Workers("tests.support.odd_worker", 2)
+    monkeypatch.setattr(untrusted, "_WORKERS", workers)
+    yield workers
+    workers.end()
+
+
+def outcome(decoder: object, data: bytes, **options: object) -> bytes | str:
+    try:
+        return decoder(data, name="a b.png", **options).tobytes()  # type: ignore[operator]
+    except ImageError as error:
+        return str(error)
+
+
+def test_what_comes_out_is_what_this_process_would_make() -> None:
+    files = [builder() for builder, _ in GOOD_ODD.values()] + [build() for build in BAD.values()]
+    with ThreadPoolExecutor(2) as pool:
+        apart = list(pool.map(lambda data: outcome(untrusted.study_image, data), files))
+    assert apart == [outcome(fitting.study_image, data) for data in files]
+
+
+@pytest.mark.parametrize("fit", fitting.FITS)
+def test_fit_and_side_are_as_asked(fit: str) -> None:
+    data = saved(photo(300, 200), "PNG")
+    made = untrusted.study_image(data, fit=fit, side=50)
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, fitting.study_image(data, fit=fit, side=50))
+    with pytest.raises(UnknownNameError):
+        untrusted.study_image(data, fit="stretch")
+    with pytest.raises(ParameterError):
+        untrusted.study_image(data, side=0)
+
+
+def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = sample_bytes("rocket")
+    untrusted.study_image(data)
+    for pid in untrusted._WORKERS.pids():
+        os.kill(pid, signal.SIGKILL)
+    np.testing.assert_array_equal(untrusted.study_image(data), fitting.study_image(data))
+    with monkeypatch.context() as patch:
+        breaks = Workers("tests.support.no_such_module", 2)  # ends before it answers
+        patch.setattr(untrusted, "_WORKERS", breaks)
+        with pytest.raises(ImageError, match=r'^"odd.png" broke its decoder: '):
+            untrusted.study_image(data, name="odd.png")
+    untrusted.study_image(data)
+
+
+def test_what_takes_too_long_gets_a_sentence(
+    odd_workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(untrusted.json, "dumps", lambda _: "sleep")
+    with pytest.raises(ImageError, match=r'^"slow.png" takes too long to decode: '):
+        untrusted.study_image(b"any", name="slow.png", patience=0.3)
+
+
+def test_who_waited_in_vain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(plain("RGB", 0, 3000), "PNG")
+    with (
+        untrusted._LARGE.taken(untrusted.PROCESSES - 1, None),
+        pytest.raises(untrusted.BusyError, match=r"^The picture was not decoded: others were"),
+    ):
+        untrusted.study_image(data, patience=0.5)
+    assert untrusted.study_image(data).shape == (224, 224, 3)
+
+
+def test_what_is_small_does_not_wait_for_what_is_large() -> None:
+    with untrusted._LARGE.taken(untrusted.PROCESSES - 1, None):
+        untrusted.study_image(saved(photo(1280, 720), "JPEG"), patience=30)
+
+
+def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "100MB")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system limits no memory")
+    with pytest.raises(ImageError, match=r"^The picture cannot be decoded in the memory that"):
+        untrusted.study_image(webp_bomb(2500))
+    monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "much")
+    with pytest.raises(ParameterError, match="decode_memory"):
+        untrusted.study_image(webp_bomb(2500))
+
+
+def test_the_largest_of_every_kind_fits_into_the_budget() -> None:
+    most = untrusted.DEFAULT_MEMORY - untrusted.PROCESSES * untrusted.SMALL
+    needs = {kind: cost.memory_needed(MAX_PIXELS, kind, 0) for kind in cost._BYTES_PER_PIXEL}
+    assert [kind for kind, needed in needs.items() if needed > most] == ["TIFF", "AVIF"]
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_canvas_of_a_webp_is_what_the_library_makes(mode: str, lossless: bool) -> None:
+    data = saved(photo(37, 21).convert(mode), "WEBP", lossless=lossless)
+    assert cost.webp_canvas(data) == decode(data).size == (37, 21)
+    assert cost.webp_canvas(data[:29]) is None
+    assert cost.webp_canvas(saved(photo(), "PNG")) is None
+
+
+FIVE_AT_ONCE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from robustness.base.limited_worker import Worker, Workers
+from robustness.base.turns import Turns
+from robustness.pictures import untrusted
+
+untrusted._WORKERS, untrusted._LARGE = Workers("robustness.pictures.decoder", 4), Turns(3)
+untrusted.PROCESSES = 2  # by which the budget is reckoned, whatever machine this is
+made, resident, done = [], [], threading.Event()
+init = Worker.__init__
+Worker.__init__ = lambda self, module: (init(self, module), made.append(self.pid))[0]
+
+def megabytes():
+    return sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in ["self", *made]) >> 8
+
+def watch():
+    while not done.wait(0.002):
+        resident.append(megabytes())
+
+bomb = Path(sys.argv[1]).read_bytes()
+with ThreadPoolExecutor(5) as pool:
+    small = (Path(sys.argv[2]).read_bytes(),) * 5
+    list(pool.map(untrusted.study_image, small))
+    before = megabytes()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    images = list(pool.map(untrusted.study_image, (bomb,) * 5))
+    done.set()
+    watching.join()
+assert len(made) > 1 and all((image == images[0]).all() for image in images)
+print(before, max(resident), megabytes())
+"""
+
+
+def test_five_bombs_at_once_stay_within_the_budget(tmp_path: Path) -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system does not tell the memory of a process")
+    (tmp_path / "bomb").write_bytes(webp_bomb(2000))  # 64 megabytes each
+    (tmp_path / "small").write_bytes(saved(photo(), "PNG"))
+    done = subprocess.run(
+        [sys.executable, "-c", FIVE_AT_ONCE, tmp_path / "bomb", tmp_path / "small"],
+        cwd=ROOT,
+        env={**os.environ, "ROBUSTNESS_DECODE_MEMORY": "250MB"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, most, after = map(int, done.stdout.split())
+    assert 30 < most - before < 110, "one at a time"
+    assert after - before < 50, "given back"

@@ -1,0 +1,286 @@
+"""Runs in processes of their own: whose turn it is, what becomes of each, and what stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import runs
+from robustness.base.errors import RunError
+from robustness.base.own_process import Identity
+from robustness.commands.main import main
+from robustness.runs import Plan, jobs
+from robustness.runs.jobs import Keeper, queue
+from robustness.runs.jobs.keeper import MOST_DEATHS
+from robustness.runs.jobs.queue import Order
+from robustness.runs.progress import FILE, Progress, Teller
+from tests.support.jobs import in_threads, worked_off
+from tests.support.made_datasets import labelled_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return labelled_folder(tmp_path_factory.mktemp("made") / "three", 2)
+
+
+@pytest.fixture
+def asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Six pictures in chunks of two, of stand-ins."""
+    use_stand_ins(monkeypatch)
+    return runs.plan(str(source), spec(), batch=2)
+
+
+class Processes:
+    """Stands for what starts processes; the tests say how each ends."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.running: dict[str, Any] = {}
+
+    def __call__(self, folder: Path) -> Any:
+        class Process:
+            returncode: int | None = None
+            terminated = False
+
+            def poll(self) -> int | None:
+                return self.returncode
+
+            def terminate(self) -> None:
+                self.terminated = True
+
+            def wait(self, _timeout: float) -> None:
+                self.returncode = -signal.SIGTERM
+
+        self.started.append(folder.name)
+        self.running[folder.name] = Process()
+        return self.running[folder.name]
+
+    def end(self, folder: Path, status: int = 0, *, done: bool = True) -> None:
+        if done:
+            queue.drop(folder)
+        self.running[folder.name].returncode = status
+
+
+def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
+    many = [Order(f"a{k}", "a", k) for k in range(3)]
+    others = [Order("b0", "b", 10), Order("b1", "b", 11), Order("c0", "c", 9)]
+    found = [order.run for order in jobs.in_turn([*others, *many], {})]
+    assert found == ["a0", "c0", "b0", "a1", "b1", "a2"]
+    served = [order.run for order in jobs.in_turn([*others, *many], {"a": 5.0, "c": 4.0})]
+    assert served == ["b0", "c0", "a0", "b1", "a1", "a2"]
+
+
+def test_one_runs_at_a_time_and_the_next_after_it(asked: Plan, tmp_path: Path) -> None:
+    mine = [jobs.submit(asked, tmp_path, "me")]
+    for seed in (1, 2):
+        other = runs.plan(asked.asked.source, spec(seed=seed), batch=2)
+        mine.append(jobs.submit(other, tmp_path, "me"))
+    theirs = jobs.submit(runs.plan(asked.asked.source, spec(seed=3), batch=2), tmp_path, "they")
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    for expected in (mine[0], theirs, mine[1], mine[2]):
+        for _ in range(2):
+            keeper.look()
+        assert processes.started[-1] == expected.name
+        assert len(processes.started) == len(set(processes.started))
+        processes.end(expected)
+    keeper.look()
+    assert len(processes.started) == 4
+
+
+def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
+    first = jobs.submit(asked, tmp_path, "me")
+    assert jobs.submit(asked, tmp_path, "they") == first
+    assert [order.run for order in jobs.orders(tmp_path)] == [first.name]
+    list(jobs.work_off(first))
+    assert jobs.submit(asked, tmp_path, "me") == first
+    assert not jobs.orders(tmp_path), "it is finished"
+
+
+def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path: Path) -> None:
+    whole = performed(asked.asked.source, tmp_path / "whole", asked.job.spec)
+    folder = jobs.submit(asked, tmp_path / "runs", "me")
+    states = jobs.work_off(folder)
+    while next(states).done < 2:
+        pass
+    jobs.cancel(folder)
+    assert list(states) == []
+    assert jobs.why_it_stopped(folder) == "It was cancelled."
+    assert runs.load(folder, unfinished=True).images in (2, 4)
+    assert runs.seen(folder) is None
+    jobs.ask(folder, "me")
+    assert jobs.why_it_stopped(folder) == ""
+    list(jobs.work_off(folder))
+    found = runs.load(folder)
+    assert found.table().equals(whole.table())
+    assert not jobs.is_ordered(folder)
+
+
+def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    told = []
+    for _ in jobs.work_off(folder):
+        watched = runs.seen(folder)
+        assert watched is not None
+        told.append(watched.progress)
+    assert told[0] == Progress(0, 6, 0, loading=True)
+    assert runs.seen(folder) is None, "nobody works on it any more"
+
+
+def test_what_a_dead_process_said_is_not_believed(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    Teller(tmp_path, 5).note(Progress(1, 5, 0))
+    assert runs.seen(tmp_path) is not None
+    said = json.loads((tmp_path / FILE).read_text())
+    for worker in ({"pid": dead.pid}, {"since": "0"}, {"host": "elsewhere"}):
+        (tmp_path / FILE).write_text(json.dumps(said | {"worker": said["worker"] | worker}))
+        os.utime(tmp_path / FILE, (time.time() - 1000,) * 2)
+        assert runs.seen(tmp_path) is None
+    assert Identity.own().alive
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"progress": 1}', "\0", '{"progress": {"done": 1}}'])
+def test_a_damaged_word_of_progress_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert runs.seen(tmp_path) is None
+
+
+def test_a_process_that_dies_is_started_again_but_not_for_ever(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    for _ in range(MOST_DEATHS):
+        keeper.look()
+        processes.end(folder, -signal.SIGKILL, done=False)
+    keeper.look()
+    assert processes.started == [folder.name] * MOST_DEATHS
+    assert not jobs.is_ordered(folder)
+    assert "killed by signal 9, as when memory runs out, 3 times" in jobs.why_it_stopped(folder)
+
+
+def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    for start in range(1, MOST_DEATHS + 2):
+        keeper.look()
+        assert len(processes.started) == start
+        if start == 2:
+            states = jobs.work_off(folder)
+            while next(states).done < 2:
+                pass
+            states.close()
+        processes.end(folder, -signal.SIGKILL, done=False)
+    assert jobs.is_ordered(folder)
+
+
+def test_a_cancelled_process_is_told_to_stop(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    keeper.look()
+    jobs.cancel(folder)
+    keeper.look()
+    assert processes.running[folder.name].terminated
+
+
+def test_what_another_server_left_running_is_not_started_twice(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    teller = Teller(folder, 6)
+    teller.note(Progress(2, 6, 0))
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    keeper.look()
+    assert not processes.started
+    teller.end()  # it died
+    keeper.look()
+    assert processes.started == [folder.name]
+
+
+def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) -> None:
+    jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    first, second = Keeper(tmp_path, 1, processes), Keeper(tmp_path, 1, processes)
+    first.look()
+    second.look()
+    assert len(processes.started) == 1
+    first.end()
+    second.look()
+    assert len(processes.started) == 2, "the first is gone, and its order is left"
+
+
+def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(str(asked.asked.source), "/nowhere"))
+    with pytest.raises(RunError, match="cannot go on"):
+        list(jobs.work_off(folder))
+    assert not jobs.is_ordered(folder)
+    assert "cannot go on" in jobs.why_it_stopped(folder)
+
+
+def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    manifest = folder / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["versions"]["keras"] = "1.0"
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(RunError, match="versions of what computes its rows"):
+        list(jobs.work_off(folder))
+
+
+def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
+    finished = performed(asked.asked.source, tmp_path, asked.job.spec)
+    with pytest.raises(RunError, match="nothing is left to do"):
+        jobs.ask(finished.folder, "me")
+    with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:
+        pass
+    (session.folder / "imported").touch()
+    with pytest.raises(RunError, match="came from another machine"):
+        jobs.ask(session.folder, "me")
+
+
+def test_what_is_no_order_is_removed(tmp_path: Path) -> None:
+    queue = tmp_path / ".queue"
+    queue.mkdir()
+    for name, text in (("a", "["), ("b", '{"by": "me", "asked": 1}'), ("c", '{"by": 1}')):
+        (queue / f"{name}.json").write_text(text)
+    (tmp_path / "c").mkdir()
+    assert jobs.orders(tmp_path) == []
+    assert not list(queue.glob("*.json"))
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    with in_threads():
+        yield
+
+
+def test_a_keeper_works_off_what_is_ordered(asked: Plan, tmp_path: Path, threads: None) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    jobs.keep(tmp_path)
+    worked_off(tmp_path)
+    assert runs.load(folder).images == 6
+
+
+def test_the_command_goes_on_with_a_run(
+    asked: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    assert main(["runs", "resume", folder.name, "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "finished"
+    assert not jobs.orders(tmp_path)
+    assert main(["runs", "resume", folder.name, "--out", str(tmp_path)]) == 0
+    assert main(["runs", "resume", "nowhere", "--out", str(tmp_path)]) == 2
+    assert "There is no run nowhere" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""Runs worked on by a thread of the tests in the place of a process, and the wait for their end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness.base.errors import RobustnessError
+from robustness.runs import jobs
+from robustness.runs.jobs import keeper
+
+PATIENCE = 120.0
+"""Seconds that a run may take, on a machine that does much else."""
+
+
+class Threaded:
+    """Stands for the process that works on the run in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=[folder], daemon=True)
+        self._thread.start()
+
+    def _work(self, folder: Path) -> None:
+        with suppress(RobustnessError):
+            for _ in jobs.work_off(folder):
+                if self._stopped.is_set():
+                    return
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def poll(self) -> int | None:
+        return None if self._thread.is_alive() else 0
+
+    def terminate(self) -> None:
+        self._stopped.set()
+
+    def wait(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+
+@contextmanager
+def in_threads() -> Iterator[None]:
+    """Has the dashboard's runs be worked on in this process, until the end of the test."""
+    started: Any = Threaded
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper, "_started", started)
+        try:
+            yield
+        finally:
+            jobs.end_all()
+
+
+def worked_off(runs: Path) -> None:
+    """Waits until nobody wants any run in ``runs`` to be worked on."""
+    deadline = time.monotonic() + PATIENCE
+    while jobs.orders(runs):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

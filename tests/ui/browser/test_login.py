@@ -1,0 +1,55 @@
+"""Logging in with an OpenID Connect provider, and what each may do then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.oidc_server import Provider, provider
+from tests.support.server import PATIENCE, dashboard, free_port
+
+ADA = {"email": "Ada@example.org", "email_verified": True}
+EVE = {"email": "eve@elsewhere.example", "email_verified": True}
+FORGED = {"email": "ada@example.org", "email_verified": False}
+
+
+def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: Path) -> None:
+    port = free_port()
+    with provider() as asked:
+        address = f"http://localhost:{port}"
+        (tmp_path / "secrets.toml").write_text(asked.secrets(address), encoding="utf-8")
+        settings = {
+            "ROBUSTNESS_LOGIN": "on",
+            "ROBUSTNESS_EVALUATORS": "*@example.org",
+            "ROBUSTNESS_OPERATOR_CONTACT": "op@example.org",
+            "ROBUSTNESS_RUNS": str(tmp_path / "runs"),
+            "STREAMLIT_SECRETS_FILES": str(tmp_path / "secrets.toml"),
+        }
+        # A page with nothing to measure is the whole of it.
+        with dashboard("pages/methods.py", port, **settings):
+            page = browser.new_context().new_page()
+            page.set_default_timeout(PATIENCE)
+            page.goto(address)
+            expect(page.get_by_text("Log in to use this dashboard.")).to_be_visible()
+            expect(page.get_by_role("heading", name="Glossary")).to_have_count(0)
+            _log_in(page, asked, EVE)
+            expect(page.get_by_text("you have none here; ask op@example.org")).to_be_visible()
+            _log_out(page)
+            _log_in(page, asked, FORGED)
+            expect(page.get_by_text("Your login vouches for no e-mail address")).to_be_visible()
+            _log_out(page)
+            _log_in(page, asked, ADA)
+            expect(page.get_by_text("ada@example.org (evaluator)")).to_be_visible()
+            expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+
+
+def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:
+    asked.claims = claims
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def _log_out(page: Page) -> None:
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()

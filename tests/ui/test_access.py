@@ -1,0 +1,255 @@
+"""What the pages let whom do: who is who, and that a click is checked where it acts."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import runs
+from robustness.base.access import Action, Role, Who
+from robustness.base.errors import AccessError
+from robustness.runs import audit, manifest
+from robustness.ui.kit import access
+from robustness.ui.kit.access import Connection, is_local
+from robustness.ui.kit.tickets import Tickets
+from tests.support.pages import run
+from tests.support.places import ROOT
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+RUNS, ADVERSARIAL = ROOT / "pages" / "runs.py", ROOT / "pages" / "adversarial.py"
+ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "secret"})
+MINE, OTHERS = "mine", "others"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        patch.setattr(access, "connection", lambda: ELSEWHERE)
+        folder = performed("samples", root / "runs", spec()).folder
+        shutil.copytree(folder, root / "runs" / MINE)
+        folder.rename(root / "runs" / OTHERS)
+        for name, creator in ((MINE, access._browser(ELSEWHERE)), (OTHERS, "bob@example.org")):
+            manifest.read(root / "runs" / name).updated(creator=creator).write(root / "runs" / name)
+    return root / "runs"
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path / "runs")
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
+
+
+def logged(folder: Path) -> list[tuple[str, str, bool]]:
+    """(action, thing, allowed) of the lines of the audit log."""
+    path = folder / audit.FILE
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [(line["action"], line["thing"], line["allowed"]) for line in lines]
+
+
+def click_delete(app: AppTest, name: str) -> AppTest:
+    app.checkbox(key=f"sure {name}").check().run()
+    return app.button(key=f"delete {name}").click().run()
+
+
+# --- who is who -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "local"),
+    [
+        ("127.0.0.1", {"host": "localhost:8501", "origin": "http://localhost:8501"}, True),
+        ("::1", {"host": "[::1]:8501"}, True),
+        ("127.0.0.2", {"host": "127.0.0.1"}, True),
+        ("::ffff:127.0.0.1", {"host": "localhost"}, True),
+        ("192.0.2.7", {"host": "localhost"}, False),
+        ("", {"host": "localhost"}, False),
+        ("127.0.0.1", {"host": "dashboard.example"}, False),
+        ("127.0.0.1", {"host": "localhost.evil.example"}, False),
+        ("127.0.0.1", {"host": "localhost", "origin": "https://dashboard.example"}, False),
+        ("127.0.0.1", {"host": "localhost", "origin": "null"}, False),
+        *(("127.0.0.1", {"host": "localhost", name: "x"}, False) for name in access.FORWARDED),
+    ],
+)
+def test_who_comes_from_this_machine(address: str, headers: dict[str, str], local: bool) -> None:
+    assert is_local(Connection(address, headers, {})) == local
+
+
+def whoami(said: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> Who:
+    monkeypatch.setattr("streamlit.user_info.UserInfoProxy.to_dict", lambda self: said)
+    return access.who()
+
+
+@pytest.mark.parametrize("unverified", [None, False, "false", 1, "yes"])
+def test_only_a_verified_address_is_a_name(
+    elsewhere: None, monkeypatch: pytest.MonkeyPatch, unverified: object
+) -> None:
+    said = {"is_logged_in": True, "email": "Ada@Example.org", "email_verified": True}
+    assert whoami(said, monkeypatch) == Who("ada@example.org", logged_in=True)
+    for changed in ({"email_verified": unverified}, {"is_logged_in": False}, {"email": None}):
+        found = whoami({**said, **changed}, monkeypatch)
+        assert not found.logged_in
+        assert found.name.startswith("browser-")
+
+
+def test_a_browser_keeps_its_name_and_another_cannot_tell_its_cookie(elsewhere: None) -> None:
+    assert access.me() == access.me()
+    assert "secret" not in access.me()
+    assert access.me() != access._browser(Connection("192.0.2.7", {}, {access.COOKIE: "other"}))
+
+
+def test_whose_browser_has_gone_is_nobody_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "connection", lambda: None)
+    monkeypatch.delitem(access.st.session_state, access._WHO, raising=False)
+    assert access.who() == Who()
+    assert not access.who().local
+
+
+# --- the pages ------------------------------------------------------------------------------------
+
+
+def test_somebody_else_deletes_and_renames_their_own_runs_alone(
+    folder: Path, elsewhere: None
+) -> None:
+    app = run(RUNS)
+    app.checkbox(key=f"sure {OTHERS}").check().run()
+    for what in ("delete", "rename"):
+        assert app.button(key=f"{what} {OTHERS}").disabled
+        assert "ask op@example.org" in app.button(key=f"{what} {OTHERS}").help
+    assert any("delete this run" in caption.value for caption in app.caption)
+    assert not logged(folder)
+    app.text_input(key=f"title {MINE}").set_value("Renamed")
+    app.button(key=f"rename {MINE}").click().run()
+    click_delete(app, MINE)
+    assert not app.exception
+    assert not app.error
+    assert [entry.folder.name for entry in runs.listing(folder)] == [OTHERS]
+    assert logged(folder) == [("rename", MINE, True), ("delete", MINE, True)]
+    app.button(key=f"restore {MINE}").click().run()
+    assert {entry.folder.name for entry in runs.listing(folder)} == {MINE, OTHERS}
+
+
+def test_what_a_click_calls_is_checked_whatever_the_button_was(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "allowed", lambda *_, disabled=False, help=None: {})
+    app = run(RUNS)
+    click_delete(app, OTHERS)
+    assert not app.exception
+    assert "You may not delete this run" in app.error[0].value.replace("\\", "")
+    app.button(key=f"rename {OTHERS}").click().run()
+    assert "You may not rename this run" in app.error[0].value.replace("\\", "")
+    assert {entry.folder.name for entry in runs.listing(folder)} == {MINE, OTHERS}
+    assert logged(folder) == [("delete", OTHERS, False), ("rename", OTHERS, False)]
+
+
+def test_nobody_brings_back_what_is_not_theirs(folder: Path, elsewhere: None) -> None:
+    runs.to_bin(folder / OTHERS)
+    app = run(RUNS)
+    assert not [button for button in app.button if str(button.key).startswith("restore")]
+
+
+def test_a_run_that_changed_hands_meanwhile_is_not_deleted(folder: Path, elsewhere: None) -> None:
+    app = run(RUNS)
+    app.checkbox(key=f"sure {MINE}").check().run()
+    manifest.read(folder / MINE).updated(creator="bob@example.org").write(folder / MINE)
+    app.button(key=f"delete {MINE}").click().run()
+    assert "You may not delete this run" in app.error[0].value.replace("\\", "")
+    assert (folder / MINE).is_dir()
+
+
+def test_a_viewer_imports_nothing(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+    stream = io.BytesIO()
+    runs.write_archive(runs.load(folder / MINE), stream)
+    app = run(RUNS)
+    app.file_uploader[0].upload("run.zip", stream.getvalue(), "application/zip").run()
+    app.button(key="import run").click().run()
+    assert "You may not import runs" in app.error[0].value.replace("\\", "")
+    assert len(runs.listing(folder)) == 2
+    assert logged(folder) == [("import", "run.zip", False)]
+
+
+def test_a_read_only_dashboard_deletes_nothing_even_for_its_owner(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = run(RUNS)
+    app.checkbox(key=f"sure {MINE}").check().run()
+    monkeypatch.setenv("ROBUSTNESS_READ_ONLY", "on")
+    app.button(key=f"delete {MINE}").click().run()
+    assert "this dashboard is read-only" in app.error[0].value.replace("\\", "")
+    assert (folder / MINE).is_dir()
+
+
+def test_a_viewer_attacks_nothing(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+    app = run(ADVERSARIAL)
+    assert not app.exception
+    assert [error.value.replace("\\", "").partition(":")[0] for error in app.error] == [
+        "You may not attack models"
+    ]
+    assert not app.selectbox
+
+
+@pytest.mark.parametrize("page", ["app.py", *(f"pages/{p.name}" for p in (RUNS, ADVERSARIAL))])
+def test_who_has_no_role_sees_nothing_but_whom_to_ask(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
+    app = run(ROOT / page)
+    assert not app.exception
+    assert [error.value.replace("\\", "") for error in app.error] == [
+        "You may not look at this dashboard: that needs the role viewer, and you have none here; "
+        "ask op@example.org."
+    ]
+    assert not app.button
+    assert not app.header
+
+
+def test_behind_a_login_one_is_asked_to_log_in_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_LOGIN", "on")
+    app = run(RUNS)
+    assert [str(button.key) for button in app.button] == ["log in"]
+    app.button(key="log in").click().run()
+    assert not app.exception
+    assert "expected a usable table [auth]" in app.error[0].value.replace("\\", "")
+
+
+# --- beside the pages -----------------------------------------------------------------------------
+
+
+def test_a_ticket_is_good_as_long_as_its_holder_may_do_it(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets: Tickets[str] = Tickets("test of access")
+    ticket = tickets.give("thing")
+    assert tickets.get(ticket) == "thing"
+    assert tickets.get(ticket, Action.UPLOAD) == "thing"
+    assert tickets.get("another") is None
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+    assert tickets.get(ticket) == "thing"
+    with pytest.raises(AccessError, match="You may not upload pictures"):
+        tickets.get(ticket, Action.UPLOAD)
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
+    with pytest.raises(AccessError, match="You may not measure pictures"):
+        tickets.get(ticket)
+    with pytest.raises(AccessError, match="You may not measure pictures"):
+        tickets.give("thing")
+    assert access.role() is Role.NONE

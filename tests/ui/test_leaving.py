@@ -1,0 +1,124 @@
+"""What a session held goes once its browser has left for good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime import Runtime, RuntimeConfig
+from streamlit.runtime.caching.storage.dummy_cache_storage import MemoryCacheStorageManager
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
+from streamlit.runtime.memory_session_storage import MemorySessionStorage
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.session_manager import SessionClient
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+
+from robustness.ui.kit import leaving
+
+TTL = "server.disconnectedSessionTTL"
+
+SCRIPT = """
+import streamlit as st
+from robustness.ui.kit import leaving
+from tests.ui import test_leaving
+
+leaving.watch()
+test_leaving.HELD.add(st.session_state.setdefault("held", test_leaving.Held()))
+"""
+
+
+class Held:
+    """Something large that a session holds."""
+
+
+HELD: weakref.WeakSet[Held] = weakref.WeakSet()
+
+
+class Browser(SessionClient):
+    """One that is there, and looks at nothing."""
+
+    def write_forward_msg(self, msg: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Grows whenever a session has ended."""
+    found: list[str] = []
+    monkeypatch.setattr(leaving, "_MARGIN", 0.0)
+    monkeypatch.setattr(leaving, "_AFTERWARDS", [lambda: found.append("ended")])
+    lasted = config.get_option(TTL)
+    yield found
+    config.set_option(TTL, lasted)
+    Runtime._instance = None
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def visit(runtime: Runtime, session_id: str | None = None) -> str:
+    """A browser has opened the page, and seen it; of the session that it had before, if any."""
+    opened = runtime.connect_session(Browser(), {}, existing_session_id=session_id)
+    session = runtime.get_app_session(opened)
+    assert session is not None
+    asked = BackMsg()
+    asked.rerun_script.query_string = ""
+    runtime.handle_backmsg(opened, asked)
+    await until(lambda: session._scriptrunner is not None)
+    await until(lambda: session._scriptrunner is None)
+    return opened
+
+
+def test_what_a_session_holds_goes_when_it_has_left_and_not_before(
+    ended: list[str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    files = MemoryUploadedFileManager("/upload")
+
+    async def life() -> None:
+        runtime = Runtime(
+            RuntimeConfig(
+                script_path=str(script),
+                media_file_storage=MemoryMediaFileStorage("/media"),
+                uploaded_file_manager=files,
+                cache_storage_manager=MemoryCacheStorageManager(),
+                session_storage=MemorySessionStorage(ttl_seconds=600),
+                is_hello=False,
+            )
+        )
+        await runtime.start()
+        staying, leaves = await visit(runtime), await visit(runtime)
+        files.add_file(leaves, UploadedFileRec("1", "a.png", "image/png", b"bytes"))
+        assert len(HELD) == 2
+
+        config.set_option(TTL, 1)
+        runtime.disconnect_session(leaves)  # for a moment
+        assert await visit(runtime, leaves) == leaves
+        await asyncio.sleep(1.1)
+        assert not ended
+        assert len(HELD) == 2
+        assert files.get_files(leaves, ["1"])
+
+        config.set_option(TTL, 0)
+        runtime.disconnect_session(leaves)
+        await until(lambda: ended)
+        assert not files.get_files(leaves, ["1"])
+        assert len(HELD) == 1, "freed with the session that held it"
+        assert runtime.is_active_session(staying)
+        assert ended == ["ended"]
+        runtime.stop()
+        await runtime.stopped
+
+    asyncio.run(life())

@@ -1,0 +1,158 @@
+"""What the server does for every request: the check of its host, headers, limits and caches."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import streamlit as st
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket
+from streamlit import config
+from streamlit.runtime.app_session import AppSession
+
+from robustness.ui.kit.access import COOKIE
+from robustness.ui.server import hosts, start
+from robustness.ui.server.guard import Guard
+
+
+async def _page(request: object) -> HTMLResponse:
+    return HTMLResponse("page")
+
+
+async def _text(request: object) -> PlainTextResponse:
+    return PlainTextResponse("text", headers={"Referrer-Policy": "no-referrer"})
+
+
+async def _stream(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text("hello")
+    await websocket.close()
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example, *.lab.example")
+    routes = [Route("/", _page), Route("/text", _text), WebSocketRoute("/stream", _stream)]
+    return TestClient(Guard(Starlette(routes=routes)), base_url="http://localhost:8501")
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [
+        ("localhost", True),
+        ("LOCALHOST.:8501", True),
+        ("127.0.0.1:8501", True),
+        ("[::1]:8501", True),
+        ("192.0.2.7", True),
+        ("dashboard.example", True),
+        ("a.lab.example:443", True),
+        ("evil.example", False),
+        ("lab.example", False),
+        ("evil-lab.example", False),
+        ("dashboard.example.evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil.example:80@localhost", False),
+        ("localhost/evil.example", False),
+        ("", False),
+    ],
+)
+def test_a_request_by_another_name_is_refused(
+    client: TestClient, host: str, answered: bool
+) -> None:
+    reply = client.get("/", headers={"host": host, "origin": f"http://{host}"})
+    assert reply.status_code == (200 if answered else 400)
+    if not answered:
+        assert "the setting 'hosts'" in reply.text
+        assert reply.text.count(".") >= 1
+        assert "page" not in reply.text
+    assert bool(hosts.refusal(host)) != answered
+
+
+def test_a_web_socket_by_another_name_is_refused(client: TestClient) -> None:
+    with client.websocket_connect("/stream", headers={"host": "dashboard.example"}) as stream:
+        assert stream.receive_text() == "hello"
+    evil = {"host": "evil.example", "origin": "http://evil.example"}
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        client.websocket_connect("/stream", headers=evil),
+    ):
+        pass
+    assert refused.value.status_code == 400
+
+
+def test_every_answer_has_the_headers_and_keeps_its_own(client: TestClient) -> None:
+    page, text, missing = (client.get(path) for path in ("/", "/text", "/nothing"))
+    for reply in (page, text, missing):
+        policy = dict(
+            part.split(" ", 1) for part in reply.headers["content-security-policy"].split("; ")
+        )
+        assert policy["default-src"] == "'none'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert "unsafe-inline" not in policy["script-src"]
+        assert "'unsafe-eval'" not in policy["script-src"]
+        assert "'sha256-" in policy["script-src"]
+        assert reply.headers["x-frame-options"] == "DENY"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert "camera=(self)" in reply.headers["permissions-policy"]
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert text.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_browser_gets_one_cookie_that_no_script_reads(client: TestClient) -> None:
+    first = client.get("/", headers={"x-forwarded-proto": "https"})
+    cookie = first.headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert {"HttpOnly", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
+    assert "Secure" not in client.get("/").headers["set-cookie"].split("; ")
+    assert "set-cookie" not in client.get("/text").headers
+    again = client.get("/", headers={"cookie": f"other=1; {COOKIE}=abc"})
+    assert "set-cookie" not in again.headers
+
+
+def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    @st.cache_resource
+    def shared() -> int:
+        calls.append(1)
+        return len(calls)
+
+    original = AppSession._handle_clear_cache_request
+    monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
+    start.settle()
+    cleared: list[str] = []
+    session: Any = SimpleNamespace(
+        _session_state=SimpleNamespace(clear=lambda: cleared.append("own"))
+    )
+    assert shared() == 1
+    AppSession._handle_clear_cache_request(session)
+    assert cleared == ["own"]
+    assert shared() == 1, "what all sessions share is still there"
+    original(session)
+    assert shared() == 2, "what Streamlit does by itself, else there is nothing to prevent"
+
+
+def test_streamlit_calls_what_is_replaced_when_a_browser_asks() -> None:
+    import inspect
+
+    assert "self._handle_clear_cache_request()" in inspect.getsource(AppSession.handle_backmsg)
+
+
+@pytest.mark.parametrize(("wanted", "holds"), [("20MB", 19), ("1GB", 64), ("3KB", 1), ("", 64)])
+def test_the_lower_limit_of_uploads_holds(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, holds: int
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_UPLOAD_LIMIT", wanted)
+    before = config.get_option("server.maxUploadSize")
+    try:
+        config.set_option("server.maxUploadSize", 64)
+        start.lower_upload_limit()
+        assert config.get_option("server.maxUploadSize") == holds
+    finally:
+        config.set_option("server.maxUploadSize", before)

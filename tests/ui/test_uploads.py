@@ -1,0 +1,110 @@
+"""Uploads to the Dataset page: they belong to a session or a run, and have a limit in all."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import runs
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import make_spec
+from robustness.pictures.samples import sample_bytes
+from robustness.ui.dataset import uploads
+from tests.support.pages import run
+from tests.support.places import ROOT
+
+FOG = [Condition.of({"fog": 0.6})]
+
+
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where uploads are kept."""
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs" / ".uploads"
+
+
+def session() -> AppTest:
+    page = ROOT / "pages" / "dataset.py"
+    return run(page, source="Upload", models="SqueezeNet", suite="My own choice")
+
+
+def give(app: AppTest, name: str) -> AppTest:
+    """Has the session upload this sample, in the place of what it had uploaded."""
+    files = [(f"{name}.png", sample_bytes(name), "image/png")]
+    app.file_uploader(key="dataset_upload").set_value(files)
+    return app.run()
+
+
+def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path) -> None:
+    give(session(), "coffee")
+    stays = give(session(), "rocket")
+    ours = set(uploaded.iterdir())
+    of_another_server = uploaded / ("0" * 32)
+    of_another_server.mkdir()
+    uploads.collect()
+    assert set(uploaded.iterdir()) == {*ours, of_another_server}
+    (held,) = [held for held in uploads._HOLDERS if held is stays.session_state[uploads._HELD]]
+    for other in set(uploads._HOLDERS) - {held}:  # as when their sessions have ended
+        uploads._HOLDERS.discard(other)
+    uploads.collect()
+    assert set(uploaded.iterdir()) == {held.path.parent, of_another_server}
+
+
+def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: Path) -> None:
+    app = give(session(), "coffee")
+    source = str(app.session_state[uploads._HELD].path)
+    with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
+        folder = begun.folder
+    give(app, "rocket")
+    uploads.forget(source)
+    assert Path(source).exists(), "its run needs these pictures to go on"
+    (uploaded.parent / ".bin").mkdir()
+    folder.rename(uploaded.parent / ".bin" / folder.name)
+    uploads.forget(source)
+    uploads.collect()
+    assert Path(source).exists(), "its run may be fetched back"
+    runs.delete(uploaded.parent / ".bin" / folder.name)
+    uploads.forget("samples")
+    uploads.forget(str(uploaded.parent.parent / "mine.zip"))
+    uploads.forget(source)
+    assert not Path(source).exists()
+    assert len(list(uploaded.iterdir())) == 1
+
+
+def test_uploads_take_as_much_room_as_the_operator_allows(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_UPLOADS", f"{len(sample_bytes('coffee')) + 1000}")
+    app = give(session(), "coffee")
+    (kept,) = uploaded.iterdir()
+    other = give(session(), "rocket")
+    assert other.error[0].value.startswith("There is no room for this upload of 0 MB")
+    assert not other.exception
+    assert list(uploaded.iterdir()) == [kept]
+    give(app, "rocket")
+    assert not app.error, "its own upload made room"
+    monkeypatch.setenv("ROBUSTNESS_UPLOADS", "plenty")
+    assert "'uploads' must be a size" in give(app, "chelsea").error[0].value
+
+
+def test_a_server_looks_after_the_uploads_while_it_runs(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SECONDS_BETWEEN", 0.01)
+    app = give(session(), "coffee")
+    held = app.session_state[uploads._HELD].path.parent
+    left = uploaded / ("0" * 32)
+    left.mkdir()
+    long_ago = time.time() - 2 * uploads.YOUNG
+    for folder in (held, left):
+        os.utime(folder, (long_ago, long_ago))
+    with uploads.tended():
+        deadline = time.monotonic() + 30
+        while left.exists() or uploads._age(held) > 60:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert held.exists()
