@@ -68,7 +68,7 @@ def _baseline(named: str, options: argparse.Namespace) -> Run:
     from robustness import runs
 
     beside = options.budget.parent / named
-    if not options.baseline and not os.path.isdir(options.out / named) and os.path.isdir(beside):
+    if not options.baseline and not (options.out / named).is_dir() and beside.is_dir():
         return runs.load(beside.resolve())
     return runs.load(runs.folder_of(named, options.out), anywhere=True)
 
@@ -78,7 +78,7 @@ def _saved(options: argparse.Namespace) -> Path | None:
     from robustness import runs
 
     for folder in (options.out / options.run, Path(options.run)):
-        if os.path.isfile(folder / runs.MANIFEST_FILE):
+        if (folder / runs.MANIFEST_FILE).is_file():
             return folder.resolve()
     return None
 

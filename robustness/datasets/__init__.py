@@ -70,9 +70,9 @@ def _opened(source: str) -> Dataset:
     path = Path(source)
     if source == SAMPLES and not path.exists():
         return Samples()
-    if os.path.isdir(path):  # unlike a path's own, it raises for no text at all
+    if path.is_dir():
         return Folder(path)
-    if not os.path.exists(path):
+    if not path.exists():
         raise ParameterError(
             f"There is no folder or file {source}: expected a folder of pictures, a zip archive, a "
             f"CSV or Parquet table of paths, or '{SAMPLES}'."

@@ -207,9 +207,9 @@ def folder_of(run: str, runs: Path) -> Path:
     Raises ``ParameterError`` where there is neither.
     """
     by_id = runs / run
-    if run == Path(run).name and os.path.isdir(by_id):
+    if run == Path(run).name and by_id.is_dir():
         return by_id
-    if os.path.isdir(run):
+    if Path(run).is_dir():
         return Path(run).resolve()
     raise ParameterError(
         f"There is no run {run}: expected the folder of a run, or the id of one in {runs}; "

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ class Part:
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
-    """Writes ``chunks`` (at least one) as one file, whole or not at all."""
+    """Writes ``chunks`` (at least one) as one file, whole or not at all.
+
+    Raises ``OSError`` where the disk does not take it.
+    """
     ordered = sorted(chunks, key=lambda chunk: chunk.number)
     about = {
         "chunks": [chunk.number for chunk in ordered],
@@ -67,7 +71,13 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
     table = pa.concat_tables([chunk.table for chunk in ordered])
     described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
     path = folder / part_name(ordered[0].number)
-    put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+    try:
+        put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Arrow has the reason within a text of its own.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     return read_part(path)
 
 
@@ -122,18 +132,6 @@ def read_rows(
     first format the rows of a picture and model stand in the order of its conditions, which they
     take their ids from. Raises ``RunError`` where they do not, or where the file cannot be read.
     """
-    try:
-        return _read_rows(part, spec, columns, model)
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(
-            f"The rows in {part.path.name} cannot be read: the run has been finished or "
-            "deleted meanwhile; open it again."
-        ) from error
-
-
-def _read_rows(
-    part: Part, spec: RunSpec, columns: Sequence[str] | None, model: str | None
-) -> pa.Table:
     wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
     if not set(wanted) & set(part.lacking):

@@ -41,7 +41,10 @@ def check_manifest(manifest: Manifest) -> None:
     except RobustnessError as error:
         raise RunError(f"The run {manifest.id} is refused: {error}") from error
     several = 1 <= len(spec.models) <= MAX_MODELS and 1 <= len(spec.conditions) <= MAX_CONDITIONS
-    words = (manifest.created, manifest.engine, asked.digest, *manifest.versions, asked.labelling)
+    words = (
+        *(manifest.created, manifest.engine, manifest.creator, asked.digest, asked.labelling),
+        *(*manifest.versions, *manifest.versions.values()),
+    )
     texts = (asked.title, asked.source, *spec.model_names)
     numbers = (manifest.images, manifest.unreadable, *manifest.parts.values())
     for fine, otherwise in (

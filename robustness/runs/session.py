@@ -218,11 +218,15 @@ def start(
             (runs / fresh.id).mkdir(parents=True)
         return _held(plan, same or runs / fresh.id, None if same else fresh, patience)
     except OSError as error:
-        raise RunError(
-            f"The folder of runs cannot be written to: {error.strerror}; whoever runs this program "
-            "can make it writable, or choose another.",
-            hint=f"The folder is {runs}; --out names another.",
-        ) from error
+        raise _refused(runs, error) from error
+
+
+def _refused(runs: Path, error: OSError) -> RunError:
+    return RunError(
+        f"The folder of runs cannot be written to: {error.strerror}; whoever runs this program "
+        "can make it writable, or choose another.",
+        hint=f"The folder is {runs}; --out names another.",
+    )
 
 
 def earlier(plan: Plan, runs: Path) -> Path | None:
@@ -261,6 +265,17 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
 
 def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
     """The session over ``folder``: of the ``fresh`` run, or of the one that is there."""
+    try:
+        return _holding(plan, folder, fresh, patience)
+    except BaseException as error:  # such as of a disk with room for a folder, but for no file
+        if fresh is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _refused(folder.parent, error) from error
+        raise
+
+
+def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
     lock = locked(folder, patience)
     try:
         if fresh is not None:
@@ -271,8 +286,6 @@ def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> 
         return Session(plan, folder, manifest, lock)
     except BaseException:
         lock.release()
-        if fresh is not None:
-            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

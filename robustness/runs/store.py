@@ -124,11 +124,12 @@ class Run:
             notes.check_source(asked.source, self.folder.parent)
         try:
             dataset = open_dataset(asked.source)
-        except RobustnessError as error:
+        except (RobustnessError, OSError) as error:
+            reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
             raise RunError(
                 "The pictures of this run cannot be opened again: they are not where they were, or "
                 "cannot be read there.",
-                hint=error.with_hint,
+                hint=reason,
             ) from error
         dataset.select(asked.limit, asked.sample, self.seed)
         return dataset

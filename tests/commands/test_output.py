@@ -207,14 +207,20 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     assert os.listdir(tmp_path) == [there.name]
 
 
-def test_a_file_is_written_through_a_link_and_into_a_device(tmp_path: Path) -> None:
+def test_a_file_is_written_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "real" / "one.png")
     write_file(link, b"a picture")
     assert link.is_symlink()
     assert (tmp_path / "real" / "one.png").read_bytes() == b"a picture"
-    write_file(Path(os.devnull), b"anything")
-    assert not Path(os.devnull).is_file()
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(tmp_path / "pipe", b"anything")
+        assert os.read(reading, 100) == b"anything"
+        assert (tmp_path / "pipe").is_fifo()
+    finally:
+        os.close(reading)
     with pytest.raises(ParameterError, match="cannot be written: Is a directory"):
         write_file(tmp_path, b"anything")

@@ -216,7 +216,7 @@ def test_who_opens_it_while_it_is_finished_gets_the_rows(
 def test_rows_whose_file_is_gone_get_a_sentence(photos: Path, tmp_path: Path) -> None:
     run = performed(photos, tmp_path)
     os.unlink(run.parts[0].path)
-    with pytest.raises(RunError, match="finished or deleted"):
+    with pytest.raises(RunError, match="cannot be read any more"):
         run.table()
 
 

@@ -174,6 +174,14 @@ def test_no_source_leads_out_of_what_is_allowed(
     assert len(there.frame()) == len(run.frame()), "everything else is there"
 
 
+def test_a_source_that_the_system_refuses_gets_a_sentence(run: runs.Run, tmp_path: Path) -> None:
+    uploads = tmp_path / "there" / runs.UPLOADS
+    uploads.mkdir(parents=True)
+    there = imported_with_source(run, str(uploads / ("x" * 300)), tmp_path / "there")
+    with pytest.raises(RunError, match="cannot be opened again: they are not"):
+        there.dataset  # noqa: B018
+
+
 def test_the_archive_does_not_say_whether_a_run_is_imported(run: runs.Run, tmp_path: Path) -> None:
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     again = runs.import_run(io.BytesIO(archive_of(there)), tmp_path / "third")

@@ -35,6 +35,7 @@ from robustness.evaluation.suites import graded_conditions, suite_conditions, su
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines
+from robustness.runs import session as session_module
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
 from robustness.runs.manifest import Manifest
@@ -333,6 +334,52 @@ def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
     assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
 
 
+def test_a_disk_with_room_for_no_lock_leaves_no_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session_module, "locked", full)
+    with pytest.raises(RunError, match=r"cannot be written to: No space left on device; who"):
+        runs.start(runs.plan(str(folder), SPEC), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_leftovers_that_cannot_be_removed_get_the_same_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = runs.plan(str(folder), SPEC, batch=2)
+    with runs.start(plan, tmp_path) as session:
+        pass
+    (session.folder / ".part-000000.parquet.0123.tmp").write_bytes(b"half")
+
+    def read_only(path: Path, **_: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        with pytest.raises(RunError, match=r"cannot be written to: Read-only file system; who"):
+            runs.start(plan, tmp_path, resume=True)
+    with runs.start(plan, tmp_path, resume=True) as again:  # nobody holds it any more
+        assert again.folder == session.folder
+
+
+def test_a_disk_that_fills_while_rows_are_written_is_named_in_plain_words(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:  # as Arrow says it
+        raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    with (
+        runs.start(runs.plan(str(folder), SPEC, batch=2), tmp_path) as session,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(RunError, match=r": No space left on device; make room"):
+            list(session.perform("stand-in"))
+
+
 STOPPED = """
 import signal, sys
 from robustness.base.pace import Pace
@@ -491,14 +538,6 @@ def test_a_run_is_found_by_its_name_alone(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError) as refused:
         runs.find(tmp_path, name)
     assert len(str(refused.value)) < 200
-
-
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b"], ids=ascii)
-def test_what_can_be_no_folder_is_none(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParameterError, match="There is no run"):
-        runs.folder_of(name, tmp_path)
-    with pytest.raises(ParameterError, match="There is no folder or file"):
-        open_dataset(name)
 
 
 def test_only_a_run_is_deleted(folder: Path, tmp_path: Path) -> None:
