@@ -1,4 +1,4 @@
-"""How much memory this process holds right now."""
+"""How much memory a process holds right now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def resident() -> int:
-    """Bytes in physical memory; from Linux's /proc."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def resident(process: str = "self") -> int:
+    """Bytes in physical memory of this process or another; from Linux's /proc."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
