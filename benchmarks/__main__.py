@@ -16,6 +16,7 @@ from benchmarks import (
     batch_speed,
     dataset_memory,
     dataset_speed,
+    decoding,
     explain_speed,
     forward_speed,
     interval_coverage,
@@ -51,6 +52,7 @@ _TABLES = {
     kills: "Rows of runs whose server, process or browser is killed again and again",
     dataset_speed: "A dataset against TensorFlow's passes and the bare forward passes, offline",
     dataset_memory: "Memory of a dataset",
+    decoding: "Pictures decoded apart: what that costs, and the memory of five bombs",
     model_memory: "Memory of a process with the offline models loaded",
     report_speed: "Reports against the run that they are of",
 }

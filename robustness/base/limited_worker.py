@@ -85,6 +85,8 @@ class Worker:
             self.end()
             raise WorkerTimeError from error
         except (OSError, EOFError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)  # it is on its way, and what it ends with is wanted
             self.end()
             timed = self._process.returncode == -signal.SIGXCPU
             raise (WorkerTimeError if timed else WorkerDiedError) from error
@@ -93,10 +95,8 @@ class Worker:
             raise
 
     def end(self) -> None:
-        """Ends the process; one that has ended already keeps what it ended with."""
+        """Ends the process, unless it has ended already."""
         self._socket.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.1)  # it may be on its way, and what it ended with is wanted
         self._process.kill()
         self._process.wait()
 

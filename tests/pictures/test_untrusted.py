@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,22 +18,13 @@ from robustness.base.limited_worker import Workers
 from robustness.pictures import cost, fitting, untrusted
 from robustness.pictures.decoding import MAX_PIXELS, decode
 from robustness.pictures.samples import sample_bytes
-from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved
+from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved, webp_bomb
 from tests.support.places import ROOT
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:::PIL.{module}")
     for module in ("Image", "JpegImagePlugin", "PngImagePlugin", "TiffImagePlugin")
 ]
-
-
-def webp_bomb(side: int) -> bytes:
-    """A lossless WebP of one colour, ``side`` x ``side``, in about 40 bytes."""
-    small = saved(plain("RGB", (200, 30, 30)), "WEBP", lossless=True)
-    assert small[12:16] == b"VP8L"
-    (bits,) = struct.unpack_from("<L", small, 21)
-    bits = bits & ~0xFFFFFFF | (side - 1) | (side - 1) << 14
-    return small[:21] + struct.pack("<L", bits) + small[25:]
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
     plan = runs.plan(str(folder), SPEC, batch=2)
     with runs.start(plan, tmp_path) as session:
         work = session.perform("stand-in")
-        next(work), next(work)
+        next(work), next(work), next(work)
         work.close()
     others = (
         runs.plan(str(folder), RunSpec(TWO, CONDITIONS, seed=6)),

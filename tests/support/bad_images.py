@@ -119,6 +119,14 @@ def webp_canvas(side: int) -> bytes:
     return bytes(data)
 
 
+def webp_bomb(side: int) -> bytes:
+    """A lossless WebP of one colour, ``side`` x ``side``, in about 40 bytes."""
+    small = saved(plain("RGB", (200, 30, 30)), "WEBP", lossless=True)
+    (bits,) = struct.unpack_from("<L", small, 21)
+    bits = bits & ~0xFFFFFFF | (side - 1) | (side - 1) << 14
+    return small[:21] + struct.pack("<L", bits) + small[25:]
+
+
 def jpeg_sized(data: bytes, width: int, height: int) -> bytes:
     """``data`` with another size in its frame header."""
     start = next(data.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in data) + 5

@@ -1,4 +1,4 @@
-"""How much memory this process holds, right now and at its peak; from Linux's /proc."""
+"""How much memory this process holds, right now and at its peak."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def resident() -> int:
-    """Bytes in physical memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def resident(process: str = "self") -> int:
+    """Bytes in physical memory of this process or another."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -51,6 +51,7 @@ def test_a_file_that_exceeds_the_room_of_all_is_refused_unread(
             return cls
 
     monkeypatch.setattr(upload_limit, "Runtime", Server)
+    monkeypatch.setattr(upload_limit.st, "get_option", {"server.maxUploadSize": 64}.get)
     monkeypatch.setenv("ROBUSTNESS_UPLOADS", "100MB")
     assert status(UPLOAD, length=10**6) == status(UPLOAD) == 200
     files.add_file("one", UploadedFileRec("1", "a.png", "image/png", bytes(60 * 10**6)))
