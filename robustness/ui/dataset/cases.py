@@ -83,7 +83,8 @@ def cell(
 
 def _show(run: Opened, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
     """The first of ``found`` as cards, and a button for more."""
-    limit = int(st.session_state.get(key, at_once))
+    number = f"{key} of {run.id}"
+    limit = int(st.session_state.get(number, at_once))
     rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
     for row, column in zip(rows, results.cells(IN_A_ROW), strict=False):
         with column, st.container(border=True, height="stretch", gap="small"):
@@ -94,7 +95,7 @@ def _show(run: Opened, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) ->
             key=f"{key}_button",
             icon=":material/expand_more:",
             on_click=st.session_state.update,
-            args=({key: limit + AT_ONCE},),
+            args=({number: limit + AT_ONCE},),
         )
 
 

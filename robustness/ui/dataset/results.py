@@ -15,7 +15,7 @@ from robustness.charts import dataset, differences, scorecard, tables
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset.saved_run import Opened
-from robustness.ui.kit import results
+from robustness.ui.kit import components, results
 from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.page import fragment
 
@@ -43,6 +43,7 @@ def show(run: Opened) -> None:
     labels.classes(found.by_class)
     cases.gallery(run, frame)
     _unreadable(run.unreadable)
+    components.place("place", run.id)
 
 
 def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
@@ -142,10 +143,11 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
         f"cells_{quantity}_{level}",
         f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the table under "
         "it holds the numbers.",
+        kept=f"cell of {run.id}",
     )
-    if clicked is not None:
-        series, model = clicked
-        mine = [entry["condition"] for entry in entries if entry["series"] == series]
+    series, model = clicked or ("", "")
+    mine = [entry["condition"] for entry in entries if entry["series"] == series]
+    if mine:
         cases.cell(run, frame, series, mine, model)
     else:
         st.caption("Click a cell to see its pictures.")

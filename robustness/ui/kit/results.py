@@ -178,16 +178,30 @@ def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: 
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def clicked(figure: go.Figure, key: str, alt: str) -> Any:
-    """Draws a ``chart``; returns the ``customdata`` of the point clicked, None without any."""
+def clicked(figure: go.Figure, key: str, alt: str, kept: str = "") -> Any:
+    """Draws a ``chart``; returns the ``customdata`` of the point clicked, None without any.
+
+    It is remembered under ``kept``, if that is named, for a figure that takes the place of this
+    one, and for who comes back to the page.
+    """
+
+    def note() -> None:
+        if kept:
+            st.session_state[kept] = _customdata(st.session_state[key])
+
     event = st.plotly_chart(
         figure,
         key=key,
-        on_select="rerun",
+        on_select=note,
         selection_mode="points",
         config={"displayModeBar": False},
         alt=alt,
     )
+    found = _customdata(event)
+    return found if found is not None or not kept else st.session_state.get(kept)
+
+
+def _customdata(event: Any) -> Any:
     points = event["selection"]["points"]
     return points[0]["customdata"] if points else None
 

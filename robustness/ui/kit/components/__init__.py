@@ -97,6 +97,7 @@ _escape = _component("escape", _script("escape.js"))
 _camera = _component("camera", _script("slider.js", "camera.js"))
 _tour = _component("tour", _script("slider.js", "tour.js"))
 _settled = _component("settled", _script("slider.js", "settled.js"))
+_place = _component("place", _script("place.js"))
 _film = _component("film", f"{film.script()}\n{_script('film_page.js')}")
 
 
@@ -170,6 +171,11 @@ def tour(key: str, first: bool, asked: int) -> None:
 def escape(key: str, pressed: Callable[[], None]) -> None:
     """Calls ``pressed`` when the Escape key is."""
     _escape(key=key, on_pressed_change=pressed)
+
+
+def place(key: str, what: str) -> None:
+    """Has the browser come back to where a link to a picture of ``what`` was followed."""
+    _place(key=key, data={"id": what})
 
 
 def nothing() -> None:

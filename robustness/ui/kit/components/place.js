@@ -1,0 +1,82 @@
+// Brings back the place at which a link of the page was followed, once the page is there again.
+
+const PLACE = "robustness-place";
+const LINKS = "[data-testid=stMain] a[href*='image=']";
+const HOLD_MS = 2000;
+const GIVE_UP_MS = 30000;
+
+function followed(id) {
+  return (event) => {
+    const link = event.target.closest?.(LINKS);
+    if (!link) return;
+    const alike = [...document.querySelectorAll(LINKS)].filter(({ href }) => href === link.href);
+    const place = {
+      id,
+      href: link.href,
+      which: alike.indexOf(link),
+      y: link.getBoundingClientRect().top,
+    };
+    sessionStorage.setItem(PLACE, JSON.stringify(place));
+    mend(location.href, new URL(link.href).searchParams.get("image"));
+  };
+}
+
+// Streamlit puts an entry into the history that is of this page, with what the other page is asked
+// for: Back leads to that one, which is made what it was.
+let mending = null;
+function mend(here, image) {
+  const path = location.pathname;
+  removeEventListener("popstate", mending);
+  mending = () => {
+    const asked = new URLSearchParams(location.search).get("image");
+    if (location.pathname === path && asked === image) {
+      history.replaceState(history.state, "", here);
+      dispatchEvent(new PopStateEvent("popstate", { state: history.state })); // it is read anew
+    }
+  };
+  addEventListener("popstate", mending);
+}
+
+// Pictures and charts above come one by one and move what is below: it is held for a while.
+function restore({ href, which, y }, main, own) {
+  const began = performance.now();
+  let seen = null;
+  const step = () => {
+    const now = performance.now();
+    const alike = [...document.querySelectorAll(LINKS)].filter((link) => link.href === href);
+    const link = alike[which];
+    if (link) {
+      seen ??= now;
+      const off = link.getBoundingClientRect().top - y;
+      if (Math.abs(off) > 1) main.scrollTop += off;
+    }
+    const over = seen === null ? now - began > GIVE_UP_MS : now - seen > HOLD_MS;
+    if (over || own.stopped) stop();
+    else own.frame = requestAnimationFrame(step);
+  };
+  const stop = () => {
+    own.stopped = true;
+    for (const kind of TAKES) main.removeEventListener(kind, stop);
+  };
+  for (const kind of TAKES) main.addEventListener(kind, stop, { passive: true });
+  own.frame = requestAnimationFrame(step);
+}
+
+const TAKES = ["wheel", "touchstart", "pointerdown", "keydown"]; // whoever moves goes first
+
+export default function ({ parentElement, data }) {
+  const { id } = data;
+  const own = {};
+  const listen = followed(id);
+  document.addEventListener("click", listen, true);
+  const place = JSON.parse(sessionStorage.getItem(PLACE) ?? "null");
+  const main = parentElement.ownerDocument.querySelector("[data-testid=stMain]");
+  if (place?.id === id && main) {
+    sessionStorage.removeItem(PLACE);
+    restore(place, main, own);
+  }
+  return () => {
+    own.stopped = true;
+    document.removeEventListener("click", listen, true);
+  };
+}
