@@ -6,7 +6,6 @@ import importlib.util
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
 from robustness.models.transformers import Transformer
-from tests.conftest import register
 from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
@@ -46,10 +44,10 @@ def assert_features(outputs: models.Outputs, expected: list[Floats]) -> None:
 
 @dataclass
 class Saved:
-    """DeiT-Tiny on random weights: KerasHub's task, the folder it was saved to, and ours."""
+    """DeiT-Tiny on random weights: KerasHub's task, and what we read of the folder it is in."""
 
     task: Any
-    folder: Path
+    network: Any
     record: models.ModelRecord
     classifier: models.Classifier
 
@@ -64,7 +62,6 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         folder = places(preset(record))[-1]
         task.save_to_preset(str(folder))
-        register(patch, record)
         assert models.state(record).ready
         built: list[str] = []
         deserialise = "keras.src.saving.serialization_lib.deserialize_keras_object"
@@ -75,9 +72,9 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
             return original(config, *arguments, **options)
 
         patch.setattr(deserialise, noted)
-        classifier = models.load(record.name)
+        network, stages = load_network(record)
         assert not [config for config in built if "DeiT" in config], "a class of the preset's"
-        yield Saved(task, folder, record, classifier)
+        yield Saved(task, network, record, models.Classifier.of(record, network, stages))
 
 
 @needs_hub
@@ -116,9 +113,8 @@ def test_an_answer_is_the_same_in_every_batch(saved: Saved, photographs: Floats)
 
 @needs_hub
 def test_the_epsilon_of_a_preset_is_used(saved: Saved) -> None:
-    network, _ = load_network(saved.record)
     norms = keras().layers.LayerNormalization
-    found = {n.epsilon for n in network._flatten_layers() if isinstance(n, norms)}
+    found = {n.epsilon for n in saved.network._flatten_layers() if isinstance(n, norms)}
     assert found == {EPSILON}
 
 

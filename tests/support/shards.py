@@ -15,11 +15,14 @@ ONE_CORE = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 LONG = (
     "tests/ui/browser/",
-    "tests/models/test_transformers.py",
     "tests/models/test_keras_models.py",
+    "tests/ui/test_adversarial_page.py",
+    "tests/models/test_transformers.py",
     "tests/runs/test_ray_engine.py",
+    "tests/attacks/",
+    "tests/models/test_memory.py",
 )
-"""What takes longest comes first, so that both processes end at about the same time."""
+"""What takes longest comes first, so that all processes end at about the same time."""
 
 
 def shard(path: str) -> str:

@@ -67,7 +67,7 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
     page.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
     """The Live page on a phone, and the fingers on it."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
@@ -81,25 +81,6 @@ def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
 def touch(fingers: CDPSession, kind: str, x: float = 0.0, y: float = 0.0) -> None:
     points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
     fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-
-def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
-    page, fingers = phone
-    box = page.locator(SLIDER).bounding_box()
-    assert box is not None
-    assert box["height"] >= 44
-    y = box["y"] + box["height"] / 2
-    touch(fingers, "touchStart", box["x"] + 0.2 * box["width"], y)
-    with watched(page) as found:
-        sweep_back_and_forth(
-            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y), HELD
-        )
-    assert_live(found)
-    touch(fingers, "touchEnd")
-    settled(page)
-    strength = page.locator(".rb-number").input_value()
-    assert strength != "0.2"
-    assert_shows(page, strength, float(strength))
 
 
 def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> None:
@@ -124,6 +105,26 @@ def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> 
     assert picture is not None
     assert sheet is not None
     assert 0 < picture["y"] < sheet["y"], "both stay in sight"
+
+
+def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
+    page, fingers = phone
+    page.get_by_test_id("stMain").evaluate("main => main.scrollTo({top: 0, behavior: 'instant'})")
+    box = page.locator(SLIDER).bounding_box()
+    assert box is not None
+    assert box["height"] >= 44
+    y = box["y"] + box["height"] / 2
+    touch(fingers, "touchStart", box["x"] + 0.2 * box["width"], y)
+    with watched(page) as found:
+        sweep_back_and_forth(
+            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y), HELD
+        )
+    assert_live(found)
+    touch(fingers, "touchEnd")
+    settled(page)
+    strength = page.locator(".rb-number").input_value()
+    assert strength != "0.2"
+    assert_shows(page, strength, float(strength))
 
 
 def on(page: Page) -> list[str | None]:
@@ -162,22 +163,49 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     page.close()
 
 
-def test_the_stack_is_reached_by_a_few_keys(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee"))
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.matches('.rb-skip')"):
-            page.keyboard.press("Enter")
-            page.keyboard.press("Tab")
-        if page.evaluate("!!document.activeElement.closest('.rb-stack')"):
-            break
-    else:
-        pytest.fail("the stack is further away than 12 keys")
+@pytest.fixture(scope="module")
+def noisy(browser: Browser, address: str) -> Iterator[Page]:
+    """The Live page for the three tests below, the last of which changes what it shows."""
+    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    yield page
     page.close()
 
 
-def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+def test_the_stack_is_reached_by_a_few_keys(noisy: Page) -> None:
+    for _ in range(12):
+        noisy.keyboard.press("Tab")
+        if noisy.evaluate("document.activeElement.matches('.rb-skip')"):
+            noisy.keyboard.press("Enter")
+            noisy.keyboard.press("Tab")
+        if noisy.evaluate("!!document.activeElement.closest('.rb-stack')"):
+            break
+    else:
+        pytest.fail("the stack is further away than 12 keys")
+
+
+def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
+    noisy: Page, address: str
+) -> None:
+    ticket = noisy.evaluate("document.querySelector('.rb-stack').parentElement.stack.data.ticket")
+    steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
+
+    def asked(**body: Any) -> int:
+        return post(f"{address}/live/{ticket}", pack(body, []))
+
+    assert asked(want="picture", steps=steps) == 200
+    assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
+    assert asked(want="everything", steps=[]) == 400
+    assert asked(steps=[]) == 400
+    assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
+    assert post(f"{address}/live/{ticket}", b"\xff") == 400
+    assert asked(want="camera", steps=[]) == 422
+    assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
+    assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
+    assert post(f"{address}/live/guessed", b"{}") == 404
+
+
+def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
+    page = noisy
     before, after = pixels(page, 0), pixels(page, 1)
     difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
     np.testing.assert_array_equal(pixels(page, 2), difference)
@@ -202,33 +230,6 @@ def test_the_views_of_the_pair_show_the_same_pixels(browser: Browser, address: s
     expect(page.locator(".rb-pair.rb-first")).to_be_attached()
     expect(page.locator(".rb-pair:not(.rb-first)")).to_be_attached()
     np.testing.assert_array_equal(pixels(page, 0), before)
-    page.close()
-
-
-# --- what is asked past the page ------------------------------------------------------------------
-
-
-def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
-    browser: Browser, address: str
-) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
-    ticket = page.evaluate("document.querySelector('.rb-stack').parentElement.stack.data.ticket")
-    steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
-
-    def asked(**body: Any) -> int:
-        return post(f"{address}/live/{ticket}", pack(body, []))
-
-    assert asked(want="picture", steps=steps) == 200
-    assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
-    assert asked(want="everything", steps=[]) == 400
-    assert asked(steps=[]) == 400
-    assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
-    assert post(f"{address}/live/{ticket}", b"\xff") == 400
-    assert asked(want="camera", steps=[]) == 422
-    assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
-    assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
-    assert post(f"{address}/live/guessed", b"{}") == 404
-    page.close()
 
 
 def test_without_that_way_the_page_itself_answers(browser: Browser, address: str) -> None:
