@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.support.server import AT_REST, PATIENCE, until
 
@@ -14,8 +15,13 @@ DONE = re.compile(r"this update \d+ ms in all")
 HEADLINE = ".rb-headline"
 PAIR = ".st-key-pictures .rb-pair"
 LAYERS = (".rb-of-before", ".rb-of-after", ".rb-of-difference")
-PIXELS = """canvas => Array.from(
-    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
+PIXELS = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+    let bytes = ""
+    for (let at = 0; at < data.length; at += 8192)
+        bytes += String.fromCharCode(...data.subarray(at, at + 8192))
+    return btoa(bytes)
+}"""
 
 
 _SHARED: WeakKeyDictionary[Browser, BrowserContext] = WeakKeyDictionary()
@@ -52,8 +58,12 @@ def cards(page: Page) -> list[str]:
 
 def pixels(page: Page, index: int) -> np.ndarray:
     """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as it is drawn."""
-    canvas = page.locator(f"{PAIR} {LAYERS[index]} canvas")
-    flat = np.array(canvas.evaluate(PIXELS), dtype=np.uint8)
+    return drawn_on(page.locator(f"{PAIR} {LAYERS[index]} canvas"))
+
+
+def drawn_on(canvas: Locator) -> np.ndarray:
+    """The square picture on ``canvas``, 8-bit RGB."""
+    flat = np.frombuffer(base64.b64decode(canvas.evaluate(PIXELS)), np.uint8)
     side = round((len(flat) / 4) ** 0.5)
     return flat.reshape(side, side, 4)[..., :3]
 

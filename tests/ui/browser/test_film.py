@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from robustness import report
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
-from tests.support.journeys import PIXELS, put_on, settled, visit
+from tests.support.journeys import PIXELS, drawn_on, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.reports import swept
 from tests.support.server import post
@@ -71,10 +71,10 @@ def test_a_film_plays_and_scrubs_without_the_server(browser: Browser, address: s
     assert at(page) == 8
     value = REGISTRY["gaussian_noise"].value_text(0.2)
     assert value in (slider.get_attribute("aria-valuetext") or "")
-    shown = np.array(film.locator("canvas").nth(1).evaluate(PIXELS), np.uint8)
+    shown = drawn_on(film.locator("canvas").nth(1))
     picture = sample("coffee")
     noisy = compose(picture.image[None], {"gaussian_noise": 0.2}, seed=7, digests=[picture.digest])
-    np.testing.assert_array_equal(shown.reshape(224, 224, 4)[..., :3], to_uint8(noisy[0]))
+    np.testing.assert_array_equal(shown, to_uint8(noisy[0]))
     card = film.locator(".rb-film-card")
     live = page.locator(".rb-card").first
     assert live.locator(".rb-badge").inner_text() == card.locator(".rb-badge").inner_text()
