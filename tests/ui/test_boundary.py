@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui.kit import memo
 from robustness.ui.kit.sentences import sentence
+from robustness.ui.server.faults import FAULTS
 from tests.support.pages import html, perturb
 from tests.support.places import ROOT
 
@@ -150,3 +153,16 @@ def test_a_sentence_about_the_settings_is_said_nevertheless(
     with pytest.raises(ParameterError) as found:
         settings.check_usable()
     assert sentence(found.value).startswith("settings.toml is not a TOML file")
+
+
+def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret/place")
+
+    monkeypatch.setattr("robustness.runs.listing", full)
+    app = AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=120).run()
+    assert not app.exception
+    (said,) = sentences(app)
+    assert "cannot be read or written on the server: No space left on device" in said
+    assert "secret" not in said
+    assert FAULTS.last()[0].kind == "OSError"

@@ -173,7 +173,7 @@ def keep(runs: Path) -> Keeper:
     with _MAKING:
         if runs not in _KEEPERS:
             _check_priority()
-            _KEEPERS[runs] = Keeper(runs, limit())
+            _KEEPERS[runs] = Keeper(runs, settings.whole(settings.JOBS) or 1)
     _KEEPERS[runs].begin()
     return _KEEPERS[runs]
 
@@ -192,11 +192,3 @@ def _check_priority() -> None:
         raise ParameterError(
             f"The setting 'job_priority' is {text!r}: expected 'idle' or '{_NORMAL}'."
         )
-
-
-def limit() -> int:
-    """How many runs are worked on at once, by the setting; ``ParameterError`` for what is none."""
-    text = settings.text(settings.JOBS) or "1"
-    if not text.isascii() or not text.isdigit():
-        raise ParameterError(f"The setting 'jobs' is {text!r}: expected a whole number such as 1.")
-    return int(text)

@@ -126,7 +126,8 @@ def orders(runs: Path) -> list[Order]:
         if known:
             found.append(order)
         else:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
     return found
 
 

@@ -14,6 +14,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.ui.kit.access import require
 from robustness.ui.kit.sentences import sentence
+from robustness.ui.server.faults import FAULTS
 
 Given = ParamSpec("Given")
 
@@ -22,12 +23,22 @@ Given = ParamSpec("Given")
 def boundary(icon: str = ":material/error:") -> Iterator[None]:
     """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
 
-    What Streamlit raises to stop or rerun a script passes through.
+    So it does where the disk or a folder refuses itself in a place that expects nothing of the
+    kind; the operator finds that among the faults. What Streamlit raises to stop or rerun a script
+    passes through.
     """
     try:
         yield
     except RobustnessError as error:
         st.error(plain(sentence(error)), icon=icon)
+    except OSError as error:
+        FAULTS.note(error)
+        reason = (error.strerror or type(error).__name__).rstrip(".")
+        st.error(
+            f"A file that this needs cannot be read or written on the server: {plain(reason)}. "
+            "Nothing that was kept is lost; try again, or ask the operator of this dashboard.",
+            icon=icon,
+        )
 
 
 def fragment(

@@ -19,7 +19,10 @@ from robustness.ui.kit.sentences import sentence, without_folders
 from robustness.ui.kit.turns import session
 
 SECONDS_BETWEEN = 1.0
-"""From one look at a run that is worked on to the next."""
+"""From one look at a run that is worked on to the next, where it stands in full."""
+
+_SECONDS_BETWEEN_BESIDE = 2.0
+"""The same in the sidebar: every page of every session has one."""
 
 _WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
 
@@ -146,7 +149,7 @@ def sidebar(opened: str | None) -> None:
     st.session_state.pop(_CLICKED, None)
     if wanted(folder) or st.session_state.get(_WATCHED):
         st.divider()
-        fragment(_list, run_every=SECONDS_BETWEEN)(folder, opened)
+        fragment(_list, run_every=_SECONDS_BETWEEN_BESIDE)(folder, opened)
 
 
 def _list(folder: Path, opened: str | None) -> None:
