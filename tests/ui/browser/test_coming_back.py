@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
 from tests.support.journeys import settled, visit
 from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST
+from tests.support.server import AT_REST, until
 
 LINKS = "[data-testid=stMain] a[href*='image=']"
 TOP = "link => link.getBoundingClientRect().top"
+
+
+def asked(address: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(address).query)
 
 
 def at_rest(page: Page, cases: int) -> None:
@@ -34,14 +39,15 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
     at_rest(page, 3 + 10)
     link = page.locator(LINKS).last
     link.scroll_into_view_if_needed()
-    before, address_before = link.evaluate(TOP), page.url
+    before, before_at = link.evaluate(TOP), page.url
     link.click()
     settled(page)
     page.go_back()
     at_rest(page, 3 + 10)
-    assert page.url == address_before
-    assert "cases=Survivors" in page.url
-    page.wait_for_function(
+    assert asked(page.url) == asked(before_at)
+    assert asked(page.url)["cases"] == ["Survivors"]
+    until(
+        page,
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",
         arg=[LINKS, before],
     )
