@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import IO
 import robustness
 
 _LOWEST = 19
+_PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 
 
 def start(
@@ -42,12 +44,16 @@ def step_back() -> None:
     """Has this process and all threads that it will start work only where nobody else wants to.
 
     Linux' idle class lets any other process go first at once; elsewhere it is the lowest priority.
+    Should whoever started this process stop it (SIGSTOP) and die, Linux has it go on.
     """
     with contextlib.suppress(OSError):
         os.nice(_LOWEST)
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0)
 
 
 def heed_termination() -> None:

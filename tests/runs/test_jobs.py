@@ -49,6 +49,7 @@ class Processes:
 
     def __call__(self, folder: Path) -> Any:
         class Process:
+            pid = 2**22 + 1
             returncode: int | None = None
             terminated = False
 
@@ -57,6 +58,9 @@ class Processes:
 
             def terminate(self) -> None:
                 self.terminated = True
+
+            def send_signal(self, number: int) -> None:
+                assert number == signal.SIGCONT
 
             def wait(self, _timeout: float) -> None:
                 self.returncode = -signal.SIGTERM

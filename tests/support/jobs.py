@@ -22,6 +22,9 @@ PATIENCE = 120.0
 class Threaded:
     """Stands for the process that works on the run in ``folder``."""
 
+    pid = 2**22 + 1
+    """Of no process: Linux has fewer."""
+
     def __init__(self, folder: Path) -> None:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, args=[folder], daemon=True)
@@ -42,6 +45,9 @@ class Threaded:
 
     def terminate(self) -> None:
         self._stopped.set()
+
+    def send_signal(self, _number: int) -> None:
+        pass
 
     def wait(self, timeout: float) -> None:
         self._thread.join(timeout)

@@ -1,5 +1,6 @@
 """Runs that are worked on in processes of their own: asked for, in turn, watched and stopped."""
 
+from robustness.runs.jobs.aside import ASIDE
 from robustness.runs.jobs.keeper import Keeper, end_all, keep
 from robustness.runs.jobs.queue import (
     ask,
@@ -14,6 +15,7 @@ from robustness.runs.jobs.queue import (
 )
 
 __all__ = [
+    "ASIDE",
     "Keeper",
     "ask",
     "cancel",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from robustness.base import own_process, settings
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.runs.jobs.aside import ASIDE
 from robustness.runs.jobs.queue import (
     QUEUE,
     Order,
@@ -76,8 +78,9 @@ class Keeper:
         """Has the processes stop, their work kept and their orders left for the next keeper."""
         self._stopping = True
         self._woken.set()
+        ASIDE.concerns([])
         for child in self._children.values():
-            child.process.terminate()
+            _end(child.process)
         for child in self._children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(_SECONDS_TO_STOP)
@@ -96,11 +99,12 @@ class Keeper:
         wanted = {order.run: order for order in orders(self._runs)}
         for run, child in list(self._children.items()):
             if run not in wanted and child.process.poll() is None:
-                child.process.terminate()  # cancelled: it need not come to the end of its chunk
+                _end(child.process)  # cancelled: it need not come to the end of its chunk
             if child.process.poll() is not None:
                 del self._children[run]
                 if run in wanted and self._died_for_good(child):
                     del wanted[run]
+        self._set_aside(wanted)
         if not wanted or self._stopping or not self._is_mine():
             return
         waiting = [order for order in wanted.values() if not self._is_worked_on(order)]
@@ -109,6 +113,13 @@ class Keeper:
             note_served(self._runs, order.by)
             folder = self._runs / order.run
             self._children[order.run] = _Child(order, self._start(folder), _done(folder))
+
+    def _set_aside(self, wanted: Iterable[str]) -> None:
+        """Those processes stand aside that this keeper, or an earlier one here, has started."""
+        found = {child.process.pid for child in self._children.values()}
+        others = (seen(self._runs / run) for run in wanted if run not in self._children)
+        found |= {other.worker.pid for other in others if other and other.worker.here}
+        ASIDE.concerns([] if self._stopping or not _is_idle() else found)
 
     def _is_worked_on(self, order: Order) -> bool:
         """Whether a process of ours, or one that an earlier server has left, is at it."""
@@ -155,7 +166,7 @@ def _done(folder: Path) -> int:
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:
     command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
-    if settings.text(settings.JOB_PRIORITY) != _NORMAL:
+    if _is_idle():
         command.append("--idle")
     with (folder / LOG_FILE).open("wb") as log:
         return own_process.start(command, errors=log, leads=True)
@@ -184,6 +195,16 @@ def end_all() -> None:
         for keeper in _KEEPERS.values():
             keeper.end()
         _KEEPERS.clear()
+
+
+def _is_idle() -> bool:
+    return settings.text(settings.JOB_PRIORITY) != _NORMAL
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Has it end, though it may have been stopped."""
+    process.terminate()
+    process.send_signal(signal.SIGCONT)
 
 
 def _check_priority() -> None:

@@ -17,6 +17,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
+from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import attention, components, memo, results, stages
 from robustness.ui.kit.copy_button import copy_button
 from robustness.ui.kit.page import fragment
@@ -37,7 +38,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(asked.condition)
-    with st.container(key="live"):
+    with ASIDE.answering(), st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
     st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
 

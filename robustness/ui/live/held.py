@@ -20,6 +20,7 @@ from robustness.base.errors import AccessError, ImageError
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
+from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import components, results
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
@@ -71,7 +72,7 @@ async def _answer(request: Request) -> Response:
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
     who = f"held {ticket}"
     try:
-        with UPDATES.timed(str(wanted["want"])):
+        with UPDATES.timed(str(wanted["want"])), ASIDE.answering():
             header, made = await asyncio.get_running_loop().run_in_executor(
                 _THREADS, make, asked, pictures, who
             )
