@@ -36,10 +36,12 @@ BOMB_SIDE = 8062
 """Of a picture of one colour: 65 million pixels in less than a hundred bytes."""
 
 _WHOLE = {"cards": [None] * 4}
+_UPDATES_TO_WARM_UP = 300
 _BOMBERS = 5
 _SECONDS_BETWEEN_BOMBS = 20.0
 _SECONDS_BETWEEN_KILLS = 45.0
-_SECONDS_TO_SETTLE = 20.0
+_SECONDS_TO_SETTLE = 150.0
+"""A session that a browser has left is kept for two minutes, since it may come back."""
 
 
 @dataclass
@@ -60,8 +62,7 @@ def measure(minutes: float = MINUTES, sessions: int = SESSIONS) -> dict[str, Any
         with dashboard(PYTHONPATH=str(ROOT), ROBUSTNESS_RUNS=str(folder / "runs")) as address:
             server = serving(address)
             with LiveSession(address, QUERY) as first:
-                first.update()
-                _settle(first)
+                _warm_up(first)
             before = held_by(server)
             run = begin(folder, seed=0, pictures=60)
             does = [
@@ -98,10 +99,13 @@ def measure(minutes: float = MINUTES, sessions: int = SESSIONS) -> dict[str, Any
     }
 
 
-def _settle(session: LiveSession) -> None:
-    for _ in range(5):
-        session.held("picture")
-        session.held("answers")
+def _warm_up(session: LiveSession) -> None:
+    """Fills what the server keeps up to its limits, and has it begin the processes that decode."""
+    for _ in range(_UPDATES_TO_WARM_UP):
+        session.update()
+    frame = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(frame, "JPEG")
+    session.held("camera", [frame.getvalue()])
 
 
 def _tune(address: str, _server: int, _run: Path, found: Found, over: threading.Event) -> None:

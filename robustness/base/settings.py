@@ -123,7 +123,7 @@ BIN_DAYS = _setting("bin_days", "days after which a deleted run is gone for good
 CONTACT = _setting("operator_contact", "whom to ask, said wherever something is refused")
 
 DECODE_MEMORY = _setting(
-    "decode_memory", "memory that the decoding of pictures may take at once (default: 1.5GB)"
+    "decode_memory", "memory that the decoding of pictures may take at once (default: 800MB)"
 )
 UPLOADS = _setting(
     "uploads", "room that the uploads of the dashboard may take in all (default: 2GB)"

@@ -27,8 +27,9 @@ from robustness.pictures.decoding import as_subject
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 
-DEFAULT_MEMORY = 1500 * 10**6
-"""Bytes of the setting ``decode_memory``: enough for the largest picture that is accepted."""
+DEFAULT_MEMORY = 800 * 10**6
+"""Bytes of the setting ``decode_memory``: a shared server stays below two gigabytes with it, and
+cameras' pictures fit; the largest of the hungriest formats do not."""
 
 SMALL = 48 * 2**20
 """Bytes with which each process may decode without a look at the others: a JPEG of 2 megapixels."""

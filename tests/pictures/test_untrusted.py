@@ -112,9 +112,11 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
         untrusted.study_image(webp_bomb(2500))
 
 
-def test_the_largest_of_every_kind_fits_into_the_budget() -> None:
-    most = untrusted.DEFAULT_MEMORY - untrusted.PROCESSES * untrusted.SMALL
-    needs = {kind: cost.memory_needed(MAX_PIXELS, kind, 0) for kind in cost._BYTES_PER_PIXEL}
+@pytest.mark.parametrize(("default", "pixels"), [(untrusted.DEFAULT_MEMORY, 34), (1.5e9, 65)])
+def test_what_the_documents_say_fits_into_the_budget(default: float, pixels: int) -> None:
+    most = default - 4 * untrusted.SMALL  # of the most processes
+    assert pixels * 10**6 <= MAX_PIXELS
+    needs = {kind: cost.memory_needed(pixels * 10**6, kind, 0) for kind in cost._BYTES_PER_PIXEL}
     assert [kind for kind, needed in needs.items() if needed > most] == ["TIFF", "AVIF"]
 
 
