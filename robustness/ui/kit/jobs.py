@@ -97,13 +97,11 @@ def ask(folder: Path) -> None:
 
 def cancel(folder: Path) -> None:
     """Has the run in ``folder`` be worked on no longer; what a button calls."""
-    try:
-        access.require(Action.CANCEL, thing=folder.name)
-    except RobustnessError as error:
-        st.session_state[_SAID] = sentence(error)
-        return
-    jobs.cancel(folder)
     st.session_state[_CLICKED] = True
+    if access.refused(Action.CANCEL, thing=folder.name):
+        return
+    access.require(Action.CANCEL, thing=folder.name)
+    jobs.cancel(folder)
     st.session_state.get(_WATCHED, {}).pop(folder.name, None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import streamlit as st
@@ -18,10 +19,17 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from robustness.models.memory import give_back
+
 _MARGIN = 5.0
 """Seconds before Streamlit forgets a session, after which nobody could close it."""
 
+_SECONDS_TOGETHER = 2.0
+"""Sessions that end within so long are taken for one."""
+
 _AFTERWARDS: list[Callable[[], object]] = []
+
+_GIVING_BACK = threading.Lock()
 
 
 def watch() -> None:
@@ -74,3 +82,14 @@ def _end(session: AppSession) -> None:
     session.session_state.clear()
     for action in _AFTERWARDS:
         threading.Thread(target=action, name="after a session", daemon=True).start()
+
+
+@afterwards
+def _give_back() -> None:
+    """What the session held goes back to the system; once for several that end together."""
+    if _GIVING_BACK.acquire(blocking=False):
+        try:
+            time.sleep(_SECONDS_TOGETHER)
+            give_back()
+        finally:
+            _GIVING_BACK.release()

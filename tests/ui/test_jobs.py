@@ -1,0 +1,94 @@
+"""Runs that are worked on, as pages show them: how far, cancelled and continued from any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import runs
+from robustness.runs import jobs
+from robustness.runs.progress import Progress, Teller
+from robustness.ui.kit import access
+from tests.support.jobs import in_threads, worked_off
+from tests.support.made_datasets import labelled_folder
+from tests.support.pages import run
+from tests.support.places import ROOT
+from tests.support.saved_runs import spec, use_stand_ins
+
+DATASET, RUNS = ROOT / "pages" / "dataset.py", ROOT / "pages" / "runs.py"
+
+
+@pytest.fixture
+def ordered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A run of stand-ins over six pictures that waits for its turn, and that nothing begins."""
+    use_stand_ins(monkeypatch)
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    source = labelled_folder(tmp_path / "three", 2)
+    with in_threads():
+        yield jobs.submit(runs.plan(str(source), spec(), batch=2), tmp_path / "runs", "somebody")
+
+
+def said(app: AppTest) -> str:
+    """What bars, captions and warnings say."""
+    bars = [element.proto.text for element in app.get("progress")]
+    return "\n".join([*bars, *(e.value for kind in (app.caption, app.warning) for e in kind)])
+
+
+@pytest.mark.parametrize("page", ["pages/methods.py", "pages/catalogue.py", "pages/runs.py"])
+def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str) -> None:
+    teller = Teller(ordered, 6)
+    teller.note(Progress(2, 6, 1))
+    app = run(ROOT / page)
+    assert "2 of 6 pictures, 1 unreadable" in said(app)
+    app.button(key=f"sidebar Cancel {ordered.name}").click().run()
+    assert not app.exception
+    assert not jobs.is_ordered(ordered)
+    assert "2 of 6" not in said(app)
+    teller.end()
+
+
+def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:
+    source = runs.load(ordered, unfinished=True).manifest.dataset.source
+    later = jobs.submit(runs.plan(source, spec(seed=9), batch=2), ordered.parent, "another")
+    app = run(ROOT / "pages" / "methods.py")
+    assert "Starting" in said(app)
+    assert "Waiting for 1 other run" in said(app)
+    assert app.button(key=f"sidebar Cancel {later.name}")
+
+
+def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:
+    app = run(DATASET, run=ordered.name, models="SqueezeNet")
+    app.button(key=f"page Cancel {ordered.name}").click().run()
+    assert "This run is not finished: 0 of 6 pictures are done" in said(app)
+    assert "It was cancelled" in said(app).replace("\\", "")
+    other = run(RUNS)
+    other.button(key=f"card Continue {ordered.name}").click().run()
+    worked_off(ordered.parent)
+    assert runs.load(ordered).images == 6
+    other.run()
+    assert "is ready" in said(other).replace("\\", ""), "who asked for it hears of it on any page"
+    app.run()
+    assert "not finished" not in said(app)
+
+
+def test_a_viewer_watches_and_changes_nothing(
+    ordered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+    monkeypatch.setattr(access, "connection", lambda: access.Connection("192.0.2.7", {}, {}))
+    app = run(DATASET, run=ordered.name, models="SqueezeNet")
+    assert app.button(key=f"page Cancel {ordered.name}").disabled
+    # As a browser would have it that does not heed what it is told.
+    monkeypatch.setattr(access, "allowed", lambda *_given, **_named: {})
+    app.run()
+    app.button(key=f"page Cancel {ordered.name}").click().run()
+    assert jobs.is_ordered(ordered)
+    assert any("You may not cancel an evaluation" in error.value for error in app.error)
+    jobs.cancel(ordered)
+    app.run()
+    app.button(key=f"page Continue {ordered.name}").click().run()
+    assert not jobs.is_ordered(ordered)
+    assert any("You may not start or continue" in error.value for error in app.error)
