@@ -40,8 +40,7 @@ def give(app: AppTest, name: str) -> AppTest:
 
 
 def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path) -> None:
-    give(session(), "coffee")
-    stays = give(session(), "rocket")
+    goes, stays = give(session(), "coffee"), give(session(), "rocket")
     ours = set(uploaded.iterdir())
     of_another_server = uploaded / ("0" * 32)
     of_another_server.mkdir()
@@ -52,6 +51,7 @@ def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path
         uploads._HOLDERS.discard(other)
     uploads.collect()
     assert set(uploaded.iterdir()) == {held.path.parent, of_another_server}
+    assert uploads._HELD in goes.session_state, "or its end would have been seen above"
 
 
 def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: Path) -> None:
