@@ -160,7 +160,12 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     page = visit(browser, link)
     page.get_by_role("button", name=re.compile("Sweep all")).click()
     expect(page.get_by_text(re.compile(r"\([1-9]\d* of \d+ done\)"))).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
+    cancel = page.get_by_role("button", name="Cancel")
+    page.locator("[data-testid=stMain]").evaluate("main => { main.scrollTop = main.scrollHeight; }")
+    before = cancel.bounding_box()
+    cancel.focus()
+    assert cancel.bounding_box() == before, "it would be gone from under a click"
+    cancel.click()
     again = page.get_by_role("button", name=re.compile("Sweep all"))
     expect(again).to_be_visible()
     left = page.get_by_text(re.compile(r"Sweeps \d+ perturbations")).inner_text()
