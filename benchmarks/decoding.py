@@ -7,18 +7,17 @@ seconds, one after the other.
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import held_by
 from robustness.pictures import fitting, untrusted
 from tests.support.bad_images import photo, saved, webp_bomb
-from tests.support.process_memory import resident
 
 BOMBS = 5
 
@@ -36,9 +35,9 @@ def measure(frames: int = 100, bombs: int = BOMBS, side: int = 8062) -> dict[str
 
     def watch() -> None:
         while not done.wait(0.01):
-            sizes.append(resident() + _children())
+            sizes.append(held_by(os.getpid()))
 
-    before = resident() + _children()
+    before = held_by(os.getpid())
     watching = threading.Thread(target=watch)
     watching.start()
     with ThreadPoolExecutor(bombs) as pool:
@@ -52,16 +51,6 @@ def _milliseconds(decoder: Callable[[bytes], object], data: bytes) -> float:
     start = time.perf_counter()
     decoder(data)
     return 1000 * (time.perf_counter() - start)
-
-
-def _children() -> int:
-    """Bytes in the physical memory of the processes that this one has started; from /proc."""
-    found = 0
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # a thread or a process that has just ended
-            for pid in (task / "children").read_text().split():
-                found += resident(pid)
-    return found
 
 
 def main() -> None:

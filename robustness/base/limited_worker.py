@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import robustness
+from robustness.base.own_process import environment
 from robustness.base.turns import Turns, seconds_until
 
 _ASKED = struct.Struct("<QQQQ")  # bytes of the head and of the data, of memory, seconds of work
@@ -49,13 +49,11 @@ class Worker:
     """A process that runs the module ``module``, which calls ``serve``."""
 
     def __init__(self, module: str) -> None:
-        root = str(Path(robustness.__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+                env={**environment(), **_ENVIRONMENT},
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

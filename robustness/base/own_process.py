@@ -28,16 +28,21 @@ def start(
     What it prints goes nowhere, what it says on stderr to ``errors``. One that ``leads`` is not
     reached by signals to our terminal, such as Ctrl-C, and may outlive us.
     """
-    root = str(Path(robustness.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, "-m", "robustness", *arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         start_new_session=leads,
     )
+
+
+def environment() -> dict[str, str]:
+    """That of this process, in which another finds this program wherever it is started."""
+    root = str(Path(robustness.__file__).parent.parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def step_back() -> None:

@@ -27,11 +27,11 @@ from robustness.attacks.eight_bits import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier, Outputs
 from robustness.models.gradients import Gradients, Slope
-from robustness.models.model_record import Normalisation
 from robustness.models.runtime import keras
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
 from tests.conftest import trace_count
+from tests.support.twelve_classes import of_twelve_classes
 
 Images = NDArray[np.float32]
 STEPS = 3
@@ -63,13 +63,7 @@ def small() -> Classifier:
     maps = layers.Conv2D(8, 3, strides=2, activation="relu", name="conv")(pixels)
     scores = layers.Dense(12, activation="softmax", name="head")(layers.Flatten()(maps))
     network = keras().Model(pixels, scores)
-    record = replace(
-        models.REGISTRY["SqueezeNet"],
-        normalisation=Normalisation("RGB", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        input_size=SIDE,
-        labels=lambda: models.Labels("twelve", tuple("abcdefghijkl")),
-    )
-    return Classifier.of(record, network, (("head", "head"),), side=SIDE)
+    return of_twelve_classes(network, SIDE, mean=0.5, spread=0.25)
 
 
 @pytest.fixture(scope="module")

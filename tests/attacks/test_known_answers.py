@@ -20,9 +20,9 @@ from robustness.attacks.loop import FAILED, Found, any_success, search
 from robustness.attacks.perform import drained, make_task
 from robustness.models import Classifier
 from robustness.models.gradients import BEST_OTHER
-from robustness.models.model_record import Normalisation
 from robustness.models.runtime import keras
 from robustness.pictures.picture import Picture
+from tests.support.twelve_classes import of_twelve_classes
 
 CLASSES, SIDE = 12, 8
 DUAL = {"linf": 1, "l2": 2}
@@ -38,13 +38,7 @@ def linear() -> Classifier:
     head = layers.Dense(CLASSES, activation="softmax", name="head")
     network = keras().Model(pixels, head(layers.Flatten()(pixels)))
     head.set_weights([30 * part for part in head.get_weights()])  # so that few classes count
-    record = replace(
-        models.REGISTRY["SqueezeNet"],
-        normalisation=Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        input_size=SIDE,
-        labels=lambda: models.Labels("twelve", tuple("abcdefghijkl")),
-    )
-    return Classifier.of(record, network, (("head", "head"),), side=SIDE)
+    return of_twelve_classes(network, SIDE, mean=0.0, spread=1.0)
 
 
 @pytest.fixture(scope="module")

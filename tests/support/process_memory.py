@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def resident(process: str = "self") -> int:
-    """Bytes in physical memory of this process or another."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+def resident() -> int:
+    """Bytes in physical memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

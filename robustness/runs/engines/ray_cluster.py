@@ -13,12 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-import robustness
 from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.base.own_process import environment
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
 from robustness.runs.engines.local import chunks as local_chunks
-
-PYTHONPATH = "PYTHONPATH"
 
 _MAX_GROUP = 16
 _ROUNDS = 20
@@ -103,9 +101,7 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    root = str(Path(robustness.__file__).parent.parent)
-    paths = [root, *filter(None, os.environ.get(PYTHONPATH, "").split(os.pathsep))]
-    os.environ[PYTHONPATH] = os.pathsep.join(dict.fromkeys(paths))  # for workers started here
+    os.environ.update(environment())  # for workers started here
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -19,10 +19,10 @@ from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
 from robustness.charts.film import Played
 from robustness.ui.kit import components
+from robustness.ui.kit.fair_line import LINE
 from robustness.ui.kit.kept import Kept
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import Tickets
-from robustness.ui.kit.turns import TURNS
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""
@@ -107,7 +107,7 @@ def _made(offer: Offer, who: str) -> Generator[bytes, None, bytes]:
     events: list[Any] = []
     pace = Pace(Unit("steps"), offer.total)
     said = time.monotonic()
-    for event in TURNS.in_parts(offer.events(), who):
+    for event in LINE.in_parts(offer.events(), who):
         events.append(event)
         pace.note(len(events))
         if time.monotonic() - said >= SAY_SECONDS:

@@ -34,7 +34,7 @@ from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.kit.turns import TURNS, session
+from robustness.ui.kit.fair_line import LINE, session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
@@ -132,11 +132,11 @@ def answers(
     of a picture is computed once a model, however often the condition changes.
     """
     who = who or session()
-    wish = TURNS.wish(who)
+    wish = LINE.wish(who)
 
     def answer(name: str) -> Measurement:
         classifier = models.load(name, side=spec.side)
-        row = _answer(spec, picture, classifier, altered.batch, lambda: TURNS.turn(who, wish))
+        row = _answer(spec, picture, classifier, altered.batch, lambda: LINE.turn(who, wish))
         return replace(row, image=picture.name, label=picture.label)
 
     return together(names, answer)

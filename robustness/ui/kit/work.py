@@ -12,8 +12,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.pace import Pace, Unit, duration
 from robustness.pictures.picture import Picture
+from robustness.ui.kit.fair_line import LINE, session
 from robustness.ui.kit.kept import KEPT, named, nameless
-from robustness.ui.kit.turns import TURNS, session
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]
@@ -98,7 +98,7 @@ class Work:
         """
         pace = Pace(Unit("steps"), total)
         with self.bar(f"{self.what}: loading the models …", places) as show:
-            for done, item in enumerate(TURNS.in_parts(items, session()), start=1):
+            for done, item in enumerate(LINE.in_parts(items, session()), start=1):
                 pace.note(done)
                 text = said(done) if said else f"{self.what}: {done} of {total}"
                 show(done / total, text + _left(pace))

@@ -22,9 +22,9 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import components, results
+from robustness.ui.kit.fair_line import SupersededError
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
-from robustness.ui.kit.turns import SupersededError
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES

@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.ui.kit.turns import SupersededError, Turns
+from robustness.ui.kit.fair_line import FairLine, SupersededError
 
 
 class Line:
     """A line with one turn at a time, taken by this test until ``go`` is called."""
 
     def __init__(self) -> None:
-        self.turns = Turns(1)
+        self.turns = FairLine(1)
         self.had: list[str] = []
         self._pool = ThreadPoolExecutor(16)
         self._go = threading.Event()
@@ -89,7 +89,7 @@ def test_long_work_goes_behind_and_is_not_superseded() -> None:
 
 
 def test_long_work_never_has_all_turns() -> None:
-    turns = Turns(4)
+    turns = FairLine(4)
     release, held = threading.Event(), []
 
     def hold(who: str) -> None:
@@ -109,7 +109,7 @@ def test_long_work_never_has_all_turns() -> None:
 
 
 def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() -> None:
-    turns = Turns(1)
+    turns = FairLine(1)
     assert list(turns.in_parts(range(5), "a")) == [0, 1, 2, 3, 4]
 
     def broken() -> Iterator[int]:

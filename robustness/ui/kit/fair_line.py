@@ -44,7 +44,7 @@ class _Place:
     dropped: bool = False
 
 
-class Turns:
+class FairLine:
     """A line in which ``at_once`` at a time have their turn; safe between threads."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
@@ -127,7 +127,7 @@ class Turns:
 _REMEMBERED = 1000
 """Sessions whose last turns are remembered."""
 
-TURNS = Turns()
+LINE = FairLine()
 """The line of this server."""
 
 
