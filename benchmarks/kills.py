@@ -27,8 +27,8 @@ from robustness.runs import jobs
 from tests.support.server import chromium, dashboard
 
 KILLS = 10
-PICTURES = 120
-LONGEST_SECONDS = 4.0
+PICTURES = 360
+LONGEST_SECONDS = 3.0
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 
 
