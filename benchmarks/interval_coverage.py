@@ -15,7 +15,15 @@ from robustness.metrics.intervals import (
     mean_bounds,
     share_bounds,
 )
-from tests.support.made_up_pictures import DIFFERENCES, MEANS, SHARES, beyond, shares
+from tests.support.made_up_pictures import (
+    CALIBRATIONS,
+    DIFFERENCES,
+    MEANS,
+    SHARES,
+    beyond,
+    beyond_errors,
+    shares,
+)
 
 Floats = NDArray[np.float64]
 Find = Callable[[Floats], Bounds]
@@ -25,6 +33,7 @@ CONDITIONS = (1, 10, 75, 95)
 RATES = (0.02, 0.1, 0.5, 0.9, 0.98)
 REPEATS = 10_000
 RESAMPLES = 1000
+REPEATS_OF_ERRORS = 500
 _PLAIN_HOLDS = 0.035  # beyond either bound, simulation error included
 
 
@@ -97,6 +106,29 @@ def all_means() -> Iterable[tuple[str, Floats]]:
         yield kind, made(rng)
 
 
+def print_errors() -> None:
+    """A line a size of run: calibration errors, the worst of all kinds, and the median width."""
+    rng = np.random.default_rng(5)
+    kinds = [
+        (made(conditions, rng), together)
+        for conditions in (1, 10, 75)
+        for made in CALIBRATIONS.values()
+        for together in ((True,) if conditions == 1 else (True, False))
+    ]
+    print("| pictures | held at least | too high at most | too low at most | width |")
+    print("|---|---|---|---|---|")
+    for pictures in PICTURES:
+        found = [
+            beyond_errors(answers, pictures, REPEATS_OF_ERRORS, rng, together=together)
+            for answers, together in kinds
+        ]
+        high, low, width = np.transpose(found)
+        print(
+            f"| {pictures:,} | {1 - (high + low).max():.1%} | {high.max():.1%} | {low.max():.1%} "
+            f"| {np.median(width):.3f} ({width.min():.3f} to {width.max():.3f}) |"
+        )
+
+
 def percentile_bootstrap(values: Floats) -> Bounds:
     """The interval that the product had before, for comparison; ``values`` (n, runs)."""
     n = len(values)
@@ -165,6 +197,9 @@ def main() -> None:
         print()
     print("Means of other numbers\n")
     print_means(measure(mean_bounds, all_means()))
+    print()
+    print("Expected calibration errors\n")
+    print_errors()
     print()
     print("Rates beside the percentile bootstrap: held; a missed minimum passes\n")
     print_beside_bootstrap()

@@ -37,10 +37,10 @@ def calibration(labelled: Sequence[Entry]) -> Table:
     """
     columns: list[Column] = [
         ("Model", label()),
-        ("ECE clean", figure("clean_ece", ".3f")),
+        ("ECE clean", _ece("clean_ece")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
-        ("perturbed", figure("perturbed_ece", ".3f")),
-        ("per condition", figure("condition_ece", ".3f")),
+        ("perturbed", _ece("perturbed_ece")),
+        ("per condition", _ece("condition_ece")),
         ("by chance", figure("condition_ece_by_chance", ".3f")),
         ("Too sure, clean", _too_sure("clean_overconfidence")),
         ("perturbed", _too_sure("overconfidence")),
@@ -64,6 +64,10 @@ def corruption_errors(entries: Sequence[Entry]) -> Table:
     return Table(head, rows)
 
 
+def _ece(name: str) -> Callable[[Entry], str]:
+    return lambda entry: with_interval(entry, name, ".3f")
+
+
 def _ce(entry: Entry, name: str) -> str:
     return with_interval(entry, name, ".1f")
 
@@ -72,8 +76,9 @@ CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
     "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
     "for too unsure under another; per condition: the mean of each condition's own. By chance: "
-    "what a perfectly calibrated model would show on so few pictures. Too sure: mean confidence "
-    "less accuracy, in points with its 95 % interval; below 0 it is too unsure."
+    "what a perfectly calibrated model would show on so few pictures, which the 95 % intervals in "
+    "brackets allow for: they may begin far below the figure. Too sure: mean confidence less "
+    "accuracy, in points; below 0 it is too unsure."
 )
 
 

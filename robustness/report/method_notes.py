@@ -147,7 +147,9 @@ MANY_IMAGES = (
         "Calibration",
         f"ECE = Σ over {figures.BINS} bins of equal width of (share of answers in the bin) · "
         "|accuracy - mean confidence|. By chance, a perfectly calibrated model shows about Σ over "
-        "the bins of √(2/π · Σ p(1 - p)) / N.",
+        "the bins of √(2/π · Σ p(1 - p)) / N. Its interval is that of the mean over pictures of "
+        "accuracy - confidence, each with the sign of its bin; what signs that are found and not "
+        "known add is taken off the lower bound.",
     ),
     (
         "Corruption error",

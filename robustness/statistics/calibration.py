@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import each_picture, shares
+from robustness.metrics.intervals import difference_bounds
+from robustness.statistics.estimates import Estimates, each_picture, shares
 from robustness.statistics.grid import Grid, grids
 
 Floats = NDArray[np.float64]
@@ -37,6 +38,72 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     variances = np.bincount(places, confidence * (1 - confidence), minlength=BINS)
     by_chance = np.sqrt(2 / np.pi * variances).sum() / len(correct)
     return float(np.abs(gaps).sum() / len(correct)), float(by_chance)
+
+
+def estimated_error(confidence: Floats, correct: Floats, *, together: bool = True) -> Estimates:
+    """The expected calibration error over answers (n, k), k to a picture, with its interval.
+
+    NaN in ``correct`` where a picture has none. Of all answers ``together``, or the mean of the
+    errors of the k conditions. Had a bin's gap its sign known, the error would be a mean over
+    pictures of signed gaps, with the interval of such a difference. The signs are those found,
+    which can only make the error seem larger: by how much, were each gap smaller than it seems by
+    its standard error, is taken off the lower bound. docs/intervals.md has how often that holds.
+    """
+    known = ~np.isnan(correct)
+    gaps = np.where(known, correct - confidence, 0.0)
+    places = bin_of(np.where(known, confidence, 0.0))
+    groups = [slice(None)] if together else [slice(at, at + 1) for at in range(known.shape[1])]
+    found = [
+        _signed(gaps[:, group], places[:, group], known[:, group])
+        for group in groups
+        if known[:, group].any()
+    ]
+    if not found:
+        nothing = np.full(1, np.nan)
+        return Estimates(nothing, nothing, nothing)
+    values, seeming = np.stack([each[0] for each in found]), np.array([each[1] for each in found])
+    there = ~np.isnan(values)
+    counts = there.sum(axis=0)
+    of_pictures = np.divide(
+        np.where(there, values, 0.0).sum(axis=0),
+        counts,
+        out=np.full(len(counts), np.nan),
+        where=counts > 0,
+    )
+    low, high = difference_bounds(of_pictures[:, None])
+    error = np.nanmean(values, axis=1).mean(keepdims=True)
+    return Estimates(error, np.maximum(low - seeming.mean(), 0.0), np.maximum(high, error))
+
+
+def _signed(
+    gaps: Floats, places: NDArray[np.intp], known: NDArray[np.bool_]
+) -> tuple[Floats, float]:
+    """(each picture's gaps, signed as those of their bins are, what that alone adds to the error).
+
+    The mean of the first (n,) is the calibration error of the answers ``gaps`` (n, k) in the bins
+    ``places``.
+    """
+    cells = places + BINS * np.arange(len(gaps))[:, None]
+    sums = np.bincount(cells[known], gaps[known], minlength=BINS * len(gaps)).reshape(-1, BINS)
+    each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
+    each = np.where(known.any(axis=1, keepdims=True), each, np.nan)
+    gap = np.nanmean(each, axis=0)
+    noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
+    return each @ np.where(gap < 0, -1.0, 1.0), float(_seeming(np.abs(gap), noise).sum())
+
+
+def _seeming(gap: Floats, noise: Floats) -> Floats:
+    """By how much the mean of a normal number's size exceeds the size of its mean.
+
+    The number has the standard deviation ``noise``, its mean is as far from 0 as ``gap`` less that.
+    """
+    from scipy.special import ndtr  # slow to import
+
+    true = np.maximum(gap - noise, 0.0)
+    ratio = np.divide(true, noise, out=np.zeros_like(gap), where=noise > 0)
+    spread = noise * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2)
+    excess: Floats = np.where(noise > 0, spread - 2 * true * ndtr(-ratio), 0.0)
+    return excess
 
 
 def bin_of(confidence: Floats) -> NDArray[np.intp]:

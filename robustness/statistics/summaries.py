@@ -14,13 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.calibration import calibration_error
+from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import (
     complement,
     differences,
     drops,
     each_picture,
     means,
+    number,
     shares,
     side_by_side,
 )
@@ -49,12 +50,12 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
-    also ``..._top5``), and the means of ``MEANS``. All over all rows of the model. Without
-    interval the expected calibration errors ``clean_ece`` (of each picture once), ``perturbed_ece``
-    (of all rows together, where too sure under one condition makes up for too unsure under another)
-    and ``condition_ece`` (the mean of those of the conditions), and as in ``by_perturbation``
-    ``clean_ece_by_chance`` and ``condition_ece_by_chance``. With intervals
-    ``clean_overconfidence`` and ``overconfidence``: mean confidence less accuracy.
+    also ``..._top5``), the means of ``MEANS``, the expected calibration errors ``clean_ece`` (of
+    each picture once), ``perturbed_ece`` (of all rows together, where too sure under one condition
+    makes up for too unsure under another) and ``condition_ece`` (the mean of those of the
+    conditions), and ``clean_overconfidence`` and ``overconfidence``: mean confidence less accuracy.
+    All over all rows of the model. Without intervals as in ``by_perturbation``
+    ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     entries = {}
     for grid in grids(frame):
@@ -121,13 +122,20 @@ def _calibration(grid: Grid) -> list[dict[str, float | None]]:
 
 
 def _overall_calibration(grid: Grid) -> dict[str, float | None]:
-    clean = _ece("clean", grid.per_image("clean_probability"), grid.per_image("clean_correct"))
-    perturbed = _ece(
-        "perturbed", *(grid.values(name).ravel() for name in ("probability", "correct"))
-    )
-    # Rows of one image are not independent: what chance would give over them is not known.
-    pooled = {"perturbed_ece": perturbed["perturbed_ece"]}
-    return clean | pooled | _mean_calibration(grid) | _overconfidence(grid)
+    clean = [grid.per_image(name) for name in ("clean_probability", "clean_correct")]
+    perturbed = [grid.values(name) for name in ("probability", "correct")]
+    once = [values[:, None] for values in clean]
+    chance = [calibration_error(*pair)[1] for pair in zip(*(v.T for v in perturbed), strict=True)]
+    known = [value for value in chance if not np.isnan(value)]
+    return {
+        **estimated_error(*once).named("clean_ece", 0),
+        "clean_ece_by_chance": number(calibration_error(*clean)[1]),
+        # Rows of one image are not independent: what chance would give over them is not known.
+        **estimated_error(*perturbed).named("perturbed_ece", 0),
+        **estimated_error(*perturbed, together=False).named("condition_ece", 0),
+        "condition_ece_by_chance": float(np.mean(known)) if known else None,
+        **_overconfidence(grid),
+    }
 
 
 def _overconfidence(grid: Grid) -> dict[str, float | None]:
@@ -143,25 +151,9 @@ def _overconfidence(grid: Grid) -> dict[str, float | None]:
     }
 
 
-def _mean_calibration(grid: Grid) -> dict[str, float | None]:
-    """The mean of the calibration errors of the conditions that have answers with a label."""
-    errors = [
-        calibration_error(confidence, correct)
-        for confidence, correct in zip(
-            grid.values("probability").T, grid.values("correct").T, strict=True
-        )
-    ]
-    known = [pair for pair in errors if not np.isnan(pair[0])]
-    error, by_chance = map(float, np.mean(known, axis=0)) if known else (None, None)
-    return {"condition_ece": error, "condition_ece_by_chance": by_chance}
-
-
 def _ece(kind: str, confidence: Floats, correct: Floats) -> dict[str, float | None]:
     names = (f"{kind}_ece", f"{kind}_ece_by_chance")
-    values = calibration_error(confidence, correct)
-    return {
-        name: None if np.isnan(value) else value for name, value in zip(names, values, strict=True)
-    }
+    return dict(zip(names, map(number, calibration_error(confidence, correct)), strict=True))
 
 
 def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:

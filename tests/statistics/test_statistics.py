@@ -39,9 +39,10 @@ from robustness.statistics import (
     summary,
     with_correctness,
 )
-from robustness.statistics.calibration import calibration_error
+from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import each_picture
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
 from tests.support.made_up_runs import rows, severities
 
 
@@ -318,6 +319,35 @@ def test_chance_alone_gives_a_calibrated_model_the_error_that_is_stated() -> Non
     ]
     errors, by_chance = np.mean(found, axis=0)
     assert errors == pytest.approx(by_chance, rel=0.05)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(("kind", "pictures"), [("calibrated", 30), ("much too sure", 100)])
+def test_a_calibration_error_is_held_as_often_as_it_says(
+    kind: str, pictures: int, together: bool
+) -> None:
+    rng = random(pictures)
+    answers = CALIBRATIONS[kind](4, rng)
+    too_high, too_low, width = beyond_errors(answers, pictures, 400, rng, together=together)
+    assert max(too_high, too_low) <= 0.03 + 0.017  # two standard errors of so many repeats
+    assert width < 0.25, "an interval that holds everything says nothing"
+
+
+def test_an_estimated_error_is_that_of_the_answers_that_are_there() -> None:
+    rng = random(3)
+    confidence = rng.uniform(0.3, 1, (50, 3))
+    correct = (rng.random((50, 3)) < confidence**3).astype(float)
+    correct[rng.random((50, 3)) < 0.2] = np.nan
+    (pooled,) = estimated_error(confidence, correct).value
+    (mean,) = estimated_error(confidence, correct, together=False).value
+    assert pooled == pytest.approx(calibration_error(confidence.ravel(), correct.ravel())[0])
+    each = [calibration_error(*pair)[0] for pair in zip(confidence.T, correct.T, strict=True)]
+    assert mean == pytest.approx(np.mean(each))
+    few = estimated_error(confidence[:4], correct[:4])
+    assert np.isfinite(few.value).all()
+    assert np.isnan([few.low, few.high]).all()
+    nothing = estimated_error(confidence, np.full_like(correct, np.nan))
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 
 
 def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import Bounds
+from robustness.statistics.calibration import estimated_error
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -127,6 +128,69 @@ MEANS: Mapping[str, Callable[[Random], Floats]] = {
     ),
 }
 """Numbers that are no shares of answers, such as similarities."""
+
+
+Answers = tuple[Floats, Floats]
+"""Confidence and whether the answer was right, (pictures, conditions) each."""
+
+
+def _confident(
+    sure: Callable[[Floats], Floats],
+    right: Callable[[Floats, Floats], Floats],
+    *,
+    alike: bool = False,
+) -> Callable[[int, Random], Answers]:
+    """``sure`` of an ease, and ``right`` with the probability of that ease and that confidence.
+
+    ``alike``: more than half of the answers to a picture are right or wrong together.
+    """
+
+    def made(conditions: int, rng: Random) -> Answers:
+        offsets = np.linspace(-1, 1, conditions) if conditions > 1 else np.zeros(1)
+        ease = 1.5 - offsets + rng.normal(0, 1, (PICTURES, 1))
+        ease = ease + rng.normal(0, 1, (PICTURES, conditions))
+        confidence = sure(ease)
+        chance = rng.random((PICTURES, conditions))
+        if alike:
+            common = rng.random((PICTURES, 1))
+            chance = np.where(rng.random((PICTURES, conditions)) < 0.6, common, chance)
+        return confidence, (chance < right(ease, confidence)).astype(float)
+
+    return made
+
+
+CALIBRATIONS: Mapping[str, Callable[[int, Random], Answers]] = {
+    "calibrated": _confident(_logistic, lambda _, sure: sure),
+    "calibrated, answers alike": _confident(_logistic, lambda _, sure: sure, alike=True),
+    "too sure by 3 points": _confident(_logistic, lambda _, sure: np.maximum(sure - 0.03, 0)),
+    "too sure": _confident(lambda x: _logistic(1.3 * x + 0.3), lambda x, _: _logistic(0.8 * x - 1)),
+    "much too sure": _confident(
+        lambda x: _logistic(2 * x + 1), lambda x, _: _logistic(x / 2 - 1), alike=True
+    ),
+    "too unsure": _confident(lambda x: _logistic(0.6 * x), lambda x, _: _logistic(1.4 * x + 0.5)),
+    "now too sure, now too unsure": _confident(
+        _logistic, lambda _, sure: np.clip(sure + 0.15 * np.sin(20 * sure), 0, 1)
+    ),
+    "sure and right": _confident(lambda x: _logistic(x + 4), lambda x, _: _logistic(x + 3)),
+    "sure, and wrong of 3 in a hundred": _confident(
+        lambda x: np.full_like(x, 0.995), lambda x, _: np.full_like(x, 0.97)
+    ),
+}
+"""How a model's confidence goes with what is right: (conditions, rng) to its answers."""
+
+
+def beyond_errors(
+    answers: Answers, pictures: int, repeats: int, rng: Random, *, together: bool
+) -> tuple[float, float, float]:
+    """As ``beyond``, of the expected calibration error of ``answers``."""
+    (truth,) = estimated_error(*answers, together=together).value
+    drawn = (rng.integers(0, PICTURES, pictures) for _ in range(repeats))
+    found = [estimated_error(*(each[d] for each in answers), together=together) for d in drawn]
+    low, high = (
+        np.concatenate([getattr(each, side) for each in found]) for side in ("low", "high")
+    )
+    too_high, too_low = low > truth + 1e-12, high < truth - 1e-12
+    return float(too_high.mean()), float(too_low.mean()), float((high - low).mean())
 
 
 def beyond(
