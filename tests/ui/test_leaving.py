@@ -21,16 +21,16 @@ from streamlit.runtime.session_manager import SessionClient
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from robustness.ui.kit import leaving
+from robustness.ui.kit.tickets import Tickets
 
 TTL = "server.disconnectedSessionTTL"
 
 SCRIPT = """
-import streamlit as st
 from robustness.ui.kit import leaving
 from tests.ui import test_leaving
 
 leaving.watch()
-test_leaving.HELD.add(st.session_state.setdefault("held", test_leaving.Held()))
+test_leaving.hold()
 """
 
 
@@ -39,6 +39,14 @@ class Held:
 
 
 HELD: weakref.WeakSet[Held] = weakref.WeakSet()
+TICKETS: Tickets[Held] = Tickets("test of leaving")
+ASKED: list[str] = []
+
+
+def hold() -> None:
+    held = Held()
+    HELD.add(held)
+    ASKED.append(TICKETS.give(held))
 
 
 class Browser(SessionClient):
@@ -116,6 +124,7 @@ def test_what_a_session_holds_goes_when_it_has_left_and_not_before(
         await until(lambda: ended)
         assert not files.get_files(leaves, ["1"])
         assert len(HELD) == 1, "freed with the session that held it"
+        assert [TICKETS.get(ticket) is not None for ticket in ASKED] == [True, False, False]
         assert runtime.is_active_session(staying)
         assert ended == ["ended"]
         runtime.stop()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import secrets
-import threading
-from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import streamlit as st
 
 from robustness.base.access import Action, Who, check, policy
 from robustness.ui.kit import access
 
-MOST_TICKETS = 128
-"""How many sessions may hold one; a session whose ticket has gone gets another from its page."""
-
 What = TypeVar("What")
+
+
+@dataclass(eq=False)
+class _Held(Generic[What]):
+    """Belongs to a session, and is gone with it."""
+
+    ticket: str
+    given: tuple[Who, What]
 
 
 class Tickets(Generic[What]):
@@ -24,30 +29,30 @@ class Tickets(Generic[What]):
     def __init__(self, name: str) -> None:
         """``name`` tells several tickets of a session apart."""
         self._name = f"ticket {name}"
-        self._lock = threading.Lock()
-        self._held: OrderedDict[str, tuple[Who, What]] = OrderedDict()
+        self._held: WeakValueDictionary[str, _Held[What]] = WeakValueDictionary()
 
     def give(self, what: What) -> str:
         """This session's ticket, which stands for ``what`` from now on.
 
         Raises ``AccessError`` where the session may not measure.
         """
-        ticket = str(st.session_state.setdefault(self._name, secrets.token_urlsafe(24)))
         access.require(Action.MEASURE)
-        with self._lock:
-            self._held[ticket] = access.who(), what
-            self._held.move_to_end(ticket)
-            while len(self._held) > MOST_TICKETS:
-                self._held.popitem(last=False)
-        return ticket
+        given = access.who(), what
+        held: _Held[What] | None = st.session_state.get(self._name)
+        if held is None:
+            held = st.session_state[self._name] = _Held(secrets.token_urlsafe(24), given)
+        held.given = given
+        self._held[held.ticket] = held
+        return held.ticket
 
     def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
-        """What ``ticket`` stands for; None if it is none.
+        """What ``ticket`` stands for; None if it is none, or its session has ended.
 
         Raises ``AccessError`` where whoever it was given to may not have ``action`` done by now.
         """
-        with self._lock:
-            who, what = self._held.get(ticket, (None, None))
-        if who is not None:
-            check(action, who, None, policy())
+        held = self._held.get(ticket)
+        if held is None:
+            return None
+        who, what = held.given
+        check(action, who, None, policy())
         return what

@@ -24,7 +24,7 @@ from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import components, results
 from robustness.ui.kit.fair_line import SupersededError
 from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.tickets import MOST_TICKETS, Tickets
+from robustness.ui.kit.tickets import Tickets
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
@@ -37,7 +37,9 @@ Message = tuple[dict[str, object], list[bytes]]
 
 _TICKETS: Tickets[Asked] = Tickets("held")
 
-_THREADS = ThreadPoolExecutor(MOST_TICKETS, thread_name_prefix="held")
+_MOST_AT_ONCE = 128
+
+_THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
 """Of our own: those that wait for their turn would keep the rest of the server waiting."""
 
 
