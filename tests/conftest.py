@@ -7,12 +7,14 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from streamlit.components.v2 import manifest_scanner
 
 from robustness import models
 from robustness.base import settings
@@ -75,6 +77,19 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv(settings.CONFIG_VARIABLE, raising=False)
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_components() -> Iterator[None]:
+    """What the installed packages bring along is looked up once, not at every run of a page: that
+    reads the papers of all packages, and was a sixth of the time of the pages' tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner,
+            "scan_component_manifests",
+            cache(manifest_scanner.scan_component_manifests),
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -153,9 +153,11 @@ class Loaded:
     def release(self, name: str | None = None) -> None:
         """Lets go of the model called ``name``, or of all."""
         with self._changing:
-            for key in [key for key in self._classifiers if name in (None, key[0])]:
+            released = [key for key in self._classifiers if name in (None, key[0])]
+            for key in released:
                 self._forget(key)
-        memory.give_back()
+        if released:
+            memory.give_back()
 
 
 def _graph(record: ModelRecord, side: int) -> StudyGraph:

@@ -19,8 +19,8 @@ from robustness.base.errors import WeightsError
 from robustness.models.model_record import Normalisation, Preset
 from robustness.models.runtime import keras
 
-SIDE, PATCH, BLOCKS, CLASSES = 224, 16, 12, 1000
-"""What all of them share: pixels of the input and of a patch, encoder blocks, ImageNet classes."""
+SIDE, PATCH, CLASSES = 224, 16, 1000
+"""What all of them share: pixels of the input and of a patch, ImageNet classes."""
 
 STAGES = (
     ("block1", "block1"),
@@ -49,6 +49,7 @@ _EPSILONS = (1e-6, 1e-12)
 class Transformer:
     """An architecture: ``family`` begins KerasHub's class names, ``width`` is that of a token.
 
+    ``blocks`` are those of the encoder, of which a model with all of ``STAGES`` has more than nine.
     ``normalisation`` is what the preset's own preprocessing must amount to.
     """
 
@@ -56,6 +57,7 @@ class Transformer:
     heads: int
     width: int
     normalisation: Normalisation
+    blocks: int = 12
 
     @property
     def backbone(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Transformer:
         return {
             "image_shape": (SIDE, SIDE, 3),
             "patch_size": (PATCH, PATCH),
-            "num_layers": BLOCKS,
+            "num_layers": self.blocks,
             "num_heads": self.heads,
             "hidden_dim": self.width,
             hidden: 4 * self.width,

@@ -30,7 +30,7 @@ CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"fog": 0.6}))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that works not, and two workers of two cores each."""
+    """A head that works not, and two workers of a core each."""
     from ray.cluster_utils import Cluster
 
     root = str(ROOT)
@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", root)  # as on a machine of a cluster: see docs/scaling.md
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):
-            made.add_node(num_cpus=2)
+            made.add_node(num_cpus=1)
         yield made
         made.shutdown()
 
