@@ -84,7 +84,8 @@ def _signed(
     ``places``.
     """
     cells = places + BINS * np.arange(len(gaps))[:, None]
-    sums = np.bincount(cells[known], gaps[known], minlength=BINS * len(gaps)).reshape(-1, BINS)
+    sums: Floats = np.zeros((len(gaps), BINS))
+    np.add.at(sums.reshape(-1), cells[known], gaps[known])
     each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
     each = np.where(known.any(axis=1, keepdims=True), each, np.nan)
     gap = np.nanmean(each, axis=0)

@@ -171,8 +171,8 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),
         # A worker that ended is there again; its work is not begun without end.
         ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
-        # One core stays free on every machine: actors that take all of them leave none for others.
-        num_cpus=max(1, min(machines, default=1) - 1),
+        # Something stays free on every machine: actors that take all of it leave none for others.
+        num_cpus=max(0.5, min(machines, default=1) - 1),
     )
     yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 
