@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -110,14 +111,22 @@ class Worker:
         return bytes(found)
 
 
+REST_SECONDS = 60.0
+"""Without work, after which a process ends unless it is the only one left."""
+
+
 class Workers:
-    """At most ``most`` processes of ``module``: begun as they are wanted, kept, asked in turn."""
+    """At most ``most`` processes of ``module``: begun as they are wanted, asked in turn.
+
+    One is kept, further ones as long as they are wanted again soon.
+    """
 
     def __init__(self, module: str, most: int) -> None:
         self._module = module
         self._turns = Turns(most)
         self._lock = threading.Lock()
-        self._idle: list[Worker] = []
+        self._idle: list[tuple[Worker, float]] = []  # with when it came to rest, the longest first
+        self._tended = False
 
     def ask(
         self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
@@ -129,26 +138,45 @@ class Workers:
         limits = {"memory": memory, "seconds": seconds}
         with self._turns.taken(1, deadline):
             with self._lock:
-                worker = self._idle.pop() if self._idle else Worker(self._module)
+                worker = self._idle.pop()[0] if self._idle else Worker(self._module)
             try:
                 answer = worker.ask(head, data, deadline=deadline, **limits)
             except WorkerDiedError:
                 worker = Worker(self._module)
                 answer = worker.ask(head, data, deadline=deadline, **limits)
             with self._lock:
-                self._idle.append(worker)
+                self._idle.append((worker, time.monotonic()))
+                self._tend()
             return answer
+
+    def _tend(self) -> None:
+        """Has a look at the processes at rest after a while, where there are several."""
+        if len(self._idle) > 1 and not self._tended:
+            self._tended = True
+            timer = threading.Timer(REST_SECONDS, self._end_rested)
+            timer.daemon = True
+            timer.start()
+
+    def _end_rested(self) -> None:
+        with self._lock:
+            since = time.monotonic() - REST_SECONDS
+            rested = [worker for worker, begun in self._idle[:-1] if begun <= since]
+            del self._idle[: len(rested)]
+            self._tended = False
+            self._tend()
+        for worker in rested:
+            worker.end()
 
     def pids(self) -> list[int]:
         """The ids of the processes that wait for work."""
         with self._lock:
-            return [worker.pid for worker in self._idle]
+            return [worker.pid for worker, _ in self._idle]
 
     def end(self) -> None:
         """Ends the processes that wait for work."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for worker in idle:
+        for worker, _ in idle:
             worker.end()
 
 

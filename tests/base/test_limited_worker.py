@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from robustness.base import limited_worker
 from robustness.base.limited_worker import Worker, WorkerDiedError, Workers, WorkerTimeError
 from robustness.base.turns import NoTurnError
 from tests.support.places import ROOT
@@ -82,6 +84,28 @@ def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) 
     assert ask(workers, b"hello") == b"hello"
 
 
+def test_all_but_one_end_once_they_have_had_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limited_worker, "REST_SECONDS", 0.2)
+    workers, mark = Workers(ODD, 2), tmp_path / "both work"
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(ask, workers, b"until " + os.fsencode(mark)) for _ in range(2)]
+        _wait_until(lambda: not workers._turns._free)
+        mark.touch()
+        for one in both:
+            one.result()
+    begun = workers.pids()
+    assert len(begun) == 2
+    _wait_until(lambda: len(workers.pids()) == 1)
+    (kept,) = workers.pids()
+    assert kept in begun
+    _wait_until(lambda: not any(_runs(pid) for pid in begun if pid != kept))
+    assert ask(workers, b"hello") == b"hello"
+    assert workers.pids() == [kept]
+    workers.end()
+
+
 def test_it_ends_with_the_process_that_started_it() -> None:
     script = (
         "from robustness.base.limited_worker import Worker\n"
@@ -99,9 +123,13 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         assert len(pids) == 2
         assert all(map(_runs, pids))
         parent.kill()
+    _wait_until(lambda: not any(map(_runs, pids)))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
-    while any(map(_runs, pids)):
-        assert time.monotonic() < deadline, "still there"
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
         time.sleep(0.02)
 
 

@@ -23,6 +23,9 @@ def answer(head: bytes, data: bytes) -> bytes:
         case [b"spin"]:
             while True:
                 pass
+        case [b"until", mark]:
+            while not os.path.exists(mark):
+                time.sleep(0.01)
         case [b"sleep"]:
             time.sleep(600)
     return head + data
