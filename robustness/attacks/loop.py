@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks.attack_record import REGISTRY, Attack, Classes, State, Task
 from robustness.attacks.norms import Sizes
+from robustness.models.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images
 
 Bools = NDArray[np.bool_]
@@ -86,16 +87,20 @@ class Found:
         return np.repeat(~settled, group)
 
 
-def leads(scores: NDArray[np.floating[Any]], classes: Classes) -> NDArray[np.float32]:
-    """How far all other classes together lead over ``classes``, in natural-log units, (N,).
+def leads(
+    scores: NDArray[np.floating[Any]], classes: Classes, rival: int = ALL_OTHERS
+) -> NDArray[np.float32]:
+    """How far other classes lead over ``classes``, in natural-log units, (N,).
 
-    ``scores`` (N, classes) are logits or the logarithms of probabilities.
+    ``scores`` (N, classes) are logits or the logarithms of probabilities. ``rival`` is
+    ``ALL_OTHERS``, together, or the ``BEST_OTHER``, as ``models.gradients`` has them.
     """
     rows = np.arange(len(scores))
     others = scores.astype(np.float64)
     own = others[rows, classes]
     others[rows, classes] = -np.inf
-    return (np.logaddexp.reduce(others, axis=1) - own).astype(np.float32)
+    ahead = others.max(axis=1) if rival == BEST_OTHER else np.logaddexp.reduce(others, axis=1)
+    return (ahead - own).astype(np.float32)
 
 
 def any_success(attack: Attack, task: Task, images: Images) -> Bools:
@@ -198,7 +203,7 @@ def _seen(
         return State(images, step, task.sign * lead, scores, task.sign * gradient, memory)
     probabilities = task.classifier(images).probabilities.astype(np.float64)
     scores = np.log(probabilities + np.finfo(np.float64).tiny)
-    gain = task.sign * leads(scores, task.classes)
+    gain = task.sign * leads(scores, task.classes, attack.rival)
     return State(images, step, gain, scores, np.zeros_like(images), memory)
 
 

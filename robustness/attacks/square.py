@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from robustness.attacks.attack_record import State, Task, moves
+from robustness.models.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.8
@@ -55,9 +56,10 @@ def _signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
     eager=True,
     steps=1000,
     most_steps=10000,
+    rival=BEST_OTHER,
     start=_start,
     formula="a square at a random place, of random sign ± ε in L∞, in L2 a bump that takes the "
-    "length of another square; kept if the lead grows",
+    "length of another square; kept if the lead of the best other class grows",
     source="Andriushchenko et al., Square Attack, ECCV 2020",
 )
 def square(task: Task, state: State) -> Images:
