@@ -201,6 +201,24 @@ def test_steps_are_counted_over_members_and_restarts(linear: Classifier, grey: P
     assert turns == ["apgd_ce", "apgd_t", "fab_t", "square"]
 
 
+def test_square_raises_the_lead_of_the_best_other_class(
+    linear: Classifier, grey: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[State] = []
+
+    def move(task: Task, state: State) -> NDArray[np.float32]:
+        seen.append(state)
+        return state.images
+
+    monkeypatch.setitem(REGISTRY._records, "square", replace(REGISTRY["square"], move=move))
+    own = int(linear(grey.image[None]).probabilities.argmax())
+    spec = AttackSpec.of("square", steps=1, epsilon=1e-3)
+    drained(search(spec.record, make_task(linear, grey.image[None], own, spec, [1e-3], ["a"])))
+    (probabilities,) = linear(seen[0].images).probabilities.astype(np.float64)
+    lead = np.log(np.delete(probabilities, own).max() / probabilities[own])
+    assert seen[0].gain == pytest.approx(lead, abs=1e-4)
+
+
 def test_a_gradient_is_the_mean_of_several_passes(linear: Classifier, grey: Picture) -> None:
     """A model whose answers are random is attacked by what they are on average."""
     record = replace(
