@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.estimates import Estimates, each_picture, shares
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.grid import Grid, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 
@@ -62,15 +62,7 @@ def estimated_error(confidence: Floats, correct: Floats, *, together: bool = Tru
         nothing = np.full(1, np.nan)
         return Estimates(nothing, nothing, nothing)
     values, seeming = np.stack([each[0] for each in found]), np.array([each[1] for each in found])
-    there = ~np.isnan(values)
-    counts = there.sum(axis=0)
-    of_pictures = np.divide(
-        np.where(there, values, 0.0).sum(axis=0),
-        counts,
-        out=np.full(len(counts), np.nan),
-        where=counts > 0,
-    )
-    low, high = difference_bounds(of_pictures[:, None])
+    low, high = difference_bounds(mean_of_rows(values.T)[:, None])
     error = np.nanmean(values, axis=1).mean(keepdims=True)
     return Estimates(error, np.maximum(low - seeming.mean(), 0.0), np.maximum(high, error))
 
@@ -87,7 +79,6 @@ def _signed(
     sums: Floats = np.zeros((len(gaps), BINS))
     np.add.at(sums.reshape(-1), cells[known], gaps[known])
     each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
-    each = np.where(known.any(axis=1, keepdims=True), each, np.nan)
     gap = np.nanmean(each, axis=0)
     noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
     return each @ np.where(gap < 0, -1.0, 1.0), float(_seeming(np.abs(gap), noise).sum())
