@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
+from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
 from tests.support.holding import sweep_back_and_forth, watched
 from tests.support.journeys import drawn, headline, pixels, put_on, settled, visit
@@ -168,6 +170,25 @@ def noisy(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the three tests below, the last of which changes what it shows."""
     page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
     yield page
+    page.close()
+
+
+LATE = """text => {
+    const make = new Function("PARTS", text.replace("export default", "return"))({})
+    document.body.innerHTML =
+        "<div class=rb-pair><b class=rb-top></b><b class=rb-below></b></div><p></p>"
+    const data = headline => ({ headline, verdicts: "", cards: [], note: "" })
+    make({ parentElement: document.querySelector("p"), data: data("the answer") })
+    make({ parentElement: document.createElement("p"), data: data("asking") })
+    return document.querySelector(".rb-top").textContent
+}"""
+
+
+def test_what_was_to_be_shown_first_and_comes_last_replaces_nothing(browser: Browser) -> None:
+    """On a slow machine the answers may stand before the first of their drawings is begun."""
+    page = browser.new_page()
+    script = Path(components.__file__).with_name("answers.js").read_text("utf-8")
+    assert page.evaluate(LATE, script) == "the answer"
     page.close()
 
 

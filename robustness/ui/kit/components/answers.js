@@ -23,6 +23,7 @@ function show(parentElement, data) {
   data.cards.forEach((card, index) => fill(cards.children[index], card));
   note.textContent = data.note;
   const beside = () => {
+    if (!parentElement.isConnected) return true; // another has taken its place meanwhile
     const pair = document.querySelector(".rb-pair");
     fill(pair?.querySelector(".rb-top"), data.headline);
     fill(pair?.querySelector(".rb-below"), data.verdicts);
@@ -33,6 +34,8 @@ function show(parentElement, data) {
 }
 
 export default function ({ parentElement, data }) {
+  // While this text is loaded, what was to be shown first may have been replaced: it comes last then.
+  if (!parentElement.isConnected) return;
   PARTS.stillAnswers = () => show(parentElement, data);
   if (!PARTS.camera?.running) PARTS.stillAnswers();
 }
