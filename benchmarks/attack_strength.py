@@ -41,7 +41,12 @@ SETTINGS = {
 them some pictures hold and some do not."""
 
 SEEDS = range(4)
-WHITE_BOX = ("apgd_ce", "apgd_t", "fab_t")
+WHITE_BOX = ("apgd_ce", "apgd_dlr", "apgd_t", "fab_t")
+ENSEMBLES = {
+    "autoattack": ("apgd_ce", "apgd_t", "fab_t"),
+    "autoattack_rand": ("apgd_ce", "apgd_dlr"),
+}
+"""By name, those of ``WHITE_BOX`` that belong to it: *theirs* is what these leave together."""
 
 
 def measure(folder: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -53,18 +58,19 @@ def measure(folder: Path | None = None) -> Iterator[dict[str, Any]]:
         for norm, (epsilon, of_square) in norms.items():
             theirs = _Theirs(classifier, images, own, norm)
             plain = _robust(classifier, images, own, _spec("pgd", norm, epsilon))
-            kept = np.ones(len(images), bool)
+            left = {}
             for attack_name in WHITE_BOX:
                 ours = _robust(classifier, images, own, _spec(attack_name, norm, epsilon))
-                found = theirs.robust(attack_name, epsilon)
-                kept &= found
-                yield _row(name, norm, epsilon, attack_name, ours, found, plain)
+                left[attack_name] = theirs.robust(attack_name, epsilon)
+                yield _row(name, norm, epsilon, attack_name, ours, left[attack_name], plain)
             specs = [_spec("square", norm, of_square, seed) for seed in SEEDS]
             ours = np.stack([_robust(classifier, images, own, spec) for spec in specs])
             found = np.stack([theirs.robust("square", of_square, seed) for seed in SEEDS])
             yield _row(name, norm, of_square, "square", ours, found, plain)
-            whole = _robust(classifier, images, own, _spec("autoattack", norm, epsilon))
-            yield _row(name, norm, epsilon, "autoattack", whole, kept, plain)
+            for ensemble, members in ENSEMBLES.items():
+                whole = _robust(classifier, images, own, _spec(ensemble, norm, epsilon))
+                together = np.all([left[member] for member in members], 0)
+                yield _row(name, norm, epsilon, ensemble, whole, together, plain)
 
 
 def _images(folder: Path | None) -> Images:
@@ -135,6 +141,7 @@ class _Theirs:
         their = AutoAttack(self._network, norm=norm, eps=epsilon, seed=seed)
         member = {
             "apgd_ce": their.apgd,
+            "apgd_dlr": their.apgd,
             "apgd_t": their.apgd_targeted,
             "fab_t": their.fab,
             "square": their.square,
@@ -144,6 +151,7 @@ class _Theirs:
             member.__init__(
                 self._network, n_iter=STEPS, norm=norm, eps=epsilon, seed=0, device="cpu"
             )
+            member.loss = {"apgd_ce": "ce", "apgd_dlr": "dlr"}.get(name, member.loss)
         member.n_iter, member.n_queries, member.resc_schedule = STEPS, QUERIES, True
         member.rescale_schedule = True
         member.targeted = name == "fab_t"

@@ -169,11 +169,7 @@ _FIGURES = {
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
-_ECE = {
-    "clean_ece": "ECE clean",
-    "perturbed_ece": "ECE perturbed",
-    "perturbed_ece_by_chance": "ECE by chance",
-}
+_ECE = {"clean_ece": "ECE clean", "perturbed_ece": "ECE perturbed"}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -188,7 +184,10 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Severity": entry["severity"],
             "Images": entry["n_images"],
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
-            **{title: decimal(entry[name]) for name, title in _ECE.items() if labelled},
+            **{
+                title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
+            },
+            **({"ECE by chance": decimal(entry["perturbed_ece_by_chance"])} if labelled else {}),
         }
         for entry in entries
     )

@@ -49,22 +49,42 @@ def estimated_error(confidence: Floats, correct: Floats, *, together: bool = Tru
     which can only make the error seem larger: by how much, were each gap smaller than it seems by
     its standard error, is taken off the lower bound. docs/intervals.md has how often that holds.
     """
+    values, seeming = _signed_gaps(confidence, correct, together=together)
+    there = ~np.isnan(seeming)
+    if not there.any():
+        nothing = np.full(1, np.nan)
+        return Estimates(nothing, nothing, nothing)
+    low, high = difference_bounds(mean_of_rows(values)[:, None])
+    error = np.nanmean(values[:, there], axis=0).mean(keepdims=True)
+    return Estimates(error, np.maximum(low - seeming[there].mean(), 0.0), np.maximum(high, error))
+
+
+def condition_errors(confidence: Floats, correct: Floats) -> Estimates:
+    """The expected calibration error under each of k conditions alone, answers (n, k).
+
+    Each as ``estimated_error`` has it; NaN where no picture has an answer.
+    """
+    values, seeming = _signed_gaps(confidence, correct, together=False)
+    low, high = difference_bounds(values)
+    error = mean_of_rows(values.T)
+    return Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error))
+
+
+def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tuple[Floats, Floats]:
+    """What ``_signed`` finds of all answers (n, k) together, or of each condition: (n, g), (g,).
+
+    NaN where there is no answer.
+    """
     known = ~np.isnan(correct)
     gaps = np.where(known, correct - confidence, 0.0)
     places = bin_of(np.where(known, confidence, 0.0))
     groups = [slice(None)] if together else [slice(at, at + 1) for at in range(known.shape[1])]
-    found = [
-        _signed(gaps[:, group], places[:, group], known[:, group])
-        for group in groups
-        if known[:, group].any()
-    ]
-    if not found:
-        nothing = np.full(1, np.nan)
-        return Estimates(nothing, nothing, nothing)
-    values, seeming = np.stack([each[0] for each in found]), np.array([each[1] for each in found])
-    low, high = difference_bounds(mean_of_rows(values.T)[:, None])
-    error = np.nanmean(values, axis=1).mean(keepdims=True)
-    return Estimates(error, np.maximum(low - seeming.mean(), 0.0), np.maximum(high, error))
+    values, seeming = np.full((len(gaps), len(groups)), np.nan), np.full(len(groups), np.nan)
+    for at, group in enumerate(groups):
+        if known[:, group].any():
+            found = _signed(gaps[:, group], places[:, group], known[:, group])
+            values[:, at], seeming[at] = found
+    return values, seeming
 
 
 def _signed(

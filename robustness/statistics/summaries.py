@@ -14,7 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.statistics.calibration import calibration_error, estimated_error
+from robustness.statistics.calibration import (
+    KINDS,
+    calibration_error,
+    condition_errors,
+    estimated_error,
+)
 from robustness.statistics.estimates import (
     complement,
     differences,
@@ -78,9 +83,9 @@ def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
     alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
-    exactly one), ``n_images``, the figures of ``summary``, and without intervals the expected
-    calibration error ``clean_ece`` and ``perturbed_ece``, each with ``..._by_chance``: what so few
-    images give a perfectly calibrated model.
+    exactly one), ``n_images``, the figures of ``summary``, the expected calibration errors
+    ``clean_ece`` and ``perturbed_ece``, and without intervals ``clean_ece_by_chance`` and
+    ``perturbed_ece_by_chance``: what so few images give a perfectly calibrated model.
     """
     return [entry for grid in grids(frame) for entry in _by_condition(grid)]
 
@@ -112,23 +117,24 @@ def _condition(key: ConditionKey) -> dict[str, Any]:
 
 
 def _calibration(grid: Grid) -> list[dict[str, float | None]]:
-    columns = ("clean_probability", "clean_correct", "probability", "correct")
-    values = [grid.values(column) for column in columns]
-    found = []
-    for place in range(len(grid.conditions)):
-        clean_sure, clean_right, sure, right = (each[:, place] for each in values)
-        found.append(_ece("clean", clean_sure, clean_right) | _ece("perturbed", sure, right))
+    found: list[dict[str, float | None]] = [{} for _ in grid.conditions]
+    for kind, columns in KINDS.items():
+        sure, right = map(grid.values, columns)
+        errors = condition_errors(sure, right)
+        for place, entry in enumerate(found):
+            by_chance = calibration_error(sure[:, place], right[:, place])[1]
+            entry |= errors.named(f"{kind}_ece", place)
+            entry[f"{kind}_ece_by_chance"] = number(by_chance)
     return found
 
 
 def _overall_calibration(grid: Grid) -> dict[str, float | None]:
     clean = [grid.per_image(name) for name in ("clean_probability", "clean_correct")]
     perturbed = [grid.values(name) for name in ("probability", "correct")]
-    once = [values[:, None] for values in clean]
     chance = [calibration_error(*pair)[1] for pair in zip(*(v.T for v in perturbed), strict=True)]
     known = [value for value in chance if not np.isnan(value)]
     return {
-        **estimated_error(*once).named("clean_ece", 0),
+        **estimated_error(*(values[:, None] for values in clean)).named("clean_ece", 0),
         "clean_ece_by_chance": number(calibration_error(*clean)[1]),
         # Rows of one image are not independent: what chance would give over them is not known.
         **estimated_error(*perturbed).named("perturbed_ece", 0),
@@ -149,11 +155,6 @@ def _overconfidence(grid: Grid) -> dict[str, float | None]:
         **differences(clean[:, None]).named("clean_overconfidence", 0),
         **differences(perturbed).named("overconfidence", 0),
     }
-
-
-def _ece(kind: str, confidence: Floats, correct: Floats) -> dict[str, float | None]:
-    names = (f"{kind}_ece", f"{kind}_ece_by_chance")
-    return dict(zip(names, map(number, calibration_error(confidence, correct)), strict=True))
 
 
 def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -376,8 +376,13 @@ def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated()
     (entry,) = summary(frame)
     assert entry["perturbed_ece"] == pytest.approx(0)
     assert entry["condition_ece"] == pytest.approx(0.5)
-    by_chance = [e["perturbed_ece_by_chance"] for e in by_perturbation(frame)]
+    each = by_perturbation(frame)
+    by_chance = [e["perturbed_ece_by_chance"] for e in each]
     assert entry["condition_ece_by_chance"] == pytest.approx(np.mean(by_chance))
+    for condition in each:
+        bounds = (condition["perturbed_ece_low"], condition["perturbed_ece_high"])
+        assert bounds[0] <= condition["perturbed_ece"] <= bounds[1]
+        assert entry["perturbed_ece"] < bounds[0]
 
 
 def test_the_bins_of_perturbed_pictures_count_pictures_not_rows() -> None:

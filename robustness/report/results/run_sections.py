@@ -144,8 +144,8 @@ def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
                     f"Reliability of {model(entry['model'])}",
                     dataset.reliability_diagram(mine),
                     "Share of right answers over confidence, clean and perturbed. Expected "
-                    f"calibration error: {tables.decimal(entry['clean_ece'])} clean, "
-                    f"{tables.decimal(entry['perturbed_ece'])} perturbed.",
+                    f"calibration error: {tables.with_interval(entry, 'clean_ece', '.3f')} clean, "
+                    f"{tables.with_interval(entry, 'perturbed_ece', '.3f')} perturbed.",
                     "Below the diagonal a model claims more than it knows.",
                 )
             )
