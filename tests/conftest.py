@@ -27,6 +27,12 @@ from tests.support import shards
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 
 
+def pytest_configure() -> None:
+    """Garbage is looked for a hundredth as often: among the objects of all that the tests import
+    that is a tenth of their time."""
+    gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: shards.place(item.nodeid))
 

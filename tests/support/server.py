@@ -29,6 +29,8 @@ HOW_TO_GET_ONE = (
     "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "
     f"or name its executable in ${CHROMIUM_VARIABLE}"
 )
+OF_THE_SYSTEM = ("chromium-headless-shell", "chromium")
+"""Debian's, the better one first: without windows it takes a fifth less of the processor."""
 
 
 def free_port() -> int:
@@ -76,14 +78,13 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium: from the environment variable, Debian's, or Playwright's own.
+    """A headless Chromium: from the environment variable, the system's, or Playwright's own.
 
     Without one the test is skipped with a sentence; with ``CI=true`` it fails.
     """
     expect.set_options(timeout=PATIENCE)
-    named = os.environ.get(CHROMIUM_VARIABLE)
-    debian = "/usr/bin/chromium"
-    executable = named or (debian if shutil.which(debian) else None)
+    installed = filter(None, map(shutil.which, OF_THE_SYSTEM))
+    executable = os.environ.get(CHROMIUM_VARIABLE) or next(installed, None)
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(

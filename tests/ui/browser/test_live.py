@@ -17,7 +17,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
 from tests.support.holding import sweep_back_and_forth, watched
-from tests.support.journeys import drawn, headline, pixels, put_on, settled, visit
+from tests.support.journeys import drawn, drawn_again, headline, pixels, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.server import PATIENCE, post
 
@@ -267,7 +267,7 @@ def test_without_that_way_the_page_itself_answers(browser: Browser, address: str
     for place in (0.4, 0.5, 0.6, 0.7):
         page.mouse.move(box["x"] + place * box["width"], y)
         page.wait_for_timeout(250)
-    assert drawn(page) > times
+    drawn_again(page, times)
     page.mouse.up()
     settled(page)
     strength = page.locator(".rb-number").input_value()
