@@ -36,7 +36,6 @@ class Compiled:
         self._model = core().compile_model(model, "CPU", asked)
         self._rows = rows
         self._idle: list[Any] = []
-        self.threads = int(self._model.get_property("INFERENCE_NUM_THREADS"))
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
     def __call__(self, images: Floats) -> list[Floats]:

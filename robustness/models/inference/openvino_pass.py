@@ -31,9 +31,9 @@ in memory once more."""
 
 
 class OpenVinoPass:
-    """The ``ForwardPass`` of a converted model, compiled once for any number of pictures.
+    """The ``ForwardPass`` of a converted model, compiled for one picture.
 
-    And once more for many of them, when these come.
+    And once more for some, and for many, when these come; all of them answer the same.
     """
 
     def __init__(
@@ -54,25 +54,37 @@ class OpenVinoPass:
         self._model = model
         self._held = held
         self._compiling = threading.Lock()
-        self._of_few = Compiled(_pooled(model), precision, SOONEST, ROWS_AT_ONCE)
+        self._large = _weights_bytes(model) >= _LARGE
+        self._of_few: Compiled | None = None
         self._of_many: Compiled | None = None
         self._whole: Compiled | None = None
+        self._of_one = (
+            self._for_few()
+            if self._large
+            else Compiled(_of_one(_pooled(model)), precision, SOONEST, 1)
+        )
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        compiled = self._of_few if len(images) < MANY else self._for_many()
-        probabilities, *features = compiled(images)
+        probabilities, *features = self._for(len(images))(images)
         return probabilities, dict(zip(self.stages, features, strict=True))
 
-    def _for_many(self) -> Compiled:
+    def _for(self, count: int) -> Compiled:
+        if count == 1:
+            return self._of_one
         with self._compiling:
-            if self._of_many is None:
-                pays = self._of_few.threads > 1 and _weights_bytes(self._model) < _LARGE
-                self._of_many = (
-                    Compiled(_pooled(self._model), self.precision, MOST, ROWS_OF_MANY)
-                    if pays
-                    else self._of_few
-                )
-            return self._of_many
+            return self._for_few() if self._large or count < MANY else self._for_many()
+
+    def _for_few(self) -> Compiled:
+        if self._of_few is None:
+            pooled = _pooled(self._model)
+            self._of_few = Compiled(pooled, self.precision, SOONEST, ROWS_AT_ONCE)
+        return self._of_few
+
+    def _for_many(self) -> Compiled:
+        if self._of_many is None:
+            found = Compiled(_pooled(self._model), self.precision, MOST, ROWS_OF_MANY)
+            self._of_many = found if found.streams > 1 else self._for_few()
+        return self._of_many
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         with self._compiling:
@@ -90,6 +102,17 @@ class OpenVinoPass:
 def _weights_bytes(model: Any) -> int:
     constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
     return sum(node.get_byte_size() for node in constants)
+
+
+def _of_one(model: Any) -> Any:
+    """``model`` for one image at a time: with every shape known, small networks answer sooner.
+
+    Measured on two cores: 5 (EfficientNet-Lite2) to 10 percent (SqueezeNet, EfficientNetB0).
+    """
+    _, *rest = model.inputs[0].partial_shape
+    found = model.clone()
+    found.reshape([1, *rest])
+    return found
 
 
 def _pooled(model: Any) -> Any:
