@@ -28,8 +28,8 @@ OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "Effici
 
 
 def pytest_configure() -> None:
-    """Garbage is looked for a hundredth as often: among the objects of all that the tests import
-    that is a tenth of their time."""
+    """Garbage is looked for seldom: among the objects of all that the tests import that is up to a
+    tenth of their time."""
     gc.set_threshold(50_000, 20, 20)
 
 
