@@ -61,7 +61,7 @@ class OpenVinoPass:
         self._of_one = (
             self._for_few()
             if self._large
-            else Compiled(_of_one(_pooled(model)), precision, SOONEST, 1)
+            else Compiled(_alone(_pooled(model)), precision, SOONEST, 1)
         )
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
@@ -104,7 +104,7 @@ def _weights_bytes(model: Any) -> int:
     return sum(node.get_byte_size() for node in constants)
 
 
-def _of_one(model: Any) -> Any:
+def _alone(model: Any) -> Any:
     """``model`` for one image at a time: with every shape known, small networks answer sooner.
 
     Measured on two cores: 5 (EfficientNet-Lite2) to 10 percent (SqueezeNet, EfficientNetB0).
