@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from robustness.base.errors import RobustnessError
 from robustness.models import memory
+from robustness.models.inference.forward_pass import BESIDE_OTHERS
+from robustness.models.loaded import LOADED
 from robustness.models.model_record import REGISTRY
 
 Answer = TypeVar("Answer")
@@ -20,13 +22,20 @@ def together(
     """Yields each of the models ``names`` with ``ask(name)``, or its error, as they answer.
 
     They are asked from now on, whether somebody listens or not: as many at once as there are
-    cores, in turn where the budget of memory does not hold them all. Measured on two cores: one
-    picture by the four offline models in 40 ms, in turn in 50. Closing the iterator lets go of
-    those that have not begun.
+    cores, each by one; in turn, by all cores, where the budget of memory does not hold them all.
+    Measured on two cores: one picture by the four offline models in 34 ms, by all cores each at the
+    same time in 40, in turn in 42. Once all are loaded the largest begin, so that no core is idle
+    in the end. Closing the iterator lets go of those that have not begun.
     """
-    needed = sum(memory.needed(REGISTRY[name]) for name in names)
-    workers = min(len(names), os.cpu_count() or 1) if needed <= memory.budget() else 1
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="ask")
+    needed = {name: memory.needed(REGISTRY[name]) for name in names}
+    cores = os.cpu_count() or 1
+    workers = min(len(names), cores) if sum(needed.values()) <= memory.budget() else 1
+    crowded = workers == cores > 1
+    if set(names) <= set(LOADED.names()):
+        names = sorted(names, key=lambda name: -needed[name])
+    pool = ThreadPoolExecutor(
+        max(1, workers), "ask", initializer=BESIDE_OTHERS.set, initargs=(crowded,)
+    )
     return _as_they_answer(pool, {pool.submit(ask, name): name for name in names})
 
 

@@ -10,6 +10,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.models import memory, together
+from robustness.models.inference.forward_pass import BESIDE_OTHERS
 from tests.conftest import OFFLINE_NAMES
 
 
@@ -45,6 +46,24 @@ def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyP
         return name
 
     assert [name for name, _ in together.together(OFFLINE_NAMES, ask)] == list(OFFLINE_NAMES)
+
+
+@pytest.mark.parametrize(("asked", "beside"), [(1, False), (2, True)])
+def test_as_many_as_there_are_cores_leave_each_other_one(asked: int, beside: bool) -> None:
+    found = dict(together.together(OFFLINE_NAMES[:asked], lambda _: BESIDE_OTHERS.get()))
+    assert found == dict.fromkeys(OFFLINE_NAMES[:asked], beside)
+    assert not BESIDE_OTHERS.get()
+
+
+def test_the_largest_begin_once_all_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(together.os, "cpu_count", lambda: 1)
+    for _ in together.together(OFFLINE_NAMES, begun.append):
+        pass
+    monkeypatch.setattr(together.LOADED, "names", lambda: OFFLINE_NAMES)
+    for _ in together.together(OFFLINE_NAMES, begun.append):
+        pass
+    assert begun == [*OFFLINE_NAMES, *reversed(OFFLINE_NAMES)]
 
 
 def test_an_error_of_one_leaves_the_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Literal, Protocol
 
 import numpy as np
@@ -13,6 +14,10 @@ Floats = NDArray[np.float32]
 Precision = Literal["f32", "bf16"]
 F32: Precision = "f32"
 BF16: Precision = "bf16"
+
+BESIDE_OTHERS: ContextVar[bool] = ContextVar("beside others", default=False)
+"""Set where other models are asked at the same time, as many as there are cores: each pass then
+leaves the other cores to those."""
 
 
 class ForwardPass(Protocol):

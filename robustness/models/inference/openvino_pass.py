@@ -11,29 +11,23 @@ from numpy.typing import NDArray
 
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.compiled import MOST, SOONEST, Compiled
-from robustness.models.inference.forward_pass import F32, Floats, Precision
+from robustness.models.inference.forward_pass import BESIDE_OTHERS, F32, Floats, Precision
 
 ROWS_AT_ONCE = 4
-"""Images in one inference: their activations stay in the processor's caches. Measured on two cores,
-16 at once took 18 (SqueezeNet) and 8 (EfficientNet-Lite0) percent longer a picture, 1 at once up to
-36, and 16 kept 240 MB of activations a model where 4 keep 60."""
-
-MANY = 8
-"""Images from which on several inferences at once pay, of ``ROWS_OF_MANY`` images and few cores
-each. Measured on two cores: 3 (SqueezeNet) to 17 (EfficientNet-Lite1) percent more images a
-second."""
-
-ROWS_OF_MANY = 2
+"""Images in one inference of a large network, which reads all of its weights for each; and of whole
+activations, which then stay in the processor's caches."""
 
 _LARGE = 200 * 10**6
-"""Bytes of weights from which on that does not pay: each inference reads all of them, and they are
-in memory once more."""
+"""Bytes of weights from which on a network is compiled once, and asked about several at once."""
 
 
 class OpenVinoPass:
-    """The ``ForwardPass`` of a converted model, compiled for one picture.
+    """The ``ForwardPass`` of a converted model, compiled for one picture at a time.
 
-    And once more for some, and for many, when these come; all of them answer the same.
+    For all cores at one picture, or for as many pictures at once as they answer most of: several
+    pictures, or one beside other models. Each once it is asked for, and both answer the same.
+    Measured on two cores against inferences of two or four pictures: 3 (ResNet50) to 14
+    (EfficientNet-Lite1) percent more pictures a second of 16, as much of four.
     """
 
     def __init__(
@@ -55,36 +49,40 @@ class OpenVinoPass:
         self._held = held
         self._compiling = threading.Lock()
         self._large = _weights_bytes(model) >= _LARGE
-        self._of_few: Compiled | None = None
-        self._of_many: Compiled | None = None
+        self._soonest: Compiled | None = None
+        self._most: Compiled | None = None
         self._whole: Compiled | None = None
-        self._of_one = (
-            self._for_few()
-            if self._large
-            else Compiled(_alone(_pooled(model)), precision, SOONEST, 1)
-        )
+        self._for(1)  # here, where it is seen whether it can be
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         probabilities, *features = self._for(len(images))(images)
         return probabilities, dict(zip(self.stages, features, strict=True))
 
     def _for(self, count: int) -> Compiled:
-        if count == 1:
-            return self._of_one
+        """What answers about ``count`` pictures now."""
+        alone = self._large or (count == 1 and not BESIDE_OTHERS.get())
+        found = self._soonest if alone else self._most
+        if found is not None:
+            return found
         with self._compiling:
-            return self._for_few() if self._large or count < MANY else self._for_many()
+            return self._for_soonest() if alone else self._for_most()
 
-    def _for_few(self) -> Compiled:
-        if self._of_few is None:
+    def _for_soonest(self) -> Compiled:
+        if self._soonest is None:
             pooled = _pooled(self._model)
-            self._of_few = Compiled(pooled, self.precision, SOONEST, ROWS_AT_ONCE)
-        return self._of_few
+            self._soonest = (
+                Compiled(pooled, self.precision, SOONEST, ROWS_AT_ONCE)
+                if self._large
+                else Compiled(_alone(pooled), self.precision, SOONEST, 1)
+            )
+        return self._soonest
 
-    def _for_many(self) -> Compiled:
-        if self._of_many is None:
-            found = Compiled(_pooled(self._model), self.precision, MOST, ROWS_OF_MANY)
-            self._of_many = found if found.streams > 1 else self._for_few()
-        return self._of_many
+    def _for_most(self) -> Compiled:
+        if self._most is None:
+            self._most = Compiled(_alone(_pooled(self._model)), self.precision, MOST, 1)
+            if self._most.streams == 1:  # there is no other way
+                self._soonest = self._soonest or self._most
+        return self._most
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         with self._compiling:

@@ -13,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.models.inference import openvino_pass
+from robustness.models.inference.compiled import Compiled
 from robustness.models.inference.conversion import convert
+from robustness.models.inference.forward_pass import BESIDE_OTHERS
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.study_graph import StudyGraph
@@ -88,50 +90,62 @@ def test_an_answer_outlives_the_next_one(engine: str, request: pytest.FixtureReq
 def test_requests_are_used_again(graph: StudyGraph) -> None:
     forward = convert(graph)[1]
     for _ in range(5):
-        forward(images(2))
-    assert forward._of_few is not None
-    assert len(forward._of_few._idle) == 1
+        forward(images(1))
+    assert forward._soonest is not None
+    assert len(forward._soonest._idle) == 1
     barrier = threading.Barrier(4)
 
     def ask(_: int) -> None:
         barrier.wait()
         for _ in range(10):
-            forward(images(2))
+            forward(images(1))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(4)))
-    assert 1 <= len(forward._of_few._idle) <= 4
+    assert 1 <= len(forward._soonest._idle) <= 4
 
 
 def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyGraph) -> None:
     forward = convert(graph)[1]
-    shown = images(openvino_pass.MANY + 1)
+    shown = images(MANY)
     ones = [forward(shown[place : place + 1]) for place in range(len(shown))]
-    few = [forward(shown[start : start + 4]) for start in range(0, len(shown) - 1, 4)] + ones[-1:]
-    assert forward._of_many is None, "compiled when many come"
+    some = [forward(shown[start : start + 4]) for start in range(0, len(shown), 4)]
     probabilities, features = forward(shown)
-    for parts in (ones, few):
+    for parts in (ones, some):
         np.testing.assert_allclose(probabilities, np.concatenate([p for p, _ in parts]), atol=1e-6)
         for stage, values in features.items():
             expected = np.concatenate([f[stage] for _, f in parts])
             np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
-    if _threads(forward) > 1:
-        assert forward._of_many is not forward._of_few
 
 
-def _threads(forward: OpenVinoPass) -> int:
-    return int(forward._of_one._model.get_property("INFERENCE_NUM_THREADS"))
+def test_beside_other_models_one_picture_takes_one_core_with_the_same_answer(
+    graph: StudyGraph, openvino: OpenVinoPass
+) -> None:
+    token = BESIDE_OTHERS.set(True)
+    try:
+        forward = convert(graph)[1]
+        found, _ = forward(images(1))
+    finally:
+        BESIDE_OTHERS.reset(token)
+    assert forward._soonest is None, "compiled when it is asked alone"
+    assert forward._most is not None
+    assert forward._most.streams == _threads(forward._most), "a picture a core"
+    np.testing.assert_allclose(found, openvino(images(1))[0], atol=1e-6)
+
+
+def _threads(compiled: Compiled | None) -> int:
+    assert compiled is not None
+    return int(compiled._model.get_property("INFERENCE_NUM_THREADS"))
 
 
 def test_large_weights_are_in_memory_once(
-    graph: StudyGraph, monkeypatch: pytest.MonkeyPatch
+    graph: StudyGraph, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_pass, "_LARGE", 100)
     forward = convert(graph)[1]
     forward(images(1))
-    forward(images(openvino_pass.MANY))
-    assert forward._of_one is forward._of_few
-    assert forward._of_many is None
+    np.testing.assert_allclose(forward(images(MANY))[0], openvino(images(MANY))[0], atol=1e-6)
+    assert forward._most is None
 
 
 def test_a_share_of_one_core_is_kept_to(
@@ -139,10 +153,9 @@ def test_a_share_of_one_core_is_kept_to(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     forward = convert(graph)[1]
-    assert _threads(forward) == 1
-    forward(images(openvino_pass.MANY))
-    assert forward._of_many is forward._of_few, "one core does one thing at a time"
+    assert _threads(forward._soonest) == 1
     np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)
+    assert _threads(forward._most) == 1
 
 
 def test_openvino_tells_nobody_that_it_is_used() -> None:
