@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import sys
 from pathlib import Path
 
-from robustness.base import settings
+from robustness.base import allocator, settings
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights import size
 
@@ -22,9 +20,6 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-
-# Parameters of glibc's mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def budget() -> int:
@@ -59,19 +54,11 @@ def use_returnable_memory() -> None:
     allocator returns it, but by default maps and unmaps every large activation, which made a pass
     up to three times as slow; kept in one heap until ``give_back``, it is as fast as the pool.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):  # glibc, not musl
+    if allocator.keep_everything():
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Returns to the system what is no longer used: models released, buffers of loading."""
     gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    allocator.give_back()

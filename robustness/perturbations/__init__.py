@@ -7,6 +7,7 @@ from importlib import import_module
 
 import cv2
 
+from robustness.base import allocator
 from robustness.perturbations.compose import apply, compose, ordered
 from robustness.perturbations.perturbation import (
     BLUR,
@@ -29,6 +30,7 @@ from robustness.perturbations.perturbation import (
 
 # Two, not one a core: study images are small, and the other cores are TensorFlow's.
 cv2.setNumThreads(2)
+allocator.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that makes a JPEG file of a picture, as the published ones of ImageNet-C are."""

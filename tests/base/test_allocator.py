@@ -1,0 +1,40 @@
+"""Memory that the C library keeps: what is freed and made again costs the system no new pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from robustness.base import allocator
+from tests.support.places import ROOT
+
+PAGES_AGAIN = """
+import resource, sys
+import numpy as np
+from robustness.base import allocator
+for name in sys.argv[2:]:
+    getattr(allocator, name)()
+made = [np.ones(int(sys.argv[1])) for _ in range(4)]
+del made
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    made = [np.ones(int(sys.argv[1])) for _ in range(4)]
+    del made
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PICTURE, LARGE = 224 * 224 * 3, 5 * 2**20  # of 8 bytes
+
+
+def pages_again(size: int, *kept: str) -> int:
+    """How many pages the system gives for arrays of ``size`` that were made, and freed, before."""
+    run = [sys.executable, "-c", PAGES_AGAIN, str(size), *kept]
+    return int(subprocess.run(run, cwd=ROOT, capture_output=True, check=True, text=True).stdout)
+
+
+@pytest.mark.skipif(allocator._glibc() is None, reason="glibc alone keeps memory as it is told")
+def test_freed_arrays_are_made_again_of_what_is_there() -> None:
+    assert pages_again(PICTURE, "keep_arrays") < 1000
+    assert pages_again(LARGE, "keep_arrays") > 10_000, "too large to be kept"
+    assert pages_again(LARGE, "keep_everything", "keep_arrays") < 1000, "nothing undoes that"
