@@ -135,7 +135,7 @@ def text(setting: Setting) -> str | None:
 
     Raises ``ParameterError`` for a file that is not TOML or holds something unknown.
     """
-    for values, _ in _places():
+    for values, _ in _places(setting):
         if values.get(setting.name):
             return values[setting.name]
     return None
@@ -146,7 +146,7 @@ def path(setting: Setting) -> Path | None:
 
     Raises ``ParameterError`` as ``text`` and ``located`` do.
     """
-    for values, folder in _places():
+    for values, folder in _places(setting):
         if values.get(setting.name):
             return located(values[setting.name], folder)
     return None
@@ -225,17 +225,16 @@ def check_usable() -> None:
             path(setting)
 
 
-def _places() -> list[tuple[Mapping[str, str], Path]]:
-    """The places that settings come from, first to last, with the folder of relative paths."""
+def _places(asked: Setting) -> list[tuple[Mapping[str, str], Path]]:
+    """The places that settings come from, first to last, with the folder of relative paths.
+
+    Of the environment it has the one that is ``asked`` for: every answer of a model asks for some.
+    """
     here = Path.cwd()
     named = os.environ.get(CONFIG_VARIABLE)
     config = here / (named or CONFIG_FILE)
     secrets = here / SECRETS_FILE
-    environment = {
-        setting.name: value
-        for setting in REGISTRY
-        if (value := os.environ.get(setting.variable)) is not None
-    }
+    environment = {asked.name: os.environ.get(asked.variable, "")}
     if named and not config.is_file():
         raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
     return [
