@@ -6,6 +6,7 @@ import gc
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import local_script_runner
 
 from robustness import models
 from robustness.base import settings
@@ -95,6 +97,23 @@ def installed_components() -> Iterator[None]:
             "scan_component_manifests",
             cache(manifest_scanner.scan_component_manifests),
         )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pages_awaited() -> Iterator[None]:
+    """Streamlit's tests of pages look a thousand times a second whether a page has ended, through
+    all that it has sent; here they wait for its thread."""
+    look = local_script_runner.require_widgets_deltas
+
+    def wait(runner: local_script_runner.LocalScriptRunner, timeout: float = 3) -> None:
+        started = time.monotonic()
+        if runner._script_thread is not None:
+            runner._script_thread.join(timeout)
+        look(runner, max(started + timeout - time.monotonic(), 0.1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_script_runner, "require_widgets_deltas", wait)
         yield
 
 

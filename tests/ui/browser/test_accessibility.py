@@ -73,7 +73,7 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 )
 @pytest.mark.usefixtures("two_runs")
 def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> None:
-    page = visit(browser, "about:blank")
+    page = visit(browser, "about:blank", charts=True)
     page.emulate_media(color_scheme="light")
     page.goto(f"{address}/{path}{'&' if '?' in path else '?'}models=SqueezeNet+1.1")
     expect(page.get_by_role("heading", level=1)).to_be_visible()

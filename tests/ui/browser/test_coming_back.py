@@ -30,7 +30,8 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
 ) -> None:
     digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(10)])
     run = saved(kept_runs / "looked-at", digests, {"SqueezeNet": 0.5}, source=tmp_path / "set")
-    page = visit(browser, f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1")
+    dataset = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"
+    page = visit(browser, dataset, charts=True)
     page.get_by_text("Survivors").click()
     heatmap = page.locator("[data-testid=stPlotlyChart]:has(.heatmaplayer .hm)")
     heatmap.locator(".scatterlayer .point").first.click(force=True)

@@ -34,7 +34,7 @@ from tests.support.server import dashboard
 
 def opened_cold(browser: Browser, address: str, path: str) -> Page:
     """The page ``path``, the first that anybody asks the dashboard at ``address`` for."""
-    page = visit(browser, f"{address}/{path}")
+    page = visit(browser, f"{address}/{path}", charts=True)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("link", name="Live check")).to_have_count(1)
     assert "Traceback" not in page.inner_text("body")
@@ -138,7 +138,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     browser: Browser, address: str
 ) -> None:
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
-    page = visit(browser, link)
+    page = visit(browser, link, charts=True)
     expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
@@ -157,7 +157,7 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str
 ) -> None:
     link = f"{address}/breaking_point?sample=rocket&models=EfficientNet-Lite0"
-    page = visit(browser, link)
+    page = visit(browser, link, charts=True)
     page.get_by_role("button", name=re.compile("Sweep all")).click()
     expect(page.get_by_text(re.compile(r"\([1-9]\d* of \d+ done\)"))).to_be_visible()
     cancel = page.get_by_role("button", name="Cancel")

@@ -17,7 +17,16 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
 from tests.support.holding import sweep_back_and_forth, watched
-from tests.support.journeys import drawn, drawn_again, headline, pixels, put_on, settled, visit
+from tests.support.journeys import (
+    drawn,
+    drawn_again,
+    headline,
+    pixels,
+    put_on,
+    settled,
+    visit,
+    without_charts,
+)
 from tests.support.pages import sample
 from tests.support.server import PATIENCE, post
 
@@ -46,7 +55,8 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
 
 
 def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    link = f"{address}/?sample=coffee&gaussian_noise=0.2"
+    page = settled(visit(browser, link, charts=True))
     box = page.locator(SLIDER).bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2
@@ -73,7 +83,7 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
 def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
     """The Live page on a phone, and the fingers on it."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
-    page = context.new_page()
+    page = without_charts(context.new_page())
     page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
     yield settled(page), context.new_cdp_session(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
+from tests.support.journeys import visit
 from tests.support.server import AT_REST
 
 MAPS = "[class*=st-key-attention-] img"
@@ -12,8 +13,7 @@ LOOKS = 1500
 
 
 def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address: str) -> None:
-    page = browser.new_page()
-    page.goto(f"{address}/?sample=coffee&models=SqueezeNet")
+    page = visit(browser, f"{address}/?sample=coffee&models=SqueezeNet")
     switch = page.get_by_text("Where does the model look?")
     expect(switch).to_be_visible()
     expect(page.locator(MAPS)).to_have_count(0)
@@ -21,7 +21,7 @@ def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address:
     expect(page.locator(MAPS)).to_have_count(2)
     assert "attention=true" in page.url
     sent: list[str | bytes] = []
-    quiet = browser.new_page()
+    quiet = visit(browser, "about:blank")
     quiet.on(
         "websocket",
         lambda socket: socket.on("framesent", lambda payload: sent.append(payload)),

@@ -21,7 +21,7 @@ ATTACK = """() => new Promise(done => {
 
 
 def test_a_chart_works_and_a_foreign_script_does_not(browser: Browser, address: str) -> None:
-    page = visit(browser, "about:blank")
+    page = visit(browser, "about:blank", charts=True)
     page.add_init_script(NOTED)
     page.goto(f"{address}/breaking_point?models=SqueezeNet+1.1")
     expect(page.locator(".js-plotly-plot").first).to_be_visible()

@@ -8,7 +8,16 @@ import numpy as np
 from playwright.sync_api import Browser, Page, expect
 
 from robustness.ui.live.stories import LIVE, STORIES
-from tests.support.journeys import HEADLINE, PAIR, drawn, pixels, put_on, settled, visit
+from tests.support.journeys import (
+    HEADLINE,
+    PAIR,
+    drawn,
+    pixels,
+    put_on,
+    settled,
+    visit,
+    without_charts,
+)
 from tests.support.server import PATIENCE, until
 
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
@@ -65,7 +74,7 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
 
 
 def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page = without_charts(browser.new_page(viewport={"width": 1440, "height": 900}))
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     tour = page.locator(".rb-tour")
@@ -87,7 +96,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     browser: Browser, address: str
 ) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["camera"])
-    page = context.new_page()
+    page = without_charts(context.new_page())
     page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/?sample=coffee&gaussian_blur=0.6&models=SqueezeNet")
     settled(page)
