@@ -60,12 +60,19 @@ class Loaded:
             with self._changing:
                 self._classifiers[key] = classifier
                 self._bytes[key] = memory.needed(record)
-        memory.give_back()
         return classifier
 
     def _built(self, key: Key, record: ModelRecord, side: int) -> Classifier:
         _, _, weights, choice = key
-        forward = forward_pass(record, weights, side, choice, lambda: _graph(record, side))
+        graphs = []
+
+        def graph() -> StudyGraph:
+            graphs.append(record.name)
+            return _graph(record, side)
+
+        forward = forward_pass(record, weights, side, choice, graph)
+        if graphs:  # what is converted already leaves nothing to look for
+            memory.give_back()
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         if isinstance(forward, TensorFlowPass):
             return Classifier(record, forward, lambda: forward.graph, side, name)

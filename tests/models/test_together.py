@@ -16,7 +16,9 @@ from tests.conftest import OFFLINE_NAMES
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no models that others have loaded."""
     monkeypatch.setattr(together.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(together.LOADED, "names", lambda: ())
 
 
 def test_they_come_as_they_answer() -> None:

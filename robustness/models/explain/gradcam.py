@@ -101,7 +101,7 @@ class Explainer:
             tf.TensorSpec((None,), tf.int32),
         ]
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def maps(images: Any, classes: Any) -> Any:
             features, answer = model(graph.prepare(images), training=False)
             grid = _grad_cam(held, features, answer, classes)

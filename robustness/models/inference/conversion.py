@@ -33,7 +33,9 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
     tf = tensorflow()
     side = graph.side
 
-    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)], autograph=False
+    )
     def answers(images: Any) -> Any:
         probabilities, activations = graph.answers(images)
         return [probabilities, *activations]

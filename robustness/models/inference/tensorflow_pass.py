@@ -30,7 +30,7 @@ class TensorFlowPass:
         self._products: Any = None
         self._signature = [tf.TensorSpec((None, graph.side, graph.side, 3), tf.float32)]
 
-        @tf.function(input_signature=self._signature)
+        @tf.function(input_signature=self._signature, autograph=False)
         def forward(images: Any) -> Any:
             probabilities, activations = graph.answers(images)
             return probabilities, [_pooled(activation) for activation in activations]
@@ -60,7 +60,7 @@ class TensorFlowPass:
     def _trace_products(self) -> Any:
         tf = tensorflow()
 
-        @tf.function(input_signature=self._signature)
+        @tf.function(input_signature=self._signature, autograph=False)
         def products(images: Any) -> Any:
             found = []
             for activation in self.graph.answers(images)[1]:
