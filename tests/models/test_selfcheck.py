@@ -42,7 +42,11 @@ def network_of(name: str) -> tuple[Any, Stages]:
 
 
 def prepared_wrongly(patch: pytest.MonkeyPatch, name: str, what: str) -> str:
-    """Registers the model ``name`` once more, its network behind another preprocessing."""
+    """Registers the model ``name`` once more, its network behind another preprocessing.
+
+    By the engine that needs no conversion: another network would be converted for each.
+    """
+    patch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     record = models.REGISTRY[name]
     wrong = f"{name} with {what}"
     register(patch, replace(record, name=wrong, normalisation=WRONG[what](record.normalisation)))
