@@ -10,8 +10,8 @@ from functools import cache
 # Parameters of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
-_MOST_KEPT = 64 * 2**20
-_LARGEST_KEPT = 32 * 2**20  # the most that glibc takes
+_MOST_KEPT = 16 * 2**20
+_LARGEST_KEPT = 4 * 2**20
 
 _setting = threading.Lock()
 _everything: list[bool] = []
