@@ -11,7 +11,10 @@ from functools import cache
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 _MOST_KEPT = 16 * 2**20
+"""Bytes: what perturbing and comparing one picture takes in all, twice."""
+
 _LARGEST_KEPT = 4 * 2**20
+"""Bytes: six study images in one array. What is larger goes back to the system at once."""
 
 _setting = threading.Lock()
 _everything: list[bool] = []

@@ -71,8 +71,7 @@ class Loaded:
             return _graph(record, side)
 
         forward = forward_pass(record, weights, side, choice, graph)
-        if graphs:  # what is converted already leaves nothing to look for
-            memory.give_back()
+        memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         if isinstance(forward, TensorFlowPass):
             return Classifier(record, forward, lambda: forward.graph, side, name)

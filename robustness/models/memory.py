@@ -58,7 +58,11 @@ def use_returnable_memory() -> None:
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 
-def give_back() -> None:
-    """Returns to the system what is no longer used: models released, buffers of loading."""
-    gc.collect()
+def give_back(*, garbage: bool = True) -> None:
+    """Returns to the system what is no longer used: models released, buffers of loading.
+
+    Looking for ``garbage``, as TensorFlow's networks leave it, takes up to a third of a second.
+    """
+    if garbage:
+        gc.collect()
     allocator.give_back()

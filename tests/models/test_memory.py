@@ -46,7 +46,7 @@ def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded, "require", lambda record: None)
     monkeypatch.setattr(loaded, "forward_pass", lambda *_: SimpleNamespace(engine="none"))
     monkeypatch.setattr(loaded, "Classifier", lambda *_: object())
-    monkeypatch.setattr(memory, "give_back", lambda: None)
+    monkeypatch.setattr(memory, "give_back", lambda **_: None)
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, *names: str) -> int:
