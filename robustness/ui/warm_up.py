@@ -6,6 +6,7 @@ everybody waiting, whenever a connection names a foreign origin.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -44,3 +45,5 @@ def _load_defaults() -> None:
             models.default_names(), lambda name: similarity.floors(models.load(name))
         ):
             pass
+    # All that is there by now stays: garbage, looked for whenever sessions end, is among the rest.
+    gc.freeze()
