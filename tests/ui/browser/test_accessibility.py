@@ -44,6 +44,11 @@ STOP = """() => {
 }"""
 """The element with the focus: whether it is something to use, rather than text that scrolls, and
 can be seen to have it."""
+OPEN = """address => {
+    history.pushState(null, "", address)
+    dispatchEvent(new PopStateEvent("popstate"))
+}"""
+"""As the browser's Forward does it: what was fetched and compiled stays."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
 LOOKS = 500
 """Milliseconds between two looks at whether more has come."""
@@ -64,25 +69,40 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         runs.delete(run.folder)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "?gaussian_blur=0.6&fog=0.2",
-        *("scorecard", "breaking_point", "dataset?run=a", "runs?compare=a&compare=b"),
-        "adversarial?attack=Square+%28black+box%29&steps_square=2",
-        *("catalogue", "models", "methods", "operations"),
-    ],
-)
-@pytest.mark.usefixtures("two_runs")
-def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> None:
-    page = visit(browser, "about:blank", charts=True)
-    page.emulate_media(color_scheme="light")
-    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}models=SqueezeNet+1.1")
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+@pytest.fixture(scope="module")
+def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
+    """A page in which all are opened, one after the other: what Streamlit is made of comes once."""
+    page = visit(browser, f"{address}/methods?models=SqueezeNet+1.1", charts=True)
     expect(page.locator("body style").first).to_be_attached()  # the pages' own, which comes late
     complete(page)
     page.add_style_tag(content=STILL)
     page.evaluate(AXE_SCRIPT)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("?gaussian_blur=0.6&fog=0.2", "Live robustness check"),
+        ("scorecard?", "Scorecard"),
+        ("breaking_point?", "Breaking point"),
+        ("dataset?run=a", "Dataset"),
+        ("runs?compare=a&compare=b", "Runs"),
+        ("adversarial?attack=Square+%28black+box%29&steps_square=2", "Adversarial"),
+        ("catalogue?", "Catalogue"),
+        ("models?", "Models"),
+        ("operations?", "Operations"),
+        ("methods?", "Methods"),
+    ],
+)
+def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
+    page = tab
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate(OPEN, f"{address}/{path}&models=SqueezeNet+1.1")
+    expect(page.get_by_role("heading", level=1, name=title, exact=True)).to_be_visible()
+    complete(page)
     light = page.evaluate(GROUND)
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
@@ -99,7 +119,6 @@ def test_axe_finds_nothing_wrong(browser: Browser, address: str, path: str) -> N
     reached = stops(page)
     assert [stop for sound, stop in reached if not sound] == []
     assert len(reached) > 15, "the keyboard goes through all of the page"
-    page.close()
 
 
 def complete(page: Page) -> None:
