@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from streamlit.testing.v1 import local_script_runner
 
 from robustness import models
 from robustness.base import settings
-from robustness.models import user_models
+from robustness.models import memory, user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.kit import access
@@ -114,6 +115,15 @@ def pages_awaited() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_script_runner, "require_widgets_deltas", wait)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def young_garbage() -> Iterator[None]:
+    """Where models are loaded or released garbage is looked for among what is new: among all that
+    the tests have made it takes half a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
         yield
 
 

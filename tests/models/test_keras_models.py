@@ -18,6 +18,7 @@ from robustness.models.folding import fold_batch_normalisation
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
 from tests.conftest import save_official
+from tests.support.unset_weights import unset_weights
 
 Floats = NDArray[np.float32]
 
@@ -144,7 +145,8 @@ def load_through_a_file(
     parameters = []
 
     def build() -> Any:
-        built = record.build()
+        with unset_weights():
+            built = record.build()
         parameters.append(built.count_params())
         return built
 
