@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import numpy as np
 from streamlit import net_util
 from streamlit.starlette import App
 
@@ -41,9 +42,14 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
 
 def _load_defaults() -> None:
     with suppress(RobustnessError):  # said to whoever asks for these models
-        for _ in together(
-            models.default_names(), lambda name: similarity.floors(models.load(name))
-        ):
+        for _ in together(models.default_names(), _ready):
             pass
     # All that is there by now stays: garbage, looked for whenever sessions end, is among the rest.
     gc.freeze()
+
+
+def _ready(name: str) -> None:
+    """Loads a model, and asks it once: it is compiled when it is first asked."""
+    classifier = models.load(name)
+    similarity.floors(classifier)
+    classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

@@ -53,7 +53,6 @@ class OpenVinoPass:
         self._soonest: Compiled | None = None
         self._most: Compiled | None = None
         self._whole: Compiled | None = None
-        self._for(1)  # here, where it is seen whether it can be
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         probabilities, *features = self._for(len(images))(images)
