@@ -13,22 +13,31 @@ GIVE_WAY = 5
 ONE_CORE = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that keep a process to a core: threads of two that share two cores are in the way."""
 
+TOGETHER = (
+    ("tests/ui/browser/",),
+    (
+        *("tests/ui/test_adversarial_page.py", "tests/attacks/", "tests/models/test_explain.py"),
+        *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
+        "tests/commands/test_attack_command.py",
+    ),
+)
+"""What shares a dashboard, and what asks the offline models for gradients: the networks of these
+take seconds to load and to trace."""
+
 LONG = (
     "tests/ui/browser/",
+    *TOGETHER[1],
     "tests/models/test_keras_models.py",
-    "tests/ui/test_adversarial_page.py",
     "tests/models/test_transformers.py",
     "tests/runs/test_ray_engine.py",
-    "tests/attacks/",
     "tests/models/test_memory.py",
 )
 """What takes longest comes first, so that all processes end at about the same time."""
 
 
 def shard(path: str) -> str:
-    """What stays together with the test file ``path``: the journeys share a dashboard, and the
-    tests of one file their fixtures."""
-    return LONG[0] if path.startswith(LONG[0]) else path
+    """What stays together with the test file ``path``, as the tests of one file share fixtures."""
+    return next((group[0] for group in TOGETHER if path.startswith(group)), path)
 
 
 def place(path: str) -> int:
