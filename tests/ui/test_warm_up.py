@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from robustness.models.apart import convert_apart
@@ -19,21 +21,25 @@ def test_a_server_loads_its_default_models_as_it_starts(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path))
     loaded: list[str] = []
+    asked: list[tuple[int, ...]] = []
     ready = threading.Event()
 
-    def load(name: str) -> str:
+    class Classifier:
+        side = 224
+
+        def __call__(self, images: np.ndarray) -> None:
+            asked.append(images.shape)
+
+    def load(name: str) -> Classifier:
         loaded.append(name)
-        return name
+        return Classifier()
 
-    def floors(name: str) -> None:
-        if len(loaded) == len(OFFLINE_NAMES):
-            ready.set()
-
+    monkeypatch.setattr(warm_up, "gc", SimpleNamespace(freeze=ready.set))
     stopped: list[bool] = []
     monkeypatch.setattr(warm_up.APART, "stop", lambda: stopped.append(bool(loaded)))
     monkeypatch.setattr(LOADED, "before_building", LOADED.before_building)
     monkeypatch.setattr("robustness.models.load", load)
-    monkeypatch.setattr("robustness.evaluation.similarity.floors", floors)
+    monkeypatch.setattr("robustness.evaluation.similarity.floors", lambda _: None)
 
     async def start() -> bool:
         async with warm_up.warm_up(None):  # type: ignore[arg-type]
@@ -41,5 +47,6 @@ def test_a_server_loads_its_default_models_as_it_starts(
 
     assert asyncio.run(start())
     assert sorted(loaded) == sorted(OFFLINE_NAMES)
+    assert asked == [(1, 224, 224, 3)] * len(OFFLINE_NAMES), "it is compiled by then"
     assert LOADED.before_building is convert_apart
     assert stopped == [True], "with the server, and not before"
