@@ -41,11 +41,12 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
 
 
 def _load_defaults() -> None:
+    # Modules are there for good, and garbage, looked for whenever sessions end, is not among them.
+    # Networks come later: those of TensorFlow's engine are garbage once they are released.
+    gc.freeze()
     with suppress(RobustnessError):  # said to whoever asks for these models
         for _ in together(models.default_names(), _ready):
             pass
-    # All that is there by now stays: garbage, looked for whenever sessions end, is among the rest.
-    gc.freeze()
 
 
 def _ready(name: str) -> None:

@@ -29,12 +29,15 @@ def test_a_server_loads_its_default_models_as_it_starts(
 
         def __call__(self, images: np.ndarray) -> None:
             asked.append(images.shape)
+            if len(asked) == len(OFFLINE_NAMES):
+                ready.set()
 
     def load(name: str) -> Classifier:
         loaded.append(name)
         return Classifier()
 
-    monkeypatch.setattr(warm_up, "gc", SimpleNamespace(freeze=ready.set))
+    frozen: list[list[str]] = []
+    monkeypatch.setattr(warm_up, "gc", SimpleNamespace(freeze=lambda: frozen.append([*loaded])))
     stopped: list[bool] = []
     monkeypatch.setattr(warm_up.APART, "stop", lambda: stopped.append(bool(loaded)))
     monkeypatch.setattr(LOADED, "before_building", LOADED.before_building)
@@ -46,6 +49,7 @@ def test_a_server_loads_its_default_models_as_it_starts(
             return await asyncio.to_thread(ready.wait, 30)
 
     assert asyncio.run(start())
+    assert frozen == [[]], "what is loaded can be released"
     assert sorted(loaded) == sorted(OFFLINE_NAMES)
     assert asked == [(1, 224, 224, 3)] * len(OFFLINE_NAMES), "it is compiled by then"
     assert LOADED.before_building is convert_apart
