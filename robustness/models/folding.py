@@ -36,6 +36,9 @@ def fold_batch_normalisation(model: Any) -> Any:
         config = layer.get_config()
         if layer.name in followers:
             config["use_bias"] = True
+        # Its weights follow: random ones, as most ask for, would be made in vain.
+        unset = {name: "zeros" for name in config if name.endswith("_initializer")}
+        config.update(unset)
         return type(layer).from_config(config)
 
     result = k.models.clone_model(model, clone_function=clone)

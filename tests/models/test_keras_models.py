@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from robustness.models.fetching.digests import file_digest
 from robustness.models.fetching.places import keras_cache
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.loading import load_network
-from robustness.models.runtime import keras
+from robustness.models.runtime import keras, tensorflow
 from tests.conftest import save_official
 from tests.support.unset_weights import unset_weights
 
@@ -109,6 +111,26 @@ def randomise(network: Any, embedding: Any, prepared: Floats) -> None:
     head.set_weights([kernel.reshape(head.kernel.shape), -features.mean(0) @ kernel])
 
 
+class _PlainFunctions:
+    """TensorFlow, but for its compiling of functions: they stay as they are."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tensorflow(), name)
+
+    def function(self, **_: Any) -> Callable[[Any], Any]:
+        return lambda function: function
+
+
+@contextmanager
+def grouped_convolutions_at_once() -> Iterator[None]:
+    """Keras has each call of one compiled anew by XLA, for their gradients' sake, which none asks
+    for here: of ConvNeXt that is a third of the time."""
+    keras()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.backend.tensorflow.nn.tf", _PlainFunctions())
+        yield
+
+
 def weight_file(record: models.ModelRecord) -> models.PublishedFile:
     assert isinstance(record.weights, models.PublishedFile)
     return record.weights
@@ -173,7 +195,8 @@ def compared(
     on_disk = record.name != "VGG16"  # its 553 MB are not written for a test
     network = official_network(record) if on_disk else record.build()
     stages = [activation(network, record.name, layer) for _, layer in record.stages]
-    randomise(network, stages[-1], prepare(record.name, images))
+    with grouped_convolutions_at_once():
+        randomise(network, stages[-1], prepare(record.name, images))
     if on_disk:
         folder = tmp_path_factory.mktemp("keras")
         classifier, parameters = load_through_a_file(network, record, folder)
@@ -184,9 +207,9 @@ def compared(
     own = record.normalisation
     others = [name for name in DIFFERENT if models.REGISTRY[name].normalisation != own]
     batches = [prepare(record.name, images), *(prepare(name, images[:1]) for name in others)]
-    probabilities, *activations = (  # called, not asked to predict: that compiles it first
-        output.numpy() for output in oracle(np.concatenate(batches), training=False)
-    )
+    with grouped_convolutions_at_once():
+        answers = oracle(np.concatenate(batches), training=False)  # predict() would compile it
+    probabilities, *activations = (output.numpy() for output in answers)
     return Compared(
         classifier,
         classifier(images),

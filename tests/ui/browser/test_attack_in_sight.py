@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.support.journeys import visit
+from tests.support.journeys import hand_back, visit
 
 
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
@@ -22,7 +22,7 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
         expect(pictures).to_have_count(3)
         for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
             assert_in_sight(shown, height)
-    page.close()
+    hand_back(page)
 
 
 def assert_in_sight(part: Locator, height: int) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
-from tests.support.journeys import settled, visit
+from tests.support.journeys import hand_back, settled, visit
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
 
@@ -52,5 +52,5 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",
         arg=[LINKS, before],
     )
-    page.close()
+    hand_back(page)
     runs.delete(run.folder)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from robustness import report
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
-from tests.support.journeys import PIXELS, drawn_on, put_on, settled, visit
+from tests.support.journeys import PIXELS, drawn_on, hand_back, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.reports import swept
 from tests.support.server import post
@@ -88,7 +88,7 @@ def test_a_film_plays_and_scrubs_without_the_server(browser: Browser, address: s
     assert post(f"{address}/film/{ticket}", b"of something else") == 404
     assert post(f"{address}/film/{ticket}", b" " * 10_000) == 413
     assert post(f"{address}/film/guessed", b"") == 404
-    page.close()
+    hand_back(page)
 
 
 def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address: str) -> None:
@@ -100,7 +100,7 @@ def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address:
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     expect(play).to_be_focused()
     expect(page.locator(FILM)).to_have_count(0)
-    page.close()
+    hand_back(page)
 
 
 def test_a_report_from_disk_plays_its_film(browser: Browser, tmp_path: Path) -> None:

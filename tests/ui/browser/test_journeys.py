@@ -24,6 +24,7 @@ from tests.support.journeys import (
     cards,
     drawn,
     drawn_again,
+    hand_back,
     headline,
     pixels,
     settled,
@@ -76,8 +77,8 @@ def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) 
     np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
     slider = other.get_by_role("slider", name="Increased contrast")
     assert slider.input_value() == f"{REGISTRY['increased_contrast'].study_strength:g}"
-    page.close()
-    other.close()
+    hand_back(page)
+    hand_back(other)
 
 
 def test_an_upload_is_used_and_stays_out_of_the_link(
@@ -95,7 +96,7 @@ def test_an_upload_is_used_and_stays_out_of_the_link(
     assert cards(page) != before
     assert "secret" not in page.url
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
-    page.close()
+    hand_back(page)
 
 
 def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
@@ -111,7 +112,7 @@ def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
     settled(page)
     assert "Traceback" not in page.inner_text("body")
     assert cards(page) == before
-    page.close()
+    hand_back(page)
 
 
 def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
@@ -131,7 +132,7 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     expect(page.get_by_text("Showing mine")).to_be_visible()
     settled(page)
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
-    page.close()
+    hand_back(page)
 
 
 def test_a_click_on_the_breaking_curve_shows_the_picture_there(
@@ -150,7 +151,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     turned = apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
     np.testing.assert_array_equal(pixels(page, 1), to_uint8(turned))
     assert not np.array_equal(before, pixels(page, 1))
-    page.close()
+    hand_back(page)
 
 
 def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
@@ -170,7 +171,7 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     expect(again).to_be_visible()
     left = page.get_by_text(re.compile(r"Sweeps \d+ perturbations")).inner_text()
     assert int(re.findall(r"\d+", left)[0]) < len(REGISTRY) - 1
-    page.close()
+    hand_back(page)
 
 
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
@@ -188,14 +189,14 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     again = visit(browser, page.url)
     again.get_by_role("button", name="Continue").click()
     expect(again.locator(".st-key-under-way")).to_be_visible()
-    again.close()
+    hand_back(again)
     worked_off(kept_runs)
     page.reload()
     expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
     (name,) = re.findall(r"run=([^&]+)", page.url)
     assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"
     assert runs.load(kept_runs / name).images == 5
-    page.close()
+    hand_back(page)
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
@@ -204,4 +205,4 @@ def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, add
     expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
-    page.close()
+    hand_back(page)

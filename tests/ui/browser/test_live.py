@@ -20,6 +20,7 @@ from tests.support.holding import sweep_back_and_forth, watched
 from tests.support.journeys import (
     drawn,
     drawn_again,
+    hand_back,
     headline,
     pixels,
     put_on,
@@ -76,7 +77,7 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
     page.get_by_role("button", name="Undo").click()
     settled(page)
     assert_shows(page, "0.2", 0.2)
-    page.close()
+    hand_back(page)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     expect(page.locator(".rb-count")).to_have_text("1 active")
     settled(page)
     assert on(page) == ["jpeg_compression"]
-    page.close()
+    hand_back(page)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def noisy(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the three tests below, the last of which changes what it shows."""
     page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
     yield page
-    page.close()
+    hand_back(page)
 
 
 LATE = """text => {

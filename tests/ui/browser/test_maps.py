@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
-from tests.support.journeys import visit
+from tests.support.journeys import hand_back, visit
 from tests.support.server import AT_REST
 
 MAPS = "[class*=st-key-attention-] img"
@@ -32,5 +32,5 @@ def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address:
     sent.clear()
     quiet.wait_for_timeout(LOOKS)
     assert not sent, "the page goes on looking for maps that have come"
-    page.close()
-    quiet.close()
+    hand_back(page)
+    hand_back(quiet)

@@ -12,6 +12,7 @@ from tests.support.journeys import (
     HEADLINE,
     PAIR,
     drawn,
+    hand_back,
     pixels,
     put_on,
     settled,
@@ -54,7 +55,7 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(
     leave(page)
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
     assert "present" not in page.url
-    page.close()
+    hand_back(page)
 
 
 def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
@@ -70,7 +71,7 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     page.keyboard.press("Escape")
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
-    page.close()
+    hand_back(page)
 
 
 def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
