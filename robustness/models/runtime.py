@@ -7,6 +7,7 @@ TensorFlow at module level; whoever needs it calls ``tensorflow()`` or ``keras()
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -32,7 +33,7 @@ def tensorflow() -> Any:
         if "tensorflow" in sys.modules:
             return sys.modules["tensorflow"]
         use_returnable_memory()
-        with _without_start_up_noise():
+        with _without_start_up_noise(), _garbage_left_alone():
             import tensorflow as tf
 
             tf.config.list_logical_devices()  # looks for accelerators, and logs about it
@@ -54,6 +55,19 @@ def _keep_session() -> None:
     That throws away the prepared kernels of every loaded model, in use or not: the next pass of
     one picture took up to twelve times as long. Models here live as long as the process.
     """
+
+
+@contextlib.contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """What an import makes is there to stay: to look for garbage among it is an eighth of
+    TensorFlow's."""
+    looked_for = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looked_for:
+            gc.enable()
 
 
 @contextlib.contextmanager

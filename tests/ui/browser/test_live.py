@@ -26,10 +26,9 @@ from tests.support.journeys import (
     put_on,
     settled,
     visit,
-    without_charts,
 )
 from tests.support.pages import sample
-from tests.support.server import PATIENCE, post
+from tests.support.server import post
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
@@ -83,12 +82,13 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
 @pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
     """The Live page on a phone, and the fingers on it."""
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
-    page = without_charts(context.new_page())
-    page.set_default_timeout(PATIENCE)
+    page = visit(browser, "about:blank")
+    page.set_viewport_size({"width": 390, "height": 844})
+    fingers = page.context.new_cdp_session(page)
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
     page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
-    yield settled(page), context.new_cdp_session(page)
-    context.close()
+    yield settled(page), fingers
+    page.close()
 
 
 def touch(fingers: CDPSession, kind: str, x: float = 0.0, y: float = 0.0) -> None:

@@ -96,9 +96,8 @@ def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     browser: Browser, address: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["camera"])
-    page = without_charts(context.new_page())
-    page.set_default_timeout(PATIENCE)
+    page = visit(browser, "about:blank")
+    page.context.grant_permissions(["camera"])
     page.goto(f"{address}/?sample=coffee&gaussian_blur=0.6&models=SqueezeNet")
     settled(page)
     still = pixels(page, 0)
@@ -121,4 +120,5 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     assert not np.array_equal(pixels(page, 0), still)
     page.wait_for_timeout(600)
     assert drawn(page) == times, "it stands still"
-    context.close()
+    page.context.clear_permissions()
+    page.close()

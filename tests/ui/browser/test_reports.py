@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 
 from robustness import report, runs
 from robustness.commands import main
+from tests.support.journeys import hand_back, visit
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.reports import live
 
@@ -20,8 +21,7 @@ def test_the_page_gives_the_file_that_the_command_writes(
 ) -> None:
     digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(8)])
     run = saved(kept_runs / "made-up", digests, {"SqueezeNet": 0.5}, source=tmp_path / "set")
-    page = browser.new_context(accept_downloads=True).new_page()
-    page.goto(f"{address}/dataset?run={run.id}")
+    page = visit(browser, f"{address}/dataset?run={run.id}")
     page.get_by_role("button", name="Report").click()
     for label, suffix in (("HTML", ".html"), ("JSON", ".json")):
         with page.expect_download() as download:
@@ -30,7 +30,7 @@ def test_the_page_gives_the_file_that_the_command_writes(
         target = tmp_path / f"command{suffix}"
         assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
         assert undated(download.value.path()) == undated(target)
-    page.close()
+    hand_back(page)
     runs.delete(run.folder)
 
 
