@@ -140,6 +140,19 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     assert_shows(page, strength, float(strength))
 
 
+CUT = """seen => {
+    seen.textContent = "13% drilling platform"
+    return seen.scrollWidth > seen.clientWidth
+}"""
+
+
+def test_beside_the_picture_a_class_has_room_for_its_name(phone: tuple[Page, CDPSession]) -> None:
+    page, _ = phone
+    seen = page.locator(".rb-below .rb-verdicts li > span:last-child").first
+    expect(seen).to_contain_text("%")
+    assert not seen.evaluate(CUT)
+
+
 def on(page: Page) -> list[str | None]:
     return [step.get_attribute("data-name") for step in page.locator(".rb-step").all()]
 
