@@ -1,42 +1,15 @@
-"""Reports in a browser: the page hands out the command's file, and the file stands by itself."""
+"""A report in a browser: the file stands by itself."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser
 
-from robustness import report, runs
-from robustness.commands import main
-from tests.support.journeys import hand_back, visit
-from tests.support.made_up_saved_runs import pictures, saved
+from robustness import report
 from tests.support.reports import live
-
-
-def test_the_page_gives_the_file_that_the_command_writes(
-    browser: Browser, address: str, kept_runs: Path, tmp_path: Path
-) -> None:
-    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(8)])
-    run = saved(kept_runs / "made-up", digests, {"SqueezeNet": 0.5}, source=tmp_path / "set")
-    page = visit(browser, f"{address}/dataset?run={run.id}")
-    page.get_by_role("button", name="Report").click()
-    for label, suffix in (("HTML", ".html"), ("JSON", ".json")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=label, exact=True).click()
-        assert download.value.suggested_filename == f"made-up{suffix}"
-        target = tmp_path / f"command{suffix}"
-        assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
-        assert undated(download.value.path()) == undated(target)
-    hand_back(page)
-    runs.delete(run.folder)
-
-
-def undated(path: Path) -> str:
-    stamp = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d\+00:00)?"
-    return re.sub(stamp, "", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""The results of a run on the Dataset page: a cell of the heatmap, the way back from one of its
+pictures, and the files that it hands out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from robustness import runs
+from robustness.commands import main
+from tests.support.journeys import hand_back, settled, visit
+from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.server import AT_REST, until
+
+LINKS = "[data-testid=stMain] a[href*='image=']"
+TOP = "link => link.getBoundingClientRect().top"
+HEATMAP = "[data-testid=stPlotlyChart]:has(.heatmaplayer .hm)"
+DOUBLE_CLICK = 500
+"""Milliseconds after which Plotly, which allows 300, no longer takes two clicks for a double one:
+that would let go of the cell."""
+
+
+@pytest.fixture(scope="module")
+def results(
+    browser: Browser, address: str, kept_runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Page, runs.Run]]:
+    """The page of a run of two models, and the run."""
+    source = tmp_path_factory.mktemp("looked-at") / "set"
+    digests = pictures(source, [f"{number}.png" for number in range(10)])
+    shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
+    run = saved(kept_runs / "looked-at", digests, shares, source=source)
+    link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"
+    page = visit(browser, link, charts=True)
+    yield page, run
+    hand_back(page)
+    runs.delete(run.folder)
+
+
+def asked(address: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(address).query)
+
+
+def at_rest(page: Page, cases: int) -> None:
+    expect(page.locator(LINKS)).to_have_count(cases)
+    expect(page.locator(AT_REST)).to_be_visible()
+
+
+def test_a_click_anywhere_in_a_cell_shows_its_pictures(results: tuple[Page, runs.Run]) -> None:
+    """Plotly itself has to report it."""
+    page, _ = results
+    chart = page.locator(HEATMAP)
+    cells = chart.locator(".heatmaplayer image").first
+    cells.wait_for()
+    cells.scroll_into_view_if_needed()
+    _, first_row = min(
+        (tick.evaluate("label => label.getBoundingClientRect().top"), tick.text_content())
+        for tick in chart.locator(".ytick text").all()
+    )
+    for share, model in ((0.02, "SqueezeNet 1.1"), (0.98, "EfficientNet-Lite1")):
+        box = cells.bounding_box()
+        assert box is not None
+        at = box["x"] + share * box["width"], box["y"] + 4
+        page.mouse.move(*at)
+        # The chart is drawn anew after a click; it has this one once it says what lies there.
+        chart.locator(".hovertext", has_text=model).wait_for()
+        page.mouse.click(*at)
+        heading = page.get_by_role("heading", name=f"{model} under {first_row}")
+        expect(heading).to_be_visible()
+        page.wait_for_timeout(DOUBLE_CLICK)
+
+
+def test_the_page_gives_the_file_that_the_command_writes(
+    results: tuple[Page, runs.Run], tmp_path: Path
+) -> None:
+    page, run = results
+    page.get_by_role("button", name="Report").click()
+    for label, suffix in (("HTML", ".html"), ("JSON", ".json")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=label, exact=True).click()
+        assert download.value.suggested_filename == f"{run.id}{suffix}"
+        target = tmp_path / f"command{suffix}"
+        assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
+        assert undated(download.value.path()) == undated(target)
+
+
+def undated(path: Path) -> str:
+    stamp = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d\+00:00)?"
+    return re.sub(stamp, "", path.read_text(encoding="utf-8"))
+
+
+def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
+    results: tuple[Page, runs.Run],
+) -> None:
+    page, _ = results
+    page.get_by_text("Survivors").click()
+    page.locator(HEATMAP).locator(".scatterlayer .point").first.click(force=True)
+    at_rest(page, 3 + 6)
+    page.get_by_role("button", name="Show 4 more").click()
+    at_rest(page, 3 + 10)
+    link = page.locator(LINKS).last
+    link.scroll_into_view_if_needed()
+    before, before_at = link.evaluate(TOP), page.url
+    link.click()
+    settled(page)
+    page.go_back()
+    at_rest(page, 3 + 10)
+    assert asked(page.url) == asked(before_at)
+    assert asked(page.url)["cases"] == ["Survivors"]
+    until(
+        page,
+        f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",
+        arg=[LINKS, before],
+    )
