@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,37 +30,6 @@ from tests.support.journeys import (
     settled,
     visit,
 )
-from tests.support.server import dashboard
-
-
-def opened_cold(browser: Browser, address: str, path: str) -> Page:
-    """The page ``path``, the first that anybody asks the dashboard at ``address`` for."""
-    page = visit(browser, f"{address}/{path}", charts=True)
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
-    expect(page.get_by_role("link", name="Live check")).to_have_count(1)
-    assert "Traceback" not in page.inner_text("body")
-    return page
-
-
-def test_a_first_visit_shows_a_result_without_a_click(
-    browser: Browser,
-) -> None:
-    with dashboard() as fresh:
-        page = opened_cold(browser, fresh, "methods")
-        hosts: set[str] = set()
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        page.get_by_role("link", name="Live check").click()
-        settled(page)
-        assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
-        assert page.locator(".rb-card table").count() == 4
-        expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
-        page.reload()
-        settled(page)
-        assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
-        page.close()
-        elsewhere = ("127.0.0.2", int(fresh.rpartition(":")[2]))  # another address of this machine
-        with pytest.raises(OSError, match=r"refused|timed out"):
-            socket.create_connection(elsewhere, timeout=5)
 
 
 def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
@@ -81,10 +50,29 @@ def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) 
     hand_back(other)
 
 
-def test_an_upload_is_used_and_stays_out_of_the_link(
-    browser: Browser, address: str, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def blurred(browser: Browser, address: str) -> Iterator[Page]:
+    """The Live page for the two tests below, the last of which changes what it shows."""
     page = settled(visit(browser, f"{address}/?gaussian_blur=0.2"))
+    yield page
+    hand_back(page)
+
+
+def test_a_bad_file_gets_a_sentence_and_the_sample_stays(blurred: Page, tmp_path: Path) -> None:
+    page = blurred
+    before = cards(page)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(BAD["truncated JPEG"]())
+    page.locator("input[type=file]").first.set_input_files(broken)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_contain_text("broken.jpg")
+    settled(page)
+    assert "Traceback" not in page.inner_text("body")
+    assert cards(page) == before
+
+
+def test_an_upload_is_used_and_stays_out_of_the_link(blurred: Page, tmp_path: Path) -> None:
+    page = blurred
     before = cards(page)
     photo = tmp_path / "my *secret* photo.jpg"
     Image.open(io.BytesIO(sample_bytes("motorcycle"))).convert("RGB").save(photo, quality=95)
@@ -96,23 +84,6 @@ def test_an_upload_is_used_and_stays_out_of_the_link(
     assert cards(page) != before
     assert "secret" not in page.url
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
-    hand_back(page)
-
-
-def test_a_bad_file_gets_a_sentence_and_the_sample_stays(
-    browser: Browser, address: str, tmp_path: Path
-) -> None:
-    page = settled(visit(browser, address))
-    before = cards(page)
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(BAD["truncated JPEG"]())
-    page.locator("input[type=file]").first.set_input_files(broken)
-    alert = page.get_by_test_id("stAlert")
-    expect(alert).to_contain_text("broken.jpg")
-    settled(page)
-    assert "Traceback" not in page.inner_text("body")
-    assert cards(page) == before
-    hand_back(page)
 
 
 def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
@@ -135,11 +106,19 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     hand_back(page)
 
 
-def test_a_click_on_the_breaking_curve_shows_the_picture_there(
-    browser: Browser, address: str
-) -> None:
+@pytest.fixture(scope="module")
+def breaking(browser: Browser, address: str) -> Iterator[Page]:
+    """The breaking points of a photograph under Rotation."""
     link = f"{address}/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation"
     page = visit(browser, link, charts=True)
+    yield page
+    hand_back(page)
+
+
+def test_a_click_on_the_breaking_curve_shows_the_picture_there(
+    breaking: Page,
+) -> None:
+    page = breaking
     expect(page.get_by_text(re.compile("SqueezeNet 1.1 breaks under Rotation"))).to_be_visible()
     expect(page.locator(".rb-card")).to_have_count(1)
     before = pixels(page, 1)
@@ -151,14 +130,12 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     turned = apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
     np.testing.assert_array_equal(pixels(page, 1), to_uint8(turned))
     assert not np.array_equal(before, pixels(page, 1))
-    hand_back(page)
 
 
 def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
-    browser: Browser, address: str
+    breaking: Page,
 ) -> None:
-    link = f"{address}/breaking_point?sample=rocket&models=EfficientNet-Lite0"
-    page = visit(browser, link, charts=True)
+    page = breaking
     page.get_by_role("button", name=re.compile("Sweep all")).click()
     expect(page.get_by_text(re.compile(r"\([1-9]\d* of \d+ done\)"))).to_be_visible()
     cancel = page.get_by_role("button", name="Cancel")
@@ -171,7 +148,6 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
     expect(again).to_be_visible()
     left = page.get_by_text(re.compile(r"Sweeps \d+ perturbations")).inner_text()
     assert int(re.findall(r"\d+", left)[0]) < len(REGISTRY) - 1
-    hand_back(page)
 
 
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
@@ -189,14 +165,13 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     again = visit(browser, page.url)
     again.get_by_role("button", name="Continue").click()
     expect(again.locator(".st-key-under-way")).to_be_visible()
-    hand_back(again)
+    hand_back(page)
+    expect(again.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
     worked_off(kept_runs)
-    page.reload()
-    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
-    (name,) = re.findall(r"run=([^&]+)", page.url)
+    (name,) = re.findall(r"run=([^&]+)", again.url)
     assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"
     assert runs.load(kept_runs / name).images == 5
-    hand_back(page)
+    hand_back(again)
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:

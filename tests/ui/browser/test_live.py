@@ -54,9 +54,49 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
     np.testing.assert_array_equal(pixels(page, 1), to_uint8(expected))
 
 
-def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, address: str) -> None:
-    link = f"{address}/?sample=coffee&gaussian_noise=0.2"
-    page = settled(visit(browser, link, charts=True))
+@pytest.fixture(scope="module")
+def noisy(browser: Browser, address: str) -> Iterator[Page]:
+    """The Live page for the four tests below, the last of which changes what it shows."""
+    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2", charts=True))
+    yield page
+    hand_back(page)
+
+
+def test_the_stack_is_reached_by_a_few_keys(noisy: Page) -> None:
+    for _ in range(12):
+        noisy.keyboard.press("Tab")
+        if noisy.evaluate("document.activeElement.matches('.rb-skip')"):
+            noisy.keyboard.press("Enter")
+            noisy.keyboard.press("Tab")
+        if noisy.evaluate("!!document.activeElement.closest('.rb-stack')"):
+            break
+    else:
+        pytest.fail("the stack is further away than 12 keys")
+
+
+def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
+    noisy: Page, address: str
+) -> None:
+    ticket = noisy.evaluate("document.querySelector('.rb-stack').parentElement.stack.data.ticket")
+    steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
+
+    def asked(**body: Any) -> int:
+        return post(f"{address}/live/{ticket}", pack(body, []))
+
+    assert asked(want="picture", steps=steps) == 200
+    assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
+    assert asked(want="everything", steps=[]) == 400
+    assert asked(steps=[]) == 400
+    assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
+    assert post(f"{address}/live/{ticket}", b"\xff") == 400
+    assert asked(want="camera", steps=[]) == 422
+    assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
+    assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
+    assert post(f"{address}/live/guessed", b"{}") == 404
+
+
+def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
+    page = noisy
     box = page.locator(SLIDER).bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2
@@ -76,7 +116,34 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(browser: Browser, add
     page.get_by_role("button", name="Undo").click()
     settled(page)
     assert_shows(page, "0.2", 0.2)
-    hand_back(page)
+
+
+def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
+    page = noisy
+    before, after = pixels(page, 0), pixels(page, 1)
+    difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
+    np.testing.assert_array_equal(pixels(page, 2), difference)
+    page.get_by_role("button", name="Wipe").click()
+    wipe = page.get_by_role("slider", name=re.compile("^Wipe"))
+    box = page.locator(".rb-after .rb-box").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.up()
+    assert float(wipe.input_value()) == pytest.approx(25, abs=1)
+    wipe.press("ArrowRight")
+    assert float(wipe.input_value()) == pytest.approx(26, abs=1)
+    shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
+    assert shown.startswith("inset(0")
+    page.get_by_role("button", name="Larger").click()
+    scale = page.locator(".rb-of-after canvas").evaluate("x => getComputedStyle(x).scale")
+    both = page.locator(".rb-of-before canvas").evaluate("x => getComputedStyle(x).scale")
+    assert scale == both == "2"
+    page.get_by_role("button", name="Blink").click()
+    expect(page.locator(".rb-pair.rb-first")).to_be_attached()
+    expect(page.locator(".rb-pair:not(.rb-first)")).to_be_attached()
+    np.testing.assert_array_equal(pixels(page, 0), before)
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +256,6 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     hand_back(page)
 
 
-@pytest.fixture(scope="module")
-def noisy(browser: Browser, address: str) -> Iterator[Page]:
-    """The Live page for the three tests below, the last of which changes what it shows."""
-    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
-    yield page
-    hand_back(page)
-
-
 LATE = """text => {
     const make = new Function("PARTS", text.replace("export default", "return"))({})
     document.body.innerHTML =
@@ -216,69 +275,8 @@ def test_what_was_to_be_shown_first_and_comes_last_replaces_nothing(browser: Bro
     page.close()
 
 
-def test_the_stack_is_reached_by_a_few_keys(noisy: Page) -> None:
-    for _ in range(12):
-        noisy.keyboard.press("Tab")
-        if noisy.evaluate("document.activeElement.matches('.rb-skip')"):
-            noisy.keyboard.press("Enter")
-            noisy.keyboard.press("Tab")
-        if noisy.evaluate("!!document.activeElement.closest('.rb-stack')"):
-            break
-    else:
-        pytest.fail("the stack is further away than 12 keys")
-
-
-def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
-    noisy: Page, address: str
-) -> None:
-    ticket = noisy.evaluate("document.querySelector('.rb-stack').parentElement.stack.data.ticket")
-    steps: list[Any] = [{"name": record.name, "strength": 1.0} for record in REGISTRY]
-
-    def asked(**body: Any) -> int:
-        return post(f"{address}/live/{ticket}", pack(body, []))
-
-    assert asked(want="picture", steps=steps) == 200
-    assert asked(want="answers", steps=[{"name": "no such", "strength": 7}, 3]) == 200
-    assert asked(want="everything", steps=[]) == 400
-    assert asked(steps=[]) == 400
-    assert post(f"{address}/live/{ticket}", b"[" * 30_000) == 400
-    assert post(f"{address}/live/{ticket}", b"\xff") == 400
-    assert asked(want="camera", steps=[]) == 422
-    assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
-    assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
-    assert post(f"{address}/live/guessed", b"{}") == 404
-
-
-def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
-    page = noisy
-    before, after = pixels(page, 0), pixels(page, 1)
-    difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
-    np.testing.assert_array_equal(pixels(page, 2), difference)
-    page.get_by_role("button", name="Wipe").click()
-    wipe = page.get_by_role("slider", name=re.compile("^Wipe"))
-    box = page.locator(".rb-after .rb-box").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
-    page.mouse.up()
-    assert float(wipe.input_value()) == pytest.approx(25, abs=1)
-    wipe.press("ArrowRight")
-    assert float(wipe.input_value()) == pytest.approx(26, abs=1)
-    shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
-    assert shown.startswith("inset(0")
-    page.get_by_role("button", name="Larger").click()
-    scale = page.locator(".rb-of-after canvas").evaluate("x => getComputedStyle(x).scale")
-    both = page.locator(".rb-of-before canvas").evaluate("x => getComputedStyle(x).scale")
-    assert scale == both == "2"
-    page.get_by_role("button", name="Blink").click()
-    expect(page.locator(".rb-pair.rb-first")).to_be_attached()
-    expect(page.locator(".rb-pair:not(.rb-first)")).to_be_attached()
-    np.testing.assert_array_equal(pixels(page, 0), before)
-
-
 def test_without_that_way_the_page_itself_answers(browser: Browser, address: str) -> None:
-    page = visit(browser, address)
+    page = visit(browser, "about:blank")
     page.route("**/live/*", lambda route: route.abort())
     page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
     settled(page)

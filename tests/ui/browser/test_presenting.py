@@ -1,4 +1,4 @@
-"""The Live page before others: the presenter's view, stories, the tour, and a running camera."""
+"""The Live page before others: the presenter's view, stories, and a running camera."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from tests.support.journeys import (
     put_on,
     settled,
     visit,
-    without_charts,
 )
-from tests.support.server import PATIENCE, until
+from tests.support.server import until
 
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
 
@@ -72,25 +71,6 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
     hand_back(page)
-
-
-def test_the_tour_is_for_a_first_visit(browser: Browser, address: str) -> None:
-    page = without_charts(browser.new_page(viewport={"width": 1440, "height": 900}))
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    tour = page.locator(".rb-tour")
-    expect(tour).to_contain_text("1 of 4.")
-    for step in (2, 3, 4):
-        tour.get_by_role("button", name="Next").click()
-        expect(tour).to_contain_text(f"{step} of 4.")
-        expect(page.locator(".rb-toured")).to_have_count(1)
-    tour.get_by_role("button", name="Done").click()
-    expect(tour).to_be_hidden()
-    expect(page.locator(".rb-toured")).to_have_count(0)
-    page.goto(address)
-    settled(page)
-    expect(page.locator(".rb-tour")).to_be_hidden()
-    page.close()
 
 
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(

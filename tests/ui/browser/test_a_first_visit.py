@@ -1,0 +1,52 @@
+"""A first visit: nothing is kept in the browser, and nobody has asked the dashboard for anything.
+
+That is so as long as this file is the first of its folder."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.journeys import headline, settled
+from tests.support.server import PATIENCE
+
+
+def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(
+    browser: Browser, address: str
+) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}/methods")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+    assert "Traceback" not in page.inner_text("body")
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.get_by_role("link", name="Live check").click()
+    settled(page)
+    assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
+    assert page.locator(".rb-card table").count() == 4
+    expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
+    tour = page.locator(".rb-tour")
+    expect(tour).to_contain_text("1 of 4.")
+    for step in (2, 3, 4):
+        tour.get_by_role("button", name="Next").click()
+        expect(tour).to_contain_text(f"{step} of 4.")
+        expect(page.locator(".rb-toured")).to_have_count(1)
+    tour.get_by_role("button", name="Done").click()
+    expect(tour).to_be_hidden()
+    expect(page.locator(".rb-toured")).to_have_count(0)
+    page.reload()
+    settled(page)
+    expect(tour).to_be_hidden()
+    assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
+    page.close()
+
+
+def test_other_machines_are_not_answered(address: str) -> None:
+    another_address_of_this_machine = ("127.0.0.2", int(address.rpartition(":")[2]))
+    with pytest.raises(OSError, match=r"refused|timed out"):
+        socket.create_connection(another_address_of_this_machine, timeout=5)
