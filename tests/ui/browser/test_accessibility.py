@@ -85,18 +85,20 @@ def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
     ("path", "title"),
     [
         ("?gaussian_blur=0.6&fog=0.2", "Live robustness check"),
-        ("scorecard?", "Scorecard"),
-        ("breaking_point?", "Breaking point"),
+        ("scorecard?sample=coffee&seed=4", "Scorecard"),
+        ("breaking_point?sample=coffee&perturbation=Rotation", "Breaking point"),
         ("dataset?run=a", "Dataset"),
         ("runs?compare=a&compare=b", "Runs"),
         ("adversarial?attack=Square+%28black+box%29&steps_square=2", "Adversarial"),
-        ("catalogue?", "Catalogue"),
+        ("catalogue?search=geometric", "Catalogue"),
         ("models?", "Models"),
         ("operations?", "Operations"),
         ("methods?", "Methods"),
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
+    """What other journeys ask for, too, is computed once; of the catalogue, a family in which there
+    is something of all that is said of perturbations."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
