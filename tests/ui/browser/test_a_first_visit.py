@@ -6,27 +6,48 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.journeys import headline, settled
-from tests.support.server import PATIENCE
+from tests.support.server import AT_REST, PATIENCE
+
+REFUSED = """addEventListener("securitypolicyviolation", event => {
+    (window.refused ??= []).push(`${event.violatedDirective} ${event.blockedURI}`)
+})"""
+ATTACK = """() => new Promise(done => {
+    const script = document.createElement("script")
+    script.textContent = "window.ran = true"
+    const picture = new Image()
+    picture.onload = picture.onerror = () => done([window.ran ?? false, window.refused])
+    document.head.append(script)
+    picture.src = "http://192.0.2.7/secret.png"
+})"""
 
 
-def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(
-    browser: Browser, address: str
-) -> None:
+@pytest.fixture(scope="module")
+def newcomer(browser: Browser, address: str) -> Iterator[tuple[Page, set[str]]]:
+    """The Live page of somebody who came by another, and the hosts that were asked for it."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(PATIENCE)
+    page.add_init_script(REFUSED)
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     page.goto(f"{address}/methods")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_role("link", name="Live check")).to_have_count(1)
     assert "Traceback" not in page.inner_text("body")
-    hosts: set[str] = set()
-    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     page.get_by_role("link", name="Live check").click()
-    settled(page)
+    yield settled(page), hosts
+    page.close()
+
+
+def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(
+    newcomer: tuple[Page, set[str]],
+) -> None:
+    page, hosts = newcomer
     assert re.match(r"\d of 4 models keep their answer under Gaussian blur", headline(page))
     assert page.locator(".rb-card table").count() == 4
     expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
@@ -43,7 +64,19 @@ def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(
     settled(page)
     expect(tour).to_be_hidden()
     assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
-    page.close()
+
+
+def test_under_its_policy_charts_work_and_a_foreign_script_does_not(
+    newcomer: tuple[Page, set[str]],
+) -> None:
+    """Content-Security-Policy."""
+    page, _ = newcomer
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    expect(page.locator(AT_REST)).to_be_visible()
+    assert page.evaluate("window.refused ?? []") == []
+    ran, refused = page.evaluate(ATTACK)
+    assert not ran
+    assert [text.partition(" ")[0] for text in refused] == ["script-src-elem", "img-src"]
 
 
 def test_other_machines_are_not_answered(address: str) -> None:
