@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -154,12 +155,18 @@ def _where(folder: Path) -> str:
     return f"Its folder is {folder}."
 
 
+@cache
+def _kinds(record: type) -> Mapping[str, Any]:
+    """The type of each field: found out anew, they take longer than all else of a manifest."""
+    return get_type_hints(record)
+
+
 def _from_dict(values: Mapping[str, Any]) -> Manifest:
-    kept = {name: value for name, value in values.items() if name in get_type_hints(Manifest)}
+    kept = {name: value for name, value in values.items() if name in _kinds(Manifest)}
     spec = RunSpec.from_dict(values["spec"])
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
     for record in (manifest, manifest.dataset):  # lest a page stumble over it later
-        for name, kind in get_type_hints(type(record)).items():
+        for name, kind in _kinds(type(record)).items():
             if not isinstance(getattr(record, name), _IN_JSON.get(kind, kind)):
                 raise TypeError(name)
     for mapping, kind in ((manifest.versions, str), (manifest.parts, int)):
