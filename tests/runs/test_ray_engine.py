@@ -1,25 +1,24 @@
-"""The Ray engine on a cluster of two workers on this machine: the rows of the local engine."""
+"""The Ray engine on a cluster of this machine, and on one that is made up: the rows of the local
+engine."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from robustness import runs
 from robustness.commands import main
-from robustness.datasets import Entry
-from robustness.datasets.folder import Folder
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.runs.engines import ray_cluster
+from tests.support.deadly_folders import DeadlyFolder
 from tests.support.made_datasets import labelled_folder
 from tests.support.places import ROOT
 
@@ -29,94 +28,155 @@ CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"fog": 0.6}))
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head that works not, and two workers of a core each."""
-    from ray.cluster_utils import Cluster
-
-    root = str(ROOT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", root)  # as on a machine of a cluster: see docs/scaling.md
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        for _ in range(2):
-            made.add_node(num_cpus=1)
-        yield made
-        made.shutdown()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 8)
+    """Nine pictures and one that is none."""
+    made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 3)
     (made / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     return made
 
 
-class DeadlyFolder(Folder):
-    """A folder that kills the first process to read its middle picture.
+@pytest.fixture(scope="module")
+def plan(folder: Path) -> runs.Plan:
+    return runs.plan(str(folder), make_spec(["SqueezeNet"], CONDITIONS, seed=3), batch=2)
 
-    Every process that reads from it leaves its number in ``notes``.
-    """
 
-    def __init__(self, path: Path, notes: Path) -> None:
-        super().__init__(path)
-        self.notes = notes
+@pytest.fixture(scope="module")
+def local(plan: runs.Plan, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    with runs.start(plan, tmp_path_factory.mktemp("local")) as session:
+        list(session.perform())
+    return runs.load(session.folder)
 
-    def read(self, entry: Entry) -> bytes:
-        (self.notes / f"process-{os.getpid()}").touch()
-        if entry == self.entries[len(self) // 2]:
-            with suppress(FileExistsError):
-                (self.notes / "killed").touch(exist_ok=False)
-                os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(entry)
+
+# --- on a cluster ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """That of a head that works not, and a worker of one core."""
+    from ray.cluster_utils import Cluster
+
+    idle = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))  # as on a machine of a cluster: see docs/scaling.md
+        made = Cluster(initialize_head=True, head_node_args={**idle, "no_monitor": True})
+        made.add_node(num_cpus=1)
+        yield made.address
+        made.shutdown()
+
+
+@dataclass(frozen=True)
+class Survived:
+    """A run over a picture that ends the first process to read it, and one that ends them all."""
+
+    run: runs.Run
+    done: list[int]
+    notes: Path
+    deadly: str
+
+
+@pytest.fixture(scope="module")
+def survived(
+    address: str,
+    folder: Path,
+    plan: runs.Plan,
+    local: runs.Run,  # before the workers, so that they find the model converted
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Survived:
+    notes = tmp_path_factory.mktemp("notes")
+    names = [entry.name for entry in plan.job.dataset.entries]
+    # The one that ends them all is the last, so that no other can go down with it.
+    dataset = DeadlyFolder(folder, notes, once=names[3], always=names[-1])
+    deadly = replace(plan, job=replace(plan.job, dataset=dataset))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
+        with runs.start(deadly, tmp_path_factory.mktemp("ray"), engine="ray") as session:
+            done = [state.done for state in session.perform("ray", address)]
+    return Survived(runs.load(session.folder), done, notes, names[-1])
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
-    cluster: Any, folder: Path, tmp_path: Path
+    survived: Survived, local: runs.Run
 ) -> None:
-    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], CONDITIONS, seed=3), batch=1)
-    (tmp_path / "notes").mkdir()
-    deadly = replace(plan.job, dataset=DeadlyFolder(folder, tmp_path / "notes"))
-    with runs.start(replace(plan, job=deadly), tmp_path / "ray", engine="ray") as session:
-        states = list(session.perform("ray", cluster.address))
-    assert (tmp_path / "notes" / "killed").exists()
-    assert len(list((tmp_path / "notes").glob("process-*"))) >= 2, "another has done its work"
-    with runs.start(plan, tmp_path / "local") as local:
-        for _ in local.perform():
-            pass
-    ours, theirs = runs.load(session.folder), runs.load(local.folder)
-    assert ours.table().equals(theirs.table())
-    assert ours.unreadable == theirs.unreadable
-    assert len(ours.unreadable) == 1
-    assert [state.done for state in states] == [0, *range(26)], "progress is passed through"
-
-
-class Poisoned(Folder):
-    """A folder that kills every process to read its second picture."""
-
-    def read(self, entry: Entry) -> bytes:
-        if entry.name == self.entries[1].name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(entry)
+    assert (survived.notes / "killed").exists()
+    assert len(list(survived.notes.glob("process-*"))) >= 2, "another has done its work"
+    whole = local.table()
+    others = whole.filter(pa.compute.not_equal(whole["image"], survived.deadly))
+    assert others.num_rows == whole.num_rows - len(CONDITIONS)
+    assert survived.run.table().equals(others)
+    assert len(local.unreadable) == 1
+    assert survived.run.unreadable[:-1] == local.unreadable
+    assert survived.done == [0, 0, 2, 4, 6, 8, 10], "progress is passed through"
 
 
 def test_a_picture_that_kills_every_worker_is_named_and_the_run_goes_on(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    survived: Survived, local: runs.Run
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
-    source = labelled_folder(tmp_path / "set", 1)
-    plan = runs.plan(str(source), make_spec(["SqueezeNet"], CONDITIONS[:1], seed=3), batch=3)
-    poisoned = replace(plan.job, dataset=Poisoned(source))
-    with runs.start(replace(plan, job=poisoned), tmp_path / "ray", engine="ray") as session:
-        states = list(session.perform("ray", cluster.address))
-    found = runs.load(session.folder)
-    name = plan.job.dataset.entries[1].name
-    assert found.unreadable == [
-        (name, f"{name} ended every process that worked on it: save it anew from another program.")
-    ]
-    assert found.images == states[-1].done - 1 == len(plan.job.dataset) - 1
-    assert found.table()["image"].unique().to_pylist() == [
-        entry.name for entry in plan.job.dataset.entries if entry.name != name
-    ]
+    name = survived.deadly
+    assert survived.run.unreadable[-1] == (
+        name,
+        f"{name} ended every process that worked on it: save it anew from another program.",
+    )
+    assert survived.run.finished
+    assert survived.run.images == local.images - 1 == 8
+
+
+# --- on one that is made up -----------------------------------------------------------------------
+
+
+class Machines:
+    """In place of Ray: takes work as it does, and does it here, backwards and the last twice."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, *cores: int) -> None:
+        self._cores = cores
+        self.asked: list[dict[str, Any]] = []
+        self.data = SimpleNamespace(from_items=self._from_items, ActorPoolStrategy=dict)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        off = {"Alive": False, "Resources": {"CPU": 64}}
+        return [off, *({"Alive": True, "Resources": {"CPU": count}} for count in self._cores)]
+
+    def shutdown(self) -> None:
+        pass
+
+    def _from_items(self, items: list[dict[str, int]], override_num_blocks: int) -> Any:
+        def map_batches(worker: Callable[..., Any], **options: Any) -> Any:
+            self.asked.append({"blocks": override_num_blocks, **options})
+            work = worker(*options["fn_constructor_args"])
+
+            def iter_batches(**_: object) -> Iterator[pa.Table]:
+                numbers = pa.table({"number": [item["number"] for item in items]})
+                for place in [*range(len(items))[::-1], 0]:
+                    batch = numbers.slice(place, 1).to_pandas()
+                    yield pa.table(work({"number": batch["number"].to_numpy()}))
+
+            return SimpleNamespace(iter_batches=iter_batches)
+
+        return SimpleNamespace(map_batches=map_batches)
+
+
+def test_every_machine_has_a_worker_and_what_comes_in_any_order_counts_once(
+    plan: runs.Plan, local: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Machines(0, 4, 3)
+    monkeypatch.setattr(ray_cluster, "_ray", lambda: made)
+    monkeypatch.setattr(ray_cluster, "_connect", lambda *_: None)
+    with runs.start(plan, tmp_path) as session:
+        states = list(session.perform("ray", "anywhere"))
+    assert [state.done for state in states] == [0, 0, 2, 4, 6, 8, 10]
+    run = runs.load(session.folder)
+    assert run.table().equals(local.table())
+    assert run.unreadable == local.unreadable
+    (asked,) = made.asked
+    assert asked["compute"] == {"size": 2, "max_tasks_in_flight_per_actor": 2}, "not on the head"
+    assert asked["num_cpus"] == 2, "one of the smaller machine's stays free"
+    assert asked["blocks"] == plan.job.chunk_count == 5
+    assert asked["ray_remote_args_fn"]() == {"max_restarts": -1, "max_task_retries": 2}
+
+
+# --- without one ----------------------------------------------------------------------------------
 
 
 def test_a_cluster_that_is_not_there_gets_a_sentence(
