@@ -40,20 +40,25 @@ from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import PREPARERS, chunks
 from robustness.runs.manifest import Manifest
 from tests.support.made_datasets import flat_folder, labelled_folder
+from tests.support.saved_runs import SIDE
 from tests.support.stand_ins import TWO, Stable
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
-SPEC = RunSpec(TWO, CONDITIONS, seed=5)
+SPEC = RunSpec(TWO, CONDITIONS, seed=5, side=SIDE)
 
 
 def stand_in(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     return chunks(job, numbers, load=Stable().load)
 
 
+def register_stand_in(patch: pytest.MonkeyPatch) -> None:
+    record = Engine(name="stand-in", label="a stand-in", run=stand_in)
+    patch.setitem(engines.REGISTRY._records, record.name, record)
+
+
 @pytest.fixture(autouse=True)
 def stand_in_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = Engine(name="stand-in", label="a stand-in", run=stand_in)
-    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
+    register_stand_in(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +76,35 @@ def performed(source: Path, out: Path, *, batch: int = 2, spec: RunSpec = SPEC) 
     return runs.load(session.folder)
 
 
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A finished run of the folder, to be left as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        register_stand_in(patch)
+        return performed(folder, tmp_path_factory.mktemp("whole"))
+
+
 # --- the rows -------------------------------------------------------------------------------------
 
 
-def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, tmp_path: Path) -> None:
-    run = performed(folder, tmp_path)
+def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, whole: runs.Run) -> None:
     dataset = open_dataset(str(folder))
     pictures = [
-        Picture.of(entry.name, load_study_image(folder / entry.name))
+        Picture.of(entry.name, load_study_image(folder / entry.name, side=SIDE))
         for entry in dataset.entries
         if "broken" not in entry.name
     ]
     expected = to_table(list(evaluate(SPEC, pictures, load=Stable().load)), [0] * 36)
     unlabelled = ["position", "label", "clean_correct", "correct", "clean_correct5", "correct5"]
-    found = run.table()
+    found = whole.table()
     assert found.drop_columns(unlabelled).equals(expected.drop_columns(unlabelled))
     assert found.schema.equals(SCHEMA)
-    assert run.images == 9
-    assert run.finished
+    assert whole.images == 9
+    assert whole.finished
 
 
-def test_labels_and_what_follows_from_them_stand_in_the_rows(folder: Path, tmp_path: Path) -> None:
-    frame = performed(folder, tmp_path).frame(None)
+def test_labels_and_what_follows_from_them_stand_in_the_rows(whole: runs.Run) -> None:
+    frame = whole.frame(None)
     by_class = frame.groupby(frame["image"].str.split("/").str[0])["label"].unique()
     assert {name: list(values) for name, values in by_class.items()} == {
         "670": [670],
@@ -106,19 +118,17 @@ def test_labels_and_what_follows_from_them_stand_in_the_rows(folder: Path, tmp_p
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
-def test_the_size_of_a_batch_changes_no_row(folder: Path, tmp_path: Path, batch: int) -> None:
-    two, other = performed(folder, tmp_path / "a"), performed(folder, tmp_path / "b", batch=batch)
-    assert two.table().equals(other.table())
-
-
-def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(
-    folder: Path, tmp_path: Path
+def test_the_size_of_a_batch_changes_no_row(
+    folder: Path, whole: runs.Run, tmp_path: Path, batch: int
 ) -> None:
-    run = performed(folder, tmp_path)
-    ((name, reason),) = run.unreadable
+    assert whole.table().equals(performed(folder, tmp_path, batch=batch).table())
+
+
+def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run) -> None:
+    ((name, reason),) = whole.unreadable
     assert name == "670/broken.jpg"
     assert "expected a whole picture" in reason
-    assert (run.manifest.images, run.manifest.unreadable) == (9, 1)
+    assert (whole.manifest.images, whole.manifest.unreadable) == (9, 1)
 
 
 def test_a_dataset_without_a_readable_picture_is_a_finished_run(tmp_path: Path) -> None:
@@ -129,12 +139,11 @@ def test_a_dataset_without_a_readable_picture_is_a_finished_run(tmp_path: Path) 
     assert (run.images, len(run.unreadable), run.table().num_rows) == (0, 1, 0)
 
 
-def test_a_picture_of_a_run_can_be_read_again(folder: Path, tmp_path: Path) -> None:
-    run = performed(folder, tmp_path)
-    row = run.frame().iloc[-1]
-    assert run.picture(str(row["image"])).digest == row["image_digest"]
+def test_a_picture_of_a_run_can_be_read_again(whole: runs.Run) -> None:
+    row = whole.frame().iloc[-1]
+    assert whole.picture(str(row["image"])).digest == row["image_digest"]
     with pytest.raises(RobustnessError, match="not among the pictures"):
-        run.picture("elsewhere.png")
+        whole.picture("elsewhere.png")
 
 
 def test_few_chunks_are_in_memory_at_a_time(
@@ -161,7 +170,7 @@ def test_few_chunks_are_in_memory_at_a_time(
 
 @pytest.mark.parametrize("chunks_done", [0, 1, 3])
 def test_a_cancelled_run_keeps_what_is_done_and_goes_on_to_the_same_rows(
-    folder: Path, tmp_path: Path, chunks_done: int
+    folder: Path, whole: runs.Run, tmp_path: Path, chunks_done: int
 ) -> None:
     plan = runs.plan(str(folder), SPEC, batch=2)
     with runs.start(plan, tmp_path / "a") as session:
@@ -178,7 +187,6 @@ def test_a_cancelled_run_keeps_what_is_done_and_goes_on_to_the_same_rows(
         assert resumed.resumed == 2 * chunks_done
         for _ in resumed.perform("stand-in"):
             pass
-    whole = performed(folder, tmp_path / "b")
     again = runs.load(resumed.folder)
     assert again.table().equals(whole.table())
     assert again.manifest.content == whole.manifest.content is not None
@@ -299,7 +307,7 @@ def test_a_run_that_cannot_be_gone_on_with_is_let_go_of(folder: Path, tmp_path: 
 
 
 def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -314,11 +322,11 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     assert sorted(path.name for path in session.folder.iterdir()) == [".lock", "manifest.json"]
     with runs.start(plan, tmp_path, resume=True) as resumed:
         list(resumed.perform("stand-in"))
-    assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
+    assert runs.load(resumed.folder).table().equals(whole.table())
 
 
 def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -331,7 +339,7 @@ def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
     with runs.start(plan, tmp_path, resume=True) as resumed:
         assert resumed.resumed == 10
         list(resumed.perform("stand-in"))
-    assert runs.load(resumed.folder).table().equals(performed(folder, tmp_path / "b").table())
+    assert runs.load(resumed.folder).table().equals(whole.table())
 
 
 def test_a_disk_with_room_for_no_lock_leaves_no_folder(
@@ -382,14 +390,16 @@ def test_a_disk_that_fills_while_rows_are_written_is_named_in_plain_words(
 
 STOPPED = """
 import signal, sys
+from pathlib import Path
 from robustness.base.pace import Pace
+from robustness import runs
 from robustness.commands.main import main
 from robustness.runs import session
 
-place, number = int(sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
 session._ROWS_TO_WRITE = 1
 note = Pace.note
+place, number = 2, signal.SIGINT
 
 def noted(pace, done, *total):
     note(pace, done, *total)
@@ -397,59 +407,58 @@ def noted(pace, done, *total):
         signal.raise_signal(number)  # to this thread: another one may be slow to take it
 
 Pace.note = noted
-sys.exit(main(sys.argv[3:]))
+status = main(sys.argv[1:])
+(entry,) = runs.listing(Path(sys.argv[-1]))
+print(status, entry.manifest.status, runs.load(entry.folder, unfinished=True).images, flush=True)
+place, number = 4, signal.SIGKILL
+main([*sys.argv[1:], "--resume"])
 """
-"""The program, sending itself a signal when so many pictures are done, each of them written."""
+"""The program, sending itself a signal when so many pictures are done, each of them written: it is
+interrupted, and when it goes on it is killed."""
 
 
-def stopped_at(place: int, by: signal.Signals, *command: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", STOPPED, str(place), str(int(by)), *command]
-    return subprocess.run(program, capture_output=True, text=True)
-
-
-def test_a_killed_process_is_gone_on_with_to_the_same_rows(
+def test_an_interrupted_and_a_killed_process_are_gone_on_with_to_the_same_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = flat_folder(tmp_path / "photos", 12)
-    options = ["--models", "SqueezeNet", "--batch", "2", "--suite", "study", "--json", "--out"]
-    command = ["evaluate", str(source), *options]
+    source = flat_folder(tmp_path / "photos", 6)
+    options = ["--models", "SqueezeNet", "--batch", "1", "--perturbations", "fog,gaussian_noise"]
+    command = ["evaluate", str(source), *options, "--strength", "0.6", "--json", "--out"]
 
     def answer(*more: str) -> Any:
         assert main.main([*command, *more]) == 0
         return json.loads(capsys.readouterr().out)
 
-    killed = stopped_at(6, signal.SIGKILL, *command, str(tmp_path / "b"))
-    assert killed.returncode == -signal.SIGKILL
+    whole = answer(str(tmp_path / "a"))
+    program = [sys.executable, "-c", STOPPED, *command, str(tmp_path / "b")]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.stdout == f"130 {runs.UNFINISHED} 2\n"
+    assert "--resume continues it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == -signal.SIGKILL
     (left,) = (tmp_path / "b").iterdir()
     with pytest.raises(RunError, match="not finished"):
         runs.load(left)
-    assert runs.load(left, unfinished=True).images == 6
-    again, whole = answer(str(tmp_path / "b"), "--resume"), answer(str(tmp_path / "a"))
+    assert runs.load(left, unfinished=True).images == 4
+    again = answer(str(tmp_path / "b"), "--resume")
     assert again["run"] == left.name
     first, second = (runs.find(tmp_path / o, r["run"]) for o, r in (("a", whole), ("b", again)))
     assert first.table().equals(second.table())
-    assert first.images == second.images == 12
+    assert first.images == second.images == 6
     assert again["summary"] == whole["summary"]
-
-
-def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
-    source = flat_folder(tmp_path / "photos", 6)
-    options = ["--models", "SqueezeNet", "--batch", "1", "--out", str(tmp_path / "runs")]
-    done = stopped_at(2, signal.SIGINT, "evaluate", str(source), *options)
-    assert done.returncode == 130
-    assert "--resume continues it" in done.stderr
-    assert "Traceback" not in done.stderr
-    (entry,) = runs.listing(tmp_path / "runs")
-    assert entry.manifest is not None
-    assert entry.manifest.status == runs.UNFINISHED
-    assert runs.load(entry.folder, unfinished=True).images == 2
 
 
 # --- what lies in a folder of runs ----------------------------------------------------------------
 
 
-def test_runs_are_listed_newest_first_and_what_is_none_last(folder: Path, tmp_path: Path) -> None:
-    first = performed(folder, tmp_path)
+def copied(whole: runs.Run, out: Path) -> Path:
+    """The folder of a copy of ``whole``."""
+    return shutil.copytree(whole.folder, out / whole.folder.name)
+
+
+def test_runs_are_listed_newest_first_and_what_is_none_last(
+    whole: runs.Run, tmp_path: Path
+) -> None:
+    first = runs.load(copied(whole, tmp_path))
     manifest = json.loads((first.folder / "manifest.json").read_text())
     newer = tmp_path / "newer"
     shutil.copytree(first.folder, newer)
@@ -519,9 +528,9 @@ def doubled_part(run: Path) -> None:
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_damaged_or_foreign_folder_is_never_half_read(
-    folder: Path, tmp_path: Path, harm: object, message: str
+    whole: runs.Run, tmp_path: Path, harm: object, message: str
 ) -> None:
-    run = performed(folder, tmp_path).folder
+    run = copied(whole, tmp_path)
     assert callable(harm)
     harm(run)
     for unfinished in (False, True):
@@ -540,12 +549,12 @@ def test_a_run_is_found_by_its_name_alone(tmp_path: Path, name: str) -> None:
     assert len(str(refused.value)) < 200
 
 
-def test_only_a_run_is_deleted(folder: Path, tmp_path: Path) -> None:
-    run = performed(folder, tmp_path)
+def test_only_a_run_is_deleted(whole: runs.Run, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
     (tmp_path / "photos").mkdir()
     with pytest.raises(RunError):
         runs.delete(tmp_path / "photos")
-    runs.delete(run.folder)
+    runs.delete(run)
     assert os.listdir(tmp_path) == ["photos"]
 
 

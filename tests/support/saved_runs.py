@@ -17,6 +17,8 @@ from tests.support.stand_ins import Stable
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
+SIDE = 64
+"""Of pictures of which no more is asked than that their rows are the same each time."""
 
 
 def spec(
@@ -24,7 +26,7 @@ def spec(
 ) -> RunSpec:
     """A spec of ``names`` with the hashes of their real weights."""
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(hashes, tuple(conditions), seed)
+    return RunSpec(hashes, tuple(conditions), seed, side=SIDE)
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
