@@ -17,6 +17,7 @@ from robustness.charts.tables import similarities
 from robustness.commands.main import main
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.rows import SCHEMA
+from robustness.report.formats import pdf_charts
 from robustness.runs.parts import all_parts, read_rows
 from tests.support.saved_runs import use_stand_ins
 
@@ -63,12 +64,16 @@ def test_conditions_of_one_name_and_strength_stay_apart(run: runs.Run) -> None:
     assert {entry["n_images"] for entry in entries} == {run.images}
 
 
-def test_it_can_be_compared_reported_exported_and_imported(run: runs.Run, tmp_path: Path) -> None:
+def test_it_can_be_compared_reported_exported_and_imported(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pdf_charts, "DPI", 40)  # nobody looks at them
     found = runs.compare(run, run)
     assert len(found.differences) == len(run.manifest.spec.models) * (1 + len(run.conditions))
     assert not found.apart
+    content = report.of_run(run)
     for suffix, form in report.FORMATS.items():
-        data = report.rendered(report.of_run(run), form.write, datetime(2026, 1, 2, tzinfo=UTC))
+        data = report.rendered(content, form.write, datetime(2026, 1, 2, tzinfo=UTC))
         assert data, suffix
     exported = tmp_path / "run.zip"
     out = str(run.folder.parent)

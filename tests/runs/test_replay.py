@@ -40,6 +40,16 @@ def run(photos: Path, tmp_path: Path) -> runs.Run:
     return performed(photos, tmp_path / "runs", spec((*CONDITIONS, *TWICE)))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """Such a run, to be left as it is."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        photos = labelled_folder(folder / "photos", 2)
+        return performed(photos, folder / "runs", spec((*CONDITIONS, *TWICE)))
+
+
 def again(run: runs.Run, tmp_path: Path) -> runs.Replay:
     return runs.replay(run, tmp_path / "again")
 
@@ -47,15 +57,15 @@ def again(run: runs.Run, tmp_path: Path) -> runs.Replay:
 # --- replay ---------------------------------------------------------------------------------------
 
 
-def test_the_same_machine_gives_the_same_rows(run: runs.Run, tmp_path: Path) -> None:
+def test_the_same_machine_gives_the_same_rows(kept: runs.Run, tmp_path: Path) -> None:
     heard: list[runs.Progress] = []
-    found = runs.replay(run, tmp_path / "again", note=heard.append)
+    found = runs.replay(kept, tmp_path / "again", note=heard.append)
     assert found.verdict == runs.IDENTICAL
     assert found.agrees
     assert not found.findings
-    assert found.rows == run.table().num_rows == 6 * 2 * 4
+    assert found.rows == kept.table().num_rows == 6 * 2 * 4
     assert heard[-1].done == 6
-    assert found.again.table().equals(run.table())
+    assert found.again.table().equals(kept.table())
 
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
@@ -133,12 +143,12 @@ def plus(amount: float) -> object:
 
 
 def test_the_last_digits_of_another_machine_agree_within_rounding(
-    run: runs.Run, tmp_path: Path
+    kept: runs.Run, tmp_path: Path
 ) -> None:
     found = agreement(
-        run,
+        kept,
         altered(
-            run,
+            kept,
             tmp_path,
             probability=plus(TOLERANCE / 2),
             cosine=plus(-1e-7),
@@ -154,7 +164,7 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
     assert changed["probability"].largest == pytest.approx(TOLERANCE / 2)
     assert changed["stages cosine"].largest == pytest.approx(1e-8)
     assert all(change.rows == 1 for change in found.changes)
-    row = run.frame().iloc[0]
+    row = kept.frame().iloc[0]
     assert changed["cosine"].image == row["image"]
     assert (changed["cosine"].model, changed["cosine"].perturbation) == (
         row["model"],
@@ -176,9 +186,9 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
     ],
 )
 def test_what_is_more_than_rounding_is_different(
-    run: runs.Run, tmp_path: Path, column: str, value: object
+    kept: runs.Run, tmp_path: Path, column: str, value: object
 ) -> None:
-    found = agreement(run, altered(run, tmp_path, **{column: value}))
+    found = agreement(kept, altered(kept, tmp_path, **{column: value}))
     assert found.verdict == runs.DIFFERENT
     assert found.changes[0].column.startswith(column)
     assert found.as_dict()["verdict"] == "different"
@@ -225,18 +235,18 @@ def test_a_source_that_is_gone_cannot_be_replayed(
 
 
 @pytest.fixture
-def other(photos: Path, tmp_path: Path) -> runs.Run:
+def other(kept: runs.Run, tmp_path: Path) -> runs.Run:
     asked = spec(CONDITIONS[:1], names=["SqueezeNet"], seed=6)
-    return performed(photos, tmp_path / "runs", asked, limit=4)
+    return performed(kept.manifest.dataset.source, tmp_path / "runs", asked, limit=4)
 
 
-def test_runs_are_compared_on_what_they_share(run: runs.Run, other: runs.Run) -> None:
-    found = runs.compare(run, other)
+def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -> None:
+    found = runs.compare(kept, other)
     assert found.images == 4
     overall, noise = found.differences
     assert (overall["model"], overall["perturbation"]) == ("SqueezeNet", None)
     assert (noise["perturbation"], noise["n_images"]) == ("gaussian_noise", 4)
-    for side, each in (("a", run), ("b", other)):
+    for side, each in (("a", kept), ("b", other)):
         rows = each.frame().query("model == 'SqueezeNet' and perturbation == 'gaussian_noise'")
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
@@ -248,26 +258,26 @@ def test_runs_are_compared_on_what_they_share(run: runs.Run, other: runs.Run) ->
     assert "other run alone" not in text
 
 
-def test_a_run_against_itself_changed_nothing(run: runs.Run) -> None:
-    found = runs.compare(run, run)
+def test_a_run_against_itself_changed_nothing(kept: runs.Run) -> None:
+    found = runs.compare(kept, kept)
     assert not found.apart
     assert {entry["consistency_difference"] for entry in found.differences} == {0.0}
 
 
-def test_runs_that_share_nothing_say_so(run: runs.Run, tmp_path: Path) -> None:
+def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
-    found = runs.compare(run, stranger)
+    found = runs.compare(kept, stranger)
     assert found.images == 0
     assert not found.differences
     assert "They share no picture" in found.apart[0]
 
 
-def test_changed_weights_and_versions_are_told(run: runs.Run, tmp_path: Path) -> None:
-    shutil.copytree(run.folder, tmp_path / "copy")
+def test_changed_weights_and_versions_are_told(kept: runs.Run, tmp_path: Path) -> None:
+    shutil.copytree(kept.folder, tmp_path / "copy")
     trained = dataclasses.replace(
-        run.manifest.spec, models=(("SqueezeNet", "sha256:0"), *run.manifest.spec.models[1:])
+        kept.manifest.spec, models=(("SqueezeNet", "sha256:0"), *kept.manifest.spec.models[1:])
     )
-    run.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
-    text = " ".join(runs.compare(run, runs.load(tmp_path / "copy")).apart)
+    kept.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
+    text = " ".join(runs.compare(kept, runs.load(tmp_path / "copy")).apart)
     assert "The weights are not the same: SqueezeNet." in text
-    assert f"Another version of keras: {run.manifest.versions['keras']} and 4." in text
+    assert f"Another version of keras: {kept.manifest.versions['keras']} and 4." in text
