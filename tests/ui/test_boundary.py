@@ -13,6 +13,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
+from robustness.ui import breaking_point
 from robustness.ui.kit import memo
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.server.faults import FAULTS
@@ -45,6 +46,7 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_beyond_the_memory_budget_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
+    monkeypatch.setattr(breaking_point, "STEPS", 3)
     app = opened(page).run()
     assert not app.exception
     assert not app.error
