@@ -122,7 +122,7 @@ def swept(
     """
     _, reach, sweeps = setting
     down, right = np.arange(height - reach, reach, -1), np.arange(width - reach, reach, -1)
-    random = np.random.RandomState(seed)  # noqa: NPY002
+    random = np.random.RandomState(seed)
     looks = random.randint(-reach, reach, (sweeps, len(down), len(right), 2))
     places = np.broadcast_to(down[:, None] * width + right, looks.shape[:3])
     taken = places + looks[..., 1] * width + looks[..., 0]

@@ -160,11 +160,15 @@ def test_uploads_beside_the_runs_may_be_seen_again(
     ],
 )
 def test_no_source_leads_out_of_what_is_allowed(
-    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    run: runs.Run,
+    made: tuple[runs.Run, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("allowed", "secret", "relative", "samples"):
-        labelled_folder(tmp_path / name, 1)
+        shutil.copytree(made[1], tmp_path / name)
     (tmp_path / "allowed" / "link").symlink_to(tmp_path / "secret")
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "allowed"))
     named = source.format(allowed=tmp_path / "allowed", runs=tmp_path / "there")

@@ -150,6 +150,11 @@ class Image:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)
 
+    def listens(self) -> bool:
+        """Whether the port is open: before that, HEALTHCHECK is a process for nothing."""
+        with socket.socket() as tried:
+            return tried.connect_ex(("127.0.0.1", int(self.port))) == 0
+
     @contextmanager
     def started(self) -> Iterator[list[str]]:
         """The dashboard by CMD, once HEALTHCHECK finds it well; yields what it prints."""
@@ -162,7 +167,7 @@ class Image:
             reader.start()
             try:
                 deadline = time.monotonic() + PATIENCE_SECONDS
-                while self.run(*json.loads(check)).returncode:
+                while not self.listens() or self.run(*json.loads(check)).returncode:
                     assert server.poll() is None, "".join(printed)
                     assert time.monotonic() < deadline, "".join(printed)
                     time.sleep(0.3)
