@@ -468,6 +468,7 @@ def test_every_chart_can_be_drawn_for_print(content: report.Report) -> None:
         png = pdf_charts.to_png(chart.figure)
         drawn = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         assert (drawn < 128).any(), chart.title
+    assert png == pdf_charts.to_png(charts[-1].figure)
 
 
 # --- the other results ----------------------------------------------------------------------------
