@@ -13,7 +13,6 @@ from robustness.base import disk
 from robustness.base.errors import RunError
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs import compacting, engines, parts, session
-from robustness.runs.compacting import FEW
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.local import chunks
 from robustness.runs.manifest import Manifest
@@ -22,12 +21,12 @@ from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import spec, use_stand_ins
 from tests.support.stand_ins import Stable
 
-PICTURES = 12
+PICTURES, FEW = 7, 3
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures, the fourth of which cannot be read."""
+    """Seven pictures, the fourth of which cannot be read."""
     folder = flat_folder(tmp_path_factory.mktemp("data") / "photos", PICTURES)
     sorted(folder.iterdir())[3].write_bytes(b"nothing of the kind")
     return folder
@@ -37,6 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     use_stand_ins(monkeypatch)
     monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1)
+    monkeypatch.setattr(compacting, "FEW", FEW)
 
 
 def performed(photos: Path, out: Path, *, resume: bool = False) -> runs.Run:
@@ -100,11 +100,10 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each = whole.parts[0].rows
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * each)
-    monkeypatch.setattr(compacting, "_ROWS_A_GROUP", 2 * each)
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 4 * each)
+    monkeypatch.setattr(compacting, "_ROWS_A_GROUP", 3 * each)
     run = performed(photos, tmp_path)
-    assert len(run.parts) == 3
-    assert [part.rows for part in run.parts] == [5 * each, 5 * each, each]
+    assert [part.rows for part in run.parts] == [4 * each, 2 * each]
     assert run.table().equals(whole.table())
     runs.export_run(run, tmp_path / "run.zip")
     assert runs.import_run(tmp_path / "run.zip", tmp_path / "b").table().equals(whole.table())
@@ -160,7 +159,7 @@ MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
 def test_stopped_at_any_moment_it_is_a_run_with_the_same_rows(
     moment: str, photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * whole.parts[0].rows)
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 2 * whole.parts[0].rows)
     with monkeypatch.context() as patch:
         MOMENTS[moment](patch)
         with pytest.raises(Stopped):
@@ -190,7 +189,7 @@ def test_a_disk_without_room_for_a_second_copy_leaves_the_first(
             raise OSError(28, "No space left on device")
         disk.put_whole(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 5 * whole.parts[0].rows)
+    monkeypatch.setattr(compacting, "ROWS_A_FILE", 2 * whole.parts[0].rows)
     monkeypatch.setattr(compacting, "put_whole", full)
     run = performed(photos, tmp_path)
     assert calls == 2

@@ -33,7 +33,8 @@ LIVE = ROOT / "app.py"
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_page_runs_on_its_own(page: Path) -> None:
     """The first one as who comes first sees it; the others of one model, which is soon asked."""
-    app = run(page) if page == LIVE else run(page, models="SqueezeNet", steps_pgd="1")
+    asked = {"models": "SqueezeNet", "steps_pgd": "1", "perturbation": "Rotation"}
+    app = run(page) if page == LIVE else run(page, **asked)
     assert not app.exception
     assert not app.error
     assert app.title[0].value
