@@ -33,8 +33,8 @@ LIVE = ROOT / "app.py"
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_page_runs_on_its_own(page: Path) -> None:
     """The first one as who comes first sees it; the others of one model, which is soon asked."""
-    asked = {"models": "SqueezeNet", "steps_pgd": "1", "perturbation": "Rotation"}
-    app = run(page) if page == LIVE else run(page, **asked)
+    asked = {"models": "SqueezeNet", "sample": "coffee", "perturbation": "Rotation"}
+    app = run(page) if page == LIVE else run(page, **asked, steps_pgd="1")
     assert not app.exception
     assert not app.error
     assert app.title[0].value
