@@ -38,7 +38,7 @@ RECORD = replace(WHOLE, build=SHORT.build, weights=SHORT.preset(preset(WHOLE).ha
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A preset as KerasHub saves it."""
     folder = tmp_path_factory.mktemp("saved")
-    with_epsilon(RECORD.build(), RECORD).save_to_preset(str(folder))
+    with_epsilon(SHORT).save_to_preset(str(folder))
     return folder
 
 

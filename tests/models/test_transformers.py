@@ -16,7 +16,7 @@ from robustness import models
 from robustness.models.fetching.places import places
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras
-from robustness.models.transformers import Transformer
+from robustness.models.transformers import STAGES, Transformer
 from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
@@ -43,9 +43,15 @@ def assert_features(outputs: models.Outputs, expected: list[Floats]) -> None:
         assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
 
 
+SHORT = Transformer(
+    "DeiT", heads=3, width=192, normalisation=models.REGISTRY["DeiTTiny"].normalisation, blocks=4
+)
+
+
 @dataclass
 class Saved:
-    """DeiT-Tiny on random weights: KerasHub's task, and what we read of the folder it is in."""
+    """DeiT-Tiny with four blocks of its twelve, on random weights: KerasHub's task, and what we
+    read of the folder it is in."""
 
     task: Any
     network: Any
@@ -56,9 +62,15 @@ class Saved:
 @pytest.fixture(scope="module")
 def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     known = models.REGISTRY["DeiTTiny"]
-    task = with_epsilon(known.build(), known)
-    randomise(task, normalised(known, photographs[:3]))
-    record = replace(known, name="DeiTTiny on random weights")
+    task = with_epsilon(SHORT)
+    randomise(task, normalised(known, photographs[:2]))
+    record = replace(
+        known,
+        name="DeiTTiny on random weights",
+        stages=tuple(stage for stage in known.stages if stage[0] not in ("block6", "block9")),
+        weights=SHORT.preset(preset(known).handle),
+        build=SHORT.build,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         folder = places(preset(record))[-1]
@@ -80,8 +92,8 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @needs_hub
 def test_a_preset_answers_as_kerashubs_own_pipeline(saved: Saved, photographs: Floats) -> None:
-    logits = saved.task.predict(photographs[:3] * np.float32(255), verbose=0)
-    probabilities = saved.classifier(photographs[:3]).probabilities
+    logits = saved.task.predict(photographs[:2] * np.float32(255), verbose=0)
+    probabilities = saved.classifier(photographs[:2]).probabilities
     assert np.abs(probabilities - softmax(logits, axis=-1)).max() <= 1e-4
     assert len(set(probabilities.argmax(1))) > 1, "weights that do not tell images apart"
     assert probabilities.max() > 0.01
@@ -95,7 +107,7 @@ def test_features_are_the_class_token_after_chosen_blocks(
     outputs = saved.classifier(images)
     prepared = normalised(saved.record, images)
     probabilities, expected = forward(saved.task, prepared, EPSILON)
-    assert list(outputs.features) == ["block1", "block3", "block6", "block9", "head"]
+    assert list(outputs.features) == ["block1", "block3", "head"]
     assert_features(outputs, expected)
     assert np.abs(outputs.probabilities - probabilities).max() <= 1e-5
 
@@ -130,17 +142,21 @@ def test_handle_and_parameters_are_those_that_kerashub_publishes(
     assert found["kaggle_handle"] == f"kaggle://{preset(record).handle}"
     width = {"ViTB16": 768, "DeiTTiny": 192, "DeiTSmall": 384}[record.name]
     assert found["metadata"]["params"] + (width + 1) * 1000 == record.parameters
+    transformer = record.build.__self__  # type: ignore[attr-defined]
     with unset_weights():
-        assert record.build().count_params() == record.parameters
+        one, two = (replace(transformer, blocks=n).build().count_params() for n in (1, 2))
+    assert one + (transformer.blocks - 1) * (two - one) == record.parameters
+    assert record.stages == STAGES
 
 
 @needs_hub
 def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
-    """As narrow as DeiT-Tiny; ViT-B/16 has four times its width, and is otherwise the same."""
+    """As narrow as DeiT-Tiny; ViT-B/16 has four times its width and two blocks more, and is
+    otherwise the same."""
     record, images = models.REGISTRY["ViTB16"], photographs[:2]
     assert record.normalisation.mean == record.normalisation.std == (0.5, 0.5, 0.5)
     assert record.parameters == 86_567_656
-    narrow = Transformer("ViT", heads=3, width=192, normalisation=record.normalisation)
+    narrow = Transformer("ViT", heads=3, width=192, normalisation=record.normalisation, blocks=10)
     record = replace(record, weights=narrow.preset(preset(record).handle))
     task = narrow.build()
     prepared = normalised(record, images)
@@ -148,6 +164,7 @@ def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     classifier = models.Classifier.of(record, preset(record).rewire(task), record.stages)
     assert classifier.engine.startswith("openvino")
     outputs = classifier(images)
+    assert list(outputs.features) == ["block1", "block3", "block6", "block9", "head"]
     assert np.abs(outputs.probabilities - softmax(task(prepared).numpy(), axis=-1)).max() <= 1e-5
     probabilities, expected = forward(task, prepared, 1e-6)
     assert np.abs(outputs.probabilities - probabilities).max() <= 1e-5

@@ -14,6 +14,7 @@ from scipy.special import erf, softmax
 from robustness import models
 from robustness.models.model_record import Preset
 from robustness.models.runtime import keras
+from robustness.models.transformers import Transformer
 
 Floats = NDArray[Any]
 
@@ -53,21 +54,19 @@ def randomise(task: Any, images: Floats) -> None:
     task.output_dense.set_weights([kernel, -tokens.mean(0) @ kernel])
 
 
-def with_epsilon(task: Any, record: models.ModelRecord) -> Any:
-    """A task like ``task`` whose layer normalisations have ``EPSILON`` and who prepares images."""
-    mean, std = record.normalisation.mean, record.normalisation.std
-    h, kind = hub(), type(task).__name__.removesuffix("ImageClassifier")
+def with_epsilon(transformer: Transformer) -> Any:
+    """KerasHub's task, whose layer normalisations have ``EPSILON`` and who prepares images."""
+    h, kind, norm = hub(), transformer.family, transformer.normalisation
     converter = getattr(h.layers, f"{kind}ImageConverter")(
         image_size=(224, 224),
-        scale=[1 / 255 / s for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        scale=[1 / 255 / s for s in norm.std],
+        offset=[-m / s for m, s in zip(norm.mean, norm.std, strict=True)],
     )
-    config = task.backbone.get_config()
-    for key in ("name", "trainable", "dtype"):
-        config.pop(key)
-    backbone = type(task.backbone)(**config | {"layer_norm_epsilon": EPSILON})
+    arguments = transformer.backbone | {"layer_norm_epsilon": EPSILON}
+    backbone = getattr(h.models, f"{kind}Backbone")(**arguments)
     preprocessor = getattr(h.models, f"{kind}ImageClassifierPreprocessor")(converter)
-    return type(task)(backbone=backbone, num_classes=1000, preprocessor=preprocessor)
+    task = getattr(h.models, f"{kind}ImageClassifier")
+    return task(backbone=backbone, num_classes=1000, preprocessor=preprocessor)
 
 
 def layer_norm(layer: Any, x: Floats, epsilon: float) -> Floats:
@@ -94,7 +93,8 @@ def attention(layer: Any, x: Floats) -> Floats:
 
 
 def forward(task: Any, images: Floats, epsilon: float) -> tuple[Floats, list[Floats]]:
-    """Probabilities for normalised ``images``, and the class token after blocks 1, 3, 6, 9, 12."""
+    """Probabilities for normalised ``images``, and the class token after blocks 1, 3, 6 and 9, as
+    far as there are so many and the last is none of them, and at the end."""
     _, embed, encoder = task.backbone.layers
     kernel, bias = embed.patch_embedding.get_weights()
     patches = images.reshape(-1, 14, 16, 14, 16, 3).swapaxes(2, 3).reshape(-1, 196, 768)
@@ -111,7 +111,7 @@ def forward(task: Any, images: Floats, epsilon: float) -> tuple[Floats, list[Flo
         narrow = block.output_layer.dense if deit else block.mlp.dense_2
         hidden = dense(wide, layer_norm(block.layer_norm_2, x, epsilon))
         x = x + dense(narrow, hidden * (1 + erf(hidden / np.sqrt(2))) / 2)
-        if number in (1, 3, 6, 9):
+        if number in (1, 3, 6, 9) and block is not encoder.encoder_layers[-1]:
             features.append(x[:, 0])
     features.append(layer_norm(encoder.layer_norm, x, epsilon)[:, 0])
     return softmax(dense(task.output_dense, features[-1]), axis=-1), features
