@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness.models.inference import kept
+from robustness.models.inference import conversion, kept
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.conversion import RefusalError
 from robustness.models.inference.forward_pass import ForwardPass
@@ -81,6 +81,23 @@ def whole(graph: StudyGraph, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return kept.place(RECORD, "w", SIDE)
 
 
+@pytest.fixture
+def converted_once(
+    graph: StudyGraph, converted: tuple[Any, OpenVinoPass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Has the small network's conversion be at hand, where what becomes of it is the point."""
+
+    def convert(asked: StudyGraph) -> tuple[Any, OpenVinoPass]:
+        return converted if asked is graph else conversion.convert(asked)
+
+    monkeypatch.setattr(kept, "convert", convert)
+
+
+@pytest.fixture(scope="module")
+def converted(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
+    return conversion.convert(graph)
+
+
 def assert_right(forward: ForwardPass, expected: NDArray[np.float32]) -> None:
     assert isinstance(forward, OpenVinoPass)
     assert forward.stages == ("map", "tokens", "vector")
@@ -136,6 +153,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_file_is_made_again(
     folder: Path,
@@ -169,6 +187,7 @@ OTHERS: dict[str, Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]]] = {
 }
 
 
+@pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
 def test_what_is_kept_of_another_is_not_used(
     folder: Path,
@@ -182,16 +201,16 @@ def test_what_is_kept_of_another_is_not_used(
     shutil.copy(whole, kept.place(RECORD, "w", SIDE))
     asked.forward()
     assert asked.times == 0, "it would be used"
-    record, weights = other(monkeypatch)
-    assert_right(asked.forward(record, weights), expected)
-    asked.forward(record, weights)
-    assert asked.times == 1, "the other one is kept as well"
-    monkeypatch.undo()
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(folder.parent))
+    with monkeypatch.context() as patch:
+        record, weights = other(patch)
+        assert_right(asked.forward(record, weights), expected)
+        asked.forward(record, weights)
+        assert asked.times == 1, "the other one is kept as well"
     asked.forward()
     assert asked.times == 1, "beside the first one"
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_each_side_has_its_own(folder: Path, asked: Asked) -> None:
     larger = Asked(small_graph(side=24))
     for own in (asked, larger, asked, larger):
@@ -238,6 +257,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_a_cache_that_cannot_be_written_costs_a_conversion(
     closed: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
@@ -248,6 +268,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
     assert kept.refusal(RECORD, "w", SIDE) == ""
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_a_place_that_is_taken_costs_a_conversion(
     folder: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
@@ -257,6 +278,7 @@ def test_a_place_that_is_taken_costs_a_conversion(
     assert asked.times == 2
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_what_is_read_is_not_written(folder: Path, asked: Asked) -> None:
     asked.forward()
     file = kept.place(RECORD, "w", SIDE)
@@ -269,6 +291,7 @@ def test_what_is_read_is_not_written(folder: Path, asked: Asked) -> None:
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_a_pass_lives_on_when_its_file_is_gone(
     folder: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
@@ -294,6 +317,7 @@ def test_threads_that_need_it_at_once_convert_it_once(
     assert asked.times == 1
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
     larger = Asked(small_graph(side=24))
     others = [replace(RECORD, name=name) for name in ("small-16", "small-16-16", "smaller")]
@@ -312,6 +336,7 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
 # --- what OpenVINO refuses ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Asked) -> None:
     folder.mkdir()
     left = [folder / ".small.abc.tmp", folder / ".writing.tmp"]
