@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from robustness.models.loading import load_network
 from robustness.models.runtime import keras, tensorflow
 from tests.conftest import trace_count
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
+from tests.support.small_graph import small_graph
 
 LAST_MAPS = {"SqueezeNet": "conv10", "EfficientNetLite0": "bn1_relu6"}
 """The last convolution's activations, by the name that the network's builder gives them."""
@@ -58,13 +60,13 @@ def paper_grad_cam(
 def test_maps_are_those_of_the_papers_formula(
     classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
 ) -> None:
-    classifier = classifiers[name]
+    classifier, images = classifiers[name], photographs[:2]
     network, _ = load_network(classifier.record)
-    top = classifier(photographs).probabilities.argsort(1)
+    top = classifier(images).probabilities.argsort(1)
     for classes in (top[:, -1], top[:, -2]):
-        grid = paper_grad_cam(classifier.record, network, photographs, list(classes))
+        grid = paper_grad_cam(classifier.record, network, images, list(classes))
         expected = upsampled(grid, 224)
-        found = heat_maps(classifier, photographs, classes)
+        found = heat_maps(classifier, images, classes)
         assert found.values.max() > 0.1
         np.testing.assert_allclose(found.values, expected, atol=2e-4 * expected.max())
 
@@ -77,12 +79,24 @@ def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
     return classifiers["EfficientNetLite0"]
 
 
-@pytest.mark.parametrize("name", ["SqueezeNet", "EfficientNetLite1"])
+def resizing() -> models.Classifier:
+    """A small network for pictures of another size than its own."""
+    graph = small_graph()
+    record = replace(graph.record, stages=graph.record.stages[:1])
+    network = keras().Model(graph.model.inputs, graph.model.outputs[0])
+    return models.Classifier.of(record, network, record.stages, side=graph.side)
+
+
+@pytest.mark.parametrize("name", ["SqueezeNet", "one that resizes"])
 def test_shape_range_and_scale(
-    classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
+    classifiers: Mapping[str, models.Classifier],
+    photographs: Floats,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
-    classifier = classifiers[name]
-    images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs])
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
+    classifier = resizing() if name == "one that resizes" else classifiers[name]
+    images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs[:3]])
     kept = images.copy()
     found = heat_maps(classifier, images, classifier(images).probabilities.argmax(1))
     assert found.values.shape == images.shape[:3]
@@ -130,12 +144,19 @@ def test_one_trace_serves_every_picture_and_class(
     assert trace_count(_explainer(offline)) == 1
 
 
-def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
-    photographs: Floats,
-) -> None:
+@pytest.fixture
+def unconverted(monkeypatch: pytest.MonkeyPatch) -> models.Classifier:
+    """One of its own, which a test need not convert to have heat maps of it."""
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     record = models.REGISTRY["SqueezeNet"]
-    classifier = models.Classifier.of(record, *load_network(record))
-    tasks = [(n % 5, index) for n in range(10) for index in (967, 285)]
+    return models.Classifier.of(record, *load_network(record))
+
+
+def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
+    photographs: Floats, unconverted: models.Classifier
+) -> None:
+    classifier = unconverted
+    tasks = [(n % 3, index) for n in range(6) for index in (967, 285)]
 
     def ask(task: tuple[int, int]) -> Floats:
         n, index = task
@@ -148,7 +169,10 @@ def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
     assert trace_count(_explainer(classifier)) == 1
 
 
-def test_an_explained_classifier_can_be_released(photographs: Floats) -> None:
+def test_an_explained_classifier_can_be_released(
+    photographs: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     record = models.REGISTRY["SqueezeNet"]
     classifier = models.Classifier.of(record, *load_network(record))
     heat_maps(classifier, photographs[:1], 0)
@@ -176,9 +200,10 @@ def test_pictures_of_another_shape_are_refused(offline: models.Classifier) -> No
 
 
 def test_other_weights_in_the_last_layer_give_another_map(
-    offline: models.Classifier, photographs: Floats
+    offline: models.Classifier, photographs: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: the randomised head."""
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")  # it need not be converted for this
     network, stages = load_network(offline.record)
     head = network.get_layer("fc")
     kernel, bias = head.get_weights()

@@ -19,6 +19,7 @@ from robustness.models.folding import fold_batch_normalisation
 from robustness.models.loading import load_network
 from robustness.models.runtime import keras, tensorflow
 from tests.conftest import save_official
+from tests.support.preparing import undone
 from tests.support.unset_weights import unset_weights
 
 Floats = NDArray[np.float32]
@@ -146,14 +147,6 @@ def keras_answers(network: Any, stages: list[Any], prepared: Floats) -> list[Flo
     head.set_weights([kernel.reshape(head.kernel.shape), -features.mean(0) @ kernel])
     probabilities = keras().Model(stages[-1], network.output)(found[-1], training=False)
     return [np.asarray(values) for values in (probabilities, *found)]
-
-
-def undone(normalisation: models.Normalisation, prepared: Floats) -> Floats:
-    """The images of which ``normalisation`` makes ``prepared``."""
-    pixels = prepared * np.array(normalisation.std) + np.array(normalisation.mean)
-    if normalisation.order == "BGR":
-        pixels = pixels[..., ::-1]
-    return np.asarray(pixels / normalisation.scale, np.float32)
 
 
 class _PlainFunctions:

@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models.classifier import MAX_BATCH
+from robustness.models.explain.layers import grip
 from robustness.models.folding import fold_batch_normalisation
+from robustness.models.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from tests.conftest import OFFLINE_NAMES
@@ -42,11 +46,47 @@ def test_an_offline_model_gives_the_reference_answers(
     np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", OFFLINE_NAMES)
-def test_an_offline_network_has_the_parameters_of_its_record(name: str) -> None:
-    record = models.REGISTRY[name]
-    assert record.build().count_params() == record.parameters
-    assert record.parameters == REFERENCE["models"][name]["parameters"]
+@dataclass
+class Built:
+    """The network of an offline model, without its weights."""
+
+    record: models.ModelRecord
+    network: Any
+
+
+@pytest.fixture(scope="module", params=OFFLINE_NAMES)
+def built(request: pytest.FixtureRequest) -> Built:
+    record = models.REGISTRY[request.param]
+    return Built(record, record.build())
+
+
+def test_an_offline_network_has_the_parameters_of_its_record(built: Built) -> None:
+    assert built.network.count_params() == built.record.parameters
+    assert built.record.parameters == REFERENCE["models"][built.record.name]["parameters"]
+
+
+CELLS = {
+    "SqueezeNet": 13,
+    "EfficientNetLite0": 7,
+    "EfficientNetLite1": 8,
+    "EfficientNetLite2": 9,
+}
+"""Of the last grid of features, a side."""
+
+
+def test_heat_maps_find_the_last_grid_of_an_offline_network(built: Built) -> None:
+    """Keras' own networks have theirs in test_keras_models.py, transformers in
+    test_explain_layers.py."""
+    cells = CELLS[built.record.name]
+    assert grip(built.record, built.network).features.shape[1:3] == (cells, cells)
+
+
+def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(built: Built) -> None:
+    folded = StudyGraph(built.record, built.network, built.record.stages).model
+    assert fold_batch_normalisation(folded) is folded
+    kinds = {type(layer).__name__ for layer in folded.layers}
+    assert ("FoldedNormalisation" in kinds) == (built.record.name != "SqueezeNet")
+    assert "BatchNormalization" not in kinds
 
 
 def test_an_answer_is_the_same_in_every_batch(
@@ -131,16 +171,6 @@ def test_threads_that_load_at_once_get_one_classifier() -> None:
     assert len({id(classifier) for classifier in loaded}) == 1
     assert loaded[0] is models.load("SqueezeNet", side=64)
     assert np.isfinite(loaded[0](np.ones((2, 64, 64, 3), np.float32)).probabilities).all()
-
-
-def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(
-    classifiers: Mapping[str, models.Classifier],
-) -> None:
-    for classifier in classifiers.values():
-        assert fold_batch_normalisation(classifier.graph.model) is classifier.graph.model
-    kinds = {type(layer).__name__ for layer in classifiers["EfficientNetLite0"].graph.model.layers}
-    assert "FoldedNormalisation" in kinds
-    assert "BatchNormalization" not in kinds
 
 
 PUBLISHED_ROBUSTNESS = {  # imagenet-testbed: mCE, relative mCE
