@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,7 @@ from robustness.evaluation.suites import study_conditions
 from robustness.models import loaded, memory
 from robustness.models.loaded import Loaded, load
 from robustness.pictures.picture import Picture
-from tests.conftest import OFFLINE_NAMES
+from tests.conftest import OFFLINE_NAMES, register
 from tests.support.places import ROOT
 
 SIDE = 64
@@ -38,6 +39,13 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaded]:
     monkeypatch.setattr(loaded, "LOADED", empty)
     yield empty
     empty.release()
+
+
+@pytest.fixture
+def twin(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Another model, as large as the first and as soon converted."""
+    record = replace(models.REGISTRY[OFFLINE_NAMES[0]], name="Twin")
+    return register(monkeypatch, record).name
 
 
 def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +114,9 @@ def test_the_least_recently_used_is_released(monkeypatch: pytest.MonkeyPatch, ke
     assert kept.names()[-1] == second, "what was released is loaded again"
 
 
-def test_what_is_released_is_gone_unless_it_is_in_use(
-    monkeypatch: pytest.MonkeyPatch, kept: Loaded
-) -> None:
+def test_what_is_released_is_gone_unless_it_is_in_use(kept: Loaded, twin: str) -> None:
     held = load(OFFLINE_NAMES[0], side=SIDE)
-    dropped = weakref.ref(load(OFFLINE_NAMES[1], side=SIDE))
+    dropped = weakref.ref(load(twin, side=SIDE))
     kept.release()
     gc.collect()
     assert kept.names() == ()
@@ -187,16 +193,16 @@ def test_every_model_of_the_catalogue_in_turn_stays_within(
 
 
 def test_a_run_over_more_models_than_fit_gives_the_same_rows(
-    monkeypatch: pytest.MonkeyPatch, kept: Loaded
+    monkeypatch: pytest.MonkeyPatch, kept: Loaded, twin: str
 ) -> None:
-    spec = make_spec(list(OFFLINE_NAMES[:2]), study_conditions(["fog"]), side=SIDE)
+    spec = make_spec([OFFLINE_NAMES[0], twin], study_conditions(["fog"]), side=SIDE)
     rng = np.random.default_rng(0)
     pictures = [
         Picture.of(name, rng.random((SIDE, SIDE, 3), np.float32)) for name in ("one", "two")
     ]
     expected = [row.as_row() for row in evaluate(spec, pictures)]
     kept.release()
-    budget = allow(monkeypatch, *[OFFLINE_NAMES[1]] * memory.WHILE_LOADING)
+    budget = allow(monkeypatch, *[twin] * memory.WHILE_LOADING)
     for row, wanted in zip(evaluate(spec, pictures), expected, strict=True):
         assert row.as_row() == wanted
         assert kept.names() == (row.model,)
