@@ -6,8 +6,10 @@ import io
 import json
 import os
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "digits.keras"
     network.save(path)
     return path
+
+
+@cache
+def network_file(**options: Any) -> bytes:
+    """A small untrained network in the ``.keras`` format."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.keras"
+        small_network(**options).save(path)
+        return path.read_bytes()
 
 
 def answers(network: Any, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -398,7 +409,7 @@ def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
 
 
 def with_a_class_of_its_own(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
+    (models_folder / "digits.keras").write_bytes(network_file())
     edit_config(models_folder / "digits.keras", '"module": "keras.layers"', '"module": "os.path"')
 
 
@@ -413,13 +424,12 @@ def edit_config(path: Path, old: str, new: str) -> None:
 
 
 def damaged(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
-    data = (models_folder / "digits.keras").read_bytes()
+    data = network_file()
     (models_folder / "digits.keras").write_bytes(data[: len(data) // 2])
 
 
 def bad_weights(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
+    (models_folder / "digits.keras").write_bytes(network_file())
     edit_config(models_folder / "digits.keras", '"filters": 16', '"filters": 17')
 
 
@@ -445,7 +455,9 @@ def grey(models_folder: Path) -> None:
 
 
 def saved(**options: Any) -> Any:
-    return lambda models_folder: small_network(**options).save(models_folder / "digits.keras")
+    return lambda models_folder: (models_folder / "digits.keras").write_bytes(
+        network_file(**options)
+    )
 
 
 def not_a_model(models_folder: Path) -> None:
@@ -509,17 +521,17 @@ def test_a_model_that_is_not_as_described_is_refused(
     describe(models_folder)
     small = models_folder / "digits.keras"
     if small.is_file():
-        small_network().save(small)
+        small.write_bytes(network_file())
         user_models.refresh()
         assert models.state(models.REGISTRY["digits"]).ready, "mended"
 
 
 def swollen(path: Path) -> None:
-    """The weights as 300 MB of zeros, packed into 300 KB."""
+    """The weights as 120 MB of zeros, packed into 120 KB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
         with archive.open("model.weights.h5", "w") as weights:
-            for _ in range(300):
+            for _ in range(120):
                 weights.write(bytes(1_000_000))
 
 
@@ -554,7 +566,7 @@ def crowded(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (swollen, "would unpack to 300,000,002, as no weights do"),
+        (swollen, "would unpack to 120,000,002, as no weights do"),
         (promising, "would unpack to 400,000,000, as no weights do"),
         (nested, "is not a model in Keras 3's own format"),
         (crowded, "is not a model in Keras 3's own format"),
@@ -634,7 +646,7 @@ def test_a_check_of_a_class_that_is_not_there_is_refused(
 
 
 def test_a_model_that_was_never_trained_fails_its_check(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
+    (models_folder / "digits.keras").write_bytes(network_file())
     checks = [
         {"image": digit_file(models_folder, n).name, "class": DIGITS[n]} for n in (0, 1, 4, 7)
     ]
