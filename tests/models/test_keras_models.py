@@ -20,7 +20,7 @@ from robustness.models.loading import load_network
 from robustness.models.runtime import keras, tensorflow
 from tests.conftest import save_official
 from tests.support.preparing import undone
-from tests.support.unset_weights import unset_weights
+from tests.support.unset_weights import recycled_weights, unset_weights
 
 Floats = NDArray[np.float32]
 
@@ -85,22 +85,14 @@ def activation(network: Any, name: str, layer: str) -> Any:
 
 
 def randomise(network: Any) -> None:
-    """Random weights, of which the statistics of normalisations and the head are still to come.
+    """Random numbers for what Keras begins with zeros or ones.
 
-    Drawn once and laid out from another place for each: of VGG16 alone there are 138 million.
+    The statistics of normalisations and the head are still to come.
     """
     layers, rng = keras().layers, np.random.default_rng(5)
-    drawn = rng.standard_normal(2**20 + 7, np.float32)
-
-    def draw(shape: tuple[int, ...], spread: float) -> Floats:
-        start = rng.integers(drawn.size // 2)
-        return np.resize(drawn[start:] * np.float32(spread), shape)
-
     for weight in network.trainable_weights:
-        if len(weight.shape) > 1:  # its values keep their size through a ReLU, as He et al. have it
-            weight.assign(draw(weight.shape, np.sqrt(2 / np.prod(weight.shape[:-1]))))
-        else:
-            weight.assign(draw(weight.shape, 0.1))
+        if len(weight.shape) == 1:
+            weight.assign(rng.normal(0, 0.1, weight.shape))
     for layer in network._flatten_layers():
         if isinstance(layer, layers.BatchNormalization | layers.LayerNormalization):
             layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
@@ -229,7 +221,7 @@ def compared(
         return np.asarray(module.preprocess_input(images * np.float32(255)))
 
     on_disk = record.name != "VGG16"  # its 553 MB are not written for a test
-    with unset_weights():
+    with recycled_weights():
         network = official_network(record) if on_disk else record.build()
     randomise(network)
     stages = [activation(network, record.name, layer) for _, layer in record.stages]
