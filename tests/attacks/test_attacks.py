@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -27,11 +26,9 @@ from robustness.attacks.eight_bits import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier, Outputs
 from robustness.models.gradients import Gradients, Slope
-from robustness.models.runtime import keras
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
 from tests.conftest import trace_count
-from tests.support.twelve_classes import of_twelve_classes
 
 Images = NDArray[np.float32]
 STEPS = 3
@@ -41,7 +38,6 @@ CASES = [
     for norm in (record.norms[:1] if record.members else record.norms)  # members: in every one
 ]
 SIZE = {"linf": 2 / 255, "l2": 0.4}
-SIDE = 32
 
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 
@@ -49,33 +45,6 @@ every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 @pytest.fixture(scope="module")
 def squeezenet(classifiers: Mapping[str, Classifier]) -> Classifier:
     return classifiers["SqueezeNet"]
-
-
-@pytest.fixture(scope="module")
-def small() -> Classifier:
-    """A network that answers in a millisecond: what holds of an attack does not hang on the model.
-
-    It maps pictures of ``SIDE`` pixels to twelve classes, on random weights.
-    """
-    keras().utils.set_random_seed(3)
-    layers = keras().layers
-    pixels = layers.Input((SIDE, SIDE, 3))
-    maps = layers.Conv2D(8, 3, strides=2, activation="relu", name="conv")(pixels)
-    scores = layers.Dense(12, activation="softmax", name="head")(layers.Flatten()(maps))
-    network = keras().Model(pixels, scores)
-    return of_twelve_classes(network, SIDE, mean=0.5, spread=0.25)
-
-
-@pytest.fixture(scope="module")
-def thumbnails(photographs: Images) -> Images:
-    """The photographs, (5, SIDE, SIDE, 3), in 8 bits."""
-    smaller = [cv2.resize(image, (SIDE, SIDE), None, 0, 0, cv2.INTER_AREA) for image in photographs]
-    return np.rint(np.stack(smaller) * 255).astype(np.float32) / np.float32(255)
-
-
-@pytest.fixture(scope="module")
-def little(thumbnails: Images) -> list[Picture]:
-    return [Picture.of(f"photo {place}", image) for place, image in enumerate(thumbnails)]
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +162,9 @@ def test_nothing_is_traced_again(small: Classifier, thumbnails: Images) -> None:
 
 
 def test_two_sessions_at_once_get_what_one_after_the_other_gets(
-    squeezenet: Classifier, pictures: list[Picture]
+    squeezenet: Classifier, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("robustness.attacks.outcome.DRAWS", 4)
     specs = [quick("pgd", "linf", seed=seed) for seed in (0, 1)]
     expected = [
         outcome(picture, squeezenet, spec)
@@ -217,42 +187,42 @@ def test_two_sessions_at_once_get_what_one_after_the_other_gets(
 
 @pytest.mark.parametrize("name", [record.name for record in REGISTRY if record.targeted])
 def test_a_targeted_attack_goes_to_its_target(
-    squeezenet: Classifier, photographs: Images, name: str
+    small: Classifier, thumbnails: Images, name: str
 ) -> None:
-    spec = replace(AttackSpec.of(name, target=968, epsilon=8 / 255), steps=min(30, _most(name)))
-    before = squeezenet(photographs[:1]).probabilities[0, 968]
-    after = squeezenet(attack(squeezenet, photographs[:1], None, spec)).probabilities[0]
-    assert after[968] > 1.5 * before
-    if name in ("pgd", "mifgsm"):
-        assert after.argmax() == 968
+    before = small(thumbnails[:1]).probabilities[0]
+    target = int(before.argmin())
+    spec = AttackSpec.of(name, target=target, epsilon=8 / 255, steps=min(100, _most(name)))
+    after = small(attack(small, thumbnails[:1], None, spec)).probabilities[0]
+    assert after[target] > 1.5 * before[target]
+    if REGISTRY[name].white_box:
+        assert after.argmax() == target
 
 
 @pytest.mark.parametrize("minimal", [False, True])
 def test_an_adversarial_picture_is_led_to_the_target_and_judged_by_it(
-    squeezenet: Classifier,
-    pictures: list[Picture],
+    small: Classifier,
+    little: list[Picture],
     monkeypatch: pytest.MonkeyPatch,
     minimal: bool,
 ) -> None:
     """Its label says what it shows, which is not what a targeted attack is about."""
     record = replace(REGISTRY["mifgsm"], name="aimed", minimal=minimal)
     monkeypatch.setitem(REGISTRY._records, record.name, record)
-    spec = AttackSpec.of("aimed", target=968, epsilon=8 / 255, steps=30)
-    clean = pictures[0]
-    own = int(squeezenet(clean.image[None]).probabilities.argmax())
-    image = adversarial(squeezenet, clean.image, own, spec, clean.digest)
-    assert squeezenet(image[None]).probabilities.argmax() == 968
+    clean = little[0]
+    before = small(clean.image[None]).probabilities[0]
+    target = int(before.argmin())
+    spec = AttackSpec.of("aimed", target=target, epsilon=8 / 255, steps=30)
+    image = adversarial(small, clean.image, int(before.argmax()), spec, clean.digest)
+    assert small(image[None]).probabilities.argmax() == target
     assert np.abs(image - clean.image).max() <= spec.epsilon * (1 + 1e-5)
-    np.testing.assert_array_equal(image, outcome(clean, squeezenet, spec).image)
+    np.testing.assert_array_equal(image, outcome(clean, small, spec).image)
 
 
-def test_more_restarts_never_find_less(squeezenet: Classifier, photographs: Images) -> None:
-    images, classes = photographs[:1], squeezenet(photographs[:1]).probabilities.argmax(1)
+def test_more_restarts_never_find_less(small: Classifier, thumbnails: Images) -> None:
+    images, classes = thumbnails[:1], small(thumbnails[:1]).probabilities.argmax(1)
     spec = quick("pgd", "linf", epsilon=0.5 / 255)
     leads = [
-        squeezenet.gradients(
-            attack(squeezenet, images, None, replace(spec, restarts=count)), classes
-        ).lead[0]
+        small.gradients(attack(small, images, None, replace(spec, restarts=count)), classes).lead[0]
         for count in (1, 3)
     ]
     assert leads[1] >= leads[0]
@@ -268,10 +238,9 @@ def test_labels_are_the_classes_to_leave(squeezenet: Classifier, photographs: Im
 
 
 def test_white_box_attacks_beat_noise(squeezenet: Classifier, pictures: list[Picture]) -> None:
-    found = [
-        outcome(picture, squeezenet, AttackSpec.of("pgd", epsilon=1 / 255)) for picture in pictures
-    ]
-    assert sum(one.success for one in found) >= 4
+    spec = AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
+    found = [outcome(picture, squeezenet, spec) for picture in pictures[:3]]
+    assert all(one.success for one in found)
     assert sum(one.control.successes for one in found) < len(found) * found[0].control.draws / 2
     assert any(one.beats_noise for one in found)
     for one in found:
