@@ -193,8 +193,9 @@ def test_severities_that_are_none_are_a_usage_error(
 def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    attacks = ("--perturbations", "fog,pgd", "--epsilon", "0,1/255,8/255", "--attack-steps", 5)
-    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    few = ("--out", tmp_path, "--limit", 4)
+    attacks = ("--perturbations", "fog,pgd", "--epsilon", "0,1/255,8/255", "--attack-steps", 3)
+    found = answer(capsys, folder, *few, *attacks)
     rows = [row for row in found["by_perturbation"] if row["perturbation"] == "pgd"]
     assert [row["strength"] for row in rows] == [0.0, 1 / 255, 8 / 255]
     accuracies = [row["perturbed_accuracy"] for row in rows]
@@ -202,7 +203,7 @@ def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[-1] == 0.0, "nothing survives 8/255"
     assert rows[-1]["ssim"] > 0.8
-    fog = answer(capsys, folder, "--out", tmp_path, "--perturbations", "fog")
+    fog = answer(capsys, folder, *few, "--perturbations", "fog")
     assert fog["by_perturbation"] == [
         row for row in found["by_perturbation"] if row["perturbation"] == "fog"
     ]
@@ -213,7 +214,7 @@ def test_steps_and_restarts_are_for_the_attacks_that_have_several(
 ) -> None:
     attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--attack-restarts", 3)
     run = runs.find(
-        tmp_path, answer(capsys, folder, "--out", tmp_path, "--limit", 3, *attacks)["run"]
+        tmp_path, answer(capsys, folder, "--out", tmp_path, "--limit", 2, *attacks)["run"]
     )
     specs = [c.spec for c in run.conditions if isinstance(c, AttackCondition)]
     assert [(s.name, s.steps, s.restarts) for s in specs] == [("pgd", 2, 3), ("fgsm", 1, 1)]
@@ -223,7 +224,7 @@ def test_an_attack_in_a_run_is_the_attack_on_the_picture(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     attacks = ("--perturbations", "fgsm", "--epsilon", "4/255", "--labels", "none", "--seed", 3)
-    found = answer(capsys, folder, "--out", tmp_path, *attacks)
+    found = answer(capsys, folder, "--out", tmp_path, "--limit", 4, *attacks)
     run = runs.find(tmp_path, found["run"])
     (condition,) = run.conditions
     assert isinstance(condition, AttackCondition)
@@ -237,8 +238,8 @@ def test_an_attack_in_a_run_is_the_attack_on_the_picture(
 
 
 def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) -> None:
-    conditions = (Condition.attack("pgd", epsilon=1 / 255, steps=3),)
-    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], conditions), batch=2)
+    conditions = (Condition.attack("pgd", epsilon=1 / 255, steps=2),)
+    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], conditions), limit=5, batch=2)
     with runs.start(plan, tmp_path / "a") as session:
         work = session.perform()
         next(work), next(work)
