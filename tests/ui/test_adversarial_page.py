@@ -26,7 +26,7 @@ from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.outcome import headline as sentence
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.kit import attention, kept, work
-from robustness.ui.kit.kept import KEPT, Kept
+from robustness.ui.kit.kept import Kept
 from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
 from tests.support.places import ROOT
 
@@ -220,7 +220,11 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
     ],
 )
 def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
-    monkeypatch: pytest.MonkeyPatch, strength: str, shown: list[str]
+    few_draws: None,
+    apart: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    strength: str,
+    shown: list[str],
 ) -> None:
     """Of the perturbed one only where the perturbation does something."""
     monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
@@ -250,8 +254,8 @@ def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
     for name in names:
         tops = models.load(name)(np.stack(pictures)).probabilities.argmax(1)
         classes = list(dict.fromkeys(tops.tolist()))
-        work = attention.Question.of(name, np.stack(pictures), classes)
-        (answer,) = KEPT.get(work.key) or []
+        question = attention.Question.of(name, np.stack(pictures), classes)
+        (answer,) = apart.get(question.key) or []
         assert len(answer.views) == len(classes) * len(shown)
         rows += [f"Evidence for <b>{models.class_name(name, index)}</b>" for index in classes]
     assert [row for row in rows if row not in html(app)] == []
