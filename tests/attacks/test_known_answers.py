@@ -69,7 +69,7 @@ def test_it_crosses_the_nearest_boundary_and_no_nearer_one(
     nearest = distance(linear, grey, norm)
     own = linear(grey.image[None]).probabilities.argmax(1)
     for share, broken in ((0.98, False), (1.02, True)):
-        spec = AttackSpec.of(name, norm=norm, epsilon=share * nearest, steps=20)
+        spec = AttackSpec.of(name, norm=norm, epsilon=share * nearest, steps=10)
         made = attack(linear, grey.image[None], own, spec)
         assert (linear(made).probabilities.argmax(1) != own) == broken
 
