@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from robustness.perturbations import REGISTRY
 from robustness.ui.catalogue import STRENGTHS
+from robustness.ui.kit import access
 from tests.support.pages import changes, html, run
 from tests.support.places import ROOT
 
@@ -13,21 +17,31 @@ PAGE = ROOT / "pages" / "catalogue.py"
 Link = tuple[str, dict[str, str]]
 
 
-@pytest.fixture
-def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
-    """What is linked to: a page opened on its own knows no other, and would draw none of them."""
+@dataclass(frozen=True)
+class Shown:
+    """The page on the rocket picture, and what it links to: a page opened on its own knows no
+    other, and would draw none of the links."""
+
+    app: AppTest
+    links: list[Link]
+
+
+@pytest.fixture(scope="module")
+def shown() -> Shown:
     found: list[Link] = []
-    monkeypatch.setattr(
-        "streamlit.page_link",
-        lambda page, *, label, icon, query_params: found.append((page, query_params)),
-    )
-    return found
-
-
-def test_every_picture_opens_on_the_live_page(links: list[Link]) -> None:
-    app = run(PAGE, sample="rocket")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(access, "connection", lambda: access.Connection("127.0.0.1", {}, {}))
+        patch.setattr(
+            "streamlit.page_link",
+            lambda page, *, label, icon, query_params: found.append((page, query_params)),
+        )
+        app = run(PAGE, sample="rocket")
     assert not app.exception
-    opened = [link for link in links if link[1].keys() - {"sample"}]
+    return Shown(app, found)
+
+
+def test_every_picture_opens_on_the_live_page(shown: Shown) -> None:
+    opened = [link for link in shown.links if link[1].keys() - {"sample"}]
     expected = [
         ("app.py", {"sample": "rocket", record.name: f"{strength:g}" if record.graded else "true"})
         for family in dict.fromkeys(record.family for record in REGISTRY)
@@ -40,19 +54,18 @@ def test_every_picture_opens_on_the_live_page(links: list[Link]) -> None:
 
 @pytest.mark.parametrize(("name", "strength"), [("fog", 0.4), ("vertical_flip", 1.0)])
 def test_a_link_opens_the_picture_that_it_stands_under(
-    links: list[Link], monkeypatch: pytest.MonkeyPatch, name: str, strength: float
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, name: str, strength: float
 ) -> None:
-    run(PAGE, sample="coffee")
     value = f"{strength:g}" if REGISTRY[name].graded else "true"
-    (query,) = [query for _, query in links if query.get(name) == value]
+    (query,) = [query for _, query in shown.links if query.get(name) == value]
     seen = changes(monkeypatch)
     app = run(ROOT / "app.py", **query, models="SqueezeNet")
     assert not app.exception
     assert seen[-1][1].as_dict() == {name: strength}
 
 
-def test_it_says_what_each_perturbation_stands_for(links: list[Link]) -> None:
-    text = html(run(PAGE))
+def test_it_says_what_each_perturbation_stands_for(shown: Shown) -> None:
+    text = html(shown.app)
     for record in REGISTRY:
         assert f"stands for {record.risk}" in text
         assert record.value_text(1.0).replace("'", "&#39;") in text or not record.graded
