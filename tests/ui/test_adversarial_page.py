@@ -162,7 +162,6 @@ def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "COUNTERPART", {True: ("square", 3)})
-    monkeypatch.setattr(curves, "TOLERANCE", 0.25)
     few = {"linf": (0.25 / 255, 1 / 255, 4 / 255)}
     for module in (curves, studies):
         monkeypatch.setattr(module, "EPSILONS", few)
