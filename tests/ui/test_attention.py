@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from robustness.pictures.fitting import to_png
 from robustness.ui.kit import attention
 from robustness.ui.kit.kept import KEPT
 from tests.support.pages import completed, components, html, maps, run, sample
-from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network
 
 
@@ -31,26 +28,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def cards(app: AppTest) -> list[str]:
     (found,) = components(app, "answers")
     return list(found["cards"])
-
-
-def test_while_the_switch_is_off_nothing_of_it_is_imported_or_computed() -> None:
-    script = (
-        "import sys\n"
-        "from streamlit.testing.v1 import AppTest\n"
-        "app = AppTest.from_file('app.py', default_timeout=120)\n"
-        "app.query_params['models'] = 'SqueezeNet'\n"
-        "app.run()\n"
-        "assert not app.exception and app.get('plotly_chart')\n"
-        "assert app.toggle(key='attention').value is False\n"
-        "import threading\n"
-        "assert not [t for t in threading.enumerate() if t.name.startswith('attention')]\n"
-        "print([name for name in sys.modules if name.startswith('robustness.models.explain')])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
 
 
 def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None:

@@ -13,7 +13,7 @@ from tests.support.places import ROOT
 
 # All in one process, and each looked at when it has ended: the first that imports it is named.
 SCRIPT = """
-import contextlib, io, json, sys
+import contextlib, io, json, sys, threading
 
 import numpy as np
 
@@ -48,6 +48,9 @@ for command in (
     note(command[0], ended)
 
 live = pages.run(models="SqueezeNet", fog="0.2")
+watched = [name for name in sys.modules if name.startswith("robustness.models.explain")]
+watched += [t.name for t in threading.enumerate() if t.name.startswith("attention")]
+note("where it looks", [live.toggle(key="attention").value, watched])
 pages.perturb(live, fog=0.2, gaussian_blur=0.9)
 note("Live", [len(live.exception), "Gaussian blur" in pages.headline(live)])
 for page in ("scorecard", "breaking_point"):
@@ -57,6 +60,7 @@ print(json.dumps(seen))
 
 
 def test_a_kept_model_answers_without_it(tmp_path: Path) -> None:
+    """Nor is anything of heat maps imported or begun on the Live page before they are asked for."""
     models.load("SqueezeNet")  # converted here, unless another test has done it
     folder = flat_folder(tmp_path / "pictures", 3)
     arguments = [folder, folder / "00000.jpg", tmp_path / "run"]
@@ -68,6 +72,7 @@ def test_a_kept_model_answers_without_it(tmp_path: Path) -> None:
         "a pass": [3, []],
         "by place": [len(models.REGISTRY["SqueezeNet"].stages), []],
         **{command: [0, []] for command in ("models", "predict", "study", "sweep", "evaluate")},
+        "where it looks": [[False, []], []],
         "Live": [[0, True], []],
         "scorecard": [0, []],
         "breaking_point": [0, []],
