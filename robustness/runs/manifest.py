@@ -166,7 +166,8 @@ def _from_dict(values: Mapping[str, Any]) -> Manifest:
     spec = RunSpec.from_dict(values["spec"])
     manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
     for record in (manifest, manifest.dataset):  # lest a page stumble over it later
-        for name, kind in _kinds(type(record)).items():
+        made_of: type = type(record)
+        for name, kind in _kinds(made_of).items():
             if not isinstance(getattr(record, name), _IN_JSON.get(kind, kind)):
                 raise TypeError(name)
     for mapping, kind in ((manifest.versions, str), (manifest.parts, int)):
