@@ -28,7 +28,8 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
         }
         # A page with nothing to measure is the whole of it.
         with dashboard("pages/methods.py", port, **settings):
-            page = browser.new_context().new_page()
+            context = browser.new_context()
+            page = context.new_page()
             page.set_default_timeout(PATIENCE)
             page.goto(address)
             expect(page.get_by_text("Log in to use this dashboard.")).to_be_visible()
@@ -42,6 +43,7 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             _log_in(page, asked, ADA)
             expect(page.get_by_text("ada@example.org (evaluator)")).to_be_visible()
             expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+            context.close()  # before the server ends, which waits for who is still answered
 
 
 def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:
