@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from urllib.parse import parse_qs, urlsplit
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -93,6 +94,11 @@ def settled(page: Page) -> Page:
     until(page, "() => window.robustness?.shown")
     expect(page.locator(AT_REST)).to_be_visible()
     return page
+
+
+def asked(address: str) -> dict[str, list[str]]:
+    """What a link asks for."""
+    return parse_qs(urlsplit(address).query)
 
 
 def headline(page: Page) -> str:

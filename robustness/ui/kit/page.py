@@ -72,6 +72,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
             page_link(path, label, icon, carried)
         under_way = st.container()
+        components.history("history")
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     st.markdown(introduction)

@@ -101,8 +101,7 @@ ONE = "models=SqueezeNet+1.1"
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
     """What other journeys ask for, too, is computed once; of the catalogue, a family in which there
-    is something of all that is said of perturbations. Between two pages with models is one without:
-    Streamlit takes what a control of the page before was bound to out of a link."""
+    is something of all that is said of perturbations."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})

@@ -21,6 +21,7 @@ from tests.support.bad_images import BAD
 from tests.support.jobs import worked_off
 from tests.support.journeys import (
     HEADLINE,
+    asked,
     cards,
     drawn,
     drawn_again,
@@ -30,6 +31,7 @@ from tests.support.journeys import (
     settled,
     visit,
 )
+from tests.support.server import AT_REST
 
 
 def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
@@ -89,12 +91,24 @@ def test_an_upload_is_used_and_stays_out_of_the_link(blurred: Page, tmp_path: Pa
 def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     browser: Browser, address: str, tmp_path: Path
 ) -> None:
+    """And the way back is one step, to the same again."""
     page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
+    left = page.url
     page.get_by_role("link", name="Scorecard").click()
     expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
     expect(page).to_have_url(re.compile(r"/scorecard\?"))
     for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
         assert part in page.url
+    expect(page.locator(AT_REST)).to_be_visible()
+    reached = page.url
+    page.go_back()
+    expect(page.locator(HEADLINE)).to_contain_text("The model keeps its answer")
+    settled(page)
+    assert asked(page.url) == asked(left)
+    page.go_forward()
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 keeps its answer in")
+    expect(page.locator(AT_REST)).to_be_visible()
+    assert asked(page.url) == asked(reached)
     photo = tmp_path / "mine.png"
     photo.write_bytes(sample_bytes("astronaut"))
     page.locator("input[type=file]").first.set_input_files(photo)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
 from robustness.commands import main
-from tests.support.journeys import hand_back, settled, visit
+from tests.support.journeys import asked, hand_back, settled, visit
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
 
@@ -39,10 +38,6 @@ def results(
     yield page, run
     hand_back(page)
     runs.delete(run.folder)
-
-
-def asked(address: str) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(address).query)
 
 
 def at_rest(page: Page, cases: int) -> None:

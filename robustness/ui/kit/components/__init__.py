@@ -98,6 +98,7 @@ _camera = _component("camera", _script("slider.js", "camera.js"))
 _tour = _component("tour", _script("slider.js", "tour.js"))
 _settled = _component("settled", _script("slider.js", "settled.js"))
 _place = _component("place", _script("place.js"))
+_history = _component("history", _script("history.js"))
 _film = _component("film", f"{film.script()}\n{_script('film_page.js')}")
 
 
@@ -176,6 +177,11 @@ def escape(key: str, pressed: Callable[[], None]) -> None:
 def place(key: str, what: str) -> None:
     """Has the browser come back to where a link to a picture of ``what`` was followed."""
     _place(key=key, data={"id": what})
+
+
+def history(key: str) -> None:
+    """Has the browser's Back lead from a page to the one whose link to it was followed."""
+    _history(key=key)
 
 
 def nothing() -> None:

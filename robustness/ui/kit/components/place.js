@@ -17,36 +17,7 @@ function followed(id) {
       y: link.getBoundingClientRect().top,
     };
     sessionStorage.setItem(PLACE, JSON.stringify(place));
-    oneEntry();
   };
-}
-
-// Streamlit puts several entries into the history on the way to the other page: of this page with
-// what that one is asked for, and one for each value that a control there brings along. Back is to
-// lead here, so that all but the first take the place of the one before them until it has arrived.
-function oneEntry() {
-  const path = location.pathname;
-  const began = performance.now();
-  let pushed = false;
-  let rested = 0;
-  history.pushState = (...given) => {
-    if (pushed) return history.replaceState(...given);
-    pushed = true;
-    return History.prototype.pushState.apply(history, given);
-  };
-  const stop = () => {
-    clearInterval(looking);
-    removeEventListener("popstate", stop);
-    delete history.pushState;
-  };
-  const look = () => {
-    const app = document.querySelector("[data-testid=stApp]");
-    const idle = app?.dataset.testScriptState === "notRunning";
-    rested = idle && location.pathname !== path ? rested + 1 : 0;
-    if (rested > 2 || performance.now() - began > GIVE_UP_MS) stop();
-  };
-  const looking = setInterval(look, 200);
-  addEventListener("popstate", stop);
 }
 
 // Pictures and charts above come one by one and move what is below: it is held for a while.
