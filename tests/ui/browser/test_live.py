@@ -56,7 +56,8 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
 
 @pytest.fixture(scope="module")
 def noisy(browser: Browser, address: str) -> Iterator[Page]:
-    """The Live page for the four tests below, the last of which changes what it shows."""
+    """The Live page on a desk, for the four tests below, the last of which changes what it shows;
+    and for one of how much room there is."""
     page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2", charts=True))
     yield page
     hand_back(page)
@@ -207,17 +208,19 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     assert_shows(page, strength, float(strength))
 
 
-CUT = """seen => {
-    seen.textContent = "13% drilling platform"
+CUT = """(seen, name) => {
+    seen.textContent = `13% ${name}`
     return seen.scrollWidth > seen.clientWidth
 }"""
 
 
-def test_beside_the_picture_a_class_has_room_for_its_name(phone: tuple[Page, CDPSession]) -> None:
-    page, _ = phone
-    seen = page.locator(".rb-below .rb-verdicts li > span:last-child").first
-    expect(seen).to_contain_text("%")
-    assert not seen.evaluate(CUT)
+def test_beside_or_below_the_picture_a_class_has_room_for_its_name(
+    phone: tuple[Page, CDPSession], noisy: Page
+) -> None:
+    for page, name in ((phone[0], "drilling platform"), (noisy, "American Staffordshire terrier")):
+        seen = page.locator(".rb-below .rb-verdicts li > span:last-child").first
+        expect(seen).to_contain_text("%")
+        assert not seen.evaluate(CUT, name)
 
 
 def on(page: Page) -> list[str | None]:
