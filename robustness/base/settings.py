@@ -18,7 +18,7 @@ from typing import Any
 
 import platformdirs
 
-from robustness.base.disk import Version, version
+from robustness.base.disk import Version
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
@@ -230,28 +230,40 @@ def _places(asked: Setting) -> list[tuple[Mapping[str, str], Path]]:
 
     Of the environment it has the one that is ``asked`` for: every answer of a model asks for some.
     """
-    here = Path.cwd()
+    here = os.getcwd()
     named = os.environ.get(CONFIG_VARIABLE)
-    config = here / (named or CONFIG_FILE)
-    secrets = here / SECRETS_FILE
+    versions = [_version(os.path.join(here, file)) for file in (named or CONFIG_FILE, SECRETS_FILE)]
     environment = {asked.name: os.environ.get(asked.variable, "")}
+    folder, files = _files(here, named, *versions)
+    return [(environment, folder), *files]
+
+
+def _version(file: str) -> Version | None:
+    """As of ``disk``, but in a third of its time: a page asks a hundred times."""
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=8)
+def _files(
+    here: str, named: str | None, _config: Version | None, _secrets: Version | None
+) -> tuple[Path, list[tuple[Mapping[str, str], Path]]]:
+    """The folder ``here``, and what the files say, read once as long as they stay the same."""
+    folder = Path(here)
+    config, secrets = folder / (named or CONFIG_FILE), folder / SECRETS_FILE
     if named and not config.is_file():
         raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
-    return [
-        (environment, here),
+    return folder, [
         (_checked(_tables(config), config), config.parent),
         (_checked(_tables(secrets).get(SECRETS_TABLE, {}), secrets), secrets.parent),
     ]
 
 
 def _tables(file: Path) -> Mapping[str, Any]:
-    return _parsed(file, version(file)) if os.path.exists(file) else {}
-
-
-@lru_cache(maxsize=8)
-def _parsed(file: Path, _version: Version) -> Mapping[str, Any]:
-    """What ``file`` holds, read once as long as it stays the same."""
-    return read_toml(file)
+    return read_toml(file) if os.path.exists(file) else {}
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:
