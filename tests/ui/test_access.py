@@ -272,6 +272,25 @@ def test_behind_a_login_one_is_asked_to_log_in_first(
     assert "expected a usable table [auth]" in app.error[0].value.replace("\\", "")
 
 
+def test_a_login_without_a_verified_address_sees_nothing_but_whom_to_ask(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the address would be allowed."""
+    monkeypatch.setenv("ROBUSTNESS_LOGIN", "on")
+    monkeypatch.setenv("ROBUSTNESS_EVALUATORS", "ada@example.org")
+    assert not whoami(
+        {"is_logged_in": True, "email": "ada@example.org", "email_verified": False}, monkeypatch
+    ).logged_in
+    app = run(RUNS)
+    assert not app.exception
+    assert [error.value.replace("\\", "") for error in app.error] == [
+        "Your login vouches for no e-mail address: expected one that its provider has verified; "
+        "ask op@example.org."
+    ]
+    assert [str(button.key) for button in app.button] == ["log out"]
+    assert not app.header
+
+
 # --- beside the pages -----------------------------------------------------------------------------
 
 

@@ -11,7 +11,6 @@ from tests.support.server import PATIENCE, dashboard, free_port
 
 ADA = {"email": "Ada@example.org", "email_verified": True}
 EVE = {"email": "eve@elsewhere.example", "email_verified": True}
-FORGED = {"email": "ada@example.org", "email_verified": False}
 
 
 def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: Path) -> None:
@@ -36,9 +35,6 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             expect(page.get_by_role("heading", name="Glossary")).to_have_count(0)
             _log_in(page, asked, EVE)
             expect(page.get_by_text("you have none here; ask op@example.org")).to_be_visible()
-            _log_out(page)
-            _log_in(page, asked, FORGED)
-            expect(page.get_by_text("Your login vouches for no e-mail address")).to_be_visible()
             _log_out(page)
             _log_in(page, asked, ADA)
             expect(page.get_by_text("ada@example.org (evaluator)")).to_be_visible()
