@@ -144,8 +144,9 @@ def violations(page: Page, rules: Mapping[str, object] = RULES) -> list[str]:
 def stops(page: Page) -> list[tuple[bool, str]]:
     """``STOP`` of all that the Tab key reaches, in its order."""
     found: list[tuple[bool, str]] = []
-    page.keyboard.press("Tab")
+    page.keyboard.down("Tab")  # held: it goes on with each
     while stop := page.evaluate(STOP):
         found.append(stop)
-        page.keyboard.press("Tab")
+        page.keyboard.down("Tab")
+    page.keyboard.up("Tab")
     return found

@@ -34,8 +34,16 @@ from tests.support.journeys import (
 from tests.support.server import AT_REST
 
 
-def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) -> None:
+@pytest.fixture(scope="module")
+def live(browser: Browser, address: str) -> Iterator[Page]:
+    """The Live page for the three tests below, the last of which changes what it shows."""
     page = settled(visit(browser, address))
+    yield page
+    hand_back(page)
+
+
+def test_a_link_opened_elsewhere_shows_the_same(live: Page, browser: Browser, address: str) -> None:
+    page = live
     page.get_by_role("button", name="Rocket", exact=True).click()
     expect(page).to_have_url(re.compile("sample=rocket"))
     settled(page)
@@ -48,20 +56,11 @@ def test_a_link_opened_elsewhere_shows_the_same(browser: Browser, address: str) 
     np.testing.assert_array_equal(pixels(other, 1), pixels(page, 1))
     slider = other.get_by_role("slider", name="Increased contrast")
     assert slider.input_value() == f"{REGISTRY['increased_contrast'].study_strength:g}"
-    hand_back(page)
     hand_back(other)
 
 
-@pytest.fixture(scope="module")
-def blurred(browser: Browser, address: str) -> Iterator[Page]:
-    """The Live page for the two tests below, the last of which changes what it shows."""
-    page = settled(visit(browser, f"{address}/?gaussian_blur=0.2"))
-    yield page
-    hand_back(page)
-
-
-def test_a_bad_file_gets_a_sentence_and_the_sample_stays(blurred: Page, tmp_path: Path) -> None:
-    page = blurred
+def test_a_bad_file_gets_a_sentence_and_the_sample_stays(live: Page, tmp_path: Path) -> None:
+    page = live
     before = cards(page)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(BAD["truncated JPEG"]())
@@ -73,8 +72,8 @@ def test_a_bad_file_gets_a_sentence_and_the_sample_stays(blurred: Page, tmp_path
     assert cards(page) == before
 
 
-def test_an_upload_is_used_and_stays_out_of_the_link(blurred: Page, tmp_path: Path) -> None:
-    page = blurred
+def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path) -> None:
+    page = live
     before = cards(page)
     photo = tmp_path / "my *secret* photo.jpg"
     Image.open(io.BytesIO(sample_bytes("motorcycle"))).convert("RGB").save(photo, quality=95)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from robustness.ui.live.stories import LIVE, STORIES
@@ -31,10 +33,16 @@ def leave(page: Page) -> None:
         page.keyboard.press("Escape")
 
 
-def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(
-    browser: Browser, address: str
-) -> None:
+@pytest.fixture(scope="module")
+def live(browser: Browser, address: str) -> Iterator[Page]:
+    """The Live page for the two tests below, the last of which changes what it shows."""
     page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
+    yield page
+    hand_back(page)
+
+
+def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page) -> None:
+    page = live
     small = page.locator(HEADLINE).evaluate(SIZE)
     page.get_by_role("button", name="Present").click()
     expect(page).to_have_url(re.compile("present=true"))
@@ -54,13 +62,10 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(
     leave(page)
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
     assert "present" not in page.url
-    hand_back(page)
 
 
-def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
-    browser: Browser, address: str
-) -> None:
-    page = settled(visit(browser, f"{address}/?sample=rocket&fog=0.1"))
+def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(live: Page) -> None:
+    page = live
     story = next(story for story in STORIES if story.page == LIVE)
     page.get_by_role("button", name="Stories").click()
     page.get_by_role("link", name=story.title).click()
@@ -70,7 +75,6 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     page.keyboard.press("Escape")
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
-    hand_back(page)
 
 
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
