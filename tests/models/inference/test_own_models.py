@@ -71,7 +71,8 @@ def test_it_is_converted_once_and_anew_when_it_changes(
     assert len(opened) == 2
 
     dark = started_anew(models_folder, normalisation="0..255")
-    faint = PICTURES / 16  # of larger values single precision leaves too little to compare
+    # Of larger values single precision leaves too little to compare.
+    faint = PICTURES / np.float32(16)
     np.testing.assert_allclose(dark(faint).probabilities, answers(network, faint * 255), atol=1e-5)
     assert len(opened) == 3
 
