@@ -21,9 +21,9 @@ Version = tuple[int, int, int]
 """Of a file: its bytes, and when its content and it itself were changed last, in nanoseconds."""
 
 
-def version(path: Path) -> Version:
+def version(path: Path | str) -> Version:
     """What stays the same as long as ``path`` does; raises ``OSError`` where there is none."""
-    found = path.stat()
+    found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
