@@ -6,7 +6,8 @@ TIFF library alone writes a line to stderr about damaged data, out of our reach.
 
 What odd pictures become:
 
-- transparency (alpha, transparent colours or palette entries): composited on white;
+- transparency (alpha, transparent colours or palette entries): composited on white. A transparent
+  colour of 16 bits is so by its upper 8 bits, as all pixels are read;
 - grey of more than 8 bits: 0 to the most that its depth holds becomes 0 to 255, so 65535 of 16
   bits. In a TIFF 4095 of 12 bits, and 32767 of 16 bits with a sign; where the file's own largest
   sample is that of a depth, as 4095 of 12 bits kept in 16, and no sample lies above it, it is
@@ -108,6 +109,7 @@ def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None
         with Image.open(file, formats=_FORMATS) as image:
             _check_pixels(image, scans, subject)
             check_cost(_held(image), image.format, len(data), allowed)
+            _tell_transparency_in_eight_bits(image)
             image.load()
             turn = _turn(image)
         vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
@@ -168,6 +170,13 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
         rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
+
+
+def _tell_transparency_in_eight_bits(image: ImageFile.ImageFile) -> None:
+    """The transparent colour of a PNG of 16 bits a channel, which says it in 16 bits, as Pillow
+    decodes pixels: by their upper 8 bits alone."""
+    if image.info.get("transparency") and any(tile[3] == "RGB;16B" for tile in image.tile):
+        image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
 
 
 def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:

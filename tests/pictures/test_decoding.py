@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,10 +25,12 @@ from tests.support.bad_images import (
     GOOD_ODD,
     RGB,
     Builder,
+    chunk,
     exif,
     linear_grey_profile,
     photo,
     plain,
+    png,
     quarters,
     saved,
     tiff,
@@ -364,6 +367,17 @@ def test_half_transparent_on_white() -> None:
     share = alpha[..., None] / 255
     expected = share * np.array([200, 100, 0]) + (1 - share) * 255
     np.testing.assert_allclose(pixels(saved(image, "PNG")), expected, atol=0.51)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_transparent_colour_is_white_in_whatever_depth(bits: int) -> None:
+    """Of 16 bits Pillow reads the upper ones, and says what is transparent in all of them."""
+    seen, hidden = (np.array(colour) << bits - 8 for colour in ((200, 100, 50), (18, 86, 154)))
+    kind = f">u{bits // 8}"
+    row = b"\0" + np.stack([seen, hidden]).astype(kind).tobytes()
+    chunks = chunk(b"tRNS", hidden.astype(">u2").tobytes()), chunk(b"IDAT", zlib.compress(row))
+    data = png(2, 1, *chunks, bits=bits, colour=2)
+    assert pixels(data).tolist() == [[[200, 100, 50], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
