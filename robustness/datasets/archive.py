@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import zipfile
 from pathlib import Path
@@ -54,6 +55,11 @@ class Archive(Dataset):
                     return file.read(MAX_FILE_BYTES + 1)
         except ImageError:
             raise
+        except NotImplementedError as error:  # of zipfile, which is a RuntimeError as well
+            raise ImageError(
+                f"{entry.name} cannot be unpacked: it is packed in a way that few programs know, "
+                "as Windows does with large files; make the archive again with another program."
+            ) from error
         except RuntimeError as error:  # an encrypted file
             raise ImageError(
                 f"{entry.name} is locked by a password: expected an open zip archive."
@@ -102,7 +108,7 @@ def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
         # Before Python cleans the name: a drive, a root or a way up has no business in there.
         name = info.orig_filename.replace("\\", "/")
-        if ".." in name.split("/") or name.startswith("/") or name[1:2] == ":":
+        if ".." in name.split("/") or re.match(r"/|[A-Za-z]:/", name):
             raise ParameterError(
                 f"{path.name} is refused: it holds {info.orig_filename!r}, a path that leads out "
                 "of the archive; make the archive again from inside the folder."

@@ -443,6 +443,11 @@ def test_paths_out_of_an_archive_are_refused(tmp_path: Path, name: str) -> None:
         open_dataset(str(path))
 
 
+def test_a_colon_in_a_name_leads_nowhere(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "set.zip", {"1: cat.png": png(1), "A: cup.png": png(2)})
+    assert names(open_dataset(str(path))) == ["1: cat.png", "A: cup.png"]
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     bomb = zipped(tmp_path / "bomb.zip", {f"{n}.png": bytes(50_000_000) for n in range(6)})
     assert bomb.stat().st_size < 1_000_000
@@ -505,6 +510,24 @@ def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) ->
     damaged = open_dataset(str(path))
     with pytest.raises(ImageError, match="damaged"):
         damaged.read(damaged.entries[1])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [(6, 1, "is locked by a password"), (8, 9, "is packed in a way that few programs know")],
+)
+def test_what_cannot_be_unpacked_says_why(
+    tmp_path: Path, place: int, value: int, said: str
+) -> None:
+    """The bit of encryption, and Deflate64 as Windows packs what is large."""
+    path = zipped(tmp_path / "set.zip", {"a.png": png()})
+    data = bytearray(path.read_bytes())
+    listed = data.index(b"PK\1\2")
+    data[place] = data[listed + 2 + place] = value
+    path.write_bytes(data)
+    dataset = open_dataset(str(path))
+    with pytest.raises(ImageError, match=said):
+        dataset.read(dataset.entries[0])
 
 
 def test_what_is_no_archive_gets_a_sentence(tmp_path: Path) -> None:
