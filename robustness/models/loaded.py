@@ -83,12 +83,18 @@ class Loaded:
         """The network in TensorFlow of a classifier that is loaded, counted with it."""
         more = memory.needed(record)
         with self._changing:
-            kept = key in self._classifiers
-            if kept:
+            counted = self._classifiers.get(key)
+            if counted:
                 self._classifiers.move_to_end(key)
                 self._release_until(memory.budget() - memory.WHILE_LOADING * more, but=key)
                 self._bytes[key] += more
-        return _graph(record, side)
+        try:
+            return _graph(record, side)
+        except BaseException:
+            with self._changing:
+                if counted and self._classifiers.get(key) is counted:
+                    self._bytes[key] -= more
+            raise
 
     def _find(self, key: Key) -> Classifier | None:
         with self._changing:

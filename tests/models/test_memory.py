@@ -175,6 +175,22 @@ def test_a_network_for_gradients_is_counted_with_its_model(kept: Loaded) -> None
     assert kept.bytes() == 0
 
 
+def test_a_network_that_cannot_be_built_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, kept: Loaded
+) -> None:
+    def damaged(*_: object) -> None:
+        raise WeightsError("It is damaged by now.")
+
+    classifier = load(OFFLINE_NAMES[0], side=SIDE)
+    alone = kept.bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "_graph", damaged)
+        for _ in range(2):
+            with pytest.raises(WeightsError):
+                _ = classifier.graph
+    assert kept.bytes() == alone
+
+
 def test_every_model_of_the_catalogue_in_turn_stays_within(
     monkeypatch: pytest.MonkeyPatch, kept: Loaded
 ) -> None:
