@@ -43,7 +43,11 @@ class WorkerDiedError(Exception):
 
 
 class WorkerTimeError(Exception):
-    """The process was at it for longer than it may."""
+    """The process has worked on it for longer than it may."""
+
+
+class WorkerLateError(Exception):
+    """The process had not answered by the deadline: it may have had to wait for others."""
 
 
 class Worker:
@@ -71,8 +75,8 @@ class Worker:
         """The answer to ``head`` and ``data``.
 
         It may take ``memory`` bytes beside these, ``seconds`` of work, and until ``deadline``
-        (of ``time.monotonic``; None for ever). Raises ``WorkerTimeError`` or ``WorkerDiedError``,
-        after which the process has ended.
+        (of ``time.monotonic``; None for ever). Raises ``WorkerTimeError``, ``WorkerLateError`` or
+        ``WorkerDiedError``, after which the process has ended.
         """
         try:
             for part in (_ASKED.pack(len(head), len(data), memory, seconds), head, data):
@@ -82,7 +86,7 @@ class Worker:
             return self._received(length, deadline)
         except TimeoutError as error:
             self.end()
-            raise WorkerTimeError from error
+            raise WorkerLateError from error
         except (OSError, EOFError) as error:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)  # it is on its way, and what it ends with is wanted

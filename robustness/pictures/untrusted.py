@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 
 from robustness.base import settings
 from robustness.base.errors import ImageError
-from robustness.base.limited_worker import WorkerDiedError, Workers, WorkerTimeError
+from robustness.base.limited_worker import (
+    WorkerDiedError,
+    WorkerLateError,
+    Workers,
+    WorkerTimeError,
+)
 from robustness.base.turns import NoTurnError, SharedParts, Turns
 from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import as_subject
@@ -47,7 +52,7 @@ PROCESSES = max(2, min(4, os.cpu_count() or 1))
 
 
 class BusyError(ImageError):
-    """There was no turn for the picture: it may be a good one."""
+    """There was no turn for the picture, or it came too late: it may be a good one."""
 
 
 _WORKERS = Workers("robustness.pictures.decoder", PROCESSES)
@@ -75,10 +80,10 @@ def study_image(
         answer = _asked(asked, data, SMALL, deadline)
         if answer.startswith(NEEDS):
             answer = _large(asked, data, int(answer.removeprefix(NEEDS)), deadline)
-    except NoTurnError as error:
+    except (NoTurnError, WorkerLateError) as error:
         raise BusyError(
-            f"{as_subject(name)} was not decoded: others were in turn for {patience:.0f} s; try "
-            "again in a moment."
+            f"{as_subject(name)} was not decoded within {patience:.0f} s, as much else is to be "
+            "done; try again in a moment."
         ) from error
     except WorkerTimeError as error:
         raise ImageError(

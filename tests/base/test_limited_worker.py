@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from robustness.base import limited_worker
-from robustness.base.limited_worker import Worker, WorkerDiedError, Workers, WorkerTimeError
+from robustness.base.limited_worker import (
+    Worker,
+    WorkerDiedError,
+    WorkerLateError,
+    Workers,
+    WorkerTimeError,
+)
 from robustness.base.turns import NoTurnError
 from tests.support.places import ROOT
 
@@ -65,7 +71,7 @@ def test_a_process_that_works_for_too_long_is_ended_by_the_system() -> None:
 
 
 def test_nobody_waits_past_the_deadline(workers: Workers) -> None:
-    with pytest.raises(WorkerTimeError):
+    with pytest.raises(WorkerLateError):
         ask(workers, b"sleep", patience=0.3)
     assert workers.pids() == [], "nobody is given one that is still at it"
     assert ask(workers, b"hello") == b"hello"

@@ -81,19 +81,29 @@ def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
 def test_what_takes_too_long_gets_a_sentence(
     odd_workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(untrusted.json, "dumps", lambda _: "sleep")
-    with pytest.raises(ImageError, match=r'^"slow.png" takes too long to decode: '):
-        untrusted.study_image(b"any", name="slow.png", patience=0.3)
+    monkeypatch.setattr(untrusted, "SECONDS", 0)
+    monkeypatch.setattr(untrusted.json, "dumps", lambda _: "spin")
+    with pytest.raises(ImageError, match=r'^"slow.png" takes too long to decode: ') as raised:
+        untrusted.study_image(b"any", name="slow.png")
+    assert not isinstance(raised.value, untrusted.BusyError)
 
 
 def test_who_waited_in_vain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(plain("RGB", 0, 3000), "PNG")
     with (
         untrusted._LARGE.taken(untrusted.PROCESSES - 1, None),
-        pytest.raises(untrusted.BusyError, match=r"^The picture was not decoded: others were"),
+        pytest.raises(untrusted.BusyError, match=r"^The picture was not decoded within"),
     ):
         untrusted.study_image(data, patience=0.5)
     assert untrusted.study_image(data).shape == (224, 224, 3)
+
+
+def test_nor_is_a_picture_blamed_whose_turn_came_late(
+    odd_workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(untrusted.json, "dumps", lambda _: "sleep")
+    with pytest.raises(untrusted.BusyError, match=r'^"good.png" was not decoded within'):
+        untrusted.study_image(b"any", name="good.png", patience=0.3)
 
 
 def test_what_is_small_does_not_wait_for_what_is_large() -> None:
