@@ -11,7 +11,7 @@ from robustness.ui import breaking_point
 from robustness.ui.kit.inputs import perturbation_input
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import current_fit, picture_input
+from robustness.ui.kit.picture_input import picture_input
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.live import presenting
 
@@ -27,7 +27,7 @@ with page(
     require_models(model_names)
     found = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     conditions = [Condition.of({perturbation: 1.0})]
-    spec = make_spec(model_names, conditions, seed=seed, fit=current_fit())
+    spec = make_spec(model_names, conditions, seed=seed, fit=picture.fit)
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
     breaking_point.show(picture, perturbation, model_names, seed, found)
     breaking_point.show_summary(picture, model_names, seed)

@@ -9,7 +9,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.ui import scorecard
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import current_fit, pictures_input
+from robustness.ui.kit.picture_input import pictures_input
 from robustness.ui.kit.report_button import report_button
 
 with page(
@@ -22,6 +22,6 @@ with page(
     conditions = scorecard.study_conditions_input()
     require_models(model_names)
     rows = scorecard.measure(pictures, model_names, conditions, seed)
-    spec = make_spec(model_names, conditions, seed=seed, fit=current_fit())
+    spec = make_spec(model_names, conditions, seed=seed, fit=pictures[0].fit)
     report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
     scorecard.show(rows, pictures, conditions, seed)

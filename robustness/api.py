@@ -172,7 +172,7 @@ def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture
         image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:
         image = _from_array(np.asarray(given), name, spec)
-    return Picture.of(name, image, label=label)
+    return Picture.of(name, image, label=label, fit=spec.fit)
 
 
 def _from_array(given: NDArray[Any], name: str, spec: RunSpec) -> NDArray[np.float32]:

@@ -65,9 +65,8 @@ def attack_command(options: argparse.Namespace) -> None:
         console.expect_png(options.to, "The adversarial picture")
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
-    picture = Picture.of(
-        options.image, load_study_image(picture_file(options.image), fit=options.fit)
-    )
+    image = load_study_image(picture_file(options.image), fit=options.fit)
+    picture = Picture.of(options.image, image, fit=options.fit)
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
     for event in craft(picture, models.load(name), spec):

@@ -57,7 +57,7 @@ def study_command(options: argparse.Namespace) -> None:
     conditions = study_conditions(options.perturbations, options.strength)
     spec = make_spec(options.models, conditions, seed=options.seed, fit=options.fit)
     pictures = [
-        Picture.of(image, load_study_image(picture_file(image), fit=options.fit))
+        Picture.of(image, load_study_image(picture_file(image), fit=options.fit), fit=options.fit)
         for image in options.images
     ]
     if options.out is not None:
@@ -127,9 +127,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         names = [REGISTRY[options.perturbation].name]
     else:
         names = [record.name for record in REGISTRY if options.all or record.in_study]
-    picture = Picture.of(
-        options.image, load_study_image(picture_file(options.image), fit=options.fit)
-    )
+    image = load_study_image(picture_file(options.image), fit=options.fit)
+    picture = Picture.of(options.image, image, fit=options.fit)
     points: list[Measurement] = []
     breaks: list[Break] = []
     console.progress("loading the models ...")

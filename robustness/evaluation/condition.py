@@ -23,6 +23,9 @@ from robustness.pictures.picture import Picture
 CLEAN = "clean"
 """What people call a picture to which nothing is done."""
 
+NOTHING = "no perturbation"
+"""How a condition without any is described."""
+
 _ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
 
 
@@ -104,12 +107,12 @@ class Condition:
 
     @property
     def label(self) -> str:
-        return " + ".join(REGISTRY[name].label for name, _ in self.steps)
+        return " + ".join(REGISTRY[name].label for name, _ in self.steps) or NOTHING
 
     @property
     def described(self) -> str:
         """The label with strengths; of a single perturbation with its physical value, too."""
-        if len(self.steps) > 1 or not REGISTRY[self.name].graded:
+        if len(self.steps) != 1 or not REGISTRY[self.name].graded:
             return self.short
         ((name, strength),) = self.steps
         return f"{self.short} ({REGISTRY[name].value_text(strength)})"
@@ -122,7 +125,7 @@ class Condition:
     @property
     def short(self) -> str:
         """The label with strengths."""
-        return " + ".join(_step(name, strength) for name, strength in self.steps)
+        return " + ".join(_step(name, strength) for name, strength in self.steps) or NOTHING
 
     @property
     def setting(self) -> str:

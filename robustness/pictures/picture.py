@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.pictures.fitting import DEFAULT_FIT
+
 
 def image_digest(image: NDArray[np.float32]) -> str:
     """SHA-256 of a study image's bytes, as hex; names the image in seeds and cache keys."""
@@ -16,13 +18,24 @@ def image_digest(image: NDArray[np.float32]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A study image with the name it goes by and the SHA-256 of its pixels."""
+    """A study image with the name it goes by and the SHA-256 of its pixels.
+
+    ``fit`` is how it became square.
+    """
 
     name: str
     image: NDArray[np.float32]
     digest: str
     label: int | None = None
+    fit: str = DEFAULT_FIT
 
     @classmethod
-    def of(cls, name: str, image: NDArray[np.float32], *, label: int | None = None) -> Picture:
-        return cls(name, image, image_digest(image), label)
+    def of(
+        cls,
+        name: str,
+        image: NDArray[np.float32],
+        *,
+        label: int | None = None,
+        fit: str = DEFAULT_FIT,
+    ) -> Picture:
+        return cls(name, image, image_digest(image), label, fit)

@@ -147,7 +147,8 @@ class Run:
             raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
-        picture = Picture.of(name, study_image(data, name=name, fit=spec.fit, side=spec.side))
+        image = study_image(data, name=name, fit=spec.fit, side=spec.side)
+        picture = Picture.of(name, image, fit=spec.fit)
         if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
                 f"{name} is not the picture any more that this run evaluated: its pixels have "

@@ -41,7 +41,13 @@ def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: in
         work_key(f"sweep {STEPS} {REPEATS}", [picture], names, [condition], seed),
         [picture],
         lambda nameless: sweep(
-            nameless[0], [perturbation], names, steps=STEPS, repeats=REPEATS, seed=seed
+            nameless[0],
+            [perturbation],
+            names,
+            steps=STEPS,
+            repeats=REPEATS,
+            seed=seed,
+            fit=picture.fit,
         ),
         len(names) * (repeats * (STEPS if record.graded else 2) + 1),
     )
@@ -138,7 +144,7 @@ def _at_one_strength(
         first=strengths[len(strengths) // 2],
     )
     condition = Condition.of({perturbation: strength})
-    spec = make_spec(names, [condition], seed=seed)
+    spec = make_spec(names, [condition], seed=seed, fit=picture.fit)
     altered = memo.change(picture, condition, seed)
     what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)

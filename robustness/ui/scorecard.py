@@ -77,7 +77,7 @@ def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
     """The rows of the scorecard, kept or computed with progress; ends the page if cancelled."""
-    spec = make_spec(names, conditions, seed=seed)
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     return Measuring(
         "Scoring",
         work_key("score", pictures, names, conditions, seed),
@@ -153,7 +153,8 @@ def _by_place(
     seed: int,
 ) -> list[Measurement]:
     """``rows`` with their stages compared place by place, kept or computed with progress."""
-    spec = make_spec(list(dict.fromkeys(row.model for row in rows)), conditions, seed=seed)
+    names = list(dict.fromkeys(row.model for row in rows))
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     what = "Comparing place by place"
     found = Measuring(
         what,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import report
+from robustness import api, report
+from robustness.ui.kit import report_button
+from robustness.ui.live import check
 from tests.support.pages import run
 from tests.support.places import ROOT
-from tests.support.reports import live
+from tests.support.reports import WHEN, live
 
 ASKED: list[str] = []
 
@@ -49,3 +52,50 @@ def test_the_pages_have_the_button(page: str) -> None:
     app = run(ROOT / page, models="SqueezeNet")
     assert not app.exception
     assert len(app.get("download_button")) == len(report.FORMATS) + 1
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
+    """What the button of a page would give from now on."""
+    found = []
+    for module in (report_button, check):
+        monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))
+    return found
+
+
+@pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])
+def test_its_rows_say_how_the_picture_became_square(
+    page: str, reported: list[report.Report]
+) -> None:
+    app = run(ROOT / page, models="SqueezeNet", fit="letterbox")
+    assert not app.exception
+    (made,) = reported
+    assert made.manifest["spec"]["fit"] == "letterbox"
+    assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}
+
+
+def test_with_nothing_on_there_is_a_report_as_well(reported: list[report.Report]) -> None:
+    assert not run(models="SqueezeNet", sample="chelsea").exception
+    (made,) = reported
+    assert made.title == "chelsea under no perturbation"
+    assert b"chelsea under no perturbation" in report.rendered(
+        made, report.FORMATS[".html"].write, WHEN
+    )
+
+
+def test_a_picture_of_a_run_is_as_square_as_it_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[report.Report]
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path))
+    spec = api.make_spec(["SqueezeNet"], perturbations=["fog"], fit="letterbox")
+    made = api.evaluate("samples", spec, out=tmp_path)
+    app = run(models="SqueezeNet", run=made.id, image="chelsea", fog="0.6")
+    assert not app.exception
+    assert reported[-1].manifest["spec"]["fit"] == "letterbox"
+    link, command, *_ = (element.value for element in app.code)
+    assert "sample=chelsea" in link
+    assert "fit=letterbox" in link
+    assert "--fit letterbox" in command
+    shows = app.selectbox(key="shows").value
+    assert run(models="SqueezeNet", sample="chelsea").selectbox(key="shows").value == shows
+    assert shows is not None

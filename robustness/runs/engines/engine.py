@@ -109,7 +109,7 @@ def prepared(job: Job, number: int) -> Prepared:
             data = job.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
             image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side, patience=None)
-            pictures[position] = Picture.of(entry.name, image)
+            pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
         except ImageError as error:
             unreadable.append((entry.name, str(error)))
     batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None

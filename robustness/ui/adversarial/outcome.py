@@ -45,13 +45,14 @@ def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSp
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
     """The attack's picture under a name of its own."""
-    return Picture.of(f"{picture.name}, adversarial", outcome.image)
+    return Picture.of(f"{picture.name}, adversarial", outcome.image, fit=picture.fit)
 
 
 def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Measurement:
     """What ``model`` makes of ``changed``, beside its answer to ``picture``."""
     hashed = ((model, models.digest(models.REGISTRY[model])),)
-    run = RunSpec(hashed, (AttackCondition.of_spec(spec),), spec.seed, side=len(picture.image))
+    conditions = (AttackCondition.of_spec(spec),)
+    run = RunSpec(hashed, conditions, spec.seed, picture.fit, side=len(picture.image))
     return memo.comparison(run, picture, model, changed)
 
 
@@ -82,7 +83,7 @@ def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> No
     attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))
     noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
-        noisy = Picture.of(f"{picture.name}, noisy", control.image)
+        noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
         noise.html(results.card(row(picture, noisy, outcome.model, spec), "Noise"))
         noise.caption(
             f"The nearest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "

@@ -31,7 +31,6 @@ from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, attack_key, row
 from robustness.ui.adversarial.request import strength_input
 from robustness.ui.kit import results
-from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.work import Measuring
@@ -53,7 +52,8 @@ BISECTION_PASSES = 20
 def show_report(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     """Draws its button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
-    asked = make_spec(names, [AttackCondition.of_spec(attack)], seed=attack.seed, fit=current_fit())
+    conditions = [AttackCondition.of_spec(attack)]
+    asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit)
     changed = adversarial(picture, outcome)
     rows = [row(picture, changed, name, attack) for name in names]
     transferred = transferring(picture, attack, names)

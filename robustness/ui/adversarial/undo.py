@@ -39,7 +39,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
         captions=("Adversarial", together),
         key="pictures-undo",
     )
-    spec = make_spec(names, [condition], seed=outcome.spec.seed)
+    spec = make_spec(names, [condition], seed=outcome.spec.seed, fit=picture.fit)
     attacked = [row(picture, changed, model, outcome.spec) for model in names]
     both = memo.all_answers(spec, changed, names, altered)
     alone = memo.all_answers(spec, picture, names, beside)

@@ -78,8 +78,11 @@ def work_key(
     conditions: Sequence[Condition],
     seed: int,
 ) -> str:
-    """The key of work called ``what``: pixels, conditions, each model's weights, and the engine."""
-    spec = make_spec(names, conditions, seed=seed)
+    """The key of work called ``what``: pixels, conditions, each model's weights, and the engine.
+
+    All of the ``pictures`` have become square in one way.
+    """
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     return " ".join([what, spec.digest, str(chosen()), *(picture.digest for picture in pictures)])
 
 

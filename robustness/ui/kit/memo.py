@@ -32,6 +32,7 @@ from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.picture import Picture
+from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.ui.kit.fair_line import LINE, session
@@ -39,7 +40,8 @@ from robustness.ui.kit.fair_line import LINE, session
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
     Classifier: lambda asked: (asked.record.name, models.digest(asked.record), asked.engine),
-    RunSpec: lambda spec: (spec.conditions, spec.seed),  # all that one model's row depends on
+    # All that one model's row depends on.
+    RunSpec: lambda spec: (spec.conditions, spec.seed, spec.fit),
 }
 """By what calls are told apart."""
 
@@ -47,7 +49,14 @@ KEYS: dict[str | type, Callable[[Any], object]] = {
 @st.cache_resource(show_spinner=False, max_entries=16)
 def sample_picture(name: str, fit: str) -> Picture:
     """A bundled sample as a study image."""
-    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit))
+    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit), fit=fit)
+
+
+def is_sample(picture: Picture) -> bool:
+    """Whether it is a bundled sample, rather than a picture that merely goes by its name."""
+    if picture.name not in SAMPLES:
+        return False
+    return sample_picture(picture.name, picture.fit).digest == picture.digest
 
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
@@ -65,7 +74,7 @@ def _decoded(data: bytes, fit: str) -> Picture | str:
     What is kept knows ``data`` by a digest.
     """
     try:
-        return Picture.of("", untrusted.study_image(data, fit=fit))
+        return Picture.of("", untrusted.study_image(data, fit=fit), fit=fit)
     except BusyError:  # another time it may be decoded
         raise
     except ImageError as error:

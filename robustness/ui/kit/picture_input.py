@@ -22,7 +22,7 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import access, components
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.leaving import forget_files
-from robustness.ui.kit.memo import sample_picture, uploaded_picture
+from robustness.ui.kit.memo import is_sample, sample_picture, uploaded_picture
 from robustness.ui.kit.run_link import leave, linked_picture
 from robustness.ui.kit.sentences import sentence
 
@@ -66,7 +66,7 @@ def _choice(
     *, several: bool, live: bool = False, more: Callable[[], None] = lambda: None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The pictures chosen, and the row below the samples."""
-    sample, fit = current_sample(), current_fit()
+    sample, fit = current_sample(), _current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -103,9 +103,10 @@ def _choice(
             )
     with gallery:
         below = st.container(horizontal=True, vertical_alignment="center")
-    first = given or [sample_picture(sample, fit)]
-    chosen = [*first, *(sample_picture(name, fit) for name in also)] if several else first[-1:]
-    return chosen, below
+    chosen = given or [sample_picture(sample, fit)]
+    if several:  # as the first became square, which may be as a run's pictures did
+        return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
+    return chosen[-1:], below
 
 
 def _truth_input(picture: Picture) -> str | None:
@@ -130,7 +131,7 @@ def _truth_input(picture: Picture) -> str | None:
 
 def _known_class(picture: Picture) -> str | None:
     """The class of a sample; None for any other picture, and for one that shows none of them."""
-    synset = SAMPLES[picture.name].synset if picture.name in SAMPLES else None
+    synset = SAMPLES[picture.name].synset if is_sample(picture) else None
     return None if synset is None else imagenet().names[imagenet().index(synset)]
 
 
@@ -207,7 +208,7 @@ def current_sample() -> str:
         return FIRST_SAMPLE
 
 
-def current_fit() -> str:
+def _current_fit() -> str:
     """How a picture becomes square, as chosen on the page or in the link."""
     fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
     return fit if fit in FITS else DEFAULT_FIT

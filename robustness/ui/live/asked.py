@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.picture import Picture
@@ -39,12 +39,12 @@ class Asked(NamedTuple):
 
     @property
     def spec(self) -> RunSpec:
-        return make_spec(self.models, [self.condition], seed=self.seed)
+        return make_spec(self.models, [self.condition], seed=self.seed, fit=self.picture.fit)
 
     @property
     def what(self) -> str:
         """The condition in words."""
-        return "no perturbation" if self.condition.idle else self.condition.label
+        return NOTHING if self.condition.idle else self.condition.label
 
     def change(self) -> memo.Change:
         """The picture under the condition."""

@@ -21,7 +21,6 @@ from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import attention, components, memo, results, stages
 from robustness.ui.kit.copy_button import copy_button
 from robustness.ui.kit.page import fragment
-from robustness.ui.kit.picture_input import current_fit
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.live import film, held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
@@ -113,10 +112,11 @@ def show_details(
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
-        fitted = replace(asked.spec, fit=current_fit())
         with st.container(horizontal=True):
-            report_button(lambda: report.of_live(fitted, picture, rows, film.made(asked)), "live")
-            copy_button(fitted, picture.name)
+            report_button(
+                lambda: report.of_live(asked.spec, picture, rows, film.made(asked)), "live"
+            )
+            copy_button(asked.spec, picture)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},

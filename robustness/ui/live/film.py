@@ -37,7 +37,9 @@ def _offer(asked: Asked, name: str) -> films.Offer:
     return films.Offer(
         key=f"{key} {name} {asked.truth}",
         label=moving(name),
-        events=partial(film.shoot, picture, condition, name, asked.models, seed=seed),
+        events=partial(
+            film.shoot, picture, condition, name, asked.models, seed=seed, fit=picture.fit
+        ),
         total=len(wanted) * (1 + len(asked.models)),
         finish=lambda events: played(
             film.assembled(condition, name, events), picture, truth=asked.truth

@@ -106,8 +106,9 @@ def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
     """Both for a frame of a camera, in the place of the picture."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
-    image = study_image(pictures[0], name="camera")
-    asked = asked._replace(picture=Picture.of("camera", image), truth=None)
+    fit = asked.picture.fit
+    image = study_image(pictures[0], name="camera", fit=fit)
+    asked = asked._replace(picture=Picture.of("camera", image, fit=fit), truth=None)
     header, (_, after) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)
     return {**header, **answers}, [to_png(image), after]
