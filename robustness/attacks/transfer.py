@@ -62,20 +62,33 @@ def judged(
         yield Transfer(source, name, success, own, top1, float(answer[top1]), float(answer[own]))
 
 
+def attackable(names: Sequence[str], spec: AttackSpec, of: str) -> list[str]:
+    """Those of the models ``names`` that ``spec`` may be tried on: with a target, which was chosen
+    among the classes of the model ``of``, those that tell the same classes apart."""
+    classes = models.REGISTRY[of].labels().key
+    return [
+        name
+        for name in names
+        if spec.target is None or models.REGISTRY[name].labels().key == classes
+    ]
+
+
 def transfers(
     picture: Picture,
     names: Sequence[str],
     spec: AttackSpec,
+    of: str,
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Step | Outcome | Transfer]:
     """Attacks each of the models ``names`` and has all of them judge the result.
 
     Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
-    gives no gradients to an attack that needs them, that does not have the target, or that gives
-    it to the clean picture already. Closing the iterator stops the work within one step.
+    gives no gradients to an attack that needs them, that does not have the target, which is one of
+    the model ``of``, or that gives it to the clean picture already. Closing the iterator stops the
+    work within one step.
     """
-    for source in names:
+    for source in attackable(names, spec, of):
         try:
             for event in craft(picture, load(source, side=len(picture.image)), spec):
                 yield event

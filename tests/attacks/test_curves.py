@@ -21,7 +21,7 @@ from robustness.attacks.curves import (
     over_epsilon,
     smallest_epsilon,
 )
-from robustness.attacks.transfer import Transfer, judged, transfers
+from robustness.attacks.transfer import Transfer, attackable, judged, transfers
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.evaluation.reach import (
     ATTACK,
@@ -34,6 +34,7 @@ from robustness.evaluation.reach import (
 from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.picture import Picture
+from tests.conftest import register
 
 PGD = AttackSpec.of("pgd", steps=5)
 FAST = replace(PGD, steps=2)
@@ -136,7 +137,9 @@ def test_a_transferred_picture_is_judged_by_each_model_on_its_own(
     coffee: Picture, classifiers: Mapping[str, Classifier]
 ) -> None:
     names = ["SqueezeNet", "EfficientNetLite0"]
-    events = list(transfers(coffee, names, FAST, load=lambda name, side: classifiers[name]))
+    events = list(
+        transfers(coffee, names, FAST, names[0], load=lambda name, side: classifiers[name])
+    )
     outcomes = [event for event in events if isinstance(event, Outcome)]
     found = [event for event in events if isinstance(event, Transfer)]
     assert [(entry.source, entry.model) for entry in found] == [
@@ -161,8 +164,19 @@ def test_a_model_that_gives_the_target_already_does_not_end_the_others_transfer(
     place = int(np.flatnonzero(tops[0] != tops[1])[0])
     picture = Picture.of("odd", photographs[place])
     spec = AttackSpec.of("pgd", steps=1, target=int(tops[0][place]))
-    found = [e for e in transfers(picture, names, spec) if isinstance(e, Transfer)]
+    found = [e for e in transfers(picture, names, spec, names[1]) if isinstance(e, Transfer)]
     assert [(entry.source, entry.model) for entry in found] == [(names[1], n) for n in names]
+
+
+def test_a_target_is_tried_on_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index means another class, or none, where other classes are told apart."""
+    digits = models.Labels("digits", tuple("0123456789"))
+    names = ["SqueezeNet", "EfficientNetLite0", "Digits"]
+    record = replace(models.REGISTRY["SqueezeNet"], name="Digits", labels=lambda: digits)
+    register(monkeypatch, record)
+    assert attackable(names, PGD, "SqueezeNet") == names
+    assert attackable(names, replace(PGD, target=3), "SqueezeNet") == names[:2]
+    assert attackable(names, replace(PGD, target=3), "Digits") == names[2:]
 
 
 def test_a_target_that_a_judge_does_not_know_is_no_verdict(

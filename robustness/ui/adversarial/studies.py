@@ -19,7 +19,7 @@ from robustness.attacks.curves import (
     over_epsilon,
     smallest_epsilon,
 )
-from robustness.attacks.transfer import Transfer, transfers
+from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
@@ -56,7 +56,7 @@ def show_report(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Non
     asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit)
     changed = adversarial(picture, outcome)
     rows = [row(picture, changed, name, attack) for name in names]
-    transferred = transferring(picture, attack, names)
+    transferred = transferring(picture, outcome, names)
     report_button(
         lambda: report.of_attack(asked, picture, outcome, rows, transferred.found or ()),
         f"{attack.name}-{outcome.model}",
@@ -65,29 +65,31 @@ def show_report(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Non
 
 def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     """Draws the sections top to bottom."""
-    _transfer(picture, outcome.spec, names)
-    _over_epsilon(picture, outcome.spec, names)
+    _transfer(picture, outcome, names)
+    _over_epsilon(picture, outcome, names)
     _reach(picture, outcome)
 
 
-def transferring(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> Measuring:
-    """The attack on each of the models ``names``, judged by all of them."""
+def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
+    """The attack of ``outcome`` on each of the models ``names``, judged by all of them."""
+    spec, able = outcome.spec, attackable(names, outcome.spec, outcome.model)
     return Measuring(
         "Transfer",
-        attack_key("transfer", picture, names, spec),
+        attack_key(f"transfer from {able}", picture, names, spec),
         [picture],
-        lambda nameless: transfers(nameless[0], names, spec),
+        lambda nameless: transfers(nameless[0], names, spec, outcome.model),
         len(names) * (spec.total_steps + 1 + len(names)),
         (Transfer,),
     )
 
 
-def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
+def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     st.header("Does it transfer?", anchor=False)
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
         return
-    judged = transferring(picture, spec, names).on_request(
+    spec = outcome.spec
+    judged = transferring(picture, outcome, names).on_request(
         f"Attack each of the {len(names)} models",
         f"{spec.record.label} with these settings on every model, each result judged by all.",
     )
@@ -122,9 +124,14 @@ def _transfer(picture: Picture, spec: AttackSpec, names: Sequence[str]) -> None:
     )
 
 
-def _over_epsilon(picture: Picture, asked: AttackSpec, names: Sequence[str]) -> None:
+def _over_epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     st.header("How little is enough?", anchor=False)
-    spec = strength_input(asked, STRONGEST)
+    able = attackable(names, outcome.spec, outcome.model)
+    others = ", ".join(models.label(name) for name in names if name not in able)
+    if others:
+        st.caption(plain(f"Without {others}: there is no such target among their classes."))
+    names = able
+    spec = strength_input(outcome.spec, STRONGEST)
     other, steps = COUNTERPART[spec.record.white_box]
     beside = AttackSpec.of(other, norm=spec.norm, steps=steps, seed=spec.seed, target=spec.target)
     total = spec.total_steps * (1 + BISECTION_PASSES // 2) + beside.total_steps
