@@ -91,12 +91,13 @@ def make_spec(
 ) -> RunSpec:
     """A checked RunSpec; no ``model_names`` means the default selection.
 
-    Raises ``UnknownNameError`` for a model or a fit that does not exist, ``WeightsError`` for a
-    model without its weights, ``ParameterError`` for a seed out of range or no condition at all.
+    What stands twice in ``conditions`` is asked once. Raises ``UnknownNameError`` for a model or a
+    fit that does not exist, ``WeightsError`` for a model without its weights, ``ParameterError``
+    for a seed out of range or no condition at all.
     """
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
     check_fit(fit)
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(hashes, tuple(conditions), check_seed(seed), fit, side)
+    return RunSpec(hashes, tuple(dict.fromkeys(conditions)), check_seed(seed), fit, side)

@@ -124,7 +124,8 @@ def test_make_spec_records_the_weights_and_the_default_selection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    spec = make_spec(["SqueezeNet"], [FOG], seed=5, fit="squash", side=96)
+    spec = make_spec(["SqueezeNet"], [FOG, FOG], seed=5, fit="squash", side=96)
+    assert spec.conditions == (FOG,), "asked once"
     assert spec.models == (("SqueezeNet", digest(MODELS["SqueezeNet"])),)
     assert (spec.conditions, spec.seed, spec.fit, spec.side) == ((FOG,), 5, "squash", 96)
     offline = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
