@@ -248,6 +248,7 @@ def _document(run: Run) -> dict[str, Any]:
         "run": run.id,
         "folder": str(run.folder),
         "images": run.images,
+        "copies": 0 if found is None else found.copies,
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
@@ -270,6 +271,8 @@ def _print_run(run: Run) -> None:
         console.say("\nNo picture could be read, so there is nothing to tell.")
         return
     found = statistics.Figures(run.frame())
+    if found.copies_note:
+        console.say(found.copies_note)
     console.say("")
     console.print_ranking(found.summary, decimals=1)
     if found.images < statistics.FEWEST:

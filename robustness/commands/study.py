@@ -94,7 +94,8 @@ def study_command(options: argparse.Namespace) -> None:
         console.print_json(result)
     else:
         console.say(
-            f"{counted(len(pictures), 'picture')} x {counted(len(conditions), 'perturbation')}\n"
+            f"{counted(len({picture.digest for picture in pictures}), 'picture')} x "
+            f"{counted(len(conditions), 'perturbation')}\n"
         )
         console.print_ranking(result["summary"])
         _print_doubts(result["summary"])

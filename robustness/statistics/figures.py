@@ -10,7 +10,7 @@ import pandas as pd
 from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.calibration import reliability
 from robustness.statistics.classes import by_class
-from robustness.statistics.grid import with_conditions
+from robustness.statistics.grid import with_conditions, without_copies
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
@@ -26,10 +26,19 @@ Entries = list[dict[str, Any]]
 
 
 class Figures:
-    """The tables on the measurements ``frame``, each worked out when it is first asked for."""
+    """The tables on the measurements ``frame``, each worked out when it is first asked for.
+
+    A picture that stands in it under several names counts once, as in each of the tables.
+    """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = with_conditions(with_correctness(frame))
+        # Without the column, so that no table looks for copies again.
+        distinct = without_copies(frame).drop(columns="image_digest", errors="ignore")
+        self.frame = with_conditions(with_correctness(distinct))
+        self.copies = 0
+        """Images of ``frame`` that are, pixel by pixel, copies of others, and not counted."""
+        if len(distinct) < len(frame):
+            self.copies = int(frame["image"].nunique()) - self.images
         self._pairs: dict[str, Entries] = {}
         self._tests: dict[str, Entries] = {}
 
@@ -72,6 +81,17 @@ class Figures:
     @property
     def images(self) -> int:
         return int(self.frame["image"].nunique())
+
+    @property
+    def copies_note(self) -> str:
+        """A sentence on ``copies``; nothing where there are none."""
+        if not self.copies:
+            return ""
+        are = "is a copy of another" if self.copies == 1 else "are copies of others"
+        return (
+            f"{self.copies:,} of {self.images + self.copies:,} pictures {are}, pixel by pixel: "
+            "each picture counts once."
+        )
 
     @property
     def quantities(self) -> list[str]:

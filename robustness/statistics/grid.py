@@ -1,7 +1,8 @@
 """Measurements as dense arrays, images x conditions, one grid a model.
 
 A frame has one row a measurement with at least ``COLUMNS``. ``image`` tells the images of a run
-apart, ``condition`` its conditions.
+apart, ``condition`` its conditions. Images of one ``image_digest``, where there is such a column,
+are copies of one picture, which counts once: it is no further evidence.
 """
 
 from __future__ import annotations
@@ -121,7 +122,20 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
     strength. Raises ``ParameterError`` if a column is missing.
     """
     require(frame, ("image", "model", "perturbation", "strength", "consistent"))
-    return laid_out(with_conditions(with_correctness(frame)))
+    return laid_out(with_conditions(with_correctness(without_copies(frame))))
+
+
+def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``frame`` of the first image, by its id, of each ``image_digest``."""
+    if "image_digest" not in frame.columns:
+        return frame
+    image_of, images = pd.factorize(frame["image"], sort=True)
+    digest_of, digests = pd.factorize(frame["image_digest"])
+    if len(digests) == len(images) or (digest_of < 0).any():
+        return frame
+    first = np.full(len(digests), len(images))
+    np.minimum.at(first, digest_of, image_of)
+    return frame[first[digest_of] == image_of]
 
 
 def laid_out(frame: pd.DataFrame) -> list[Grid]:

@@ -29,6 +29,7 @@ from robustness.statistics import (
     CORRECTNESS,
     FEWEST,
     IN_MEMORY,
+    Figures,
     by_class,
     by_perturbation,
     by_severity,
@@ -51,6 +52,26 @@ def random(seed: int = 0) -> np.random.Generator:
 
 
 # --- the picture is the unit ----------------------------------------------------------------------
+
+
+def test_copies_of_a_picture_are_no_further_evidence() -> None:
+    """Under whatever names: with each of them counted, a handful would be certain."""
+    kept = random(3).random((6, 3)) < 0.5
+    conditions = [("fog", 0.2), ("fog", 0.6), ("gaussian_blur", 0.4)]
+    once = rows(kept, conditions=conditions)
+    digests = {name: f"{at:064}" for at, name in enumerate(once["image"].unique())}
+    once["image_digest"] = once["image"].map(digests)
+    copied = [once.assign(image=once["image"] + f" ({copy}).png") for copy in range(2, 30)]
+    frame = pd.concat([once, *copied], ignore_index=True)
+    for table in (summary, by_perturbation):
+        assert table(frame) == table(once)
+    found = Figures(frame)
+    assert (found.images, found.copies) == (6, 168)
+    assert found.copies_note.startswith("168 of 174 pictures are copies of others")
+    assert found.summary == summary(once)
+    assert Figures(once).copies_note == ""
+    unknown = frame.drop(columns="image_digest")
+    assert summary(unknown)[0]["n_images"] == 174
 
 
 def test_pictures_with_more_rows_weigh_more() -> None:

@@ -114,6 +114,8 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
         cautions.append(
             f"This run is not finished: {_unfinished(run)}, and the report counts these alone."
         )
+    if found.copies_note:
+        cautions.append(found.copies_note)
     if images < statistics.FEWEST:
         cautions.append(statistics.TOO_FEW)
     cautions += [note] if (note := run.depth_note) else []

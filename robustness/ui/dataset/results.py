@@ -59,8 +59,8 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     )
     if run.unreadable:
         size += f" {len(run.unreadable):,} could not be read; they are listed at the end."
-    st.caption(size)
-    if images < figures.FEWEST:
+    st.caption(f"{size} {found.copies_note}".rstrip())
+    if found.images < figures.FEWEST:
         st.info(figures.TOO_FEW, icon=":material/science:")
     if len(models.by_labels(e["model"] for e in found.summary)) > 1:
         st.info(results.other_classes([e["model"] for e in found.summary]), icon=":material/rule:")
