@@ -46,7 +46,8 @@ class Break:
     and ``high`` are the range over the repeats, a repeat that never breaks counting as None, or
     for a single repeat the last strength that keeps the answer and the first that changes it.
     ``parameter`` (physical), ``severity`` (nearest ImageNet-C one) and ``ssim`` belong to
-    ``strength``. ``returns`` are swept strengths beyond it at which the clean answer is back.
+    ``strength``. ``returns`` are swept strengths beyond it, of which there are none when ``never``,
+    at which a repeat that has broken before has the clean answer back.
     """
 
     model: str
@@ -231,10 +232,13 @@ def _summary(
     never = 2 * len(broken) <= len(found)
     top1 = int(clean.probabilities[0].argmax())
     strength = ssim = low = high = None
+    returns: set[float] = set()
     if not never:
         # A repeat that never breaks lies beyond all others, so the median is among the broken.
         median = broken[(len(found) - 1) // 2]
         strength, ssim = median.changed, median.ssim
+        # Each repeat's lie beyond its own break, which may be well below the median.
+        returns = {s for f in broken for s in f.returns if s > (strength or 0.0)}
     if len(found) == 1:
         low, high = found[0].kept, found[0].changed
     elif broken:
@@ -250,7 +254,7 @@ def _summary(
         low=low,
         high=high,
         never=never,
-        returns=tuple(sorted({value for f in found for value in f.returns})),
+        returns=tuple(sorted(returns)),
         repeats=len(found),
         grid=step,
         clean_top1=top1,

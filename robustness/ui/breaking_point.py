@@ -20,7 +20,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.report.answers.sweep import answer
+from robustness.report.answers.sweep import answer, with_seeds
 from robustness.ui.kit import components, films, memo, results
 from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
@@ -74,7 +74,8 @@ def show(
             f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
         )
         st.info(
-            f"Not monotone: beyond the breaking point the clean answer comes back: {cases}.",
+            "Not monotone: beyond the breaking point the clean answer comes back"
+            f"{with_seeds(returning)}: {cases}.",
             icon=":material/swap_vert:",
         )
     films.show("film", [_film(picture, perturbation, names, seed, found)])

@@ -147,33 +147,58 @@ def test_a_change_that_comes_and_goes_between_two_steps_is_seen() -> None:
     assert sum(made_up.batches) - STRANGERS < 60, "a tenth of what a grid as fine takes"
 
 
+class InTurn(MadeUp):
+    """Keeps its answer by another of ``rules`` in each repeat of a sweep."""
+
+    def __init__(self, *rules: Callable[[float, float], bool]) -> None:
+        super().__init__(rules[0])
+        self.rules = iter(rules)
+
+    def __call__(self, images: np.ndarray) -> Outputs:
+        if len(images) == 20:  # a new repeat begins with its sweep
+            self.keeps = next(self.rules)
+        return super().__call__(images)
+
+
+def below(limit: float) -> Callable[[float, float], bool]:
+    return lambda _, deviation: deviation < limit
+
+
 def test_a_random_perturbation_reports_median_and_range_over_seeds() -> None:
-    limits = iter([0.05, 0.11, 0.2, 0.02, 0.16])
-    seen: dict[str, float] = {}
-
-    def keeps(_: float, deviation: float) -> bool:
-        return deviation < seen["limit"]
-
-    class Varying(MadeUp):
-        def __call__(self, images: np.ndarray) -> Outputs:
-            if len(images) == 20:  # a new repeat begins with its sweep
-                seen["limit"] = next(limits)
-            return super().__call__(images)
-
-    seen["limit"] = 1.0
-    made_up = Varying(keeps)
-    events = events_of(made_up, ["gaussian_noise"])
-    found = events[-1]
+    rules = [below(limit) for limit in (0.05, 0.11, 0.2, 0.02, 0.16)]
+    found = events_of(InTurn(*rules), ["gaussian_noise"])[-1]
     assert isinstance(found, Break)
     single = []
-    for place, limit in enumerate([0.05, 0.11, 0.2, 0.02, 0.16]):
-        seen["limit"] = limit
+    for place, keeps in enumerate(rules):
         strength = first_change(keeps, "gaussian_noise", seed=place)
         single.append(1.0 if strength is None else strength)
     assert found.repeats == 5
     assert found.strength == pytest.approx(sorted(single)[2], abs=TOLERANCE)
     assert found.low == pytest.approx(min(single), abs=TOLERANCE)
     assert found.high == pytest.approx(max(single), abs=TOLERANCE)
+
+
+def test_what_comes_back_in_a_repeat_counts_beyond_the_reported_break_alone() -> None:
+    def back(_: float, deviation: float) -> bool:
+        return deviation < 0.03 or 0.06 < deviation < 0.09 or 0.15 < deviation < 0.18
+
+    found = events_of(InTurn(back, below(0.12), below(0.14)), ["gaussian_noise"], repeats=3)[-1]
+    assert isinstance(found, Break)
+    assert found.strength is not None
+    (alone,) = run(back, "gaussian_noise", repeats=1)[1]
+    assert min(alone.returns) < found.strength
+    assert found.returns == tuple(s for s in alone.returns if s > found.strength) != ()
+
+
+def test_nothing_comes_back_beyond_a_break_that_is_not_reported() -> None:
+    def back(_: float, deviation: float) -> bool:
+        return not 0.03 < deviation < 0.06
+
+    found = events_of(InTurn(back, below(1.0)), ["gaussian_noise"], repeats=2)[-1]
+    assert isinstance(found, Break)
+    assert found.never
+    assert found.low is not None
+    assert found.returns == ()
 
 
 def test_random_repeats_that_mostly_hold_count_as_never() -> None:

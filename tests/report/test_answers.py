@@ -279,6 +279,14 @@ def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     assert one[0].startswith(f"{A_LABEL} keeps its answer")
 
 
+@pytest.mark.parametrize(("repeats", "how"), [(1, ""), (5, ", with at least one seed")])
+def test_a_sweep_says_how_often_an_answer_comes_back(repeats: int, how: str) -> None:
+    back = replace(broken(A, 0.2, 0.18, 0.22, repeats), returns=(0.4,))
+    basis = sweep.answer([back, broken(B, 0.5, 0.4, 0.6, repeats)], "a")[2]
+    assert f"in 1 case the clean answer comes back at a higher strength{how}." in basis
+    assert "comes back" not in sweep.answer([replace(back, returns=())], "a")[2]
+
+
 def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
     kinds = [(0.2, 0.19, 0.2), (None, 1.0, None), (0.9, 0.895, 0.9)]
     for a, b in itertools.product(kinds, repeat=2):

@@ -110,8 +110,13 @@ def _seeds(breaks: Sequence[Break]) -> str:
 
 
 def _returns(breaks: Sequence[Break]) -> str:
-    back = sum(bool(entry.returns) for entry in breaks)
+    back = [entry for entry in breaks if entry.returns]
     if not back:
         return ""
-    cases = "in 1 case" if back == 1 else f"in {back} cases"
-    return f"{cases} the clean answer comes back at a higher strength"
+    cases = "in 1 case" if len(back) == 1 else f"in {len(back)} cases"
+    return f"{cases} the clean answer comes back at a higher strength{with_seeds(back)}"
+
+
+def with_seeds(returning: Sequence[Break]) -> str:
+    """How often the clean answers of ``returning`` come back: nothing to add to a single sweep."""
+    return ", with at least one seed" if any(entry.repeats > 1 for entry in returning) else ""
