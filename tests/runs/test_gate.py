@@ -267,6 +267,19 @@ def test_equal_answers_of_other_weights_are_as_sure_as_there_are_pictures(tmp_pa
         assert all(v.high == bound for v in trained.verdicts)
 
 
+@pytest.mark.parametrize("scope", ["", 'perturbation = "*"'])
+def test_as_many_answers_won_as_lost_are_not_the_same_answers(tmp_path: Path, scope: str) -> None:
+    asked = budget(tmp_path, f'baseline = "x"\n[[limit]]\n{scope}\nmax_regression = 0.01')
+    before = np.ones((200, 2), bool)
+    before[:20, 0] = before[20:40, 1] = False
+    after = np.roll(before, 1, axis=1)  # each picture loses under one condition what it wins
+    first, second = (MadeUp(rows(x, conditions=LEVELS[:2]), LEVELS[:2]) for x in (before, after))
+    for verdict in gate.check(asked, second, first).verdicts:
+        assert verdict.value == 0
+        assert verdict.low != verdict.high
+        assert verdict.outcome == NOT_SHOWN
+
+
 def test_one_lost_answer_of_200_does_not_show_that_less_than_two_in_a_hundred_are(
     tmp_path: Path,
 ) -> None:

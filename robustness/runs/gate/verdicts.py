@@ -185,7 +185,7 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
     if name not in LABEL_FREE:
         images = min(images, tables.labelled)
     if limit in REGRESSIONS:
-        if value == 0 and entry["model"] in tables.weights:
+        if entry["model"] in tables.weights and not _moved(REGRESSIONS[limit], entry, tables):
             low = high = 0.0  # the same function gives the same answers to any picture
         # What was lost, not what was won.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
@@ -202,6 +202,19 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         high=high,
         outcome=_outcome(limit, wanted, low, high),
         images=images,
+    )
+
+
+def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
+    """Whether any row that ``entry`` counts did better or worse.
+
+    Of all conditions together each is looked at by itself: what a picture won under one and lost
+    under another is 0 in their total.
+    """
+    return any(
+        other[f"{quantity}_moved"]
+        for other in tables.differences
+        if other["model"] == entry["model"] and entry["condition"] in (None, other["condition"])
     )
 
 
