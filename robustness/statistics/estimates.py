@@ -90,14 +90,22 @@ def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
     """What was lost from ``clean`` to ``perturbed``, shares (n, k): a difference, and of the clean.
 
     The second, 1 - perturbed / clean, is undefined where no picture was right. Its interval is that
-    of the mean of (1 - itself) clean - perturbed, which is 0, by the clean share.
+    of the mean of (1 - itself) clean - perturbed, which is 0, by the clean share. Where more were
+    right than before, so that it has no least value, that is by how much the logarithm of
+    perturbed / clean may be off (as Katz et al. have it, Biometrics 34, 1978).
     """
     lost = differences(clean - perturbed)
     before = _mean(clean)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(before > 0, lost.value / before, np.nan)
-        low, high = difference_bounds((1 - relative) * clean - perturbed)
-        return lost, Estimates(relative, relative + low / before, relative + high / before)
+        kept = 1 - relative
+        most = np.maximum(kept, 1)  # divided by it, differences stay in [-1, 1]
+        bounds = difference_bounds((kept * clean - perturbed) / most)
+        low, high = (
+            np.where(kept > 1, 1 - kept * np.exp(-bound / before), relative + bound / before)
+            for bound in bounds
+        )
+        return lost, Estimates(relative, low, np.minimum(high, 1))
 
 
 def _mean(values: Floats) -> Floats:

@@ -41,7 +41,7 @@ from robustness.statistics import (
     with_correctness,
 )
 from robustness.statistics.calibration import calibration_error, estimated_error
-from robustness.statistics.estimates import each_picture
+from robustness.statistics.estimates import drops, each_picture
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
 from tests.support.made_up_runs import rows, severities
@@ -286,6 +286,20 @@ def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() ->
         low, high = share_bounds(mine.mean(axis=1))
         assert entry["consistency"] == pytest.approx(mine.mean())
         assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.7, 0.5), (0.5, 0.6), (0.2, 0.4), (0.05, 0.2)])
+def test_a_relative_loss_is_held_as_often_as_it_says(before: float, after: float) -> None:
+    rng = random(1)
+    clean, perturbed = (
+        (rng.random((300, 4000)) < share).astype(float) for share in (before, after)
+    )
+    _, found = drops(clean, perturbed)
+    truth = 1 - after / before
+    too_high, too_low = (found.low > truth).mean(), (found.high < truth).mean()
+    assert too_high + too_low <= 0.07
+    assert max(too_high, too_low) <= 0.03 + 0.005  # two standard errors of so many repeats
+    assert np.all((found.low <= found.value) & (found.value <= found.high) & (found.high <= 1))
 
 
 # --- from real measurements -----------------------------------------------------------------------
