@@ -165,6 +165,12 @@ class Condition:
         return all(strength == 0 for _, strength in self.steps)
 
     @property
+    def effect(self) -> str:
+        """The ``id`` of all that give the same pictures: a switch is on at any strength above 0."""
+        whole = ((n, s if REGISTRY[n].graded or s == 0 else 1.0) for n, s in self.steps)
+        return Condition(tuple(whole)).id
+
+    @property
     def perturbations(self) -> tuple[str, ...]:
         """Names of the perturbations applied."""
         return tuple(name for name, _ in self.steps)
@@ -222,6 +228,10 @@ class AttackCondition(Condition):
             "restarts": spec.restarts,
             **aim,
         }
+
+    @property
+    def effect(self) -> str:
+        return self.id
 
     @property
     def label(self) -> str:
@@ -322,6 +332,12 @@ def degree(text: str) -> tuple[str, float] | None:
     """``Condition.degree`` of an ``id``; None also where it is not known."""
     found = readable(text)
     return None if found is None else found.degree
+
+
+def effect(text: str) -> str:
+    """``Condition.effect`` of an ``id``; the text itself where it is not known."""
+    found = readable(text)
+    return text if found is None else found.effect
 
 
 @lru_cache(maxsize=1024)

@@ -62,7 +62,7 @@ def _settings(first: Manifest, second: Manifest) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
         *_alone("Model", a.model_names, b.model_names),
-        *_alone("Condition", *([named(c.id) for c in spec.conditions] for spec in (a, b))),
+        *_alone("Condition", *([named(c.effect) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:

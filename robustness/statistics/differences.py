@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.columns import require
+from robustness.evaluation.condition import effect
 from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.estimates import differences, each_picture
 from robustness.statistics.grid import Grid, laid_out, with_conditions
@@ -40,13 +41,14 @@ BETTER, WORSE, OPEN = "better", "worse", "not established"
 def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
     """What the second run did better or worse than the first, on what they share.
 
-    Images are matched by their digest. One entry a model over all shared conditions
-    (``condition`` is None), then one a model and condition. Keys: ``model``, ``condition``,
-    ``perturbation``, ``strength``, ``n_images``, and for each quantity q of ``consistency`` and
-    ``perturbed_accuracy``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired interval,
-    ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict`` (better, worse, not
-    established; by ``paired.established``, with p after Holm's correction over the models, or over
-    the models and conditions). None where labels are missing. [] if the runs share nothing.
+    Images are matched by their digest, conditions by their effect. One entry a model over all
+    shared conditions (``condition`` is None), then one a model and condition. Keys: ``model``,
+    ``condition``, ``perturbation`` and ``strength`` (as the second has them), ``n_images``, and for
+    each quantity q of ``consistency`` and ``perturbed_accuracy``: ``q_a``, ``q_b``,
+    ``q_difference`` (b minus a) with its paired interval, ``q_moved`` (images that did better or
+    worse), ``q_p`` and ``q_verdict`` (better, worse, not established; by ``paired.established``,
+    with p after Holm's correction over the models, or over the models and conditions). None where
+    labels are missing. [] if the runs share nothing.
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:
@@ -57,7 +59,10 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
 
 
 def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
-    """The rows that both have; ``image`` is the digest, ``x_a`` and ``x_b`` the columns ``x``."""
+    """The rows that both have; ``image`` is the digest, ``x_a`` and ``x_b`` the columns ``x``.
+
+    Conditions have the ids of the second frame.
+    """
     frames = [frame_a, frame_b]
     if not all("condition" in frame.columns for frame in frames):
         frames = [frame.drop(columns="condition", errors="ignore") for frame in frames]
@@ -66,8 +71,12 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
         require(frame, ("image_digest", "model", *_TOLD, "consistent"))
         whole = with_conditions(with_correctness(frame))[[*_KEYS, *_TOLD, *QUANTITIES.values()]]
         # One picture under two names gives the same rows twice.
-        sides.append(whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS))
-    both = sides[0].merge(sides[1].drop(columns=_TOLD), on=_KEYS, suffixes=("_a", "_b"))
+        whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
+        effects = {text: effect(text) for text in whole["condition"].unique()}
+        sides.append(whole.assign(effect=whole["condition"].map(effects)))
+    keys = ["image_digest", "model", "effect"]
+    first = sides[0].drop(columns=["condition", *_TOLD]).drop_duplicates(keys)
+    both = first.merge(sides[1], on=keys, suffixes=("_a", "_b"))
     return both.rename(columns={"image_digest": "image"})
 
 

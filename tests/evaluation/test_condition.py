@@ -80,6 +80,15 @@ def test_a_switch_leaves_the_other_its_degrees() -> None:
     assert two.strength is two.parameter is two.degree is None
 
 
+def test_a_switch_that_is_on_has_one_effect_at_any_strength() -> None:
+    half, whole = (Condition.of({"fog": 0.2, SAVED_AS_JPEG: s}) for s in (0.5, 1.0))
+    assert half.id != whole.id
+    assert half.effect == whole.effect == whole.id
+    for other in (Condition.of({SAVED_AS_JPEG: 0.0}), *APART):
+        assert texts.effect(other.id) == other.effect == other.id
+    assert texts.effect("tornado=0.4") == "tornado=0.4"
+
+
 def test_what_differs_in_strength_alone_is_one_series() -> None:
     assert len({Condition.of({"fog": level / 5}).series for level in range(1, 6)}) == 1
     assert len({Condition.attack("pgd", epsilon=e / 255).series for e in (1, 4, 8)}) == 1

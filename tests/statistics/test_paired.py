@@ -255,6 +255,21 @@ def test_runs_are_compared_on_what_they_share() -> None:
     assert [e["consistency_verdict"] for e in backwards] == ["worse", "worse", "not established"]
 
 
+def test_a_switch_at_another_strength_is_the_same_condition() -> None:
+    before, after = (random(seed).random((40, 3)) < 0.5 for seed in (9, 10))
+    one, other = (
+        [("fog", 0.2), ("horizontal_flip", strength), ("fog+vertical_flip", None)]
+        for strength in (0.6, 1.0)
+    )
+    found = difference(run(before, conditions=one), run(after, conditions=other))
+    assert [
+        entry["condition"] for entry in found if entry["perturbation"] == "horizontal_flip"
+    ] == ["horizontal_flip=1.0"]
+    again = difference(run(before, conditions=other), run(after, conditions=other))
+    assert found == again
+    assert found[0]["n_images"] == 40
+
+
 def test_a_run_does_not_differ_from_itself_and_strangers_share_nothing() -> None:
     frame = run(random().random((20, 1)) < 0.5)
     for entry in difference(frame, frame):
