@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import nearest
 from robustness.datasets.dataset import Dataset, Entry
-from robustness.models.labels import Labels
+from robustness.models.labels import Labels, folded
 
 FOLDERS, NO_LABELS = "folders", "none"
 LABELLINGS = (FOLDERS, NO_LABELS)
@@ -15,29 +15,9 @@ LABELLINGS = (FOLDERS, NO_LABELS)
 
 
 def class_index(text: str, labels: Labels) -> int | None:
-    """The class that ``text`` means: a name, a synset or an index of ``labels``; None if neither.
-
-    Case, blanks against ``_`` and ``-``, and zeros before an index make no difference. A name goes
-    before an index.
-    """
-    return _index(text, _lookup(labels))
-
-
-def _index(text: str, lookup: Mapping[str, int]) -> int | None:
-    plain = _plain(text)
-    if plain not in lookup and plain.isdecimal():
-        plain = plain.lstrip("0") or "0"
-    return lookup.get(plain)
-
-
-def _lookup(labels: Labels) -> dict[str, int]:
-    found = {str(index): index for index in range(len(labels))}
-    found |= {synset: index for index, synset in enumerate(labels.synsets or ())}
-    return found | {_plain(name): index for index, name in enumerate(labels.names)}
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+    """The class that ``text`` means by ``Labels.meant``; None if that is none or several."""
+    found = labels.meant(text)
+    return found[0] if len(found) == 1 else None
 
 
 def labelled(
@@ -51,10 +31,9 @@ def labelled(
     any.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
-    lookups = {labels.key: _lookup(labels) for labels in label_sets}
     distinct = dict.fromkeys(text for text in texts if text is not None)
     known = {
-        key: {text: _index(text, lookup) for text in distinct} for key, lookup in lookups.items()
+        labels.key: {text: class_index(text, labels) for text in distinct} for labels in label_sets
     }
     strangers = [t for t in distinct if all(found[t] is None for found in known.values())]
     if strangers:
@@ -67,10 +46,9 @@ def labelled(
 
 def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
     entries = [entry for entry in dataset.entries if not entry.refused]
-    lookups = [_lookup(labels) for labels in label_sets]
 
     def is_class(text: str) -> bool:
-        return any(_index(text, lookup) is not None for lookup in lookups)
+        return any(labels.meant(text) for labels in label_sets)
 
     depth = 0
     while dataset.wrapped and _wrapper(entries, depth) and not is_class(entries[0].folders[depth]):
@@ -95,8 +73,11 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> Paramet
     shown = ", ".join(repr(text) for text in strangers[:3])
     more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
+    first = strangers[0]
+    either = dict.fromkeys(labels.names[at] for labels in label_sets for at in labels.meant(first))
     names = (name for labels in label_sets for name in labels.names)
-    hint = "".join(f" Did you mean {name!r}?" for name in nearest(strangers[0], names, key=_plain))
+    near = " or ".join(map(repr, either or nearest(first, names, key=folded)))
+    hint = f" Did you mean {near}?" if near else ""
     return ParameterError(
         f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
         f"class for each sub-folder or label.{hint} Pictures without classes need no labels.",

