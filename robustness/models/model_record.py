@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -265,10 +266,17 @@ def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
 
     Only within a group is it fair to rank: keeping an answer among ten classes is easier than
     among a thousand. Models that are not registered here, as in a run from another machine, form
-    a group of their own.
+    a group of their own. No two groups have one title: of those that would, each names its first
+    model.
     """
     groups: dict[str, tuple[Labels, list[str]]] = {}
     for name in names:
         labels = REGISTRY[name].labels() if name in REGISTRY else Labels("unknown classes", ())
         groups.setdefault(labels.key, (labels, []))[1].append(name)
-    return [(labels, tuple(members)) for labels, members in groups.values()]
+    titles = Counter(labels.title for labels, _ in groups.values())
+    found = []
+    for labels, members in groups.values():
+        if titles[labels.title] > 1:
+            labels = replace(labels, title=f"{labels.title} ({members[0]})")
+        found.append((labels, tuple(members)))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,14 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness.metrics.intervals import difference_bounds
+from robustness.models import user_models
 from robustness.statistics import (
     advice,
     compare,
     compare_by_condition,
     difference,
     ranking,
+    scorecard,
     summary,
 )
 from robustness.statistics.paired import (
@@ -34,6 +37,7 @@ from robustness.statistics.paired import (
     sign_flip,
 )
 from tests.support.made_up_runs import rows, severities
+from tests.support.user_models import describe
 
 THREE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
 
@@ -193,6 +197,24 @@ def test_models_with_other_classes_are_not_compared() -> None:
     apart = frame.assign(model=frame["model"].replace({"SqueezeNet": "someone's digits"}))
     assert compare(apart) == compare_by_condition(apart) == []
     assert [e["place_high"] for e in ranking(summary(apart), [])] == [1, 1]
+
+
+def test_classes_that_only_share_their_title_are_not_ranked_together(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(b"not asked here")
+    told = ""
+    for name, classes in {"cats": "lion\nlynx", "trees": "oak\nelm\nash"}.items():
+        (models_folder / name).mkdir()
+        (models_folder / name / "labels.txt").write_text(classes)
+        told += describe(models_folder, name, labels=f"{name}/labels.txt").read_text()
+    (models_folder / "models.toml").write_text(told)
+    user_models.refresh()
+    frame = pd.concat([rows(np.ones(9), model="cats"), rows(np.zeros(9), model="trees")])
+    entries = summary(frame)
+    assert [entry["label_set"] for entry in entries] == ["labels (cats)", "labels (trees)"]
+    assert [e["place_high"] for e in ranking(entries, compare(frame))] == [1, 1]
+    assert [len(alone) for alone in scorecard.rankings(entries)] == [1, 1]
+    (alone,) = summary(rows(np.ones(9), model="cats"))
+    assert alone["label_set"] == "labels"
 
 
 def test_pairs_use_the_images_that_all_models_have_seen_whole() -> None:
