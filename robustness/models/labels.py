@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -40,23 +41,25 @@ class Labels:
         That is a name, a synset or an index. A name as it is written goes before one that is
         ``folded`` alike, and either before an index, which may have zeros before it.
         """
-        written, alike = self._spellings
-        if text.strip() in written:
-            return (written[text.strip()],)
-        plain = folded(text)
-        if plain not in alike and plain.isdecimal():
+        plain = text.strip()
+        written, alike, others = self._spellings
+        if plain in written:
+            return (written[plain],)
+        if found := alike.get(folded(plain)):
+            return found
+        if plain.isdecimal():
             plain = plain.lstrip("0") or "0"
-        return alike.get(plain, ())
+        return (others[plain.lower()],) if plain.lower() in others else ()
 
     @cached_property
-    def _spellings(self) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-        """The classes by their names, and by all else that may be written for them, ``folded``."""
+    def _spellings(self) -> tuple[dict[str, int], dict[str, tuple[int, ...]], dict[str, int]]:
+        """The classes by their names, by these ``folded``, and by their indices and synsets."""
         alike: dict[str, tuple[int, ...]] = {}
         for index, name in enumerate(self.names):
             alike[folded(name)] = (*alike.get(folded(name), ()), index)
-        others = {str(index): (index,) for index in range(len(self))}
-        others |= {synset: (index,) for index, synset in enumerate(self.synsets or ())}
-        return {name: index for index, name in enumerate(self.names)}, others | alike
+        others = {str(index): index for index in range(len(self))}
+        others |= {synset: index for index, synset in enumerate(self.synsets or ())}
+        return {name: index for index, name in enumerate(self.names)}, alike, others
 
     def index(self, text: str) -> int:
         """The class that ``text`` means, as ``meant`` has it.
@@ -75,8 +78,11 @@ class Labels:
 
 
 def folded(name: str) -> str:
-    """``name`` without what makes no difference: case, and blanks against ``_`` and ``-``."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    """``name`` without what makes no difference: case, and blanks against ``_`` and ``-``.
+
+    A ``-`` ahead of everything is a sign, as in -1 for no class.
+    """
+    return " ".join(re.sub(r"_|(?<!^)-", " ", name.strip().lower()).split())
 
 
 @cache

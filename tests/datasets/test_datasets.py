@@ -187,6 +187,12 @@ def test_zeros_before_an_index_make_no_difference(text: str, index: int | None) 
     assert class_index(text, imagenet()) == index
 
 
+def test_a_label_below_zero_is_no_class() -> None:
+    for labels in (imagenet(), Labels("figures", tuple("0123456789"))):
+        assert class_index("1", labels) == 1
+        assert class_index("-1", labels) is None
+
+
 def test_a_name_with_zeros_before_it_is_a_name() -> None:
     agents = Labels("agents", ("001", "007", "Q"))
     assert [class_index(text, agents) for text in ("007", "7", "2", "002")] == [1, None, 2, 2]
