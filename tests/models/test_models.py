@@ -208,6 +208,12 @@ def test_a_name_that_may_be_either_of_two_is_refused_with_both() -> None:
         models.imagenet().index("CARDIGAN")
 
 
+@pytest.mark.parametrize("text", ["1000", "-1", "9" * 5000])
+def test_a_number_that_is_no_class_is_refused_with_those_that_are(text: str) -> None:
+    with pytest.raises(UnknownNameError, match="an index from 0 to 999"):
+        models.imagenet().index(text)
+
+
 def test_a_class_that_is_not_known_is_called_by_its_index() -> None:
     assert models.class_name("SqueezeNet", 0) == "tench"
     assert models.class_name("SqueezeNet", 1000) == "1000"
