@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 
 from robustness import report, runs, statistics
+from robustness.attacks import NORMS
 from robustness.base.errors import RunError
 from robustness.charts import dataset
 from robustness.commands import main
@@ -358,6 +359,9 @@ def test_the_time_is_all_that_differs(content: report.Report, made: dict[str, by
 def test_every_column_is_explained() -> None:
     assert [column.column for column in columns()] == SCHEMA.names
     assert all(column.meaning and column.values and column.type for column in columns())
+    (strength,) = (column for column in columns() if column.column == "strength")
+    for norm in NORMS:
+        assert (norm.label in strength.values) == (norm.most > 1), "what goes beyond 1 is named"
 
 
 def test_parquet_holds_the_rows_and_what_they_mean(run: runs.Run, made: dict[str, bytes]) -> None:

@@ -23,6 +23,7 @@ class Column(NamedTuple):
 
 _INDEX = "a class index of the model, from 0"
 _SHARE = "0 to 1"
+_INDICES, _SHARES = (f"up to five, each {what}" for what in (_INDEX, _SHARE))
 _TRUTH = "true or false"
 
 _MEANINGS: Mapping[str, tuple[str, str, str]] = {
@@ -45,7 +46,7 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
     ),
     "strength": (
         "",
-        _SHARE,
+        f"{_SHARE}, and beyond for an epsilon in L2",
         "strength of the perturbation, epsilon of an attack; empty for several at once",
     ),
     "parameter": (
@@ -63,10 +64,10 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
         _SHARE,
         "of the class clean_top1 in the perturbed picture",
     ),
-    "clean_top5": ("", f"five times {_INDEX}", "the most likely classes of the clean picture"),
-    "clean_top5_probabilities": ("probability", f"five times {_SHARE}", "of clean_top5"),
-    "top5": ("", f"five times {_INDEX}", "the most likely classes of the perturbed picture"),
-    "top5_probabilities": ("probability", f"five times {_SHARE}", "of top5"),
+    "clean_top5": ("", _INDICES, "the most likely classes of the clean picture"),
+    "clean_top5_probabilities": ("probability", _SHARES, "of clean_top5"),
+    "top5": ("", _INDICES, "the most likely classes of the perturbed picture"),
+    "top5_probabilities": ("probability", _SHARES, "of top5"),
     "consistent": ("", _TRUTH, "whether top1 is clean_top1"),
     "clean_correct": ("", _TRUTH, "whether clean_top1 is the label; empty where it has none"),
     "correct": ("", _TRUTH, "whether top1 is the label; empty where it has none"),
