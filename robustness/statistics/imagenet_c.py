@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
 from robustness.statistics.grid import Grid, grids
@@ -32,8 +33,6 @@ AS_JPEG = (
 )
 _PROTOCOLS = {IN_MEMORY: "", AS_JPEG: f"+{SAVED_AS_JPEG}"}
 """What the names of perturbations end with in each protocol."""
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 ALEXNET_CLEAN_ERROR = 0.435
 ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {

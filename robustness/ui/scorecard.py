@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -170,7 +170,7 @@ def _by_place(
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
     unsettled = scorecard.unsettled_pairs(summary)
     rankings = scorecard.rankings(summary)
-    st.html(results.headline(" ".join(_extremes(entries) for entries in rankings)))
+    st.html(results.headline(" ".join(results.who_keeps(entries) for entries in rankings)))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
@@ -184,17 +184,6 @@ def _headline(summary: Sequence[dict[str, Any]]) -> None:
             "More pictures narrow the intervals.",
             icon=":material/balance:",
         )
-
-
-def _extremes(ranked: Sequence[Mapping[str, Any]]) -> str:
-    best, worst = ranked[0], ranked[-1]
-    name = models.label
-    if len(ranked) == 1:
-        return f"{name(best['model'])} keeps its answer in {best['consistency']:.0%} of cases."
-    return (
-        f"{name(best['model'])} keeps its answer most often ({best['consistency']:.0%}), "
-        f"{name(worst['model'])} least often ({worst['consistency']:.0%})."
-    )
 
 
 def _gallery(
