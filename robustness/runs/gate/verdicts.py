@@ -237,7 +237,8 @@ def _breaking(
     """The strengths of the run at which consistency falls below the rule's level.
 
     ``low`` is the smallest at which it may have fallen (the interval reaches below the level),
-    ``high`` the smallest at which it has. Nothing is known between two strengths of the run.
+    ``high`` the smallest at which it has. Nothing is known between two strengths of the run, nor
+    below the smallest: where that may have fallen already, no smaller one is shown to be kept.
     """
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in figures:
@@ -248,7 +249,8 @@ def _breaking(
         perturbation = entries[0]["perturbation"]
         if len(entries) < 2:
             continue  # one strength does not tell where a model breaks
-        largest = max(entry["strength"] for entry in entries)
+        strengths = [entry["strength"] for entry in entries]
+        smallest, largest = min(strengths), max(strengths)
         if largest < wanted - _ROUNDING:
             raise ParameterError(
                 f"{budget.path}: {BREAKING} of {wanted:g} cannot be checked: the run has "
@@ -261,7 +263,8 @@ def _breaking(
             )
             for key in ("consistency_low", "consistency", "consistency_high")
         )
-        kept = low is None or low >= wanted - _ROUNDING
+        unseen = low == smallest and wanted < smallest - _ROUNDING
+        kept = low is None or (low >= wanted - _ROUNDING and not unseen)
         certain = high is not None and high < wanted - _ROUNDING
         yield Verdict(
             model=model,
