@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run, Session
 
+EXIT_NOTHING = 2
 _SHOWN = 10
 """Unreadable pictures that are printed one by one; the JSON has them all."""
 
@@ -82,7 +84,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     evaluated.add_argument(
         "--labels",
         choices=("folders", "none"),
-        default="folders",
+        default=_UNSAID["labels"],
         help="classes from sub-folders or the table's column (default), or none",
     )
     add_shared(evaluated, "--engine", "--address")
@@ -112,13 +114,14 @@ def _severities(text: str) -> list[int]:
     return levels
 
 
-def evaluate_command(options: argparse.Namespace) -> None:
-    """Evaluate a whole dataset and save the run."""
+def evaluate_command(options: argparse.Namespace) -> int:
+    """Evaluate a whole dataset and save the run. Exit status 2 if no picture could be read."""
     run = evaluated(options, options.source, resume=options.resume)
     if options.json:
         console.print_json(_document(run))
     else:
         _print_run(run)
+    return 0 if run.images else EXIT_NOTHING
 
 
 def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
@@ -140,8 +143,13 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 
 _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "suite", "strength", "severities", "epsilon"),
-    *("attack_steps", "attack_restarts"),
+    *("attack_steps", "attack_restarts", "seed", "fit"),
 )
+_UNSAID = {
+    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
+    "labels": "folders",
+}
+"""What options are that nobody gave, where it is not None."""
 
 
 def _spec(options: argparse.Namespace) -> RunSpec:
@@ -151,14 +159,20 @@ def _spec(options: argparse.Namespace) -> RunSpec:
 
     if options.request is None:
         return make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
-    twice = [name for name in _SAID_BY_A_REQUEST if getattr(options, name) is not None]
-    twice += [
-        name for name in ("seed", "fit") if getattr(options, name) != SHARED[f"--{name}"]["default"]
-    ]
-    if twice:
-        said = ", ".join(f"--{name.replace('_', '-')}" for name in twice)
-        raise ParameterError(f"{options.request} says what {said} would: expected one of them.")
+    if twice := _said(options, _SAID_BY_A_REQUEST):
+        raise ParameterError(f"{options.request} says what {twice} would: expected one of them.")
     return read_request(options.request)
+
+
+def said(options: argparse.Namespace) -> str:
+    """Those of the options of ``add_request`` that were given, by their names; "" for none."""
+    also = ("request", "limit", "sample", "batch", "labels", "engine", "address")
+    return _said(options, (*_SAID_BY_A_REQUEST, *also))
+
+
+def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
+    found = (name for name in names if getattr(options, name) != _UNSAID.get(name))
+    return ", ".join(f"--{name.replace('_', '-')}" for name in found)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:

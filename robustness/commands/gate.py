@@ -52,6 +52,11 @@ def check_command(options: argparse.Namespace) -> int:
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
         run = evaluate.evaluated(options, options.run, resume=True)
+    elif said := evaluate.said(options):
+        raise ParameterError(
+            f"{options.run} is a saved run, of which {said} can change nothing: expected a source "
+            "to evaluate, or none of these options."
+        )
     else:
         run = runs.load(folder, anywhere=True)
     found = gate.check(budget, run, baseline)

@@ -104,10 +104,12 @@ def replay(
 
     It opens whatever source the manifest names, so it is for those who may read that themselves.
     Raises ``RunError`` where it could not run: weights that changed or are missing, a source that
-    is gone, a run that is not finished.
+    is gone, a run that is not finished or has no rows.
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: there is nothing to compare with.")
+    if not run.images:
+        raise RunError(f"The run {run.id} has no rows: there is nothing to compare with.")
     with start(_planned(run), folder, engine=engine) as session:
         for state in session.perform(engine, address):
             note(state)

@@ -291,3 +291,10 @@ def test_the_process_itself_exits_with_2_and_the_sentence(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     check_sentence(done.stderr)
     assert "got text" in done.stderr
+
+
+@pytest.mark.parametrize("side", ["0", "-5", "100000"])
+def test_a_side_that_no_picture_has_is_refused(refused: Refused, side: str) -> None:
+    assert "A side must lie between 1 and" in refused(
+        "models", "convert", "SqueezeNet", f"--side={side}"
+    )

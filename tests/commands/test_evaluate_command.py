@@ -25,9 +25,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+def answer(
+    capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0
+) -> dict[str, Any]:
     command = ["evaluate", *map(str, arguments), "--models", "SqueezeNet", "--json"]
-    assert main.main(command) == 0
+    assert main.main(command) == status
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     return document
 
@@ -113,11 +115,13 @@ def test_no_readable_picture_is_no_result_and_no_crash(
 ) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.png").write_bytes(b"nothing of the kind")
-    found = answer(capsys, tmp_path / "set", "--out", tmp_path / "runs")
+    found = answer(capsys, tmp_path / "set", "--out", tmp_path / "runs", status=2)
     assert (found["images"], found["summary"], len(found["unreadable"])) == (0, [], 1)
     command = ["evaluate", str(tmp_path / "set"), "--out", str(tmp_path / "runs")]
-    assert main.main([*command, "--models", "SqueezeNet"]) == 0
+    assert main.main([*command, "--models", "SqueezeNet"]) == 2
     assert "nothing to tell" in capsys.readouterr().out
+    assert main.main(["replay", found["run"], "--out", str(tmp_path / "runs")]) == 2
+    assert "has no rows" in capsys.readouterr().err
 
 
 BAD = {

@@ -163,6 +163,14 @@ def test_the_step_summary_needs_its_variable(
     assert "GITHUB_STEP_SUMMARY" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--models", "A"), ("--seed", "5"), ("--request", "no.toml")])
+def test_of_a_saved_run_nothing_is_asked(
+    here: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    assert main.main(["check", "seed-5", "--budget", "budget.toml", *option]) == 2
+    assert f"of which {option[0]} can change nothing" in capsys.readouterr().err
+
+
 def test_a_source_is_evaluated_once_and_held_against_the_budget(
     here: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
