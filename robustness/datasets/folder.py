@@ -64,4 +64,4 @@ class Folder(Dataset):
         path = self._root / entry.place
         if not self._is_inside(path):  # it may have changed since it was listed
             raise ImageError(f"{entry.name}: {_LEADS_OUT}")
-        return read_file(path)
+        return read_file(path, name=entry.name)

@@ -65,7 +65,7 @@ class Table(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the file; raises ``ImageError`` where it cannot be read."""
-        return read_file(self._folder / entry.place)
+        return read_file(self._folder / entry.place, name=entry.name)
 
 
 def _read(path: Path) -> pd.DataFrame:

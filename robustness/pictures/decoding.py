@@ -129,9 +129,12 @@ def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None
         raise _unreadable(subject, data) from error
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``."""
-    subject = as_subject(os.fspath(path))
+def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
+    """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``.
+
+    ``name`` stands for the file in messages, by default its path.
+    """
+    subject = as_subject(name or os.fspath(path))
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):

@@ -220,6 +220,16 @@ def test_what_is_no_dataset_gets_a_sentence(tmp_path: Path, source: str) -> None
         open_dataset(str(tmp_path / source))
 
 
+def test_what_cannot_be_read_goes_by_its_name_in_the_dataset(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "tench" / "a.png")
+    (tmp_path / "set" / "tench" / "b.png").write_bytes(b"")
+    (tmp_path / "set" / "list.csv").write_text("path\ntench/b.png\n")
+    for source in (tmp_path / "set", tmp_path / "set" / "list.csv"):
+        dataset = open_dataset(str(source))
+        with pytest.raises(ImageError, match=r'^"tench/b.png" is empty'):
+            dataset.read(dataset.entries[-1])
+
+
 def test_an_empty_source_is_not_the_folder_one_happens_to_be_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
