@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.metrics.intervals import FEWEST
 from robustness.statistics.estimates import differences
 from robustness.statistics.grid import ConditionKey, Grid, grids
 from robustness.statistics.paired import (
@@ -85,7 +86,7 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
 
 
 def _more(net: NDArray[np.int64], tests: int) -> int | None:
-    needed = images_needed(net, tests)
+    needed = images_needed(net, tests) if len(net) >= FEWEST else None  # else by chance alone
     return None if needed is None else max(1, needed - len(net))
 
 
@@ -96,7 +97,8 @@ def advice(pair: Mapping[str, Any]) -> str:
     if pair["p_holm"] < ALPHA:
         return "so few images may lack those that would tell against it"
     if pair["more_images"] is None:
-        return "no difference seen: no number of images can be named"
+        seen = "no difference seen" if pair["difference"] == 0 else "too few images"
+        return f"{seen}: no number of images can be named"
     if pair["more_images"] > ABSURD:
         return "the difference is too small to be settled by any sensible number of images"
     return f"about {_rounded(pair['more_images']):,} more images would settle it"

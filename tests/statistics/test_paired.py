@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness.metrics.intervals import difference_bounds
+from robustness.metrics.intervals import FEWEST, difference_bounds
 from robustness.models import user_models
 from robustness.statistics import (
     advice,
@@ -177,6 +177,14 @@ def test_what_is_open_says_how_many_more_images_would_settle_it() -> None:
     assert advice(pair).startswith("about ")
     entries = ranking(summary(run(a[:, None], b[:, None])), [pair])
     assert [(e["place_low"], e["place_high"]) for e in entries] == [(1, 2), (1, 2)]
+
+
+def test_nor_does_a_handful_of_images_say_how_many_would_settle_it() -> None:
+    for images, named in ((FEWEST - 1, False), (FEWEST, True)):
+        (pair,) = compare(run(np.zeros((images, 1), bool), np.ones((images, 1), bool)))
+        assert pair["difference"] == 1
+        assert (pair["more_images"] is not None) == named
+        assert ("too few images" in advice(pair)) != named
 
 
 def test_equal_models_and_tiny_differences_are_not_given_a_number() -> None:
