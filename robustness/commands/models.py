@@ -217,13 +217,14 @@ def convert_command(options: argparse.Namespace) -> int:
     """
     from robustness import models
     from robustness.base.errors import RobustnessError
-    from robustness.pictures.fitting import STUDY_SIDE
+    from robustness.pictures.fitting import STUDY_SIDE, check_side
 
+    side = STUDY_SIDE if options.side is None else check_side(options.side)
     rows: list[dict[str, Any]] = []
     for name in models.resolve(options.names or [r.name for r in _ready()]):
         engine, reason = None, ""
         try:
-            engine = models.load(name, side=options.side or STUDY_SIDE).engine
+            engine = models.load(name, side=side).engine
         except RobustnessError as error:
             reason = str(error)
             console.remark(f"robustness: {reason}")

@@ -17,7 +17,7 @@ from robustness.evaluation.loop import measured, perturbed, picture_scores, prep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import Classifier, Outputs
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import MAX_SEED, REGISTRY, Perturbation, check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 
@@ -91,7 +91,8 @@ def sweep(
 ) -> Iterator[Measurement | Break]:
     """Sweeps each perturbation of ``names``; yields its points as they come, then its breaks.
 
-    A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on. The points
+    A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on (0 comes after
+    the largest). The points
     are those of the even ``steps``; before the first break that they show, the search goes on
     between those where the answer is close to changing. The clean pass is computed once a model.
     Closing the iterator stops the work. Raises what ``make_spec`` raises, and ``ParameterError``
@@ -108,7 +109,7 @@ def sweep(
             make_spec(
                 model_names,
                 [Condition.of({record.name: strength}) for strength in grid(record, steps)],
-                seed=seed + repeat,
+                seed=(check_seed(seed) + repeat) % (MAX_SEED + 1),
                 fit=fit,
                 side=side,
             )

@@ -14,7 +14,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import strangers
 from robustness.evaluation.sweep import TOLERANCE, Break, grid, most_fragile, sweep
 from robustness.models import Outputs
-from robustness.perturbations import REGISTRY, compose
+from robustness.perturbations import MAX_SEED, REGISTRY, compose
 from robustness.pictures.picture import Picture
 
 LEVEL = float(np.float32(77) / np.float32(255))
@@ -176,6 +176,12 @@ def test_a_random_perturbation_reports_median_and_range_over_seeds() -> None:
     assert found.strength == pytest.approx(sorted(single)[2], abs=TOLERANCE)
     assert found.low == pytest.approx(min(single), abs=TOLERANCE)
     assert found.high == pytest.approx(max(single), abs=TOLERANCE)
+
+
+def test_after_the_largest_seed_comes_the_first() -> None:
+    both = InTurn(below(0.1), below(0.1))
+    points = events_of(both, ["gaussian_noise"], seed=MAX_SEED, repeats=2)
+    assert {point.seed for point in points if isinstance(point, Measurement)} == {MAX_SEED, 0}
 
 
 def test_what_comes_back_in_a_repeat_counts_beyond_the_reported_break_alone() -> None:
