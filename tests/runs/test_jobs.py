@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from robustness.runs.jobs import Keeper, queue
 from robustness.runs.jobs.keeper import MOST_DEATHS
 from robustness.runs.jobs.queue import Order
 from robustness.runs.progress import FILE, Progress, Teller
-from tests.support.jobs import in_threads, worked_off
+from tests.support.jobs import PATIENCE, in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -73,6 +73,15 @@ class Processes:
         if done:
             queue.drop(folder)
         self.running[folder.name].returncode = status
+
+
+def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
+    """The folder of a run that is no more than wanted."""
+    (runs / name).mkdir(parents=True)
+    (runs / queue.QUEUE).mkdir(exist_ok=True)
+    order = json.dumps({"by": "me", "asked": asked})
+    (runs / queue.QUEUE / f"{name}.json").write_text(order)
+    return runs / name
 
 
 def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
@@ -222,6 +231,65 @@ def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) ->
     first.end()
     second.look()
     assert len(processes.started) == 2, "the first is gone, and its order is left"
+
+
+@pytest.fixture
+def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keepers look as often as a test does."""
+    monkeypatch.setattr("robustness.runs.jobs.keeper._SECONDS_BETWEEN", 0.01)
+
+
+def waited_for(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
+    tmp_path: Path,
+    sooner: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = tmp_path / "robustness.toml"
+    settings.write_text("jobs =\n")
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", str(settings))
+    ordered(tmp_path / "runs", "first")
+    processes = Processes()
+    keeper = Keeper(tmp_path / "runs", 1, processes)
+    keeper.begin()
+    try:
+        waited_for(lambda: caplog.records)
+        assert not processes.started
+        settings.write_text("jobs = 1\n")
+        waited_for(lambda: processes.started)
+    finally:
+        keeper.end()
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "once is enough"
+    assert "robustness.toml is not a TOML file" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_keeper_that_was_ended_by_an_error_begins_anew(tmp_path: Path, sooner: None) -> None:
+    ordered(tmp_path, "first")
+    processes = Processes()
+    errors = [RuntimeError("nobody expected this")]
+
+    def start(folder: Path) -> Any:
+        if errors:
+            raise errors.pop()
+        return processes(folder)
+
+    def begun() -> list[str]:
+        keeper.begin()
+        return processes.started
+
+    keeper = Keeper(tmp_path, 1, start)
+    try:
+        waited_for(begun)
+    finally:
+        keeper.end()
 
 
 def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:

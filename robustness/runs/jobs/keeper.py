@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import subprocess
 import threading
@@ -66,10 +67,11 @@ class Keeper:
         self._woken = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._trouble = ""
 
     def begin(self) -> None:
         """Sees to the orders from now on, in a thread; at once where there is already one."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
             self._thread.start()
         self._woken.set()
@@ -91,8 +93,21 @@ class Keeper:
         while not self._stopping:
             self._woken.wait(_SECONDS_BETWEEN)
             self._woken.clear()
-            with contextlib.suppress(OSError):  # a folder that is gone, or full: it may come back
+            try:
                 self.look()
+                self._trouble = ""
+            except (OSError, RobustnessError) as error:  # such as a full disk, or a broken setting
+                self._say(str(error))
+
+    def _say(self, trouble: str) -> None:
+        """Tells the operator what holds the queue up, once for as long as it is the same."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logging.getLogger(__name__).warning(
+                "The queue of the runs in %s stands still; once this is mended, it goes on: %s",
+                self._runs,
+                trouble,
+            )
 
     def look(self) -> None:
         """Starts what is due, and sees what has become of what was started."""
@@ -185,8 +200,9 @@ def keep(runs: Path) -> Keeper:
         if runs not in _KEEPERS:
             _check_priority()
             _KEEPERS[runs] = Keeper(runs, settings.whole(settings.JOBS) or 1)
-    _KEEPERS[runs].begin()
-    return _KEEPERS[runs]
+        keeper = _KEEPERS[runs]
+        keeper.begin()
+    return keeper
 
 
 def end_all() -> None:
