@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import robustness
@@ -62,8 +63,16 @@ def step_back() -> None:
 
 
 def heed_termination() -> None:
-    """Has SIGTERM end this process as Ctrl-C does: what is under way is put in order first."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Has SIGTERM end this process as Ctrl-C does: what is under way is put in order first.
+
+    A second one changes nothing: it would come while that is done.
+    """
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, once)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,15 @@ class _Child:
     order: Order
     process: subprocess.Popen[bytes]
     done: int
+    told: bool = False
+    """Whether it was told to end."""
+
+    def end(self) -> None:
+        """Has it end, though it may have been stopped; it is told once, lest that cost it rows."""
+        if not self.told:
+            self.told = True
+            self.process.terminate()
+        self.process.send_signal(signal.SIGCONT)
 
 
 class Keeper:
@@ -82,7 +91,7 @@ class Keeper:
         self._woken.set()
         ASIDE.concerns([])
         for child in self._children.values():
-            _end(child.process)
+            child.end()
         for child in self._children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(_SECONDS_TO_STOP)
@@ -114,7 +123,7 @@ class Keeper:
         wanted = {order.run: order for order in orders(self._runs)}
         for run, child in list(self._children.items()):
             if run not in wanted and child.process.poll() is None:
-                _end(child.process)  # cancelled: it need not come to the end of its chunk
+                child.end()  # cancelled: it need not come to the end of its chunk
             if child.process.poll() is not None:
                 del self._children[run]
                 if run in wanted and self._died_for_good(child):
@@ -215,12 +224,6 @@ def end_all() -> None:
 
 def _is_idle() -> bool:
     return settings.text(settings.JOB_PRIORITY) != _NORMAL
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Has it end, though it may have been stopped."""
-    process.terminate()
-    process.send_signal(signal.SIGCONT)
 
 
 def _check_priority() -> None:
