@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from robustness.base.own_process import Identity
 from robustness.commands.main import main
 from robustness.runs import Plan, jobs
 from robustness.runs.jobs import Keeper, queue
-from robustness.runs.jobs.keeper import MOST_DEATHS
+from robustness.runs.jobs.keeper import MOST_DEATHS, MOST_REFUSALS
 from robustness.runs.jobs.queue import Order
 from robustness.runs.progress import FILE, Progress, Teller
 from tests.support.jobs import PATIENCE, in_threads, worked_off
@@ -196,6 +197,26 @@ def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: 
             states.close()
         processes.end(folder, -signal.SIGKILL, done=False)
     assert jobs.is_ordered(folder)
+
+
+def test_a_run_that_cannot_be_started_is_in_nobodys_way_and_given_up(tmp_path: Path) -> None:
+    broken, fine = ordered(tmp_path, "broken", 1.0), ordered(tmp_path, "fine", 2.0)
+    processes = Processes()
+
+    def start(folder: Path) -> Any:
+        if folder == broken:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return processes(folder)
+
+    keeper = Keeper(tmp_path, 1, start)
+    keeper.look()
+    assert processes.started == [fine.name], "the next has its turn"
+    assert jobs.is_ordered(broken), "what refuses now may do it later"
+    processes.end(fine)
+    for _ in range(MOST_REFUSALS):
+        keeper.look()
+    assert not jobs.is_ordered(broken)
+    assert "No process can be started for it: Permission denied." in jobs.why_it_stopped(broken)
 
 
 def test_a_cancelled_process_is_told_to_stop_once(tmp_path: Path) -> None:

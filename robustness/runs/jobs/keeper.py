@@ -34,6 +34,9 @@ LOG_FILE = "job.log"
 MOST_DEATHS = 3
 """Processes of one run that may die in a row without getting further."""
 
+MOST_REFUSALS = 60
+"""Looks in a row, about two a second, at which none could be started for a run that was due."""
+
 _NORMAL = "normal"
 _SECONDS_BETWEEN = 0.5
 _SECONDS_TO_STOP = 20.0
@@ -72,6 +75,7 @@ class Keeper:
         self._start = start or _started
         self._children: dict[str, _Child] = {}
         self._deaths: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
         self._lock: FileLock | None = None
         self._woken = threading.Event()
         self._stopping = False
@@ -128,15 +132,33 @@ class Keeper:
                 del self._children[run]
                 if run in wanted and self._died_for_good(child):
                     del wanted[run]
+        self._refusals = {run: times for run, times in self._refusals.items() if run in wanted}
         self._set_aside(wanted)
         if not wanted or self._stopping or not self._is_mine():
             return
         waiting = [order for order in wanted.values() if not self._is_worked_on(order)]
         free = self._limit - (len(wanted) - len(waiting))
-        for order in in_turn(waiting, last_served(self._runs))[: max(0, free)]:
-            note_served(self._runs, order.by)
-            folder = self._runs / order.run
-            self._children[order.run] = _Child(order, self._start(folder), _done(folder))
+        for order in in_turn(waiting, last_served(self._runs)):
+            if free <= 0:
+                break
+            free -= self._begins(order)
+
+    def _begins(self, order: Order) -> bool:
+        """Whether there is a process for ``order`` now; its run is given up if there never is."""
+        folder = self._runs / order.run
+        try:
+            process = self._start(folder)
+        except OSError as error:
+            refusals = self._refusals.pop(order.run, 0) + 1
+            if refusals < MOST_REFUSALS:
+                self._refusals[order.run] = refusals
+            else:
+                cancel(folder, _refused(error))
+            return False
+        self._refusals.pop(order.run, None)
+        self._children[order.run] = _Child(order, process, _done(folder))
+        note_served(self._runs, order.by)
+        return True
 
     def _set_aside(self, wanted: Iterable[str]) -> None:
         """Those processes stand aside that this keeper, or an earlier one here, has started."""
@@ -177,6 +199,13 @@ def _said(status: int, deaths: int, done: int) -> str:
     return (
         f"Its process {how}{memory}, {deaths} times in a row after {done} pictures: continue it "
         "when there is room, or ask the operator, who finds more in the run's job.log."
+    )
+
+
+def _refused(error: OSError) -> str:
+    return (
+        f"No process can be started for it: {error.strerror or error}. Continue it once that is "
+        "mended, or ask the operator: it may be that the run's job.log cannot be written."
     )
 
 
