@@ -63,10 +63,19 @@ def files_below(path: Path) -> list[Path]:
 def occupied(path: Path) -> int:
     """Bytes of the file ``path``, or of all below the folder; of one that is not there, 0.
 
-    Others may write there, move it or delete it meanwhile.
+    Others may write there, move it or delete it meanwhile: all else is counted.
     """
+    if not os.path.isdir(path):
+        return _bytes(path)
+    walk = os.walk(path)  # it passes over folders that have gone
+    return sum(_bytes(os.path.join(folder, name)) for folder, _, names in walk for name in names)
+
+
+def _bytes(path: Path | str) -> int:
+    """Those of the file ``path``; 0 where there is none."""
     with contextlib.suppress(OSError):
-        return sum(file.stat().st_size for file in files_below(path) if file.is_file())
+        found = os.stat(path)
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
     return 0
 
 
