@@ -13,6 +13,7 @@ from pathlib import Path
 from robustness.base.disk import write_whole
 from robustness.base.errors import RunError
 from robustness.runs import manifest as manifests
+from robustness.runs import notes
 from robustness.runs.manifest import AMISS
 from robustness.runs.store import Listed, listed, locked
 
@@ -65,11 +66,13 @@ def deleted(runs: Path) -> list[Deleted]:
 def restore(runs: Path, name: str) -> Path:
     """Brings the run that lies in the bin as ``name`` back; returns its folder.
 
+    It counts as new where runs go by their age, lest it went to the bin again at once.
     Raises ``RunError`` where there is none, and where the disk does not allow it.
     """
     folder = binned(runs, name)
     back = _free(runs / name)
     try:
+        notes.mark_restored(folder)
         (folder / _FILE).unlink(missing_ok=True)
         folder.rename(back)
     except OSError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 from robustness.base import settings
@@ -12,6 +14,7 @@ from robustness.base.access import policy
 from robustness.base.disk import occupied
 from robustness.base.errors import AccessError, RunError
 from robustness.base.text import counted
+from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, to_bin
 from robustness.runs.store import Listed, listing
 
@@ -42,23 +45,30 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
 def tidy(runs: Path) -> None:
     """Empties the bin of what is old, and moves runs to it that are too old or too many.
 
-    A run that is being written stays.
+    A run that is being written stays, and all do while the dashboard is read-only. One that was
+    imported or brought back is as old as that is ago.
     """
+    if policy().read_only:
+        return
     empty_bin(runs, bin_days())
     most, days = settings.whole(settings.RUNS_KEPT), settings.whole(settings.DAYS_KEPT)
     if most is None and days is None:
         return
-    entries = [entry for entry in listing(runs) if entry.manifest is not None]
-    for place, entry in enumerate(entries):
-        if (most is not None and place >= most) or (days is not None and _age(entry) > days * DAY):
+    found = [(_since(entry), entry.folder) for entry in listing(runs) if entry.manifest is not None]
+    oldest = -math.inf if days is None else time.time() - days * DAY
+    found.sort(key=itemgetter(0), reverse=True)
+    for place, (since, folder) in enumerate(found):
+        if since < oldest or (most is not None and place >= most):
             with suppress(RunError):
-                to_bin(entry.folder, "the limits of this dashboard")
+                to_bin(folder, "the limits of this dashboard")
 
 
-def _age(entry: Listed) -> float:
-    """Seconds since the run was begun; of one that tells no time, 0."""
+def _since(entry: Listed) -> float:
+    """When the run last came here, else was begun, in seconds since 1970; now if unknown."""
+    if arrived := notes.arrived(entry.folder):
+        return arrived
     try:
         created = datetime.fromisoformat(entry.manifest.created if entry.manifest else "")
     except ValueError:
-        return 0.0
-    return time.time() - (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()
+        return time.time()
+    return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()

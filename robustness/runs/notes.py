@@ -1,10 +1,11 @@
-"""What is known of a run beside what it wrote itself: a title, and where it came from.
+"""What is known of a run beside what it wrote itself: a title, and where it came from and when.
 
 These lie in files of their own in the run's folder, so that they change nothing of the run.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from robustness.base import settings
@@ -19,7 +20,8 @@ MAX_TITLE = 120
 UPLOADS = ".uploads"
 """The folder beside the runs in which the dashboard keeps uploaded pictures."""
 
-_IMPORTED_FILE = "imported"
+_IMPORTED_FILE, _RESTORED_FILE = "imported", "restored"
+"""Their times say when the run came here, or was brought back from the bin."""
 
 
 def title(folder: Path) -> str:
@@ -64,6 +66,23 @@ def is_imported(folder: Path) -> bool:
 def mark_imported(folder: Path, by: str = "") -> None:
     """Notes that the run in ``folder`` came from another machine, and under whose name."""
     write_whole(folder / _IMPORTED_FILE, by.encode(errors="replace"))
+
+
+def mark_restored(folder: Path) -> None:
+    """Notes that the run in ``folder`` is brought back from the bin now."""
+    (folder / _RESTORED_FILE).touch()
+
+
+def arrived(folder: Path) -> float:
+    """When the run in ``folder`` was last imported or brought back, in seconds since 1970.
+
+    0 for one that has been here since it was begun.
+    """
+    when = 0.0
+    for name in (_IMPORTED_FILE, _RESTORED_FILE):
+        with suppress(OSError):
+            when = max(when, (folder / name).stat().st_mtime)
+    return when
 
 
 def owner(folder: Path, creator: str) -> str:

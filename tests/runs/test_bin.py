@@ -59,7 +59,8 @@ def test_a_deleted_run_is_brought_back_as_it_was(folder: Path) -> None:
         runs.find(folder, f"{runs.BIN}/first")
     back = runs.restore(folder, "first")
     after = {path.name: path.read_bytes() for path in back.iterdir()}
-    assert {**after, ".lock": b""} == {**before, ".lock": b""}
+    besides = {".lock": b"", "restored": b""}
+    assert {**after, **besides} == {**before, **besides}
     assert not runs.deleted(folder)
 
 
@@ -119,6 +120,39 @@ def test_runs_beyond_the_number_or_the_days_go_to_the_bin(
     keeping.tidy(folder)
     assert names(folder) == {"new"}
     assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"older", "oldest"}
+
+
+def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, days_ago in (("new", 1.0), ("old", 9.0), ("older", 10.0)):
+        another(folder, name, days_ago=days_ago)
+    runs.delete(folder / "first")
+    runs.to_bin(folder / "old")
+    runs.restore(folder, "old")
+    runs.export_run(runs.load(folder / "older"), tmp_path / "older.zip")
+    runs.delete(folder / "older")
+    runs.import_run(tmp_path / "older.zip", folder)
+    monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
+    keeping.tidy(folder)
+    assert names(folder) == {"new", "old", "older"}
+    monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
+    keeping.tidy(folder)
+    assert names(folder) == {"old", "older"}
+
+
+def test_a_dashboard_that_is_read_only_deletes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another(folder, "old", days_ago=9.0)
+    another(folder, "binned")
+    runs.to_bin(folder / "binned")
+    age(folder, "binned", 8.0)
+    monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
+    monkeypatch.setenv("ROBUSTNESS_READ_ONLY", "on")
+    keeping.tidy(folder)
+    assert names(folder) == {"first", "old"}
+    assert os.listdir(folder / runs.BIN) == ["binned"]
 
 
 def test_too_many_pictures_or_bytes_are_refused(
