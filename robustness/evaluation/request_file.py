@@ -33,6 +33,9 @@ from robustness.pictures.fitting import DEFAULT_FIT
 
 CONDITION = "condition"
 
+_CLEAN = "brightness"
+"""At strength 0 it stands for the clean picture, which else had no name in such a file."""
+
 
 def read_request(path: Path) -> RunSpec:
     """The spec that the TOML file ``path`` asks for.
@@ -55,6 +58,11 @@ def read_request(path: Path) -> RunSpec:
 
 
 def _condition(path: Path, table: Mapping[str, Any]) -> Condition:
+    if not table:
+        raise ParameterError(
+            f"{path}: a table [[{CONDITION}]] is empty: expected names of perturbations with "
+            f"strengths, or an attack; the clean picture is a strength of 0, such as {_CLEAN} = 0."
+        )
     try:
         return Condition.from_dict(table)
     except (KeyError, TypeError, ValueError) as error:
@@ -65,13 +73,17 @@ def _condition(path: Path, table: Mapping[str, Any]) -> Condition:
 
 
 def as_toml(spec: RunSpec) -> str:
-    """``spec`` as such a file; ``read_request`` gives it back where its models are the same."""
+    """``spec`` as such a file; ``read_request`` gives it back where its models are the same.
+
+    A condition of nothing comes back as a perturbation of strength 0, which changes nothing.
+    """
     lines = [
         f"models = {json.dumps(spec.model_names)}",
         f"seed = {spec.seed}",
         f"fit = {json.dumps(spec.fit)}",
     ]
     for condition in spec.conditions:
-        values = condition.as_dict().items()
-        lines += ["", f"[[{CONDITION}]]", *(f"{name} = {json.dumps(v)}" for name, v in values)]
+        values = condition.as_dict() or {_CLEAN: 0.0}
+        texts = (f"{name} = {json.dumps(value)}" for name, value in values.items())
+        lines += ["", f"[[{CONDITION}]]", *texts]
     return "\n".join(lines) + "\n"

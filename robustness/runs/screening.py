@@ -14,6 +14,7 @@ import pyarrow as pa
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.parquet import DICTIONARIES, PLAIN, Claims, ClaimsError, claims
 from robustness.datasets import LABELLINGS
+from robustness.evaluation.condition import readable
 from robustness.pictures.fitting import MAX_SIDE, check_fit
 from robustness.runs.manifest import AMISS, Manifest
 from robustness.runs.screened_rows import MAX_TEXT, ScreenedRows
@@ -51,6 +52,8 @@ def check_manifest(manifest: Manifest) -> None:
         (1 <= spec.side <= MAX_SIDE, "its pictures are of no possible size"),
         (bool(spec.models and spec.conditions), "it asks for nothing"),
         (several, "it asks for far more models or conditions than there are"),
+        (all(readable(condition.id) for condition in spec.conditions),
+         "one of its conditions is none"),
         (all(len(text) <= MAX_TEXT for text in texts), "a name in it is too long"),
         (all(len(text) <= _MAX_WORD for text in words), "a word in it is too long"),
         (asked.labelling in LABELLINGS, "its labels are from nowhere known"),

@@ -164,13 +164,22 @@ def test_several_conditions_are_no_view() -> None:
 def test_a_file_of_several_conditions_reads_back(tmp_path: Path) -> None:
     conditions = [
         Condition.of(MIX),
-        Condition.of({}),
+        Condition.of({"brightness": 0.0}),
         Condition.attack("pgd", epsilon=0.03, norm="l2", target=7),
     ]
     spec = make_spec(TWO, conditions, seed=2**32 - 1, fit="letterbox")
     file = tmp_path / "request.toml"
     file.write_text(as_toml(spec))
     assert read_request(file) == spec
+
+
+def test_a_file_of_the_clean_picture_asks_for_a_condition_with_a_name(tmp_path: Path) -> None:
+    spec = make_spec(TWO, [Condition.of({})])
+    file = tmp_path / "request.toml"
+    file.write_text(copies(spec, "coffee", sample="coffee")[TOML])
+    (found,) = read_request(file).conditions
+    assert found.idle
+    assert Condition.parse(found.id) == found
 
 
 def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
@@ -188,6 +197,7 @@ def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
         ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
         ("[[condition]]\nfog = 'much'", "is no condition: expected names of perturbations"),
         ("[[condition]]\nattack = 'pgd'", "is no condition"),
+        ("[[condition]]\n[[condition]]\nfog = 1", "a table [[condition]] is empty: expected names"),
         ("[[condition]]\nfog = 2", "between 0 (no change) and 1 (strongest), got 2."),
         ("[[condition]]\nfrog = 1", "Did you mean 'fog'?"),
         ("fit = 3\n[[condition]]\nfog = 1", "There is no fit called '3'."),

@@ -340,6 +340,12 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         ),
         "damaged",
     ),
+    "a condition of nothing": (
+        lambda run: with_manifest(
+            run, spec=run.manifest.spec.as_dict() | {"perturbations": [{"fog": 0.5}, {}]}
+        ),
+        "one of its conditions is none",
+    ),
     "a huge picture": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
         "no possible size",
