@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from robustness.ui.kit import fair_line
 from robustness.ui.kit.fair_line import FairLine, SupersededError
 
 
@@ -119,4 +120,18 @@ def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() ->
     with pytest.raises(ValueError, match="x"):
         list(turns.in_parts(broken(), "a"))
     with turns.turn("b", turns.wish("b")):
+        pass
+
+
+def test_sessions_that_have_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_line, "_REMEMBERED", 3)
+    turns = FairLine(1)
+    old = turns.wish("lasting")
+    for number in range(20):
+        turns.wish("lasting")
+        wish = turns.wish(f"held {number}")
+        with turns.turn(f"held {number}", wish):
+            pass
+    assert max(len(turns._newest), len(turns._served)) <= 4
+    with pytest.raises(SupersededError), turns.turn("lasting", old):
         pass

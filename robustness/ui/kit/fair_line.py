@@ -55,17 +55,21 @@ class FairLine:
         self._line: list[_Place] = []
         self._served: dict[str, int] = {}
         self._newest: dict[str, int] = {}
-        self._count = 0
+        self._count = self._wishes = 0
 
     def wish(self, who: str) -> int:
         """Something new that ``who`` wants: what waits of earlier wishes has been superseded."""
         with self._lock:
-            self._newest[who] = self._newest.get(who, 0) + 1
+            self._wishes += 1  # over all: no wish of who was forgotten passes for a newer one
+            self._newest.pop(who, None)
+            self._newest[who] = self._wishes
+            if len(self._newest) > _REMEMBERED:
+                del self._newest[next(iter(self._newest))]  # whose newest is the oldest
             for place in [p for p in self._line if p.who == who and not p.long]:
                 self._line.remove(place)
                 place.dropped = True
                 place.granted.set()
-            return self._newest[who]
+            return self._wishes
 
     @contextmanager
     def turn(self, who: str, wish: int | None = None) -> Iterator[None]:
@@ -125,7 +129,7 @@ class FairLine:
 
 
 _REMEMBERED = 1000
-"""Sessions whose last turns are remembered."""
+"""Sessions whose last turns and wishes are remembered."""
 
 LINE = FairLine()
 """The line of this server."""
