@@ -26,6 +26,7 @@ class MadeUp:
     table: pd.DataFrame
     conditions: tuple[Condition, ...]
     id: str = "one-run"
+    written: int = 0
     seed: int = 7
     unreadable: tuple[tuple[str, str], ...] = ()
     asked: list[str] = field(default_factory=list)

@@ -207,6 +207,18 @@ def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
     assert "The model" in html(app)
 
 
+def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text("from robustness.ui.kit import run_link\nrun_link.linked_picture()\n")
+    folder = tmp_path / "runs" / saved
+    image = str(runs.load(folder).frame()["image"].iat[0])
+    assert "Showing" in texts(run(script, run=saved, image=image))
+    runs.delete(folder)
+    app = run(script, run=saved, image=image)
+    assert "Showing" not in texts(app)
+    assert "There is no run" in app.warning[0].value
+
+
 def test_settings_that_name_no_folder_get_a_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
+from tests.conftest import register
 from tests.support import pages
 from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
 from tests.support.pages import html
@@ -74,6 +76,22 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
     assert "104.1" in text, "the published figure stands beside"
     assert "60 images, 8 conditions, 1,440 measurements" in app.caption[0].value
     assert len(charts(app)) == 6
+
+
+def test_figures_are_of_the_rows_of_now(shown: Shown) -> None:
+    assert "EfficientNet-Lite0 keeps its answer most often" in html(shown(made_up()))
+    other = replace(made_up(), written=1)
+    swapped = {"SqueezeNet": "EfficientNetLite0", "EfficientNetLite0": "SqueezeNet"}
+    other.table["model"] = [swapped.get(name, name) for name in other.table["model"]]
+    assert "SqueezeNet 1.1 keeps its answer most often" in html(shown(other))
+
+
+def test_figures_are_of_the_classes_of_now(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "2 of 3 differences" in html(shown(made_up()))
+    names = tuple(f"class {number}" for number in range(1000))
+    mine = replace(models.REGISTRY["SqueezeNet"], labels=lambda: models.Labels("mine", names))
+    register(monkeypatch, mine)
+    assert "2 of 3 differences" not in html(shown(made_up()))
 
 
 def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> None:

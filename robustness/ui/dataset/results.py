@@ -19,10 +19,18 @@ from robustness.ui.kit import components, results
 from robustness.ui.kit.inputs import listed, one_of
 from robustness.ui.kit.page import fragment
 
+_Classes = Sequence[tuple[str, str, Sequence[str]]]
+
 
 @st.cache_resource(show_spinner="Working out the figures …", max_entries=8)
-def _figures(run_id: str, rows: int, _frame: pd.DataFrame) -> Figures:
+def _figures(run_id: str, written: int, classes: _Classes, _frame: pd.DataFrame) -> Figures:
     return Figures(_frame)
+
+
+def _classes(frame: pd.DataFrame) -> _Classes:
+    """Which classes the models of ``frame`` tell apart now: a file of labels may have changed."""
+    groups = models.by_labels(frame["model"].unique())
+    return [(known.title, known.key, names) for known, names in groups]
 
 
 def show(run: Opened) -> None:
@@ -32,7 +40,7 @@ def show(run: Opened) -> None:
         st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
         _unreadable(run.unreadable)
         return
-    found = _figures(run.id, len(frame), frame)
+    found = _figures(run.id, run.written, _classes(frame), frame)
     _headline(run, frame, found)
     _ranking(found)
     _heatmap(run, frame, found)

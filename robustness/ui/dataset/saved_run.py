@@ -11,21 +11,22 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.text import counted, plain
 from robustness.pictures.picture import Picture
-from robustness.runs import MANIFEST_FILE, Listed, Manifest, jobs
+from robustness.runs import Listed, Manifest, jobs
 from robustness.ui.kit import jobs as under_way
 from robustness.ui.kit.page import fragment
-from robustness.ui.kit.run_link import RUN, runs_folder, show_what_is_no_run
+from robustness.ui.kit.run_link import RUN, last_written, runs_folder, show_what_is_no_run
 from robustness.ui.kit.sentences import without_folders
 
 
 class Opened:
     """A run that is looked at, finished or not: its rows and list of pictures are read once.
 
-    ``unreadable`` holds (image, reason).
+    ``written`` tells its rows from others of a run of its id; ``unreadable`` holds (image, reason).
     """
 
-    def __init__(self, run: runs.Run) -> None:
+    def __init__(self, run: runs.Run, written: int) -> None:
         self.run = run
+        self.written = written
         self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
         self.unreadable = run.unreadable
         self._frame = run.frame()
@@ -41,13 +42,7 @@ class Opened:
 
 @st.cache_resource(show_spinner="Reading the run …", max_entries=4)
 def _opened(folder: str, run_id: str, written: int) -> Opened:
-    return Opened(runs.find(Path(folder), run_id, unfinished=True))
-
-
-def _written(folder: Path, run_id: str) -> int:
-    """When the run last changed; 0 where there is none; ``RunError`` for what is no name."""
-    manifest = runs.place(folder, run_id) / MANIFEST_FILE
-    return manifest.stat().st_mtime_ns if manifest.exists() else 0
+    return Opened(runs.find(Path(folder), run_id, unfinished=True), written)
 
 
 def saved_run() -> Opened | None:
@@ -63,7 +58,7 @@ def saved_run() -> Opened | None:
         if known:
             st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
         return None
-    opened = _opened(str(folder), asked, _written(folder, asked))
+    opened = _opened(str(folder), asked, last_written(folder, asked))
     _state(opened.run)
     return opened
 

@@ -46,7 +46,8 @@ def linked_picture() -> list[Picture]:
     if run_id is None or name is None:
         return []
     try:
-        picture = _picture(str(runs_folder()), run_id, name)
+        folder = runs_folder()
+        picture = _picture(str(folder), run_id, last_written(folder, run_id), name)
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
@@ -55,8 +56,20 @@ def linked_picture() -> list[Picture]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _picture(folder: str, run_id: str, name: str) -> Picture:
+def _picture(folder: str, run_id: str, written: int, name: str) -> Picture:
     return runs.find(Path(folder), run_id, unfinished=True).picture(name)
+
+
+def last_written(folder: Path, run_id: str) -> int:
+    """When the run was last written to, in nanoseconds since 1970; 0 where there is none.
+
+    It tells a run from another of its id, as what is kept of it has to. Raises ``RunError`` for
+    what is no name of a run.
+    """
+    try:
+        return (runs.place(folder, run_id) / runs.MANIFEST_FILE).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
