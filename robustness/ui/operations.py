@@ -15,6 +15,7 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.ui.kit import access, results
+from robustness.ui.kit.films import FILMS
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.page import fragment
@@ -141,7 +142,7 @@ def _clear() -> None:
             ),
         )
         if st.session_state.pop(_CLEARED, False):
-            st.caption("Cleared: models, pictures and results.")
+            st.caption("Cleared: models, pictures, films and results.")
 
 
 def _cleared() -> None:
@@ -150,6 +151,7 @@ def _cleared() -> None:
         return
     access.require(Action.CLEAR_CACHES)
     KEPT.clear()
+    FILMS.clear()
     LOADED.release()
     st.cache_data.clear()
     st.cache_resource.clear()

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from robustness.ui import operations
 from robustness.ui.kit import access
+from robustness.ui.kit.films import FILMS
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.server import faults, figures, latency, metrics
 from robustness.ui.server.faults import Faults
@@ -189,10 +190,13 @@ def test_the_page_says_how_the_server_does(folder: Path, fresh: tuple[Latency, F
     assert "1 unexpected error." in html(app)
     assert "A frame of the camera" in html(app)
     assert "secret" not in html(app)
-    KEPT.put("of a test", [1])
+    before = values()["robustness_results_bytes"]
+    for kept in (KEPT, FILMS):
+        kept.put("of a test", [bytes(1000)])
+    assert values()["robustness_results_bytes"] >= before + 2000
     app.button(key="clear caches").click().run()
     assert not app.exception
-    assert KEPT.get("of a test") is None
+    assert KEPT.get("of a test") is FILMS.get("of a test") is None
     assert '"action": "clear_caches"' in (folder / ".audit.jsonl").read_text()
     assert "robustness_errors_total" in app.code[0].value
 

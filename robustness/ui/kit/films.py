@@ -48,7 +48,9 @@ class Offer:
 
 
 _OFFERS: Tickets[dict[str, Offer]] = Tickets("films")
-_FILMS = Kept(LIMIT)
+
+FILMS = Kept(LIMIT)
+"""The films of this server that have been played."""
 
 
 def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
@@ -59,7 +61,7 @@ def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
 
 def made(offer: Offer) -> Played | None:
     """The film of ``offer`` if it has been played and is kept."""
-    kept = _FILMS.get(offer.key)
+    kept = FILMS.get(offer.key)
     if kept is None:
         return None
     header, pictures = components.unpack(kept[0])
@@ -91,7 +93,7 @@ def messages(offer: Offer, who: str) -> Iterator[bytes]:
 
     It is made in turns of ``who``.
     """
-    kept = _FILMS.get(offer.key)
+    kept = FILMS.get(offer.key)
     if kept is None:
         try:
             made = yield from _made(offer, who)
@@ -99,7 +101,7 @@ def messages(offer: Offer, who: str) -> Iterator[bytes]:
             yield _sized(components.pack({"error": sentence(error)}, []))
             return
         kept = [made]
-        _FILMS.put(offer.key, kept)
+        FILMS.put(offer.key, kept)
     yield _sized(kept[0])
 
 

@@ -24,6 +24,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, listing
 from robustness.ui.kit import jobs
+from robustness.ui.kit.films import FILMS
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.server.faults import FAULTS
@@ -72,7 +73,8 @@ def _models() -> Iterator[Figure]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory that models may take.", budget())
-    yield _gauge("results_bytes", "Results that are kept for all sessions.", KEPT.bytes)
+    held = KEPT.bytes + FILMS.bytes
+    yield _gauge("results_bytes", "Results and films that are kept for all sessions.", held)
 
 
 def _disk() -> Iterator[Figure]:
