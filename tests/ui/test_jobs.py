@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,6 +13,7 @@ from robustness import runs
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, Teller
 from robustness.ui.kit import access
+from robustness.ui.runs import listing
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run
@@ -48,6 +50,18 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     assert not jobs.is_ordered(ordered)
     assert "2 of 6" not in said(app)
     teller.end()
+
+
+def test_its_card_is_followed_until_it_is_worked_on_no_longer(
+    ordered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_again = Mock()
+    monkeypatch.setattr(listing.st, "rerun", drawn_again)
+    listing._follow(ordered)
+    drawn_again.assert_not_called()
+    jobs.cancel(ordered)
+    listing._follow(ordered)
+    drawn_again.assert_called_once()
 
 
 def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:

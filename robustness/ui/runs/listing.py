@@ -19,6 +19,7 @@ from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping
 from robustness.runs.jobs import is_ordered
 from robustness.ui.kit import access, jobs, results
+from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
 from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
@@ -109,7 +110,10 @@ def _matches(entry: Listed, words: Sequence[str]) -> bool:
 def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
     name = entry.folder.name
     with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
-        st.html(_description(entry, _headline(entry, until)))
+        if entry.manifest is not None and is_ordered(entry.folder):
+            fragment(_follow, run_every=jobs.SECONDS_BETWEEN)(entry.folder)
+        else:
+            st.html(_description(entry, _headline(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
@@ -123,6 +127,14 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
                 )
             with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
+
+
+def _follow(folder: Path) -> None:
+    """What is said of a run that is worked on; the whole page once it is so no longer."""
+    entry = runs.listed(folder)
+    if entry.manifest is None or not is_ordered(folder):
+        st.rerun()
+    st.html(_description(entry))
 
 
 def _headline(entry: Listed, until: float) -> str:
