@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness.base.access import Action
+from robustness.evaluation.condition import AttackCondition
 from robustness.ui.adversarial import outcome, request, studies, undo
 from robustness.ui.kit import access
 from robustness.ui.kit.model_input import require_models, sidebar_input
@@ -20,12 +21,15 @@ with page(
     access.require(Action.ATTACK)
     request.start_state()
     model_names, seed = sidebar_input()
-    presenting.told()
+    story = st.container()
     picture = picture_input()
     require_models(model_names)
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
     with controls:
         attacked, spec = request.attack_input(model_names, seed)
+    with story:
+        condition = AttackCondition.of_spec(spec)
+        presenting.told(picture, model_names, seed, f"{attacked} {condition.id}")
     with answer:
         found = outcome.measure(picture, attacked, spec)
         outcome.show(picture, found)

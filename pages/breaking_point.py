@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import streamlit as st
+
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
@@ -21,9 +23,11 @@ with page(
     "finer wherever the answer is close to changing.",
 ):
     model_names, seed = sidebar_input()
-    presenting.told()
+    story = st.container()
     picture = picture_input()
     perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
+    with story:
+        presenting.told(picture, model_names, seed, perturbation)
     require_models(model_names)
     found = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     conditions = [Condition.of({perturbation: 1.0})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,11 @@ claims = pytest.mark.parametrize(
     [(story, claim) for story in STORIES for claim in story.claims],
     ids=lambda value: value.title if isinstance(value, Story) else value.model,
 )
+
+
+def link(story: Story) -> dict[str, Any]:
+    """What leads to ``story``."""
+    return {key: value if isinstance(value, str) else [*value] for key, value in story.link.items()}
 
 
 @claims
@@ -90,11 +96,9 @@ def test_the_link_of_a_story_opens_what_it_tells_of(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = changes(monkeypatch)
-    query = {
-        key: value if isinstance(value, str) else [*value] for key, value in story.query.items()
-    }
-    app = run(ROOT / story.page, **query)
+    app = run(ROOT / story.page, **link(story))
     assert not app.exception
+    assert any(story.title in info.value for info in app.info)
     assert tuple(app.multiselect(key="models").value) == OFFLINE
     if story.page == "pages/adversarial.py":
         assert "makes SqueezeNet 1.1 see consomme" in headline(app)
@@ -104,6 +108,18 @@ def test_the_link_of_a_story_opens_what_it_tells_of(
     else:
         (condition,) = {claim.condition for claim in story.claims}
         assert seen[-1] == (sample(story.sample).digest, condition, 0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"sample": "chelsea"}, {"seed": "3"}, {"fit": "squash"}, {"models": "SqueezeNet"}],
+    ids=str,
+)
+def test_its_sentence_goes_with_what_it_tells_of(changed: dict[str, str]) -> None:
+    bright, *_ = STORIES
+    app = run(**{**link(bright), **changed})
+    assert not app.exception
+    assert not any(bright.title in info.value for info in app.info)
 
 
 def test_the_stories_need_no_streamlit() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition
+from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.picture import Picture
 from robustness.ui.kit import components
+from robustness.ui.kit.memo import is_sample
 from robustness.ui.kit.run_link import page_link
 from robustness.ui.live.stories import STORIES
 
@@ -70,10 +73,18 @@ def _ask_for_the_tour() -> None:
     st.session_state[_TOURS] = st.session_state.get(_TOURS, 0) + 1
 
 
-def told(condition: Condition | None = None) -> None:
-    """What to watch, where the link is that of a story, and ``condition`` still what it shows."""
+def told(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
+    """What to watch, where the link is that of a story and the page still shows what that tells of.
+
+    ``subject`` is what the page shows, as ``Story.subject`` has it.
+    """
     story = next((one for one in STORIES if one.name == st.query_params.get("story")), None)
-    if story is None or condition not in (None, story.claims[0].condition):
+    if story is None or not (
+        (picture.name, picture.fit) == (story.sample, DEFAULT_FIT)
+        and is_sample(picture)
+        and set(story.query["models"]) <= {*names}
+        and (seed, subject) == (0, story.subject)
+    ):
         st.empty()  # in its place: what follows keeps its own
     else:
         st.info(f"**{plain(story.title)}.** {plain(story.watch)}", icon=":material/auto_stories:")

@@ -63,6 +63,14 @@ class Story:
         return {**self.query, "story": self.name}
 
     @property
+    def subject(self) -> str:
+        """What its page shows: a perturbation, a condition's id, or that and who is attacked."""
+        first = self.claims[0]
+        if self.page == BREAKING_POINT:
+            return first.condition.name
+        return f"{first.model} {first.condition.id}" if first.news else first.condition.id
+
+    @property
     def sample(self) -> str:
         """The name of the bundled photograph."""
         return str(self.query["sample"])
