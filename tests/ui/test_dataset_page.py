@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -16,9 +17,11 @@ from robustness import runs
 from robustness.datasets import Dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
+from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import new_run, request, uploads
+from robustness.ui.kit import run_link
 from robustness.ui.kit.run_link import runs_folder
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
@@ -179,9 +182,11 @@ def test_a_case_opens_on_the_live_page(saved: str, tmp_path: Path) -> None:
     app = run(ROOT / "app.py", models="SqueezeNet", **query)
     assert not app.exception
     assert re.search("Showing 670.*motorcycle.*of the run", texts(app))
+    assert app.selectbox(key="shows").value == imagenet().names[670], "as it is labelled there"
     row = found.frame().query("image == @image and perturbation == 'gaussian_noise'").iloc[0]
     kept = "keeps" if row["consistent"] else "changes"
-    assert f"The model {kept} its answer under Random noise." in html(app)
+    right = int(row["top1"] == 670)
+    assert f"The model {kept} its answer under Random noise; {right} of 1 right." in html(app)
     assert to_png(found.picture(image).image)
     app.button(key="choose_coffee").click().run()
     assert "run" not in app.query_params
@@ -217,6 +222,17 @@ def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_pat
     app = run(script, run=saved, image=image)
     assert "Showing" not in texts(app)
     assert "There is no run" in app.warning[0].value
+
+
+def test_no_link_leads_to_a_run_that_is_not_there(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Mock()
+    monkeypatch.setattr(run_link, "page_link", link)
+    for name, there in ((saved, True), ("nowhere", False), ("../made", False)):
+        assert not run(ROOT / "pages" / "methods.py", run=name).exception
+        assert link.called == there
+        link.reset_mock()
 
 
 def test_settings_that_name_no_folder_get_a_sentence(

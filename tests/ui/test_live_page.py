@@ -84,6 +84,13 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
     assert not perturb(app, fog=0.5).warning
 
 
+def test_a_slip_in_the_name_of_a_perturbation_is_said() -> None:
+    app = run(sample="rocket", gausian_blur="0.6", models="SqueezeNet", utm_source="a mail")
+    (said,) = (warning.value.replace("\\", "") for warning in app.warning)
+    assert "The link asks for gausian_blur, which is left out" in said
+    assert "Did you mean gaussian_blur?" in said
+
+
 def test_an_odd_link_is_no_fault() -> None:
     odd = run(sample="../../etc/passwd", fog="nan", seed="-1", fit="stretch", shows="no such class")
     assert not odd.exception
@@ -104,6 +111,9 @@ def test_an_upload_starts_with_nothing_on() -> None:
     app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
     assert on(app) == {}
     assert not app.query_params.get("gaussian_blur")
+    given = app.session_state[stack._REV]
+    app.file_uploader[0].upload("next.png", sample_bytes("rocket"), "image/png").run()
+    assert app.session_state[stack._REV] == given, "nothing is given that could be undone"
     assert on(perturb(app, fog=0.3)) == {"fog": 0.3}, "and what is put on then stays"
 
 

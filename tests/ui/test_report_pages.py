@@ -83,6 +83,19 @@ def test_with_nothing_on_there_is_a_report_as_well(reported: list[report.Report]
     )
 
 
+def test_it_says_what_is_right_where_the_page_does(reported: list[report.Report]) -> None:
+    app = run(models=["SqueezeNet", "EfficientNetLite0"], sample="coffee", exposure="0.5")
+    assert not app.exception
+    (made,) = reported
+    assert made.answer[0].endswith("; 1 of 2 right.")
+    rows = pa.concat_tables(made.data.read())
+    assert rows["correct"].to_pylist() == [False, True]
+    assert rows["clean_correct"].to_pylist() == [True, True]
+    text = report.rendered(made, report.FORMATS[".md"].write, WHEN).decode()
+    assert "| SqueezeNet 1.1 | changed, wrong |" in text
+    assert "| EfficientNet-Lite0 | kept, right" in text
+
+
 def test_a_picture_of_a_run_is_as_square_as_it_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[report.Report]
 ) -> None:

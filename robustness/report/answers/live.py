@@ -26,6 +26,9 @@ def answer(rows: Sequence[Measurement], condition: Condition) -> tuple[str, str,
     else:
         verb = "keeps its" if len(kept) == 1 else "keep their"
         verdict = f"{len(kept)} of {len(rows)} models {verb} answer ({listed(kept)})"
+    known = [row.top1 == row.label for row in rows if row.label is not None]
+    if len(known) == len(rows):
+        verdict += f"; {sum(known)} of {len(rows)} right"
     return (
         sentence(start + verdict),
         sentence(_furthest(rows, changed)),

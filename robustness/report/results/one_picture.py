@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustness import models
 from robustness.charts import answers, look
 from robustness.charts.film import Played
 from robustness.charts.tables import Column, Table
+from robustness.charts.verdict import verdict
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -108,7 +110,7 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
     """Who kept its answer, and what it was."""
     columns: list[Column] = [
         ("Model", lambda row: model(row.model)),
-        ("Answer", lambda row: "kept" if row.consistent else "changed"),
+        ("Answer", lambda row: verdict(row, _truth(row)).text),
         ("Clean", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
         ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
         ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
@@ -116,6 +118,11 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
     ]
     return Table.of(rows, columns)
+
+
+def _truth(row: Measurement) -> str | None:
+    """The class that the picture shows, where it is known and the model has it."""
+    return None if row.label is None else models.class_name(row.model, row.label)
 
 
 def top5(row: Measurement) -> Titled:

@@ -23,7 +23,7 @@ from robustness.ui.kit import access, components
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import is_sample, sample_picture, uploaded_picture
-from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.run_link import leave, linked_class, linked_picture
 from robustness.ui.kit.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
@@ -130,7 +130,9 @@ def _truth_input(picture: Picture) -> str | None:
 
 
 def _known_class(picture: Picture) -> str | None:
-    """The class of a sample; None for any other picture, and for one that shows none of them."""
+    """The class of a sample, or of a run's picture by its label; None where neither is known."""
+    if known := linked_class(picture):
+        return known
     synset = SAMPLES[picture.name].synset if is_sample(picture) else None
     return None if synset is None else imagenet().names[imagenet().index(synset)]
 

@@ -10,10 +10,11 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from robustness import runs
+from robustness import models, runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.ui.kit.sentences import sentence
 
@@ -35,29 +36,63 @@ def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> Non
 def linked_run() -> None:
     """On a page other than the run's own: where the run of the link is to be found."""
     run_id = st.query_params.get(RUN)
-    if run_id is not None:
+    if run_id is not None and _is_there(run_id):
         label = f"Open the run {plain(run_id)}"
         page_link("pages/dataset.py", label, ":material/analytics:", {RUN: run_id})
 
 
+def _is_there(run_id: str) -> bool:
+    with contextlib.suppress(RobustnessError):  # it is no name of a run
+        return last_written(runs_folder(), run_id) > 0
+    return False
+
+
 def linked_picture() -> list[Picture]:
     """The picture that the link names in a run, if any; with a sentence where it cannot be had."""
-    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
-    if run_id is None or name is None:
-        return []
     try:
-        folder = runs_folder()
-        picture = _picture(str(folder), run_id, last_written(folder, run_id), name)
+        found = _linked()
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
-    st.info(f"Showing {plain(name)} of the run {plain(run_id)}.", icon=":material/analytics:")
-    return [picture]
+    if found is None:
+        return []
+    run_id = st.query_params[RUN]
+    name = plain(found[0].name)
+    st.info(f"Showing {name} of the run {plain(run_id)}.", icon=":material/analytics:")
+    return [found[0]]
+
+
+def linked_class(picture: Picture) -> str | None:
+    """The class of ImageNet's by which ``picture`` is labelled in the run of the link, if any."""
+    with contextlib.suppress(RobustnessError):
+        found = _linked()
+        return found[1] if found and found[0].digest == picture.digest else None
+    return None
+
+
+def _linked() -> tuple[Picture, str | None] | None:
+    """The picture that the link names in a run, and its class; raises where it cannot be had."""
+    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
+    if run_id is None or name is None:
+        return None
+    folder = runs_folder()
+    return _picture(str(folder), run_id, last_written(folder, run_id), name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _picture(folder: str, run_id: str, written: int, name: str) -> Picture:
-    return runs.find(Path(folder), run_id, unfinished=True).picture(name)
+def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture, str | None]:
+    run = runs.find(Path(folder), run_id, unfinished=True)
+    return run.picture(name), _class(run, name)
+
+
+def _class(run: runs.Run, name: str) -> str | None:
+    """The class of ImageNet's by which the picture ``name`` is labelled in ``run``, if any."""
+    frame = run.frame()
+    mine = frame[(frame["image"] == name) & frame["label"].notna()]
+    for model, label in zip(mine["model"], mine["label"], strict=True):
+        if model in models.REGISTRY and models.REGISTRY[model].labels().key == imagenet().key:
+            return imagenet().names[int(label)]
+    return None
 
 
 def last_written(folder: Path, run_id: str) -> int:

@@ -36,7 +36,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     _say_who_cannot_run(model_names)
     asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
-    presenting.told(asked.condition)
+    presenting.told(picture, asked.models, seed, asked.condition.id)
     with ASIDE.answering(), st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
     st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
@@ -56,7 +56,7 @@ def _begin(asked: Asked, on: stack.Stack) -> None:
         found[name] = row
         if len(found) < len(asked.models):
             components.answers(place, f"live answers {len(found)}", shown(asked, found))
-    note = _pace(altered, asking, start)
+    note = _pace(asking, start)
     components.answers(place, "live answers", shown(asked, found, note))
 
 
@@ -67,18 +67,21 @@ def _follow(asked: Asked, on: stack.Stack) -> None:
     asking, coming = time.perf_counter(), asked.answers(altered)
     results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, follows=on.held)
     found = dict(coming)
-    note = _pace(altered, asking, start)
+    note = _pace(asking, start)
     components.answers(nullcontext(), "live answers", shown(asked, found, note))
     # Last: once the browser has it, it may ask for more, and what is unsent then is dropped.
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
 
 
-def _pace(altered: memo.Change, asking: float, start: float) -> str:
-    """How long it took, once all have answered who are asked since ``asking``."""
+def _pace(asking: float, start: float) -> str:
+    """How long it took from ``start``, once all have answered who are asked since ``asking``.
+
+    A picture that was perturbed before takes no time again.
+    """
     now = time.perf_counter()
     UPDATES.note("page", now - start)
     return (
-        f"Perturbed and compared in {altered.milliseconds:.0f} ms, "
+        f"Perturbed and compared in {1000 * (asking - start):.0f} ms, "
         f"forward passes {1000 * (now - asking):.0f} ms, "
         f"this update {1000 * (now - start):.0f} ms in all."
     )
@@ -113,14 +116,21 @@ def show_details(
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         with st.container(horizontal=True):
+            told = [_labelled(row, truth) for row in rows]
             report_button(
-                lambda: report.of_live(asked.spec, picture, rows, film.made(asked)), "live"
+                lambda: report.of_live(asked.spec, picture, told, film.made(asked)), "live"
             )
             copy_button(asked.spec, picture)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
+
+
+def _labelled(row: Measurement, truth: str | None) -> Measurement:
+    """``row`` with the class ``truth`` as its label, where its model tells that apart."""
+    names = MODELS[row.model].labels().names
+    return replace(row, label=names.index(truth) if truth in names else None)
 
 
 def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:

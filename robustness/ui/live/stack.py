@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
 
-from robustness.base.text import plain
+from robustness.base.text import nearest, plain
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
@@ -24,6 +25,9 @@ from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}
 """What a visitor without a link sees first: a change that some models survive and some do not."""
+
+_ALIKE = 0.8
+"""From which on a name in the link is taken for a perturbation's with a slip of the pen."""
 
 DIGITS = 4
 """Of a strength: as fine as the link is exact."""
@@ -70,12 +74,12 @@ def current() -> Stack:
         _give(_steps_of(link))
         state[_SEEN] = link
     files = state.get(USABLE, [])
-    if files and files not in ([CAMERA_FILE], state.get(_FILES)):
+    if files and files not in ([CAMERA_FILE], state.get(_FILES)) and state[_STEPS]:
         _give([])
     state[_FILES] = files
     if not held:
         _write(state[_STEPS])
-        for problem in _problems(state.get(_SEEN, {})):
+        for problem in (*_problems(state.get(_SEEN, {})), *_strangers()):
             st.warning(plain(problem), icon=":material/link_off:")
     return Stack(tuple(state[_STEPS]), held)
 
@@ -180,6 +184,24 @@ def _problems(link: Mapping[str, str]) -> list[str]:
         for name, text in link.items()
         if _strength(REGISTRY[name], text) is None
     ]
+
+
+def _strangers() -> list[str]:
+    """A sentence for each name in the link that is nearly a perturbation's."""
+    return [
+        f"The link asks for {name}, which is left out: there is no such perturbation. Did you mean "
+        f"{meant}?"
+        for name in st.query_params
+        if name not in REGISTRY and (meant := _meant(name))
+    ]
+
+
+@lru_cache(maxsize=256)  # it is asked at every move
+def _meant(name: str) -> str:
+    """The perturbation that ``name`` is nearly; "" for something else."""
+    longest = max(map(len, REGISTRY.names))
+    found = nearest(name, REGISTRY.names, cutoff=_ALIKE) if len(name) <= 2 * longest else ()
+    return next(iter(found), "")
 
 
 def query(steps: Iterable[Step]) -> dict[str, str]:
