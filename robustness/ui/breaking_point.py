@@ -108,9 +108,9 @@ def _strengths(values: Sequence[float]) -> str:
 def _curves(
     picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
 ) -> None:
-    quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability", in_link=False)
+    quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability")
     axes = {name: AXES[name] for name in axis_names(perturbation)}
-    axis = one_of("Over", axes, f"axis_{perturbation}", first="strength", in_link=False)
+    axis = one_of("Over", axes, f"axis_{perturbation}", first="strength")
     clicked = results.clicked(
         over_strength(points, quantity, axis),
         "curve",
@@ -143,6 +143,7 @@ def _at_one_strength(
         [f"{value:g}: {record.value_text(value)}" for value in strengths],
         "shown_strength",
         first=strengths[len(strengths) // 2],
+        in_link=True,
     )
     condition = Condition.of({perturbation: strength})
     spec = make_spec(names, [condition], seed=seed, fit=picture.fit)

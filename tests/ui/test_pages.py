@@ -188,6 +188,11 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     app.session_state["shown_strength"] = 0.0
     app.run()
     assert "identical" in pictures(app)[0]["text"]
+    link = {name: app.query_params[name] for name in app.query_params}
+    link["quantity"] = QUANTITIES["ssim"]  # as the browser writes it
+    again = run(ROOT / "pages" / "breaking_point.py", **link)
+    assert again.segmented_control(key="quantity").value == "ssim"
+    assert "identical" in pictures(again)[0]["text"]
 
 
 def test_no_model_chosen_asks_for_one() -> None:

@@ -220,7 +220,7 @@ def choice(
         chosen = first
     state[key] = chosen
     if in_link:
-        wanted = None if chosen == first else f"{chosen:g}"
+        wanted = None if chosen == first else repr(float(chosen)).removesuffix(".0")
         if wanted != said and not (report and report.get("held")):
             st.query_params.update({key: [] if wanted is None else wanted})
         state[seen] = wanted
