@@ -20,6 +20,6 @@ def copy_button(spec: RunSpec, picture: Picture) -> None:
             st.caption("In place of the file's name put where it lies; a link cannot carry it.")
         for title, text in copies(spec, picture.name, sample=sample).items():
             if title == LINK:  # to this page, as this browser has opened it
-                text = f"{(st.context.url or '').partition('?')[0]}{text}"
+                text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
             st.markdown(f"**{title}**")
             st.code(text, language=_LANGUAGES[title], wrap_lines=True)
