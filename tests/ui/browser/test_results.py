@@ -102,6 +102,8 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
     before, before_at = link.evaluate(TOP), page.url
     link.click()
     settled(page)
+    expect(page.get_by_role("heading", name="In detail")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
     page.go_back()
     at_rest(page, 3 + 10)
     assert asked(page.url) == asked(before_at)
