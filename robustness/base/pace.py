@@ -8,7 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 WINDOW_SECONDS = 5.0
-"""The rate is that of the last few seconds: it follows a change and does not flicker."""
+WINDOW_STEPS = 10
+"""The rate is that of the last few seconds, or of the last steps where so many take longer: it
+follows a change and does not flicker."""
+
+_FEWEST_STEPS = 3
+"""Fewer tell nothing of those to come."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,22 @@ class Pace:
     """Is told how far the work is, and says how fast it goes.
 
     ``total`` is in the same count as what ``note`` is given; 0 where unknown. ``clock`` gives
-    seconds.
+    seconds. With ``overall`` the rate is that of all that was noted: for work of unlike parts, of
+    which the last few say little of those to come.
     """
 
     def __init__(
-        self, unit: Unit, total: float = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        unit: Unit,
+        total: float = 0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        overall: bool = False,
     ) -> None:
         self._unit = unit
         self._total = total
         self._clock = clock
+        self._overall = overall
         self._noted: deque[tuple[float, float]] = deque()
 
     def note(self, done: float, total: float | None = None) -> None:
@@ -58,12 +70,16 @@ class Pace:
         if self._noted and done < self._noted[-1][1]:
             self._noted.clear()
         self._noted.append((now, done))
-        while len(self._noted) > 2 and now - self._noted[1][0] >= WINDOW_SECONDS:
+        while (
+            not self._overall
+            and len(self._noted) > WINDOW_STEPS + 1
+            and now - self._noted[1][0] >= WINDOW_SECONDS
+        ):
             self._noted.popleft()
 
     @property
     def rate(self) -> float | None:
-        """Count a second over the last few seconds; None before there are two moments."""
+        """Count a second, over what the rate is of; None before there are two moments."""
         if len(self._noted) < 2:
             return None
         (start, before), (end, done) = self._noted[0], self._noted[-1]
@@ -71,8 +87,8 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time until the total is reached at this rate; None where that cannot be told."""
-        if not self._noted or not self._total or not self.rate:
+        """Time until the total is reached at this rate; None where that cannot be told yet."""
+        if len(self._noted) <= _FEWEST_STEPS or not self._total or not self.rate:
             return None
         return max(0.0, self._total - self._noted[-1][1]) / self.rate
 

@@ -159,6 +159,10 @@ def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:
     return tuple(event for event in found if isinstance(event, Break))
 
 
+def _are(count: int, of: str = "") -> str:
+    return f"{count} {of}{'is' if count == 1 else 'are'}"
+
+
 def _after(done: int) -> str:
     """The perturbation whose turn it is once ``done`` of them have had theirs."""
     return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
@@ -168,22 +172,23 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
     st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
+    missing = {name: work.total for name, work in sweeps.items() if not work.is_kept}
     strongest = [Condition.of({name: 1.0}) for name in REGISTRY.names]
     every = Measuring(
         "Sweeping all",
         work_key(f"sweep all {STEPS} {REPEATS}", [picture], names, strongest, seed),
         [picture],
         lambda _: (_breaks(work.in_silence()) for work in sweeps.values()),
-        len(sweeps),
-        said=lambda done: f"{_after(done)} ({done} of {len(sweeps)} done)",
+        sum(missing.values()),
+        said=lambda done, _: f"{_after(done)} ({done} of {len(sweeps)} done)",
+        effort=lambda breaks: missing.get(breaks[0].perturbation, 0),
     )
-    missing = sum(not work.is_kept for work in sweeps.values())
     found = (
         every.on_request(
             f"Sweep all {len(sweeps)} perturbations",
-            f"Sweeps {counted(missing, 'perturbation')} on {plain(picture.name)} with "
-            f"{counted(len(names), 'model')}. "
-            "Each one that is done is kept if you cancel.",
+            f"{_are(len(sweeps) - len(missing), f'of {len(sweeps)} ')} done on "
+            f"{plain(picture.name)} with {counted(len(names), 'model')}, {_are(len(missing))} "
+            "left. Each one that is done is kept if you cancel.",
         )
         if missing
         else every.in_silence()

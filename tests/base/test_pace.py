@@ -23,10 +23,14 @@ def test_bytes_with_rate_and_time_left() -> None:
     clock.now += 2
     pace.note(34_100_000)
     assert pace.rate == pytest.approx(5.2e6)
-    assert pace.text == "34.1 of 103 MB, 5.2 MB/s, 13 s left"
+    assert pace.text == "34.1 of 103 MB, 5.2 MB/s", "two steps tell nothing of the others"
+    for _ in range(2):
+        clock.now += 1
+        pace.note(34_100_000)
+    assert pace.text == "34.1 of 103 MB, 2.6 MB/s, 26 s left"
     clock.now += 1
     pace.note(102_967_424)
-    assert pace.text == "103 of 103 MB, 26.4 MB/s"
+    assert pace.text == "103 of 103 MB, 15.9 MB/s"
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
@@ -40,6 +44,26 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         clock.now += 1
     assert pace.rate == pytest.approx(1)
     assert pace.text == "229 of 1000 images, 1.0 images/s, 12 min 51 s left"
+
+
+def test_the_rate_of_slow_steps_is_that_of_several() -> None:
+    """One step that takes longer than the window says little of the next."""
+    clock = Clock()
+    pace = Pace(Unit("images"), 100, clock)
+    for done in range(20):
+        pace.note(done)
+        clock.now += 2 if done % 2 else 28
+    assert pace.rate == pytest.approx(1 / 15)
+    assert pace.text == "19 of 100 images, 0.1 images/s, 20 min 15 s left"
+
+
+def test_the_rate_of_all_that_was_noted() -> None:
+    clock = Clock()
+    pace = Pace(Unit("images"), 1000, clock, overall=True)
+    for done in (0, *range(100, 200)):
+        pace.note(done)
+        clock.now += 1
+    assert pace.rate == pytest.approx(1.99)
 
 
 def test_work_that_stands_still_or_begins_anew() -> None:
@@ -63,8 +87,10 @@ def test_without_a_total_and_with_a_better_one() -> None:
     pace.note(2e6)
     assert pace.text == "2.0 MB, 1.0 MB/s"
     clock.now += 1
-    pace.note(3e6, 5e6)
-    assert pace.text == "3.0 of 5.0 MB, 1.0 MB/s, 2 s left"
+    pace.note(3e6)
+    clock.now += 1
+    pace.note(4e6, 6e6)
+    assert pace.text == "4.0 of 6.0 MB, 1.0 MB/s, 2 s left"
 
 
 def test_two_notes_at_one_moment_give_no_rate() -> None:

@@ -172,7 +172,7 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert app.number_input(key="strength_steps_apgd").value == REGISTRY["apgd"].steps
     assert app.number_input(key="strength_restarts").value == 1
     app.selectbox(key="strength_attack").set_value("pgd").run()
-    app.button(key="start Strength").click().run()
+    app.button(key="start Finding the smallest epsilon").click().run()
     assert not app.exception
     (chart,) = charts(app)
     assert chart["data"][0]["name"] == "SqueezeNet 1.1"

@@ -136,12 +136,13 @@ def _over_epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> N
     beside = AttackSpec.of(other, norm=spec.norm, steps=steps, seed=spec.seed, target=spec.target)
     total = spec.total_steps * (1 + BISECTION_PASSES // 2) + beside.total_steps
     found = Measuring(
-        "Strength",
+        "Finding the smallest epsilon",
         attack_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
         [picture],
         lambda nameless: _strengths(nameless[0], [spec, beside], names),
         len(names) * total,
         (Point, Smallest, str),
+        said=lambda _, share: f"Finding the smallest epsilon: {share:.0%}",
     ).on_request(
         f"Find the smallest epsilon of {counted(len(names), 'model')}",
         f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
@@ -226,12 +227,13 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
     reaches = Measuring(
-        "Reach",
+        "Comparing",
         attack_key("reach", picture, [model], AttackSpec.of(STRONGEST, seed=seed)),
         [picture],
         lambda nameless: _reaches(nameless[0], model, seed),
         len(PERTURBATIONS) * 21 + len(REACHING) * 150,
         (Reach,),
+        said=lambda _, share: f"Comparing: {share:.0%}",
     ).on_request(
         f"Compare {len(REACHING)} attacks with {len(PERTURBATIONS)} perturbations",
         f"For each: how far the picture has moved when the answer of {plain(label)} first changes.",

@@ -88,20 +88,27 @@ class Work:
         self,
         items: Iterable[Item],
         total: int,
-        said: Callable[[int], str] | None = None,
+        said: Callable[[int, float], str] | None = None,
         places: Sequence[DeltaGenerator] = (),
+        effort: Callable[[Item], float] = lambda _: 1,
     ) -> Iterator[Item]:
-        """Passes on ``items`` while a bar shows how many of ``total`` have come, and the time left.
+        """Passes on ``items`` while a bar shows how much of ``total`` is done, and the time left.
 
-        ``said`` gives the text beside it, by how many there are. They are made in turns of this
+        ``effort`` says how much of it an item was: 0 of one that was there already, which tells
+        nothing of the time that others take. ``said`` gives the text beside the bar, by how many
+        items there are, and what share of the work they are. They are made in turns of this
         session's, as others want the same cores.
         """
-        pace = Pace(Unit("steps"), total)
+        pace = Pace(Unit("steps"), total, overall=True)
+        done = 0.0
         with self.bar(f"{self.what}: loading the models …", places) as show:
-            for done, item in enumerate(LINE.in_parts(items, session()), start=1):
-                pace.note(done)
-                text = said(done) if said else f"{self.what}: {done} of {total}"
-                show(done / total, text + _left(pace))
+            for count, item in enumerate(LINE.in_parts(items, session()), start=1):
+                if added := effort(item):
+                    done += added
+                    pace.note(done)
+                share = min(1.0, done / total)
+                text = said(count, share) if said else f"{self.what}: {count} of {total}"
+                show(share, text + _left(pace))
                 yield item
 
     def is_cancelled(self) -> bool:
@@ -128,14 +135,16 @@ class Measuring(Work):
     """Work on ``pictures`` whose results are kept for every session under its key.
 
     ``events`` begins it, given the pictures without the names that this session has for them;
-    about ``total`` come of it, of which those of the types ``results`` are kept.
+    about ``total`` come of it, each counted by its ``effort``, of which those of the types
+    ``results`` are kept. ``said`` and ``effort`` are those of ``shown``.
     """
 
     pictures: Sequence[Picture]
     events: Callable[[Sequence[Picture]], Iterable[Any]]
     total: int
     results: tuple[type, ...] = (object,)
-    said: Callable[[int], str] | None = None
+    said: Callable[[int, float], str] | None = None
+    effort: Callable[[Any], float] = lambda _: 1
 
     @property
     def is_kept(self) -> bool:
@@ -182,7 +191,7 @@ class Measuring(Work):
         """Makes the results, shown in ``places`` if there are any."""
         events = self.events(nameless(self.pictures))
         if places:
-            events = self.shown(events, self.total, self.said, places)
+            events = self.shown(events, self.total, self.said, places, self.effort)
         kept = [event for event in events if isinstance(event, self.results)]
         KEPT.put(self.key, kept)
         return named(kept, self.pictures)

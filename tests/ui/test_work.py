@@ -1,0 +1,99 @@
+"""What a bar says of the time left: nothing too early, and nothing by what was there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from robustness.base.pace import Pace
+from robustness.perturbations import REGISTRY
+from robustness.ui import breaking_point
+from robustness.ui.kit import work
+from robustness.ui.kit.kept import LIMIT, Kept
+from robustness.ui.kit.work import Measuring, Show, Work
+from tests.support.pages import sample
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(work, "Pace", partial(Pace, clock=clock))
+    monkeypatch.setattr(work, "session", lambda: "somebody")
+    return clock
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """The shares and texts that bars have shown from now on."""
+    shown: list[tuple[float, str]] = []
+
+    @contextmanager
+    def bar(*_: object) -> Iterator[Show]:
+        yield lambda share, text: shown.append((share, text))
+
+    monkeypatch.setattr(Work, "bar", bar)
+    return shown
+
+
+def worked(clock: Clock, seconds: Sequence[float]) -> Iterator[float]:
+    """Items that take so many ``seconds`` each."""
+    for each in seconds:
+        clock.now += each
+        yield each
+
+
+def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
+    clock: Clock, said: list[tuple[float, str]]
+) -> None:
+    steps = worked(clock, [0] * 8 + [9] * 34)
+    assert len(list(Work("Work", "any").shown(steps, 34, effort=lambda took: took > 0))) == 42
+    texts = [text for _, text in said]
+    assert not any("left" in text for text in texts[: 8 + 3]), "too few to tell"
+    assert texts[8 + 3] == "Work: 12 of 34, 4 min 30 s left"
+    assert texts[8 + 20] == "Work: 29 of 34, 1 min 57 s left"
+    assert [share for share, _ in said[7:10]] == pytest.approx([0, 1 / 34, 2 / 34])
+
+
+def test_steps_of_unlike_length_are_all_told_by_their_average(
+    clock: Clock, said: list[tuple[float, str]]
+) -> None:
+    list(Work("Work", "any").shown(worked(clock, [1, 9] * 20), 80))
+    assert said[-2][1].endswith(", 3 min 25 s left")
+    assert said[-1][1].endswith(", 3 min 24 s left")
+
+
+def test_a_sweep_over_all_counts_none_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one of a random perturbation by its repeats."""
+    fresh = Kept(LIMIT)
+    monkeypatch.setattr(work, "KEPT", fresh)
+    asked: list[tuple[Measuring, str]] = []
+
+    def on_request(every: Measuring, button: str, caption: str) -> None:
+        asked.append((every, caption))
+
+    monkeypatch.setattr(Measuring, "on_request", on_request)
+    picture, names = sample("coffee"), ["SqueezeNet"]
+    fresh.put(breaking_point.sweeping(picture, "contrast", names, 0).key, [])
+    breaking_point.show_summary(picture, names, 0)
+    ((every, caption),) = asked
+    done, short, long = (
+        every.effort([SimpleNamespace(perturbation=name)])
+        for name in ("contrast", "gaussian_blur", "gaussian_noise")
+    )
+    assert (done, short) == (0, breaking_point.STEPS + 1)
+    assert long == breaking_point.REPEATS * breaking_point.STEPS + 1
+    efforts = (every.effort([SimpleNamespace(perturbation=name)]) for name in REGISTRY.names)
+    assert every.total == sum(efforts)
+    left = len(REGISTRY) - 1
+    assert f"1 of {len(REGISTRY)} is done on coffee with 1 model, {left} are left" in caption
