@@ -102,17 +102,12 @@ def study_command(options: argparse.Namespace) -> None:
 
 
 def _print_doubts(summary: list[dict[str, Any]]) -> None:
-    from robustness.statistics import TOO_FEW, scorecard
+    from robustness.statistics import scorecard
 
     if len(scorecard.rankings(summary)) > 1:
         console.say("\nModels are ranked only against those that tell the same classes apart.")
-    if not scorecard.has_intervals(summary):
-        console.say(f"\n{TOO_FEW}")
-    elif scorecard.unsettled_pairs(summary):
-        console.say(
-            "\nIntervals of neighbouring models overlap: with this few images the order is not "
-            "established."
-        )
+    if doubt := scorecard.doubt(summary):
+        console.say(f"\n{doubt}")
 
 
 def sweep_command(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from robustness import models
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import FEWEST
-from robustness.statistics.estimates import Estimates, each_picture, shares
+from robustness.statistics.estimates import TOO_FEW, Estimates, each_picture, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -116,14 +116,39 @@ def verdict(entry: Mapping[str, Any]) -> str:
     return "not established"
 
 
-def unsettled_pairs(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Neighbours in the ranking whose order is not established: no intervals, or they overlap."""
-    return [
-        (above["model"], below["model"])
-        for above, below in itertools.pairwise(summary)
-        if below["label_set"] == above["label_set"]
-        and (not has_intervals(summary) or below["consistency_high"] >= above["consistency_low"])
-    ]
+def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Groups of models, each best first, within which all intervals overlap: no order is known.
+
+    Any two of one ranking whose order is not established stand in a group together, and none lies
+    in another. Without intervals a whole ranking is a group.
+    """
+    groups: list[tuple[str, ...]] = []
+    for ranking in rankings(summary):  # intervals that all overlap hold the highest of their lows
+        lows = [entry["consistency_low"] for entry in ranking]
+        groups += [tuple(e["model"] for e in ranking if _holds(e, low)) for low in lows]
+    several = list(dict.fromkeys(group for group in groups if len(group) > 1))
+    return [group for group in several if not any(set(group) < set(other) for other in several)]
+
+
+def _holds(entry: Mapping[str, Any], value: float | None) -> bool:
+    """Whether the interval of ``entry`` holds ``value``; where there are none, each holds all."""
+    return value is None or entry["consistency_low"] <= value <= entry["consistency_high"]
+
+
+def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
+    """What of the order is not established, in sentences; "" where all of it is."""
+    groups = unsettled(summary)
+    if not has_intervals(summary):
+        return TOO_FEW
+    if not groups:
+        return ""
+    if groups == [tuple(entry["model"] for entry in ranking) for ranking in rankings(summary)]:
+        return "No order is established: all intervals overlap. More pictures narrow them."
+    listed = "; ".join(", ".join(models.label(name) for name in group) for group in groups)
+    return (
+        f"No order is established among models whose intervals overlap: {listed}. More pictures "
+        "narrow the intervals."
+    )
 
 
 def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:

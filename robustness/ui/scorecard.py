@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import visible
+from robustness.base.text import plain, visible
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
 from robustness.evaluation.condition import Condition
@@ -23,7 +23,7 @@ from robustness.perturbations import REGISTRY, Perturbation
 from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics import TOO_FEW, scorecard
+from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.kit import components, results, stages
 from robustness.ui.kit.html import Html, html
@@ -168,22 +168,15 @@ def _by_place(
 
 
 def _headline(summary: Sequence[dict[str, Any]]) -> None:
-    unsettled = scorecard.unsettled_pairs(summary)
     rankings = scorecard.rankings(summary)
     st.html(results.headline(" ".join(results.who_keeps(entries) for entries in rankings)))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
         )
-    if not scorecard.has_intervals(summary):
-        st.info(TOO_FEW, icon=":material/science:")
-    elif unsettled:
-        pairs = "; ".join(f"{models.label(a)} and {models.label(b)}" for a, b in unsettled)
-        st.info(
-            f"The order is not established where intervals overlap: {pairs}. "
-            "More pictures narrow the intervals.",
-            icon=":material/balance:",
-        )
+    if doubt := scorecard.doubt(summary):
+        few = not scorecard.has_intervals(summary)
+        st.info(plain(doubt), icon=":material/science:" if few else ":material/balance:")
 
 
 def _gallery(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.statistics import FEWEST, scorecard
+from robustness.statistics import FEWEST, TOO_FEW, scorecard
 from robustness.statistics.estimates import shares
 from robustness.statistics.scorecard import summarise
 
@@ -63,8 +64,37 @@ def test_the_order_is_established_only_where_intervals_part() -> None:
         {"model": name, **entry(kept, 100)}
         for name, kept in (("a", 99), ("b", 60), ("c", 55), ("d", 5))
     ]
-    assert scorecard.unsettled_pairs(summary) == [("b", "c")]
-    assert scorecard.unsettled_pairs(summary[:1]) == []
+    assert scorecard.unsettled(summary) == [("b", "c")]
+    assert "intervals overlap: b, c." in scorecard.doubt(summary)
+    assert scorecard.unsettled(summary[:1]) == []
+    assert scorecard.doubt(summary[:1]) == scorecard.doubt(summary[:2]) == ""
+
+
+def test_models_far_apart_in_the_ranking_may_overlap_as_well() -> None:
+    names = ("a", "b", "c", "d")
+    summary = [
+        {"model": name, **entry(kept, 20)} for name, kept in zip(names, (16, 12, 9, 5), strict=True)
+    ]
+    assert scorecard.unsettled(summary) == [("a", "b", "c"), ("b", "c", "d")]
+    wide = {"model": "e", **entry(3, 5)}
+    assert scorecard.unsettled([summary[0], wide, *summary[1:]]) == [
+        ("a", "e", "b", "c"),
+        ("e", "b", "c", "d"),
+    ]
+    assert scorecard.doubt([*summary[:2], wide]).startswith("No order is established: all")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_two_models_are_in_a_group_where_their_intervals_overlap_and_only_there(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    summary = [
+        {"model": str(at), **entry(int(kept), 40)} for at, kept in enumerate(rng.integers(0, 41, 7))
+    ]
+    groups = scorecard.unsettled(summary)
+    for a, b in itertools.combinations(summary, 2):
+        low, high = (f"consistency_{end}" for end in ("low", "high"))
+        together = any({a["model"], b["model"]} <= set(group) for group in groups)
+        assert together == (a[low] <= b[high] and b[low] <= a[high])
 
 
 def test_models_of_other_classes_are_ranked_apart() -> None:
@@ -74,7 +104,7 @@ def test_models_of_other_classes_are_ranked_apart() -> None:
         ["a"],
         ["x", "y"],
     ]
-    assert scorecard.unsettled_pairs(summary) == [("x", "y")]
+    assert scorecard.unsettled(summary) == [("x", "y")]
 
 
 def test_published_figures_are_of_the_studys_models_and_within_the_note() -> None:
@@ -144,4 +174,5 @@ def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Mea
 def test_without_intervals_no_order_is_established() -> None:
     summary = [{"model": name, **entry(kept, 4)} for name, kept in (("a", 4), ("b", 0))]
     assert not scorecard.has_intervals(summary)
-    assert scorecard.unsettled_pairs(summary) == [("a", "b")]
+    assert scorecard.unsettled(summary) == [("a", "b")]
+    assert scorecard.doubt(summary) == TOO_FEW

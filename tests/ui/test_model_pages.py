@@ -120,7 +120,7 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     assert "My digits tells 10 classes apart" in note
     assert "SqueezeNet 1.1 tells 1,000 classes apart" in note
     assert headline(app).count("keeps its answer in") == 2
-    assert "order is not established" not in note
+    assert "No order is established" not in note
 
 
 def test_a_title_is_shown_as_it_is_written(folder: Path) -> None:
