@@ -34,6 +34,17 @@ def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -
     return with_interval(entry, name, f".{digits}%")
 
 
+def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The readable names of the models of ``entries``."""
+    return listed([model(entry["model"]) for entry in entries])
+
+
+def common_rate(entries: Sequence[Mapping[str, Any]], digits: int = 1) -> str:
+    """The consistency that all of ``entries`` have; with its interval if that is the same, too."""
+    rates = {rate(entry, digits=digits) for entry in entries}
+    return rates.pop() if len(rates) == 1 else share(entries[0]["consistency"], digits)
+
+
 def share(value: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage."""
     return f"{value:.{digits}%}"

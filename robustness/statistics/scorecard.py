@@ -116,6 +116,25 @@ def verdict(entry: Mapping[str, Any]) -> str:
     return "not established"
 
 
+def ends(
+    ranking: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """All entries with the largest consistency, and all with the smallest; none if it is the same.
+
+    ``ranking`` is of models with the same classes.
+    """
+    values = [entry["consistency"] for entry in ranking]
+    best, worst = (
+        [entry for entry in ranking if abs(entry["consistency"] - end) < _SAME]
+        for end in (max(values), min(values))
+    )
+    return best, worst if worst != best else []
+
+
+_SAME = 1e-12
+"""Shares no further apart are one and the same, differently rounded."""
+
+
 def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Groups of models, each best first, within which all intervals overlap: no order is known.
 

@@ -105,6 +105,41 @@ def test_equal_models_are_called_equal() -> None:
     assert "none is more robust" in who
 
 
+def test_models_with_the_same_share_lead_together_and_come_last_together() -> None:
+    high, low = np.ones((60, 3), bool), np.arange(180).reshape(60, 3) % 3 > 1
+    middle = high.copy()
+    middle[0] = False
+    who, _, _ = answer_of(run_of({A: low, B: high, C: high}))
+    assert who.startswith(f"{B_LABEL} and {C_LABEL} kept the largest share of their answers, 100.0")
+    assert f"established against {A_LABEL}, which kept 33.3%" in who
+    assert not any(claim in who for claim in CLAIMS)
+    who, _, _ = answer_of(run_of({A: high, B: low, C: low}))
+    assert who.startswith(f"{A_LABEL} kept its answer most often")
+    assert re.search(rf"lowest share is 33\.3% \(.*\), of {B_LABEL} and {C_LABEL}\.$", who)
+    who, _, _ = answer_of(run_of({A: middle, B: high, C: high}))
+    assert who.startswith("No model is established as more robust")
+    assert f"({B_LABEL} and {C_LABEL}) of their answers" in who
+
+
+def test_a_scorecard_names_all_that_kept_the_same_share() -> None:
+    def who(pictures: int, **kept: int) -> str:
+        rows = [
+            measurement("a", str(at), name, Condition.of({"fog": 0.6}), at < stays)
+            for name, stays in kept.items()
+            for at in range(pictures)
+        ]
+        return scorecard.answer(summarise(rows), rows, pictures)[0]
+
+    leaders = f"{B_LABEL} and {C_LABEL} kept the largest share of their answers, 100%"
+    few = who(2, **{A: 1, B: 2, C: 2})
+    assert few == f"{leaders}, which establishes no order; {A_LABEL} kept 50%."
+    clear = who(40, **{A: 2, B: 40, C: 40})
+    assert clear.startswith(leaders)
+    assert "and their intervals lie above every other" in clear
+    assert f"but their intervals overlap that of {A_LABEL}" in who(40, **{A: 39, B: 40, C: 40})
+    assert f"{A_LABEL} and {B_LABEL} kept 50%" in who(2, **{A: 1, B: 1, C: 2})
+
+
 def test_a_leader_that_is_not_established_against_all_is_hedged() -> None:
     kept = {A: chance(0.2, 200, 0), B: chance(0.72, 200, 1), C: chance(0.7, 200, 2)}
     who, _, _ = answer_of(run_of(kept))

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from robustness import statistics
 from robustness.base.text import counted
 from robustness.charts.tables import Entry
-from robustness.report.wording import listed, model, overlap, rate, sentence, share
+from robustness.report.wording import (
+    common_rate,
+    listed,
+    model,
+    models_of,
+    overlap,
+    rate,
+    sentence,
+    share,
+)
 from robustness.statistics import scorecard
 
 
@@ -42,37 +51,40 @@ def answer(
 
 
 def _who(group: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
-    best, worst = group[0], group[-1]
-    pairs = [pair for pair in all_pairs if pair["label_set"] == best["label_set"]]
+    best, worst = scorecard.ends(group)
+    pairs = [pair for pair in all_pairs if pair["label_set"] == best[0]["label_set"]]
     if len(group) == 1:
-        return f"{model(best['model'])} kept its answer in {rate(best)} of the cases"
-    if best["consistency"] == worst["consistency"]:
+        return f"{models_of(best)} kept its answer in {common_rate(best)} of the cases"
+    if not worst:
         return _alike(group)
+    whose = "its" if len(best) == 1 else "their"
     if not pairs:
         return (
             f"no picture was answered by every model under every condition, so nothing is said of "
-            f"their order: {model(best['model'])} kept {rate(best)} of its answers, "
-            f"{model(worst['model'])} {rate(worst)}"
+            f"their order: {models_of(best)} kept {common_rate(best)} of {whose} answers, "
+            f"{models_of(worst)} {common_rate(worst)}"
         )
-    if not any(pair["established"] for pair in pairs):
+    established = {(p["better"], p["worse"]) for p in pairs if p["established"]}
+    if not established:
         return (
             f"no model is established as more robust than another: they kept from "
-            f"{rate(worst)} ({model(worst['model'])}) to {rate(best)} "
-            f"({model(best['model'])}) of their answers"
+            f"{common_rate(worst)} ({models_of(worst)}) to {common_rate(best)} "
+            f"({models_of(best)}) of their answers"
         )
-    beaten = {p["worse"] for p in pairs if p["established"] and p["better"] == best["model"]}
-    others = [entry["model"] for entry in group[1:]]
-    rivals = [name for name in others if name not in beaten]
+    others = [entry for entry in group if entry not in best]
+    rivals = [e for e in others if any((b["model"], e["model"]) not in established for b in best)]
+    last = _last(group, worst, established) if len(others) > 1 else ""
+    largest = f"{models_of(best)} kept the largest share of {whose} answers, {common_rate(best)}"
     if rivals:
-        return (
-            f"{model(best['model'])} kept the largest share of its answers, {rate(best)}, which "
-            f"is not established against {listed([model(name) for name in rivals])}"
-            f"{_last(worst, others, pairs)}"
-        )
-    every = model(others[0]) if len(others) == 1 else f"each of the other {len(others)} models"
+        return f"{largest}, which is not established against {models_of(rivals)}{last}"
+    every = f"each of the other {len(others)} models"
+    if len(others) == 1:
+        every = f"{models_of(others)}, which kept {common_rate(others)}"
+    if len(best) > 1:
+        return f"{largest}, established against {every}{last}"
     return (
-        f"{model(best['model'])} kept its answer most often, in {rate(best)} of the cases, "
-        f"established against {every}{_last(worst, others, pairs)}"
+        f"{models_of(best)} kept its answer most often, in {common_rate(best)} of the cases, "
+        f"established against {every}{last}"
     )
 
 
@@ -88,19 +100,20 @@ def _alike(group: Sequence[Entry]) -> str:
         bound = f", though as few as {share(min(lows))} remain possible" if lows else ""
         return f"every model kept its answer in every case{bound}"
     return (
-        f"all {len(group)} models kept the same share of their answers, {rate(group[0])}, so "
+        f"all {len(group)} models kept the same share of their answers, {common_rate(group)}, so "
         "none is more robust than another here"
     )
 
 
-def _last(worst: Entry, others: Sequence[str], pairs: Sequence[Entry]) -> str:
-    """The other end of the ranking, named as the last one only where that is established."""
-    above = {p["better"] for p in pairs if p["established"] and p["worse"] == worst["model"]}
-    if len(others) == 1:
-        return f", which kept {rate(worst)}" if above else ""
-    if len(above) == len(others):
-        return f"; {model(worst['model'])} kept it least often, in {rate(worst)}"
-    return f"; the lowest share is {rate(worst)}, of {model(worst['model'])}"
+def _last(group: Sequence[Entry], worst: Sequence[Entry], established: set[tuple[str, str]]) -> str:
+    """The other end of the ranking, named as the last one only where that is established.
+
+    ``established`` are pairs of models, the better one first.
+    """
+    above = {better for better, worse in established if worse == worst[0]["model"]}
+    if len(above) == len(group) - 1:
+        return f"; {models_of(worst)} kept it least often, in {common_rate(worst)}"
+    return f"; the lowest share is {common_rate(worst)}, of {models_of(worst)}"
 
 
 def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:

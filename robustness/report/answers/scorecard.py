@@ -12,7 +12,14 @@ from robustness.base.text import counted
 from robustness.charts.tables import Entry
 from robustness.evaluation.condition import series
 from robustness.evaluation.measurement import Measurement
-from robustness.report.wording import listed, model, overlap, rate, sentence, share
+from robustness.report.wording import (
+    common_rate,
+    listed,
+    models_of,
+    overlap,
+    sentence,
+    share,
+)
 from robustness.statistics import scorecard
 
 
@@ -37,31 +44,37 @@ def _basis(summary: Sequence[Entry]) -> str:
 
 
 def _who(ranking: Sequence[Entry]) -> str:
-    best, worst = ranking[0], ranking[-1]
+    best, worst = scorecard.ends(ranking)
+    most = common_rate(best, 0)
     if len(ranking) == 1:
-        return f"{model(best['model'])} kept its answer in {rate(best, digits=0)} of the cases"
-    if best["consistency"] == worst["consistency"]:
+        return f"{models_of(best)} kept its answer in {most} of the cases"
+    if not worst:
         return (
-            f"all {len(ranking)} models kept the same share of their answers, "
-            f"{rate(best, digits=0)}, so none is more robust than another here"
+            f"all {len(ranking)} models kept the same share of their answers, {most}, so none is "
+            "more robust than another here"
         )
-    end = f"{model(worst['model'])} kept {rate(worst, digits=0)}"
+    end = f"{models_of(worst)} kept {common_rate(worst, 0)}"
+    whose, its = ("its answers", "its interval") if len(best) == 1 else _THEIRS
+    largest = f"{models_of(best)} kept the largest share of {whose}, {most}"
     if not scorecard.has_intervals(ranking):
+        return f"{largest}, which establishes no order; {end}"
+    others = [entry for entry in ranking if entry not in best]
+    rivals = [entry for entry in others if any(overlap(leader, entry) for leader in best)]
+    if rivals:
+        verb = "overlaps" if len(best) == 1 else "overlap"
         return (
-            f"{model(best['model'])} kept the largest share of its answers, "
-            f"{rate(best, digits=0)}, which establishes no order; {end}"
+            f"{largest}, but {its} {verb} that of {models_of(rivals)}, so the order is not "
+            f"established; {end}"
         )
-    rivals = [model(entry["model"]) for entry in ranking[1:] if overlap(best, entry)]
-    if not rivals:
-        return (
-            f"{model(best['model'])} kept its answer most often, in {rate(best, digits=0)} of the "
-            f"cases, and its interval lies above every other; {end}"
-        )
+    if len(best) > 1:
+        return f"{largest}, and {its} lie above every other; {end}"
     return (
-        f"{model(best['model'])} kept the largest share of its answers, {rate(best, digits=0)}, "
-        f"but its interval overlaps that of {listed(rivals)}, so the order is not established; "
-        f"{end}"
+        f"{models_of(best)} kept its answer most often, in {most} of the cases, and its interval "
+        f"lies above every other; {end}"
     )
+
+
+_THEIRS = "their answers", "their intervals"
 
 
 def _harm(rows: Sequence[Measurement]) -> str:

@@ -15,13 +15,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, visible
-from robustness.charts import tables
 from robustness.charts.verdict import verdict
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics.scorecard import UNSURE, unsure
+from robustness.report.wording import common_rate, models_of, share
+from robustness.statistics.scorecard import UNSURE, ends, unsure
 from robustness.ui.kit import components
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.memo import original_png
@@ -86,14 +86,17 @@ def headline(text: str) -> Html:
 
 
 def who_keeps(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Who of models with the same classes keeps its answer most often; ``entries`` best first."""
-    best, worst = entries[0], entries[-1]
-    first = tables.with_interval(best, "consistency", ".0%")
+    """Who of models with the same classes keeps its answer most often, and who least often."""
+    best, worst = ends(entries)
+    first = common_rate(best, digits=0)
     if len(entries) == 1:
-        return f"{models.label(best['model'])} keeps its answer in {first} of cases."
+        return f"{models_of(best)} keeps its answer in {first} of cases."
+    if not worst:
+        return f"All {len(best)} models keep their answers equally often, in {first} of cases."
     return (
-        f"{models.label(best['model'])} keeps its answer most often, in {first} of cases, "
-        f"{models.label(worst['model'])} least often, in {worst['consistency']:.0%}."
+        f"{models_of(best)} {'keeps its answer' if len(best) == 1 else 'keep their answers'} "
+        f"most often, in {first} of cases, "
+        f"{models_of(worst)} least often, in {share(worst[0]['consistency'], 0)}."
     )
 
 
