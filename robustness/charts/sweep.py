@@ -83,20 +83,28 @@ def breaking_table(breaks: pd.DataFrame) -> go.Figure:
     """Heatmap perturbation x model of breaking strengths, most fragile perturbation first.
 
     ``breaks`` has one row a ``sweep.Break``. An orange cell breaks early; "never" is in words.
+    Switches, which have no strength to break at, come last: orange where the answer changes.
     """
-    value = breaks["strength"].astype(float).where(~breaks["never"], _NEVER)
+    graded = breaks["perturbation"].map(lambda name: REGISTRY[name].graded)
+    value = breaks["strength"].astype(float).where(graded, 0.0).where(~breaks["never"], _NEVER)
     wide = breaks.assign(value=value).pivot(index="perturbation", columns="model", values="value")
     wide = wide[list(dict.fromkeys(breaks["model"]))]
-    wide = wide.loc[wide.median(axis=1).sort_values(kind="stable").index]
+    fragile = wide.median(axis=1).sort_values(kind="stable").index
+    wide = wide.loc[sorted(fragile, key=lambda name: not REGISTRY[name].graded)]
     values = wide.to_numpy(dtype=float)
     return heatmap(
         values,
-        [[_cell(cell) for cell in row] for row in values],
+        [
+            [_cell(cell, REGISTRY[name].graded) for cell in row]
+            for name, row in zip(wide.index, values, strict=True)
+        ],
         columns=[models.label(str(model)) for model in wide.columns],
         rows=[perturbation_label(str(name)) for name in wide.index],
         hover="%{y}, %{x}: %{text}",
     )
 
 
-def _cell(value: float) -> str:
+def _cell(value: float, graded: bool) -> str:
+    if not graded:
+        return "kept" if value > 1 else "changes"
     return "never" if value > 1 else f"{value:.2f}"

@@ -234,24 +234,29 @@ def breaking(breaks: Sequence[Break]) -> Table:
 def _break(entry: Break) -> tuple[str, ...]:
     if entry.strength is None:
         tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
-        return models.label(entry.model), f"never{tried}", "", "", "", _range(entry)
+        return models.label(entry.model), f"{entry.at}{tried}", "", "", "", _range(entry)
     return (
         models.label(entry.model),
-        f"{entry.strength:.3f}",
+        entry.at,
         REGISTRY[entry.perturbation].value_text(entry.strength),
-        _severity(entry.severity),
+        _severity(entry),
         "" if entry.ssim is None else f"{entry.ssim:.2f}",
         _range(entry),
     )
 
 
-def _severity(severity: int | None) -> str:
-    if severity is None:
+def _severity(entry: Break) -> str:
+    if entry.severity is None:
         return "none"
-    return f"severity {severity}" if severity else "below severity 1"
+    if not entry.severity:
+        return "below severity 1"
+    level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
+    return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
 
 
 def _range(entry: Break) -> str:
+    if not entry.graded:
+        return ""
     if entry.repeats == 1:
         return "" if entry.high is None else f"kept at {entry.low:.3f}, changed at {entry.high:.3f}"
     if entry.low is None:

@@ -153,11 +153,10 @@ def sweep_command(options: argparse.Namespace) -> None:
         return
     rows = []
     for entry in sorted(breaks, key=lambda b: 2.0 if b.strength is None else b.strength):
-        at, value = "never", ""
-        if entry.strength is not None:
-            at = f"{entry.strength:.3f}"
+        value = ""
+        if entry.strength is not None and entry.graded:
             value = REGISTRY[entry.perturbation].value_text(entry.strength)
-        rows.append((entry.perturbation, entry.model, at, f"  {value}"))
+        rows.append((entry.perturbation, entry.model, entry.at, f"  {value}"))
     console.print_table(_BREAKS, rows)
     for sentence in answer(breaks, picture.name):
         console.say(f"\n{sentence}")

@@ -69,6 +69,18 @@ class Break:
         """The record as one JSON-ready row."""
         return asdict(self)
 
+    @property
+    def graded(self) -> bool:
+        """Whether there are strengths to break at: a switch, as a flip is, is on or off."""
+        return REGISTRY[self.perturbation].graded
+
+    @property
+    def at(self) -> str:
+        """Where it breaks: "0.250" or "never", and of a switch "changes" or "kept"."""
+        if self.strength is None:
+            return "never" if self.graded else "kept"
+        return f"{self.strength:.3f}" if self.graded else "changes"
+
 
 def grid(record: Perturbation, steps: int) -> tuple[float, ...]:
     """The strengths swept: ``steps`` even ones from 0 to 1, or 0 and 1 for a switch."""

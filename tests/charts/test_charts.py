@@ -356,3 +356,19 @@ def test_the_breaking_table_sorts_by_fragility_and_says_never() -> None:
     (table,) = sweep.breaking_table(breaks).data
     assert list(table.y) == ["Fog effect", "Increased brightness"]
     assert [list(words) for words in table.text] == [["0.10", "0.20"], ["0.80", "never"]]
+
+
+def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> None:
+    at = {"vertical_flip": (1.0, None), "brightness": (0.8, None), "horizontal_flip": (1.0, 1.0)}
+    breaks = pd.DataFrame(
+        [
+            {"model": model, "perturbation": name, "strength": strength, "never": strength is None}
+            for name, strengths in at.items()
+            for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
+        ]
+    )
+    (table,) = sweep.breaking_table(breaks).data
+    assert list(table.y) == ["Increased brightness", "Horizontal flip", "Vertical flip"]
+    words = [["0.80", "never"], ["changes", "changes"], ["changes", "kept"]]
+    assert [list(row) for row in table.text] == words
+    assert table.z[1:].tolist() == [[0, 0], [0, table.z[0, 1]]], "orange, and blue as never is"

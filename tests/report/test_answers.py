@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import ArrayLike
 
 from robustness import statistics
+from robustness.charts import tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import Break
 from robustness.report.answers import live, run, scorecard, sweep
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_runs import rows
@@ -312,6 +314,50 @@ def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     assert "one picture" in basis
     one = sweep.answer(never[:1], "a")
     assert one[0].startswith(f"{A_LABEL} keeps its answer")
+
+
+def switched(model: str, changes: bool, name: str = "vertical_flip") -> Break:
+    entry = broken(model, *((1.0, 0.0, 1.0) if changes else (None, 1.0, None)))
+    return replace(entry, perturbation=name)
+
+
+def test_a_switch_has_no_strength_to_break_at() -> None:
+    noise = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
+    first, rest, _ = sweep.answer([*noise, switched(A, True), switched(B, False)], "a")
+    assert first.startswith(f"{A_LABEL} breaks first, under Random noise at strength 0.200")
+    assert "the largest breaking strength is 0.500" in rest.lower()
+    assert rest.endswith(f"; {A_LABEL} changes its answer under Vertical flip.")
+    every = [switched(m, m == A, n) for m in (A, B) for n in ("vertical_flip", "horizontal_flip")]
+    rest = sweep.answer([*noise, *every], "a")[1]
+    assert "switches, which are on or off and have no strength, change the answer in 2 of 4" in rest
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([True, True], f"{A_LABEL} and {B_LABEL} change their answer under Vertical flip."),
+        ([False, True], f"{B_LABEL} changes its answer under Vertical flip."),
+        ([False, False], "No model changes its answer under Vertical flip."),
+        ([True], f"{A_LABEL} changes its answer under Vertical flip."),
+        ([False], f"{A_LABEL} keeps its answer under Vertical flip."),
+    ],
+)
+def test_a_switch_alone_is_told_without_a_strength(changes: list[bool], words: str) -> None:
+    breaks = [switched(name, each) for name, each in zip((A, B), changes, strict=False)]
+    first, rest, _ = sweep.answer(breaks, "a")
+    assert first == words
+    assert rest == "It is on or off, so there is no strength at which an answer breaks."
+    told = [row[1:] for row in tables.breaking(breaks).rows]
+    assert [cells[0] for cells in told] == ["changes" if each else "kept" for each in changes]
+    assert not any("strength" in cell or "0.000" in cell for cells in told for cell in cells)
+
+
+def test_a_strength_between_two_severities_is_about_the_nearest() -> None:
+    severities = [
+        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][3]
+        for strength, severity in ((0.6, 3), (0.591, 3), (0.05, 0), (0.6, None))
+    ]
+    assert severities == ["severity 3", "about severity 3", "below severity 1", "none"]
 
 
 @pytest.mark.parametrize(("repeats", "how"), [(1, ""), (5, ", with at least one seed")])

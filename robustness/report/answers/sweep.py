@@ -18,7 +18,7 @@ def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
     mine = [[entry for entry in breaks if entry.model in names] for _, names in groups]
     return (
         sentence(*(_first(group) for group in mine)),
-        sentence(_rest(breaks)),
+        sentence(*_rest(breaks)),
         sentence(
             f"this is one picture, {title}, so it shows where these answers break and not where "
             "those to other pictures do",
@@ -29,7 +29,10 @@ def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
     )
 
 
-def _first(breaks: Sequence[Break]) -> str:
+def _first(group: Sequence[Break]) -> str:
+    breaks = [entry for entry in group if entry.graded]
+    if not breaks:
+        return _switched(group)
     first = most_fragile(breaks)
     several = len({entry.perturbation for entry in breaks}) > 1
     if first is None or first.strength is None:
@@ -70,7 +73,31 @@ def _range(entry: Break) -> tuple[float, float]:
     return (beyond, beyond) if entry.never and entry.repeats == 1 else (low, high)
 
 
-def _rest(breaks: Sequence[Break]) -> str:
+def _switched(breaks: Sequence[Break]) -> str:
+    """What perturbations did that are on or off: no strength of theirs is before another."""
+    changed = [entry for entry in breaks if not entry.never]
+    if len({entry.perturbation for entry in breaks}) > 1:
+        return (
+            f"switches, which are on or off and have no strength, change the answer in "
+            f"{len(changed)} of {counted(len(breaks), 'case')}"
+        )
+    under = f"under {perturbation_label(breaks[0].perturbation)}"
+    if not changed:
+        who = f"{model(breaks[0].model)} keeps" if len(breaks) == 1 else "no model changes"
+        return f"{who} its answer {under}"
+    verb = "changes its" if len(changed) == 1 else "change their"
+    return f"{listed([model(entry.model) for entry in changed])} {verb} answer {under}"
+
+
+def _rest(breaks: Sequence[Break]) -> list[str]:
+    graded = [entry for entry in breaks if entry.graded]
+    switches = [entry for entry in breaks if not entry.graded]
+    if not graded:
+        return ["it is on or off, so there is no strength at which an answer breaks"]
+    return [_last(graded), *([_switched(switches)] if switches else [])]
+
+
+def _last(breaks: Sequence[Break]) -> str:
     never = [entry for entry in breaks if entry.never]
     several = len({entry.perturbation for entry in breaks}) > 1
     if not never:
@@ -93,7 +120,7 @@ def _rest(breaks: Sequence[Break]) -> str:
 
 def _grid(breaks: Sequence[Break]) -> str:
     """How closely it was looked; nothing where there are switches alone."""
-    steps = {entry.grid for entry in breaks if REGISTRY[entry.perturbation].graded}
+    steps = {entry.grid for entry in breaks if entry.graded}
     if not steps:
         return ""
     return (
