@@ -179,7 +179,7 @@ def verify_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Ask models about pictures that they know; status 1 if any answers wrongly."""
+    """Ask models about pictures that they know; status 1 if any answer is not the one expected."""
     from robustness import models
     from robustness.models.selfcheck import self_checks
 
@@ -194,7 +194,7 @@ def check_command(options: argparse.Namespace) -> int:
         if check.problem or not check.answers:
             console.say(f"{check.model:18}{check.problem or 'no known picture'}")
         for answer in check.answers:
-            verdict = "right" if answer.right else "WRONG"
+            verdict = "as expected" if answer.right else "DIFFERS"
             expected = " or ".join(answer.expected)
             time = f"{check.milliseconds:.0f} ms a pass"
             if check.rounding is not None:
@@ -202,7 +202,7 @@ def check_command(options: argparse.Namespace) -> int:
             if answer.expected_probability is not None:
                 expected += f" {answer.expected_probability:.1%}"
             console.say(
-                f"{check.model:18}{verdict:7}{answer.picture:12}{answer.top1} "
+                f"{check.model:18}{verdict:13}{answer.picture:12}{answer.top1} "
                 f"{answer.probability:.1%}, expected {expected}; {time}"
             )
     if options.json:

@@ -32,8 +32,9 @@ PASSES = 7
 class Answer:
     """What a model said of a known picture, and what it should have said.
 
-    ``expected`` are class names, any of which is right; ``expected_probability`` is the reference
-    probability of the top-1 class, None where none is known.
+    ``expected`` are class names, any of which is as expected, be it what the picture shows or
+    not; ``expected_probability`` is the reference probability of the top-1 class, None where none
+    is known.
     """
 
     picture: str

@@ -116,7 +116,11 @@ def _verdict(check: SelfCheck) -> str:
         return "✗ not run"
     if check.right is None:
         return "no known picture"
-    return "✓ right" if check.right else "✗ wrong"
+    return _met(check.right)
+
+
+def _met(expectation: bool) -> str:
+    return "✓ as expected" if expectation else "✗ differs"
 
 
 # --- self-check -----------------------------------------------------------------------------------
@@ -126,11 +130,12 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     """The section with its button; returns the checks that there are."""
     st.header("Self-check", anchor="self-check")
     st.markdown(
-        "Each ready model is asked about pictures whose class is known. Where reference "
-        "probabilities are known too, they must agree: a wrong channel order or scale can leave "
-        "the top-1 class right and shows in the probability alone. Each model is asked at its own "
-        "input size; the other pages show every model the same picture of 224 x 224 pixels, so a "
-        "model of a larger input answers there with somewhat other probabilities."
+        "Each ready model is asked about pictures to which its answer is known: that of the "
+        "reference, whether or not it is what the picture shows. Where the probability of the "
+        "reference is known too, it must agree: a wrong channel order or scale can leave the top-1 "
+        "class as it was and shows in the probability alone. Each model is asked at its own input "
+        "size; the other pages show every model the same picture of 224 x 224 pixels, so a model "
+        "of a larger input answers there with somewhat other probabilities."
     )
     keys = {
         name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
@@ -176,7 +181,7 @@ def _rows(check: SelfCheck) -> list[tuple[str, ...]]:
             answer.picture,
             _expected(answer),
             f"{answer.top1} {answer.probability:.1%}",
-            "✓ right" if answer.right else "✗ wrong",
+            _met(answer.right),
         )
         for place, answer in enumerate(check.answers)
     ]

@@ -127,7 +127,7 @@ def test_the_command_prints_and_says_by_its_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main.main(["models", "check", "SqueezeNet"]) == 0
-    assert "right  coffee      espresso 93.7%" in capsys.readouterr().out
+    assert "as expected  coffee      espresso 93.7%" in capsys.readouterr().out
     monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")  # it need not be converted for this
     record = models.REGISTRY["SqueezeNet"]
     wrong = "SqueezeNet with channels swapped"

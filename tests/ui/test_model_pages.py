@@ -73,12 +73,12 @@ def test_the_self_check_shows_expected_against_actual() -> None:
     rows = table(app)
     for name in OFFLINE_NAMES:
         row = rows.loc[models.REGISTRY[name].label]
-        assert row["Self-check"] == "✓ right"
+        assert row["Self-check"] == "✓ as expected"
         assert row["Latency"] > 0
-    assert html(app).count("✓ right") == 3 * len(OFFLINE_NAMES)
+    assert html(app).count("✓ as expected") == 3 * len(OFFLINE_NAMES)
     assert "espresso 93.7%" in html(app)
     kept = set(table(run(MODELS))["Self-check"])
-    assert kept == {"✓ right", "not run"}, "for the next visit"
+    assert kept == {"✓ as expected", "not run"}, "for the next visit"
 
 
 def test_wrong_preprocessing_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_wrong_preprocessing_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(models.REGISTRY, "_records", {"Swapped": record})
     app = run(MODELS)
     app.button(key="self_check").click().run()
-    assert table(app).loc["Swapped", "Self-check"] == "✗ wrong"
+    assert table(app).loc["Swapped", "Self-check"] == "✗ differs"
     assert "espresso 93.7%" in html(app), "what was expected stands beside the answer"
 
 
