@@ -1,7 +1,8 @@
-"""What became of an answer, in one word: the same on pages, in films and in reports."""
+"""What became of an answer, in one word, and its probability: the same wherever it is shown."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 from robustness import models
@@ -19,6 +20,18 @@ class Verdict(NamedTuple):
 
 HALF = 0.5
 """Of its probability: what a kept answer has less of is unsure, as one below ``UNSURE`` is."""
+
+
+def percent(probability: float) -> str:
+    """``probability`` in whole percents, but none that belies it: "94%", "<1%", "29.6%".
+
+    The last is ``UNSURE``, which 30 % is not.
+    """
+    if 0 < probability < 0.005:
+        return "<1%"
+    if probability < UNSURE <= round(probability, 2):
+        return f"{math.floor(1000 * probability) / 10:.1f}%"
+    return f"{probability:.0%}"
 
 
 def verdict(row: Measurement, truth: str | None = None) -> Verdict:

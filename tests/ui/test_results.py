@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from robustness.ui.kit.results import who_keeps
+import pytest
+import streamlit as st
+
+from robustness.charts.verdict import percent, verdict
+from robustness.evaluation.condition import Condition
+from robustness.report.results.measured import cautions
+from robustness.statistics.scorecard import UNSURE
+from robustness.ui.kit.html import html
+from robustness.ui.kit.results import warn_of_the_unsure, who_keeps
+from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
@@ -39,3 +49,40 @@ def test_an_interval_is_told_of_several_where_it_is_that_of_each() -> None:
     same = who_keeps([kept(A, 1.0, 0.9), kept(B, 1.0, 0.9), kept(C, 0.6)])
     assert "in 100% (90% to 100%) of cases" in same
     assert "in 100% of cases" in who_keeps([kept(A, 1.0, 0.9), kept(B, 1.0, 0.8), kept(C, 0.6)])
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.0, "0%"),
+        (1e-9, "<1%"),
+        (0.0049, "<1%"),
+        (0.006, "1%"),
+        (0.206, "21%"),
+        (0.2951, "29.5%"),
+        (0.2999, "29.9%"),
+        (UNSURE, "30%"),
+        (0.304, "30%"),
+        (0.9995, "100%"),
+    ],
+)
+def test_no_probability_is_rounded_to_what_belies_its_verdict(
+    probability: float, text: str
+) -> None:
+    assert percent(probability) == text
+
+
+def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fog = Condition.of({"fog": 0.6})
+    row = replace(measurement("a.png", "1", A, fog, True), clean_probability=0.296)
+    warned: list[str] = []
+    monkeypatch.setattr(st, "warning", lambda text, **_: warned.append(text.replace("\\", "")))
+    warn_of_the_unsure([row], "consistency means")
+    assert warned[0].endswith(f"there: {A_LABEL} (29.6%).")
+    (caution,) = cautions([row])
+    assert "(29.6% on a.png)" in caution
+    seen = replace(row, probability=0.002)
+    assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
+    assert "megalith &lt;1%" in html("answers", title="Fog", lines=[(A_LABEL, seen, "megalith")])

@@ -7,6 +7,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import visible
+from robustness.charts.verdict import percent
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
@@ -40,7 +41,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
     unsure = scorecard.unsure(rows)
     if unsure:
         cases = ", ".join(
-            f"{model(name)} ({p:.0%} on {visible(image)})" for image, name, p in unsure
+            f"{model(name)} ({percent(p)} on {visible(image)})" for image, name, p in unsure
         )
         found.append(
             f"Unsure even of the clean picture, so consistency means little there: {cases}."

@@ -8,6 +8,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step, craft
+from robustness.charts.verdict import percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
@@ -107,13 +108,13 @@ def headline(outcome: Outcome) -> str:
     after = models.class_name(outcome.model, outcome.top1)
     if outcome.success:
         return (
-            f"{outcome.label} makes {model} see {after} ({outcome.probability:.0%}) instead "
-            f"of {before} ({outcome.clean_probability:.0%})."
+            f"{outcome.label} makes {model} see {after} ({percent(outcome.probability)}) instead "
+            f"of {before} ({percent(outcome.clean_probability)})."
         )
     aim = ""
     if spec.target is not None:
         aim = f" to reach {models.class_name(outcome.model, spec.target)}"
-    return f"{spec.record.label} fails{aim}: {model} sees {after} ({outcome.probability:.0%})."
+    return f"{spec.record.label} fails{aim}: {model} sees {after} ({percent(outcome.probability)})."
 
 
 def _say_what_noise_does(outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
+from robustness.charts.verdict import percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
 from robustness.evaluation.spec import make_spec
@@ -114,7 +115,7 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         "transfer",
         "; ".join(
             f"made on {models.label(e.source)}, judged by {models.label(e.model)}: "
-            f"{e.retained_probability:.0%} left"
+            f"{percent(e.retained_probability)} left"
             for e in judged
         ),
     )

@@ -8,6 +8,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import Outcome
+from robustness.charts.verdict import percent
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
@@ -98,7 +99,7 @@ def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, .
 
 
 def _answer(model: str, index: int, probability: float) -> str:
-    return f"{models.class_name(model, index)} {probability:.0%}"
+    return f"{models.class_name(model, index)} {percent(probability)}"
 
 
 def _verdict(untouched: bool, back: bool) -> str:

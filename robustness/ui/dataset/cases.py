@@ -13,6 +13,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
+from robustness.charts.verdict import percent
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -133,9 +134,8 @@ def _text(row: dict[str, Any], what: str) -> Html:
     model = str(row["model"])
     before, after = (models.class_name(model, int(row[k])) for k in ("clean_top1", "top1"))
     label = models.label(model)
-    notes = (
-        [] if row["consistent"] else [f"{before} is left with {row['retained_probability']:.0%}"]
-    )
+    left = f"{before} is left with {percent(row['retained_probability'])}"
+    notes = [] if row["consistent"] else [left]
     if pd.notna(row["label"]):
         notes.append(f"labelled {models.class_name(model, int(row['label']))}")
     notes.append(f"SSIM {row['ssim']:.2f}")

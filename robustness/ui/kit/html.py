@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NewType
 
 from robustness.base.text import unhidden
+from robustness.charts.verdict import percent
 
 Html = NewType("Html", str)
 """Safe to show: no text in it is read as a tag. Only ``html`` makes it."""
@@ -33,6 +34,7 @@ def _parts() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["percent"] = percent
     return environment.get_template("parts.html.j2").module
 
 

@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, visible
-from robustness.charts.verdict import verdict
+from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -107,7 +107,7 @@ def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
     """
     several = len({row.image for row in rows}) > 1
     cases = ", ".join(
-        f"{plain(models.label(model))} ({probability:.0%}"
+        f"{plain(models.label(model))} ({plain(percent(probability))}"
         + (f" on {plain(image)})" if several else ")")
         for image, model, probability in unsure(rows)
     )
