@@ -34,11 +34,13 @@ def show(sample: str) -> None:
         st.info(
             f"None of {len(REGISTRY)} perturbations is found by that.", icon=":material/search_off:"
         )
+        return
     families: dict[str, list[Perturbation]] = {}
     for record in found:
         families.setdefault(record.family, []).append(record)
+    of = f"{len(found)} of " if len(found) < len(REGISTRY) else ""
     st.caption(
-        f"{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
+        f"{of}{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
         f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under a "
         "picture opens it on the Live page."
     )

@@ -75,6 +75,9 @@ def test_the_catalogue_is_searched_by_everyday_words() -> None:
     app = run(PAGE, search="jpg")
     shown = {header.value for header in app.header}
     assert shown == {record.family for record in REGISTRY if record.matches("jpg")}
+    count = sum(record.matches("jpg") for record in REGISTRY)
+    assert any(f"{count} of {len(REGISTRY)} perturbations on" in each.value for each in app.caption)
     app.text_input(key="search").set_value("no such thing").run()
     assert not app.header
     assert "is found by that" in app.info[0].value
+    assert not any("perturbations on" in each.value for each in app.caption)

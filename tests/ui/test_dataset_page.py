@@ -80,7 +80,8 @@ def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_p
     app = run(PAGE)
     assert not app.exception
     assert not app.error
-    assert "5 pictures × 10 conditions × 4 models: 220 forward passes." in texts(app)
+    said = texts(app)
+    assert "5 pictures × (10 conditions + the original) × 4 models: 220 forward passes." in said
     assert not (tmp_path / "runs").exists(), "looking is not doing"
 
 

@@ -74,7 +74,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
     plan = _planned(request, spec, _written(request.source))
     pictures, conditions, asked = plan.asked.pictures, len(spec.conditions), len(spec.models)
     size = (
-        f"{counted(pictures, 'picture')} × {counted(conditions, 'condition')} × "
+        f"{counted(pictures, 'picture')} × ({counted(conditions, 'condition')} + the original) × "
         f"{counted(asked, 'model')}: {pictures * (1 + conditions) * asked:,} forward passes."
     )
     with st.container(horizontal=True, vertical_alignment="center"):
