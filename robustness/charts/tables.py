@@ -112,7 +112,7 @@ def pairs(entries: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
-        ("Difference", lambda entry: _points(entry["difference"])),
+        ("Difference, points", lambda entry: _points(entry["difference"])),
         ("95 % interval", _difference),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
         ("Verdict", figures.advice),

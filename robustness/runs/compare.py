@@ -8,7 +8,7 @@ from typing import Any
 
 from robustness import statistics
 from robustness.base.text import counted, some
-from robustness.evaluation.condition import named
+from robustness.evaluation.condition import short
 from robustness.evaluation.provenance import ENGINE
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
@@ -62,7 +62,7 @@ def _settings(first: Manifest, second: Manifest) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
         *_alone("Model", a.model_names, b.model_names),
-        *_alone("Condition", *([named(c.effect) for c in spec.conditions] for spec in (a, b))),
+        *_alone("Condition", *([short(c.effect) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:

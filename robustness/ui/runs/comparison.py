@@ -173,7 +173,7 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
         _by_condition(each, quantity, name)
 
 
-_HEAD = ("Model", "Baseline", "This run", "Change", "95 % interval", "Verdict")
+_HEAD = ("Model", "Baseline", "This run", "Change, points", "95 % interval", "Verdict")
 
 
 def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
