@@ -35,6 +35,10 @@ class ParameterError(RobustnessError):
     """A value lies outside the range in which it means something."""
 
 
+class LabelError(ParameterError):
+    """What is written beside a picture is no class of any model that is asked."""
+
+
 class RunError(RobustnessError):
     """A saved run is missing, unfinished, damaged, or not a run at all."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import LabelError
 from robustness.base.text import nearest
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels, folded
@@ -27,8 +27,7 @@ def labelled(
 
     An entry is labelled by what its dataset says, else by the outermost sub-folder that it lies
     in. Of an archive, a folder around everything that is no class is passed over. A class may
-    exist in some of the label sets only. Raises ``ParameterError`` for a label that is no class of
-    any.
+    exist in some of the label sets only. Raises ``LabelError`` for a label that is no class of any.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     distinct = dict.fromkeys(text for text in texts if text is not None)
@@ -69,7 +68,7 @@ def _text(entry: Entry, depth: int) -> str | None:
     return entry.folders[depth] if len(entry.folders) > depth else None
 
 
-def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> ParameterError:
+def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:
     shown = ", ".join(repr(text) for text in strangers[:3])
     more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
@@ -78,7 +77,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> Paramet
     names = (name for labels in label_sets for name in labels.names)
     near = " or ".join(map(repr, either or nearest(first, names, key=folded)))
     hint = f" Did you mean {near}?" if near else ""
-    return ParameterError(
+    return LabelError(
         f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
         f"class for each sub-folder or label.{hint} Pictures without classes need no labels.",
         hint="--labels none does.",

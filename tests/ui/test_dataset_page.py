@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest.mock import Mock
@@ -105,7 +107,7 @@ def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_pa
     asked = {"suite": "ImageNet-C's 19 by severity", "severities": "1", "limit": "1"}
     app = run(PAGE, models="SqueezeNet", **asked)
     app.toggle(key="as_jpeg").set_value(True).run()
-    assert "1 picture × 19 conditions × 1 model" in texts(app)
+    assert "1 picture × (19 conditions + the original) × 1 model" in texts(app)
     conditions = runs.load(evaluate(app)).conditions
     assert {c.id.partition("+")[2] for c in conditions} == {"saved_as_jpeg=1.0"}
 
@@ -113,7 +115,7 @@ def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_folder_on_the_server_is_one_that_the_operator_allows(saved: str) -> None:
     app = run(PAGE, source="On the server", models="SqueezeNet")
     assert app.selectbox(key="server_source").options == ["three"]
-    assert "7 pictures × 10 conditions × 1 model" in texts(app)
+    assert "7 pictures × (10 conditions + the original) × 1 model" in texts(app)
     app = run(PAGE, source="On the server", server_source="../runs", models="SqueezeNet")
     assert app.selectbox(key="server_source").value == "three"
 
@@ -272,16 +274,16 @@ def test_a_source_is_listed_once_while_it_stays_as_it_is(
     labelled_folder(tmp_path / "sets" / "mine", 1)
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
     app = run(PAGE, source="On the server", models="SqueezeNet")
-    assert "3 pictures × 10 conditions" in texts(app)
+    assert "3 pictures × (10 conditions" in texts(app)
     app.number_input(key="seed").set_value(3).run()
     app.number_input(key="limit").set_value(2).run()
-    assert "2 pictures × 10 conditions" in texts(app)
+    assert "2 pictures × (10 conditions" in texts(app)
     app.number_input(key="limit").set_value(None).run()
     assert listings == ["mine"]
     folder = tmp_path / "sets" / "mine" / "670"
     shutil.copy(next(folder.iterdir()), folder / "more.png")
     app.run()
-    assert "4 pictures × 10 conditions" in texts(app)
+    assert "4 pictures × (10 conditions" in texts(app)
     assert listings == ["mine", "mine"]
 
 
@@ -292,10 +294,10 @@ def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
     deep.mkdir()
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
     app = run(PAGE, source="On the server", models="SqueezeNet", suite="My own choice")
-    assert "3 pictures × 2 conditions" in texts(app)
+    assert "3 pictures × (2 conditions" in texts(app)
     shutil.copy(next(deep.parent.glob("*.*")), deep / "more.png")
     app.run()
-    assert "3 pictures × 2 conditions" in texts(app), "nothing right below has changed"
+    assert "3 pictures × (2 conditions" in texts(app), "nothing right below has changed"
     assert runs.load(evaluate(app)).images == 4
 
 
@@ -317,6 +319,25 @@ def give(app: AppTest, *names: str) -> AppTest:
     return app.run()
 
 
+def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> None:
+    app = session()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("espresso/a.png", sample_bytes("coffee"))
+        packed.writestr("notaclass/b.png", sample_bytes("rocket"))
+    app.file_uploader(key="dataset_upload").set_value(
+        ("mine.zip", archive.getvalue(), "application/zip")
+    )
+    app.run()
+    (said,) = (error.value.replace("\\", "") for error in app.error)
+    assert "'notaclass' is no class" in said
+    assert said.endswith("choose 'none' under Options, Classes.")
+    assert "--labels" not in said
+    app.segmented_control(key="labelling").set_value("none").run()
+    assert not app.error
+    assert "2 pictures × (2" in texts(app)
+
+
 def test_an_upload_is_packed_and_hashed_once(
     uploaded: Path, listings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,9 +350,9 @@ def test_an_upload_is_packed_and_hashed_once(
 
     monkeypatch.setattr(uploads, "_packed", noted)
     app = give(session(), "coffee", "rocket")
-    assert "2 pictures × 2 conditions" in texts(app)
+    assert "2 pictures × (2 conditions" in texts(app)
     app.number_input(key="seed").set_value(5).run()
-    assert "2 pictures × 2 conditions" in texts(app)
+    assert "2 pictures × (2 conditions" in texts(app)
     assert packed == [2]
     assert listings == ["uploaded pictures.zip"]
 

@@ -9,11 +9,12 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.access import Action
+from robustness.base.errors import LabelError
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.runs import Plan
-from robustness.ui.dataset.request import Request, request_input
+from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
 from robustness.ui.kit import access, jobs
 from robustness.ui.kit.page import boundary
@@ -61,13 +62,16 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
 )
 def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
     """What the run would do."""
-    return runs.plan(
-        _listed(request.source, written),
-        spec,
-        labelling=request.labelling,
-        limit=request.limit,
-        batch=max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
-    )
+    try:
+        return runs.plan(
+            _listed(request.source, written),
+            spec,
+            labelling=request.labelling,
+            limit=request.limit,
+            batch=max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
+        )
+    except LabelError as error:
+        raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
 
 
 def _begin(request: Request, spec: RunSpec) -> None:

@@ -38,6 +38,9 @@ _SUITES = {
 }
 _LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
 
+WITHOUT_CLASSES = f"For that, choose {_LABELLINGS[NO_LABELS]!r} under Options, Classes."
+"""What to do about labels that are no classes."""
+
 
 @dataclass(frozen=True)
 class Request:
