@@ -634,7 +634,19 @@ def test_a_run_without_rows_has_no_report(run: runs.Run) -> None:
         report.of_run(empty)
 
 
-def test_passwords_in_the_address_of_pictures_are_not_handed_on(run: runs.Run) -> None:
-    asked = replace(run.manifest.dataset, source="ftp://me:secret@host/photos")
-    told = report.of_run(runs.Run(run.folder, replace(run.manifest, dataset=asked), run.parts))
-    assert told.manifest["dataset"]["source"] == "ftp://host/photos"
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("ftp://me:secret@host/photos", "ftp://host/photos"),
+        ("/srv/runs/.uploads/5f2a/thirty.zip", "thirty.zip"),
+        ("C:\\photos\\val", "val"),
+        ("photos/val", "photos/val"),
+        ("samples", "samples"),
+    ],
+)
+def test_passwords_and_folders_of_the_machine_are_not_handed_on(
+    run: runs.Run, source: str, told: str
+) -> None:
+    asked = replace(run.manifest.dataset, source=source)
+    made = report.of_run(runs.Run(run.folder, replace(run.manifest, dataset=asked), run.parts))
+    assert made.manifest["dataset"]["source"] == told

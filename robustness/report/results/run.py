@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pandas as pd
@@ -219,10 +220,18 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def _manifest(run: Run) -> Mapping[str, Any]:
-    """The run's manifest, without a password that the address of its pictures may hold."""
+    """The run's manifest, which tells nobody how the machine of its pictures is laid out."""
     values = run.manifest.as_dict()
-    dataset = {**values["dataset"], "source": _USERINFO.sub("", values["dataset"]["source"])}
+    dataset = {**values["dataset"], "source": _source(values["dataset"]["source"])}
     return {**values, "dataset": dataset}
+
+
+def _source(text: str) -> str:
+    """An absolute path by its last part alone, and an address without a password in it."""
+    for path in PurePosixPath(text), PureWindowsPath(text):
+        if path.is_absolute():
+            return path.name
+    return _USERINFO.sub("", text)
 
 
 def _tables(found: Figures) -> dict[str, Sequence[Mapping[str, Any]]]:
