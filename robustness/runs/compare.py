@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from robustness import statistics
 from robustness.base.text import counted, some
-from robustness.evaluation.condition import short
+from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE
 from robustness.evaluation.spec import NOT_ROUNDED
 from robustness.pictures.eight_bits import BITS
@@ -34,8 +34,11 @@ class Comparison:
     apart: tuple[str, ...]
 
 
-def compare(baseline: Run, other: Run) -> Comparison:
-    """``other`` against ``baseline``; raises ``RunError`` for a run without rows."""
+def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
+    """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
+
+    ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
+    """
     frames = [run.frame(DIFFERENCE_COLUMNS) for run in (baseline, other)]
     first, second = (set(frame["image_digest"]) for frame in frames)
     return Comparison(
@@ -43,7 +46,7 @@ def compare(baseline: Run, other: Run) -> Comparison:
         other=other,
         images=len(first & second),
         differences=statistics.difference(*frames),
-        apart=(*_images(first, second), *_settings(baseline.manifest, other.manifest)),
+        apart=(*_images(first, second), *_settings(baseline.manifest, other.manifest, said)),
     )
 
 
@@ -58,11 +61,11 @@ def _images(first: set[str], second: set[str]) -> list[str]:
     ]
 
 
-def _settings(first: Manifest, second: Manifest) -> list[str]:
+def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
         *_alone("Model", a.model_names, b.model_names),
-        *_alone("Condition", *([short(c.effect) for c in spec.conditions] for spec in (a, b))),
+        *_alone("Condition", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:

@@ -120,7 +120,7 @@ def test_a_switch_at_another_strength_is_compared_as_it_is_in_the_run(tmp_path: 
 def test_conditions_that_only_share_their_name_and_strength_are_not_compared() -> None:
     found = runs.compare(of_conditions([0.9], [SHORT]), of_conditions([0.1], [LONG]))
     assert found.differences == []
-    assert "Conditions of the baseline alone: PGD, epsilon 8/255, 1 step." in found.apart
+    assert "Conditions of the baseline alone: pgd epsilon 8/255, 1 step." in found.apart
 
 
 # --- the interval decides -------------------------------------------------------------------------

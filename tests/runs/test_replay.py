@@ -13,7 +13,7 @@ import pytest
 
 from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, short
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs.parts import KEY
 from robustness.runs.replay import agreement
@@ -253,6 +253,8 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
     text = " ".join(found.apart)
     assert "2 pictures of the baseline alone" in text
     assert "Models of the baseline alone: EfficientNetLite0." in text
+    assert "Conditions of the baseline alone: rotation 0.5, fog 0.2 + rotation 0.5" in text
+    text = " ".join(runs.compare(kept, other, said=short).apart)
     assert "Conditions of the baseline alone: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed is not the same: 5 and 6." in text
     assert "other run alone" not in text

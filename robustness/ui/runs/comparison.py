@@ -13,7 +13,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
-from robustness.evaluation.condition import perturbation_label, setting
+from robustness.evaluation.condition import perturbation_label, setting, short
 from robustness.runs import Comparison, Listed
 from robustness.ui.kit import results
 from robustness.ui.kit.html import html
@@ -123,7 +123,7 @@ def _title(entry: Listed) -> str:
 @st.cache_resource(show_spinner="Comparing …", max_entries=16)
 def _compared(first: str, second: str, *_written: int) -> Comparison:
     baseline, other = (runs.load(Path(folder), unfinished=True) for folder in (first, second))
-    return runs.compare(baseline, other)
+    return runs.compare(baseline, other, said=short)
 
 
 def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
