@@ -19,9 +19,12 @@ _PATTERNS = [
     for shape in ("", "/")
 ]
 
+_FOR_WORDS = 0.6
+"""Room for the words at the end of a bar, in lengths of a full one; three charts share a row."""
+
 
 def similarity_bars(frame: pd.DataFrame) -> go.Figure:
-    """Similarity of the embedding from its floor, and beside it raw, one pair of bars a model.
+    """Similarity of the embedding from its floor, in brackets raw, one pair of bars a model.
 
     ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
@@ -31,13 +34,14 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
     }
     words = {
         RESCALED[name]: [
-            f"{value:.2f} (raw {raw:.2f})"
+            f"{value:.2f} ({raw:.2f})"
             for value, raw in zip(frame[RESCALED[name]], frame[name], strict=True)
         ]
         for name in RESCALED
     }
-    low = min(0.0, float(frame[list(series)].min().min()))
-    return _bars(frame, series, words, {"range": [low, 1.42]})
+    low = float(frame[list(series)].min().min())
+    left = low - _FOR_WORDS if low < 0 else 0.0
+    return _bars(frame, series, words, {"range": [left, 1 + _FOR_WORDS]})
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:

@@ -123,14 +123,19 @@ def test_bars_stay_in_view_and_keep_the_order_of_the_frame(chart: Chart) -> None
 
 def test_similarity_bars_say_the_raw_similarity_too() -> None:
     cosine, euclidean = answers.similarity_bars(answer_rows(EIGHT[:2])).data
-    assert list(cosine.text) == ["0.80 (raw 0.90)", "0.75 (raw 0.85)"]
-    assert list(euclidean.text) == ["0.50 (raw 0.60)", "0.45 (raw 0.55)"]
+    assert list(cosine.text) == ["0.80 (0.90)", "0.75 (0.85)"]
+    assert list(euclidean.text) == ["0.50 (0.60)", "0.45 (0.55)"]
 
 
-def test_similarity_bars_reach_below_zero_when_a_value_does() -> None:
+@pytest.mark.parametrize("lowest", [1.0, 0.0, -0.4])
+def test_similarity_bars_leave_a_fifth_of_the_width_to_the_words_at_either_end(
+    lowest: float,
+) -> None:
     frame = answer_rows(EIGHT[:2])
-    frame.loc[1, "cosine_rescaled"] = -0.4
-    assert answers.similarity_bars(frame).layout.xaxis.range[0] <= -0.4
+    frame.loc[1, "cosine_rescaled"] = lowest
+    low, high = answers.similarity_bars(frame).layout.xaxis.range
+    assert (high - 1) / (high - low) > 0.2, "of three charts in a row each has some 200 pixels"
+    assert low == 0 if lowest >= 0 else (lowest - low) / (high - low) > 0.2
 
 
 # --- lines ----------------------------------------------------------------------------------------
