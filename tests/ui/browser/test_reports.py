@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,8 @@ from tests.support.reports import live
 def test_the_file_opens_offline_and_draws_every_chart(
     browser: Browser, scheme: Literal["light", "dark"], ink: str, tmp_path: Path
 ) -> None:
-    report.write(live(), tmp_path / "a.html")
+    long_name = "a_name_without_a_break_" * 4
+    report.write(replace(live(), cautions=[f"Unsure of {long_name}."]), tmp_path / "a.html")
     wrong: list[str] = []
     asked: list[str] = []
     page = browser.new_context(
