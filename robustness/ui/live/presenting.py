@@ -49,7 +49,9 @@ def _present() -> None:
 
 def buttons() -> None:
     """What leads into a presentation: the stories, and the presenter's view."""
-    with st.popover("Stories", icon=":material/auto_stories:"):
+    # With each it is drawn anew, and so closed: else it would lie over what there is to watch.
+    begun = f"stories {st.query_params.get('story')} {st.session_state.get(_TOURS, 0)}"
+    with st.popover("Stories", icon=":material/auto_stories:", key=begun):
         st.caption("To show somebody; each is measured on the four models that come along.")
         for story in STORIES:
             page_link(story.page, story.title, ":material/play_circle:", story.link)
