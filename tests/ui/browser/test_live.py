@@ -119,12 +119,19 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
     assert_shows(page, "0.2", 0.2)
 
 
+CAPTION = """node => {
+    const before = getComputedStyle(node, "::before").content.replaceAll('"', "")
+    return before + node.textContent
+}"""
+
+
 def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
     page = noisy
     before, after = pixels(page, 0), pixels(page, 1)
     difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
     np.testing.assert_array_equal(pixels(page, 2), difference)
     page.get_by_role("button", name="Wipe").click()
+    assert page.locator(".rb-after figcaption").evaluate(CAPTION) == "Original | Perturbed"
     wipe = page.get_by_role("slider", name=re.compile("^Wipe"))
     box = page.locator(".rb-after .rb-box").bounding_box()
     assert box is not None

@@ -76,7 +76,9 @@ class Pair {
       ["difference", `Difference x ${data.gain}`, "Where the two differ: black where nothing changed"],
     ]) {
       this.canvases[name].setAttribute("aria-label", alt);
-      this.frames.querySelector(`.rb-${name} > figcaption`).textContent = caption;
+      const said = this.frames.querySelector(`.rb-${name} > figcaption`);
+      said.textContent = caption;
+      said.dataset.before = data.before;
     }
     this.text.textContent = data.text;
     this.root.dataset.n = data.n;
