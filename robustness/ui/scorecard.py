@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -58,7 +57,7 @@ def study_conditions_input() -> tuple[Condition, ...]:
     if mode == EACH_ITS_OWN:
         records = [record for record in REGISTRY if record.in_study]
         conditions = []
-        for record, column in zip(records, cycle(st.columns(5, gap="medium")), strict=False):
+        for record, column in zip(records, results.cells(5, gap="medium"), strict=False):
             with column:
                 conditions.append(Condition.of({record.name: _own_strength(record)}))
         return tuple(conditions)
@@ -192,8 +191,9 @@ def _gallery(
         picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
     images = perturbed(picture, conditions, seed)
     with st.container(key="answers"):
-        for condition, image, column in zip(conditions, images, results.cells(5), strict=False):
-            column.image(
+        for condition, image in zip(conditions, images, strict=True):
+            cell = st.container()
+            cell.image(
                 to_png(image),
                 width="stretch",
                 output_format="PNG",
@@ -204,7 +204,7 @@ def _gallery(
                 for row in rows
                 if row.image_digest == picture.digest and row.condition == condition.id
             ]
-            column.html(_answers(condition, mine))
+            cell.html(_answers(condition, mine))
 
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> Html:
