@@ -96,6 +96,8 @@ def _row(
     return {
         "Model": record.label,
         "State": state_text(record, state),
+        "Self-check": _verdict(check) if check else "not run",
+        "Latency": check.milliseconds if check else None,
         "Group": GROUPS[record.group][0],
         "Family": record.family,
         "Year": record.year,
@@ -106,8 +108,6 @@ def _row(
         "Top-5": published.top5,
         "mCE": published.mce,
         "Weights": size_text(record),
-        "Latency": check.milliseconds if check else None,
-        "Self-check": _verdict(check) if check else "not run",
     }
 
 
