@@ -32,6 +32,8 @@ async function* messages(stream) {
   }
 }
 
+const CHANGED = "What is on has changed meanwhile.";
+
 class FilmPlace {
   constructor(parent) {
     this.bar = make("div", "rb-film rb-film-bar");
@@ -46,7 +48,7 @@ class FilmPlace {
     this.bar.append(this.start, this.choice, this.progress, this.cancel, this.said);
     parent.append(this.bar, this.place);
     this.start.addEventListener("click", () => this.make());
-    this.cancel.addEventListener("click", () => this.work.abort());
+    this.cancel.addEventListener("click", () => this.work.abort("Cancelled."));
     this.choice.addEventListener("change", () => this.draw());
   }
 
@@ -58,7 +60,7 @@ class FilmPlace {
     );
     const same = data.films.findIndex(({ label }) => label === chosen);
     this.choice.selectedIndex = Math.max(0, same);
-    if (this.work && !data.films.some(({ key }) => key === this.making)) this.work.abort();
+    if (this.work && !data.films.some(({ key }) => key === this.making)) this.work.abort(CHANGED);
     this.draw();
   }
 
@@ -92,7 +94,7 @@ class FilmPlace {
         body: making,
         signal: this.work.signal,
       });
-      if (response.status === 404) end = "What is on has changed meanwhile: play it once more.";
+      if (response.status === 404) end = CHANGED;
       if (!response.ok) throw new Error(response.statusText);
       for await (const bytes of messages(response.body)) {
         const { share, said, error, film, pictures } = unpack(bytes);
@@ -107,8 +109,8 @@ class FilmPlace {
           this.draw(said);
         }
       }
-    } catch (error) {
-      if (error.name === "AbortError") end = "Cancelled.";
+    } catch {
+      if (this.work.signal.aborted) end = this.work.signal.reason;
     }
     const mine = this.bar.contains(document.activeElement); // or else somebody is elsewhere by now
     this.work = null;
@@ -121,7 +123,7 @@ export default function ({ parentElement, data }) {
   parentElement.film ??= new FilmPlace(parentElement);
   parentElement.film.update(data);
   return () => {
-    parentElement.film.work?.abort();
+    parentElement.film.work?.abort(CHANGED);
     parentElement.film.film?.pause();
   };
 }
