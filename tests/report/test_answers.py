@@ -335,7 +335,8 @@ def test_a_switch_has_no_strength_to_break_at() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([True, True], f"{A_LABEL} and {B_LABEL} change their answer under Vertical flip."),
+        ([True, True], "All 2 models change their answer under Vertical flip."),
+        ([True, True, False], f"{A_LABEL} and {B_LABEL} change their answer under Vertical flip."),
         ([False, True], f"{B_LABEL} changes its answer under Vertical flip."),
         ([False, False], "No model changes its answer under Vertical flip."),
         ([True], f"{A_LABEL} changes its answer under Vertical flip."),
@@ -343,7 +344,7 @@ def test_a_switch_has_no_strength_to_break_at() -> None:
     ],
 )
 def test_a_switch_alone_is_told_without_a_strength(changes: list[bool], words: str) -> None:
-    breaks = [switched(name, each) for name, each in zip((A, B), changes, strict=False)]
+    breaks = [switched(name, each) for name, each in zip((A, B, C), changes, strict=False)]
     first, rest, _ = sweep.answer(breaks, "a")
     assert first == words
     assert rest == "It is on or off, so there is no strength at which an answer breaks."

@@ -85,6 +85,8 @@ def _switched(breaks: Sequence[Break]) -> str:
     if not changed:
         who = f"{model(breaks[0].model)} keeps" if len(breaks) == 1 else "no model changes"
         return f"{who} its answer {under}"
+    if len(changed) == len(breaks) > 1:
+        return f"all {len(breaks)} models change their answer {under}"
     verb = "changes its" if len(changed) == 1 else "change their"
     return f"{listed([model(entry.model) for entry in changed])} {verb} answer {under}"
 
