@@ -314,6 +314,7 @@ def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     assert "one picture" in basis
     one = sweep.answer(never[:1], "a")
     assert one[0].startswith(f"{A_LABEL} keeps its answer")
+    assert A_LABEL not in one[1], "said once"
 
 
 def switched(model: str, changes: bool, name: str = "vertical_flip") -> Break:

@@ -102,10 +102,10 @@ def _rest(breaks: Sequence[Break]) -> list[str]:
 def _last(breaks: Sequence[Break]) -> str:
     never = [entry for entry in breaks if entry.never]
     several = len({entry.perturbation for entry in breaks}) > 1
+    if len(breaks) == 1 and not (never and breaks[0].repeats > 1):
+        return "nothing is said of other models, as only this one was asked"
     if not never:
         last = max(breaks, key=lambda entry: entry.strength or 0.0)
-        if len(breaks) == 1:
-            return "nothing is said of other models, as only this one was asked"
         return (
             f"the largest breaking strength is {last.strength or 0.0:.3f}, of "
             f"{_name(last, several)}, and none keeps its answer up to strength 1"
