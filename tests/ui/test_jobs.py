@@ -64,6 +64,14 @@ def test_its_card_is_followed_until_it_is_worked_on_no_longer(
     drawn_again.assert_called_once()
 
 
+def test_a_picture_of_it_is_shown_before_there_is_a_row(ordered: Path) -> None:
+    name = runs.load(ordered, unfinished=True).dataset.entries[0].name
+    app = run(run=ordered.name, image=name, models="SqueezeNet")
+    assert not app.exception
+    assert not app.warning
+    assert any("Showing" in info.value for info in app.info)
+
+
 def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:
     source = runs.load(ordered, unfinished=True).manifest.dataset.source
     later = jobs.submit(runs.plan(source, spec(seed=9), batch=2), ordered.parent, "another")

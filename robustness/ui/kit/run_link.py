@@ -87,12 +87,14 @@ def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture
 
 def _class(run: runs.Run, name: str) -> str | None:
     """The class of ImageNet's by which the picture ``name`` is labelled in ``run``, if any."""
-    frame = run.frame()
-    mine = frame[(frame["image"] == name) & frame["label"].notna()]
-    for model, label in zip(mine["model"], mine["label"], strict=True):
-        if model in models.REGISTRY and models.REGISTRY[model].labels().key == imagenet().key:
-            return imagenet().names[int(label)]
-    return None
+    classes = imagenet()
+    known = (m for m in run.manifest.spec.model_names if m in models.REGISTRY)
+    model = next((m for m in known if models.REGISTRY[m].labels().key == classes.key), None)
+    if model is None or not run.images:
+        return None
+    frame = run.frame(["image", "label"], model)
+    labels = frame.loc[frame["image"] == name, "label"].dropna()
+    return classes.names[int(labels.iloc[0])] if len(labels) else None
 
 
 def last_written(folder: Path, run_id: str) -> int:
