@@ -52,7 +52,7 @@ def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:
                 for _ in session.perform():
                     pass
 
-        work = (run, lambda: run(TENSORFLOW), bare)
+        work: tuple[Callable[[], None], ...] = (run, lambda: run(TENSORFLOW), bare)
         for each in work:
             each()
         seconds = [[_seconds(each) for each in work] for _ in range(repeats)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_it_stops_within_a_step(
         passes.append(1)
         return forward(self, images)
 
-    def counted_slope(self: Gradients, *arguments: NDArray, scaled: bool = False) -> Slope:
+    def counted_slope(self: Gradients, *arguments: NDArray[Any], scaled: bool = False) -> Slope:
         passes.append(1)
         return slope(self, *arguments, scaled=scaled)
 

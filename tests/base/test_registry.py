@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_name_like_none_gets_the_list_alone(fruits: Registry[Fruit]) -> None:
     ],
     ids=["models", "perturbations", "metrics", "samples"],
 )
-def test_the_products_registries_speak_of_their_kind(registry: Registry, kind: str) -> None:
+def test_the_products_registries_speak_of_their_kind(registry: Registry[Any], kind: str) -> None:
     assert len(set(registry.names)) == len(registry) > 0
     with pytest.raises(UnknownNameError, match=f"There is no {kind} called 'x'"):
         registry["x"]

@@ -191,8 +191,9 @@ def with_own_models() -> Iterator[tuple[str, ...]]:
 def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> None:
     styles = [look.model_style(name) for name in with_own_models]
     assert len(styles) >= 23
-    for tell in (lambda c, m, d: (c, m), lambda c, m, d: (m, d)):
-        assert len({tell(*style) for style in styles}) == len(styles), "never colour alone"
+    for first, second in ((0, 1), (1, 2)):
+        told = {(style[first], style[second]) for style in styles}
+        assert len(told) == len(styles), "never colour alone"
     for one, other in itertools.pairwise(styles):
         assert one[0] != other[0]
         assert one[1] != other[1]

@@ -62,7 +62,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def start(*arguments: str, python: tuple[str, ...] = (), **variables: str) -> subprocess.Popen:
+def start(
+    *arguments: str, python: tuple[str, ...] = (), **variables: str
+) -> subprocess.Popen[bytes]:
     """The real thing: a process of its own."""
     return subprocess.Popen(
         [sys.executable, *python, "-m", "robustness", *arguments],
