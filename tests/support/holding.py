@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Page
 
+from tests.support.server import PATIENCE
+
 WATCH = """() => {
   const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
   const pair = document.querySelector(".rb-pair");
@@ -39,10 +41,22 @@ def watched(page: Page) -> Iterator[dict[str, float]]:
     found.update(page.evaluate("window.watched"))
 
 
-def sweep_back_and_forth(move: Callable[[float], None], seconds: float) -> None:
-    """Calls ``move`` with places between 0.1 and 0.9 for so many ``seconds``."""
+def following(page: Page) -> bool:
+    """Whether a third picture and a second verdict have come since the page is ``watched``."""
+    return bool(page.evaluate("watched.pictures > 2 && watched.verdicts > 1"))
+
+
+def sweep_back_and_forth(
+    move: Callable[[float], None], seconds: float, until: Callable[[], bool] = lambda: True
+) -> None:
+    """Calls ``move`` with places between 0.1 and 0.9 for so many ``seconds``, and ``until`` then.
+
+    Raises ``TimeoutError`` where that does not become true.
+    """
     end, place, step = time.monotonic() + seconds, 0.2, 0.013
-    while time.monotonic() < end:
+    while time.monotonic() < end or not until():
+        if time.monotonic() > end + PATIENCE / 1000:
+            raise TimeoutError("not what was waited for while the slider was held")
         place += step
         if not 0.1 < place < 0.9:
             step = -step

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -76,6 +78,7 @@ def visit(browser: Browser, address: str, *, charts: bool = False) -> Page:
             without_charts(page)
         tabs.charts[page] = charts
     page.set_viewport_size({"width": 1440, "height": 900})
+    page.bring_to_front()
     page.goto(address)
     return page
 
@@ -85,6 +88,35 @@ def hand_back(page: Page) -> None:
     browser = page.context.browser
     assert browser is not None
     _TABS[browser].idle.append(page)
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, *, charts: bool = False) -> Iterator[Page]:
+    """``visit``, for fixtures: the tab is handed back at the end, or closed after an error."""
+    with left_behind_closed(browser):
+        page = visit(browser, address, charts=charts)
+        yield page
+        page.mouse.up()
+        hand_back(page)
+
+
+@contextmanager
+def left_behind_closed(browser: Browser) -> Iterator[None]:
+    """Closes at the end the tabs opened within and not handed back, as a failing test leaves them.
+
+    They may hold a mouse button down or a network in failure, and are in front of others.
+    """
+    before = _open_tabs(browser)
+    try:
+        yield
+    finally:
+        for page in _open_tabs(browser) - before:
+            page.close()
+
+
+def _open_tabs(browser: Browser) -> set[Page]:
+    idle = _TABS[browser].idle if browser in _TABS else []
+    return {page for context in browser.contexts for page in context.pages} - set(idle)
 
 
 def settled(page: Page) -> Page:

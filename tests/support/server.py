@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +113,14 @@ def until(page: Page, expression: str, arg: object = None) -> None:
     while not page.evaluate(expression, arg):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{expression} was not true within {PATIENCE / 1000:.0f} s")
+        page.wait_for_timeout(50)
+
+
+def eventually(page: Page, holds: Callable[[], bool]) -> None:
+    """Waits until ``holds()`` is true, for as long as ``until`` would."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {PATIENCE / 1000:.0f} s"
         page.wait_for_timeout(50)
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from tests.support.journeys import left_behind_closed
+from tests.support.places import ROOT
 from tests.support.server import chromium, dashboard
 
 HERE = Path(__file__).parent
+HELD_FILES = ROOT / "tests" / "support" / "held_files"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +28,16 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def tabs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever becomes of a test, none of its tabs is in the way of the next one."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    with left_behind_closed(request.getfixturevalue("browser")):
+        yield
+
+
 @pytest.fixture(scope="package")
 def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shared dashboard keeps its runs."""
@@ -32,7 +45,18 @@ def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def address(kept_runs: Path) -> Iterator[str]:
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared dashboard offers datasets on the server."""
+    return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="package")
+def address(kept_runs: Path, datasets: Path) -> Iterator[str]:
     """Of the shared dashboard; other tests want the cores all the time, and its jobs need some."""
-    with dashboard(ROBUSTNESS_RUNS=str(kept_runs), ROBUSTNESS_JOB_PRIORITY="normal") as running:
+    with dashboard(
+        ROBUSTNESS_RUNS=str(kept_runs),
+        ROBUSTNESS_DATASETS=str(datasets),
+        ROBUSTNESS_JOB_PRIORITY="normal",
+        PYTHONPATH=str(HELD_FILES),
+    ) as running:
         yield running

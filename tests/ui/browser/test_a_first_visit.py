@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.journeys import headline, settled
+from tests.support.journeys import headline, left_behind_closed, settled
 from tests.support.server import AT_REST, PATIENCE
 
 REFUSED = """addEventListener("securitypolicyviolation", event => {
@@ -30,18 +30,18 @@ ATTACK = """() => new Promise(done => {
 @pytest.fixture(scope="module")
 def newcomer(browser: Browser, address: str) -> Iterator[tuple[Page, set[str]]]:
     """The Live page of somebody who came by another, and the hosts that were asked for it."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.add_init_script(REFUSED)
-    hosts: set[str] = set()
-    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    page.goto(f"{address}/methods")
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
-    expect(page.get_by_role("link", name="Live check")).to_have_count(1)
-    assert "Traceback" not in page.inner_text("body")
-    page.get_by_role("link", name="Live check").click()
-    yield settled(page), hosts
-    page.close()
+    with left_behind_closed(browser):
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(REFUSED)
+        hosts: set[str] = set()
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.goto(f"{address}/methods")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+        assert "Traceback" not in page.inner_text("body")
+        page.get_by_role("link", name="Live check").click()
+        yield settled(page), hosts
 
 
 def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(

@@ -13,7 +13,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
-from tests.support.journeys import visit
+from tests.support.journeys import left_behind_closed, visit
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
 
@@ -72,13 +72,13 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="module")
 def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
     """A page in which all are opened, one after the other: what Streamlit is made of comes once."""
-    page = visit(browser, f"{address}/methods", charts=True)
-    expect(page.locator("body style").first).to_be_attached()  # the pages' own, which comes late
-    complete(page)
-    page.add_style_tag(content=STILL)
-    page.evaluate(AXE_SCRIPT)
-    yield page
-    page.close()
+    with left_behind_closed(browser):
+        page = visit(browser, f"{address}/methods", charts=True)
+        expect(page.locator("body style").first).to_be_attached()  # the pages' own: it comes late
+        complete(page)
+        page.add_style_tag(content=STILL)
+        page.evaluate(AXE_SCRIPT)
+        yield page
 
 
 ONE = "models=SqueezeNet+1.1"

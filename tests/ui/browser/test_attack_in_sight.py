@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.support.journeys import hand_back, visit
+from tests.support.server import eventually
 
 
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
@@ -18,16 +21,13 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
     for width, height in ((1440, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(500)  # until the page has found its new form
         expect(pictures).to_have_count(3)
         for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
-            assert_in_sight(shown, height)
+            eventually(page, partial(is_in_sight, shown, height))
     hand_back(page)
 
 
-def assert_in_sight(part: Locator, height: int) -> None:
-    """All of ``part`` is within the first ``height`` pixels of the page."""
+def is_in_sight(part: Locator, height: int) -> bool:
+    """Whether all of ``part`` is within the first ``height`` pixels of the page."""
     box = part.bounding_box()
-    assert box is not None
-    assert box["y"] >= 0
-    assert box["y"] + box["height"] <= height
+    return box is not None and box["y"] >= 0 and box["y"] + box["height"] <= height

@@ -16,32 +16,30 @@ from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
-from tests.support.holding import sweep_back_and_forth, watched
+from tests.support.holding import following, sweep_back_and_forth, watched
 from tests.support.journeys import (
     drawn,
     drawn_again,
     hand_back,
     headline,
+    left_behind_closed,
     pixels,
     put_on,
     settled,
     visit,
+    visiting,
 )
 from tests.support.pages import sample
-from tests.support.server import post
+from tests.support.server import post, until
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
-"""Seconds that a slider is held."""
+"""Seconds that a slider is held, or longer where it takes that until pictures and verdicts follow:
+how many do in a time is measured in ``benchmarks/``."""
 
 
-def assert_live(found: dict[str, float]) -> None:
-    """Pictures and verdicts follow, and nothing else moves.
-
-    Their rates on a machine with nothing else to do are measured in ``benchmarks/``.
-    """
-    assert found["pictures"] >= 2 * HELD
-    assert found["verdicts"] >= HELD
+def assert_steady(found: dict[str, float]) -> None:
+    """Nothing else moves."""
     assert found["shift"] < 0.02
     assert found["empty"] == 0
 
@@ -58,9 +56,9 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
 def noisy(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page on a desk, for the four tests below, the last of which changes what it shows;
     and for one of how much room there is."""
-    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2", charts=True))
-    yield page
-    hand_back(page)
+    link = f"{address}/?sample=coffee&gaussian_noise=0.2"
+    with visiting(browser, link, charts=True) as page:
+        yield settled(page)
 
 
 def test_the_stack_is_reached_by_a_few_keys(noisy: Page) -> None:
@@ -105,9 +103,11 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
     with watched(page) as found:
         page.mouse.down()
         sweep_back_and_forth(
-            lambda place: page.mouse.move(box["x"] + place * box["width"], y), HELD
+            lambda place: page.mouse.move(box["x"] + place * box["width"], y),
+            HELD,
+            until=lambda: following(page),
         )
-    assert_live(found)
+    assert_steady(found)
     assert found["runs"] == 0, "the script of the page does not run"
     assert "gaussian_noise=0.2" in page.url, "not before it is let go"
     page.mouse.up()
@@ -157,13 +157,13 @@ def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
 @pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
     """The Live page on a phone, and the fingers on it."""
-    page = visit(browser, "about:blank")
-    page.set_viewport_size({"width": 390, "height": 844})
-    fingers = page.context.new_cdp_session(page)
-    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
-    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
-    yield settled(page), fingers
-    page.close()
+    with left_behind_closed(browser):
+        page = visit(browser, "about:blank")
+        page.set_viewport_size({"width": 390, "height": 844})
+        fingers = page.context.new_cdp_session(page)
+        fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
+        yield settled(page), fingers
 
 
 def touch(fingers: CDPSession, kind: str, x: float = 0.0, y: float = 0.0) -> None:
@@ -182,9 +182,8 @@ def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> 
         touch(fingers, "touchMove", x + moved / 20, y - moved)
         time.sleep(0.016)
     touch(fingers, "touchEnd")
-    scrolled = page.get_by_test_id("stMain").evaluate("main => main.scrollTop")
+    until(page, "document.querySelector('[data-testid=stMain]').scrollTop > 100")
     page.wait_for_timeout(500)
-    assert scrolled > 100
     assert page.locator(".rb-number").input_value() == "0.2"
     assert page.url == before
     assert drawn(page) == times
@@ -207,9 +206,11 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     touch(fingers, "touchStart", box["x"] + 0.2 * box["width"], y)
     with watched(page) as found:
         sweep_back_and_forth(
-            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y), HELD
+            lambda place: touch(fingers, "touchMove", box["x"] + place * box["width"], y),
+            HELD,
+            until=lambda: following(page),
         )
-    assert_live(found)
+    assert_steady(found)
     touch(fingers, "touchEnd")
     settled(page)
     strength = page.locator(".rb-number").input_value()

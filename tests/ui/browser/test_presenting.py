@@ -14,13 +14,13 @@ from tests.support.journeys import (
     HEADLINE,
     PAIR,
     drawn,
-    hand_back,
     pixels,
     put_on,
     settled,
     visit,
+    visiting,
 )
-from tests.support.server import until
+from tests.support.server import eventually, until
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
@@ -37,9 +37,8 @@ def leave(page: Page) -> None:
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the two tests below, the last of which changes what it shows."""
-    page = settled(visit(browser, f"{address}/?sample=coffee&gaussian_noise=0.2"))
-    yield page
-    hand_back(page)
+    with visiting(browser, f"{address}/?sample=coffee&gaussian_noise=0.2") as page:
+        yield settled(page)
 
 
 def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page) -> None:
@@ -94,9 +93,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     assert not np.array_equal(pixels(page, 0), still)
     assert not np.array_equal(pixels(page, 1), pixels(page, 0))
     camera.get_by_role("button", name="Stop").click()
-    page.wait_for_timeout(500)
-    settled(page)
-    np.testing.assert_array_equal(pixels(page, 0), still, "the picture is there again")
+    eventually(page, lambda: np.array_equal(pixels(page, 0), still))  # it is there again
     camera.get_by_role("button", name="Camera").click()
     until(page, "() => document.querySelector('.rb-camera').dataset.frames > 4")
     camera.get_by_role("button", name="Freeze").click()

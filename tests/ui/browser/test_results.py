@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from robustness import runs
 from robustness.commands import main
-from tests.support.journeys import asked, hand_back, settled, visit
+from tests.support.journeys import asked, settled, visiting
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
 
@@ -34,9 +34,8 @@ def results(
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
     link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"
-    page = visit(browser, link, charts=True)
-    yield page, run
-    hand_back(page)
+    with visiting(browser, link, charts=True) as page:
+        yield page, run
     runs.delete(run.folder)
 
 
