@@ -25,7 +25,7 @@ Answer = Callable[["Handler"], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files`` by path, with ranges; ``faults`` are the answers to the first requests."""
+    """Serves ``files`` by path; ``faults`` are the answers to the first requests."""
 
     daemon_threads = True
 
@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, str] = {}
         self.faults: list[Answer] = []
-        self.asked: list[tuple[str, str | None]] = []
+        self.paths: list[str] = []
         self.sent = 0
         self.go_on = threading.Event()
         self.lock = threading.Lock()
@@ -42,14 +42,6 @@ class Server(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for path, _ in self.asked]
-
-    @property
-    def ranges(self) -> list[str | None]:
-        return [wanted for _, wanted in self.asked]
 
     def handle_error(self, *_: Any) -> None:
         """A client that goes away is no error here."""
@@ -64,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.close_connection = True
         with self.server.lock:
-            self.server.asked.append((self.path, self.headers["Range"]))
+            self.server.paths.append(self.path)
             fault = self.server.faults.pop(0) if self.server.faults else None
         (fault or right)(self)
 
@@ -92,28 +84,20 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def right(request: Handler) -> None:
-    """The file, or what is left of it."""
+    """The whole file."""
     sends_up_to(1.0)(request)
 
 
 def sends_up_to(share: float, then: Callable[[Handler], None] = lambda _: None) -> Answer:
-    """The beginning of what is asked for, up to ``share`` of the file; then ``then``."""
+    """The beginning of the file, up to ``share`` of it; then ``then``."""
 
     def answer(request: Handler) -> None:
         body = request.body
         if body is None:
             request.head(404, 0)
             return
-        start = int((request.headers["Range"] or "bytes=0-")[6:-1])
-        if start >= len(body):
-            request.head(416, 0)
-            return
-        if start:
-            span = f"bytes {start}-{len(body) - 1}/{len(body)}"
-            request.head(206, len(body) - start, Content_Range=span)
-        else:
-            request.head(200, len(body))
-        request.send(body[start : max(start, int(share * len(body)))])
+        request.head(200, len(body))
+        request.send(body[: int(share * len(body))])
         then(request)
 
     return answer
@@ -180,7 +164,7 @@ def running(server: ThreadingHTTPServer) -> Iterator[None]:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serves small files in place of two models' weights; every cache is empty."""
     other_machine(monkeypatch, tmp_path / "caches")
-    monkeypatch.setattr("robustness.models.fetching.over_http.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("robustness.models.fetching.fetch.BACKOFF_SECONDS", (0.01, 0.01))
     server = Server()
     for name in (FIRST, SECOND):
         serve_published(monkeypatch, server, name, CONTENT)

@@ -13,9 +13,9 @@ from robustness.base import settings
 from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
 from robustness.models.fetching.digests import SUMS, file_digest, fresh_digest, sums, sums_text
+from robustness.models.fetching.fetch import SourceError
 from robustness.models.fetching.meter import Meter, Progress
 from robustness.models.fetching.places import places
-from robustness.models.fetching.replies import SourceError
 from robustness.models.fetching.sources import Sources
 from robustness.models.model_record import (
     REGISTRY,
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 20.0
 """Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Errors of a disk or quota that is full, or of a process that may write no more."""
+"""Errors of a full disk or quota, or of a process that may write no more."""
 
 _SHA256 = "sha256:"
 _CHUNK = 1 << 20
@@ -44,13 +44,14 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
 
     With ``to`` they come into that folder, which then serves as ``weights_dir`` or, over HTTP, as
     ``weights_mirror``; what is on this machine already is copied. What arrives gets its final name
-    once it is complete and right, and what an interruption leaves is continued the next time. Of
+    once it is complete and right; finished files of a preset are kept when a later one fails. Of
     several callers at once one fetches and the others wait.
 
     Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
     setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
     """
     record, weights = downloadable(name)
+    preset = isinstance(weights, Preset)
     target = places(weights)[-1] if to is None else to / weights.name
     if not fault(weights, target):
         return target
@@ -68,8 +69,12 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
             if fault(weights, target):  # else another one fetched it while this one waited
                 _check_room(record, target, expected - occupied(part))
                 _set_aside(target)
-                _bring(weights, part, get, meter)
-                os.replace(part, target)
+                try:
+                    _bring(weights, part, get, meter)
+                    os.replace(part if preset else part / weights.name, target)
+                finally:
+                    if target.exists() or not sums(part):
+                        _remove(part)
                 _remove(_aside(target))
                 meter.finish()
     except SourceError as error:
@@ -124,50 +129,39 @@ def _timeout() -> float:
 
 
 def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:
-    """Fills the file or folder ``part``; nothing is left of it if nothing arrived."""
-    try:
-        if isinstance(weights, Preset):
-            _bring_files(weights, part, get, meter)
-        else:
-            get(weights.name, part)
-            meter.file_done(occupied(part))
-    except OSError as error:
-        if error.errno in _FULL:
-            _remove(part)
-        raise
-    finally:
-        if not occupied(part):
-            _remove(part)
-
-
-def _bring_files(preset: Preset, part: Path, get: Get, meter: Meter) -> None:
-    """Those that are there stay when a later one fails, with their sums in a list beside them."""
+    """Fills the folder ``part``. Finished files have their sums in a list beside them."""
+    files = weights.files if isinstance(weights, Preset) else (weights.name,)
+    if part.is_file():  # an earlier version's
+        part.unlink()
     part.mkdir(exist_ok=True)
     have = sums(part) or {}
     # The configurations first: they are small, and show at once whether a source has it.
-    for file in sorted(preset.files, key=lambda name: not name.endswith(".json")):
+    for file in sorted(files, key=lambda name: not name.endswith(".json")):
         final = part / file
         if not final.is_file() or fresh_digest(final, _SHA256) != have.get(file):
-            arriving = part / f".{file}.part"
-            get(file, arriving)
-            have[file] = fresh_digest(arriving, _SHA256)
-            os.replace(arriving, final)
+            final.unlink(missing_ok=True)
+            get(file, final)
+            have[file] = fresh_digest(final, _SHA256)
             write_whole(part / SUMS, sums_text(have).encode())
         meter.file_done(occupied(final))
+    for path in set(part.iterdir()) - {part / name for name in (*files, SUMS)}:
+        path.unlink()  # the rest of an attempt that was killed
 
 
 def _copying(present: Path, meter: Meter) -> Get:
-    """Gets the file ``present``, or the files of that folder, which are on this machine."""
+    """Copies the file ``present``, or files of that folder, on this machine."""
 
-    def copy(file: str, part: Path) -> None:
+    def copy(file: str, target: Path) -> None:
         original = present / file if present.is_dir() else present
-        with original.open("rb") as source, part.open("wb") as stream:
+        with original.open("rb") as source, target.open("wb") as stream:
             while chunk := source.read(_CHUNK):
                 stream.write(chunk)
                 meter.at(stream.tell())
-        if fresh_digest(part, _SHA256) != file_digest(original, _SHA256):
-            part.unlink()
-            raise DownloadError(f"The copy of {original} in {part.parent} is not whole: try again.")
+        if fresh_digest(target, _SHA256) != file_digest(original, _SHA256):
+            target.unlink()
+            raise DownloadError(
+                f"The copy of {original} in {target.parent} is incomplete: try again."
+            )
 
     return copy
 
@@ -181,7 +175,7 @@ def _set_aside(target: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # a cancelled thread may still write there
     else:
         path.unlink(missing_ok=True)
 
@@ -200,8 +194,7 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
     if error.errno in _FULL:
         return DownloadError(
             f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "
-            f"({error.strerror}). What had arrived was removed: make room there, or choose "
-            "another folder."
+            f"({error.strerror}): make room there, or choose another folder."
         )
     variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
     return DownloadError(
@@ -212,9 +205,7 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
 
 
 def _failed(record: ModelRecord, failures: str, part: Path) -> DownloadError:
-    kept = (
-        "What has arrived is kept and continued next time" if occupied(part) else "Nothing was kept"
-    )
+    kept = "Finished files are kept" if occupied(part) else "Nothing was kept"
     return DownloadError(
         f"The weights of {record.name}, {size_text(record)}, could not be fetched: {failures}. "
         f"{kept}: try again, or name a folder or a mirror that has them "

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 from robustness.base import settings
 from robustness.models.fetching.digests import SUMS, parsed_sums
+from robustness.models.fetching.fetch import Expected, SourceError, fetch
 from robustness.models.fetching.meter import Meter
-from robustness.models.fetching.over_http import Expected, fetch
-from robustness.models.fetching.replies import SourceError
 from robustness.models.model_record import Preset, PublishedFile
 
 _NO_SUCH_FILE = {403, 404, 410}
@@ -53,41 +52,40 @@ class Sources:
         """Why each of them failed, as part of a sentence."""
         return "; ".join(f"{host.shown} ({host.failure})" for host in self.hosts)
 
-    def get(self, file: str, part: Path) -> None:
-        """Fills ``part`` with the file called ``file``.
+    def get(self, file: str, target: Path) -> None:
+        """Fetches the file called ``file`` into ``target``.
 
-        Raises ``SourceError`` when all hosts failed, ``OSError`` when ``part`` cannot be written.
+        Raises ``SourceError`` when all hosts failed, ``OSError`` when it cannot be written.
         """
         for host in self.hosts:
             if host.failure:
                 continue
             try:
-                expected = self._expected(host, file, part)
-                return fetch(host.url(file), part, expected, self.meter, self.timeout)
+                expected = self._expected(host, file, target)
+                return fetch(host.url(file), target, expected, self.meter, self.timeout)
             except SourceError as error:
                 host.failure = str(error)
         raise SourceError(self.failures)
 
-    def _expected(self, host: Host, file: str, part: Path) -> Expected:
+    def _expected(self, host: Host, file: str, target: Path) -> Expected:
         if isinstance(self.weights, PublishedFile):
             return Expected(self.weights.digest, self.weights.size, self.limit)
         if host.sums is None:
-            host.sums = self._list_of_sums(host, part.with_name(f".{SUMS}.part"))
+            host.sums = self._list_of_sums(host, target.with_name(f".{SUMS}"))
         return Expected(host.sums.get(file), None, self.limit)
 
-    def _list_of_sums(self, host: Host, part: Path) -> Mapping[str, str]:
+    def _list_of_sums(self, host: Host, target: Path) -> Mapping[str, str]:
         """What ``host`` has beside a preset's files; empty where it has none."""
         expected = Expected(None, None, _LARGEST_LIST)
-        part.unlink(missing_ok=True)
         try:
-            fetch(host.url(SUMS), part, expected, self.meter, self.timeout)
-            return parsed_sums(part.read_text(encoding="utf-8", errors="replace"))
+            fetch(host.url(SUMS), target, expected, self.meter, self.timeout)
+            return parsed_sums(target.read_text(encoding="utf-8", errors="replace"))
         except SourceError as error:
             if error.status not in _NO_SUCH_FILE:
                 raise
             return {}
         finally:
-            part.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
 
 
 def _hosts(weights: PublishedFile | Preset) -> list[Host]:

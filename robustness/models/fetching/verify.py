@@ -97,4 +97,4 @@ def _read_again(path: Path, digest: str | None, *, listed: bool) -> Finding:
 def _left(path: Path) -> str:
     if path.name.endswith(".damaged"):
         return "set aside as damaged, may be deleted"
-    return f"unfinished download of {megabytes(occupied(path))}, continued by the next one"
+    return f"unfinished download of {megabytes(occupied(path))}, may be deleted"

@@ -39,9 +39,7 @@ def download_button(record: models.ModelRecord) -> None:
         with boundary():
             _fetch(record, work)
     elif work.cancelled:
-        st.info(
-            "Cancelled. What has arrived is kept and continued next time.", icon=":material/block:"
-        )
+        st.info("Download cancelled.", icon=":material/block:")
 
 
 def _ask(record: models.ModelRecord, work: Work) -> None:
