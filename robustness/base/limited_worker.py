@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustness.base.own_process import environment
-from robustness.base.turns import Turns, seconds_until
 
 _ASKED = struct.Struct("<QQQQ")  # bytes of the head and of the data, of memory, seconds of work
 _ANSWERED = struct.Struct("<Q")
@@ -47,7 +46,7 @@ class WorkerTimeError(Exception):
 
 
 class WorkerLateError(Exception):
-    """The process had not answered by the deadline: it may have had to wait for others."""
+    """No process was free, or none had answered, by the deadline."""
 
 
 class Worker:
@@ -127,7 +126,7 @@ class Workers:
 
     def __init__(self, module: str, most: int) -> None:
         self._module = module
-        self._turns = Turns(most)
+        self._free = threading.Semaphore(most)
         self._lock = threading.Lock()
         self._idle: list[tuple[Worker, float]] = []  # with when it came to rest, the longest first
         self._tended = False
@@ -135,12 +134,14 @@ class Workers:
     def ask(
         self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
     ) -> bytes:
-        """As ``Worker.ask``, by whichever is free; raises ``NoTurnError`` if none is in time.
+        """As ``Worker.ask``, by the first process that is free.
 
         If its process dies another one is asked, once: somebody may have killed it.
         """
         limits = {"memory": memory, "seconds": seconds}
-        with self._turns.taken(1, deadline):
+        if not self._free.acquire(timeout=seconds_until(deadline)):
+            raise WorkerLateError
+        try:
             with self._lock:
                 worker = self._idle.pop()[0] if self._idle else Worker(self._module)
             try:
@@ -152,6 +153,8 @@ class Workers:
                 self._idle.append((worker, time.monotonic()))
                 self._tend()
             return answer
+        finally:
+            self._free.release()
 
     def _tend(self) -> None:
         """Has a look at the processes at rest after a while, where there are several."""
@@ -182,6 +185,11 @@ class Workers:
             idle, self._idle = self._idle, []
         for worker, _ in idle:
             worker.end()
+
+
+def seconds_until(deadline: float | None) -> float | None:
+    """Seconds until ``deadline`` of ``time.monotonic``, at least a moment; None for no limit."""
+    return None if deadline is None else max(1e-3, deadline - time.monotonic())
 
 
 def serve(answer: Answer) -> None:

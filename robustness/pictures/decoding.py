@@ -24,6 +24,7 @@ What odd pictures become:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -35,7 +36,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFile, TiffImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
 from robustness.base.errors import ImageError
 from robustness.pictures.cost import CostError, check_cost, webp_canvas
@@ -73,16 +74,6 @@ _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 # Pillow warns about odd metadata and large sizes; here what matters is raised, the rest is noise.
 # `warnings.catch_warnings` is not safe between threads, hence one filter, for Pillow only; the
 # handler keeps Pillow's log from stderr as long as nobody has asked for logs.
@@ -111,11 +102,10 @@ def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None
             check_cost(_held(image), image.format, len(data), allowed)
             _tell_transparency_in_eight_bits(image)
             image.load()
-            turn = _turn(image)
+            with contextlib.suppress(Exception):  # broken metadata must not cost the image
+                ImageOps.exif_transpose(image, in_place=True)
         vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
-        rgb = _flatten(image, subject)
-        del image
-        return rgb if turn is None else rgb.transpose(turn)
+        return _flatten(image, subject)
     except (ImageError, CostError):
         raise
     except MemoryError as error:
@@ -235,14 +225,6 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     except (ImageCms.PyCMSError, KeyError, TypeError):
         return image.convert("RGB")
     return transform.apply(image)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes a loaded image upright by its EXIF or XMP orientation; None for nothing."""
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken metadata must not cost the picture
-        return None
 
 
 def _jpeg_scans(data: bytes) -> int:

@@ -1,21 +1,22 @@
-"""Study images of files from strangers, decoded in processes with limits on memory and time.
+"""Study images of untrusted files, decoded in processes with limits on memory and time.
 
-A server and its jobs share the setting ``decode_memory`` among all pictures that they decode at
-once. The header says how much one may take; while there is not so much, it waits in the order of
-asking. What is small never waits for what is large: a frame of the camera has a process and memory
-of its own.
+The setting ``decode_memory`` limits what a server and its jobs take at once: small images have a
+fixed share in each process, and one large image at a time has the rest. Its header says how much it
+needs. Small images never wait for large ones.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
+import threading
 import time
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from robustness.base import settings
@@ -25,8 +26,8 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     Workers,
     WorkerTimeError,
+    seconds_until,
 )
-from robustness.base.turns import NoTurnError, SharedParts, Turns
 from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import as_subject
 from robustness.pictures.eight_bits import from_uint8
@@ -37,26 +38,23 @@ DEFAULT_MEMORY = 800 * 10**6
 cameras' pictures fit; the largest of the hungriest formats do not."""
 
 SMALL = 48 * 2**20
-"""Bytes with which each process may decode without a look at the others: a JPEG of 2 megapixels."""
+"""Bytes that each process may always take: enough for a JPEG of 2 megapixels."""
 
 SECONDS = 30
 """Of work on one picture: the slowest of 65 megapixels take 10."""
 
 PATIENCE = 60.0
-"""Seconds that somebody waits for a picture who sits in front of it."""
-
-_PARTS = 16
-"""In which the budget is shared with other processes that evaluate here: a server has its jobs."""
+"""Longest wait in seconds while somebody looks on."""
 
 PROCESSES = max(2, min(4, os.cpu_count() or 1))
 
 
 class BusyError(ImageError):
-    """There was no turn for the picture, or it came too late: it may be a good one."""
+    """The image was not decoded in time because others were first; it may be sound."""
 
 
 _WORKERS = Workers("robustness.pictures.decoder", PROCESSES)
-_LARGE = Turns(PROCESSES - 1)
+_LARGE = threading.Lock()
 atexit.register(_WORKERS.end)
 
 
@@ -68,10 +66,11 @@ def study_image(
     side: int = STUDY_SIDE,
     patience: float | None = PATIENCE,
 ) -> NDArray[np.float32]:
-    """As ``fitting.study_image``, to the bit, with one picture's harm kept from all else.
+    """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
-    ``patience`` is how many seconds it may take, waiting included; None for any. Raises
-    ``ImageError`` also for what takes too much memory or time and for what breaks its decoder.
+    ``patience`` is the longest wait in seconds; None for no limit. Raises ``ImageError`` also for
+    an image that takes too much memory or time or breaks its decoder, ``BusyError`` when none of
+    this is known in time.
     """
     check_fit(fit), check_side(side)
     deadline = None if patience is None else time.monotonic() + patience
@@ -80,10 +79,10 @@ def study_image(
         answer = _asked(asked, data, SMALL, deadline)
         if answer.startswith(NEEDS):
             answer = _large(asked, data, int(answer.removeprefix(NEEDS)), deadline)
-    except (NoTurnError, WorkerLateError) as error:
+    except WorkerLateError as error:
         raise BusyError(
-            f"{as_subject(name)} was not decoded within {patience:.0f} s, as much else is to be "
-            "done; try again in a moment."
+            f"{as_subject(name)} was not decoded within {patience:.0f} s because the server is "
+            "busy; try again in a moment."
         ) from error
     except WorkerTimeError as error:
         raise ImageError(
@@ -101,24 +100,44 @@ def study_image(
 
 
 def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:
-    """The answer for a picture that may take ``needed`` bytes, in its turn."""
+    """The answer for an image that may take ``needed`` bytes: one at a time."""
     total = max(SMALL, memory() - PROCESSES * SMALL)
     granted = min(needed, total)  # its header may exaggerate
-    parts = math.ceil(_PARTS * granted / total)
-    everybody = SharedParts(settings.cache_folder() / "decoding", _PARTS)
-    with (
-        _LARGE.taken(1, deadline),
-        _shared(total).taken(granted, deadline),
-        everybody.taken(parts, deadline),
-    ):
+    with _only_large_one(deadline):
         answer = _asked(asked, data, granted, deadline, allowed=None)
     if granted < needed and not answer.startswith(PIXELS):
         raise ImageError(
-            f"{as_subject(str(asked['name']))} cannot be decoded in the memory that there is for "
-            f"it: expected a picture that takes at most {total / 1e6:,.0f} MB, and this one may "
-            f"take {needed / 1e6:,.0f}; save a smaller copy."
+            f"{as_subject(str(asked['name']))} needs too much memory to decode: expected at most "
+            f"{total / 1e6:,.0f} MB, got up to {needed / 1e6:,.0f}; save a smaller copy."
         )
     return answer
+
+
+@contextmanager
+def _only_large_one(deadline: float | None) -> Iterator[None]:
+    """Held by one thread at a time, among all processes of this user that share the cache folder.
+
+    Where no file can be written there, threads of the same process still wait for each other.
+    """
+    wait = seconds_until(deadline)
+    if not _LARGE.acquire(timeout=-1 if wait is None else wait):
+        raise WorkerLateError
+    lock: BaseFileLock | None = None
+    try:
+        try:
+            folder = settings.cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "decoding.lock", timeout=-1, poll_interval=0.02)
+            lock.acquire(timeout=seconds_until(deadline))
+        except Timeout as error:
+            raise WorkerLateError from error
+        except OSError:
+            lock = None
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+        _LARGE.release()
 
 
 def _asked(
@@ -129,13 +148,8 @@ def _asked(
 
 
 def memory() -> int:
-    """Bytes that the decoding of pictures may take at once, by the setting.
+    """Bytes that decoding may take at once, by the setting.
 
-    Raises ``ParameterError`` for a setting that is no size.
+    Raises ``ParameterError`` for a setting that is not a size.
     """
     return settings.size(settings.DECODE_MEMORY) or DEFAULT_MEMORY
-
-
-@cache
-def _shared(total: int) -> Turns:
-    return Turns(total)

@@ -21,7 +21,6 @@ from robustness.base.limited_worker import (
     Workers,
     WorkerTimeError,
 )
-from robustness.base.turns import NoTurnError
 from tests.support.places import ROOT
 
 ODD = "tests.support.odd_worker"
@@ -75,8 +74,13 @@ def test_nobody_waits_past_the_deadline(workers: Workers) -> None:
         ask(workers, b"sleep", patience=0.3)
     assert workers.pids() == [], "nobody is given one that is still at it"
     assert ask(workers, b"hello") == b"hello"
-    with workers._turns.taken(1, None), pytest.raises(NoTurnError):
-        ask(workers, b"hello", patience=0.01)
+    with ThreadPoolExecutor(1) as threads:
+        sleeps = threads.submit(ask, workers, b"sleep", patience=1.0)
+        _wait_until(lambda: not workers.pids())
+        with pytest.raises(WorkerLateError):
+            ask(workers, b"hello", patience=0.01)
+        with pytest.raises(WorkerLateError):
+            sleeps.result()
 
 
 def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_all_but_one_end_once_they_have_had_nothing_to_do(
     workers, mark = Workers(ODD, 2), tmp_path / "both work"
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(ask, workers, b"until " + os.fsencode(mark)) for _ in range(2)]
-        _wait_until(lambda: not workers._turns._free)
+        _wait_until(lambda: not workers._free._value)
         mark.touch()
         for one in both:
             one.result()
