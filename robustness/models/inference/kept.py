@@ -1,24 +1,27 @@
-"""Converted models, kept on disk: what a later start reads instead of importing TensorFlow."""
+"""Converted models, kept on disk: what a later start reads instead of importing TensorFlow.
+
+A model lies in OpenVINO's own two files. A record with their SHA-256 lies in another folder and is
+written last. Whatever does not fit its record or its model is converted anew.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from robustness.base.disk import TEMPORARY, alone, put_whole
+from robustness.base.disk import TEMPORARY, alone, put_whole, read_regular, write_whole
+from robustness.models.fetching.digests import file_digest, fresh_digest
 from robustness.models.fetching.places import product_cache
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.conversion import RefusalError, convert
@@ -29,12 +32,8 @@ from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.model_record import ModelRecord
 from robustness.models.study_graph import StudyGraph
 
-_MAGIC = b"robustness openvino model\n"
-_DIGEST_BYTES = hashlib.sha256().digest_size
 _KEY_DIGITS = 24
-_ALIGNMENT = 64
-_BLOCK = 1 << 20
-_LARGEST_REFUSAL = 1 << 14
+_LARGEST_RECORD = 1 << 16
 _LEFT_SECONDS = 86_400.0
 _KEPT_A_MODEL = 4
 """Of one model and side, conversions by other versions or of other weights that stay on disk."""
@@ -42,23 +41,12 @@ _KEPT_A_MODEL = 4
 
 @dataclass(frozen=True)
 class Kept:
-    """A converted model as it was kept, or why there is none.
-
-    ``network`` is its description and ``weights`` the bytes that refers to, mapped from the file;
-    both are empty where OpenVINO refused the model, and ``refusal`` says why.
-    """
+    """The record of a conversion: feature stages and digests, or why OpenVINO refused the model."""
 
     stages: tuple[str, ...]
     refusal: str
-    network: bytes
-    weights: NDArray[np.uint8]
-
-    def forward_pass(self, precision: Precision) -> OpenVinoPass:
-        """Its compiled pass."""
-        import openvino
-
-        model = core().read_model(self.network, openvino.Tensor(self.weights, shared_memory=True))
-        return OpenVinoPass(model, self.stages, precision=precision, held=self.weights)
+    network: str = ""
+    weights: str = ""
 
 
 def forward_pass(
@@ -76,33 +64,38 @@ def forward_pass(
     """
     if choice.engine == TENSORFLOW:
         return TensorFlowPass(graph())
-    precision = choice.precision
     file = place(record, weights, side)
-    kept = read(file)
-    if kept is None:
+    read = partial(_read, file, side, len(record.labels()), choice.precision)
+    found = read()
+    if found is None:
         with contextlib.ExitStack() as turn:
             with contextlib.suppress(OSError):  # nothing can be written, so nobody waits
                 file.parent.mkdir(parents=True, exist_ok=True)
                 turn.enter_context(alone(file))
-            kept = read(file)  # another process may have kept it meanwhile
-            if kept is None:
-                return _converted(file, graph(), precision)
-    return TensorFlowPass(graph()) if kept.refusal else kept.forward_pass(precision)
+            found = read()  # another process may have kept it meanwhile
+            if found is None:
+                return _converted(file, graph(), read, choice.precision)
+    return TensorFlowPass(graph()) if isinstance(found, str) else found
 
 
-def _converted(file: Path, graph: StudyGraph, precision: Precision) -> ForwardPass:
+def _converted(
+    file: Path,
+    graph: StudyGraph,
+    read: Callable[[], OpenVinoPass | str | None],
+    precision: Precision,
+) -> ForwardPass:
     try:
         model, result = convert(graph)
     except RefusalError as refusal:
         with contextlib.suppress(OSError):
-            _write(file, graph.stages, str(refusal), None)
+            _write_record(file, Kept(graph.stages, str(refusal)))
         return TensorFlowPass(graph)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a conversion a start
-        _write(file, graph.stages, "", model)
+        _write(file, graph.stages, model)
         _forget_older(file)
-    kept = read(file)
-    if kept is not None:  # mapped from the file, its weights take no memory of their own
-        return kept.forward_pass(precision)
+    found = read()
+    if isinstance(found, OpenVinoPass):  # mapped from its file, it takes no memory of its own
+        return found
     return _in(precision, model, result)
 
 
@@ -127,11 +120,7 @@ def _in(precision: Precision, model: Any, result: OpenVinoPass) -> OpenVinoPass:
 
 def refusal(record: ModelRecord, weights: str, side: int) -> str:
     """Why OpenVINO does not run this model; empty where it does, or where nobody has tried."""
-    file = place(record, weights, side)
-    with contextlib.suppress(OSError):
-        if file.stat().st_size > _LARGEST_REFUSAL:  # a model: not read through for this
-            return ""
-    kept = read(file)
+    kept = _read_record(place(record, weights, side))
     return "" if kept is None else kept.refusal
 
 
@@ -139,13 +128,22 @@ def refusal(record: ModelRecord, weights: str, side: int) -> str:
 
 
 def place(record: ModelRecord, weights: str, side: int) -> Path:
-    """Where the conversion is kept; another one for whatever may change an answer."""
+    """The record of the conversion; another one for whatever may change an answer."""
     asked = (
         *(record.name, weights, side, record.input_size, record.normalisation, record.stages),
         *(record.labels().key, _maker()),
     )
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
-    return product_cache() / "openvino" / f"{record.name}-{side}-{key}.model"
+    return product_cache() / "digests" / f"{record.name}-{side}-{key}.json"
+
+
+def network_of(file: Path) -> Path:
+    """The network whose record is ``file``, in OpenVINO's format; its weights lie beside it."""
+    return file.parent.parent / "openvino" / f"{file.stem}.xml"
+
+
+def _weights_of(file: Path) -> Path:
+    return network_of(file).with_suffix(".bin")
 
 
 @cache
@@ -161,89 +159,86 @@ def _maker() -> str:
     return found.hexdigest()
 
 
-def read(file: Path) -> Kept | None:
-    """What is kept in ``file``, whole and right; None where there is no such thing."""
+def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
+    """The pass that is kept, or why there is none; None where nothing usable is kept."""
+    kept = _read_record(file)
+    if kept is None:
+        return None
+    if kept.refusal:
+        return kept.refusal
     try:
-        content = np.memmap(file, np.uint8, mode="c")  # OpenVINO takes nothing that is read-only
-        start = len(_MAGIC) + _DIGEST_BYTES
-        told = content[len(_MAGIC) : start].tobytes()
-        if content[: len(_MAGIC)].tobytes() != _MAGIC or _digest(content[start:]) != told:
+        for part, told in ((network_of(file), kept.network), (_weights_of(file), kept.weights)):
+            if file_digest(part, "sha256:") != told:
+                return None
+        model = core().read_model(network_of(file))
+        if not _fits(model, side, classes, len(kept.stages)):
             return None
-        length = int.from_bytes(content[start : start + 8].tobytes(), "little")
-        about = json.loads(content[start + 8 : start + 8 + length].tobytes())
-        network_start = start + 8 + length
-        network_end = network_start + about["network"]
-        return Kept(
-            tuple(about["stages"]),
-            about["refusal"],
-            content[network_start:network_end].tobytes(),
-            content[_aligned(network_end) :],
-        )
-    except (OSError, ValueError, KeyError):  # none, an empty one, or none of ours
+        return OpenVinoPass(model, kept.stages, precision=precision)
+    except Exception:  # OpenVINO raises whatever reading a network does
         return None
 
 
-def _digest(content: NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(content.data).digest()
-
-
-def _write(file: Path, stages: tuple[str, ...], refusal: str, model: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".tmp", ".", file.parent) as folder:
-        network, weights = Path(folder) / "network.xml", Path(folder) / "network.bin"
-        if model is None:
-            network.touch()
-            weights.touch()
-        else:
-            _serialise(model, network, weights)
-        about = {"stages": stages, "refusal": refusal, "network": network.stat().st_size}
-        described = json.dumps(about).encode()
-        put_whole(file, lambda whole: _assemble(whole, described, network, weights))
-
-
-def _serialise(model: Any, network: Path, weights: Path) -> None:
+def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
+    """Whether ``model`` maps study images to probabilities and the activations of the stages."""
     import openvino
 
+    one = model.clone()
+    one.reshape([1, side, side, 3])
+    probabilities, *activations = (output.partial_shape for output in one.outputs)
+    return (
+        len(one.inputs) == 1
+        and len(activations) == stages
+        and probabilities.compatible(openvino.PartialShape([1, classes]))
+        and all(shape.rank.is_static and len(shape) > 1 for shape in activations)
+    )
+
+
+def _read_record(file: Path) -> Kept | None:
     try:
-        openvino.serialize(model, network, weights)
-    except RuntimeError as error:  # what it raises on a full disk
-        raise OSError(str(error)) from error
+        told = json.loads(read_regular(file, _LARGEST_RECORD))
+        stages, *others = (told[name] for name in ("stages", "refusal", "network", "weights"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or none of ours
+        return None
+    if not isinstance(stages, list) or not all(isinstance(text, str) for text in stages + others):
+        return None
+    return Kept(tuple(stages), *others)
 
 
-def _assemble(whole: Path, about: bytes, network: Path, weights: Path) -> None:
-    """A header with the SHA-256 of what follows: a description, the network, and its weights."""
-    with whole.open("wb+") as file:
-        file.write(_MAGIC + bytes(_DIGEST_BYTES))
-        file.write(len(about).to_bytes(8, "little") + about)
-        _append(file, network)
-        file.write(bytes(_aligned(file.tell()) - file.tell()))
-        _append(file, weights)
-        file.seek(len(_MAGIC) + _DIGEST_BYTES)
-        digest = hashlib.sha256()
-        while block := file.read(_BLOCK):
-            digest.update(block)
-        file.seek(len(_MAGIC))
-        file.write(digest.digest())
+def _write_record(file: Path, kept: Kept) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(asdict(kept)).encode())
 
 
-def _append(file: BinaryIO, source: Path) -> None:
-    with source.open("rb") as content:
-        while block := content.read(_BLOCK):
-            file.write(block)
+def _write(file: Path, stages: tuple[str, ...], model: Any) -> None:
+    import openvino
 
-
-def _aligned(position: int) -> int:
-    return -(-position // _ALIGNMENT) * _ALIGNMENT
+    network, weights = network_of(file), _weights_of(file)
+    network.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
+        made = Path(folder) / network.name
+        try:
+            openvino.save_model(model, made, compress_to_fp16=False)
+        except RuntimeError as error:  # what it raises on a full disk
+            raise OSError(str(error)) from error
+        parts = made, made.with_suffix(".bin")
+        kept = Kept(stages, "", *(fresh_digest(part, "sha256:") for part in parts))
+        for part, target in zip(parts, (network, weights), strict=True):
+            put_whole(target, partial(os.replace, part))
+    _write_record(file, kept)
 
 
 def _forget_older(file: Path) -> None:
     """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
     same = file.name.rpartition("-")[0]
     key = "?" * _KEY_DIGITS  # whole: another model's name may begin like this one's
-    found = [path for path in file.parent.glob(f"{same}-{key}.model") if path != file]
+    found = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[_KEPT_A_MODEL - 1 :]:
-        path.unlink()
-    for leftover in file.parent.glob(TEMPORARY):  # of a process that was killed while it wrote
-        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:
+        for part in (path, network_of(path), _weights_of(path)):
+            part.unlink(missing_ok=True)
+    folder = network_of(file).parent
+    ours = folder.glob(f"{same}-{key}.*")
+    lost = [part for part in ours if not file.with_name(f"{part.stem}.json").exists()]
+    for leftover in (*folder.glob(TEMPORARY), *file.parent.glob(TEMPORARY), *lost):
+        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:  # nobody is writing it
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

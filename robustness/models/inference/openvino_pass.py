@@ -31,23 +31,12 @@ class OpenVinoPass:
     (DenseNet121) to 18 percent more, but of ResNet50 6 percent fewer.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        stages: tuple[str, ...],
-        *,
-        precision: Precision = F32,
-        held: object = None,
-    ) -> None:
-        """``model`` maps study images to probabilities and the activations of ``stages``.
-
-        ``held`` is whatever the memory of its weights belongs to.
-        """
+    def __init__(self, model: Any, stages: tuple[str, ...], *, precision: Precision = F32) -> None:
+        """``model`` maps study images to probabilities and the activations of ``stages``."""
         self.engine = str(Choice(OPENVINO, precision))
         self.stages = stages
         self.precision = precision
         self._model = model
-        self._held = held
         self._compiling = threading.Lock()
         self._large = _weights_bytes(model) >= _LARGE
         self._soonest: Compiled | None = None

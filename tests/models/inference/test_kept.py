@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robustness.base.disk import files_below
 from robustness.models.inference import conversion, kept
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.conversion import RefusalError
@@ -60,11 +63,12 @@ def expected(graph: StudyGraph) -> NDArray[np.float32]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where they are kept, empty; there is never anything else in it in the end."""
+    """An empty cache; in the end it holds conversions and nothing else."""
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
-    yield tmp_path / "openvino"
-    left = {path.name for path in tmp_path.rglob("*")}
-    assert {name for name in left if not re.fullmatch(r"small.*\.model", name)} == {"openvino"}
+    yield tmp_path
+    for path in tmp_path.rglob("*"):
+        kept_as = str(path.relative_to(tmp_path))
+        assert re.fullmatch(r"(openvino(/small.*\.(xml|bin))?)|digests(/small.*\.json)?", kept_as)
 
 
 @pytest.fixture
@@ -72,13 +76,27 @@ def asked(graph: StudyGraph) -> Asked:
     return Asked(graph)
 
 
+def parts(record: Path) -> tuple[Path, Path, Path]:
+    """The files of a conversion: its record, the network and the weights."""
+    network = kept.network_of(record)
+    return record, network, network.with_suffix(".bin")
+
+
 @pytest.fixture(scope="module")
-def whole(graph: StudyGraph, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(graph: StudyGraph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """The small network, kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("whole")))
         Asked(graph).forward()
-        return kept.place(RECORD, "w", SIDE)
+        return parts(kept.place(RECORD, "w", SIDE))
+
+
+def copy(whole: tuple[Path, ...], record: Path) -> tuple[Path, Path, Path]:
+    """Copies a conversion to where ``record`` is looked for."""
+    for source, target in zip(whole, parts(record), strict=True):
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(source, target)
+    return parts(record)
 
 
 @pytest.fixture
@@ -117,7 +135,8 @@ def test_a_kept_model_answers_bitwise_as_the_one_that_was_just_converted(
             np.testing.assert_array_equal(read(images(5))[1][stage], features)
         for stage, products in other.products(images(5)).items():
             np.testing.assert_array_equal(read.products(images(5))[stage], products)
-    assert [path.name for path in folder.iterdir()] == [kept.place(RECORD, "w", SIDE).name]
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    assert files == set(parts(kept.place(RECORD, "w", SIDE)))
 
 
 # --- files that are not what they were ------------------------------------------------------------
@@ -133,43 +152,140 @@ def flipped(where: Callable[[bytes], int]) -> Callable[[bytes], bytes]:
     return damage
 
 
-HEADER = len(kept._MAGIC) + kept._DIGEST_BYTES
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "half of it": lambda data: data[: len(data) // 2],
+    "half": lambda data: data[: len(data) // 2],
     "all but the last byte": lambda data: data[:-1],
     "one byte more": lambda data: data + b"\0",
-    "no more than a part of the header": lambda data: data[: HEADER - 3],
-    "no more than the header": lambda data: data[:HEADER],
     "nothing": lambda data: b"",
-    "something else": lambda data: np.random.default_rng(0).bytes(len(data)),
-    "another format": lambda data: data.replace(b"openvino model", b"openvino MODEL", 1),
-    "a bit of the format": flipped(lambda data: 3),
-    "a bit of the digest": flipped(lambda data: HEADER - 1),
-    "a bit of a length": flipped(lambda data: HEADER),
-    "a bit of the description": flipped(lambda data: data.index(b"stages")),
-    "a bit of the network": flipped(lambda data: data.index(b"<layer")),
-    "a bit of the first weight": flipped(lambda data: kept._aligned(data.index(b"</net>"))),
-    "a bit of the last weight": flipped(lambda data: len(data) - 1),
+    "noise": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "a bit of the first byte": flipped(lambda data: 0),
+    "a bit in the middle": flipped(lambda data: len(data) // 2),
+    "a bit of the last byte": flipped(lambda data: len(data) - 1),
 }
+PARTS = ("record", "network", "weights")
 
 
-@pytest.mark.usefixtures("converted_once")
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_file_is_made_again(
-    folder: Path,
-    whole: Path,
-    asked: Asked,
-    expected: NDArray[np.float32],
-    damage: Callable[[bytes], bytes],
-) -> None:
-    file, data = kept.place(RECORD, "w", SIDE), whole.read_bytes()
-    folder.mkdir()
-    file.write_bytes(damage(data))
-    assert file.read_bytes() != data
+def assert_made_again(asked: Asked, expected: NDArray[np.float32]) -> None:
     assert_right(asked.forward(), expected)
     assert asked.times == 1
     assert_right(asked.forward(), expected)
     assert asked.times == 1, "whole again"
+
+
+@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_file_is_made_again(
+    whole: tuple[Path, ...],
+    asked: Asked,
+    expected: NDArray[np.float32],
+    damage: Callable[[bytes], bytes],
+    part: str,
+) -> None:
+    file = copy(whole, kept.place(RECORD, "w", SIDE))[PARTS.index(part)]
+    data = file.read_bytes()
+    file.write_bytes(damage(data))
+    assert file.read_bytes() != data
+    assert_made_again(asked, expected)
+
+
+@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_file_is_made_again(
+    whole: tuple[Path, ...], asked: Asked, expected: NDArray[np.float32], part: str
+) -> None:
+    copy(whole, kept.place(RECORD, "w", SIDE))[PARTS.index(part)].unlink()
+    assert_made_again(asked, expected)
+
+
+def other(classes: int = 10, side: int = SIDE, outputs: int = 4) -> Callable[[Path], object]:
+    """Writes a network in OpenVINO's format, with its weights beside it: it answers with zeros."""
+
+    def write(network: Path) -> None:
+        import openvino
+        from openvino import opset15 as operations
+
+        images = operations.parameter([-1, side, side, 3], np.float32)
+        flat = operations.reshape(images, np.array([-1, side * side * 3]), False)
+        zeros = np.zeros((side * side * 3, classes), np.float32)
+        answer = operations.matmul(flat, zeros, False, False)
+        results = [operations.result(answer) for _ in range(outputs)]
+        openvino.save_model(openvino.Model(results, [images]), network, compress_to_fp16=False)
+
+    return write
+
+
+def text(content: bytes) -> Callable[[Path], object]:
+    return lambda network: network.write_bytes(content)
+
+
+def without_weights(network: Path) -> None:
+    network.with_suffix(".bin").write_bytes(b"")
+
+
+NONSENSE: dict[str, Callable[[Path], object]] = {
+    "no network": text(b"nonsense"),
+    "nothing": text(b""),
+    "an empty network": text(b'<net name="x" version="11"><layers/><edges/></net>'),
+    "no weights": without_weights,
+    "other classes": other(classes=9),
+    "other images": other(side=SIDE + 1),
+    "no feature stages": other(outputs=1),
+}
+
+
+@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.parametrize("write", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_with_the_right_digest_is_made_again(
+    whole: tuple[Path, ...],
+    asked: Asked,
+    expected: NDArray[np.float32],
+    write: Callable[[Path], object],
+) -> None:
+    record, network, weights = copy(whole, kept.place(RECORD, "w", SIDE))
+    write(network)
+    sign(record, network, weights)
+    assert_made_again(asked, expected)
+
+
+@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stages": 3},
+        {"stages": [1, 2, 3]},
+        {"stages": ["map"]},
+        {"refusal": 5},
+        {"refusal": None},
+        {"network": {}},
+        {"weights": ["sha256:"]},
+    ],
+    ids=str,
+)
+def test_a_record_that_makes_no_sense_is_made_again(
+    whole: tuple[Path, ...], asked: Asked, expected: NDArray[np.float32], changed: dict[str, Any]
+) -> None:
+    record, *_ = copy(whole, kept.place(RECORD, "w", SIDE))
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changed}))
+    assert_made_again(asked, expected)
+
+
+@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.parametrize("text", ["[" * 60_000, "[]", '"record"', " " * 2**20])
+def test_a_record_of_another_kind_is_made_again(
+    whole: tuple[Path, ...], asked: Asked, expected: NDArray[np.float32], text: str
+) -> None:
+    record, *_ = copy(whole, kept.place(RECORD, "w", SIDE))
+    record.write_text(text)
+    assert_made_again(asked, expected)
+
+
+def sign(record: Path, network: Path, weights: Path) -> None:
+    """Writes the digests of the files into the record, as whoever alters them could."""
+    told = json.loads(record.read_text())
+    for name, file in (("network", network), ("weights", weights)):
+        told[name] = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    record.write_text(json.dumps(told))
 
 
 DIGITS = Labels("digits", tuple("0123456789"))
@@ -188,21 +304,20 @@ OTHERS: dict[str, Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]]] = {
 
 
 @pytest.mark.usefixtures("converted_once")
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS.keys())
 def test_what_is_kept_of_another_is_not_used(
     folder: Path,
-    whole: Path,
+    whole: tuple[Path, ...],
     asked: Asked,
     expected: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
-    other: Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]],
+    change: Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]],
 ) -> None:
-    folder.mkdir()
-    shutil.copy(whole, kept.place(RECORD, "w", SIDE))
+    copy(whole, kept.place(RECORD, "w", SIDE))
     asked.forward()
     assert asked.times == 0, "it would be used"
     with monkeypatch.context() as patch:
-        record, weights = other(patch)
+        record, weights = change(patch)
         assert_right(asked.forward(record, weights), expected)
         asked.forward(record, weights)
         assert asked.times == 1, "the other one is kept as well"
@@ -269,10 +384,11 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
 
 
 @pytest.mark.usefixtures("converted_once")
+@pytest.mark.parametrize("part", PARTS)
 def test_a_place_that_is_taken_costs_a_conversion(
-    folder: Path, asked: Asked, expected: NDArray[np.float32]
+    folder: Path, asked: Asked, expected: NDArray[np.float32], part: str
 ) -> None:
-    kept.place(RECORD, "w", SIDE).mkdir(parents=True)
+    parts(kept.place(RECORD, "w", SIDE))[PARTS.index(part)].mkdir(parents=True)
     assert_right(asked.forward(), expected)
     assert_right(asked.forward(), expected)
     assert asked.times == 2
@@ -281,23 +397,23 @@ def test_a_place_that_is_taken_costs_a_conversion(
 @pytest.mark.usefixtures("converted_once")
 def test_what_is_read_is_not_written(folder: Path, asked: Asked) -> None:
     asked.forward()
-    file = kept.place(RECORD, "w", SIDE)
-    file.chmod(0o444)
-    before = file.read_bytes(), file.stat().st_mtime_ns
+    files = parts(kept.place(RECORD, "w", SIDE))
+    before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
     forward = asked.forward()
     forward(images(5))
     forward.products(images(5))
     assert asked.times == 1
-    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 
 
 @pytest.mark.usefixtures("converted_once")
-def test_a_pass_lives_on_when_its_file_is_gone(
+def test_a_pass_lives_on_when_its_files_are_gone(
     folder: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
     asked.forward()
     forward = asked.forward()
-    kept.place(RECORD, "w", SIDE).unlink()
+    for file in parts(kept.place(RECORD, "w", SIDE)):
+        file.unlink()
     assert_right(forward, expected)
     assert set(forward.products(images(2))) == {"map", "tokens", "vector"}
 
@@ -324,13 +440,13 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
     for other in others:
         asked.forward(other)
     larger.forward()
-    apart = set(folder.iterdir())
-    assert len(apart) == 4
-    made = []
+    apart = files_below(folder)
+    assert len(apart) == 3 * 4
     for number in range(6):
         asked.forward(weights=f"w{number}")
-        made.append(kept.place(RECORD, f"w{number}", SIDE))
-    assert set(folder.iterdir()) == apart | set(made[-kept._KEPT_A_MODEL :])
+    newest = range(6 - kept._KEPT_A_MODEL, 6)
+    made = {part for n in newest for part in parts(kept.place(RECORD, f"w{n}", SIDE))}
+    assert set(files_below(folder)) == {*apart, *made}
 
 
 # --- what OpenVINO refuses ------------------------------------------------------------------------
@@ -338,10 +454,15 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
 
 @pytest.mark.usefixtures("converted_once")
 def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Asked) -> None:
-    folder.mkdir()
-    left = [folder / ".small.abc.tmp", folder / ".writing.tmp"]
-    left[0].write_text("half")
-    left[1].mkdir()
+    record = kept.place(RECORD, "another", SIDE)
+    network = kept.network_of(record)
+    left = [network.parent / ".writing.tmp", network, network.with_suffix(".model")]
+    left += [record.parent / ".small.abc.tmp"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    left[0].unlink()
+    left[0].mkdir()
     asked.forward()
     assert all(path.exists() for path in left), "somebody may be writing them"
     for path in left:
