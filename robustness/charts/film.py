@@ -13,8 +13,9 @@ from typing import Any
 from robustness import models
 from robustness.base.text import visible
 from robustness.charts.look import model_style
-from robustness.charts.verdict import verdict
+from robustness.charts.verdict import change, no_change, tally, verdict
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.film import Film
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break
@@ -58,20 +59,13 @@ def title(film: Film) -> str:
     return f"{moving(film.perturbation)}{fixed}"
 
 
-def played(
-    film: Film,
-    picture: Picture,
-    *,
-    truth: str | None = None,
-    breaks: Mapping[str, float | None] | None = None,
-    note: str = "",
-) -> Played:
+def played(film: Film, picture: Picture, *, breaks: Sequence[Break] = (), note: str = "") -> Played:
     """All of ``film``, a film of ``picture``, for the browser.
 
-    ``truth`` is the class that the picture shows where somebody has said it. ``breaks`` are
-    strengths to mark by model, in the place of ``film.breaks``; ``note`` is said below.
+    ``breaks`` are marked instead of the first frames that change; ``note`` is said below.
     """
-    marked = film.breaks if breaks is None else breaks
+    marked = {entry.model: (entry.strength, entry.correct) for entry in breaks}
+    marked = marked or {name: _first_change(film, rows) for name, rows in film.rows.items()}
     text = REGISTRY[film.perturbation].value_text
     data = {
         "title": title(film),
@@ -79,11 +73,15 @@ def played(
         "altBefore": "The original picture",
         "altAfter": f"The picture under {REGISTRY[film.perturbation].label}",
         "frames": [
-            {"strength": frame.strength, "text": text(frame.strength)} for frame in film.frames
+            {
+                "strength": frame.strength,
+                "text": text(frame.strength),
+                "summary": tally([rows[at] for rows in film.rows.values()]),
+            }
+            for at, frame in enumerate(film.frames)
         ],
         "models": [
-            _model(rows, truth, marked.get(name), film.perturbation)
-            for name, rows in film.rows.items()
+            _model(rows, *marked[name], film.perturbation) for name, rows in film.rows.items()
         ],
         "note": note,
     }
@@ -104,15 +102,23 @@ def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Playe
         note = (
             f"The film shows one of the {repeats} seeds swept; the marks are the median over all."
         )
-    return played(
-        film, picture, breaks={entry.model: entry.strength for entry in breaks}, note=note
-    )
+    return played(film, picture, breaks=breaks, note=note)
+
+
+def _first_change(film: Film, rows: Sequence[Measurement]) -> tuple[float | None, bool | None]:
+    """The strength of the first frame that changes the prediction, and whether it is correct."""
+    at = film.breaks[rows[0].model]
+    there = (row for row in rows if not row.consistent)
+    return at, None if at is None else is_correct(rows[0].label, next(there).top1)
 
 
 def _model(
-    rows: Sequence[Measurement], truth: str | None, breaks: float | None, perturbation: str
+    rows: Sequence[Measurement], strength: float | None, after: bool | None, perturbation: str
 ) -> dict[str, Any]:
-    """One model's part; ``classes`` are named once, the clean one first."""
+    """One model's part; ``classes`` are named once, the clean one first.
+
+    It changes at ``strength``, to a prediction that is correct or not (``after``).
+    """
     name, own = rows[0].model, rows[0].clean_top1
     places = {own: 0}
     for row in rows:
@@ -123,11 +129,11 @@ def _model(
         "label": visible(models.label(name)),
         "colour": model_style(name)[0],
         "classes": [visible(models.class_name(name, index)) for index in places],
-        "break": breaks,
-        "breakText": _broken(perturbation, breaks),
+        "break": strength,
+        "breakText": _broken(perturbation, strength, is_correct(rows[0].label, own), after),
         "frames": [
             {
-                "verdict": verdict(row, truth),
+                "verdict": verdict(row),
                 "top5": [
                     [places[index], round(share, 4)]
                     for index, share in zip(row.top5, row.top5_probabilities, strict=True)
@@ -141,13 +147,16 @@ def _model(
     }
 
 
-def _broken(perturbation: str, strength: float | None) -> str:
+def _broken(
+    perturbation: str, strength: float | None, before: bool | None, after: bool | None
+) -> str:
     """Where a model breaks, as it follows its name."""
     record = REGISTRY[perturbation]
     if strength is None:
-        return "keeps its answer"
+        return no_change(before)
+    where = f"at {strength:.3f}, {record.value_text(strength)}"
     if strength == 0:
-        return "changed from the start, by what stays on"
-    if not record.graded:
-        return "changes once it is on"
-    return f"breaks at {strength:.3f}, {record.value_text(strength)}"
+        where = "at 0, by the fixed perturbations"
+    elif not record.graded:
+        where = "when switched on"
+    return change(before, after, where)

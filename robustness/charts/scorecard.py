@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import COLOURS, drawn, heatmap, model_trace, whiskers
+from robustness.charts.verdict import LEGEND, cell
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 
-OUTCOMES = "A cell says whether the answer was kept, or on how many of the pictures; blue is kept."
+OUTCOMES = f"{LEGEND} Of several images a cell counts the first kind. Blue is correct or unchanged."
 """How ``outcomes`` is to be read."""
 
 
@@ -63,40 +65,31 @@ def ranking(
 
 
 def outcomes(frame: pd.DataFrame) -> go.Figure:
-    """Heatmap perturbation x model: on how many of the pictures the answer was kept.
+    """Heatmap perturbation x model: the prediction, or how many of several are correct.
 
-    Colour and text say the same: ``kept/count``, or of a single answer whether it was kept. The
-    mean probability left for the clean class is for the pointer alone.
+    Without labels it is how many are unchanged. Colour and text say the same. The mean probability
+    of the original class is for the pointer alone.
     """
     grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
     left = grouped["retained_probability"].mean().unstack(sort=False)
-    kept = grouped["consistent"].sum().unstack(sort=False).to_numpy(dtype=int)
-    count = grouped.size().unstack(sort=False).to_numpy(dtype=int)
+    cells = {key: cell(rows) for key, rows in grouped}
+    told = [[cells[row, column] for column in left.columns] for row in left.index]
     return heatmap(
-        kept / count,
-        [
-            [_outcome(k, n) for k, n in zip(*line, strict=True)]
-            for line in zip(kept, count, strict=True)
-        ],
+        np.array([[share for share, _ in line] for line in told]),
+        [[text.replace(", ", ",<br>") for _, text in line] for line in told],
         columns=[models.label(str(model)) for model in left.columns],
         rows=list(map(str, left.index)),
-        hover="%{y}, %{x}: %{text}; %{customdata:.1%} left for the clean class",
+        hover="%{y}, %{x}: %{text}; original class %{customdata:.1%}",
         customdata=left.to_numpy(dtype=float),
     )
-
-
-def _outcome(kept: int, count: int) -> str:
-    if count > 1:
-        return f"{kept}/{count}"
-    return "✓ kept" if kept else "✗ changed"
 
 
 def movement(frame: pd.DataFrame) -> go.Figure:
     """Every measurement by how far its features and its decision moved.
 
     To the right is how far the features are on the way to those of an unrelated picture, past the
-    dashed line more than half of it; open markers changed their answer. Up is the Jensen-Shannon
-    divergence of the two answers.
+    dashed line more than half of it; open markers changed their prediction. Up is the
+    Jensen-Shannon divergence of the two predictions.
     """
     traces = [
         model_trace(
@@ -107,8 +100,8 @@ def movement(frame: pd.DataFrame) -> go.Figure:
             kept=rows["consistent"],
             size=11,
             customdata=[
-                f"{perturbation_label(name)}: {'kept' if kept else 'changed'}"
-                for name, kept in zip(rows["perturbation"], rows["consistent"], strict=True)
+                f"{perturbation_label(name)}: {'unchanged' if stays else 'changed'}"
+                for name, stays in zip(rows["perturbation"], rows["consistent"], strict=True)
             ],
             hover="%{customdata}<br>features %{x:.0%}, decision %{y:.2f}",
         )

@@ -11,12 +11,14 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import dodged, drawn, heatmap, model_trace
+from robustness.charts.verdict import good_rows, judged
 from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.correctness import is_correct
 from robustness.perturbations import REGISTRY
 
 QUANTITIES = {
-    "retained_probability": "Probability of the clean class",
-    "consistent": "Top-1 kept",
+    "retained_probability": "Confidence in the original class",
+    "consistent": "Prediction unchanged",
     "cosine": "Cosine similarity",
     "cosine_rescaled": "Cosine similarity, rescaled",
     "euclidean": "Euclidean similarity",
@@ -49,20 +51,21 @@ def axis_names(perturbation: str) -> list[str]:
 
 
 def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -> go.Figure:
-    """``quantity`` of each model against ``axis``; open markers changed their answer.
+    """``quantity`` of each model against ``axis``; markers are open as ``OPEN_MARKERS`` says.
 
     The ``customdata`` of each point is its strength.
     """
     perturbation = str(points["perturbation"].iat[0])
+    points = points.assign(good=good_rows(points))
     typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
-        {**dict.fromkeys(QUANTITIES, "mean"), "parameter": "first"}
+        {**dict.fromkeys((*QUANTITIES, "good"), "mean"), "parameter": "first"}
     )
     traces = [
         model_trace(
             str(model),
             axis_values(rows, axis),
             rows[quantity],
-            kept=[share > 0.5 for share in rows["consistent"]],
+            kept=[share > 0.5 for share in rows["good"]],
             customdata=rows["strength"].tolist(),
             hover="%{x:.3g}: %{y:.3f}",
         )
@@ -83,28 +86,30 @@ def breaking_table(breaks: pd.DataFrame) -> go.Figure:
     """Heatmap perturbation x model of breaking strengths, most fragile perturbation first.
 
     ``breaks`` has one row a ``sweep.Break``. An orange cell breaks early; "never" is in words.
-    Switches, which have no strength to break at, come last: orange where the answer changes.
+    A model that is incorrect on the original is orange throughout. Switches, which have no
+    strength to break at, come last and say what they do to the prediction.
     """
-    graded = breaks["perturbation"].map(lambda name: REGISTRY[name].graded)
-    value = breaks["strength"].astype(float).where(graded, 0.0).where(~breaks["never"], _NEVER)
+    cells = {(row["perturbation"], row["model"]): _cell(row) for _, row in breaks.iterrows()}
+    value = [cells[key][0] for key in zip(breaks["perturbation"], breaks["model"], strict=True)]
     wide = breaks.assign(value=value).pivot(index="perturbation", columns="model", values="value")
     wide = wide[list(dict.fromkeys(breaks["model"]))]
     fragile = wide.median(axis=1).sort_values(kind="stable").index
     wide = wide.loc[sorted(fragile, key=lambda name: not REGISTRY[name].graded)]
-    values = wide.to_numpy(dtype=float)
     return heatmap(
-        values,
-        [
-            [_cell(cell, REGISTRY[name].graded) for cell in row]
-            for name, row in zip(wide.index, values, strict=True)
-        ],
+        wide.to_numpy(dtype=float),
+        [[cells[name, model][1] for model in wide.columns] for name in wide.index],
         columns=[models.label(str(model)) for model in wide.columns],
         rows=[perturbation_label(str(name)) for name in wide.index],
         hover="%{y}, %{x}: %{text}",
     )
 
 
-def _cell(value: float, graded: bool) -> str:
-    if not graded:
-        return "kept" if value > 1 else "changes"
-    return "never" if value > 1 else f"{value:.2f}"
+def _cell(row: pd.Series) -> tuple[float, str]:
+    """The value and the text of a cell."""
+    before, after = (is_correct(row["label"], row[name]) for name in ("clean_top1", "top1"))
+    if not REGISTRY[row["perturbation"]].graded:
+        told = judged(bool(row["never"]), before if row["never"] else after)
+        return (_NEVER if told.good else 0.0), told.said.replace(", ", ",<br>")
+    if before is False:
+        return 0.0, judged(True, before).said
+    return (_NEVER, "never") if row["never"] else (row["strength"], f"{row['strength']:.2f}")

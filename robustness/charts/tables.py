@@ -12,6 +12,7 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
 from robustness.metrics.features import RESCALED
@@ -226,23 +227,45 @@ def published(summary: Sequence[Entry]) -> Table:
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
-    """Where each model breaks under one perturbation, and the range over its repeats."""
-    head = ("Model", "Breaks at strength", "Physical value", "ImageNet-C", "SSIM there", "Range")
-    return Table(head, [_break(entry) for entry in breaks])
+    """Where each model changes under one perturbation, and the range over its repeats.
+
+    With a true class also where each becomes incorrect.
+    """
+    columns: list[Column] = [
+        ("Model", lambda entry: models.label(entry.model)),
+        ("Changes at strength", _changes_at),
+        ("Becomes", _becomes),
+        ("Physical value", lambda entry: _there(entry, REGISTRY[entry.perturbation].value_text)),
+        ("ImageNet-C", lambda entry: _there(entry, lambda _: _severity(entry))),
+        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
+        ("Range", _range),
+    ]
+    if any(entry.label is not None for entry in breaks):
+        columns[1:1] = [("Incorrect from strength", _incorrect_from)]
+    return Table.of(breaks, columns)
 
 
-def _break(entry: Break) -> tuple[str, ...]:
-    if entry.strength is None:
-        tried = "" if entry.repeats == 1 else f" in most of {entry.repeats} repeats"
-        return models.label(entry.model), f"{entry.at}{tried}", "", "", "", _range(entry)
-    return (
-        models.label(entry.model),
-        entry.at,
-        REGISTRY[entry.perturbation].value_text(entry.strength),
-        _severity(entry),
-        "" if entry.ssim is None else f"{entry.ssim:.2f}",
-        _range(entry),
-    )
+def _changes_at(entry: Break) -> str:
+    tried = f" in most of {entry.repeats} repeats" if entry.never and entry.repeats > 1 else ""
+    return f"{entry.at}{tried}"
+
+
+def _becomes(entry: Break) -> str:
+    """The class at the break, with its sign."""
+    if entry.top1 is None:
+        return ""
+    sign = judged(False, entry.correct).sign
+    return f"{sign} {models.class_name(entry.model, entry.top1)}"
+
+
+def _incorrect_from(entry: Break) -> str:
+    if entry.clean_correct is None:
+        return "no such class"
+    return _changes_at(entry) if entry.clean_correct else "0, the original"
+
+
+def _there(entry: Break, say: Callable[[float], str]) -> str:
+    return "" if entry.strength is None else say(entry.strength)
 
 
 def _severity(entry: Break) -> str:
@@ -258,7 +281,9 @@ def _range(entry: Break) -> str:
     if not entry.graded:
         return ""
     if entry.repeats == 1:
-        return "" if entry.high is None else f"kept at {entry.low:.3f}, changed at {entry.high:.3f}"
+        if entry.high is None:
+            return ""
+        return f"unchanged at {entry.low:.3f}, changed at {entry.high:.3f}"
     if entry.low is None:
         return f"never in {entry.repeats} repeats"
     high = "never" if entry.high is None else f"{entry.high:.3f}"

@@ -1,25 +1,153 @@
-"""What became of an answer, in one word, and its probability: the same wherever it is shown."""
+"""The signs and words for a prediction: pages, reports, films and commands take them from here.
+
+With a true class a tick is a correct prediction and a cross an incorrect one; that the model
+changed its prediction is said in words. Without one, "=" is an unchanged prediction and "≠" a
+changed one.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from robustness import models
+import pandas as pd
+
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
 
+Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure"]
+
 
 class Verdict(NamedTuple):
-    """What became of an answer: its class of style, its sign and its words."""
+    """What is said of a prediction: its class of style, its sign and its words."""
 
-    tone: Literal["kept", "unsure", "changed"]
+    tone: Tone
     sign: str
     text: str
 
+    @property
+    def said(self) -> str:
+        """Sign and words, such as "✓ correct, changed"."""
+        return f"{self.sign} {self.text}"
+
+    @property
+    def good(self) -> bool:
+        """Whether the prediction is correct or, without a true class, unchanged."""
+        return self.sign in (_CORRECT, _UNCHANGED)
+
+
+_CORRECT, _INCORRECT, _UNCHANGED, _CHANGED = "✓", "✗", "=", "≠"
+
+LEGEND = "✓ correct, ✗ incorrect. Without a true class: = unchanged, ≠ changed."
+OPEN_MARKERS = "Open markers: incorrect or, without a true class, changed."
 
 HALF = 0.5
-"""Of its probability: what a kept answer has less of is unsure, as one below ``UNSURE`` is."""
+"""A prediction that keeps less than this share of the original confidence has low confidence."""
+
+
+def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Verdict:
+    """The verdict on a prediction that stayed or changed; ``correct`` is None where unknown.
+
+    ``unsure`` adds that a correct or unchanged prediction has low confidence.
+    """
+    tone: Tone
+    if correct is None:
+        tone = "unchanged" if consistent else "changed"
+        sign = _UNCHANGED if consistent else _CHANGED
+        words: list[str] = [tone]
+    else:
+        tone = "correct" if correct else "incorrect"
+        sign = _CORRECT if correct else _INCORRECT
+        words = [tone, *(["changed"] * (not consistent))]
+    if unsure and sign in (_CORRECT, _UNCHANGED):
+        return Verdict("unsure", sign, ", ".join([*words, "low confidence"]))
+    return Verdict(tone, sign, ", ".join(words))
+
+
+def verdict(row: Measurement) -> Verdict:
+    """The verdict on one measurement."""
+    return _verdict(row.label, row.clean_top1, row.top1, row.clean_probability, row.probability)
+
+
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
+    """As ``verdict``, of a row of a frame."""
+    return _verdict(
+        row["label"], row["clean_top1"], row["top1"], row["clean_probability"], row["probability"]
+    )
+
+
+def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Verdict:
+    return judged(clean == top1, is_correct(label, top1), unsure=now < max(UNSURE, HALF * before))
+
+
+def good_rows(frame: pd.DataFrame) -> pd.Series:
+    """Whether the prediction of each row is correct or, where it has no label, unchanged."""
+    correct = frame["top1"] == frame["label"]
+    return frame["consistent"].where(frame["label"].isna(), correct).astype(bool)
+
+
+def cell(frame: pd.DataFrame) -> tuple[float, str]:
+    """The share of rows that are correct and its text; unchanged unless all rows have a label."""
+    labelled = bool(frame["label"].notna().all())
+    good = good_rows(frame) if labelled else frame["consistent"]
+    if len(frame) == 1:
+        stays = bool(frame["consistent"].iloc[0])
+        return float(good.iloc[0]), judged(stays, bool(good.iloc[0]) if labelled else None).said
+    sign = judged(True, True if labelled else None).sign
+    return float(good.mean()), f"{sign} {int(good.sum())}/{len(frame)}"
+
+
+def change(before: bool | None, after: bool | None, where: str) -> str:
+    """What a model does where its prediction first changes, such as at a strength.
+
+    ``before`` and ``after`` say whether its predictions are correct, None where unknown.
+    """
+    if before is None:
+        return f"changes {where}"
+    if before:
+        return f"becomes incorrect {where}"
+    return f"is incorrect on the original and {'becomes correct' if after else 'changes'} {where}"
+
+
+def no_change(before: bool | None) -> str:
+    """What a model does whose prediction never changes; ``before`` as in ``change``."""
+    return {None: "does not change", True: "stays correct", False: "stays incorrect"}[before]
+
+
+def tally(rows: Sequence[Measurement]) -> str:
+    """How many models are correct where the true class is known, and how many changed.
+
+    ``rows`` are one a model; such as "3 of 4 models are correct; 2 changed their prediction".
+    """
+    changed, total = sum(not row.consistent for row in rows), len(rows)
+    correct = correct_models(rows)
+    if total == 1:
+        moved = "prediction changed" if changed else "prediction is unchanged"
+        return f"{correct}; its {moved}" if correct else f"the {moved}"
+    theirs = "its prediction" if changed == 1 else "their prediction"
+    if correct:
+        return f"{correct}; {changed} changed {theirs}" if changed else f"{correct}; none changed"
+    if not changed:
+        return f"all {total} predictions are unchanged"
+    return f"{_of(changed, total)} changed {theirs}"
+
+
+def correct_models(rows: Sequence[Measurement]) -> str:
+    """Such as "3 of 4 models are correct"; nothing where no model has the true class."""
+    known = [row.top1 == row.label for row in rows if row.label is not None]
+    if not known:
+        return ""
+    if len(rows) == 1:
+        return f"the model is {'correct' if known[0] else 'incorrect'}"
+    verb = "is" if sum(known) == 1 else "are"
+    without = f" ({len(rows) - len(known)} without the true class)" * (len(known) < len(rows))
+    return f"{_of(sum(known), len(known))} {verb} correct{without}"
+
+
+def _of(count: int, total: int) -> str:
+    return f"all {total} models" if count == total > 1 else f"{count} of {total} models"
 
 
 def percent(probability: float) -> str:
@@ -32,18 +160,3 @@ def percent(probability: float) -> str:
     if probability < UNSURE <= round(probability, 2):
         return f"{math.floor(1000 * probability) / 10:.1f}%"
     return f"{probability:.0%}"
-
-
-def verdict(row: Measurement, truth: str | None = None) -> Verdict:
-    """What became of the answer; right or wrong, too, where the class ``truth`` is known."""
-    weak = row.probability < max(UNSURE, HALF * row.clean_probability)
-    if truth is None:
-        if not row.consistent:
-            return Verdict("changed", "✗", "changed")
-        return Verdict("unsure", "~", "kept, unsure") if weak else Verdict("kept", "✓", "kept")
-    kept = "kept" if row.consistent else "changed"
-    if models.class_name(row.model, row.top1) != truth:
-        return Verdict("changed", "✗", f"{kept}, wrong")
-    if weak:
-        return Verdict("unsure", "~", f"{kept}, right, unsure")
-    return Verdict("kept", "✓", f"{kept}, right")

@@ -1,19 +1,59 @@
-"""Whether answers were right: four columns that stand in for the top-5 lists of a measurement."""
+"""Whether predictions are correct: the true class of a row, and four columns that follow from it.
+
+The columns stand in for the top-5 lists of a measurement.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from robustness.base.columns import require
+from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.sweep import Break
+from robustness.models import REGISTRY
+from robustness.models.labels import Labels, folded, imagenet
 
 CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
 """Top-1 and top-5 of the clean and the perturbed picture: was the label among them?"""
 
 
 _ANSWERS = ("clean_top1", "top1", "clean_top5", "top5")
+
+Event = TypeVar("Event")
+
+
+def labelled(event: Event, truth: str | None) -> Event:
+    """``event`` with the class ``truth`` as its label: a measurement or a break; others as is.
+
+    The label is None where the model has no such class, or where ``truth`` is None.
+    """
+    if not isinstance(event, Measurement | Break):
+        return event
+    return replace(event, label=None if truth is None else _index(event.model, truth))
+
+
+def _index(model: str, truth: str) -> int | None:
+    """The class called ``truth`` of ``model``, or the one of ImageNet's synset for it."""
+    labels = REGISTRY[model].labels()
+    found = _named(truth, labels)
+    if found is None and (known := _named(truth, imagenet())) is not None:
+        found = class_index((imagenet().synsets or ())[known], labels)
+    return found
+
+
+def _named(name: str, labels: Labels) -> int | None:
+    """The class called ``name``, which stands for no index."""
+    found = class_index(name, labels)
+    return found if found is not None and folded(labels.names[found]) == folded(name) else None
+
+
+def is_correct(label: Any, top1: int) -> bool | None:
+    """Whether the class ``top1`` is the label; None without one."""
+    return None if pd.isna(label) else bool(top1 == label)
 
 
 def correctness(row: Measurement) -> dict[str, bool | None]:

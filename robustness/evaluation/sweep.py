@@ -1,4 +1,4 @@
-"""At which strength does each model's answer break: a sweep, finer where the answer is close."""
+"""At which strength each model's prediction changes: a sweep, finer where that is close."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ passes beside the 21 in place of 3."""
 class Break:
     """Where one model's top-1 under one perturbation was first seen to differ from the clean top-1.
 
+    With a true class as its ``label``, a model whose original prediction is correct becomes
+    incorrect there; one that was incorrect may become correct. ``top1`` is the class there.
+
     Seen on strengths ``grid`` apart, and ``TOLERANCE`` where the answer was close to changing.
 
     ``strength`` is the median over the repeats (one repeat unless the perturbation is random),
@@ -64,10 +67,29 @@ class Break:
     grid: float
     clean_top1: int
     clean_probability: float
+    top1: int | None = None
+    label: int | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The record as one JSON-ready row."""
-        return asdict(self)
+        """The record as one JSON-ready row, with ``incorrect_at``."""
+        return {**asdict(self), "incorrect_at": self.incorrect_at}
+
+    @property
+    def clean_correct(self) -> bool | None:
+        """Whether the original prediction is correct; None without a label."""
+        return None if self.label is None else self.clean_top1 == self.label
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction at ``strength`` is correct; None without a label or a break."""
+        return None if self.label is None or self.top1 is None else self.top1 == self.label
+
+    @property
+    def incorrect_at(self) -> float | None:
+        """Where the prediction is first incorrect, 0 if the original is; None if never."""
+        if self.clean_correct is None:
+            return None
+        return self.strength if self.clean_correct else 0.0
 
     @property
     def graded(self) -> bool:
@@ -76,9 +98,9 @@ class Break:
 
     @property
     def at(self) -> str:
-        """Where it breaks: "0.250" or "never", and of a switch "changes" or "kept"."""
+        """Where it changes: "0.250" or "never", and of a switch "changes" or "unchanged"."""
         if self.strength is None:
-            return "never" if self.graded else "kept"
+            return "never" if self.graded else "unchanged"
         return f"{self.strength:.3f}" if self.graded else "changes"
 
 
@@ -146,12 +168,13 @@ def sweep(
 
 @dataclass(frozen=True)
 class _Found:
-    """One repeat's break: last strength kept, first changed (None: never), its SSIM, returns."""
+    """One repeat's break: last strength kept, first changed (None: never), and what is there."""
 
     kept: float
     changed: float | None
     ssim: float | None
     returns: tuple[float, ...]
+    top1: int | None = None
 
 
 def _search(
@@ -164,18 +187,20 @@ def _search(
     """The first break of one repeat, whose even steps are ``rows``."""
     own = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
+    classes = {row.strength or 0.0: row.top1 for row in rows}
     while record.graded and (between := _doubtful(leads)):
         between = between[:_AT_ONCE]
         conditions = [Condition.of({record.name: strength}) for strength in between]
         answers = classifier(perturbed(picture, conditions, seed)).probabilities
         leads |= zip(between, _leads(answers, own), strict=True)
+        classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
     kept, changed = _first_break(sorted(leads.items()))
     if changed is None:
         return _Found(kept, None, None, ())
     images = perturbed(picture, [Condition.of({record.name: changed})], seed)
     ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
     returns = (s for row in rows if row.consistent and (s := row.strength or 0.0) > changed)
-    return _Found(kept, changed, ssim, tuple(returns))
+    return _Found(kept, changed, ssim, tuple(returns), classes[changed])
 
 
 def _lead_of(row: Measurement) -> float:
@@ -244,12 +269,12 @@ def _summary(
     broken = sorted((f for f in found if f.changed is not None), key=lambda f: f.changed or 0.0)
     never = 2 * len(broken) <= len(found)
     top1 = int(clean.probabilities[0].argmax())
-    strength = ssim = low = high = None
+    strength = ssim = low = high = there = None
     returns: set[float] = set()
     if not never:
         # A repeat that never breaks lies beyond all others, so the median is among the broken.
         median = broken[(len(found) - 1) // 2]
-        strength, ssim = median.changed, median.ssim
+        strength, ssim, there = median.changed, median.ssim, median.top1
         # Each repeat's lie beyond its own break, which may be well below the median.
         returns = {s for f in broken for s in f.returns if s > (strength or 0.0)}
     if len(found) == 1:
@@ -272,6 +297,7 @@ def _summary(
         grid=step,
         clean_top1=top1,
         clean_probability=float(clean.probabilities[0, top1]),
+        top1=there,
     )
 
 

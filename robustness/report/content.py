@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from robustness.charts.film import Played
 from robustness.charts.tables import Table
+from robustness.charts.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,11 @@ class Shot:
 
 @dataclass(frozen=True)
 class Case:
-    """Something to look at: pictures side by side and what was said of them.
-
-    ``kept`` says whether the answer stayed, None where there is no such thing.
-    """
+    """Images side by side, the verdict on one prediction, if any, and lines of text."""
 
     title: str
     shots: Sequence[Shot]
-    kept: bool | None
+    verdict: Verdict | None
     lines: Sequence[str]
 
 

@@ -13,6 +13,7 @@ from robustness import models
 from robustness.base.text import plain, visible
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
+from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
@@ -122,17 +123,16 @@ def show(
         st,
         outcomes(frame),
         "outcomes",
-        "Per perturbation and model, on how many pictures the answer was kept; the answers stand "
-        "under the pictures below.",
+        "The prediction of each model under each perturbation; each stands under its image below.",
     )
-    st.caption(f"{OUTCOMES} Point at a cell for the probability left for the clean class.")
+    st.caption(f"{OUTCOMES} Point at a cell for the confidence in the original class.")
     _gallery(rows, pictures, conditions, seed)
     left, right = st.columns(2, gap="large")
     with left:
         st.header("Features moved, decision moved", anchor=False)
         st.markdown(scorecard.insight(rows))
         results.chart(st, movement(frame), "movement", scorecard.insight(rows))
-        st.caption("Open markers changed their answer. One marker a measurement.")
+        st.caption("Open markers: the prediction changed. One marker a measurement.")
     with right:
         st.header("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
@@ -208,5 +208,8 @@ def _gallery(
 
 
 def _answers(condition: Condition, rows: Sequence[Measurement]) -> Html:
-    lines = [(models.label(row.model), row, models.class_name(row.model, row.top1)) for row in rows]
+    lines = [
+        (models.label(row.model), row, verdict(row), models.class_name(row.model, row.top1))
+        for row in rows
+    ]
     return html("answers", title=condition.label, lines=lines)

@@ -14,7 +14,9 @@ import pytest
 
 from robustness import models
 from robustness.charts import answers, look, scorecard, sweep
+from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import is_correct
 from robustness.models import REGISTRY
 from robustness.report.formats import pdf_charts
 
@@ -302,6 +304,9 @@ def measured_rows() -> pd.DataFrame:
                 "parameter": strength / 2,
                 "retained_probability": 0.9 - 0.5 * strength * place,
                 "consistent": not (place and strength == 1.0),
+                "clean_top1": 3,
+                "top1": 4 if place and strength == 1.0 else 3,
+                "label": None,
                 "cosine": 1 - strength / 2,
                 "cosine_rescaled": 1 - strength,
                 "euclidean": 1 - strength / 2,
@@ -316,14 +321,21 @@ def measured_rows() -> pd.DataFrame:
     )
 
 
-def test_outcomes_say_by_text_and_colour_how_many_were_kept_and_the_rest_to_the_pointer() -> None:
-    rows = measured_rows()
+@pytest.mark.parametrize("label", [None, 3, 4])
+def test_outcomes_count_what_is_correct_or_unchanged_and_tell_the_pointer_the_rest(
+    label: int | None,
+) -> None:
+    rows = measured_rows().assign(label=label)
     (one,) = scorecard.outcomes(rows[rows["strength"] == 1.0]).data
-    assert [list(words) for words in one.text] == [["✓ kept", "✗ changed"]] * 2
-    assert np.asarray(one.z).tolist() == [[1.0, 0.0]] * 2
+    kept, changed = (judged(same, is_correct(label, 3 if same else 4)) for same in (True, False))
+    words = [[told.said.replace(", ", ",<br>") for told in (kept, changed)]] * 2
+    assert [list(words) for words in one.text] == words
+    assert np.asarray(one.z).tolist() == [[float(kept.good), float(changed.good)]] * 2
     (several,) = scorecard.outcomes(rows).data
-    assert list(several.text[0]) == ["2/2", "1/2"]
-    assert list(several.z[0]) == [1.0, 0.5]
+    shares = {None: [1.0, 0.5], 3: [1.0, 0.5], 4: [0.0, 0.5]}[label]
+    assert list(several.z[0]) == shares
+    sign = judged(True, None if label is None else True).sign
+    assert list(several.text[0]) == [f"{sign} {2 * share:.0f}/2" for share in shares]
     assert list(several.customdata[0]) == pytest.approx([0.9, 0.525])
 
 
@@ -354,7 +366,10 @@ def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
 def test_the_breaking_table_sorts_by_fragility_and_says_never() -> None:
     breaks = pd.DataFrame(
         [
-            {"model": model, "perturbation": name, "strength": strength, "never": strength is None}
+            {
+                **{"model": model, "perturbation": name, "label": None},
+                **{"strength": strength, "never": strength is None, "clean_top1": 3, "top1": 4},
+            }
             for name, strengths in (("brightness", (0.8, None)), ("fog", (0.1, 0.2)))
             for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
         ]
@@ -368,13 +383,17 @@ def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> 
     at = {"vertical_flip": (1.0, None), "brightness": (0.8, None), "horizontal_flip": (1.0, 1.0)}
     breaks = pd.DataFrame(
         [
-            {"model": model, "perturbation": name, "strength": strength, "never": strength is None}
+            {
+                **{"model": model, "perturbation": name, "label": None},
+                **{"strength": strength, "never": strength is None, "clean_top1": 3, "top1": 4},
+            }
             for name, strengths in at.items()
             for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
         ]
     )
     (table,) = sweep.breaking_table(breaks).data
     assert list(table.y) == ["Increased brightness", "Horizontal flip", "Vertical flip"]
-    words = [["0.80", "never"], ["changes", "changes"], ["changes", "kept"]]
+    kept, changed = (judged(same, None).said for same in (True, False))
+    words = [["0.80", "never"], [changed, changed], [changed, kept]]
     assert [list(row) for row in table.text] == words
     assert table.z[1:].tolist() == [[0, 0], [0, table.z[0, 1]]], "orange, and blue as never is"

@@ -28,7 +28,7 @@ LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
 
-CLAIMS = ("most often", "breaks first", "least often", "is established against")
+CLAIMS = ("most often", "first, under", "least often", "is established against")
 
 
 def run_of(
@@ -280,12 +280,12 @@ def test_an_unsure_answer_is_counted() -> None:
 @pytest.mark.parametrize(
     ("stays", "words"),
     [
-        ((True, True), "all 2 models keep their answer"),
-        ((False, False), "all 2 models change their answer"),
-        ((True, False), f"1 of 2 models keeps its answer ({A_LABEL})"),
+        ((True, True), "all 2 predictions are unchanged"),
+        ((False, False), "all 2 models changed their prediction"),
+        ((True, False), "1 of 2 models changed its prediction"),
     ],
 )
-def test_a_view_says_who_kept_its_answer(stays: tuple[bool, bool], words: str) -> None:
+def test_a_view_counts_the_models_that_changed(stays: tuple[bool, bool], words: str) -> None:
     condition = Condition.of({"fog": 0.6})
     shown = [
         measurement("a.png", "a", name, condition, keeps)
@@ -293,27 +293,27 @@ def test_a_view_says_who_kept_its_answer(stays: tuple[bool, bool], words: str) -
     ]
     first, second, third = live.answer(shown, condition)
     assert words in first
-    assert ("now sees" in second) == (not all(stays))
-    assert "one picture under one condition" in third
+    assert ("now predicts" in second) == (not all(stays))
+    assert "one image under one condition" in third
 
 
 def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     apart = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    assert sweep.answer(apart, "a")[0].startswith(f"{A_LABEL} breaks first")
+    assert sweep.answer(apart, "a")[0].startswith(f"{A_LABEL} changes its prediction first")
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     who = sweep.answer(close, "a")[0]
-    assert "breaks first, under" not in who
-    assert f"overlaps that of {B_LABEL}, so which breaks first is not established" in who
+    assert "first, under" not in who
+    assert f"overlaps that of {B_LABEL}, so which is first is not known" in who
 
 
 def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     never = [broken(A, None, 1.0, None), broken(B, None, 1.0, None)]
     who, rest, basis = sweep.answer(never, "a")
-    assert who.startswith("No model changes its answer")
-    assert f"{A_LABEL} and {B_LABEL} keep their answer" in rest
-    assert "one picture" in basis
+    assert who.startswith("No model changes its prediction")
+    assert f"{A_LABEL} and {B_LABEL} do not change" in rest
+    assert "one image" in basis
     one = sweep.answer(never[:1], "a")
-    assert one[0].startswith(f"{A_LABEL} keeps its answer")
+    assert one[0].startswith(f"{A_LABEL} does not change")
     assert A_LABEL not in one[1], "said once"
 
 
@@ -325,38 +325,44 @@ def switched(model: str, changes: bool, name: str = "vertical_flip") -> Break:
 def test_a_switch_has_no_strength_to_break_at() -> None:
     noise = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     first, rest, _ = sweep.answer([*noise, switched(A, True), switched(B, False)], "a")
-    assert first.startswith(f"{A_LABEL} breaks first, under Random noise at strength 0.200")
-    assert "the largest breaking strength is 0.500" in rest.lower()
-    assert rest.endswith(f"; {A_LABEL} changes its answer under Vertical flip.")
+    assert f"{A_LABEL} changes its prediction first, under Random noise at strength 0.2" in first
+    assert "the largest such strength is 0.500" in rest.lower()
+    assert rest.endswith(f"; {A_LABEL} changes its prediction under Vertical flip.")
     every = [switched(m, m == A, n) for m in (A, B) for n in ("vertical_flip", "horizontal_flip")]
     rest = sweep.answer([*noise, *every], "a")[1]
-    assert "switches, which are on or off and have no strength, change the answer in 2 of 4" in rest
+    assert (
+        "switches, which are on or off and have no strength, change the prediction in 2 of 4"
+        in rest
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([True, True], "All 2 models change their answer under Vertical flip."),
-        ([True, True, False], f"{A_LABEL} and {B_LABEL} change their answer under Vertical flip."),
-        ([False, True], f"{B_LABEL} changes its answer under Vertical flip."),
-        ([False, False], "No model changes its answer under Vertical flip."),
-        ([True], f"{A_LABEL} changes its answer under Vertical flip."),
-        ([False], f"{A_LABEL} keeps its answer under Vertical flip."),
+        ([True, True], "All 2 models change their prediction under Vertical flip."),
+        (
+            [True, True, False],
+            f"{A_LABEL} and {B_LABEL} change their prediction under Vertical flip.",
+        ),
+        ([False, True], f"{B_LABEL} changes its prediction under Vertical flip."),
+        ([False, False], "No model changes its prediction under Vertical flip."),
+        ([True], f"{A_LABEL} changes its prediction under Vertical flip."),
+        ([False], f"{A_LABEL} does not change under Vertical flip."),
     ],
 )
 def test_a_switch_alone_is_told_without_a_strength(changes: list[bool], words: str) -> None:
     breaks = [switched(name, each) for name, each in zip((A, B, C), changes, strict=False)]
     first, rest, _ = sweep.answer(breaks, "a")
     assert first == words
-    assert rest == "It is on or off, so there is no strength at which an answer breaks."
+    assert rest == "It is on or off, so there is no strength at which a prediction changes."
     told = [row[1:] for row in tables.breaking(breaks).rows]
-    assert [cells[0] for cells in told] == ["changes" if each else "kept" for each in changes]
+    assert [cells[0] for cells in told] == ["changes" if each else "unchanged" for each in changes]
     assert not any("strength" in cell or "0.000" in cell for cells in told for cell in cells)
 
 
 def test_a_strength_between_two_severities_is_about_the_nearest() -> None:
     severities = [
-        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][3]
+        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][4]
         for strength, severity in ((0.6, 3), (0.591, 3), (0.05, 0), (0.6, None))
     ]
     assert severities == ["severity 3", "about severity 3", "below severity 1", "none"]
@@ -366,7 +372,7 @@ def test_a_strength_between_two_severities_is_about_the_nearest() -> None:
 def test_a_sweep_says_how_often_an_answer_comes_back(repeats: int, how: str) -> None:
     back = replace(broken(A, 0.2, 0.18, 0.22, repeats), returns=(0.4,))
     basis = sweep.answer([back, broken(B, 0.5, 0.4, 0.6, repeats)], "a")[2]
-    assert f"in 1 case the clean answer comes back at a higher strength{how}." in basis
+    assert f"in 1 case the original prediction comes back at a higher strength{how}." in basis
     assert "comes back" not in sweep.answer([replace(back, returns=())], "a")[2]
 
 

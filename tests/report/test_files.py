@@ -26,6 +26,7 @@ from robustness import report, runs, statistics
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
 from robustness.charts import dataset
+from robustness.charts.verdict import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
@@ -144,7 +145,7 @@ def test_every_text_of_a_page_is_escaped() -> None:
     content = report.content
     table = content.Table((f"head {HOSTILE}",), [(f"cell {HOSTILE}",)])
     shot = content.Shot(to_png(np.zeros((4, 4, 3), np.float32)), f"shot {HOSTILE}", HOSTILE)
-    case = content.Case(f"case {HOSTILE}", [shot], True, [f"line {HOSTILE}"])
+    case = content.Case(f"case {HOSTILE}", [shot], judged(True, None), [f"line {HOSTILE}"])
     blocks: list[report.content.Block] = [
         content.Text(f"text {HOSTILE}"),
         content.Titled(f"table {HOSTILE}", table),
@@ -235,7 +236,7 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
         if isinstance(block, report.content.Cases)
         for case in block.read()
     ]
-    assert {case.kept for case in cases} == {True, False}
+    assert {case.verdict and case.verdict.good for case in cases} == {True, False}
     name = cases[0].title.split(": ", 1)[1]
     clean = run.picture(name)
     (condition,) = [c for c in run.conditions if c.described == cases[0].lines[0]]

@@ -15,6 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.charts.verdict import judged
 from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
 from tests.conftest import register
 from tests.support import pages
@@ -112,8 +113,8 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
     figure = json.dumps(charts(app)[0])
     assert "Perturbed accuracy" in figure
     assert app.selectbox(key="curve_of").value == "Fog effect"
-    assert "✓ kept" in html(app)
-    assert "✗ changed" not in html(app)
+    assert judged(True, True).said in html(app)
+    assert judged(False, False).said not in html(app)
 
 
 def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
@@ -170,7 +171,7 @@ def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
     app.button(key="shown_worst_button").click().run()
     assert len(case_names(app)) > 6
     app.selectbox(key="case_class").set_value(models.class_name("SqueezeNet", ESPRESSO + 1)).run()
-    labels = re.findall(r"labelled ([^;]*);", html(app))
+    labels = re.findall(r"true class: ([^;]*);", html(app))
     assert set(labels) == {models.class_name("SqueezeNet", ESPRESSO + 1)}
 
 

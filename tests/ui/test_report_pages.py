@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
+from robustness.charts.verdict import judged
 from robustness.ui.kit import report_button
 from robustness.ui.live import check
 from tests.support.pages import run
@@ -87,13 +88,13 @@ def test_it_says_what_is_right_where_the_page_does(reported: list[report.Report]
     app = run(models=["SqueezeNet", "EfficientNetLite0"], sample="coffee", exposure="0.5")
     assert not app.exception
     (made,) = reported
-    assert made.answer[0].endswith("; 1 of 2 right.")
+    assert "1 of 2 models is correct" in made.answer[0]
     rows = pa.concat_tables(made.data.read())
     assert rows["correct"].to_pylist() == [False, True]
     assert rows["clean_correct"].to_pylist() == [True, True]
     text = report.rendered(made, report.FORMATS[".md"].write, WHEN).decode()
-    assert "| SqueezeNet 1.1 | changed, wrong |" in text
-    assert "| EfficientNet-Lite0 | kept, right" in text
+    assert f"| SqueezeNet 1.1 | {judged(False, False).said} |" in text
+    assert f"| EfficientNet-Lite0 | {judged(True, True).said}" in text
 
 
 def test_a_picture_of_a_run_is_as_square_as_it_was_there(

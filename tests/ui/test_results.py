@@ -85,4 +85,5 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
     assert "(29.6% on a.png)" in caution
     seen = replace(row, probability=0.002)
     assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
-    assert "megalith &lt;1%" in html("answers", title="Fog", lines=[(A_LABEL, seen, "megalith")])
+    lines = [(A_LABEL, seen, verdict(seen), "megalith")]
+    assert "megalith &lt;1%" in html("answers", title="Fog", lines=lines)

@@ -208,19 +208,14 @@ class Film {
       this.at = at;
       this.paint();
       for (const part of [...this.cards, this.curve]) part.show(at);
-      const { strength, text } = this.data.frames[at];
+      const { strength, text, summary } = this.data.frames[at];
       const shown = `strength ${strength.toFixed(3)}, ${text}`;
       this.value.textContent = shown;
       this.caption.textContent = text;
-      this.slider.say(`${shown}. ${this.summary(at)}`);
+      this.slider.say(`${shown}. ${summary}`);
       this.root.dataset.at = at;
     }
     this.slider.set(at);
-  }
-
-  summary(at) {
-    const kept = this.data.models.filter((model) => model.frames[at].top5[0][0] === 0).length;
-    return `${kept} of ${this.data.models.length} models keep their answer`;
   }
 
   paint() {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from robustness import models
 from robustness.base.text import counted
+from robustness.charts.verdict import change, no_change
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.sweep import TOLERANCE, Break, most_fragile
 from robustness.perturbations import REGISTRY
@@ -20,8 +21,8 @@ def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
         sentence(*(_first(group) for group in mine)),
         sentence(*_rest(breaks)),
         sentence(
-            f"this is one picture, {title}, so it shows where these answers break and not where "
-            "those to other pictures do",
+            f"this is one image, {title}, so it shows where these predictions change and not where "
+            "those of other images do",
             _grid(breaks),
             _seeds(breaks),
             _returns(breaks),
@@ -30,29 +31,68 @@ def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
 
 
 def _first(group: Sequence[Break]) -> str:
+    """Who is first of the models whose original prediction is correct, or of unknown class."""
     breaks = [entry for entry in group if entry.graded]
     if not breaks:
         return _switched(group)
+    sound = [entry for entry in breaks if entry.clean_correct is not False]
+    return "; ".join(filter(None, (_first_of(sound), _incorrect_before(breaks))))
+
+
+def _first_of(breaks: Sequence[Break]) -> str:
+    if not breaks:
+        return ""
     first = most_fragile(breaks)
     several = len({entry.perturbation for entry in breaks}) > 1
     if first is None or first.strength is None:
         what = "anywhere" if several else f"under {perturbation_label(breaks[0].perturbation)}"
-        who = f"{model(breaks[0].model)} keeps" if len(breaks) == 1 else "no model changes"
-        return f"{who} its answer {what}, up to strength 1"
+        if len(breaks) == 1:
+            stays = no_change(breaks[0].clean_correct)
+            return f"{model(breaks[0].model)} {stays} {what}, up to strength 1"
+        return f"no model {_verb(breaks)} {what}, up to strength 1"
     at = (
         f"strength {first.strength:.3f} ({REGISTRY[first.perturbation].value_text(first.strength)})"
     )
     where = f"under {perturbation_label(first.perturbation)}"
     if len(breaks) == 1:
-        return f"{model(first.model)} breaks {where} at {at}"
+        return f"{model(first.model)} {_verb(breaks)} {where} at {at}"
     close = [entry for entry in breaks if entry is not first and _not_apart(first, entry)]
     if not close:
-        return f"{model(first.model)} breaks first, {where} at {at}"
+        return f"{model(first.model)} {_verb(breaks)} first, {where} at {at}"
     names = listed([_name(entry, several) for entry in close])
     return (
-        f"{model(first.model)} has the smallest breaking strength, {where} at {at}, but its range "
-        f"overlaps that of {names}, so which breaks first is not established"
+        f"{model(first.model)} {_verb(breaks)} at the smallest strength, {where} at {at}, but its "
+        f"range overlaps that of {names}, so which is first is not known"
     )
+
+
+def _verb(breaks: Sequence[Break]) -> str:
+    """What all of ``breaks`` do, whose original predictions are not known to be incorrect."""
+    known = all(entry.clean_correct for entry in breaks)
+    return "becomes incorrect" if known else "changes its prediction"
+
+
+def _incorrect_before(breaks: Sequence[Break]) -> str:
+    """The models that are incorrect on the original, and where that changes."""
+    wrong = [entry for entry in breaks if entry.clean_correct is False]
+    if not wrong:
+        return ""
+    if len({entry.perturbation for entry in breaks}) > 1:
+        mended = sum(entry.correct is True for entry in wrong)
+        names = dict.fromkeys(model(entry.model) for entry in wrong)
+        verb = "is" if len(names) == 1 else "are"
+        return (
+            f"{listed([*names])} {verb} incorrect on the original, and become"
+            f"{'s' * (len(names) == 1)} correct in {mended} of {counted(len(wrong), 'case')}"
+        )
+    return "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in wrong)
+
+
+def _told(entry: Break) -> str:
+    if entry.strength is None:
+        return no_change(entry.clean_correct)
+    where = f"at strength {entry.strength:.3f}" if entry.graded else "when switched on"
+    return change(entry.clean_correct, entry.correct, where)
 
 
 def _name(entry: Break, several: bool) -> str:
@@ -78,46 +118,56 @@ def _switched(breaks: Sequence[Break]) -> str:
     changed = [entry for entry in breaks if not entry.never]
     if len({entry.perturbation for entry in breaks}) > 1:
         return (
-            f"switches, which are on or off and have no strength, change the answer in "
+            f"switches, which are on or off and have no strength, change the prediction in "
             f"{len(changed)} of {counted(len(breaks), 'case')}"
         )
     under = f"under {perturbation_label(breaks[0].perturbation)}"
+    if any(entry.clean_correct is not None for entry in breaks):
+        return f"{under}, " + "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in breaks)
     if not changed:
-        who = f"{model(breaks[0].model)} keeps" if len(breaks) == 1 else "no model changes"
-        return f"{who} its answer {under}"
+        who = model(breaks[0].model) if len(breaks) == 1 else "no model"
+        verb = no_change(None) if len(breaks) == 1 else "changes its prediction"
+        return f"{who} {verb} {under}"
     if len(changed) == len(breaks) > 1:
-        return f"all {len(breaks)} models change their answer {under}"
+        return f"all {len(breaks)} models change their prediction {under}"
     verb = "changes its" if len(changed) == 1 else "change their"
-    return f"{listed([model(entry.model) for entry in changed])} {verb} answer {under}"
+    return f"{listed([model(entry.model) for entry in changed])} {verb} prediction {under}"
 
 
 def _rest(breaks: Sequence[Break]) -> list[str]:
     graded = [entry for entry in breaks if entry.graded]
     switches = [entry for entry in breaks if not entry.graded]
     if not graded:
-        return ["it is on or off, so there is no strength at which an answer breaks"]
+        return ["it is on or off, so there is no strength at which a prediction changes"]
     return [_last(graded), *([_switched(switches)] if switches else [])]
 
 
 def _last(breaks: Sequence[Break]) -> str:
+    """Which of ``breaks`` comes last; with a true class of those that were correct before."""
+    if len(breaks) == 1 and not (breaks[0].never and breaks[0].repeats > 1):
+        return "nothing is said of other models, as only this one was asked"
+    breaks = [entry for entry in breaks if entry.clean_correct is not False]
     never = [entry for entry in breaks if entry.never]
     several = len({entry.perturbation for entry in breaks}) > 1
-    if len(breaks) == 1 and not (never and breaks[0].repeats > 1):
-        return "nothing is said of other models, as only this one was asked"
+    if not breaks:
+        return "no model was correct before, so none becomes incorrect"
+    known = all(entry.clean_correct for entry in breaks)
     if not never:
         last = max(breaks, key=lambda entry: entry.strength or 0.0)
         return (
-            f"the largest breaking strength is {last.strength or 0.0:.3f}, of "
-            f"{_name(last, several)}, and none keeps its answer up to strength 1"
+            f"the largest such strength is {last.strength or 0.0:.3f}, of {_name(last, several)}, "
+            f"and none {'stays correct' if known else 'is unchanged'} up to strength 1"
         )
     whole = (
         "in at least half of the repeats" if any(e.repeats > 1 for e in never) else "all the way"
     )
     if several:
-        return f"{len(never)} of {len(breaks)} pairs keep the answer up to strength 1, {whole}"
-    verb = "keeps its" if len(never) == 1 else "keep their"
+        state = "stay correct" if known else "do not change"
+        return f"{len(never)} of {len(breaks)} pairs {state} up to strength 1, {whole}"
+    one = len(never) == 1
+    verb = f"stay{'s' * one} correct" if known else f"{'does' if one else 'do'} not change"
     names = listed([model(entry.model) for entry in never])
-    return f"{names} {verb} answer up to strength 1, {whole}"
+    return f"{names} {verb} up to strength 1, {whole}"
 
 
 def _grid(breaks: Sequence[Break]) -> str:
@@ -127,7 +177,7 @@ def _grid(breaks: Sequence[Break]) -> str:
         return ""
     return (
         f"changes were first seen on a grid of {max(steps):.2g}, and of {TOLERANCE:g} where the "
-        "answer was close to changing, so one that comes and goes in between may be earlier"
+        "prediction was close to changing, so one that comes and goes between may be earlier"
     )
 
 
@@ -143,9 +193,9 @@ def _returns(breaks: Sequence[Break]) -> str:
     if not back:
         return ""
     cases = "in 1 case" if len(back) == 1 else f"in {len(back)} cases"
-    return f"{cases} the clean answer comes back at a higher strength{with_seeds(back)}"
+    return f"{cases} the original prediction comes back at a higher strength{with_seeds(back)}"
 
 
 def with_seeds(returning: Sequence[Break]) -> str:
-    """How often the clean answers of ``returning`` come back: nothing to add to a single sweep."""
+    """How often the original predictions of ``returning`` come back; "" for a single sweep."""
     return ", with at least one seed" if any(entry.repeats > 1 for entry in returning) else ""

@@ -16,7 +16,7 @@ _FONT, _JAPANESE = "DejaVu", "IPAex"
 _MARGIN, _LEADING = 18.0, 5.0  # mm
 _BODY, _SMALL = 9.5, 8.0  # points
 _INK, MUTED, _LINE, RAISED = (27, 39, 51), (81, 96, 109), (217, 225, 231), (243, 246, 248)
-ACCENT, _KEPT, _CHANGED, WARN = (11, 110, 153), (17, 112, 60), (178, 60, 6), (255, 246, 227)
+ACCENT, _GOOD, _BAD, WARN = (11, 110, 153), (17, 112, 60), (178, 60, 6), (255, 246, 227)
 _IN_A_ROW = 3
 _CASE_TEXT = 30.0
 """Millimetres that the words of a case take at most: so much must fit below its pictures."""
@@ -225,8 +225,8 @@ class Paper:
             )
         self._pdf.set_xy(left, top + (side if case.shots else 0) + 1)
         lines = [(case.title, True, _INK)]
-        if case.kept is not None:
-            lines.append(("✓ kept", True, _KEPT) if case.kept else ("✗ changed", True, _CHANGED))
+        if case.verdict is not None:
+            lines.append((case.verdict.said, True, _GOOD if case.verdict.good else _BAD))
         lines += [(line, False, _INK) for line in case.lines]
         for text, bold, colour in lines:
             shown = _short(self._clean(text))

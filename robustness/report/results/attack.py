@@ -108,7 +108,7 @@ def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
     yield Case(
         title=f"{picture.name}, with noise",
         shots=[Shot(to_png(control.image), "noise", f"{picture.name} with noise")],
-        kept=None,
+        verdict=None,
         lines=[f"{model(outcome.model)}: {title(outcome, control.top1)} {control.probability:.1%}"],
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from robustness.charts.film import Played
+from robustness.charts.verdict import Verdict
 from robustness.report.content import Case, Cases, Film, Shot
-from robustness.report.wording import listed
 
 _STILLS = 6
 
@@ -18,17 +18,15 @@ def film(title: str, note: str, read: Callable[[], Played]) -> Film:
 
 
 def _stills(shown: Mapping[str, Any], pictures: Sequence[bytes]) -> Iterator[Case]:
-    """Frames at even distances, each with the models that keep their answer at it."""
+    """Frames at even distances, each with the verdict on every model at it."""
     last = len(shown["frames"]) - 1
     for place in dict.fromkeys(round(last * at / (_STILLS - 1)) for at in range(_STILLS)):
         frame = shown["frames"][place]
-        kept = [
-            model["label"] for model in shown["models"] if model["frames"][place]["top5"][0][0] == 0
-        ]
+        verdicts = [(m["label"], Verdict(*m["frames"][place]["verdict"])) for m in shown["models"]]
         title = f"Strength {frame['strength']:.3g}: {frame['text']}"
         yield Case(
             title=title,
             shots=[Shot(pictures[1 + place], "", f"{shown['altAfter']}. {title}")],
-            kept=None,
-            lines=[f"Kept by {listed(kept, 4) if kept else 'none'}"],
+            verdict=None,
+            lines=[f"{told.sign} {label}: {told.text}" for label, told in verdicts],
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import visible
-from robustness.charts.verdict import percent
+from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
@@ -26,8 +26,11 @@ def facts(
     """What was asked, in short."""
     shown = ", ".join(picture.name for picture in pictures[:5])
     more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
+    labels = {row.image: class_title(row.model, row.label) for row in rows if row.label is not None}
+    classes = ", ".join(dict.fromkeys(labels.values()))
     return [
         ("Pictures", f"{shown}{more}"),
+        *([("True class", classes)] * bool(classes)),
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
@@ -60,16 +63,13 @@ def several_label_sets(names: Iterable[str]) -> list[str]:
 
 
 def answer_line(row: Measurement) -> str:
-    """What one model made of one picture, on a line."""
+    """What one model made of one image, on a line, with its verdict."""
     before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
-    if row.consistent:
-        return (
-            f"✓ {model(row.model)} keeps {before}: {share(row.clean_probability)} → "
-            f"{share(row.probability)}"
-        )
+    told = verdict(row)
+    now = share(row.probability) if row.consistent else f"{after} {share(row.probability)}"
     return (
-        f"✗ {model(row.model)}: {before} {share(row.clean_probability)} → {after} "
-        f"{share(row.probability)}"
+        f"{told.sign} {model(row.model)}: {before} {share(row.clean_probability)} → {now} "
+        f"({told.text})"
     )
 
 

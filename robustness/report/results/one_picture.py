@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustness import models
 from robustness.charts import answers, look
 from robustness.charts.film import Played
 from robustness.charts.tables import Column, Table
@@ -107,10 +106,10 @@ def shown(
 
 
 def verdicts(rows: Sequence[Measurement]) -> Table:
-    """Who kept its answer, and what it was."""
+    """The verdict on each prediction, and the predictions."""
     columns: list[Column] = [
         ("Model", lambda row: model(row.model)),
-        ("Answer", lambda row: verdict(row, _truth(row)).text),
+        ("Prediction", lambda row: verdict(row).said),
         ("Clean", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
         ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
         ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
@@ -118,11 +117,6 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
     ]
     return Table.of(rows, columns)
-
-
-def _truth(row: Measurement) -> str | None:
-    """The class that the picture shows, where it is known and the model has it."""
-    return None if row.label is None else models.class_name(row.model, row.label)
 
 
 def top5(row: Measurement) -> Titled:

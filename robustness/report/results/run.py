@@ -13,6 +13,7 @@ from robustness import statistics
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import counted, visible
 from robustness.charts import tables
+from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.report import method_notes
 from robustness.report.answers.run import answer
@@ -175,7 +176,7 @@ def _case(run: Run, row: dict[str, Any]) -> Case:
     return Case(
         title=f"{model(str(row['model']))}: {row['image']}",
         shots=shots,
-        kept=bool(row["consistent"]),
+        verdict=verdict_of(row),
         lines=lines,
     )
 
@@ -196,11 +197,11 @@ def _answers(row: dict[str, Any]) -> list[str]:
     else:
         answer = (
             f"{before} {share(row['clean_probability'])} → {after} {share(row['probability'])}; "
-            f"{before} is left with {share(row['retained_probability'])}"
+            f"{before}: {share(row['retained_probability'])}"
         )
     label = []
     if pd.notna(row["label"]):
-        label = [f"labelled {class_title(name, int(row['label']))}"]
+        label = [f"True class: {class_title(name, int(row['label']))}"]
     return [answer, *label, f"SSIM {row['ssim']:.2f}"]
 
 

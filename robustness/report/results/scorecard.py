@@ -10,6 +10,7 @@ import pandas as pd
 from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.tables import Column, Table
+from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -72,7 +73,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         ],
         brief=[
             Titled("Ranking", tables.verdicts(summary)),
-            Titled("Answers kept under each perturbation", _kept(rows)),
+            Titled("Unchanged predictions under each perturbation", _kept(rows)),
         ],
         methods=method_notes.blocks(
             spec.conditions,
@@ -112,11 +113,11 @@ def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
             Chart(
                 "Outcome under each perturbation",
                 charts_scorecard.outcomes(frame),
-                "Per perturbation and model, on how many pictures the answer was kept; the table "
-                "below holds every answer.",
+                "The prediction of each model under each perturbation; the table below holds every "
+                "one.",
                 charts_scorecard.OUTCOMES,
             ),
-            Titled("Every answer", _answers(rows), long=True),
+            Titled("Every prediction", _answers(rows), long=True),
         ],
     )
 
@@ -126,7 +127,7 @@ def _answers(rows: Sequence[Measurement]) -> Table:
         ("Picture", lambda row: row.image),
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
         ("Model", lambda row: model(row.model)),
-        ("Kept", lambda row: "yes" if row.consistent else "no"),
+        ("Prediction", lambda row: verdict(row).said),
         ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
         ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
     ]
@@ -156,7 +157,7 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
                 "Every measurement by how far features and decision moved",
                 charts_scorecard.movement(frame),
                 scorecard.insight(rows),
-                "Open markers changed their answer. One marker a measurement.",
+                "Open markers: the prediction changed. One marker a measurement.",
             ),
             Chart(
                 "Where in each network it departs",
@@ -170,12 +171,13 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
 
 def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     groups = _groups(spec, pictures, rows)
-    worst = [group for group in groups if _changed(group)]
-    worst.sort(key=lambda group: (-_changed(group), _left(group[2])))
-    kept = [group for group in groups if not _changed(group)]
+    worst = [group for group in groups if _failures(group)]
+    worst.sort(key=lambda group: (-_failures(group), _left(group[2])))
+    kept = [group for group in groups if not _failures(group)]
     kept.sort(key=lambda group: group[2][0].scores["ssim"])
 
-    survived = "Survivors: every model kept its answer, most visible change first"
+    failed = "Failures: incorrect or, without a true class, changed; most models first"
+    survived = "Survivors: no model fails; most visible change first"
 
     def clean() -> Iterator[Case]:
         for picture in pictures[:_PICTURES]:
@@ -186,7 +188,7 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
         [
             Cases(_count("The clean pictures", pictures, _PICTURES), clean),
             Cases(
-                _count("Worst cases: most models changed their answer", worst, _WORST),
+                _count(failed, worst, _WORST),
                 lambda: _cases(worst[:_WORST], spec.seed),
             ),
             Cases(
@@ -213,9 +215,9 @@ def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measureme
     ]
 
 
-def _changed(group: Group) -> int:
-    """How many models changed their answer."""
-    return sum(not row.consistent for row in group[2])
+def _failures(group: Group) -> int:
+    """How many models are incorrect or, without a true class, changed."""
+    return sum(not verdict(row).good for row in group[2])
 
 
 def _left(rows: Sequence[Measurement]) -> float:
@@ -227,7 +229,7 @@ def _cases(groups: Sequence[Group], seed: int) -> Iterator[Case]:
         yield Case(
             title=f"{picture.name}: {condition.described}",
             shots=[perturbed_shot(picture, condition, seed)],
-            kept=all(row.consistent for row in rows),
+            verdict=None,
             lines=[answer_line(row) for row in rows],
         )
 

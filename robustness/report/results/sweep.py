@@ -147,7 +147,7 @@ def _cases(picture: Picture, breaks: Sequence[Break], seed: int) -> Iterator[Cas
                     to_png(image), "at the breaking strength", f"{picture.name}: {condition.label}"
                 )
             ],
-            kept=None,
+            verdict=None,
             lines=[condition.described, f"SSIM {entry.ssim or 0.0:.2f}"],
         )
 

@@ -13,7 +13,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts.verdict import percent
+from robustness.charts.verdict import percent, verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -134,12 +134,22 @@ def _text(row: dict[str, Any], what: str) -> Html:
     model = str(row["model"])
     before, after = (models.class_name(model, int(row[k])) for k in ("clean_top1", "top1"))
     label = models.label(model)
-    left = f"{before} is left with {percent(row['retained_probability'])}"
+    left = f"{before}: {percent(row['retained_probability'])}"
     notes = [] if row["consistent"] else [left]
     if pd.notna(row["label"]):
-        notes.append(f"labelled {models.class_name(model, int(row['label']))}")
+        notes.append(f"true class: {models.class_name(model, int(row['label']))}")
     notes.append(f"SSIM {row['ssim']:.2f}")
-    return html("case", row=row, label=label, what=what, before=before, after=after, notes=notes)
+    told = verdict_of(row)
+    return html(
+        "case",
+        row=row,
+        verdict=told,
+        label=label,
+        what=what,
+        before=before,
+        after=after,
+        notes=notes,
+    )
 
 
 def _link(run: Opened, row: dict[str, Any], condition: Condition) -> None:

@@ -142,7 +142,7 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return list(islice(cells(2), count))
 
 
-def card(row: Measurement, changed: str = "Perturbed", truth: str | None = None) -> Html:
+def card(row: Measurement, changed: str = "Perturbed") -> Html:
     """One model's verdict and top-5 for both pictures; ``changed`` heads the second."""
 
     def name(index: int) -> str:
@@ -153,16 +153,15 @@ def card(row: Measurement, changed: str = "Perturbed", truth: str | None = None)
         return [(name(index), share, index == row.clean_top1) for index, share in pairs]
 
     before = name(row.clean_top1)
-    points = f"{100 * row.scores['confidence_change']:+.1f} points"
-    detail = f"{before} is left with {row.retained_probability:.1%} ({points})"
-    if row.consistent:
-        detail = f"its confidence moved by {points}"
+    detail = f"Confidence change: {100 * row.scores['confidence_change']:+.1f} points"
+    if not row.consistent:
+        detail = f"{before}: {row.clean_probability:.1%} → {row.retained_probability:.1%}"
     if row.clean_probability < UNSURE:
-        detail += "; unsure even of the original, so this means little"
+        detail += ". Low confidence on the original: treat with caution"
     return html(
         "card",
         row=row,
-        verdict=verdict(row, truth),
+        verdict=verdict(row),
         label=models.label(row.model),
         before=before,
         after=name(row.top1),

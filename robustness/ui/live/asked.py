@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.errors import RobustnessError
+from robustness.base.text import counted
+from robustness.charts.verdict import correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.picture import Picture
@@ -25,7 +28,7 @@ class Asked(NamedTuple):
     models: tuple[str, ...]
     seed: int
     truth: str | None = None
-    """The class that the picture shows, if somebody has said it."""
+    """The true class of the picture, where it is known."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
@@ -51,8 +54,12 @@ class Asked(NamedTuple):
         return memo.change(self.picture, self.condition, self.seed)
 
     def answers(self, altered: memo.Change, who: str | None = None) -> Iterator[tuple[str, Answer]]:
-        """Has all models asked from now on, in turns of ``who``; each answer as it comes."""
-        return memo.answers(self.spec, self.picture, self.models, altered, who)
+        """Has all models asked from now on, in turns of ``who``; each answer as it comes.
+
+        The true class is the label of each.
+        """
+        coming = memo.answers(self.spec, self.picture, self.models, altered, who)
+        return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 
 def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> components.Answers:
@@ -61,34 +68,27 @@ def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> componen
     return components.Answers(
         headline=_headline(asked, list(rows.values())),
         verdicts=_verdicts(asked, rows),
-        cards=[_card(name, found.get(name), asked.truth) for name in asked.models],
+        cards=[_card(name, found.get(name)) for name in asked.models],
         note=note,
     )
 
 
-def _card(name: str, row: Answer | None, truth: str | None) -> Html:
+def _card(name: str, row: Answer | None) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row, truth=truth)
+        return results.card(row)
     text = "Asking …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
 def _headline(asked: Asked, rows: Sequence[Measurement]) -> Html:
     """The answer in a sentence."""
-    total = len(asked.models)
-    kept = sum(row.consistent for row in rows)
+    idle, total = asked.condition.idle, len(asked.models)
+    told = correct_models(rows) if idle else tally(rows)
     if len(rows) < total or not total:
-        several = "s" if total != 1 else ""
-        text = f"Asking {total} model{several}: {len(rows)} answered, {kept} kept"
-    elif 0 < kept < total:
-        text = f"{kept} of {total} models keep their answer"
-    elif total > 1:
-        text = f"All {total} models {'keep' if kept else 'change'} their answer"
-    else:
-        text = f"The model {'keeps' if kept else 'changes'} its answer"
-    right = sum(models.class_name(row.model, row.top1) == asked.truth for row in rows)
-    truth = "" if asked.truth is None or len(rows) < total else f"; {right} of {total} right"
-    return results.headline(f"{text} under {asked.what}{truth}.")
+        told = f"{len(rows)} of {counted(total, 'model')} done"
+    if not told:
+        return results.headline("Add a perturbation to start.")
+    return results.headline(f"{'Original' if idle else asked.what}: {told}.")
 
 
 def _verdicts(asked: Asked, answered: Mapping[str, Measurement]) -> Html:
@@ -96,6 +96,6 @@ def _verdicts(asked: Asked, answered: Mapping[str, Measurement]) -> Html:
     lines = []
     for name in asked.models:
         row = answered.get(name)
-        verdict = row and results.verdict(row, asked.truth)
-        lines.append((models.label(name), row, verdict, row and models.class_name(name, row.top1)))
+        told = row and verdict(row)
+        lines.append((models.label(name), row, told, row and models.class_name(name, row.top1)))
     return html("verdicts", lines=lines)

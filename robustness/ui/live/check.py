@@ -116,21 +116,14 @@ def show_details(
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         with st.container(horizontal=True):
-            told = [_labelled(row, truth) for row in rows]
             report_button(
-                lambda: report.of_live(asked.spec, picture, told, film.made(asked)), "live"
+                lambda: report.of_live(asked.spec, picture, rows, film.made(asked)), "live"
             )
             copy_button(asked.spec, picture)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
-
-
-def _labelled(row: Measurement, truth: str | None) -> Measurement:
-    """``row`` with the class ``truth`` as its label, where its model tells that apart."""
-    names = MODELS[row.model].labels().names
-    return replace(row, label=names.index(truth) if truth in names else None)
 
 
 def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from robustness.charts.film import Played, moving, played
 from robustness.evaluation import film
+from robustness.evaluation.correctness import labelled
 from robustness.ui.kit import films
 from robustness.ui.kit.kept import work_key
 from robustness.ui.live.asked import Asked
@@ -42,6 +43,7 @@ def _offer(asked: Asked, name: str) -> films.Offer:
         ),
         total=len(wanted) * (1 + len(asked.models)),
         finish=lambda events: played(
-            film.assembled(condition, name, events), picture, truth=asked.truth
+            film.assembled(condition, name, [labelled(each, asked.truth) for each in events]),
+            picture,
         ),
     )

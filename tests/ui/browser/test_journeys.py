@@ -103,7 +103,7 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     expect(page.locator(AT_REST)).to_be_visible()
     reached = page.url
     page.go_back()
-    expect(page.locator(HEADLINE)).to_contain_text("The model keeps its answer")
+    expect(page.locator(HEADLINE)).to_contain_text("the model is")
     settled(page)
     assert asked(page.url) == asked(left)
     page.go_forward()
