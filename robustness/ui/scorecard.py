@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import plain, visible
+from robustness.base.text import plain, some, visible
 from robustness.charts import answers, look, tables
 from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
 from robustness.charts.verdict import verdict
@@ -96,7 +96,7 @@ def show(
     """Draws the sections top to bottom."""
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
-    _headline(summary)
+    _headline(summary, pictures)
     results.warn_of_the_unsure(rows, "consistency means")
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -166,9 +166,11 @@ def _by_place(
     return [replace(r, stages=of[r.image_digest, r.model, r.condition]) for r in rows]
 
 
-def _headline(summary: Sequence[dict[str, Any]]) -> None:
+def _headline(summary: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> None:
     rankings = scorecard.rankings(summary)
-    st.html(results.headline(" ".join(results.who_keeps(entries) for entries in rankings)))
+    scored = some([visible(picture.name) for picture in pictures], 3)
+    text = " ".join(results.who_keeps(entries) for entries in rankings)
+    st.html(results.headline(f"{scored}: {text}"))
     if len(rankings) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"

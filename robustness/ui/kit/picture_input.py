@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
@@ -72,7 +74,7 @@ def _choice(
     with upload:
         key = f"upload_{version}"
         refused = access.refusal(Action.UPLOAD)
-        st.file_uploader(
+        files = st.file_uploader(
             "Upload photos" if several else "Upload a photo",
             type=list(ACCEPTED_EXTENSIONS),
             accept_multiple_files=several,
@@ -83,6 +85,7 @@ def _choice(
             help=refused
             or "It stays on the server that runs this page, and is not part of the link.",
         )
+        _catch_up(key, files)
         with st.container(horizontal=True, vertical_alignment="center"):
             if live:
                 components.camera(_LIVE_CAMERA, _freeze)
@@ -148,7 +151,9 @@ def _freeze() -> None:
 def _camera(key: str) -> None:
     with st.popover("Camera", icon=":material/photo_camera:", **access.allowed(Action.UPLOAD)):
         if st.toggle("Turn the camera on", key="camera_on"):
-            st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
+            _catch_up(
+                key, st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
+            )
 
 
 def fit_input(key: str) -> str:
@@ -165,13 +170,27 @@ def fit_input(key: str) -> str:
 
 def _remember(key: str) -> None:
     """Keeps what was uploaded for the session, so that it goes along to the other pages."""
-    given = st.session_state[key]
-    files = given if isinstance(given, list) else [given] if given else []
-    if files and access.refused(Action.UPLOAD):
-        return
-    st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
-    if files:
-        leave()
+    _take(key, _files(st.session_state[key]))
+
+
+def _catch_up(key: str, given: object) -> None:
+    """Takes what the uploader ``key`` holds if ``_remember`` was interrupted: Streamlit ends a
+    callback at the next request of the browser, and does not call it again."""
+    files = _files(given)
+    if files and st.session_state.get(f"{key} taken") != [file.file_id for file in files]:
+        _take(key, files)
+
+
+def _files(given: Any) -> list[UploadedFile]:
+    return given if isinstance(given, list) else [given] if given else []
+
+
+def _take(key: str, files: Sequence[UploadedFile]) -> None:
+    if not files or not access.refused(Action.UPLOAD):
+        st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
+        if files:
+            leave()
+    st.session_state[f"{key} taken"] = [file.file_id for file in files]  # last: all is done
 
 
 def _uploaded(fit: str) -> list[Picture]:
