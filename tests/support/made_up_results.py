@@ -29,6 +29,7 @@ class MadeUp:
     written: int = 0
     seed: int = 7
     unreadable: tuple[tuple[str, str], ...] = ()
+    finished: bool = False
     asked: list[str] = field(default_factory=list)
 
     def frame(self) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import new_run, request, uploads
 from robustness.ui.kit import run_link
 from robustness.ui.kit.run_link import runs_folder
+from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import html, run
@@ -101,6 +102,47 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
     assert "SqueezeNet 1.1 keeps its answer in" in html(app)
     again = run(PAGE, run=folder.name)
     assert "SqueezeNet 1.1 keeps its answer in" in html(again)
+
+
+def test_an_archive_without_a_readable_image_is_refused_at_upload(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE, source="Upload", models="SqueezeNet")
+
+    def given(files: dict[str, bytes]) -> AppTest:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as made:
+            for name, data in files.items():
+                made.writestr(name, data)
+        upload = [("photos.zip", archive.getvalue(), "application/zip")]
+        return app.file_uploader(key="dataset_upload").set_value(upload).run()
+
+    broken = {"a.jpg": BAD["truncated JPEG"](), "b.png": b"no image"}
+    (error,) = given(broken).error
+    assert '"a.jpg" cannot be decoded' in error.value.replace("\\", ""), "the first, and why"
+    assert not app.exception
+    assert "evaluate" not in {button.key for button in app.button}, "there is nothing to begin"
+    given({**broken, "c.png": sample_bytes("coffee")})
+    assert not app.error
+    assert app.button(key="evaluate")
+
+
+def test_a_finished_run_of_unreadable_images_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One of another machine, or of the command line."""
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(b"no image")
+    plan = runs.plan(str(tmp_path / "set"), make_spec(["SqueezeNet"], CONDITIONS))
+    with runs.start(plan, tmp_path / "runs") as session:
+        list(session.perform())
+    app = run(PAGE, run=session.folder.name, models="SqueezeNet")
+    assert not app.exception
+    assert app.error
+    assert not app.info, "it has not to be waited for"
+    assert "a.png" in html(app), "with its reason"
 
 
 def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.access import Action
-from robustness.base.errors import LabelError
+from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
 from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
@@ -21,6 +23,9 @@ from robustness.ui.kit.page import boundary
 from robustness.ui.kit.run_link import RUN
 
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
+
+_SECONDS_TO_LOOK = 10.0
+"""For a readable image among damaged ones; a run lists them all with their reasons."""
 
 FRAMES_AT_ONCE = 44
 """Pictures and their perturbed versions from one look whether the run was cancelled to the next."""
@@ -74,7 +79,32 @@ def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
 
 
+@st.cache_resource(show_spinner="Looking for a readable image …", max_entries=8)
+def _unreadable(source: str, written: tuple[int, ...]) -> str:
+    """Why no image of ``source`` can be read; "" where one can, or a look is too short to tell."""
+    reasons: list[str] = []
+    until = time.monotonic() + _SECONDS_TO_LOOK
+    for entry in (entries := _listed(source, written)).entries:
+        try:
+            if not entry.refused:
+                study_image(entries.read(entry), name=entry.name)
+                return ""
+            reasons.append(entry.refused)
+        except BusyError:
+            return ""
+        except ImageError as error:
+            reasons.append(str(error))
+        if time.monotonic() > until:
+            return ""
+    return (
+        f"Expected at least one readable image in {entries.title}, got "
+        f"{counted(len(reasons), 'file')} that cannot be read. {reasons[0]}"
+    )
+
+
 def _begin(request: Request, spec: RunSpec) -> None:
+    if trouble := _unreadable(request.source, _written(request.source)):
+        raise ParameterError(trouble)
     plan = _planned(request, spec, _written(request.source))
     pictures, conditions, asked = plan.asked.pictures, len(spec.conditions), len(spec.models)
     size = (

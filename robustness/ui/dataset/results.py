@@ -37,8 +37,14 @@ def show(run: Opened) -> None:
     """Draws everything that ``run`` tells."""
     frame = run.frame()
     if frame.empty:
-        st.info("No image of this run has been measured yet.", icon=":material/hourglass_empty:")
-        _unreadable(run.unreadable)
+        if run.finished:
+            st.error(
+                "Expected at least one readable image, got none: this run has no results.",
+                icon=":material/broken_image:",
+            )
+        else:
+            st.info("No image is measured yet.", icon=":material/hourglass_empty:")
+        _unreadable(run.unreadable, expanded=True)
         return
     found = _figures(run.id, run.written, _classes(frame), frame)
     _headline(run, frame, found)
@@ -216,11 +222,11 @@ def _curves(found: Figures) -> None:
     st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
 
 
-def _unreadable(images: Sequence[tuple[str, str]]) -> None:
+def _unreadable(images: Sequence[tuple[str, str]], *, expanded: bool = False) -> None:
     """The images that could not be read, with their reasons."""
     if images:
         title = f"{counted(len(images), 'image')} could not be read"
-        with st.expander(title, icon=":material/broken_image:"):
+        with st.expander(title, expanded, icon=":material/broken_image:"):
             st.html(results.html_table(("Image", "Reason"), images[:_UNREADABLE]))
             if len(images) > _UNREADABLE:
                 st.caption(f"The first {_UNREADABLE} of {len(images):,}.")

@@ -28,6 +28,7 @@ class Opened:
         self.run = run
         self.written = written
         self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
+        self.finished = run.finished
         self.unreadable = run.unreadable
         self._frame = run.frame()
 
