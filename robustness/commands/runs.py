@@ -121,8 +121,8 @@ def runs_command(options: argparse.Namespace) -> None:
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{counted(manifest.dataset.pictures, 'picture')}, "
             f"{counted(len(manifest.spec.models), 'model')}, "
-            f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.created}, "
-            f"{manifest.status}{imported}"
+            f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
+            f"{manifest.created}, {manifest.status}{imported}"
         )
 
 
@@ -144,6 +144,7 @@ def _listed(entry: Listed) -> dict[str, Any]:
         "models": list(manifest.spec.model_names),
         "conditions": [dict(condition.steps) for condition in manifest.spec.conditions],
         "seed": manifest.spec.seed,
+        "fit": manifest.spec.fit,
     }
 
 

@@ -46,19 +46,25 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         other=other,
         images=len(first & second),
         differences=statistics.difference(*frames),
-        apart=(*_images(first, second), *_settings(baseline.manifest, other.manifest, said)),
+        apart=(
+            *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
+            *_settings(baseline.manifest, other.manifest, said),
+        ),
     )
 
 
-def _images(first: set[str], second: set[str]) -> list[str]:
+def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> list[str]:
+    fits = f"{fit} in the baseline, {fit_of_other} in the other run" if fit != fit_of_other else ""
     if not first & second:
-        return ["They share no picture: pictures are matched by what the models saw of them."]
+        why = fits or "images are matched by what the models see"
+        return [f"The runs have no image in common ({why})."]
     only = (len(first - second), "the baseline"), (len(second - first), "the other run")
-    return [
+    alone = [
         f"{counted(count, 'picture')} of {whose} alone, not counted."
         for count, whose in only
         if count
     ]
+    return [*alone, *([f"The fit is not the same: {fits}."] if fits else [])]
 
 
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
@@ -70,7 +76,7 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
         notes.append(f"The weights are not the same: {some(changed, _SHOWN)}.")
-    for name in ("seed", "fit", "side"):
+    for name in ("seed", "side"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} is not the same: {one} and {two}.")

@@ -92,6 +92,11 @@ class Manifest:
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    @property
+    def how(self) -> str:
+        """The settings that tell apart runs of the same images, models and conditions."""
+        return f"{self.spec.fit}, seed {self.spec.seed}"
+
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}

@@ -271,7 +271,7 @@ def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     found = runs.compare(kept, stranger)
     assert found.images == 0
     assert not found.differences
-    assert "They share no picture" in found.apart[0]
+    assert "no image in common" in found.apart[0]
 
 
 def test_changed_weights_and_versions_are_told(kept: runs.Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from robustness import models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
+from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
@@ -22,11 +23,15 @@ SIDE = 64
 
 
 def spec(
-    conditions: Sequence[Condition] = CONDITIONS, *, names: Sequence[str] = NAMES, seed: int = 5
+    conditions: Sequence[Condition] = CONDITIONS,
+    *,
+    names: Sequence[str] = NAMES,
+    seed: int = 5,
+    fit: str = DEFAULT_FIT,
 ) -> RunSpec:
     """A spec of ``names`` with the hashes of their real weights."""
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(hashes, tuple(conditions), seed, side=SIDE)
+    return RunSpec(hashes, tuple(conditions), seed, fit=fit, side=SIDE)
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:

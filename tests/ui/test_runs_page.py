@@ -239,7 +239,28 @@ def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:
     app = visit("first", "second", "third")
     app.selectbox(key="baseline").set_value("third").run()
     assert app.query_params["compare"] == ["third", "first", "second"]
-    assert "They share no picture" in texts(app)
+    assert len(app.warning) == 2, "third has no image of the others"
+
+
+def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins(monkeypatch)
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    photos = labelled_folder(tmp_path / "photos", 1)
+    names = [
+        performed(photos, tmp_path / "runs", spec(fit=fit)).folder.name
+        for fit in ("crop", "squash")
+    ]
+    app = visit(*names)
+    titles = app.selectbox(key="baseline").options
+    assert ["squash" in title for title in titles] == [False, True]
+    assert ["crop" in title for title in titles] == [True, False]
+    assert html(app).count("squash, seed 5") == html(app).count("crop, seed 5") == 1
+    (warning,) = app.warning
+    assert "crop in the baseline, squash in the other run" in warning.value
+    (choice,) = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").selectbox
+    assert len(set(choice.options)) == 2
 
 
 def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:

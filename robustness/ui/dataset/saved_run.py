@@ -86,7 +86,7 @@ def _title(title: str, manifest: Manifest) -> str:
     return (
         f"{title}, {counted(manifest.dataset.pictures, 'picture')}, "
         f"{counted(len(manifest.spec.models), 'model')}, "
-        f"{counted(len(manifest.spec.conditions), 'condition')}, "
+        f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
         f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
     )
 

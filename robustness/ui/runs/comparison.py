@@ -117,7 +117,8 @@ def _rebase(there: Sequence[str]) -> None:
 
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
-    return f"{entry.title}, {entry.manifest.created[:16].replace('T', ' ')} UTC"
+    made = entry.manifest.created[:16].replace("T", " ")
+    return f"{entry.title}, {entry.manifest.how}, {made} UTC"
 
 
 @st.cache_resource(show_spinner="Comparing …", max_entries=16)
@@ -145,7 +146,10 @@ def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
         _changes(found, known, quantity, other.folder.name)
     elif found.differences:
         st.info("Without labels in both runs there is no accuracy to compare.")
-    if found.apart:
+    if not found.differences:
+        text = f"Cannot compare. {' '.join(found.apart)}"
+        st.warning(plain(text), icon=":material/difference:")
+    elif found.apart:
         st.caption("Not shared, or not alike: " + plain(" ".join(found.apart)))
 
 

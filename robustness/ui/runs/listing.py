@@ -165,7 +165,7 @@ def _description(entry: Listed, headline: str = "") -> Html:
         f"{counted(manifest.images, 'picture')} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
-        f"seed {manifest.spec.seed}",
+        manifest.how,
         f"{manifest.created[:16].replace('T', ' ')} UTC",
         *([f"of {entry.owner}"] if "@" in entry.owner else []),
     )
