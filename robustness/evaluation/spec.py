@@ -15,24 +15,13 @@ from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit
 
-FLOAT_BITS = 32
-"""The depth of pictures that are not rounded: single precision."""
-
-NOT_ROUNDED = (
-    "the perturbed pictures were not rounded to 8 bits, as pictures that are shown or saved are; "
-    "that alone changes one answer in fifty, and up to one in three under strong blur or very low "
-    "contrast"
-)
-"""What is to be said of a spec with ``FLOAT_BITS``; as measured on 100 photographs, two models."""
-
 
 @dataclass(frozen=True)
 class RunSpec:
     """What was asked: enough to run it again and get the same rows.
 
-    ``models`` are (name, hash of its weight file). ``bits`` is the depth of the pictures: 8, or
-    ``FLOAT_BITS`` in a spec of a version that did not round them. ``digest`` is the key under
-    which results may be kept.
+    ``models`` are (name, hash of its weight file). ``digest`` is the key under which results may be
+    kept.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -40,7 +29,6 @@ class RunSpec:
     seed: int = 0
     fit: str = DEFAULT_FIT
     side: int = STUDY_SIDE
-    bits: int = BITS
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -53,7 +41,7 @@ class RunSpec:
             "seed": self.seed,
             "fit": self.fit,
             "side": self.side,
-            "bits": self.bits,
+            "bits": BITS,  # of every image
         }
 
     @classmethod
@@ -64,13 +52,14 @@ class RunSpec:
         anything that is no spec.
         """
         try:
+            if spec["bits"] != BITS:
+                raise ValueError(f"bits={spec['bits']!r}")
             return cls(
                 models=tuple((str(name), str(hash_)) for name, hash_ in spec["models"].items()),
                 conditions=tuple(Condition.from_dict(steps) for steps in spec["perturbations"]),
                 seed=check_seed(int(spec["seed"])),
                 fit=str(spec["fit"]),
                 side=int(spec["side"]),
-                bits=int(spec.get("bits", FLOAT_BITS)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ParameterError(f"This is no spec of a run ({error!r} is amiss).") from error

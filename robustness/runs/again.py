@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from robustness import models
 from robustness.base.errors import RunError
-from robustness.pictures.eight_bits import BITS
 from robustness.runs.manifest import Manifest
 from robustness.runs.session import Plan, plan
 
 
 def plan_again(manifest: Manifest) -> Plan:
-    """The plan of the run of ``manifest``: of the same source, with the same weights, in 8 bits.
+    """The plan of the run of ``manifest``: the same source, with the same weights.
 
     It opens whatever source the manifest names, so it is for those who may read that themselves.
     Raises ``RunError`` for weights that have changed since, and what ``models.require`` and
@@ -26,7 +23,7 @@ def plan_again(manifest: Manifest) -> Plan:
             raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
     return plan(
         asked.source,
-        replace(spec, bits=BITS),
+        spec,
         labelling=asked.labelling,
         limit=asked.limit,
         sample=asked.sample,

@@ -33,7 +33,7 @@ def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
     more, those are ``parts``.
     """
     groups = list(_groups(parts))
-    if len(parts) <= FEW or len(groups) == len(parts) or any(part.lacking for part in parts):
+    if len(parts) <= FEW or len(groups) == len(parts):
         return list(parts)
     written: list[Part] = []
     try:

@@ -10,8 +10,6 @@ from robustness import statistics
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE
-from robustness.evaluation.spec import NOT_ROUNDED
-from robustness.pictures.eight_bits import BITS
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
 from robustness.statistics import DIFFERENCE_COLUMNS
@@ -80,9 +78,6 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} is not the same: {one} and {two}.")
-    if a.bits != b.bits:
-        which = "baseline" if a.bits != BITS else "other run"
-        notes.append(f"Of the {which} alone {NOT_ROUNDED}.")
     return [*notes, *version_notes(first.versions, second.versions)]
 
 

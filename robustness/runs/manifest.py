@@ -19,9 +19,6 @@ from robustness.evaluation.spec import RunSpec
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
 FORMAT, VERSION = "robustness run", 3
-READ = (1, 2, VERSION)
-"""Versions that can be read. Before the third, pictures were not rounded to 8 bits and rows did not
-tell their fit and side; in the first, rows carried no id of their condition."""
 
 UNFINISHED, FINISHED = "unfinished", "finished"
 
@@ -140,10 +137,10 @@ def read(folder: Path) -> Manifest:
                 f"{folder.name} is no saved run: its {FILE} is of something else.",
                 hint=_where(folder),
             )
-        if values.get("version") not in READ:
+        if values.get("version") != VERSION:
             raise RunError(
-                f"{folder.name} was written by another version of this program (format "
-                f"{values.get('version')!r}, expected {VERSION}): run it anew, or use that one.",
+                f"{folder.name} has run format {values.get('version')!r}, expected {VERSION}: run "
+                "it again with this version, or open it with the version that wrote it.",
                 hint=_where(folder),
             )
         return _from_dict(values)

@@ -13,17 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
-from robustness.evaluation.spec import RunSpec
-from robustness.metrics.features import RESCALED
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import AMISS, FINISHED, Manifest
 
@@ -32,19 +27,13 @@ KEY = b"robustness"
 
 _COMPACTED_DIGITS = 12  # in the name; no run has as many chunks as would need them
 
-_LATER = ("fit", "side", *RESCALED.values())
-_LACKING = ((), _LATER, ("condition", *_LATER))
-"""Columns that rows do not have, by format, the newest first: the spec of the run tells them, or
-nobody does."""
-
 
 @dataclass(frozen=True)
 class Part:
     """What a file of rows says of itself, without its rows.
 
     ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
-    ``seconds`` is the time since the part before it. ``lacking`` are columns that rows of an
-    earlier format do not have.
+    ``seconds`` is the time since the part before it.
     """
 
     path: Path
@@ -53,7 +42,6 @@ class Part:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
-    lacking: tuple[str, ...]
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
@@ -96,9 +84,8 @@ def read_part(path: Path) -> Part:
     try:
         with pq.ParquetFile(path) as file:
             about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[KEY])
-            lacking = next(names for names in _LACKING if file.schema_arrow.equals(_without(names)))
-            if not math.isfinite(about["seconds"]):
-                raise ValueError("seconds")
+            if not (file.schema_arrow.equals(SCHEMA) and math.isfinite(about["seconds"])):
+                raise ValueError("schema or seconds")
             return Part(
                 path=path,
                 chunks=tuple(int(number) for number in about["chunks"]),
@@ -106,9 +93,8 @@ def read_part(path: Path) -> Part:
                 unreadable=tuple((str(name), str(why)) for name, why in about["unreadable"]),
                 seconds=float(about["seconds"]),
                 rows=file.metadata.num_rows,
-                lacking=lacking,
             )
-    except (pa.ArrowException, OSError, StopIteration, *AMISS) as error:
+    except (pa.ArrowException, OSError, *AMISS) as error:
         raise RunError(
             f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
             "alone and continue the run.",
@@ -121,33 +107,15 @@ def _named(path: Path) -> str:
 
 
 def read_rows(
-    part: Part,
-    spec: RunSpec,
-    columns: Sequence[str] | None = None,
-    model: str | None = None,
+    part: Part, columns: Sequence[str] | None = None, model: str | None = None
 ) -> pa.Table:
     """The rows of ``part``, of one ``model`` if that is named; all ``columns`` unless named.
 
-    What rows of an earlier format lack is that of the ``spec`` of the run, or not known. In the
-    first format the rows of a picture and model stand in the order of its conditions, which they
-    take their ids from. Raises ``RunError`` where they do not, or where the file cannot be read.
+    Raises ``RunError`` where the file cannot be read.
     """
-    wanted = SCHEMA.names if columns is None else list(columns)
     filters = None if model is None else [("model", "==", model)]
-    if not set(wanted) & set(part.lacking):
-        table = _read(part.path, wanted, filters)
-        return table.replace_schema_metadata(None)
-    stored = [name for name in wanted if name not in part.lacking]
-    table = _read(part.path, list(dict.fromkeys([*stored, *_ORDERED])))
-    if "condition" in part.lacking:
-        table = table.append_column("condition", _ids(part, spec.conditions, table["perturbation"]))
-    for name in part.lacking:
-        if name not in table.column_names:
-            told = pa.scalar(getattr(spec, name, None), SCHEMA.field(name).type)
-            table = table.append_column(name, pa.repeat(told, len(table)))
-    if model is not None:
-        table = table.filter(pc.equal(table["model"], model))
-    return table.select(wanted).replace_schema_metadata(None)
+    table = _read(part.path, SCHEMA.names if columns is None else columns, filters)
+    return table.replace_schema_metadata(None)
 
 
 def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
@@ -158,23 +126,6 @@ def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
             f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
             hint=f"The file is {path}.",
         ) from error
-
-
-_ORDERED = ("perturbation", "model")
-"""Columns by which rows are told apart while what they lack is found."""
-
-
-def _ids(part: Part, conditions: Sequence[Condition], perturbations: pa.ChunkedArray) -> pa.Array:
-    """The id of the condition of every row of a file in the first format."""
-    place = pa.array(np.arange(len(perturbations)) % len(conditions))
-    names = pa.array([condition.name for condition in conditions]).take(place)
-    if not perturbations.combine_chunks().equals(names):
-        raise RunError(f"The file {_named(part.path)} is damaged: its rows are in another order.")
-    return pa.array([condition.id for condition in conditions]).take(place)
-
-
-def _without(names: Sequence[str]) -> pa.Schema:
-    return pa.schema([field for field in SCHEMA if field.name not in names])
 
 
 def all_parts(folder: Path, manifest: Manifest) -> list[Part]:

@@ -68,7 +68,6 @@ class Replay:
             *([] if self.listing else ["The files of the dataset are not those of the run."]),
             *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
             *self.versions,
-            *([note] if (note := self.run.depth_note) else []),
             *(change.sentence for change in self.changes),
         ]
 

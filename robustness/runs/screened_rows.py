@@ -69,15 +69,13 @@ class ScreenedRows:
     def read(self, part: Part) -> None:
         """Looks at all rows of ``part``."""
         self.size += part.path.stat().st_size
-        words = [_STAGE, *(word for word in _WORDS if word not in part.lacking)]
-        done = 0
+        words = [_STAGE, *_WORDS]
         with pq.ParquetFile(part.path, read_dictionary=words, pre_buffer=False) as file:
             for group in range(file.num_row_groups):  # one dictionary each, as nested words need
                 for batch in file.iter_batches(_ROWS_AT_ONCE, [group]):
                     self._texts(batch)
                     self._figures(batch)
-                    self._words(batch, done)
-                    done += batch.num_rows
+                    self._words(batch)
 
     def digest(self, images: int) -> str | None:
         """The ``content`` of all rows, which are to be of ``images`` pictures."""
@@ -94,7 +92,7 @@ class ScreenedRows:
     def _texts(self, batch: pa.RecordBatch) -> None:
         stages = batch["stages"]
         _expect(stages.null_count == 0, "a row has no stages")
-        columns = {word: batch[word] for word in _WORDS if word in batch.schema.names}
+        columns = {word: batch[word] for word in _WORDS}
         columns["stage"] = stages.flatten().field("stage")
         for name, column in columns.items():
             _expect(column.null_count == 0, f"a row has no {name}")
@@ -106,8 +104,7 @@ class ScreenedRows:
 
     def _figures(self, batch: pa.RecordBatch) -> None:
         for name, (low, high) in self.ranges.items():
-            if name in batch.schema.names:
-                _within(name, batch[name], low, high)
+            _within(name, batch[name], low, high)
         stages = batch["stages"].flatten()
         for name in RESCALED:
             _within(f"{name} of a stage", stages.field(name), *self.ranges[name])
@@ -119,18 +116,13 @@ class ScreenedRows:
             _within(f"{name}_probabilities", shares.flatten(), 0.0, 1.0)
         _within("position", batch["position"], 0, self.pictures - 1)
         for name, value in (("seed", self.spec.seed), ("side", self.spec.side)):
-            if name in batch.schema.names:
-                _within(name, batch[name], value, value)
+            _within(name, batch[name], value, value)
 
-    def _words(self, batch: pa.RecordBatch, done: int) -> None:
+    def _words(self, batch: pa.RecordBatch) -> None:
         asked = _codes(batch["model"], self.spec.model_names, "models")
         names = _codes(batch["perturbation"], self.names, "perturbations")
-        if "fit" in batch.schema.names:
-            _codes(batch["fit"], [self.spec.fit], "fits")
-        if "condition" in batch.schema.names:
-            conditions = _codes(batch["condition"], self.ids, "conditions")
-        else:  # in the first format they stand in the order of the manifest
-            conditions = (done + np.arange(batch.num_rows)) % len(self.ids)
+        _codes(batch["fit"], [self.spec.fit], "fits")
+        conditions = _codes(batch["condition"], self.ids, "conditions")
         _expect(bool(np.all(self.name_of[conditions] == names)), "its rows are of other conditions")
         self._classes(batch, asked)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))

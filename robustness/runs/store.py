@@ -20,8 +20,6 @@ from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
-from robustness.evaluation.spec import NOT_ROUNDED
-from robustness.pictures.eight_bits import BITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs import manifest as manifests
@@ -77,11 +75,6 @@ class Run:
         return self.manifest.spec.seed
 
     @property
-    def depth_note(self) -> str:
-        """What an earlier version did to its pictures; "" for a run of this one."""
-        return f"In this run {NOT_ROUNDED}." if self.manifest.spec.bits != BITS else ""
-
-    @property
     def images(self) -> int:
         """How many pictures were read and evaluated."""
         return sum(part.images for part in self.parts)
@@ -99,7 +92,7 @@ class Run:
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named."""
         wanted = SCHEMA.names if columns is None else list(dict.fromkeys([*columns, "position"]))
-        tables = [read_rows(part, self.manifest.spec, wanted, model) for part in self.parts]
+        tables = [read_rows(part, wanted, model) for part in self.parts]
         joined = pa.concat_tables(tables or [SCHEMA.empty_table().select(wanted)])
         numbers = [number for part in self.parts for number in part.chunks]
         return joined if numbers == sorted(numbers) else joined.sort_by("position")
@@ -107,7 +100,7 @@ class Run:
     def tables(self) -> Iterator[pa.Table]:
         """The rows a file at a time, as they were written; the whole need not fit into memory."""
         for part in self.parts:
-            yield read_rows(part, self.manifest.spec)
+            yield read_rows(part)
 
     def frame(
         self, columns: Sequence[str] | None = NUMBERS, model: str | None = None

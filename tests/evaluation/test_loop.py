@@ -166,7 +166,6 @@ CHANGES: dict[str, list[Any]] = {
     "seed": [4],
     "fit": ["squash"],
     "side": [384],
-    "bits": [32],
 }
 
 

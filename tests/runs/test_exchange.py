@@ -319,7 +319,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a bomb": (more("{}/title.txt", b"0" * 50_000_000), "would unpack to"),
     "more rows than it says": (more("{}/part-999999.parquet"), "damaged or of another kind"),
     "another program's": (lambda run: with_manifest(run, format="x"), "of something else"),
-    "another version's": (lambda run: with_manifest(run, version=99), "another version"),
+    "another version's": (lambda run: with_manifest(run, version=99), "has run format 99"),
     "an id that leads out": (lambda run: with_manifest(run, id="../x"), "no id of a run"),
     "a hidden id": (lambda run: with_manifest(run, id=".uploads"), "no id of a run"),
     "an id that is a number": (lambda run: with_manifest(run, id=7), "damaged"),

@@ -517,7 +517,7 @@ def doubled_part(run: Path) -> None:
     [
         (damage_json, "damaged"),
         (other_program, "something else"),
-        (other_version, "another version"),
+        (other_version, "has run format 99, expected 3"),
         (no_manifest, "no saved run"),
         (unknown_perturbation, "Did you mean 'rotation'"),
         (lost_part, "not those that it wrote"),

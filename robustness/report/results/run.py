@@ -120,7 +120,6 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
         cautions.append(found.copies_note)
     if images < statistics.FEWEST:
         cautions.append(statistics.TOO_FEW)
-    cautions += [note] if (note := run.depth_note) else []
     cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:
         count = counted(len(run.unreadable), "picture")

@@ -137,10 +137,6 @@ def _state(run: runs.Run) -> None:
             "where they lie in the folder of the setting *datasets* here.",
             icon=":material/move_to_inbox:",
         )
-    if run.depth_note:
-        st.info(
-            f"{run.depth_note} The same request, run anew, rounds them.", icon=":material/contrast:"
-        )
 
 
 def about(run: runs.Run) -> None:
