@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import streamlit as st
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 from streamlit import config
@@ -22,6 +24,10 @@ from robustness.ui.server.guard import Guard
 
 async def _page(request: object) -> HTMLResponse:
     return HTMLResponse("page")
+
+
+async def _cookies(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(request.cookies)))
 
 
 async def _text(request: object) -> PlainTextResponse:
@@ -37,7 +43,12 @@ async def _stream(websocket: WebSocket) -> None:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example, *.lab.example")
-    routes = [Route("/", _page), Route("/text", _text), WebSocketRoute("/stream", _stream)]
+    routes: list[BaseRoute] = [
+        Route("/", _page),
+        Route("/text", _text),
+        Route("/cookies", _cookies),
+        WebSocketRoute("/stream", _stream),
+    ]
     return TestClient(Guard(Starlette(routes=routes)), base_url="http://localhost:8501")
 
 
@@ -113,6 +124,21 @@ def test_a_browser_gets_one_cookie_that_no_script_reads(client: TestClient) -> N
     assert "set-cookie" not in client.get("/text").headers
     again = client.get("/", headers={"cookie": f"other=1; {COOKIE}=abc"})
     assert "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize("value", ["\\" * 60_000, '\\"' * 30_000, "\\0" * 30_000])
+def test_cookies_that_take_long_to_read_are_refused_unread(client: TestClient, value: str) -> None:
+    started = time.perf_counter()
+    headers = {"cookie": f'a="{value}"'}
+    assert client.get("/cookies", headers=headers).status_code == 400
+    with (
+        pytest.raises(WebSocketDenialResponse),
+        client.websocket_connect("/stream", headers=headers),
+    ):
+        pass
+    usual = {"cookie": 'a="' + "\\054" * 100 + "x" * 30_000 + '"'}
+    assert client.get("/cookies", headers=usual).text == "1"
+    assert time.perf_counter() - started < 2
 
 
 def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:

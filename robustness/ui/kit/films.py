@@ -22,7 +22,7 @@ from robustness.ui.kit import components
 from robustness.ui.kit.fair_line import LINE
 from robustness.ui.kit.kept import Kept
 from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.tickets import Tickets
+from robustness.ui.kit.tickets import Tickets, body
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""
@@ -74,11 +74,9 @@ async def _film(request: Request) -> Response:
         offers = _OFFERS.get(ticket)
     except AccessError as error:
         return Response(str(error), status_code=403, media_type="text/plain")
-    wanted = b""
-    async for part in request.stream():
-        wanted += part
-        if len(wanted) > _MOST_BYTES:
-            return Response(status_code=413)
+    wanted = await body(request, _MOST_BYTES)
+    if wanted is None:
+        return Response(status_code=413)
     offer = (offers or {}).get(wanted.decode("utf-8", "replace"))
     if offer is None:
         return Response(status_code=404)

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import streamlit as st
+from starlette.requests import Request
 
 from robustness.base.access import Action, Who, check, policy
 from robustness.ui.kit import access
@@ -56,3 +57,13 @@ class Tickets(Generic[What]):
         who, what = held.given
         check(action, who, None, policy())
         return what
+
+
+async def body(request: Request, most: int) -> bytes | None:
+    """The body of ``request``; None, and no more is read, where it exceeds ``most`` bytes."""
+    found = bytearray()
+    async for part in request.stream():
+        found += part
+        if len(found) > most:
+            return None
+    return bytes(found)

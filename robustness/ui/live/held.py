@@ -7,7 +7,6 @@ that is said here lasts: once the slider is let go, the script runs and shows wh
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,13 +23,16 @@ from robustness.runs.jobs import ASIDE
 from robustness.ui.kit import components, results
 from robustness.ui.kit.fair_line import SupersededError
 from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.tickets import Tickets
+from robustness.ui.kit.tickets import Tickets, body
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
 
 MOST_BYTES = 1_000_000
-"""Of a request: a frame of the camera as it is sent takes 200,000."""
+"""Of a request with an image: a camera frame takes 200,000."""
+
+MOST_BYTES_OF_STEPS = 50_000
+"""Of a request without one: each perturbation takes 100."""
 
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
@@ -56,21 +58,22 @@ async def _answer(request: Request) -> Response:
         return _refused(error)
     if asked is None:
         return Response(status_code=404)
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            return Response(status_code=413)
     try:
-        wanted, pictures = components.unpack(body)
+        _TICKETS.get(ticket, Action.UPLOAD)
+        may_not_upload = None
+    except AccessError as error:
+        may_not_upload = error
+    message = await body(request, MOST_BYTES_OF_STEPS if may_not_upload else MOST_BYTES)
+    if message is None:
+        return _refused(may_not_upload) if may_not_upload else Response(status_code=413)
+    try:
+        wanted, pictures = components.unpack(message, most=1)
         steps = checked(wanted["steps"])
         make = _MAKERS[wanted["want"]]
-        if pictures:
-            _TICKETS.get(ticket, Action.UPLOAD)
-    except AccessError as error:
-        return _refused(error)
-    except (ValueError, TypeError, KeyError, RecursionError, struct.error):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Response(status_code=400)
+    if pictures and may_not_upload:
+        return _refused(may_not_upload)
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
     who = f"held {ticket}"
     try:

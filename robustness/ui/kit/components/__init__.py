@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,15 +109,23 @@ def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
     return b"".join([struct.pack(">I", len(head)), head, *pictures])
 
 
-def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """What ``pack`` was given; the header with ``sizes``, the bytes of each picture."""
-    (length,) = struct.unpack_from(">I", message)
-    header = json.loads(message[4 : 4 + length])
-    pictures, at = [], 4 + length
-    for size in header["sizes"]:
-        pictures.append(message[at : at + size])
-        at += size
-    return header, pictures
+def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], list[bytes]]:
+    """The header that ``pack`` was given, with ``sizes``, and each image.
+
+    Raises ``ValueError``, and copies nothing, unless the sizes are those of at most ``most`` images
+    that fill the rest of the message.
+    """
+    if len(message) < 4:
+        raise ValueError("a message without a header")
+    at = 4 + int.from_bytes(message[:4])
+    header = json.loads(message[4:at])
+    sizes = header.get("sizes") if isinstance(header, dict) else None
+    if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("sizes that are none")
+    if (most is not None and len(sizes) > most) or at + sum(sizes) != len(message):
+        raise ValueError("sizes of other images")
+    ends = [at + end for end in accumulate(sizes)]
+    return header, [message[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def pair(key: str, header: Mapping[str, Any], before: bytes, after: bytes) -> None:

@@ -1,0 +1,125 @@
+"""Requests beside the page's script: what a stranger can send costs no memory and no time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from robustness.evaluation.condition import Condition
+from robustness.ui.kit import access
+from robustness.ui.kit.access import Connection
+from robustness.ui.kit.components import pack, unpack
+from robustness.ui.kit.tickets import body
+from robustness.ui.live import held
+from robustness.ui.live.asked import Asked
+from tests.support.pages import sample
+
+MEGABYTE = 10**6
+ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "secret"})
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(Starlette(routes=held.ROUTES))
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where somebody from another machine asks about a sample."""
+    monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
+    return f"/live/{held.ticket(Asked(sample('coffee'), Condition.of({}), (), 0))}"
+
+
+@pytest.fixture
+def viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
+
+
+def message(sizes: object, images: bytes = b"", **header: Any) -> bytes:
+    head = json.dumps({"want": "picture", "steps": [], **header, "sizes": sizes}).encode()
+    return struct.pack(">I", len(head)) + head + images
+
+
+def test_a_picture_comes_back(client: TestClient, path: str, viewer: None) -> None:
+    reply = client.post(path, content=message([]))
+    assert reply.status_code == 200
+    header, (before, after) = unpack(reply.content)
+    assert header["texts"] == {}
+    assert not before
+    assert after.startswith(b"\x89PNG")
+
+
+HOSTILE = {
+    "negative sizes": message([600_000, -600_000] * 1000, bytes(700_000)),
+    "a negative size": message([-1], b"x"),
+    "many sizes of nothing": message([0] * 200_000),
+    "two images": message([1, 1], b"xy"),
+    "less than there is": message([1], b"xy"),
+    "more than there is": message([3], b"xy"),
+    "far more than there is": message([10**18], b"xy"),
+    "no whole number": message([1.0], b"x"),
+    "a truth value": message([True], b"x"),
+    "not a number": message([float("nan")], b"x"),
+    "no list": message({"0": 1}, b"x"),
+    "a text": message("1", b"x"),
+    "nothing": message(None, b"x"),
+    "a longer header than the message": struct.pack(">I", 2**32 - 1) + b'{"sizes": []}',
+    "no header": b"abc",
+    "empty": b"",
+    "a header that is a list": struct.pack(">I", 2) + b"[]",
+    "a header that is nested deeply": struct.pack(">I", 30_000) + b"[" * 30_000,
+    "a number of many digits": message([]).replace(b"[]", b"9" * 5000),
+}
+
+
+@pytest.fixture
+def limited(client: TestClient, path: str) -> Iterator[None]:
+    """What is allocated within stays below 16 MB."""
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * MEGABYTE
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("sent", HOSTILE.values(), ids=HOSTILE.keys())
+def test_sizes_are_checked_before_anything_is_copied(
+    client: TestClient, path: str, sent: bytes
+) -> None:
+    assert client.post(path, content=sent).status_code == 400
+
+
+@pytest.mark.usefixtures("limited", "viewer")
+def test_who_may_not_upload_sends_no_more_than_steps(client: TestClient, path: str) -> None:
+    assert client.post(path, content=bytes(held.MOST_BYTES_OF_STEPS + 1)).status_code == 403
+    assert client.post(path, content=HOSTILE["negative sizes"]).status_code == 403
+    assert client.post(path, content=message([3], b"png", want="camera")).status_code == 403
+    assert client.post(path, content=message([3], b"png")).status_code == 403
+
+
+def test_a_body_without_end_is_read_no_further_than_its_limit() -> None:
+    taken = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal taken
+        taken += 1000
+        return {"type": "http.request", "body": bytes(1000), "more_body": True}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    assert asyncio.run(body(request, 10_000)) is None
+    assert taken == 11_000
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    images = [b"one", b"", b"three"]
+    assert unpack(pack({"a": 1}, images)) == ({"a": 1, "sizes": [3, 0, 5]}, images)
