@@ -8,7 +8,7 @@ from streamlit.starlette import App
 from robustness.ui.kit import films
 from robustness.ui.kit.model_input import require_models, sidebar_input
 from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import picture_and_truth_input
+from robustness.ui.kit.picture_input import picture_input
 from robustness.ui.kit.upload_limit import UploadLimit
 from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
@@ -26,7 +26,7 @@ if __name__ == "__main__":  # as the script of a page
     ):
         model_names, seed = sidebar_input()
         presenting.frame()
-        picture, truth = picture_and_truth_input(presenting.buttons)
+        picture, truth = picture_input(model_names, presenting.buttons)
         require_models(model_names)
         check.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)

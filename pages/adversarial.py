@@ -22,7 +22,7 @@ with page(
     request.start_state()
     model_names, seed = sidebar_input()
     story = st.container()
-    picture = picture_input()
+    picture, truth = picture_input(model_names)
     require_models(model_names)
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
     with controls:
@@ -32,9 +32,9 @@ with page(
         presenting.told(picture, model_names, seed, f"{attacked} {condition.id}")
     with answer:
         found = outcome.measure(picture, attacked, spec)
-        outcome.show(picture, found)
+        outcome.show(picture, found, truth)
     with controls:
-        studies.show_report(picture, found, model_names)
-    outcome.show_answers(picture, found, model_names)
-    studies.show(picture, found, model_names)
-    undo.show(picture, found, model_names)
+        studies.show_report(picture, found, model_names, truth)
+    outcome.show_answers(picture, found, model_names, truth)
+    studies.show(picture, found, model_names, truth)
+    undo.show(picture, found, model_names, truth)

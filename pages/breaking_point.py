@@ -1,4 +1,4 @@
-"""The Breaking-point page: the smallest strength at which each model's answer changes."""
+"""The Breaking-point page: where each model's prediction changes or becomes incorrect."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from robustness import report
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.spec import make_spec
 from robustness.ui import breaking_point
 from robustness.ui.kit.inputs import perturbation_input
@@ -19,19 +20,20 @@ from robustness.ui.live import presenting
 
 with page(
     "Breaking point",
-    "How strong must a perturbation be until a model's answer changes? A sweep over the strength, "
-    "finer wherever the answer is close to changing.",
+    "How strong must a perturbation be until a prediction changes or becomes incorrect? A sweep "
+    "over the strength, finer where a prediction is close to changing.",
 ):
     model_names, seed = sidebar_input()
     story = st.container()
-    picture = picture_input()
+    picture, truth = picture_input(model_names)
     perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
     with story:
         presenting.told(picture, model_names, seed, perturbation)
     require_models(model_names)
-    found = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
+    events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
+    found = [labelled(event, truth) for event in events]
     conditions = [Condition.of({perturbation: 1.0})]
     spec = make_spec(model_names, conditions, seed=seed, fit=picture.fit)
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
-    breaking_point.show(picture, perturbation, model_names, seed, found)
-    breaking_point.show_summary(picture, model_names, seed)
+    breaking_point.show(picture, perturbation, model_names, seed, found, truth)
+    breaking_point.show_summary(picture, model_names, seed, truth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from robustness import report
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.spec import make_spec
 from robustness.ui import scorecard
 from robustness.ui.kit.model_input import require_models, sidebar_input
@@ -18,10 +19,11 @@ with page(
     "features move, and what the numbers can and cannot say.",
 ):
     model_names, seed = sidebar_input()
-    pictures = pictures_input()
+    pictures, true_classes = pictures_input(model_names)
     conditions = scorecard.study_conditions_input()
     require_models(model_names)
-    rows = scorecard.measure(pictures, model_names, conditions, seed)
+    found = scorecard.measure(pictures, model_names, conditions, seed)
+    rows = [labelled(row, true_classes.get(row.image_digest)) for row in found]
     spec = make_spec(model_names, conditions, seed=seed, fit=pictures[0].fit)
     report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
     scorecard.show(rows, pictures, conditions, seed)

@@ -22,7 +22,8 @@ class Transfer:
 
     ``success`` says whether the attack worked here too: the model's own clean answer is gone, or
     the target is reached. It is None where the target is not among the model's classes.
-    ``retained_probability`` is what is left for the model's own clean answer.
+    ``retained_probability`` is what is left for the model's own clean answer. ``label`` is the true
+    class of the picture among the model's, where that is known.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Transfer:
     top1: int
     probability: float
     retained_probability: float
+    label: int | None = None
 
     def as_row(self) -> dict[str, Any]:
         """The record as one JSON-ready row."""

@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import COLOURS, drawn, heatmap, model_trace
+from robustness.charts.verdict import judged
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.reach import ATTACK, NATURAL
 from robustness.pictures.eight_bits import LEVELS
 
@@ -18,23 +20,24 @@ from robustness.pictures.eight_bits import LEVELS
 def transfer(frame: pd.DataFrame) -> go.Figure:
     """Heatmap of models: attacked on the rows, judging in the columns.
 
-    ``frame`` has a row a ``transfer.Transfer``. A cell shows what is left for the judge's own
-    clean answer, and whether the attack worked there (✗) or not (✓).
+    ``frame`` has a row a ``transfer.Transfer``. A cell shows the sign of the judge's prediction,
+    and the judge's confidence in its original class.
     """
     pairs = frame.set_index(["source", "model"])
     left = pairs["retained_probability"].astype(float).unstack(sort=False)
-    words = pairs["success"].unstack(sort=False).map(_mark) + left.map(" {:.0%}".format)
+    words = pairs.apply(_sign, axis=1).unstack(sort=False) + left.map(" {:.0%}".format)
     return heatmap(
         left.to_numpy(),
         words.to_numpy().tolist(),
         columns=[models.label(str(judge)) for judge in left.columns],
         rows=[f"on {models.label(str(source))}" for source in left.index],
-        hover="made %{y}, judged by %{x}: %{z:.1%} left for its clean answer",
+        hover="made %{y}, judged by %{x}: %{text} for its original class",
     )
 
 
-def _mark(success: object) -> str:
-    return "–" if success is None else "✗" if success else "✓"
+def _sign(row: pd.Series) -> str:
+    correct = is_correct(row["label"], row["top1"])
+    return judged(row["top1"] == row["clean_top1"], correct).sign
 
 
 def epsilon_text(epsilon: float, norm: str) -> str:
@@ -45,7 +48,7 @@ def epsilon_text(epsilon: float, norm: str) -> str:
 
 
 def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
-    """What is left of each model's clean answer as epsilon grows; open markers are fooled.
+    """Confidence of each model in its original class as epsilon grows; open where fooled.
 
     ``points`` has a row a ``curves.Point``, all of one attack. The marks are evenly spaced,
     although epsilon about doubles from one to the next.
@@ -69,16 +72,16 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
         yaxis={
             "range": [-0.04, 1.06],
             "tickformat": ".0%",
-            "title": "Left for the clean answer",
+            "title": "Confidence in the original class",
         },
     )
 
 
 def reach(frame: pd.DataFrame) -> go.Figure:
-    """Every change of the picture by how far it moved it when the answer first changed.
+    """Every change of the picture by how far it moved it when the prediction first changed.
 
     ``frame`` has a row a ``reach.Reach``. To the right is a longer change (L2, logarithmic), to
-    the top one that looks more like the original. Open markers never changed the answer.
+    the top one that looks more like the original. Open markers never change it.
     """
     styles = {
         NATURAL: ("natural perturbations", COLOURS[0], "circle", 11),
@@ -104,7 +107,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
                     "line": {"width": 1.5, "color": colour},
                 },
                 "customdata": [
-                    f"{name}, {setting}{'' if broke else ' (answer kept)'}"
+                    f"{name}, {setting}{'' if broke else ' (unchanged)'}"
                     for name, setting, broke in zip(
                         rows["label"], rows["setting"], rows["breaks"], strict=True
                     )

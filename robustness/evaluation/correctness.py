@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from robustness.attacks.transfer import Transfer
 from robustness.base.columns import require
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
@@ -27,11 +28,11 @@ Event = TypeVar("Event")
 
 
 def labelled(event: Event, truth: str | None) -> Event:
-    """``event`` with the class ``truth`` as its label: a measurement or a break; others as is.
+    """``event`` with the class ``truth`` as its label, if it is about a model's prediction.
 
     The label is None where the model has no such class, or where ``truth`` is None.
     """
-    if not isinstance(event, Measurement | Break):
+    if not isinstance(event, Measurement | Break | Transfer):
         return event
     return replace(event, label=None if truth is None else _index(event.model, truth))
 

@@ -13,7 +13,9 @@ from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
 from robustness.charts.film import moving, played_sweep
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
+from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.film import of_sweep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
@@ -59,8 +61,12 @@ def show(
     names: Sequence[str],
     seed: int,
     found: Sequence[Measurement | Break],
+    truth: str | None,
 ) -> None:
-    """Draws the answer for one perturbation: sentence, table, curves, the picture at a point."""
+    """Draws the answer for one perturbation: sentence, table, curves, the picture at a point.
+
+    ``truth`` is the true class, which labels what was ``found``.
+    """
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
     first, rest, basis = answer(breaks, visible(picture.name))
@@ -74,13 +80,13 @@ def show(
             f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
         )
         st.info(
-            "Not monotone: beyond the breaking point the clean answer comes back"
+            "Not monotone: at a higher strength the original prediction comes back"
             f"{with_seeds(returning)}: {cases}.",
             icon=":material/swap_vert:",
         )
-    films.show("film", [_film(picture, perturbation, names, seed, found)])
+    films.show("film", [_film(picture, perturbation, names, seed, found, truth)])
     points = pd.DataFrame([row.as_row() for row in rows])
-    _curves(picture, perturbation, names, seed, points)
+    _curves(picture, perturbation, names, seed, points, truth)
 
 
 def _film(
@@ -89,10 +95,11 @@ def _film(
     names: Sequence[str],
     seed: int,
     found: Sequence[Measurement | Break],
+    truth: str | None,
 ) -> films.Offer:
     """The film of the sweep: its pictures are made again, and no model is asked again."""
     return films.Offer(
-        key=f"film {sweeping(picture, perturbation, names, seed).key}",
+        key=f"film {sweeping(picture, perturbation, names, seed).key} {truth}",
         label=moving(perturbation),
         events=lambda: iter([of_sweep(picture, perturbation, found, seed)]),
         total=1,
@@ -106,7 +113,12 @@ def _strengths(values: Sequence[float]) -> str:
 
 
 def _curves(
-    picture: Picture, perturbation: str, names: Sequence[str], seed: int, points: pd.DataFrame
+    picture: Picture,
+    perturbation: str,
+    names: Sequence[str],
+    seed: int,
+    points: pd.DataFrame,
+    truth: str | None,
 ) -> None:
     quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability")
     axes = {name: AXES[name] for name in axis_names(perturbation)}
@@ -122,9 +134,9 @@ def _curves(
         at = float(np.ravel(clicked)[0])
         st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - at))
     st.session_state["strength clicked"] = clicked
-    st.caption("Open markers changed their answer. Click a point to see the picture at it.")
-    st.header("The picture at one strength", anchor=False)
-    _at_one_strength(picture, perturbation, names, seed, strengths)
+    st.caption(f"{OPEN_MARKERS} Click a point to see its image.")
+    st.header("The image at one strength", anchor=False)
+    _at_one_strength(picture, perturbation, names, seed, strengths, truth)
 
 
 @fragment
@@ -134,8 +146,9 @@ def _at_one_strength(
     names: Sequence[str],
     seed: int,
     strengths: Sequence[float],
+    truth: str | None,
 ) -> None:
-    """The picture and the answers at one of ``strengths``, while a slider is moved over them."""
+    """The image and the predictions at one of ``strengths``, while a slider is moved over them."""
     record = REGISTRY[perturbation]
     strength = components.choice(
         "Strength of the picture",
@@ -152,7 +165,7 @@ def _at_one_strength(
     rows = memo.all_answers(spec, picture, names, altered)
     results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
-        slot.html(results.card(row))
+        slot.html(results.card(labelled(row, truth)))
 
 
 def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:
@@ -168,7 +181,7 @@ def _after(done: int) -> str:
     return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
 
 
-def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
+def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
     """All perturbations against all models, once asked for: it takes a while."""
     st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
@@ -195,7 +208,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int) -> None:
     )
     if found is None:
         return
-    breaks = [entry for entries in found for entry in entries]
+    breaks = [labelled(entry, truth) for entries in found for entry in entries]
     st.markdown(f"**{plain(' '.join(answer(breaks, visible(picture.name))[:2]))}**")
     results.chart(
         st,

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustness import statistics
+from robustness import models, statistics
 from robustness.charts import tables
+from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
@@ -376,9 +377,42 @@ def test_a_sweep_says_how_often_an_answer_comes_back(repeats: int, how: str) -> 
     assert "comes back" not in sweep.answer([replace(back, returns=())], "a")[2]
 
 
+def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
+    """A change for the better comes first here, and one for the worse later."""
+    better = replace(broken(A, 0.1, 0.09, 0.1), label=7, top1=7)
+    worse = replace(broken(B, 0.3, 0.29, 0.3), label=0, top1=4)
+    later = replace(broken(C, 0.8, 0.79, 0.8), label=0, top1=4)
+    assert [entry.incorrect_at for entry in (better, worse, later)] == [0.0, 0.3, 0.8]
+    first, rest, _ = sweep.answer([better, worse, later], "a")
+    assert first.startswith(
+        f"{B_LABEL} becomes incorrect first, under Random noise at strength 0.3"
+    )
+    assert f"{A_LABEL} is incorrect on the original and becomes correct at strength 0.1" in first
+    assert "0.800" in rest
+    assert A_LABEL not in rest
+    changed = [replace(entry, label=None) for entry in (better, worse, later)]
+    assert sweep.answer(changed, "a")[0].startswith(f"{A_LABEL} changes its prediction first")
+    assert {entry.incorrect_at for entry in changed} == {None}
+
+
+def test_the_table_of_a_sweep_tells_both_where_a_true_class_is_known() -> None:
+    better = replace(broken(A, 0.1, 0.09, 0.1), label=7, top1=7)
+    never = replace(broken(B, None, 1.0, None), label=0)
+    unknown = broken(C, 0.4, 0.39, 0.4)
+    head, (first, second, third) = tables.breaking([better, never, unknown])
+    assert head[1:4] == ("Incorrect from strength", "Changes at strength", "Becomes")
+    assert first[1].startswith("0,")
+    assert (first[2], second[1:4]) == ("0.100", ("never", "never", ""))
+    assert first[3] == f"{judged(False, True).sign} {models.class_name(A, 7)}"
+    assert third[1] not in ("never", "0.400")
+    assert "Incorrect from strength" not in tables.breaking([unknown]).head
+
+
 def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
     kinds = [(0.2, 0.19, 0.2), (None, 1.0, None), (0.9, 0.895, 0.9)]
-    for a, b in itertools.product(kinds, repeat=2):
-        found = sweep.answer([broken(A, *a), broken(B, *b)], "a")
+    labels = (None, 0, 4, 7)
+    each = [replace(broken(A, *k), label=label, top1=4) for k in kinds for label in labels]
+    for a, b in itertools.product(each, repeat=2):
+        found = sweep.answer([a, replace(b, model=B)], "a")
         assert len(found) == 3
         assert all(sentence.endswith(".") and "None" not in sentence for sentence in found)

@@ -111,8 +111,8 @@ def test_it_can_be_handed_on_in_every_format() -> None:
     ("found", "words"),
     [
         (outcome(), ("makes SqueezeNet 1.1 see tabby", "none of 16 random changes", "up to 19%")),
-        (outcome(noise=5), ("in place of espresso", "5 of 16 random", "this attack is no news")),
-        (outcome(success=False), ("does not change the answer", "nor did any of 16 random")),
+        (outcome(noise=5), ("instead of espresso", "5 of 16 random", "this attack is no news")),
+        (outcome(success=False), ("does not change the prediction", "nor did any of 16 random")),
         (outcome(success=False, noise=2), ("does not change", "which this attack did not")),
         (outcome(success=False, moved=False), ("does not change", "left the picture as it was")),
         (outcome(success=False, target=0), ("does not make SqueezeNet 1.1 see tench", "nor did")),
@@ -126,7 +126,7 @@ def test_the_answer_claims_no_more_than_the_attack_shows(
     assert all(not sentence[0].islower() and sentence.endswith(".") for sentence in said)
     text = " ".join(said)
     assert all(word.lower() in text.lower() for word in words)
-    assert "1 of the 2 other models changes its answer" in text
+    assert "1 of 2 models changed its prediction" in text
     assert "a failure does not show that the model holds" in text
     assert ("none of" in text.lower()) == found.beats_noise
     assert round(100 * wilson(0, 16).high) == 19

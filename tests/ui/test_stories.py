@@ -43,7 +43,7 @@ def test_what_a_story_claims_is_so(story: Story, claim: Claim) -> None:
         assert isinstance(found, Outcome)
         assert found.beats_noise
         assert found.control.successes == 0
-        row = outcome.row(picture, outcome.adversarial(picture, found), claim.model, spec)
+        row = outcome.row(picture, outcome.adversarial(picture, found), claim.model, spec, None)
     else:
         (row,) = loop.evaluate(make_spec([claim.model], [claim.condition]), [picture])
     names = [models.class_name(claim.model, index) for index in (row.clean_top1, row.top1)]

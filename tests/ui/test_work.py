@@ -85,7 +85,7 @@ def test_a_sweep_over_all_counts_none_that_is_kept(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Measuring, "on_request", on_request)
     picture, names = sample("coffee"), ["SqueezeNet"]
     fresh.put(breaking_point.sweeping(picture, "contrast", names, 0).key, [])
-    breaking_point.show_summary(picture, names, 0)
+    breaking_point.show_summary(picture, names, 0, None)
     ((every, caption),) = asked
     done, short, long = (
         every.effort([SimpleNamespace(perturbation=name)])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from robustness.attacks import NORMS, Outcome
 from robustness.base.text import counted
+from robustness.charts.verdict import tally
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.intervals import wilson
 from robustness.report.wording import class_title, model, sentence, share
@@ -14,7 +16,7 @@ from robustness.report.wording import class_title, model, sentence, share
 def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str]:
     """Three sentences on ``outcome``; ``rows`` are the answers of all models to its picture."""
     return (
-        sentence(_what(outcome)),
+        sentence(_what(outcome), _before(outcome, rows)),
         sentence(_noise(outcome)),
         sentence(
             _others([row for row in rows if row.model != outcome.model]),
@@ -40,14 +42,23 @@ def _what(outcome: Outcome) -> str:
         )
     )
     if outcome.success:
-        return f"{described(outcome)} makes {who} see {after} in place of {before}"
+        return f"{described(outcome)} makes {who} see {after} instead of {before}"
     target = outcome.spec.target
     if target is not None:
         aim = title(outcome, target)
         return (
-            f"{described(outcome)} does not make {who} see {aim}: it sees {after}, clean {before}"
+            f"{described(outcome)} does not make {who} see {aim}: it sees {after}, before {before}"
         )
-    return f"{described(outcome)} does not change the answer of {who}, {before} and now {after}"
+    return f"{described(outcome)} does not change the prediction of {who}, {before}, now {after}"
+
+
+def _before(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+    """That the model attacked was incorrect before, where the true class says so."""
+    mine = next((row for row in rows if row.model == outcome.model), None)
+    if mine is None or is_correct(mine.label, mine.clean_top1) is not False:
+        return ""
+    now = "correct now" if mine.top1 == mine.label else "incorrect now"
+    return f"it was incorrect on the original and is {now}"
 
 
 def title(outcome: Outcome, index: int) -> str:
@@ -75,11 +86,6 @@ def _noise(outcome: Outcome) -> str:
 def _others(rows: Sequence[Measurement]) -> str:
     if not rows:
         return "no other model was asked about the picture"
-    fooled = [row for row in rows if not row.consistent]
     if len(rows) == 1:
-        verb = "changes" if fooled else "keeps"
-        return f"{model(rows[0].model)}, which was not attacked, {verb} its answer to this picture"
-    return (
-        f"{len(fooled)} of the {len(rows)} other models "
-        f"{'changes its' if len(fooled) == 1 else 'change their'} answer to this picture"
-    )
+        return f"{model(rows[0].model)} was not attacked: {tally(rows)}"
+    return f"the other models: {tally(rows)}"

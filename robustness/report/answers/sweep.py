@@ -146,11 +146,14 @@ def _last(breaks: Sequence[Break]) -> str:
     """Which of ``breaks`` comes last; with a true class of those that were correct before."""
     if len(breaks) == 1 and not (breaks[0].never and breaks[0].repeats > 1):
         return "nothing is said of other models, as only this one was asked"
+    asked = len(breaks)
     breaks = [entry for entry in breaks if entry.clean_correct is not False]
     never = [entry for entry in breaks if entry.never]
     several = len({entry.perturbation for entry in breaks}) > 1
     if not breaks:
-        return "no model was correct before, so none becomes incorrect"
+        return "no model is correct on the original, so none becomes incorrect"
+    if len(breaks) == 1 < asked:
+        return "no other model is correct on the original"
     known = all(entry.clean_correct for entry in breaks)
     if not never:
         last = max(breaks, key=lambda entry: entry.strength or 0.0)

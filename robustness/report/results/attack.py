@@ -12,6 +12,8 @@ from robustness.attacks import AttackSpec, Outcome, parse_epsilon
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
+from robustness.charts.verdict import LEGEND, judged
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
@@ -143,13 +145,14 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
         ("Made on", lambda entry: model(entry.source)),
         ("Judged by", lambda entry: model(entry.model)),
         ("Fooled", lambda entry: words[entry.success]),
-        ("Left for its clean answer", lambda entry: share(entry.retained_probability)),
+        ("Prediction", _verdict),
+        ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
     chart = Chart(
         "Made on one model, judged by another",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
-        "What is left for each judge's clean answer; the table below holds the numbers.",
-        "✗ fooled, ✓ not; the percentage is what is left for the judge's own clean answer.",
+        "Confidence of each judge in its original class; the table below holds the numbers.",
+        f"{LEGEND} The percentage is the judge's confidence in its original class.",
     )
     return [
         Section(
@@ -157,6 +160,11 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
             [chart, Titled("Every pair of models", Table.of(transfer, columns))],
         )
     ]
+
+
+def _verdict(entry: Transfer) -> str:
+    correct = is_correct(entry.label, entry.top1)
+    return judged(entry.top1 == entry.clean_top1, correct).said
 
 
 def _replay(spec: RunSpec, outcome: Outcome) -> str:

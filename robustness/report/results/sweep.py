@@ -12,6 +12,7 @@ from robustness.base.text import visible
 from robustness.charts import sweep, tables
 from robustness.charts.film import moving, played_sweep
 from robustness.charts.tables import Table
+from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.film import of_sweep as film_of_sweep
 from robustness.evaluation.loop import perturbed
@@ -56,12 +57,14 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
     swept = {"steps": _steps(rows), "repeats": repeats, "tolerance": TOLERANCE}
     return Report(
         title=f"Breaking point of {picture.name} under {label}",
-        question="How strong must the perturbation be until the answer changes?",
+        question=(
+            "How strong must the perturbation be until a prediction changes or becomes incorrect?"
+        ),
         answer=answer(breaks, visible(picture.name)),
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section("Where each answer breaks", [*_overview(breaks), table]),
+            Section("Where each prediction changes", [*_overview(breaks), table]),
             Section("As it gets stronger", [*_films(spec, picture, found, names), *_curves(rows)]),
             Section(
                 "The pictures",
@@ -107,11 +110,11 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
     for name in points["perturbation"].unique():
         mine = points[points["perturbation"] == name]
         yield Chart(
-            f"Probability of the clean class under {perturbation_label(str(name))}",
+            f"Confidence in the original class under {perturbation_label(str(name))}",
             sweep.over_strength(mine, "retained_probability"),
-            "Probability of the clean class of each model over the strength; the breaking "
+            "Confidence of each model in its original class over the strength; the breaking "
             "strengths stand in the table above.",
-            "Open markers changed their answer.",
+            OPEN_MARKERS,
         )
 
 

@@ -8,13 +8,14 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step, craft
-from robustness.charts.verdict import percent
 from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
+from robustness.report.answers.attack import answer
 from robustness.ui.kit import memo, results
 from robustness.ui.kit.kept import work_key
 from robustness.ui.kit.work import Measuring
@@ -49,17 +50,23 @@ def adversarial(picture: Picture, outcome: Outcome) -> Picture:
     return Picture.of(f"{picture.name}, adversarial", outcome.image, fit=picture.fit)
 
 
-def row(picture: Picture, changed: Picture, model: str, spec: AttackSpec) -> Measurement:
-    """What ``model`` makes of ``changed``, beside its answer to ``picture``."""
+def row(
+    picture: Picture, changed: Picture, model: str, spec: AttackSpec, truth: str | None
+) -> Measurement:
+    """What ``model`` makes of ``changed``, beside its prediction for ``picture``.
+
+    ``truth`` is the true class of both.
+    """
     hashed = ((model, models.digest(models.REGISTRY[model])),)
     conditions = (AttackCondition.of_spec(spec),)
     run = RunSpec(hashed, conditions, spec.seed, picture.fit, side=len(picture.image))
-    return memo.comparison(run, picture, model, changed)
+    return labelled(memo.comparison(run, picture, model, changed), truth)
 
 
-def show(picture: Picture, outcome: Outcome) -> None:
+def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
     """Draws the result of one attack: the sentence, what noise does, and the pictures."""
-    st.html(results.headline(headline(outcome)))
+    made = row(picture, adversarial(picture, outcome), outcome.model, outcome.spec, truth)
+    st.html(results.headline(answer(outcome, [made])[0]))
     _say_what_noise_does(outcome)
     results.show_pictures(
         picture,
@@ -75,17 +82,19 @@ def show(picture: Picture, outcome: Outcome) -> None:
     )
 
 
-def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def show_answers(
+    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
+) -> None:
     """Draws what each model makes of the pictures, the one attacked first, beside noise."""
     spec, control = outcome.spec, outcome.control
     changed = adversarial(picture, outcome)
     attacked, noise = st.columns(2, gap="small")
     attacked.header("The model attacked", anchor=False)
-    attacked.html(results.card(row(picture, changed, outcome.model, spec), "Adversarial"))
+    attacked.html(results.card(row(picture, changed, outcome.model, spec, truth), "Adversarial"))
     noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
-        noise.html(results.card(row(picture, noisy, outcome.model, spec), "Noise"))
+        noise.html(results.card(row(picture, noisy, outcome.model, spec, truth), "Noise"))
         noise.caption(
             f"The nearest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
             f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
@@ -97,24 +106,7 @@ def show_answers(picture: Picture, outcome: Outcome, names: Sequence[str]) -> No
         st.header("The other models on the same picture", anchor=False)
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
-            slot.html(results.card(row(picture, changed, name, spec), "Adversarial"))
-
-
-def headline(outcome: Outcome) -> str:
-    """The result in a sentence."""
-    spec = outcome.spec
-    model = models.label(outcome.model)
-    before = models.class_name(outcome.model, outcome.clean_top1)
-    after = models.class_name(outcome.model, outcome.top1)
-    if outcome.success:
-        return (
-            f"{outcome.label} makes {model} see {after} ({percent(outcome.probability)}) instead "
-            f"of {before} ({percent(outcome.clean_probability)})."
-        )
-    aim = ""
-    if spec.target is not None:
-        aim = f" to reach {models.class_name(outcome.model, spec.target)}"
-    return f"{spec.record.label} fails{aim}: {model} sees {after} ({percent(outcome.probability)})."
+            slot.html(results.card(row(picture, changed, name, spec, truth), "Adversarial"))
 
 
 def _say_what_noise_does(outcome: Outcome) -> None:

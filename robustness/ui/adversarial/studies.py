@@ -23,8 +23,9 @@ from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
-from robustness.charts.verdict import percent
+from robustness.charts.verdict import LEGEND, judged, percent
 from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
 from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -50,23 +51,31 @@ BISECTION_PASSES = 20
 """About how many epsilons a bisection tries: what its progress is measured by."""
 
 
-def show_report(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def show_report(
+    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
+) -> None:
     """Draws its button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
     conditions = [AttackCondition.of_spec(attack)]
     asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit)
     changed = adversarial(picture, outcome)
-    rows = [row(picture, changed, name, attack) for name in names]
+    rows = [row(picture, changed, name, attack, truth) for name in names]
     transferred = transferring(picture, outcome, names)
     report_button(
-        lambda: report.of_attack(asked, picture, outcome, rows, transferred.found or ()),
+        lambda: report.of_attack(
+            asked,
+            picture,
+            outcome,
+            rows,
+            [labelled(entry, truth) for entry in transferred.found or ()],
+        ),
         f"{attack.name}-{outcome.model}",
     )
 
 
-def show(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def show(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
     """Draws the sections top to bottom."""
-    _transfer(picture, outcome, names)
+    _transfer(picture, outcome, names, truth)
     _over_epsilon(picture, outcome, names)
     _reach(picture, outcome)
 
@@ -84,31 +93,29 @@ def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Me
     )
 
 
-def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
     st.header("Does it transfer?", anchor=False)
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
         return
     spec = outcome.spec
-    judged = transferring(picture, outcome, names).on_request(
+    found = transferring(picture, outcome, names).on_request(
         f"Attack each of the {len(names)} models",
         f"{spec.record.label} with these settings on every model, each result judged by all.",
     )
-    if judged is None:
+    if found is None:
         return
-    sources = dict.fromkeys(entry.source for entry in judged)
+    sources = dict.fromkeys(entry.source for entry in found)
     blind = [models.label(name) for name in names if name not in sources]
     if blind:
         reason = "no gradients" if spec.target is None else "no gradients, or no such target"
         st.caption(plain(f"Nothing could be made on {', '.join(blind)}: {reason}."))
-    if not judged:
+    if not found:
         return
-    others = [entry for entry in judged if entry.source != entry.model]
+    others = [entry for entry in found if entry.source != entry.model]
     fooled = sum(entry.success is True for entry in others)
-    frame = pd.DataFrame([entry.as_row() for entry in judged])
-    st.markdown(
-        f"**In {fooled} of {len(others)} cases a picture made on one model fools another.**"
-    )
+    frame = pd.DataFrame([labelled(entry, truth).as_row() for entry in found])
+    st.markdown(f"**In {fooled} of {len(others)} cases an image made on one model fools another.**")
     results.chart(
         st,
         attacks.transfer(frame),
@@ -116,12 +123,12 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         "; ".join(
             f"made on {models.label(e.source)}, judged by {models.label(e.model)}: "
             f"{percent(e.retained_probability)} left"
-            for e in judged
+            for e in found
         ),
     )
     st.caption(
-        "Made on the model of the row, judged by that of the column: ✗ fooled, ✓ not; the "
-        "percentage is what is left for the judge's own answer to the original."
+        f"Made on the model of the row, judged by that of the column. {LEGEND} "
+        "The percentage is the judge's confidence in its original class."
     )
 
 
@@ -171,10 +178,7 @@ def _strength_results(
         "What is left of each model's answer over epsilon; the smallest epsilon of each stands in "
         "the table below.",
     )
-    st.caption(
-        f"Open markers are fooled by {spec.record.label}. Of the pictures before they are rounded "
-        "to 8 bits."
-    )
+    st.caption(f"Open markers: {spec.record.label} succeeds. Measured before rounding to 8 bits.")
     st.html(results.html_table(_SMALLEST_HEAD, [_smallest_row(entry) for entry in smallest]))
     if spec.norm == "linf" and any(e.epsilon and e.epsilon < 1 / 255 for e in smallest):
         st.caption(
@@ -252,9 +256,15 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     )
     with st.expander("All values", icon=":material/table_rows:"):
         ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))
-        head = ("Change", "Setting", "L2", "SSIM", "Answer")
+        head = ("Change", "Setting", "L2", "SSIM", "Prediction")
         values = [
-            (e.label, e.setting, f"{e.l2:.3g}", f"{e.ssim:.3f}", "changes" if e.breaks else "kept")
+            (
+                e.label,
+                e.setting,
+                f"{e.l2:.3g}",
+                f"{e.ssim:.3f}",
+                judged(not e.breaks, None).text,
+            )
             for e in ordered
         ]
         st.html(results.html_table(head, values))

@@ -8,8 +8,9 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import Outcome
-from robustness.charts.verdict import percent
+from robustness.charts.verdict import LEGEND, judged, percent
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -21,7 +22,7 @@ from robustness.ui.kit.page import fragment
 
 
 @fragment
-def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
+def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str | None) -> None:
     """Draws both questions and their answers; reruns alone when a control of theirs changes.
 
     To be drawn last on the page.
@@ -41,7 +42,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...]) -> None:
         key="pictures-undo",
     )
     spec = make_spec(names, [condition], seed=outcome.spec.seed, fit=picture.fit)
-    attacked = [row(picture, changed, model, outcome.spec) for model in names]
+    attacked = [row(picture, changed, model, outcome.spec, truth) for model in names]
     both = memo.all_answers(spec, changed, names, altered)
     alone = memo.all_answers(spec, picture, names, beside)
     _table(outcome, condition, attacked, both, alone)
@@ -77,8 +78,8 @@ def _table(
         (
             models.label(made.model) + (" (attacked)" if made.model == outcome.model else ""),
             _verdict(made.consistent, undone.top1 == made.clean_top1),
-            _answer(made.model, made.clean_top1, made.clean_probability),
-            *(_answer(row.model, row.top1, row.probability) for row in (made, undone, natural)),
+            _answer(made, made.clean_top1, made.clean_probability),
+            *(_answer(made, row.top1, row.probability) for row in (made, undone, natural)),
         )
         for made, undone, natural in zip(attacked, both, alone, strict=True)
     ]
@@ -87,6 +88,7 @@ def _table(
         *(f"Adversarial + {condition.label}", f"Original + {condition.label}"),
     )
     st.html(results.html_table(head, lines))
+    st.caption(LEGEND)
 
 
 def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, ...]]:
@@ -98,11 +100,13 @@ def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, .
     return found
 
 
-def _answer(model: str, index: int, probability: float) -> str:
-    return f"{models.class_name(model, index)} {percent(probability)}"
+def _answer(made: Measurement, index: int, probability: float) -> str:
+    """The class ``index`` with its verdict, beside the original prediction of ``made``."""
+    sign = judged(index == made.clean_top1, is_correct(made.label, index)).sign
+    return f"{sign} {models.class_name(made.model, index)} {percent(probability)}"
 
 
 def _verdict(untouched: bool, back: bool) -> str:
     if untouched:
-        return "was not fooled" if back else "now changed"
+        return "not fooled" if back else "changed now"
     return "yes" if back else "no"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,6 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain
-from robustness.models.labels import imagenet
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
@@ -24,48 +23,41 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.kit import access, components
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.leaving import forget_files
-from robustness.ui.kit.memo import is_sample, sample_picture, uploaded_picture
-from robustness.ui.kit.run_link import leave, linked_class, linked_picture
+from robustness.ui.kit.memo import sample_picture, uploaded_picture
+from robustness.ui.kit.run_link import leave, linked_picture
 from robustness.ui.kit.sentences import sentence
+from robustness.ui.kit.true_class import USABLE, true_class_input
 
 FIRST_SAMPLE = "chelsea"
-
-USABLE = "usable uploads"
-"""Where the session keeps the names of the uploaded pictures that can be shown."""
 
 CAMERA_FILE = "camera.png"
 """What a frame of the camera is called; it is seen under the perturbations that were on."""
 
 _LIVE_CAMERA = "live camera"
-_SHOWN = "picture of which it is said what it shows"
 
 
-def picture_input() -> Picture:
-    """Gallery, upload and camera; the picture chosen.
+def picture_input(
+    names: Sequence[str], more: Callable[[], None] | None = None
+) -> tuple[Picture, str | None]:
+    """Gallery, upload and camera; the picture chosen, and its true class where that is known.
 
-    A file that cannot be used is named in one sentence, and the sample stays.
+    A file that cannot be used is named in one sentence, and the sample stays. The classes are those
+    of the models ``names``. ``more`` draws what else stands beside the camera, which is live then.
     """
-    return _choice(several=False)[0][0]
-
-
-def picture_and_truth_input(more: Callable[[], None]) -> tuple[Picture, str | None]:
-    """Like ``picture_input``, with the class that it shows, if somebody says it.
-
-    ``more`` draws what else stands beside the camera.
-    """
-    (picture,), below = _choice(several=False, live=True, more=more)
+    (picture,), below = _choice(several=False, more=more)
     with below:
-        st.markdown("It shows", width="content")
-        return picture, _truth_input(picture)
+        return picture, true_class_input([picture], names).get(picture.digest)
 
 
-def pictures_input() -> list[Picture]:
-    """Like ``picture_input``; further samples and files may join."""
-    return _choice(several=True)[0]
+def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, str]]:
+    """As ``picture_input``; further samples and files may join. The true classes are by digest."""
+    pictures, below = _choice(several=True)
+    with below:
+        return pictures, true_class_input(pictures, names)
 
 
 def _choice(
-    *, several: bool, live: bool = False, more: Callable[[], None] = lambda: None
+    *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The pictures chosen, and the row below the samples."""
     sample, fit = current_sample(), _current_fit()
@@ -87,14 +79,15 @@ def _choice(
         )
         _catch_up(key, files)
         with st.container(horizontal=True, vertical_alignment="center"):
-            if live:
+            if more:
                 components.camera(_LIVE_CAMERA, _freeze)
             else:
                 _camera(f"camera_{version}")
             restore("fit", DEFAULT_FIT)
             with st.popover("Fit", icon=":material/crop:"):
                 keep("fit", fit_input("fit"))
-            more()
+            if more:
+                more()
     given = _uploaded(fit) or linked_picture()
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
@@ -110,34 +103,6 @@ def _choice(
     if several:  # as the first became square, which may be as a run's pictures did
         return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
     return chosen[-1:], below
-
-
-def _truth_input(picture: Picture) -> str | None:
-    """The class of ImageNet's that the picture shows, if somebody says it; a sample's is known."""
-    names = imagenet().names
-    known = _known_class(picture)
-    if st.session_state.get(_SHOWN) != picture.digest:  # another picture shows something else
-        if _SHOWN in st.session_state:
-            st.session_state["shows"] = known
-        st.session_state[_SHOWN] = picture.digest
-    return st.selectbox(
-        "It shows",
-        names,
-        index=None if known is None else names.index(known),
-        key="shows",
-        bind="query-params",
-        placeholder="Say it, to see who is right",
-        label_visibility="collapsed",
-        width="stretch",
-    )
-
-
-def _known_class(picture: Picture) -> str | None:
-    """The class of a sample, or of a run's picture by its label; None where neither is known."""
-    if known := linked_class(picture):
-        return known
-    synset = SAMPLES[picture.name].synset if is_sample(picture) else None
-    return None if synset is None else imagenet().names[imagenet().index(synset)]
 
 
 def _freeze() -> None:

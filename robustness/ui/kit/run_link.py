@@ -14,12 +14,14 @@ from robustness import models, runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.ui.kit.sentences import sentence
 
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""
+
+TRUE_CLASS = "shows"
+"""Parameter of a link: the true class of its picture, where that is not known anyway."""
 
 
 def runs_folder() -> Path:
@@ -63,7 +65,7 @@ def linked_picture() -> list[Picture]:
 
 
 def linked_class(picture: Picture) -> str | None:
-    """The class of ImageNet's by which ``picture`` is labelled in the run of the link, if any."""
+    """The class by which ``picture`` is labelled in the run of the link, if any."""
     with contextlib.suppress(RobustnessError):
         found = _linked()
         return found[1] if found and found[0].digest == picture.digest else None
@@ -86,15 +88,17 @@ def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture
 
 
 def _class(run: runs.Run, name: str) -> str | None:
-    """The class of ImageNet's by which the picture ``name`` is labelled in ``run``, if any."""
-    classes = imagenet()
-    known = (m for m in run.manifest.spec.model_names if m in models.REGISTRY)
-    model = next((m for m in known if models.REGISTRY[m].labels().key == classes.key), None)
-    if model is None or not run.images:
-        return None
-    frame = run.frame(["image", "label"], model)
-    labels = frame.loc[frame["image"] == name, "label"].dropna()
-    return classes.names[int(labels.iloc[0])] if len(labels) else None
+    """The class by which the picture ``name`` is labelled in ``run``, if any.
+
+    Asked of one model of each set of classes, as a set may lack the class.
+    """
+    known = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
+    for labels, (model, *_) in models.by_labels(known) if run.images else ():
+        frame = run.frame(["image", "label"], model)
+        found = frame.loc[frame["image"] == name, "label"].dropna()
+        if len(found):
+            return labels.names[int(found.iloc[0])]
+    return None
 
 
 def last_written(folder: Path, run_id: str) -> int:

@@ -1,0 +1,99 @@
+"""The true class of a picture: known of a sample and of a run's picture, or said by somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from robustness import models
+from robustness.base.text import visible
+from robustness.models.labels import imagenet
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.ui.kit.memo import is_sample
+from robustness.ui.kit.run_link import TRUE_CLASS, linked_class
+
+USABLE = "usable uploads"
+"""Where the session keeps the names of the uploaded pictures that can be shown."""
+
+_SAID = "true classes"
+"""Where the session keeps what was said, by the digest of the picture."""
+
+_SHOWN = "picture of the true class in the link"
+
+
+def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
+    """The true classes of ``pictures`` by digest, of the classes that the models ``names`` have.
+
+    Several pictures have their controls behind a button.
+    """
+    distinct = {picture.digest: picture for picture in pictures}
+    labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
+    options = list(dict.fromkeys(name for each in labels for name in each.names))
+    if len(distinct) == 1:
+        st.markdown("True class", width="content")
+        found = {pictures[0].digest: _input(pictures[0], options, main=True)}
+    else:
+        with st.popover("True classes", icon=":material/sell:"):
+            found = {
+                digest: _input(picture, options, main=place == 0, title=visible(picture.name))
+                for place, (digest, picture) in enumerate(distinct.items())
+            }
+    return {digest: name for digest, name in found.items() if name is not None}
+
+
+def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
+    """The control of one picture. The link names the class of the first one, unless uploaded."""
+    known = _known(picture)
+    known = known if known in options else None
+    in_link = main and not st.session_state.get(USABLE)
+    key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
+    _settle(picture, key, known, options, in_link=in_link)
+    return st.selectbox(
+        title or "True class",
+        options,
+        index=None if known is None else options.index(known),
+        key=key,
+        bind="query-params" if in_link else None,
+        on_change=_say,
+        args=(picture.digest, key),
+        placeholder="Choose the true class to see which models are correct",
+        label_visibility="visible" if title else "collapsed",
+        width="stretch",
+    )
+
+
+def _say(digest: str, key: str) -> None:
+    st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
+
+
+def _settle(
+    picture: Picture, key: str, known: str | None, options: Sequence[str], *, in_link: bool
+) -> None:
+    """Gives the control the class of this picture: of the link if that has it, else as said."""
+    said = st.session_state.setdefault(_SAID, {})
+    stays = st.session_state.get(_SHOWN, picture.digest) == picture.digest or not in_link
+    if in_link:
+        st.session_state[_SHOWN] = picture.digest
+        if stays and (linked := st.query_params.get(key)) in options:
+            said[picture.digest] = linked
+            return
+    if stays and st.session_state.get(key) in options:
+        return
+    wanted = said.get(picture.digest, known)
+    wanted = wanted if wanted in options else known
+    st.session_state[key] = wanted
+    if in_link and wanted is not None and wanted != known:
+        with suppress(StreamlitAPIException):  # a control that is there has it written
+            st.query_params[key] = wanted
+
+
+def _known(picture: Picture) -> str | None:
+    """The class of a sample, or of a run's picture by its label; None where neither is known."""
+    if known := linked_class(picture):
+        return known
+    synset = SAMPLES[picture.name].synset if is_sample(picture) else None
+    return None if synset is None else imagenet().names[imagenet().index(synset)]

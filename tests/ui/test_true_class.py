@@ -1,0 +1,101 @@
+"""The true class of a picture: on every page that asks models, in the link, and in the session."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import is_correct, labelled
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.models.labels import imagenet
+from robustness.pictures.samples import sample_bytes
+from tests.support.made_up_saved_runs import measurement
+from tests.support.pages import html, run, sample
+from tests.support.places import ROOT
+
+LIVE = ROOT / "app.py"
+PAGES = [LIVE, *(ROOT / "pages" / f"{n}.py" for n in ("scorecard", "breaking_point"))]
+ADVERSARIAL = ROOT / "pages" / "adversarial.py"
+
+
+def signs(app: AppTest) -> set[str]:
+    """The signs of all predictions on the page."""
+    return set(re.findall(r'rb-[a-z]+"(?: aria-hidden="true")?>([✓✗=≠])', html(app)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_says_what_is_correct_by_the_class_of_the_sample_or_of_the_link(
+    page: Path,
+) -> None:
+    def opened(**link: str) -> AppTest:
+        app = run(page, models="SqueezeNet", perturbation="Gaussian blur", **link)
+        assert not app.exception
+        return app
+
+    known = opened(sample="chelsea")
+    assert known.selectbox(key="shows").value == "Egyptian cat"
+    assert signs(known)
+    assert signs(known) <= {"✓", "✗"}
+    said = opened(sample="chelsea", shows="tench")
+    assert said.selectbox(key="shows").value == "tench"
+    assert signs(said) == {"✗"}
+    unknown = opened(sample="rocket")
+    assert unknown.selectbox(key="shows").value is None
+    assert signs(unknown)
+    assert signs(unknown) <= {"=", "≠"}
+
+
+def test_an_attack_is_judged_by_the_true_class() -> None:
+    app = run(
+        ADVERSARIAL, sample="coffee", models="SqueezeNet", epsilon="2", steps_pgd="2", shows="tench"
+    )
+    assert app.selectbox(key="shows").value == "tench"
+    assert "incorrect, changed" in html(app)
+    assert "it was incorrect on the original" in html(app)
+
+
+def test_a_class_stays_with_its_picture() -> None:
+    app = run(LIVE, sample="rocket", models="SqueezeNet")
+    app.selectbox(key="shows").set_value("missile").run()
+    app.button(key="choose_chelsea").click().run()
+    assert app.selectbox(key="shows").value == "Egyptian cat"
+    app.button(key="choose_rocket").click().run()
+    assert app.selectbox(key="shows").value == "missile"
+    app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
+    mine = f"shows {sample('astronaut').digest}"
+    assert app.selectbox(key=mine).value is None
+    app.selectbox(key=mine).set_value("space shuttle").run()
+    assert "space shuttle" not in str(app.query_params), "nobody else has this picture"
+    app.button(key="choose_rocket").click().run()
+    assert app.selectbox(key="shows").value == "missile"
+
+
+def test_several_pictures_have_a_class_each() -> None:
+    app = run(PAGES[1], sample="rocket", also="chelsea", models="SqueezeNet", shows="missile")
+    assert app.selectbox(key="shows").value == "missile"
+    chelsea = app.selectbox(key=f"shows {sample('chelsea').digest}")
+    assert (chelsea.label, chelsea.value) == ("chelsea", "Egyptian cat")
+
+
+def test_a_model_without_the_class_is_neither_correct_nor_incorrect() -> None:
+    row = measurement("a", "a", "SqueezeNet", Condition.of({"fog": 0.6}), False)
+    assert labelled(row, "no such class").label is None
+    assert labelled(row, "285").label is None, "an index means another class to each model"
+    assert labelled(row, "Egyptian cat").label == imagenet().names.index("Egyptian cat")
+    assert labelled(labelled(row, "Egyptian cat"), None).label is None
+    assert labelled("of another kind", "Egyptian cat") == "of another kind"
+    assert is_correct(None, 3) is None
+
+
+def test_a_label_changes_nothing_else_of_a_row() -> None:
+    spec = make_spec(["SqueezeNet"], [Condition.of({"fog": 0.6})])
+    (row,) = evaluate(spec, [sample("coffee")])
+    told = labelled(row, models.class_name("SqueezeNet", row.top1))
+    assert told.label == row.top1
+    assert labelled(told, None) == row
