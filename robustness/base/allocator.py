@@ -1,4 +1,4 @@
-"""How the C library keeps memory that was freed, where that is glibc; elsewhere nothing is done."""
+"""Settings of glibc's allocator: how much freed memory a process keeps. No-ops elsewhere."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from functools import cache
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 _MOST_KEPT = 16 * 2**20
-"""Bytes: what perturbing and comparing one picture takes in all, twice."""
+"""Bytes: twice what perturbing and comparing one image allocates."""
 
 _LARGEST_KEPT = 4 * 2**20
-"""Bytes: six study images in one array. What is larger goes back to the system at once."""
+"""Bytes: six study images in one array. Larger blocks return to the system at once."""
 
 _setting = threading.Lock()
 _everything: list[bool] = []
 
 
 def keep_arrays() -> None:
-    """Has the memory of freed arrays kept for the next ones, up to ``_MOST_KEPT`` bytes a heap.
+    """Keep freed arrays for the next ones, up to ``_MOST_KEPT`` bytes per heap.
 
-    By default it goes back to the system, and the next array is made of pages that the system has
-    to clear first: that took longer than what is computed in them. Measured: perturbing and
-    comparing a picture of 224 x 224 in 5 to 6 ms instead of 10.
+    By default the memory returns to the system, which clears every page before reuse; that took
+    longer than the computation. Measured: perturbing and comparing one 224 x 224 image takes 5 to
+    6 ms instead of 10.
     """
     with _setting:
         if not _everything:
@@ -33,7 +33,7 @@ def keep_arrays() -> None:
 
 
 def keep_everything() -> bool:
-    """Has all memory that is freed kept, in one heap, until ``give_back``; whether it could."""
+    """Keep all freed memory in one heap until ``give_back``; return whether that worked."""
     with _setting:
         _everything.append(True)
         _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1})
@@ -41,7 +41,7 @@ def keep_everything() -> bool:
 
 
 def give_back() -> None:
-    """Returns to the system what is kept of freed memory."""
+    """Return kept memory to the system."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Columns that a table of measurements must have."""
+"""Check for the columns a table of measurements must have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robustness.base.errors import ParameterError
 
 
 def require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ``ParameterError`` that names the ``columns`` that ``frame`` lacks."""
+    """Raise ``ParameterError`` naming the ``columns`` that ``frame`` lacks."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, by one at a time; what has changed; what they take."""
+"""Files: atomic writes, locks, change detection and sizes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 from filelock import FileLock
 
 TEMPORARY = ".*.tmp"
-"""Pattern of what an interruption may leave behind."""
+"""Pattern of the temporary files that an interruption may leave behind."""
 
 _POLL_SECONDS = 0.1
 
 Version = tuple[int, int, int]
-"""Of a file: its bytes, and when its content and it itself were changed last, in nanoseconds."""
+"""Size in bytes, then the times of the last change to content and to metadata, in nanoseconds."""
 
 
 def version(path: Path | str) -> Version:
-    """What stays the same as long as ``path`` does; raises ``OSError`` where there is none."""
+    """A value that changes whenever ``path`` does; raises ``OSError`` if it does not exist."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def require_regular(path: Path, most: int | None = None) -> None:
-    """Raises ``OSError`` unless ``path`` is a file, of at most ``most`` bytes where that is given.
+    """Raise ``OSError`` unless ``path`` is a regular file of at most ``most`` bytes (None: any).
 
-    To open a pipe or a device may wait for ever, or it never ends.
+    Opening a pipe or a device could block forever.
     """
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
@@ -56,23 +56,23 @@ def _too_large(path: Path, found: str, most: int) -> OSError:
 
 
 def files_below(path: Path) -> list[Path]:
-    """The files of a folder and its folders in order; of a file, itself."""
+    """The files below a folder, sorted; for a file, the file itself."""
     return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
 
 
 def occupied(path: Path) -> int:
-    """Bytes of the file ``path``, or of all below the folder; of one that is not there, 0.
+    """Bytes of the file ``path`` or of everything below the folder; 0 if it does not exist.
 
-    Others may write there, move it or delete it meanwhile: all else is counted.
+    Files that others move or delete meanwhile are skipped.
     """
     if not os.path.isdir(path):
         return _bytes(path)
-    walk = os.walk(path)  # it passes over folders that have gone
+    walk = os.walk(path)  # skips folders that are gone
     return sum(_bytes(os.path.join(folder, name)) for folder, _, names in walk for name in names)
 
 
 def _bytes(path: Path | str) -> int:
-    """Those of the file ``path``; 0 where there is none."""
+    """Bytes of the file ``path``; 0 if it does not exist."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
@@ -80,14 +80,14 @@ def _bytes(path: Path | str) -> int:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` such that nobody ever sees a part of it."""
+    """Write ``data`` to ``path`` atomically."""
     put_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
 def put_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Has ``write`` make a file beside ``path``, and gives it that name when it is on the disk.
+    """Let ``write`` fill a temporary file, then rename it to ``path`` once it is on the disk.
 
-    Raises what ``write`` raises, and then leaves nothing behind.
+    Raises what ``write`` raises and leaves nothing behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -102,11 +102,11 @@ def put_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def alone(target: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """One at a time, among all threads and processes that want ``target``.
+    """Hold the lock on ``target`` against all other threads and processes.
 
-    ``waiting`` is called again and again until the lock, a file beside it that is gone afterwards,
-    is free; what it raises ends the wait. The lock of a process that was killed is free. Raises
-    ``OSError`` where no file can be written beside ``target``.
+    ``waiting`` is called repeatedly until the lock is free; an exception from it ends the wait. The
+    lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises
+    ``OSError`` if no file can be written there.
     """
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
@@ -114,8 +114,8 @@ def alone(target: Path, waiting: Callable[[], object] = lambda: None) -> Iterato
     try:
         yield
     finally:
-        # Before the release: who opened this file and waits for it sees that it has no name any
-        # more, and makes a new one.
+        # Unlink before releasing: a waiter that opened this file notices that it has no name
+        # any more, and creates a new one.
         with contextlib.suppress(OSError):
             path.unlink()
         lock.release()

@@ -1,15 +1,15 @@
-"""The one family of errors meant for a person.
+"""The family of errors with a message for the user.
 
-Each message is a single sentence or two: what was expected, what came, and what to do about it.
-A page shows it as it is, so it names no path of the server and no option of a command; the command
-line prints it, with its hint if it has one, and exits with status 2.
+A message is one or two sentences: what was expected, what came, what to do. Pages show it verbatim,
+so it names no server path and no command-line option; the command line prints it with its hint and
+exits with status 2.
 """
 
 
 class RobustnessError(Exception):
-    """Base of every error whose message is written for the user.
+    """Base of all errors whose message is written for the user.
 
-    ``hint`` is what helps on the command line alone, as whole sentences: a note of the error.
+    ``hint`` is help for the command line only, in full sentences; it becomes a note of the error.
     """
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
@@ -24,7 +24,7 @@ class RobustnessError(Exception):
 
 
 class ImageError(RobustnessError):
-    """The bytes or the file given as a picture cannot be used."""
+    """The given bytes or file cannot be used as an image."""
 
 
 class UnknownNameError(RobustnessError):
@@ -32,11 +32,11 @@ class UnknownNameError(RobustnessError):
 
 
 class ParameterError(RobustnessError):
-    """A value lies outside the range in which it means something."""
+    """A value is outside its valid range."""
 
 
 class LabelError(ParameterError):
-    """What is written beside a picture is no class of any model that is asked."""
+    """An image's label is not a class of any chosen model."""
 
 
 class RunError(RobustnessError):
@@ -52,12 +52,12 @@ class GradientError(RobustnessError):
 
 
 class DownloadError(WeightsError):
-    """A weight file could not be fetched; nothing was left under its final name."""
+    """A weight file could not be fetched; its final name was not created."""
 
 
 class AccessError(RobustnessError):
-    """Something is asked for by somebody who may not have it done."""
+    """The user's role does not permit the action."""
 
 
 class ExplanationError(RobustnessError):
-    """A model gives no access to what an explanation of its answer needs."""
+    """A model does not expose what an explanation needs."""

@@ -1,8 +1,7 @@
-"""Work on untrusted bytes in processes of its own, with limits on their memory and time.
+"""Worker processes for untrusted bytes, with limits on memory and time.
 
-``Worker`` is this end of a connection, and ``serve`` the other, in the process that it starts. A
-process ends with whoever started it, however that ends. Where the system limits no memory (macOS),
-only the limits on time hold.
+``Worker`` is the caller's end of the connection, ``serve`` the worker's. A worker exits when its
+parent does, however that ends. macOS cannot limit memory; there only the time limits hold.
 """
 
 from __future__ import annotations
@@ -23,34 +22,34 @@ from pathlib import Path
 
 from robustness.base.own_process import environment
 
-_ASKED = struct.Struct("<QQQQ")  # bytes of the head and of the data, of memory, seconds of work
+_ASKED = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
 _ANSWERED = struct.Struct("<Q")
 
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # nothing is multiplied, and each thread takes memory
-    # What is large goes back to the system at once, what is small is there for the next.
+    # Large blocks return to the system at once; small ones are reused.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
 }
 
 Answer = Callable[[bytes, bytes], bytes]
-"""What a process does: gives an answer to a head and data."""
+"""What a worker runs: (head, data) to answer."""
 
 
 class WorkerDiedError(Exception):
-    """The process ended before it had answered."""
+    """The worker exited without an answer."""
 
 
 class WorkerTimeError(Exception):
-    """The process has worked on it for longer than it may."""
+    """The worker exceeded its CPU time."""
 
 
 class WorkerLateError(Exception):
-    """No process was free, or none had answered, by the deadline."""
+    """No worker was free, or none had answered, by the deadline."""
 
 
 class Worker:
-    """A process that runs the module ``module``, which calls ``serve``."""
+    """A process that runs the module ``module``, which must call ``serve``."""
 
     def __init__(self, module: str) -> None:
         self._socket, theirs = socket.socketpair()
@@ -73,9 +72,9 @@ class Worker:
     ) -> bytes:
         """The answer to ``head`` and ``data``.
 
-        It may take ``memory`` bytes beside these, ``seconds`` of work, and until ``deadline``
-        (of ``time.monotonic``; None for ever). Raises ``WorkerTimeError``, ``WorkerLateError`` or
-        ``WorkerDiedError``, after which the process has ended.
+        The worker may use ``memory`` bytes beyond these and ``seconds`` of CPU time, until
+        ``deadline`` (of ``time.monotonic``; None: no limit). Raises ``WorkerTimeError``,
+        ``WorkerLateError`` or ``WorkerDiedError``; the process has then ended.
         """
         try:
             for part in (_ASKED.pack(len(head), len(data), memory, seconds), head, data):
@@ -88,16 +87,16 @@ class Worker:
             raise WorkerLateError from error
         except (OSError, EOFError) as error:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)  # it is on its way, and what it ends with is wanted
+                self._process.wait(1.0)  # its exit status tells why
             self.end()
             timed = self._process.returncode == -signal.SIGXCPU
             raise (WorkerTimeError if timed else WorkerDiedError) from error
-        except BaseException:  # whoever asked has gone, and nobody will take the answer
+        except BaseException:  # the caller is gone: nobody will read the answer
             self.end()
             raise
 
     def end(self) -> None:
-        """Ends the process, unless it has ended already."""
+        """End the process."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
@@ -115,28 +114,28 @@ class Worker:
 
 
 REST_SECONDS = 60.0
-"""Without work, after which a process ends unless it is the only one left."""
+"""Idle time after which a worker ends, unless it is the last one."""
 
 
 class Workers:
-    """At most ``most`` processes of ``module``: begun as they are wanted, asked in turn.
+    """A pool of at most ``most`` workers of ``module``, started on demand.
 
-    One is kept, further ones as long as they are wanted again soon.
+    One is kept; the others end after a minute without work.
     """
 
     def __init__(self, module: str, most: int) -> None:
         self._module = module
         self._free = threading.Semaphore(most)
         self._lock = threading.Lock()
-        self._idle: list[tuple[Worker, float]] = []  # with when it came to rest, the longest first
+        self._idle: list[tuple[Worker, float]] = []  # and since when, oldest first
         self._tended = False
 
     def ask(
         self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
     ) -> bytes:
-        """As ``Worker.ask``, by the first process that is free.
+        """The same as ``Worker.ask``, by the first free worker.
 
-        If its process dies another one is asked, once: somebody may have killed it.
+        If it dies, another one is asked once: it may have been killed from outside.
         """
         limits = {"memory": memory, "seconds": seconds}
         if not self._free.acquire(timeout=seconds_until(deadline)):
@@ -157,7 +156,7 @@ class Workers:
             self._free.release()
 
     def _tend(self) -> None:
-        """Has a look at the processes at rest after a while, where there are several."""
+        """Schedule the end of idle workers, if there are several."""
         if len(self._idle) > 1 and not self._tended:
             self._tended = True
             timer = threading.Timer(REST_SECONDS, self._end_rested)
@@ -175,12 +174,12 @@ class Workers:
             worker.end()
 
     def pids(self) -> list[int]:
-        """The ids of the processes that wait for work."""
+        """The process ids of idle workers."""
         with self._lock:
             return [worker.pid for worker, _ in self._idle]
 
     def end(self) -> None:
-        """Ends the processes that wait for work."""
+        """End all idle workers."""
         with self._lock:
             idle, self._idle = self._idle, []
         for worker, _ in idle:
@@ -193,8 +192,8 @@ def seconds_until(deadline: float | None) -> float | None:
 
 
 def serve(answer: Answer) -> None:
-    """Answers what the process asks that started this one as a ``Worker``, until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
+    """Answer the parent's questions until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     with connection, connection.makefile("rb") as stream, suppress(BrokenPipeError):
         while len(begun := stream.read(_ASKED.size)) == _ASKED.size:
@@ -209,10 +208,10 @@ def serve(answer: Answer) -> None:
 
 
 def _limit(memory: int, seconds: int) -> None:
-    """Lets this process take ``memory`` bytes and ``seconds`` of work more than it has so far."""
+    """Limit this process to ``memory`` bytes and ``seconds`` of CPU time more than used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _set_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
-    with suppress(OSError):  # it is not told elsewhere than on Linux
+    with suppress(OSError):  # Linux only
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
 
@@ -221,5 +220,5 @@ def _set_limit(what: int, limit: int) -> None:
     _, most = resource.getrlimit(what)
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)
-    with suppress(OSError, ValueError):  # a system that does not know it
+    with suppress(OSError, ValueError):  # not supported by this system
         resource.setrlimit(what, (limit, most))

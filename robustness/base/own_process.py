@@ -1,4 +1,4 @@
-"""Work of this program in a process of its own: what it is started as, and who is still there."""
+"""Background processes of this program: how they start, yield, end and are identified."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 def start(
     arguments: Sequence[str], *, errors: IO[bytes] | int = subprocess.DEVNULL, leads: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Starts the command line with ``arguments``: by this Python, in this working folder.
+    """Start the command line with ``arguments``, with this Python in this working folder.
 
-    What it prints goes nowhere, what it says on stderr to ``errors``. One that ``leads`` is not
-    reached by signals to our terminal, such as Ctrl-C, and may outlive us.
+    Its stdout is discarded and its stderr goes to ``errors``. With ``leads`` it gets no signals
+    from our terminal, such as Ctrl-C, and may outlive us.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "robustness", *arguments],
@@ -40,17 +40,17 @@ def start(
 
 
 def environment() -> dict[str, str]:
-    """That of this process, in which another finds this program wherever it is started."""
+    """The environment of this process, extended so that a child can import this program."""
     root = str(Path(robustness.__file__).parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def step_back() -> None:
-    """Has this process and all threads that it will start work only where nobody else wants to.
+    """Give this process and its future threads idle CPU priority.
 
-    Linux' idle class lets any other process go first at once; elsewhere it is the lowest priority.
-    Should whoever started this process stop it (SIGSTOP) and die, Linux has it go on.
+    On Linux that is the idle scheduling class, elsewhere the lowest priority. If the parent
+    suspends this process (SIGSTOP) and dies, Linux resumes it.
     """
     with contextlib.suppress(OSError):
         os.nice(_LOWEST)
@@ -63,9 +63,9 @@ def step_back() -> None:
 
 
 def heed_termination() -> None:
-    """Has SIGTERM end this process as Ctrl-C does: what is under way is put in order first.
+    """Handle SIGTERM like Ctrl-C, so that work in progress is cleaned up first.
 
-    A second one changes nothing: it would come while that is done.
+    Further SIGTERMs are ignored: they would interrupt the clean-up.
     """
 
     def once(number: int, frame: FrameType | None) -> None:
@@ -77,7 +77,7 @@ def heed_termination() -> None:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which process, of all that there are and have been: ``since`` tells those of one id apart."""
+    """A process, past or present; ``since`` distinguishes processes that reuse an id."""
 
     host: str
     pid: int
@@ -85,17 +85,17 @@ class Identity:
 
     @classmethod
     def own(cls) -> Identity:
-        """That of the process that asks."""
+        """The calling process."""
         return cls(socket.gethostname(), os.getpid(), _since(os.getpid()))
 
     @property
     def here(self) -> bool:
-        """Whether it is or was a process of this machine."""
+        """Whether the process belongs to this machine."""
         return self.host == socket.gethostname()
 
     @property
     def alive(self) -> bool:
-        """Whether a process of this machine still runs."""
+        """Whether the process, of this machine, still runs."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -106,7 +106,7 @@ class Identity:
 
 
 def _since(pid: int) -> str:
-    """When the process began, as Linux tells it; "" elsewhere, and of a process that has ended."""
+    """Start time of the process as Linux reports it; "" elsewhere or after its end."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

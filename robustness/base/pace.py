@@ -1,4 +1,4 @@
-"""How fast long work goes: an amount done over time as a rate, a time left, and one short text."""
+"""Progress of long work: rate, time left and a short text."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 
 WINDOW_SECONDS = 5.0
 WINDOW_STEPS = 10
-"""The rate is that of the last few seconds, or of the last steps where so many take longer: it
-follows a change and does not flicker."""
+"""The rate covers the last few seconds, or the last steps if these take longer, so that it follows
+changes without flicker."""
 
 _FEWEST_STEPS = 3
-"""Fewer tell nothing of those to come."""
+"""Fewer steps do not predict the rest."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is counted: ``name`` is shown, and ``size`` is how much of the count makes one."""
+    """A unit: ``name`` is shown; ``size`` is the count that makes one unit."""
 
     name: str
     size: float = 1.0
 
     def number(self, amount: float) -> str:
-        """``amount`` of the count in this unit: whole from 100 on, else one decimal."""
+        """``amount`` in this unit: whole from 100 on, else one decimal."""
         value = amount / self.size
         return f"{value:.0f}" if value >= 99.95 or self.size == 1 else f"{value:.1f}"
 
     def rate(self, amount: float) -> str:
-        """``amount`` a second: whole from 100 on, else one decimal."""
+        """``amount`` per second in this unit: whole from 100 on, else one decimal."""
         value = amount / self.size
         return f"{value:.0f} {self.name}/s" if value >= 99.95 else f"{value:.1f} {self.name}/s"
 
@@ -38,11 +38,11 @@ MEGABYTES = Unit("MB", 1e6)
 
 
 class Pace:
-    """Is told how far the work is, and says how fast it goes.
+    """Computes rate and time left from what ``note`` is told.
 
-    ``total`` is in the same count as what ``note`` is given; 0 where unknown. ``clock`` gives
-    seconds. With ``overall`` the rate is that of all that was noted: for work of unlike parts, of
-    which the last few say little of those to come.
+    ``total`` uses the same count as ``note``; 0 means unknown. ``clock`` gives seconds. With
+    ``overall`` the rate covers everything noted, for work whose parts differ too much for the last
+    few to predict the rest.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Pace:
         self._noted: deque[tuple[float, float]] = deque()
 
     def note(self, done: float, total: float | None = None) -> None:
-        """Work is at ``done``, of ``total`` if that is better known by now.
+        """Record that work is at ``done`` of ``total`` (None: as before).
 
-        Less than before means that it began anew: what went before says nothing of the rate.
+        A smaller ``done`` means a restart; the rate then starts over.
         """
         now = self._clock()
         if total is not None:
@@ -79,7 +79,7 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Count a second, over what the rate is of; None before there are two moments."""
+        """Count per second; None before two notes."""
         if len(self._noted) < 2:
             return None
         (start, before), (end, done) = self._noted[0], self._noted[-1]
@@ -87,14 +87,14 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time until the total is reached at this rate; None where that cannot be told yet."""
+        """Time to the total at this rate; None while unknown."""
         if len(self._noted) <= _FEWEST_STEPS or not self._total or not self.rate:
             return None
         return max(0.0, self._total - self._noted[-1][1]) / self.rate
 
     @property
     def text(self) -> str:
-        """Such as "34.1 of 103 MB, 5.2 MB/s, 13 s left", as far as it is known."""
+        """A text such as "34.1 of 103 MB, 5.2 MB/s, 13 s left", as far as known."""
         done = self._noted[-1][1] if self._noted else 0.0
         of = f" of {self._unit.number(self._total)}" if self._total else ""
         parts = [f"{self._unit.number(done)}{of} {self._unit.name}"]

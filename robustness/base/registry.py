@@ -1,4 +1,4 @@
-"""A named collection that records are added to beside the code they describe."""
+"""Named collections; records register beside the code they describe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robustness.base.text import did_you_mean
 
 
 class Named(Protocol):
-    """What a registry asks of a record."""
+    """What a registry requires of a record."""
 
     @property
     def name(self) -> str: ...
@@ -41,7 +41,7 @@ class Registry(Generic[Record]):
     def decorator(
         self, make: Callable[Concatenate[str, Any, Fields], Record]
     ) -> Callable[Fields, Callable[[Function], Function]]:
-        """What registers a function under its own name, when its record is that and more fields.
+        """A decorator that registers a function under its own name.
 
         ``make`` is the class of the record; its first fields are the name and the function.
         """
@@ -58,13 +58,13 @@ class Registry(Generic[Record]):
         return described
 
     def exchange(self, old: Iterable[str], new: Iterable[Record]) -> None:
-        """Puts the records ``new`` in place of those named ``old``, at the end, in one step."""
+        """Replace the records named ``old`` with ``new``, at the end, in one step."""
         gone = set(old)
         kept = {name: record for name, record in self._records.items() if name not in gone}
         self._records = kept | {record.name: record for record in new}
 
     def __getitem__(self, name: str) -> Record:
-        """The record called ``name``; raises ``UnknownNameError`` that lists the known names."""
+        """The record called ``name``; raises ``UnknownNameError``, which lists the known names."""
         try:
             return self._records[name]
         except KeyError:

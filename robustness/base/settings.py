@@ -1,8 +1,8 @@
-"""What the operator of an installation may set: by environment variable or in a TOML file.
+"""Settings of an installation, from environment variables or TOML files.
 
-A setting is looked for in this order: its environment variable, ``robustness.toml`` in the working
-folder (``$ROBUSTNESS_CONFIG`` names another file), and the table ``[robustness]`` of
-``.streamlit/secrets.toml``. Relative paths in a file are relative to the folder of that file.
+The first of these that has a value counts: the environment variable, ``robustness.toml`` in the
+working folder (``$ROBUSTNESS_CONFIG`` names another file), the table ``[robustness]`` of
+``.streamlit/secrets.toml``. Relative paths in a file are relative to that file's folder.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Setting:
-    """A value that the operator may set; ``meaning`` is one line for the README.
+    """A value that the operator may set; ``meaning`` is one line for the documentation.
 
-    One that ``is_switch`` is on or off, in a file also true or false; of one that ``is_list`` the
-    parts stand behind commas, in a file also in brackets.
+    A switch (``is_switch``) is on or off, in a file also true or false. A list (``is_list``) is
+    separated by commas, in a file also a TOML array.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """The name of its environment variable."""
         return f"ROBUSTNESS_{self.name.upper()}"
 
 
@@ -62,78 +62,66 @@ def _setting(name: str, meaning: str, **kind: bool) -> Setting:
     return REGISTRY.add(Setting(name, meaning, **kind))
 
 
-WEIGHTS_DIR = _setting(
-    "weights_dir", "folder in which weight files are looked for first", is_path=True
-)
-WEIGHTS_MIRROR = _setting("weights_mirror", "URL of such a folder, asked before the official host")
+WEIGHTS_DIR = _setting("weights_dir", "folder searched first for weight files", is_path=True)
+WEIGHTS_MIRROR = _setting("weights_mirror", "URL of such a folder, tried before the official host")
 DOWNLOAD_TIMEOUT = _setting(
-    "download_timeout", "longest wait for the next bytes of a download, in seconds"
+    "download_timeout", "longest wait for the next bytes of a download, in seconds (default: 20)"
 )
-CACHE = _setting("cache", "folder of files that the product itself makes or fetches", is_path=True)
+CACHE = _setting("cache", "folder for files that the product creates or fetches", is_path=True)
 MODELS = _setting(
     "models", "file that describes your own models (default: models.toml)", is_path=True
 )
 RUNS = _setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
 DATASETS = _setting(
-    "datasets", "folder whose sub-folders and archives the dashboard may evaluate", is_path=True
+    "datasets", "folder whose subfolders and archives the dashboard may evaluate", is_path=True
 )
-MEMORY = _setting("memory", "memory that loaded models may take, such as 4GB (default: half of it)")
-JOBS = _setting("jobs", "dataset runs that the dashboard works on at once (default: 1)")
+MEMORY = _setting("memory", "memory for loaded models, such as 4GB (default: half of it)")
+JOBS = _setting("jobs", "dataset runs in progress at once (default: 1)")
 JOB_PRIORITY = _setting(
-    "job_priority", "idle: runs work only while nobody else wants the cores (default), or normal"
+    "job_priority", "priority of dataset runs: idle (default: only unused cores) or normal"
 )
 ENGINE = _setting(
-    "engine", "what runs forward passes: openvino, or tensorflow (the default with a GPU)"
+    "engine", "engine of forward passes: openvino, or tensorflow (the default with a GPU)"
 )
 PRECISION = _setting(
-    "precision", "f32, or bf16: faster on some processors, and other answers (default: f32)"
+    "precision", "f32 (default), or bf16: faster on some processors, with different predictions"
 )
-LOGIN = _setting("login", "on: who uses the dashboard logs in first (default: off)", is_switch=True)
-OWNERS = _setting("owners", "who may do everything behind the login", is_list=True)
-EVALUATORS = _setting("evaluators", "who may evaluate and attack behind the login", is_list=True)
-VIEWERS = _setting("viewers", "who may look and measure behind the login", is_list=True)
-USER_ROLE = _setting(
-    "user_role", "role of who logged in and stands in no list: none (the default), or one of these"
-)
+LOGIN = _setting("login", "on: users must log in (default: off)", is_switch=True)
+OWNERS = _setting("owners", "e-mail addresses of owners, who may do everything", is_list=True)
+EVALUATORS = _setting("evaluators", "e-mail addresses that may evaluate and attack", is_list=True)
+VIEWERS = _setting("viewers", "e-mail addresses that may look and measure", is_list=True)
+USER_ROLE = _setting("user_role", "role of logged-in users in none of these lists (default: none)")
 ANONYMOUS_ROLE = _setting(
     "anonymous_role",
-    "role of who comes over the network without a login (default: evaluator; with login: none)",
+    "role of visitors over the network without a login (default: evaluator; with login: none)",
 )
 LOCAL_ROLE = _setting(
-    "local_role", "role of who sits at this machine while login is off (default: owner)"
+    "local_role", "role of users at this machine while login is off (default: owner)"
 )
-READ_ONLY = _setting(
-    "read_only", "on: nothing that is kept is changed (default: off)", is_switch=True
-)
-HOSTS = _setting(
-    "hosts", "names by which browsers may call the dashboard beside localhost", is_list=True
-)
+READ_ONLY = _setting("read_only", "on: nothing stored may change (default: off)", is_switch=True)
+HOSTS = _setting("hosts", "host names the dashboard answers to, besides localhost", is_list=True)
 METRICS_TOKEN = _setting(
-    "metrics_token", "what a scraper on another machine says to read /metrics, as a bearer token"
+    "metrics_token", "bearer token with which another machine may read /metrics"
 )
 UPLOAD_LIMIT = _setting(
     "upload_limit",
-    "largest file that a browser may upload, at most Streamlit's server.maxUploadSize",
+    "largest upload per file, at most Streamlit's server.maxUploadSize",
 )
-PICTURES_LIMIT = _setting("pictures_limit", "most pictures that the dashboard evaluates in one run")
-DISK_LIMIT = _setting("disk_limit", "what the folder of runs may take before nothing more is begun")
-RUNS_KEPT = _setting("runs_kept", "how many runs are kept; older ones go to the bin")
-DAYS_KEPT = _setting("days_kept", "how many days a run is kept before it goes to the bin")
-BIN_DAYS = _setting("bin_days", "days after which a deleted run is gone for good (default: 7)")
-CONTACT = _setting("operator_contact", "whom to ask, said wherever something is refused")
+PICTURES_LIMIT = _setting("pictures_limit", "most images in one run of the dashboard")
+DISK_LIMIT = _setting("disk_limit", "disk space of the runs folder above which no new run starts")
+RUNS_KEPT = _setting("runs_kept", "number of runs kept; older ones go to the bin")
+DAYS_KEPT = _setting("days_kept", "days after which a run goes to the bin")
+BIN_DAYS = _setting("bin_days", "days after which a deleted run is removed for good (default: 7)")
+CONTACT = _setting("operator_contact", "whom to ask, shown wherever something is refused")
 
-DECODE_MEMORY = _setting(
-    "decode_memory", "memory that the decoding of pictures may take at once (default: 800MB)"
-)
-UPLOADS = _setting(
-    "uploads", "room that the uploads of the dashboard may take in all (default: 2GB)"
-)
+DECODE_MEMORY = _setting("decode_memory", "memory for decoding images (default: 800MB)")
+UPLOADS = _setting("uploads", "memory for all uploads together (default: 2GB)")
 
 
 def text(setting: Setting) -> str | None:
-    """The value of ``setting`` as given; None where it is set nowhere, or to nothing.
+    """The value of ``setting`` as given; None if unset or empty.
 
-    Raises ``ParameterError`` for a file that is not TOML or holds something unknown.
+    Raises ``ParameterError`` for a file that is not TOML or holds an unknown setting.
     """
     for values, _ in _places(setting):
         if values.get(setting.name):
@@ -142,7 +130,7 @@ def text(setting: Setting) -> str | None:
 
 
 def path(setting: Setting) -> Path | None:
-    """The value of ``setting`` as an absolute path; None where it is not set.
+    """The value of ``setting`` as an absolute path; None if unset.
 
     Raises ``ParameterError`` as ``text`` and ``located`` do.
     """
@@ -153,7 +141,7 @@ def path(setting: Setting) -> Path | None:
 
 
 def is_on(setting: Setting) -> bool:
-    """Whether the switch ``setting`` is on; raises ``ParameterError`` where it is neither."""
+    """Whether the switch ``setting`` is on; raises ``ParameterError`` for any other value."""
     chosen = (text(setting) or OFF).strip().lower()
     if chosen in {ON, "true", "1"}:
         return True
@@ -163,29 +151,29 @@ def is_on(setting: Setting) -> bool:
 
 
 def whole(setting: Setting) -> int | None:
-    """The positive whole number that ``setting`` says; None where it is not set.
+    """``setting`` as a positive whole number; None if unset.
 
-    Raises ``ParameterError`` for a text that is none.
+    Raises ``ParameterError`` for anything else.
     """
     chosen = text(setting)
     if chosen is None:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", chosen.strip()) or int(chosen) < 1:
         raise ParameterError(
-            f"The setting {setting.name!r} must be a whole number from 1 on, got {chosen!r}."
+            f"The setting {setting.name!r} must be a whole number of at least 1, got {chosen!r}."
         )
     return int(chosen)
 
 
 def parts(setting: Setting) -> tuple[str, ...]:
-    """The parts of the list ``setting``, none where it is not set."""
+    """The parts of the list ``setting``; none if unset."""
     return tuple(filter(None, (part.strip() for part in (text(setting) or "").split(","))))
 
 
 def size(setting: Setting) -> int | None:
-    """The bytes that ``setting`` says; None where it is not set.
+    """``setting`` in bytes; None if unset.
 
-    Raises ``ParameterError`` for a text that is no size.
+    Raises ``ParameterError`` for a text that is not a size.
     """
     chosen = text(setting)
     if chosen is None:
@@ -200,14 +188,14 @@ def size(setting: Setting) -> int | None:
 
 
 def cache_folder() -> Path:
-    """Folder of files that this product makes or fetches: the setting ``cache``, or the user's."""
+    """Folder for files that this product creates or fetches, by the setting ``cache``."""
     return path(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:
-    """The path that ``text`` of a file in ``folder`` means: relative to that, ``~`` is the home.
+    """``text`` as a path relative to ``folder``; ``~`` is the home folder.
 
-    Raises ``ParameterError`` for a text that is no path, or where there is no such home.
+    Raises ``ParameterError`` for a text that is not a path, or an unknown home.
     """
     try:
         found = folder / Path(text).expanduser()
@@ -219,16 +207,16 @@ def located(text: str, folder: Path) -> Path:
 
 
 def check_usable() -> None:
-    """Raises ``ParameterError`` where the settings cannot be read, as every use of them would."""
+    """Raise ``ParameterError`` if the settings cannot be read."""
     for setting in REGISTRY:
         if setting.is_path:
             path(setting)
 
 
 def _places(asked: Setting) -> list[tuple[Mapping[str, str], Path]]:
-    """The places that settings come from, first to last, with the folder of relative paths.
+    """The sources of settings, first to last, each with its folder for relative paths.
 
-    Of the environment it has the one that is ``asked`` for: every answer of a model asks for some.
+    From the environment only ``asked`` is read, since every prediction looks up some setting.
     """
     here = os.getcwd()
     named = os.environ.get(CONFIG_VARIABLE)
@@ -239,7 +227,7 @@ def _places(asked: Setting) -> list[tuple[Mapping[str, str], Path]]:
 
 
 def _version(file: str) -> Version | None:
-    """That of ``file``; None where there is none."""
+    """The version of ``file``; None if it does not exist."""
     try:
         return version(file)
     except (OSError, ValueError):
@@ -250,7 +238,7 @@ def _version(file: str) -> Version | None:
 def _files(
     here: str, named: str | None, config_version: Version | None, secrets_version: Version | None
 ) -> tuple[Path, list[tuple[Mapping[str, str], Path]]]:
-    """The folder ``here``, and what the files say, read once as long as they stay the same."""
+    """The folder ``here`` and the files' settings, cached until a file changes."""
     folder = Path(here)
     config, secrets = folder / (named or CONFIG_FILE), folder / SECRETS_FILE
     if named and not config.is_file():
@@ -264,7 +252,7 @@ def _files(
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:
-    """``values`` as texts; raises ``ParameterError`` for an unknown name or an odd value."""
+    """``values`` as texts; raises ``ParameterError`` for an unknown name or a wrong type."""
     if not isinstance(values, Mapping):
         raise ParameterError(f"{file}: expected a table [{SECRETS_TABLE}], got {values!r}.")
     for name in values:

@@ -1,4 +1,4 @@
-"""Words for people: text from outside made harmless, the word it was to be, and counted things."""
+"""Text for people: escaping, suggestions for misspelt names, plurals and lists."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
-"""Unicode categories of what cannot be seen, or turns the direction of what stands beside it."""
+"""Unicode categories of characters that are invisible or change the text direction."""
 
 
 def plain(text: str) -> str:
-    """``text`` such that Markdown shows it as it is, on one line."""
+    """``text`` escaped for Markdown, on one line."""
     return _MARKDOWN.sub(r"\\\1", visible(text))
 
 
 def visible(text: str) -> str:
-    """``text`` on one line, every character that cannot be seen as its number, such as U+202E.
+    """``text`` on one line, with invisible characters as their number, such as U+202E.
 
-    Two names that differ stay different, and none can turn the text around it.
+    Different names stay different, and none can reverse the text around it.
     """
     return unhidden(" ".join(text.split()))
 
 
 def unhidden(text: str) -> str:
-    """As ``visible``, with its white space as it is."""
+    """The same as ``visible``, but keeps white space."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -45,9 +45,9 @@ def nearest(
     cutoff: float = 0.6,
     key: Callable[[str], str] = str.lower,
 ) -> list[str]:
-    """Up to ``most`` of ``known`` that ``word`` may be meant for, the nearest first.
+    """Up to ``most`` of ``known`` that are similar to ``word``, the nearest first.
 
-    They are compared by their ``key``, and are alike in ``cutoff`` (0 to 1) of it or more.
+    Compares by ``key``; similar means a ratio of at least ``cutoff`` (0 to 1).
     """
     by_key = {key(name): name for name in known}
     close = difflib.get_close_matches(key(word), by_key, n=most, cutoff=cutoff)
@@ -55,18 +55,18 @@ def nearest(
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """What follows on "there is no ``word``.": the nearest of ``known``, and all of them."""
+    """A hint for an unknown ``word``: the nearest of ``known``, then all of them."""
     names = tuple(known)
     hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
     return f"{hint}Known: {', '.join(names)}"
 
 
 def counted(number: int, thing: str) -> str:
-    """``number`` and ``thing``, in the plural unless it is one."""
+    """``number`` and ``thing``, plural unless it is one."""
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def some(names: Sequence[str], most: int) -> str:
-    """The first ``most`` of ``names`` with commas between, and how many more there are."""
+    """The first ``most`` of ``names``, comma-separated, and the number of further ones."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""The one reader of TOML files, whose content is kept until the file changes."""
+"""The reader of TOML files; contents are cached until the file changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_DEPTH = 32
 
 
 def read_toml(file: Path) -> Mapping[str, Any]:
-    """The content of ``file``; raises ``ParameterError`` where it cannot be read or is not TOML."""
+    """The content of ``file``; raises ``ParameterError`` if it cannot be read or is not TOML."""
     try:
         return _read(file, version(file))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -30,7 +30,7 @@ def read_toml(file: Path) -> Mapping[str, Any]:
 
 
 def check_words(file: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises ``ParameterError`` for a word in ``table`` of ``file`` that is not ``known``."""
+    """Raise ``ParameterError`` for a key in ``table`` of ``file`` that is not ``known``."""
     for word in table:
         if word not in known:
             raise ParameterError(f"{file}: there is no {word!r}. {did_you_mean(word, known)}.")
@@ -38,10 +38,10 @@ def check_words(file: Path, table: Mapping[str, Any], known: Iterable[str]) -> N
 
 @lru_cache(maxsize=16)
 def _read(file: Path, _version: Version) -> Mapping[str, Any]:
-    # Some editors write a mark before the text.
+    # Some editors start a file with a byte order mark.
     values = tomllib.loads(read_regular(file, MAX_BYTES).decode("utf-8-sig"))
     level: list[Any] = [values]
-    for _ in range(_MAX_DEPTH):  # dotted keys nest without any recursion
+    for _ in range(_MAX_DEPTH):  # dotted keys nest without recursion
         level = [inner for outer in level for inner in _within(outer)]
     if level:
         raise RecursionError

@@ -1,4 +1,4 @@
-"""Zip archives from outside, opened only where their list of contents is of a bounded size."""
+"""Untrusted zip archives, opened only if their central directory has a bounded size."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_LIST_BYTES = 32 * 1024**2
-"""Most bytes of the list of contents: 160 for each of 200,000 files."""
+"""Most bytes of the central directory: 160 for each of 200,000 files."""
 
-_ENTRY = b"PK\1\2"  # which every entry of the list begins with
+_ENTRY = b"PK\1\2"  # how every entry of the central directory begins
 
 
 class TooManyFilesError(Exception):
-    """The list of contents is longer than asked for."""
+    """The central directory is longer than allowed."""
 
 
 class _Watched:
-    """A binary file whose reads are looked at while the list of contents is read.
+    """A binary file that checks reads of the central directory.
 
-    Python's ``zipfile`` reads the list at once, of whatever size the end of the archive claims,
-    and makes an object of each entry, of which there are no more than the marks in those bytes.
+    Python's ``zipfile`` reads the whole directory, whatever size the archive claims, and creates an
+    object for each entry; the entry marks in those bytes bound their number.
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
@@ -41,10 +41,10 @@ class _Watched:
 
 
 class BoundedZip(zipfile.ZipFile):
-    """A zip archive of at most ``most`` files, for reading; a context manager.
+    """Open a zip archive of at most ``most`` files for reading; a context manager.
 
-    Raises ``TooManyFilesError`` for one that lists more, before it takes memory for them, and
-    otherwise nearly anything on hostile bytes. A file given open stays open.
+    Raises ``TooManyFilesError`` for more files, before it allocates memory for them, and nearly any
+    exception for hostile bytes. A file passed in open stays open.
     """
 
     def __init__(self, source: Path | BinaryIO, most: int) -> None:
