@@ -1,4 +1,4 @@
-"""Datasets: a folder, a table, an archive, shared storage or the samples, as pictures in order."""
+"""Datasets: a folder, table, archive, shared storage or the samples, as ordered images."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ class Samples(Dataset):
         super().__init__(SAMPLES, "bundled samples", entries)
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of the sample; raises ``ImageError`` where it is missing."""
+        """The bytes of the sample; raises ``ImageError`` if it is missing."""
         return sample_bytes(entry.place)
 
 
 def open_dataset(source: str) -> Dataset:
-    """Lists the pictures of ``source``; none of them is read.
+    """List the images of ``source`` without reading any.
 
-    ``source`` is the path of a folder, a zip archive or a table (CSV or Parquet), a URL of a
-    folder that fsspec knows, or ``samples``. Raises ``ParameterError`` where there is no such
-    thing, where it cannot be used, or where it holds no picture.
+    ``source`` is the path of a folder, zip archive or table (CSV or Parquet), the URL of a folder
+    that fsspec knows, or ``samples``. Raises ``ParameterError`` if it does not exist, cannot be
+    used, or holds no image.
     """
     dataset = _opened(source)
     if not dataset.entries:
         raise ParameterError(
-            f"There are no pictures in {source}: expected files such as .jpg or .png, in it or in "
-            "sub-folders."
+            f"There are no images in {source}: expected files such as .jpg or .png, in it or in "
+            "subfolders."
         )
     return dataset
 
 
 def _opened(source: str) -> Dataset:
-    if not source:  # which would be the folder that the program was started from
+    if not source:  # an empty path would mean the working folder
         raise ParameterError(
-            "SOURCE is empty: expected a folder of pictures, a zip archive, a CSV or Parquet table "
+            "SOURCE is empty: expected a folder of images, a zip archive, a CSV or Parquet table "
             f"of paths, or '{SAMPLES}'."
         )
     if "://" in source:
@@ -74,7 +74,7 @@ def _opened(source: str) -> Dataset:
         return Folder(path)
     if not path.exists():
         raise ParameterError(
-            f"There is no folder or file {source}: expected a folder of pictures, a zip archive, a "
+            f"There is no folder or file {source}: expected a folder of images, a zip archive, a "
             f"CSV or Parquet table of paths, or '{SAMPLES}'."
         )
     if not os.path.isfile(path):
@@ -85,6 +85,6 @@ def _opened(source: str) -> Dataset:
     if suffix in SUFFIXES:
         return Table(path)
     raise ParameterError(
-        f"{source} is no dataset: expected a folder of pictures, a .zip archive or a "
-        f"{' or '.join(SUFFIXES)} table; for single pictures use 'study'."
+        f"{source} is not a dataset: expected a folder of images, a .zip archive or a "
+        f"{' or '.join(SUFFIXES)} table; for single images use 'study'."
     )

@@ -15,25 +15,24 @@ from robustness.datasets.dataset import Dataset, Entry, distinct, folders_of, is
 from robustness.pictures.decoding import MAX_FILE_BYTES
 
 MAX_ENTRIES = 200_000
-"""Files and folders in it: 100,000 pictures, each with the shadow that macOS adds."""
+"""Most files and folders: 100,000 images, each with the resource fork that macOS adds."""
 
 MAX_RATIO = 100
-"""Bytes unpacked for each byte of the archive; photographs hardly shrink, bombs do by thousands."""
+"""Unpacked bytes per byte of the archive; photographs hardly shrink, bombs do a thousandfold."""
 
-_FREE_BYTES = 256 * 1024 * 1024  # a small archive of drawings may shrink a lot, and does no harm
+_FREE_BYTES = 256 * 1024 * 1024  # a small archive of drawings may shrink a lot, harmlessly
 
 
 class Archive(Dataset):
-    """The pictures in a zip archive, by their path in it.
+    """The images in a zip archive, by their path in it.
 
-    An archive with paths that lead out of it, or that unpacks to far more than it holds, is
-    refused whole.
+    An archive with paths that lead out of it, or with an excessive unpacked size, is refused whole.
     """
 
     wrapped = True
 
     def __init__(self, path: Path) -> None:
-        """Lists the archive; raises ``ParameterError`` for one that cannot be used."""
+        """List the archive; raises ``ParameterError`` if it cannot be used."""
         self._path = path.resolve()
         self._open: zipfile.ZipFile | None = None
         self._reading = threading.Lock()
@@ -42,7 +41,7 @@ class Archive(Dataset):
     def read(self, entry: Entry) -> bytes:
         """The unpacked bytes; raises ``ImageError`` for a damaged, locked or too large file."""
         try:
-            with self._reading:  # one file handle, one place in it
+            with self._reading:  # the file handle has one position
                 if self._open is None:
                     self._open = BoundedZip(self._path, MAX_ENTRIES)
                 info = self._open.infolist()[int(entry.place)]
@@ -57,16 +56,16 @@ class Archive(Dataset):
             raise
         except NotImplementedError as error:  # of zipfile, which is a RuntimeError as well
             raise ImageError(
-                f"{entry.name} cannot be unpacked: it is packed in a way that few programs know, "
-                "as Windows does with large files; make the archive again with another program."
+                f"{entry.name} cannot be unpacked: expected Deflate, got a rare compression method "
+                "(Windows uses one for large files); create the archive with another program."
             ) from error
         except RuntimeError as error:  # an encrypted file
             raise ImageError(
-                f"{entry.name} is locked by a password: expected an open zip archive."
+                f"{entry.name} is encrypted: expected a zip archive without a password."
             ) from error
         except Exception as error:  # zipfile raises nearly anything on hostile bytes
             raise ImageError(
-                f"{entry.name} cannot be unpacked: this part of the archive is damaged; make the "
+                f"{entry.name} cannot be unpacked: this part of the archive is damaged; create the "
                 "archive again."
             ) from error
 
@@ -84,12 +83,12 @@ def _entries(path: Path) -> list[Entry]:
     except TooManyFilesError as error:
         raise ParameterError(
             f"{path.name} holds more than {MAX_ENTRIES:,} files, or far too long names: split it, "
-            "or unpack it and name the folder."
+            "or unpack it and use the folder."
         ) from error
     except Exception as error:  # zipfile raises nearly anything on hostile bytes
         raise ParameterError(
-            f"{path.name} cannot be opened as a zip archive: it is damaged or of another kind; "
-            "make the archive again."
+            f"{path.name} cannot be opened as a zip archive: it is damaged or another kind of "
+            "file; create the archive again."
         ) from error
     _check(path, infos)
     wanted = [
@@ -106,16 +105,16 @@ def _entries(path: Path) -> list[Entry]:
 
 def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
-        # Before Python cleans the name: a drive, a root or a way up has no business in there.
+        # The name before Python cleans it: no drive, root or parent folder is allowed.
         name = info.orig_filename.replace("\\", "/")
         if ".." in name.split("/") or re.match(r"/|[A-Za-z]:/", name):
             raise ParameterError(
                 f"{path.name} is refused: it holds {info.orig_filename!r}, a path that leads out "
-                "of the archive; make the archive again from inside the folder."
+                "of the archive; create the archive again from inside the folder."
             )
     packed, unpacked = os.path.getsize(path), sum(info.file_size for info in infos)
     if unpacked > max(_FREE_BYTES, MAX_RATIO * packed):
         raise ParameterError(
-            f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, more than "
-            f"{MAX_RATIO} times as much, as no photographs do; use a folder instead."
+            f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
+            f"at most {MAX_RATIO} times as much; use a folder instead."
         )

@@ -1,7 +1,4 @@
-"""What a dataset is: entries in a fixed order, each with its name, its label and its bytes.
-
-And which files count as its pictures.
-"""
+"""The dataset interface: ordered entries with name, label and bytes; which files are images."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEP
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture of a dataset.
+    """One image of a dataset.
 
     ``name`` is unique in the dataset; ``place`` is where the dataset finds the bytes. ``folders``
-    are the sub-folders it lies in, outermost first; ``label`` is its class as somebody wrote it
-    beside it. ``size`` is in bytes, None where unknown. ``refused`` says why it is not read.
+    are its subfolders, outermost first; ``label`` is its class as written in the source. ``size``
+    is in bytes, None if unknown. ``refused`` is the reason why it is not read.
     """
 
     name: str
@@ -40,37 +37,37 @@ class Entry:
 
 
 class Dataset(ABC):
-    """Pictures from one source, in an order that is the same every time.
+    """Images from one source, in a reproducible order.
 
     It can be pickled, and read from several threads and processes at once.
     """
 
     wrapped = False
-    """Whether everything may lie in one folder that says nothing, as archives are often made."""
+    """Whether one outer folder may contain everything and mean nothing, as in many archives."""
 
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
-        """``source`` is what ``open_dataset`` opens again; ``title`` names it for people."""
+        """``source`` is the argument of ``open_dataset``; ``title`` is shown to people."""
         self.source = source
         self.title = title
         self.entries = tuple(entries)
 
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
-        """The bytes of one picture; raises ``ImageError`` with the reason where there are none."""
+        """The bytes of one image; raises ``ImageError`` with the reason if there are none."""
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def select(self, limit: int | None = None, sample: int | None = None, seed: int = 0) -> None:
-        """Keeps the first ``limit`` entries, and of these ``sample`` drawn at random by ``seed``.
+        """Keep the first ``limit`` entries, or ``sample`` of these drawn at random by ``seed``.
 
         The order stays. Raises ``ParameterError`` for a number below 1.
         """
         for name, number in (("limit", limit), ("sample", sample)):
             if number is not None and number < 1:
                 raise ParameterError(
-                    f"Expected at least 1 picture to be taken, got {number}.",
-                    hint=f"That is --{name} to be at least 1.",
+                    f"Expected at least 1 image, got {number}.",
+                    hint=f"Set --{name} to 1 or more.",
                 )
         entries = self.entries[:limit]
         if sample is not None and sample < len(entries):
@@ -80,7 +77,7 @@ class Dataset(ABC):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the names, sizes and labels of the entries: equal for an equal listing."""
+        """SHA-256 over names, sizes and labels of the entries; the same for equal listings."""
         listing = hashlib.sha256()
         for entry in self.entries:
             row = [entry.name, entry.size, entry.folders, entry.label]
@@ -91,7 +88,7 @@ class Dataset(ABC):
 def distinct(names: Sequence[str]) -> list[str]:
     """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
     seen: set[str] = set()
-    numbers: dict[str, int] = {}  # where counting goes on: many equal names must not take for ever
+    numbers: dict[str, int] = {}  # where counting continues, so that many equal names stay fast
     result = []
     for name in names:
         number, unique = numbers.get(name, 1), name
@@ -106,10 +103,10 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file of this name counts as a picture, readable or not.
+    """Whether a file of this name counts as an image, readable or not.
 
-    Pictures of formats that are not accepted count, so that they are listed with their reason
-    rather than passed over. Hidden files and what macOS adds to archives do not.
+    Images in formats that are not accepted count, so that they are listed with a reason. Hidden
+    files and the files that macOS adds to archives do not.
     """
     parts = _parts(path)
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
@@ -123,10 +120,10 @@ def folders_of(path: str) -> tuple[str, ...]:
 
 
 def _parts(path: str) -> list[str]:
-    """As ``PurePosixPath`` has them of a relative path, in a tenth of its time."""
+    """The same as the parts of ``PurePosixPath`` of a relative path, in a tenth of the time."""
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def as_text(path: str) -> str:
-    """``path`` as text that can be saved: bytes that are no UTF-8 stand as ``\\xff``."""
+    """``path`` as text that can be saved: bytes that are not UTF-8 become ``\\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""A folder of pictures: flat, or with one sub-folder a class."""
+"""A folder of images: flat, or with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
 from robustness.pictures.decoding import read_file
 
-_LEADS_OUT = "It is a link that leads out of the folder, and is not followed."
+_LEADS_OUT = "Links that lead out of the folder are not followed."
 
 
 class Folder(Dataset):
-    """The pictures below a folder, by their path in it.
+    """The images below a folder, by their path in it.
 
-    Links are followed only where they stay inside of the folder.
+    Links are followed only if they stay inside the folder.
     """
 
     def __init__(self, path: Path) -> None:
-        """Lists the folder; raises ``ParameterError`` where it cannot be listed."""
+        """List the folder; raises ``ParameterError`` if it cannot be listed."""
         self._root = path.resolve()
         super().__init__(str(self._root), self._root.name or str(path), list(self._listed()))
 
@@ -42,7 +42,7 @@ class Folder(Dataset):
                 path = here / name
                 if path.is_symlink() and not name.startswith("."):
                     relative = path.relative_to(self._root).as_posix()
-                    reason = "It is a link to a folder, and is not followed."
+                    reason = "Links to folders are not followed."
                     yield Entry(as_text(relative), relative, refused=reason)
 
     def _entry(self, relative: str) -> Entry:
@@ -50,18 +50,18 @@ class Folder(Dataset):
         try:
             size = path.stat().st_size
         except OSError:
-            size = None  # reading it will tell why
+            size = None  # reading it gives the reason
         refused = "" if self._is_inside(path) else _LEADS_OUT
         name = as_text(relative)
         return Entry(name, relative, size, folders_of(name), refused=refused)
 
     def _is_inside(self, path: Path) -> bool:
-        # Not ``Path.resolve``, which raises for a link that leads to itself.
+        # ``Path.resolve`` would raise for a link to itself.
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of the file; raises ``ImageError`` where it cannot be read or leads out."""
+        """The bytes of the file; raises ``ImageError`` if it cannot be read or leads out."""
         path = self._root / entry.place
-        if not self._is_inside(path):  # it may have changed since it was listed
+        if not self._is_inside(path):  # it may have changed since
             raise ImageError(f"{entry.name}: {_LEADS_OUT}")
         return read_file(path, name=entry.name)

@@ -1,4 +1,4 @@
-"""From what somebody wrote beside a picture to the index of a class."""
+"""From the label written for an image to a class index."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from robustness.models.labels import Labels, folded
 
 FOLDERS, NO_LABELS = "folders", "none"
 LABELLINGS = (FOLDERS, NO_LABELS)
-"""Where labels come from: a table's column or else the names of the sub-folders; or nowhere."""
+"""Sources of labels: a table's column or the names of subfolders; or none."""
 
 
 def class_index(text: str, labels: Labels) -> int | None:
-    """The class that ``text`` means by ``Labels.meant``; None if that is none or several."""
+    """The class that ``text`` means by ``Labels.meant``; None if that is not exactly one."""
     found = labels.meant(text)
     return found[0] if len(found) == 1 else None
 
@@ -25,9 +25,9 @@ def labelled(
 ) -> dict[str, tuple[int | None, ...]]:
     """The class index of every entry, for each of ``label_sets`` by its ``key``.
 
-    An entry is labelled by what its dataset says, else by the outermost sub-folder that it lies
-    in. Of an archive, a folder around everything that is no class is passed over. A class may
-    exist in some of the label sets only. Raises ``LabelError`` for a label that is no class of any.
+    The label is the dataset's, else the outermost subfolder. An archive's outer folder that is not
+    a class is skipped. A class may exist in some of the label sets only. Raises ``LabelError`` for
+    a label that is a class of none.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     distinct = dict.fromkeys(text for text in texts if text is not None)
@@ -56,7 +56,7 @@ def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
 
 
 def _wrapper(entries: Sequence[Entry], depth: int) -> bool:
-    """Whether all entries lie in one and the same folder at ``depth``."""
+    """Whether all entries share one folder at ``depth``."""
     if not entries or any(len(entry.folders) <= depth for entry in entries):
         return False
     return len({entry.folders[depth] for entry in entries}) == 1
@@ -78,7 +78,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     near = " or ".join(map(repr, either or nearest(first, names, key=folded)))
     hint = f" Did you mean {near}?" if near else ""
     return LabelError(
-        f"{shown}{more} is no class of {titles}: expected the index, the synset or the name of a "
-        f"class for each sub-folder or label.{hint} Pictures without classes need no labels.",
-        hint="--labels none does.",
+        f"{shown}{more} is not a class of {titles}: expected the index, synset or name of a "
+        f"class for each subfolder or label.{hint} Images without classes need no labels.",
+        hint="Use --labels none.",
     )

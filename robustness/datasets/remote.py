@@ -1,4 +1,4 @@
-"""A folder of pictures in shared storage, by a URL that fsspec knows: ``s3://bucket/photos``."""
+"""A folder of images in shared storage, by a URL for fsspec such as ``s3://bucket/photos``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from robustness.pictures.decoding import MAX_FILE_BYTES
 
 
 class Remote(Dataset):
-    """The pictures below a URL, by their path below it."""
+    """The images below a URL, by their path below it."""
 
     def __init__(self, url: str) -> None:
-        """Lists the folder; raises ``ParameterError`` where it cannot be listed."""
+        """List the folder; raises ``ParameterError`` if it cannot be listed."""
         import fsspec
 
         try:
@@ -36,18 +36,18 @@ class Remote(Dataset):
         super().__init__(url, self._root.rsplit("/", 1)[-1] or url, entries)
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of the file; raises ``ImageError`` where it cannot be fetched."""
+        """The bytes of the file; raises ``ImageError`` if it cannot be fetched."""
         try:
             with self._files().open(entry.place, "rb") as file:
                 data: bytes = file.read(MAX_FILE_BYTES + 1)
         except Exception as error:  # each storage raises its own
             raise ImageError(
-                f"{entry.name} cannot be fetched ({type(error).__name__}): check that it is still "
-                "there and may be read."
+                f"{entry.name} cannot be fetched ({type(error).__name__}): check that it still "
+                "exists and that you may read it."
             ) from error
         return data
 
     def _files(self) -> Any:
         import fsspec
 
-        return fsspec.core.url_to_fs(self.source)[0]  # which it keeps, one for each process
+        return fsspec.core.url_to_fs(self.source)[0]  # cached by fsspec, per process

@@ -21,18 +21,18 @@ PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "synset", "target")
 
 _ROWS_FREE, _TEXT_FREE = 100_000, 32 * 1024**2
-_OF_NUMBERS = frozenset({5, 9})  # by their differences, or byte by byte
-_MAX_RATIO = 100  # of all texts written out, to the bytes of a Parquet file
+_OF_NUMBERS = frozenset({5, 9})  # DELTA_BINARY_PACKED and BYTE_STREAM_SPLIT
+_MAX_RATIO = 100  # bytes of all texts written out, per byte of the Parquet file
 
 
 class Table(Dataset):
-    """The pictures that a table names; relative paths start from the table's folder.
+    """The images that a table names; relative paths start at the table's folder.
 
-    A row that repeats another is counted once.
+    A repeated row counts once.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads the table; raises ``ParameterError`` for one that cannot be used."""
+        """Read the table; raises ``ParameterError`` if it cannot be used."""
         self._folder = path.resolve().parent
         frame = _read(path)
         paths = _column(frame, PATH_COLUMNS)
@@ -53,18 +53,18 @@ class Table(Dataset):
             earlier = found.get(name)
             if earlier is not None and earlier.label != (label or None):
                 raise ParameterError(
-                    f"{path.name} names {name!r} twice with different labels, {earlier.label!r} "
-                    f"and {label!r}: expected one label for each picture."
+                    f"{path.name} has two labels for {name!r}, {earlier.label!r} and {label!r}: "
+                    "expected one label per image."
                 )
             try:
                 size = os.stat(self._folder / name).st_size
             except (OSError, ValueError):
-                size = None  # reading it will tell why
+                size = None  # reading it gives the reason
             found[name] = Entry(name, name, size, label=label or None)
         return list(found.values())
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of the file; raises ``ImageError`` where it cannot be read."""
+        """The bytes of the file; raises ``ImageError`` if it cannot be read."""
         return read_file(self._folder / entry.place, name=entry.name)
 
 
@@ -74,8 +74,8 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return _parquet(path)
-        # A comma at the end of every row must not make an index of the first column, which pandas'
-        # other engine does, or warns of.
+        # A comma at the end of every row must not turn the first column into an index, as pandas'
+        # other engine would.
         return pd.read_csv(
             path,
             dtype=str,
@@ -87,7 +87,7 @@ def _read(path: Path) -> pd.DataFrame:
     except ParameterError:
         raise
     except Exception as error:  # pandas and its engines raise nearly anything on odd bytes
-        reason = "there is nothing in it" if path.stat().st_size == 0 else "it is damaged"
+        reason = "it is empty" if path.stat().st_size == 0 else "it is damaged"
         raise ParameterError(
             f"{path.name} cannot be read as a table ({reason}): expected "
             f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "
@@ -96,10 +96,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    """The columns of paths and labels; of others, which may be large, the names alone.
+    """The columns of paths and labels; of all others, which may be large, only the names.
 
-    A file may repeat a row, or a text, as often as it likes at no cost: it is refused before that
-    is written out.
+    Parquet can repeat a row or a text at no cost in bytes: such a file is refused before it is
+    expanded.
     """
     import pandas as pd
     import pyarrow as pa
@@ -137,7 +137,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _written_out(column: pa.ChunkedArray) -> int:
-    """Bytes of all texts of ``column``, were each written out as often as it stands there."""
+    """Bytes of all texts of ``column``, with every repetition written out."""
     import pyarrow.compute as pc
 
     total = 0
@@ -150,8 +150,8 @@ def _written_out(column: pa.ChunkedArray) -> int:
 def _check(path: Path, fine: bool, found: str) -> None:
     if not fine:
         raise ParameterError(
-            f"{path.name} is refused: its {path.stat().st_size:,} bytes would become {found}, as "
-            "no table of pictures does; write it again with each picture once."
+            f"{path.name} is refused: its {path.stat().st_size:,} bytes would expand to {found}; "
+            "write the table again with each image once."
         )
 
 
@@ -165,5 +165,5 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:
 
 
 def _text(value: object) -> str:
-    """``value`` as text; a class index that a gap has made a decimal number as a whole one."""
+    """``value`` as text; a class index that gaps in the column made a float as a whole number."""
     return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())

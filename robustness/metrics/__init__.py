@@ -1,4 +1,4 @@
-"""Numbers from predictions, features and pictures: pure NumPy, one registered record each."""
+"""Metrics of predictions, features and images: pure NumPy, one registered record each."""
 
 from robustness.metrics import features, pictures, predictions
 from robustness.metrics.intervals import Interval, wilson

@@ -42,20 +42,20 @@ def euclidean(clean: Floats, perturbed: Floats) -> Scores:
 RESCALED = {
     record.name: f"{record.name}_rescaled" for record in REGISTRY if record.subject == FEATURES
 }
-"""What each of the metrics above is called once ``rescaled`` has been applied to it."""
+"""Names of the metrics above after ``rescaled``."""
 
 
 def rescaled(similarity: Scores, floor: float) -> Scores:
-    """(similarity - floor) / (1 - floor): 1 is unchanged, 0 as alike as strangers are, or below.
+    """(similarity - floor) / (1 - floor): 1 is unchanged, 0 like unrelated images.
 
-    ``floor`` is the mean similarity of unrelated pictures. Features that tell no pictures apart
-    have a floor of 1, and nothing to rescale: they keep their ``similarity``.
+    ``floor`` is the mean similarity of unrelated images. Features that are equal for all images
+    have a floor of 1 and keep their ``similarity``.
     """
     span = 1.0 - floor
     return (similarity - floor) / span if span > _NO_SPAN else similarity
 
 
-_NO_SPAN = 1e-6  # what rounding to float32 leaves of features that are all the same
+_NO_SPAN = 1e-6  # float32 rounding of equal features
 
 
 def _rows(clean: Floats, perturbed: Floats) -> tuple[Scores, Scores]:

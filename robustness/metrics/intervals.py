@@ -1,8 +1,8 @@
-"""95 % confidence intervals that take the picture as the unit.
+"""95 % confidence intervals with the image as the unit.
 
-``values`` are (n, ...): a number a picture, NaN where a picture has none, such as the share of its
-conditions under which its answer stayed. Bounds have the shape of the rest, NaN where too few
-pictures count. docs/intervals.md shows how often they hold the truth.
+``values`` have shape (n, ...): one number per image, such as the share of conditions with an
+unchanged prediction; NaN if an image has none. Bounds have the remaining shape, NaN for too few
+images. docs/intervals.md shows their coverage.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ Floats = NDArray[np.float64]
 Bounds = tuple[Floats, Floats]
 
 FEWEST = 5
-"""Pictures below which no interval is given: of four that all agree, the exact interval still
-reaches from 40 % to 100 %."""
+"""Fewest images for an interval: the exact one of 4 successes in 4 still spans 40 % to 100 %."""
 
 FEWEST_OF_A_MEAN = 30
-"""The same for means of numbers that are no shares or differences of answers. Of fewer, a run may
-well have no picture of a kind that is one in ten, and nothing shows how far off such a one is."""
+"""Fewest images for an interval of a mean of unbounded numbers. With fewer, a kind of image that
+is one in ten may be missing, and its values are unknown."""
 
 _TAIL = 0.025
 _Z = NormalDist().inv_cdf(1 - _TAIL)
 _SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 6.0, 1.0
-"""Pseudo-pictures, half of them at either end of the range, that keep the spread between few
-pictures from being taken for less than it is. The fewest with which no kind of pictures in
-``benchmarks.interval_coverage`` has more than 3 % of its truths beyond either bound."""
+"""Pseudo-images, half at each end of the range, so that few images do not understate the spread.
+The smallest number with which ``benchmarks.interval_coverage`` finds at most 3 % of the truths
+beyond either bound for every kind of images."""
 
 
 class Interval(NamedTuple):
@@ -57,17 +56,17 @@ def wilson(successes: int, trials: int) -> Interval:
     centre = rate + _Z**2 / (2 * trials)
     reach = _Z * math.sqrt(rate * (1 - rate) / trials + (_Z / (2 * trials)) ** 2)
     low, high = ((centre + side * reach) / (1 + _Z**2 / trials) for side in (-1, 1))
-    # In floating point a bound may miss a rate of 0 or 1 by its last bit.
+    # Rounding may put a bound one bit past a rate of 0 or 1.
     return Interval(rate, min(max(low, 0.0), rate), max(min(high, 1.0), rate))
 
 
 def share_bounds(values: Floats) -> Bounds:
     """The interval of the mean of shares, each in [0, 1].
 
-    Clopper & Pearson's with the effective number of pictures: n divided by the design effect, times
+    Clopper & Pearson's with the effective number of images: n divided by the design effect, times
     (z / t)^2 with n - 1 degrees of freedom (Korn & Graubard, Survey Methodology 24, 1998; Dean &
-    Pagano, Journal of Survey Statistics and Methodology 3, 2015). It is never below n, as shares
-    vary no more than single answers do. One answer a picture gives the exact interval.
+    Pagano, Journal of Survey Statistics and Methodology 3, 2015). It is at least n, since shares
+    vary no more than single predictions. One prediction per image gives the exact interval.
     """
     _, low, high, _ = _shares(values, _SHARE_PSEUDO)
     return low, high
@@ -76,9 +75,9 @@ def share_bounds(values: Floats) -> Bounds:
 def difference_bounds(values: Floats) -> Bounds:
     """The interval of the mean of differences, each in [-1, 1].
 
-    What was won and what was lost are two shares, of which no picture has both. Their intervals, as
-    ``share_bounds`` has them, make that of the difference by Zou & Donner's method of variance
-    estimates recovery (Statistics in Medicine 27, 2008), with the covariance that this implies.
+    Gains and losses are two shares, and no image has both. Their intervals by ``share_bounds`` give
+    that of the difference by Zou & Donner's method of variance estimates recovery (Statistics in
+    Medicine 27, 2008), with the implied covariance.
     """
     won, won_low, won_high, won_spread = _shares(np.maximum(values, 0), _DIFFERENCE_PSEUDO)
     lost, lost_low, lost_high, lost_spread = _shares(np.maximum(-values, 0), _DIFFERENCE_PSEUDO)
@@ -92,10 +91,11 @@ def difference_bounds(values: Floats) -> Bounds:
 
 
 def mean_bounds(values: Floats) -> Bounds:
-    """The interval of the mean of at least ``FEWEST_OF_A_MEAN`` numbers of whatever range.
+    """The interval of the mean of at least ``FEWEST_OF_A_MEAN`` numbers of any range.
 
-    Student's, with one more picture as far from the mean as the farthest is: a skewed distribution
-    shows few pictures of its long side. NaN where all are the same: no width would claim certainty.
+    Student's, with one extra image as far from the mean as the farthest: a sample shows few images
+    from the long tail of a skewed distribution. NaN if all are equal, since a width of 0 would
+    claim certainty.
     """
     n = _pictures(values)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -113,7 +113,7 @@ def _shares(values: Floats, pseudo: float) -> tuple[Floats, Floats, Floats, Floa
     total = np.nansum(values, axis=0)
     squares = np.nansum(values**2, axis=0)
     padded = (total + pseudo / 2) / (n + pseudo)
-    # Squared distances from the padded mean, those of the pseudo-pictures at 0 and 1 included.
+    # Squared distances from the padded mean, including the pseudo-images at 0 and 1.
     apart = squares - 2 * padded * total + n * padded**2
     apart += pseudo / 2 * (padded**2 + (1 - padded) ** 2)
     design = padded * (1 - padded) * (n - 1 + pseudo) / apart
@@ -128,7 +128,7 @@ def _beta_bounds(rate: Floats, trials: Floats) -> Bounds:
     from scipy.special import betaincinv  # slow to import
 
     successes, failures = rate * trials, (1 - rate) * trials
-    tiny = 1e-9  # of rounding: nothing but a rate of 0 or 1
+    tiny = 1e-9  # rounding of a rate of 0 or 1
     low = betaincinv(np.maximum(successes, tiny), failures + 1, _TAIL)
     high = betaincinv(successes + 1, np.maximum(failures, tiny), 1 - _TAIL)
     low = np.where(successes > tiny, low, np.where(np.isnan(trials), np.nan, 0.0))
@@ -137,7 +137,7 @@ def _beta_bounds(rate: Floats, trials: Floats) -> Bounds:
 
 
 def _joined(one: Floats, other: Floats, against: Floats) -> Floats:
-    """The reach of a difference from those of its parts, which vary ``against`` each other."""
+    """Half-width of a difference from those of its parts with the covariance ``against``."""
     return np.sqrt(one**2 + other**2 + 2 * against * one * other)
 
 
@@ -153,5 +153,5 @@ def _pictures(values: Floats) -> Floats:
 
 
 def _ratio(numbers: Floats, by: Floats, otherwise: float) -> Floats:
-    """``numbers / by``, and ``otherwise`` where ``by`` is 0 or not known."""
+    """``numbers / by``, or ``otherwise`` where ``by`` is 0 or NaN."""
     return np.divide(numbers, by, out=np.full(np.shape(by), otherwise), where=by > 0)

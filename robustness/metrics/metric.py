@@ -1,4 +1,4 @@
-"""What is known about a metric, and the registry of all of them."""
+"""The record of a metric and the registry of metrics."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PICTURE = "picture"
 
 @dataclass(frozen=True)
 class Metric:
-    """Compares what belongs to clean images with what belongs to their perturbed versions.
+    """A comparison of original images with their perturbed versions.
 
-    ``function(clean, perturbed)`` takes two arrays of N rows (``clean`` may have one row, which
-    is then compared with every perturbed one) and gives N scores. The rows are, by ``subject``:
-    class probabilities (PREDICTION), stage features (FEATURES), or study images (PICTURE).
-    ``low`` and ``high`` bound the score; ``formula`` is how tables and reports explain it.
+    ``function(clean, perturbed)`` takes two arrays of N rows and gives N scores; a single row of
+    ``clean`` is compared with every perturbed one. By ``subject`` a row holds class probabilities
+    (PREDICTION), stage features (FEATURES) or a study image (PICTURE). ``low`` and ``high`` bound
+    the score; ``formula`` is shown in tables and reports.
     """
 
     name: str
@@ -40,4 +40,4 @@ class Metric:
 
 REGISTRY: Registry[Metric] = Registry("metric")
 metric = REGISTRY.decorator(Metric)
-"""Registers the function below it under its name; the keywords are the fields of ``Metric``."""
+"""A decorator that registers a function under its name; keywords are fields of ``Metric``."""

@@ -1,4 +1,4 @@
-"""How visible a change is: metrics over study images, float32 RGB in [0, 1], (N, S, S, 3)."""
+"""Metrics of visible change over study images, float32 RGB in [0, 1], (N, S, S, 3)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def ssim(clean: Floats, perturbed: Floats) -> Scores:
     """Structural similarity, in [-1, 1], 1 for equal images; the mean over the colour channels.
 
     Equals scikit-image's ``structural_similarity(gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=1)`` to 1e-4, in a fraction of its time. The border of
-    5 pixels, which the window does not cover whole, is left out as there.
+    use_sample_covariance=False, data_range=1)`` to 1e-4, in a fraction of the time. As there, the
+    border of 5 pixels, where the window is incomplete, is left out.
     """
     shared = _moments(clean[0]) if len(clean) == 1 else None
     scores = np.empty(len(perturbed))
@@ -39,9 +39,9 @@ Moments = tuple[Floats, Floats, Floats]
 
 
 def _moments(image: Floats) -> Moments:
-    """The image about mid-grey, its local mean, and its local mean square.
+    """The image shifted by mid-grey, its local mean, and its local mean square.
 
-    Variances do not care about the shift, and in single precision they lose less to it.
+    The shift leaves variances unchanged and improves their precision in float32.
     """
     centred = image - np.float32(0.5)
     return centred, _window(centred), _window(centred * centred)

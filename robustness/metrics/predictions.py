@@ -1,4 +1,4 @@
-"""How far an answer moved: metrics over class probabilities, rows (N, C) that sum to 1."""
+"""Metrics of changed predictions over class probabilities, rows (N, C) that sum to 1."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from robustness.metrics.metric import PREDICTION, Floats, Scores, metric
     label="Prediction consistency",
     subject=PREDICTION,
     higher_is_better=True,
-    formula="share of perturbed images whose top-1 class is the clean image's",
+    formula="share of perturbed images with the original's top-1 class",
 )
 def consistent(clean: Floats, perturbed: Floats) -> Scores:
-    """1.0 where the most probable class is the same, else 0.0."""
+    """1.0 if the most probable class is the same, else 0.0."""
     return (clean.argmax(1) == perturbed.argmax(1)).astype(np.float64)
 
 
@@ -30,7 +30,7 @@ def top_k(probabilities: Floats, k: int = 5) -> np.ndarray:
     formula="|top5(clean) ∩ top5(perturbed)| / 5",
 )
 def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
-    """Share of the clean top-5 classes that are still in the top-5, whatever their order."""
+    """Share of the original top-5 classes that stay in the top-5, in any order."""
     before, after = top_k(clean), top_k(perturbed)
     return (before[:, :, None] == after[:, None, :]).any(2).mean(1)
 
@@ -43,7 +43,7 @@ def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     formula="p(perturbed, clean top-1) - p(clean, clean top-1)",
 )
 def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
-    """Change in the probability of the clean top-1 class, in [-1, 1]; negative means lost."""
+    """Change in the probability of the original top-1 class, in [-1, 1]; negative is a loss."""
     winner = np.broadcast_to(clean.argmax(1), len(perturbed))
     rows = np.arange(len(perturbed))
     before = np.broadcast_to(clean, perturbed.shape)[rows, winner].astype(np.float64)
@@ -58,7 +58,7 @@ def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
 )
 def divergence(clean: Floats, perturbed: Floats) -> Scores:
     """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991."""
-    # Whole copies: a sum over a broadcast view adds up in an order that depends on the batch.
+    # Full copies: summing a broadcast view would make the order of addition depend on the batch.
     p = np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C")
     q = perturbed.astype(np.float64, order="C")
     middle = (p + q) / 2

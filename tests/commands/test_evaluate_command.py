@@ -162,7 +162,7 @@ def test_a_hostile_archive_gets_a_sentence(
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../../a.png", b"x")
     assert main.main(["evaluate", str(tmp_path / "a.zip"), "--out", str(tmp_path / "runs")]) == 2
-    assert "leads out" in capsys.readouterr().err
+    assert "lead out" in capsys.readouterr().err
 
 
 def test_runs_that_cannot_be_written_get_a_sentence(

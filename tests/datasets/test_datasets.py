@@ -110,7 +110,7 @@ def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path:
     refused = {entry.name: entry.refused for entry in dataset.entries}
     assert list(refused) == ["a.png", "b.png", "c.png", "d"]
     assert refused["a.png"] == refused["b.png"] == ""
-    assert "leads out" in refused["c.png"]
+    assert "lead out" in refused["c.png"]
     assert "not followed" in refused["d"]
 
 
@@ -129,7 +129,7 @@ def test_a_link_that_changes_after_the_listing_is_still_refused(tmp_path: Path) 
     dataset = open_dataset(str(tmp_path / "set"))
     path.unlink()
     path.symlink_to(outside)
-    with pytest.raises(ImageError, match="leads out"):
+    with pytest.raises(ImageError, match="lead out"):
         dataset.read(dataset.entries[0])
 
 
@@ -138,7 +138,9 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     put(tmp_path / "n07920052" / "a.png")
     put(tmp_path / wrong / "a.png")
     dataset = open_dataset(str(tmp_path))
-    with pytest.raises(ParameterError, match=f"(?s)'{wrong}' is no class of ImageNet-1k.*--labels"):
+    with pytest.raises(
+        ParameterError, match=f"(?s)'{wrong}' is not a class of ImageNet-1k.*--labels"
+    ):
         labelled(dataset, [imagenet()])
     assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
 
@@ -264,7 +266,7 @@ def test_a_selection_keeps_the_order_and_depends_on_the_seed_alone(tmp_path: Pat
     assert drawn != chosen(sample=10, seed=4)
     assert chosen(sample=99) == chosen()
     assert set(chosen(limit=5, sample=3)) < set(chosen(limit=5))
-    with pytest.raises(ParameterError, match="--sample to be at least 1"):
+    with pytest.raises(ParameterError, match="--sample"):
         chosen(sample=0)
 
 
@@ -319,11 +321,11 @@ def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"path,label\na.png,1\nb.png,1,2\n", "it is damaged"),
-        (b"", "there is nothing in it"),
+        (b"", "it is empty"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
-        (b"path,label\nx.png,1\nx.png,2\n", "twice with different labels, '1' and '2'"),
+        (b"path,label\nx.png,1\nx.png,2\n", "two labels for .*'1' and '2'"),
         (b"\xff\xfe\x00\x81", "cannot be read as a table"),
-        (b"path,label\n", "no pictures"),
+        (b"path,label\n", "no images"),
     ],
 )
 def test_a_table_that_cannot_be_used_gets_a_sentence(
@@ -355,11 +357,11 @@ def lying(path: Path, lie: Callable[[bytes], bytes]) -> Path:
 TABLES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "rows": (
         lambda path: parquet(path, path=repeated("a.png", 3_000_000)),
-        "would become 3,000,000 rows, as no table of pictures does",
+        "would expand to 3,000,000 rows",
     ),
     "texts": (
         lambda path: parquet(path, path=repeated("x" * 20_000, 90_000)),
-        r"would become 1,800,000,000 bytes of text",
+        r"would expand to 1,800,000,000 bytes of text",
     ),
     "a footer that is none": (
         lambda path: lying(path, lambda footer: b"\x19" * len(footer)),
@@ -544,7 +546,7 @@ def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("place", "value", "said"),
-    [(6, 1, "is locked by a password"), (8, 9, "is packed in a way that few programs know")],
+    [(6, 1, "is encrypted"), (8, 9, "rare compression method")],
 )
 def test_what_cannot_be_unpacked_says_why(
     tmp_path: Path, place: int, value: int, said: str

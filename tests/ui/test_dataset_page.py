@@ -371,7 +371,7 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     )
     app.run()
     (said,) = (error.value.replace("\\", "") for error in app.error)
-    assert "'notaclass' is no class" in said
+    assert "'notaclass' is not a class" in said
     assert said.endswith("choose 'none' under Options, Classes.")
     assert "--labels" not in said
     app.segmented_control(key="labelling").set_value("none").run()
