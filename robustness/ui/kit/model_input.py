@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from robustness import models
 from robustness.base.access import Action
@@ -51,7 +51,8 @@ def _model_input() -> tuple[str, ...]:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
     default = list(models.default_names())
-    texts = _in_the_link(_texts())
+    texts = _texts()
+    _take_names_of_the_link(texts, ready)
     _say_what_the_link_cannot_have(states, texts)
     restore("models", default, texts.__getitem__)
     chosen = st.multiselect(
@@ -92,20 +93,21 @@ def _texts() -> Mapping[str, str]:
     }
 
 
-def _in_the_link(texts: Mapping[str, str]) -> Mapping[str, str]:
-    """``texts``, once a link that has the models' names, as the command line does, has them, too.
+def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> None:
+    """Chooses the models that the link gives by name, as stories and the command line do.
 
-    Where one goes back to such a link it can no longer be changed, and names stand for texts.
+    The control reads and writes labels; so a name is from a link that was just followed.
     """
     asked = st.query_params.get_all("models")
     called = [texts.get(name, name) for name in asked]
-    if called == asked:
-        return texts
-    try:
-        st.query_params["models"] = called
-    except StreamlitAPIException:
-        return {name: name for name in texts}
-    return st.rerun()  # the list reads what the link was when the script began
+    context = get_script_run_ctx()
+    if called == asked or context is None:
+        return
+    with context.session_state.query_params() as known:  # st.query_params refuses a bound key
+        known.set_corrected_value("models", called, "string_array_value")
+        known.set_initial_query_params_from_current()
+    if named := [name for name in ready if texts[name] in called]:
+        st.session_state["models"] = named
 
 
 def _say_what_the_link_cannot_have(

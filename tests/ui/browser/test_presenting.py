@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from robustness.ui.live.stories import LIVE, STORIES
+from robustness.ui.live.stories import LIVE, OFFLINE, STORIES
 from tests.support.journeys import (
     HEADLINE,
     PAIR,
@@ -66,8 +66,12 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     assert "present" not in page.url
 
 
-def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(live: Page) -> None:
+def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
+    live: Page, address: str
+) -> None:
     page = live
+    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2&models=SqueezeNet")
+    settled(page)
     story = next(story for story in STORIES if story.page == LIVE)
     page.get_by_role("button", name="Stories").click()
     page.get_by_role("link", name=story.title).click()
@@ -75,6 +79,13 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(live: Page)
     expect(page).to_have_url(re.compile(f"story={story.name}"))
     settled(page)
     expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)  # nor does it cover that
+    page.get_by_role("button", name="Present").click()
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    verdicts = page.locator(".rb-verdicts li")
+    expect(verdicts).to_have_count(len(OFFLINE))
+    leave(page)
+    settled(page)
+    expect(verdicts).to_have_count(len(OFFLINE))
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
 
