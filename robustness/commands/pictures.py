@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustness.base.errors import ParameterError
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Adds ``perturbations``, ``predict`` and ``perturb``."""
-    add_command(parsers, "perturbations", perturbations_command, "--json", asks_models=False)
+    listing = add_command(parsers, "perturbations", perturbations_command, asks_models=False)
+    listing.add_argument("words", nargs="*", metavar="WORD", help="only those found by these words")
+    add_shared(listing, "--json")
 
     shared = ("--json", "images", "--models", "--seed", "--fit")
     predict = add_command(parsers, "predict", predict_command, *shared)
@@ -42,13 +45,17 @@ def add(parsers: Parsers) -> None:
 
 
 def perturbations_command(options: argparse.Namespace) -> None:
-    """List the perturbations."""
-    from robustness.perturbations import REGISTRY
+    """List the perturbations, or those that words such as "too dark" find, the best match first."""
+    from robustness.perturbations.search import find
 
+    found = find(" ".join(options.words))
+    if not found.records:
+        raise ParameterError(found.no_match)
     if options.json:
-        console.print_json([{name: getattr(record, name) for name in _TOLD} for record in REGISTRY])
+        told = [{name: getattr(record, name) for name in _TOLD} for record in found.records]
+        console.print_json(told)
         return
-    for record in REGISTRY:
+    for record in found.records:
         at, setting = record.study_strength, ""
         if at is not None:
             setting = f"study: {at:g} = {record.value_text(at)}"

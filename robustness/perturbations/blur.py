@@ -17,6 +17,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 gaussian_sigma = severity_curve(0.0, (1.0, 2.0, 3.0, 4.0, 6.0))
@@ -36,7 +37,7 @@ GAUSSIAN_TRUNCATE = 4.0
     imagenet_c="gaussian_blur",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
     risk=POOR_FOCUS,
-    search=("soft", "smooth", "unsharp", "blurry"),
+    search=words("soft smooth unsharp sharpness fuzzy smeared out"),
 )
 def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolves with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
@@ -84,7 +85,7 @@ MARGIN = 2
     imagenet_c="defocus_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
     risk=POOR_FOCUS,
-    search=("bokeh", "lens", "autofocus", "unsharp", "blurry"),
+    search=words("bokeh lens autofocus unsharp sharpness fuzzy out"),
     wording="radius {value} px",
 )
 def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:

@@ -21,6 +21,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     linear,
     perturbation,
+    words,
 )
 
 overexposure_stops = linear(0.0, 3.0)
@@ -42,7 +43,7 @@ _metering = partial(
     label="Overexposure",
     parameter_at=overexposure_stops,
     risk=HARSH_LIGHT,
-    search=("bright", "sun", "glare", "backlight", "flash"),
+    search=words("bright sun glare backlight backlit flash headlights blown washed out"),
     wording="+{value} stops",
 )
 def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -54,7 +55,7 @@ def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     label="Underexposure",
     parameter_at=underexposure_stops,
     risk=LOW_LIGHT,
-    search=("night", "dusk", "evening", "dim", "shadow"),
+    search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
 )
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Lets as many stops less light in as ``underexposure_stops(strength)`` says, below 0."""
@@ -80,7 +81,7 @@ gamma_exponent = linear(1.0, 2.2)
     source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
     "decoded once too often, the common mistake",
     risk=COLOUR_PROCESSING,
-    search=("display", "monitor", "srgb", "midtones"),
+    search=words("display monitor projector srgb midtones"),
     wording="gamma {value}",
 )
 def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -107,7 +108,7 @@ vignette_stops = linear(0.0, 4.0)
     source="the cosine-fourth law of natural vignetting; 4 stops, an extreme wide angle, is "
     "this project's choice",
     risk=CHEAP_CAMERA,
-    search=("lens", "corners", "edges", "dark", "fisheye"),
+    search=words("lens corners edges border dark fisheye"),
     wording="corners {value} stops darker",
 )
 def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -142,7 +143,7 @@ fringe_width = linear(0.0, 8.0)
     source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
     "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
     risk=CHEAP_CAMERA,
-    search=("lens", "fringe", "purple", "fisheye", "color"),
+    search=words("lens fringe rainbow purple fisheye color edges"),
     wording="fringes {value} px",
 )
 def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -185,7 +186,7 @@ BANDS = 3.0
     source="IEEE 1789-2015 on lamps that flicker at twice the mains frequency, seen through a "
     "rolling shutter; short exposure, three bands",
     risk=ARTIFICIAL_LIGHT,
-    search=("led", "lamp", "fluorescent", "stripes", "banding"),
+    search=words("led lamp fluorescent neon tube stripes lines strobe screen"),
     wording="bands {percent} darker",
 )
 def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:

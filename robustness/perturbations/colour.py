@@ -23,6 +23,7 @@ from robustness.perturbations.perturbation import (
     linear,
     perturbation,
     severity_curve,
+    words,
 )
 
 reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
@@ -38,7 +39,7 @@ reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
     imagenet_c="contrast",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'contrast'",
     risk=BAD_WEATHER,
-    search=("haze", "flat", "dull", "faded", "low"),
+    search=words("haze flat dull faded washed out low pale milky"),
     wording="contrast {value} x",
 )
 def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -62,7 +63,7 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
     imagenet_c="saturate",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
     risk=COLOUR_PROCESSING,
-    search=("vivid", "color", "filter", "instagram", "pale"),
+    search=words("vivid color colorful colourful filter instagram pale faded"),
     wording="saturation {value} x",
 )
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -107,7 +108,7 @@ colour_taken = linear(0.0, 1.0)
     parameter_at=colour_taken,
     source="the grayscale() matrix of the W3C Filter Effects Module Level 1",
     risk=COLOUR_PROCESSING,
-    search=("grayscale", "monochrome", "black", "infrared", "desaturate"),
+    search=words("grayscale monochrome black white infrared night vision desaturate old newspaper"),
     wording="{percent} less colour",
 )
 def greyscale(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -130,7 +131,7 @@ hue_angle = linear(0.0, 180.0)
     monotone=False,
     source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
     risk=COLOUR_PROCESSING,
-    search=("color", "tint", "filter", "neon"),
+    search=words("color tint filter neon green pink purple"),
 )
 def hue_shift(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the hue by ``hue_angle(strength)`` degrees and keeps the luminance."""
@@ -203,7 +204,7 @@ _cast = partial(
     label="White balance too warm",
     parameter_at=warm_temperature,
     risk=ARTIFICIAL_LIGHT,
-    search=("orange", "tungsten", "bulb", "indoor", "sunset", "yellow"),
+    search=words("orange tungsten bulb candle indoor sunset yellow red golden sepia sunglasses"),
 )
 def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
@@ -214,7 +215,7 @@ def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     label="White balance too cool",
     parameter_at=cool_temperature,
     risk=ARTIFICIAL_LIGHT,
-    search=("blue", "shade", "led", "cold"),
+    search=words("blue shade led cold underwater moonlight"),
 )
 def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """The light turns from daylight to that of the blue sky, and the camera does not adapt."""

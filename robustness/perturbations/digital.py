@@ -19,6 +19,7 @@ from robustness.perturbations.perturbation import (
     linear,
     perturbation,
     severity_curve,
+    words,
 )
 
 # Where a grid of pixels falls on a fine texture can matter more than how fine it is, and a coarser
@@ -43,7 +44,7 @@ pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
     imagenet_c="pixelate",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'pixelate'",
     risk=TRANSMISSION,
-    search=("mosaic", "blocks", "censor", "downscale"),
+    search=words("mosaic blocks censor downscale coarse retro"),
     wording="{value} x {value} pixels",
 )
 def pixelate(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -102,7 +103,7 @@ def resolution(strength: float) -> float:
     source="a thumbnail enlarged again, as in Dodge & Karam, QoMEX 2016, on low quality; down "
     "to an eighth of the side, this project's choice",
     risk=TRANSMISSION,
-    search=("thumbnail", "downscale", "upscale", "small", "distant"),
+    search=words("thumbnail downscale upscale small distant old phone webcam cctv quality"),
     wording="{value} x {value} pixels",
 )
 def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -128,7 +129,7 @@ webp_quality = whole(linear(100.0, 1.0))
     imagenet_c="jpeg_compression",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'jpeg_compression'",
     risk=TRANSMISSION,
-    search=("jpg", "whatsapp", "artifacts", "artefacts", "blocks", "quality"),
+    search=words("jpg whatsapp artifacts artefacts blocks quality messenger screenshot old phone"),
     wording="quality {value}",
 )
 def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -144,7 +145,7 @@ def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Imag
     source="lossy WebP (RFC 9649), which many sites serve in place of JPEG; the whole range of "
     "its quality",
     risk=TRANSMISSION,
-    search=("browser", "artifacts", "artefacts", "website", "quality"),
+    search=words("browser artifacts artefacts website quality screenshot"),
     wording="quality {value}",
 )
 def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -173,7 +174,7 @@ def file_quality(strength: float) -> float:
     graded=False,
     source="Hendrycks & Dietterich, ICLR 2019: the published files of every ImageNet-C corruption",
     risk=TRANSMISSION,
-    search=("jpg", "file", "imagenet", "recompress"),
+    search=words("jpg file imagenet recompress"),
 )
 def saved_as_jpeg(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Saves and reads back as JPEG of quality 85, colour at half resolution, at any strength."""

@@ -25,6 +25,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 image_weight = severity_curve(1.0, (1.0, 0.8, 0.7, 0.65, 0.6))
@@ -115,7 +116,7 @@ SHIFT = 4
     source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
     "is drawn with the colours and the spectrum of the original's photographs",
     risk=BAD_WEATHER,
-    search=("ice", "winter", "cold", "freeze", "windscreen"),
+    search=words("ice winter cold freeze windshield windscreen"),
     wording="ice {percent}",
 )
 def frost(images: Images, strength: float, rng: Streams) -> Images:

@@ -15,6 +15,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     linear,
     perturbation,
+    words,
 )
 
 rotation_angle = linear(0.0, 180.0)
@@ -34,7 +35,7 @@ QUARTER_TURNS = {90.0: cv2.ROTATE_90_COUNTERCLOCKWISE, 180.0: cv2.ROTATE_180}
     monotone=False,
     source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
     risk=VIEWPOINT,
-    search=("turn", "tilt", "angle", "orientation", "roll", "upside"),
+    search=words("turn tilt angle orientation roll upside down crooked sideways askew spin"),
 )
 def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
@@ -84,7 +85,7 @@ _flip = partial(
     label="Horizontal flip",
     source="the study's 'Horizontal flip'; ImageNet-C has no counterpart",
     risk=VIEWPOINT,
-    search=("mirror", "reflection", "left", "selfie"),
+    search=words("mirror reflection left selfie reversed backwards"),
 )
 def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors left and right, at any strength above 0."""
@@ -95,7 +96,7 @@ def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Image
     label="Vertical flip",
     source="the study's 'Vertical flip'; ImageNet-C has no counterpart",
     risk=VIEWPOINT,
-    search=("mirror", "reflection", "upside", "down"),
+    search=words("mirror reflection upside down reversed"),
 )
 def vertical_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Mirrors top and bottom, at any strength above 0."""

@@ -14,6 +14,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
@@ -30,7 +31,7 @@ brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
     imagenet_c="brightness",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
     risk=HARSH_LIGHT,
-    search=("sun", "glare", "flash", "washed"),
+    search=words("sun glare flash washed out headlights backlit white"),
     wording="brightness +{percent}",
 )
 def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -67,7 +68,7 @@ def contrast_factor(strength: float) -> float:
     source="the formula of ImageNet-C's 'contrast', which only reduces contrast, with factors "
     "above 1. The study published no factor: 2 is this project's choice",
     risk=HARSH_LIGHT,
-    search=("sun", "shadow", "punchy", "hdr"),
+    search=words("sun shadow punchy hdr"),
     wording="contrast {value} x",
 )
 def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:

@@ -21,6 +21,7 @@ from robustness.perturbations.perturbation import (
     between_severities,
     perturbation,
     severity_curve,
+    words,
 )
 
 motion_radius = severity_curve(0.0, (10.0, 15.0, 15.0, 15.0, 20.0))
@@ -45,7 +46,9 @@ Tap = tuple[int, int, float]
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
     "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
     risk=VIBRATION,
-    search=("shake", "handheld", "speed", "moving", "camera"),
+    search=words(
+        "shake handheld speed moving camera unsharp sharpness fuzzy smeared panning jitter trail"
+    ),
     wording="trail {value} px",
 )
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
@@ -112,7 +115,7 @@ last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
     imagenet_c="zoom_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
     risk=VIBRATION,
-    search=("speed", "forward", "driving", "approach", "radial"),
+    search=words("speed forward driving approach radial"),
     wording="zoom {value} x",
 )
 def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -193,7 +196,9 @@ Places = NDArray[np.int32]
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
     "where it means to swap them",
     risk=OBSTRUCTED_VIEW,
-    search=("window", "shower", "privacy", "pane"),
+    search=words(
+        "window shower privacy pane bathroom scratched greasy smudge fingerprint milky lens"
+    ),
     wording="reach {value} px",
 )
 def glass_blur(images: Images, strength: float, rng: Streams) -> Images:

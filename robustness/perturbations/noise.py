@@ -26,6 +26,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 _noise = partial(perturbation, family=NOISE, stage=Stage.SENSOR, random=True)
@@ -42,7 +43,7 @@ gaussian_noise_sigma = severity_curve(0.0, (0.08, 0.12, 0.18, 0.26, 0.38))
     imagenet_c="gaussian_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'gaussian_noise'",
     risk=LOW_LIGHT,
-    search=("grain", "iso", "night", "sensor"),
+    search=words("grain high iso night sensor film webcam old phone"),
     wording="noise {percent}",
 )
 def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
@@ -70,7 +71,7 @@ salt_and_pepper_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     source="the amounts of 'impulse_noise' in Hendrycks & Dietterich, ICLR 2019, applied to "
     "whole pixels: each channel is distributed as there",
     risk=CHEAP_CAMERA,
-    search=("dead", "hot", "speck", "dots"),
+    search=words("dead hot stuck pixels speck dots spots dust"),
     wording="{percent} of the pixels",
 )
 def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
@@ -111,7 +112,7 @@ impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     imagenet_c="impulse_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'impulse_noise'",
     risk=TRANSMISSION,
-    search=("error", "analog", "radio", "speck", "static"),
+    search=words("error analog radio tv speck static signal interference glitch"),
     wording="{percent} of the values",
 )
 def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
@@ -148,7 +149,7 @@ CELLS = 2048
     imagenet_c="shot_noise",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'shot_noise'",
     risk=LOW_LIGHT,
-    search=("photon", "poisson", "grain", "iso", "night"),
+    search=words("photon poisson grain high iso night film"),
     wording="noise {percent} at white",
 )
 def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
@@ -204,7 +205,7 @@ speckle_sigma = severity_curve(0.0, (0.15, 0.2, 0.35, 0.45, 0.6))
     imagenet_c="speckle_noise",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'speckle_noise'",
     risk=CHEAP_CAMERA,
-    search=("grain", "multiplicative", "radar", "ultrasound"),
+    search=words("grain multiplicative radar sonar ultrasound"),
     wording="noise {percent} at white",
 )
 def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:

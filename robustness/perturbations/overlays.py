@@ -21,6 +21,7 @@ from robustness.perturbations.perturbation import (
     between_severities,
     perturbation,
     severity_curve,
+    words,
 )
 
 snow_mean = severity_curve(-0.85, (0.1, 0.2, 0.55, 0.55, 0.55))
@@ -57,7 +58,7 @@ def snow_cover(strength: float) -> float:
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'snow'; trails as in the package "
     "imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
     risk=BAD_WEATHER,
-    search=("winter", "flakes", "blizzard", "storm"),
+    search=words("winter flakes snowflakes blizzard storm"),
     wording="flakes cover {percent}",
 )
 def snow(images: Images, strength: float, rng: Streams) -> Images:
@@ -129,7 +130,10 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
     imagenet_c="spatter",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
     risk=OBSTRUCTED_VIEW,
-    search=("rain", "mud", "drops", "water", "dirt", "splash"),
+    search=words(
+        "rain raindrops mud drops water wet dirt dust stain smudge splash splatter lens "
+        "windshield windscreen"
+    ),
     wording="{percent} of the lens wet",
 )
 def spatter(images: Images, strength: float, rng: Streams) -> Images:

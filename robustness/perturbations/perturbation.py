@@ -131,14 +131,6 @@ class Perturbation:
         wording = self.wording or f"{{value}} {self.unit}"
         return wording.format(value=_number(value, 3), percent=f"{_number(100 * value, 2)} %")
 
-    def matches(self, query: str) -> bool:
-        """Whether every word of ``query`` begins a word that is said of the perturbation.
-
-        These are the words of its label, name, family, risk and ``search``, in any case.
-        """
-        said = _words(" ".join((self.label, self.name, self.family, self.risk, *self.search)))
-        return all(any(word.startswith(part) for word in said) for part in _words(query))
-
     @property
     def in_study(self) -> bool:
         return self.study_strength is not None
@@ -150,8 +142,9 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.0f}" if whole else f"{value:.{digits}g}"
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+def words(text: str) -> tuple[str, ...]:
+    """The words of ``text`` in lower case."""
+    return tuple(re.findall(r"[^\W_]+", text.lower()))
 
 
 REGISTRY: Registry[Perturbation] = Registry("perturbation")

@@ -21,6 +21,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     linear,
     perturbation,
+    words,
 )
 
 translation_share = linear(0.0, 0.3)
@@ -45,7 +46,7 @@ _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), 
     parameter_at=translation_share,
     source=f"{_IMAGENET_P}'translate', in one step of up to 30 %",
     risk=VIEWPOINT,
-    search=("move", "translate", "framing", "crop"),
+    search=words("move framing crop center centre"),
     wording="{percent} of the width",
 )
 def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -65,7 +66,7 @@ def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     parameter_at=zoom_in_factor,
     source=f"{_IMAGENET_P}'scale', up to a subject at two fifths of the distance",
     risk=VIEWPOINT,
-    search=("close", "near", "crop", "magnify", "enlarge"),
+    search=words("close near crop magnify enlarge big"),
     wording="zoom {value} x",
 )
 def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -80,7 +81,7 @@ def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
     parameter_at=zoom_out_factor,
     source="as 'zoom_in', down to a subject two and a half times as far away",
     risk=VIEWPOINT,
-    search=("far", "distance", "away", "small", "shrink"),
+    search=words("far distance away small shrink tiny wide"),
     wording="zoom {value} x",
 )
 def zoom_out(images: Images, strength: float, rng: Streams = ()) -> Images:
@@ -106,7 +107,7 @@ def _zoomed(images: Images, factor: float) -> Images:
     parameter_at=view_angle,
     source=f"{_IMAGENET_P}'tilt', a projective map; up to 60 degrees, this project's choice",
     risk=VIEWPOINT,
-    search=("angle", "tilt", "skew", "oblique", "side", "keystone"),
+    search=words("angle tilt skew oblique side keystone stretched distorted crooked"),
 )
 def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Turns the picture by ``view_angle(strength)`` degrees about its upright axis.
@@ -166,7 +167,10 @@ OCCLUDER_GREY = np.float32(0.5)
     source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
     "to 36 % of the area, this project's choice",
     risk=OBSTRUCTED_VIEW,
-    search=("hidden", "cover", "block", "patch", "cutout", "sticker"),
+    search=words(
+        "hidden cover block patch cutout sticker finger hand lens obscured occluded missing "
+        "watermark logo"
+    ),
     wording="{percent} of the side",
 )
 def occlusion(images: Images, strength: float, rng: Streams) -> Images:

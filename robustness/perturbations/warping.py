@@ -18,6 +18,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 ELASTIC_TRUNCATE = 3.0
@@ -93,7 +94,7 @@ def elastic_shift(strength: float) -> float:
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform' of "
     "make_imagenet_c.py: its shear and its waves",
     risk=VIBRATION,
-    search=("warp", "jello", "wobble", "ripple", "shimmer"),
+    search=words("warp jello jelly wobble wavy ripple shimmer heat bent stretched"),
     wording="shift {value} px",
 )
 def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:

@@ -15,6 +15,7 @@ from robustness.perturbations.perturbation import (
     Streams,
     perturbation,
     severity_curve,
+    words,
 )
 
 fog_amount = severity_curve(0.0, (1.5, 2.0, 2.5, 2.5, 3.0))
@@ -35,7 +36,7 @@ fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
     imagenet_c="fog",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
     risk=BAD_WEATHER,
-    search=("mist", "haze", "smoke", "cloud", "smog"),
+    search=words("mist haze smoke cloud smog steam dust milky"),
     wording="fog {value} x",
 )
 def fog(images: Images, strength: float, rng: Streams) -> Images:

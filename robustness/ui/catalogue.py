@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
+from robustness.perturbations.search import find
 from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -29,11 +31,9 @@ def show(sample: str) -> None:
         bind="query-params",
         placeholder="Name, family or what happens in the world: rain, jpg, night",
     )
-    found = [record for record in REGISTRY if record.matches(query or "")]
+    found, _ = answer = find(query or "")
     if not found:
-        st.info(
-            f"None of {len(REGISTRY)} perturbations is found by that.", icon=":material/search_off:"
-        )
+        st.info(plain(answer.no_match), icon=":material/search_off:")
         return
     families: dict[str, list[Perturbation]] = {}
     for record in found:

@@ -157,6 +157,15 @@ def test_perturbations_lists_each_with_its_physical_parameter(run: Run) -> None:
         assert {key: row[key] for key in keys} == {key: getattr(record, key) for key in keys}
 
 
+def test_perturbations_are_searched_by_everyday_words(run: Run) -> None:
+    ended = run("perturbations", "too", "dark")
+    assert (ended.status, ended.out.split()[0]) == (0, "darkness")
+    assert [row["name"] for row in document(run("perturbations", "foggy", "--json").out)] == ["fog"]
+    ended = run("perturbations", "zebra")
+    assert (ended.status, ended.out) == (2, "")
+    assert "No match. Try “blur” or “noise”." in ended.err
+
+
 @pytest.mark.parametrize("command", ["models", "perturbations"])
 def test_a_list_for_people_has_a_line_each(run: Run, command: str) -> None:
     ended = run(command)

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from robustness.base.access import Action
 from robustness.base.errors import AccessError, ImageError
+from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
@@ -90,6 +92,18 @@ async def _answer(request: Request) -> Response:
     return Response(packed, media_type="application/octet-stream")
 
 
+async def _found(request: Request) -> Response:
+    """The names of the perturbations that the search of the stack finds."""
+    try:
+        if _TICKETS.get(request.path_params["ticket"]) is None:
+            return Response(status_code=404)
+    except AccessError as error:
+        return _refused(error)
+    found = await run_in_threadpool(find, request.query_params.get("words", ""))
+    names = [record.name for record in found.records]
+    return JSONResponse({"names": names, "no_match": found.no_match})
+
+
 def _refused(error: AccessError) -> Response:
     return Response(sentence(error), status_code=403, media_type="text/plain")
 
@@ -123,5 +137,8 @@ _MAKERS: dict[str, Callable[[Asked, list[bytes], str], Message]] = {
     "camera": _camera,
 }
 
-ROUTES = [Route("/live/{ticket}", _answer, methods=["POST"])]
+ROUTES = [
+    Route("/live/{ticket}", _answer, methods=["POST"]),
+    Route("/live/{ticket}/perturbations", _found, methods=["GET"]),
+]
 """What the server of the dashboard serves beside its pages."""

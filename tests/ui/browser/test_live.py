@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, expect
+from playwright.sync_api import Browser, CDPSession, Page, Route, expect
 
 from robustness.perturbations import REGISTRY, compose
+from robustness.perturbations.search import find
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
@@ -92,6 +93,36 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     assert post(f"{address}/live/{ticket}", pack({"want": "camera", "steps": []}, [b"no"])) == 422
     assert post(f"{address}/live/{ticket}", b" " * 2_000_000) == 413
     assert post(f"{address}/live/guessed", b"{}") == 404
+    assert noisy.request.get(f"{address}/live/guessed/perturbations?words=dark").status == 404
+
+
+@pytest.mark.parametrize("typed", ["too dark", "blury", "old phone", "zebra"])
+def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str) -> None:
+    found = find(typed)
+    options = noisy.locator(".rb-found [role=option]:visible")
+    noisy.keyboard.press("/")
+    noisy.keyboard.type(typed)
+    labels = [re.compile(f"^{re.escape(record.label)}") for record in found.records]
+    expect(options).to_have_text(labels or [found.no_match])
+    noisy.keyboard.press("Escape")
+    expect(options).to_have_count(0)
+
+
+def test_enter_waits_for_what_the_search_finds(noisy: Page) -> None:
+    held: list[Route] = []
+    noisy.route("**/perturbations?words=foggy", lambda route: held.append(route))
+    noisy.keyboard.press("/")
+    noisy.keyboard.type("foggy")
+    noisy.keyboard.press("Enter")
+    until_held = time.monotonic() + 30
+    while not held and time.monotonic() < until_held:
+        noisy.wait_for_timeout(20)
+    assert not noisy.locator(".rb-step[data-name=fog]").count()
+    held[0].continue_()
+    expect(noisy.locator(".rb-step[data-name=fog]")).to_be_visible()
+    noisy.unroute("**/perturbations?words=foggy")
+    noisy.get_by_role("button", name="Undo").click()
+    settled(noisy)
 
 
 def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:

@@ -70,7 +70,6 @@ def _records() -> list[dict[str, Any]]:
             "name": record.name,
             "label": record.label,
             "risk": record.risk,
-            "search": " ".join((record.label, record.family, record.risk, *record.search)),
             "about": f"{record.parameter[0].upper()}{record.parameter[1:]}",
             "graded": record.graded,
             "study": record.study_strength,

@@ -1,14 +1,7 @@
 // The search for a perturbation. `RECORDS` and `make` stand above.
 
-function words(text) {
-  return text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
-}
-
-// Whether every word of the query begins some word that the record is found by.
-function found(record, query) {
-  const known = words(record.search);
-  return words(query).every((word) => known.some((other) => other.startsWith(word)));
-}
+const NAMES = RECORDS.map((record) => record.name);
+const UNANSWERED = { names: [], no_match: "The server did not answer. Try again." };
 
 // The search for a perturbation to add, each with the current picture under it.
 class Picker {
@@ -32,11 +25,13 @@ class Picker {
     this.list = make("ul", "rb-found", { id: "rb-found", hidden: true, tabIndex: -1 });
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", "Perturbations found");
-    this.options = RECORDS.map((record, index) => this.option(record, index));
-    this.nothing = make("li", "rb-none", { textContent: "Nothing is called so." });
+    this.options = new Map(
+      RECORDS.map((record, index) => [record.name, this.option(record, index)]),
+    );
+    this.nothing = make("li", "rb-none", { });
     this.nothing.setAttribute("role", "option");
     this.nothing.setAttribute("aria-disabled", "true");
-    this.list.append(...this.options, this.nothing);
+    this.list.append(this.nothing);
     this.root.append(this.search, this.list);
     this.search.addEventListener("focus", () => this.open());
     this.search.addEventListener("input", () => {
@@ -72,7 +67,7 @@ class Picker {
   }
 
   get shown() {
-    return this.options.filter((option) => !option.hidden);
+    return [...this.list.querySelectorAll(".rb-option")];
   }
 
   open() {
@@ -80,14 +75,30 @@ class Picker {
       this.asked = true;
       this.stack.set("picking", this.stack.data.picture);
     }
-    RECORDS.forEach((record, index) => {
-      this.options[index].hidden = !found(record, this.search.value);
-      this.options[index].setAttribute("aria-selected", this.stack.cards.has(record.name));
-    });
-    this.nothing.hidden = this.shown.length > 0;
     this.list.hidden = false;
     this.search.setAttribute("aria-expanded", "true");
-    this.light(this.search.value ? 0 : this.at);
+    this.answered = this.show(this.search.value);
+  }
+
+  // The options that match ``query``, the best first, unless something else is asked by then.
+  async show(query) {
+    const { names, no_match } = query.trim() ? await this.find(query) : { names: NAMES };
+    if (query !== this.search.value || this.list.hidden) return;
+    for (const option of this.options.values()) option.remove();
+    this.nothing.before(...names.map((name) => this.options.get(name)));
+    for (const [name, option] of this.options) {
+      option.setAttribute("aria-selected", this.stack.cards.has(name));
+    }
+    this.nothing.hidden = names.length > 0;
+    this.nothing.textContent = no_match ?? "";
+    this.light(query ? 0 : this.at);
+  }
+
+  async find(query) {
+    const url = new URL(`live/${this.stack.data.ticket}/perturbations`, location.href);
+    url.search = new URLSearchParams({ words: query });
+    const response = await fetch(url).catch(() => null);
+    return response?.ok ? response.json() : UNANSWERED;
   }
 
   close() {
@@ -100,7 +111,7 @@ class Picker {
   light(at) {
     const shown = this.shown;
     this.at = Math.max(-1, Math.min(shown.length - 1, at));
-    for (const option of this.options) option.classList.remove("rb-lit");
+    for (const option of shown) option.classList.remove("rb-lit");
     const lit = shown[this.at];
     if (!lit) return;
     lit.classList.add("rb-lit");
@@ -116,9 +127,8 @@ class Picker {
   key(event) {
     const moves = { ArrowDown: 1, ArrowUp: -1 };
     if (event.key in moves) this.light(this.at + moves[event.key]);
-    else if (event.key === "Enter" && this.shown[this.at]) {
-      this.choose(this.shown[this.at].id.replace("rb-add-", ""));
-    } else if (event.key === "Escape" && !this.list.hidden) this.search.blur();
+    else if (event.key === "Enter") this.answered.then(() => this.shown[this.at]?.click());
+    else if (event.key === "Escape" && !this.list.hidden) this.search.blur();
     else return;
     event.preventDefault();
     event.stopPropagation();

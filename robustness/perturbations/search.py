@@ -1,0 +1,110 @@
+"""Perturbations by the words that people use: one search for the pages and the command line.
+
+The words are those of the records: label, name, family, risk and ``search``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from robustness.base.text import nearest
+from robustness.perturbations.perturbation import REGISTRY, Perturbation, words
+
+MOST_LETTERS = 80
+"""Of a query; the rest is ignored."""
+
+_MISSPELT, _RELATED = 0.8, 0.6
+"""How alike two words are if one may be a misspelling of the other, or is worth trying instead."""
+
+_LETTERS = 4
+"""A shorter word is taken as it is spelt."""
+
+_USUAL = ("blur", "noise")
+"""What to try where no word comes near."""
+
+_FILLERS = words(
+    "a an and at by for from in is it like looks my not of on or over seen taken the to too very "
+    "was with image images photo photos picture pictures"
+)
+_ENDING = re.compile(
+    r"(.{3,}?)(?:i?ness|ation|at(?:ed|es|ing|e)|ions?|ings?|ed|ers?|est|ish|es|s|ly|e|i?y)"
+    r"|(.{2,})[ey]"
+)
+
+
+class Found(NamedTuple):
+    """The perturbations found, the best match first; if there are none, words to try instead."""
+
+    records: tuple[Perturbation, ...]
+    instead: tuple[str, ...] = ()
+
+    @property
+    def no_match(self) -> str:
+        """What to say where nothing was found."""
+        return f"No match. Try {' or '.join(f'“{word}”' for word in self.instead)}."
+
+
+def find(query: str) -> Found:
+    """The perturbations that match every word of ``query``, those by their label first.
+
+    A word that matches none of them counts as the word that it may be a misspelling of.
+    """
+    return _find(query[:MOST_LETTERS], tuple(REGISTRY))
+
+
+def matches(record: Perturbation, query: str) -> bool:
+    """Whether every word of ``query`` begins a word of ``record``, or is another form of one."""
+    return _match(_asked(query), _said(record)[-1])
+
+
+@lru_cache(maxsize=256)
+def _find(query: str, records: tuple[Perturbation, ...]) -> Found:
+    known = dict.fromkeys(word for record in records for word in _said(record)[-1])
+    asked, instead = [], []
+    for word in _asked(query):
+        near = [word] if _match([word], known) else nearest(word, known, cutoff=_RELATED)
+        instead += near
+        misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
+        asked += misspelt or [word]
+    found = [record for record in records if _match(asked, _said(record)[-1])]
+    if found:
+        exactly = {*words(query)}
+        return Found(tuple(sorted(found, key=lambda record: _place(record, asked, exactly))))
+    return Found((), tuple(instead[:3]) or _USUAL)
+
+
+def _place(record: Perturbation, asked: Sequence[str], exactly: set[str]) -> int:
+    """Less is better: found by whole words of the label, by forms of these, by others, by kind."""
+    label, *_ = said = _said(record)
+    return sum([not exactly <= {*label}, *(not _match(asked, known) for known in said)])
+
+
+@lru_cache(maxsize=256)
+def _said(record: Perturbation) -> tuple[tuple[str, ...], ...]:
+    """The words of the label; with the name's and further ones; with the kind's."""
+    label = words(record.label)
+    own = (*label, *words(record.name), *record.search)
+    return label, own, (*own, *words(f"{record.family} {record.risk}"))
+
+
+def _asked(query: str) -> list[str]:
+    """The words of ``query``; without fillers, unless it has nothing else."""
+    said = words(query)
+    return [word for word in said if word not in _FILLERS] or list(said)
+
+
+def _match(asked: Iterable[str], known: Iterable[str]) -> bool:
+    return all(
+        any(word.startswith(part) or _stem(word) == _stem(part) for word in known) for part in asked
+    )
+
+
+@lru_cache(maxsize=4096)
+def _stem(word: str) -> str:
+    """``word`` without its endings: "fog" of "foggy", "dark" of "darker" and "darkness"."""
+    word = re.sub(r"([^aeious])\1$", r"\1", word)
+    ending = _ENDING.fullmatch(word)
+    return _stem(ending[1] or ending[2]) if ending else word
