@@ -9,13 +9,14 @@ import hashlib
 import ipaddress
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.session_manager import SessionClient
 
 from robustness.base import access
 from robustness.base.access import Action, Policy, Role, Who
@@ -57,11 +58,28 @@ def who() -> Who:
     if found is None:  # the browser has gone, and its script is still running
         known: Who = st.session_state.get(_WHO, Who())
         return known
-    email = verified_email()
-    local = is_local(found)
-    identity = Who(email, logged_in=True) if email else Who(_browser(found), local=local)
+    identity = _identity(found, st.user.to_dict())
+    if not identity.logged_in:
+        identity = replace(identity, name=_browser(found))
     st.session_state[_WHO] = identity
     return identity
+
+
+def who_of(session: str) -> Who | None:
+    """Who has opened the page of ``session``; None where it has none.
+
+    For requests that name a session: without a login, ``name`` is empty.
+    """
+    running = runtime.get_instance()
+    client, app = running.get_client(session), running.get_app_session(session)
+    found = _connection(client) if client else None
+    return None if found is None or app is None else _identity(found, app._user_info)
+
+
+def _identity(found: Connection, said: Mapping[str, Any]) -> Who:
+    """Whom a login vouches for, by what it has ``said``; else somebody without a name."""
+    email = verified_email(said)
+    return Who(email, logged_in=True) if email else Who(local=is_local(found))
 
 
 def me() -> str:
@@ -164,16 +182,19 @@ def connection() -> Connection | None:
     """What the browser of this session says; None where it has gone."""
     running = get_script_run_ctx()
     client = runtime.get_instance().get_client(running.session_id) if running else None
-    found = client.client_context if client else None
+    return _connection(client) if client else None
+
+
+def _connection(client: SessionClient) -> Connection | None:
+    found = client.client_context
     if found is None:
         return None
     headers = {name.lower(): value for name, value in found.headers}
     return Connection(found.remote_ip or "", headers, dict(found.cookies))
 
 
-def verified_email() -> str:
-    """The e-mail address that a login vouches for; "" where there is none."""
-    said: Mapping[str, Any] = st.user.to_dict()
+def verified_email(said: Mapping[str, Any]) -> str:
+    """The e-mail address that a login vouches for, by what it has ``said``; "" for none."""
     verified = said.get("email_verified")
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""

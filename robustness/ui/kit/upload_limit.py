@@ -1,21 +1,33 @@
-"""Files that are uploaded lie in the server's memory: how much of it they may take in all."""
+"""Uploaded files lie in the server's memory: who may send them, and how much they may take."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from typing import cast
+
 import streamlit as st
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.runtime import Runtime
-from streamlit.runtime.stats import CacheStat
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from robustness.base import settings
-from robustness.base.errors import ParameterError
+from robustness.base.access import Action
+from robustness.base.errors import AccessError, ParameterError
+from robustness.ui.kit import access
+from robustness.ui.kit.sentences import sentence
 
 DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""
 
-_PATH = "/_stcore/upload_file/"
+SHARE_OF_A_SESSION = 0.5
+"""Of that room, for the files of one session."""
+
+_PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+/?$")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 def room() -> int:
@@ -27,19 +39,58 @@ def room() -> int:
 
 
 class UploadLimit:
-    """Refuses a file that would exceed the room of uploads in memory, before it is read."""
+    """Refuses, unread, a file from a session that may not upload, or one that exceeds the room.
+
+    Files that are still under way count as if they were here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
+        """``app`` answers what is not refused."""
         self._app = app
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app
-        if scope["type"] == "http" and scope["method"] == "PUT" and _PATH in scope["path"]:
-            length = Headers(scope=scope).get("content-length", "")
-            largest = int(st.get_option("server.maxUploadSize")) * 2**20
-            if _held() + (int(length) if length.isdecimal() else largest) > _room_or_default():
-                app = PlainTextResponse("There is no room for more uploads now.", 413)
-        await app(scope, receive, send)
+        """One request or WebSocket."""
+        found = _PATH.search(scope["path"]) if scope["type"] == "http" else None
+        if found is None or scope["method"] != "PUT":
+            await self._app(scope, receive, send)
+            return
+        session = found[1]
+        if refused := await run_in_threadpool(_refusal, session):
+            await PlainTextResponse(refused, 403)(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        largest = int(st.get_option("server.maxUploadSize")) * 2**20
+        wanted = int(length) if _LENGTH.fullmatch(length) else largest
+        if not self._has_room(session, wanted, largest):
+            refusal = PlainTextResponse("There is no room for more uploads now.", 413)
+            await refusal(scope, receive, send)
+            return
+        self._under_way[session] += wanted
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[session] -= wanted
+            self._under_way += Counter()  # without those at 0
+
+    def _has_room(self, session: str, wanted: int, largest: int) -> bool:
+        """Whether so many bytes more, of a file of at most ``largest``, fit into both limits."""
+        held, total = _held(), _room_or_default()
+        own = held[session] + self._under_way[session] + wanted
+        everybody = held.total() + self._under_way.total() + wanted
+        return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
+
+
+def _refusal(session: str) -> str:
+    """Why ``session`` may not upload anything; "" where it may."""
+    who = access.who_of(session)
+    if who is None:
+        return "This session has ended: reload the page."
+    try:
+        access.require(Action.UPLOAD, by=who)
+    except (AccessError, ParameterError) as error:
+        return sentence(error)
+    return ""
 
 
 def _room_or_default() -> int:
@@ -49,10 +100,13 @@ def _room_or_default() -> int:
         return DEFAULT_ROOM
 
 
-def _held() -> int:
-    """Bytes of the files that all sessions have uploaded."""
-    if not Runtime.exists():
-        return 0
-    found = Runtime.instance().uploaded_file_mgr.get_stats()
-    every = (stat for stats in found.values() for stat in stats)
-    return sum(stat.byte_length for stat in every if isinstance(stat, CacheStat))
+def _held() -> Counter[str]:
+    """Bytes of the files that each session has uploaded."""
+    files = cast(MemoryUploadedFileManager, Runtime.instance().uploaded_file_mgr).file_storage
+    # As lists: other threads add files meanwhile.
+    return Counter(
+        {
+            session: sum(len(file.data) for file in list(own.values()))
+            for session, own in list(files.items())
+        }
+    )
