@@ -21,6 +21,7 @@ from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import AS_JPEG, IN_MEMORY, corruption_errors, published
 from robustness.statistics.ranking import (
+    FEWEST_TO_PLAN,
     QUANTITIES,
     TEST_RULE,
     advice,
@@ -45,6 +46,7 @@ __all__ = [
     "CORRECTNESS",
     "DIFFERENCE_COLUMNS",
     "FEWEST",
+    "FEWEST_TO_PLAN",
     "INTERVAL_RULE",
     "IN_MEMORY",
     "QUANTITIES",

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.metrics.intervals import FEWEST
+from robustness.base.text import counted
 from robustness.statistics.estimates import differences
 from robustness.statistics.grid import ConditionKey, Grid, grids
 from robustness.statistics.paired import (
@@ -29,13 +29,15 @@ QUANTITIES: Mapping[str, str] = {
 }
 """What models can be ranked by, with the column that holds it."""
 
-ABSURD = 1_000_000
-"""Beyond so many images the advice is to stop asking."""
+FEWEST_TO_PLAN = 20
+"""Images below which nothing is said of further ones: the difference is hardly known."""
 
 TEST_RULE = (
     "Established: an exact sign-flip test over images (McNemar's test where there is one "
     "condition; Durkalski's cluster-adjusted form of it for large runs) gives p below 0.05 after "
-    "Holm's correction over all pairs, and the interval of the difference leaves out 0."
+    "Holm's correction over all pairs, and the interval of the difference leaves out 0. Intervals "
+    "are of each pair by itself. More images: at that number, at least three of four such runs "
+    "would establish the difference; fewer are enough if it is as large as it seems."
 )
 
 
@@ -46,8 +48,8 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     accuracy: and that have a label). Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
     ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
     ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
-    ``more_images``: how many more would settle it, None if the test settles it or the difference is
-    0.
+    ``more_images``: how many more would probably establish it, by ``images_needed``; None if it is
+    established, or if these images cannot tell.
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
@@ -79,29 +81,32 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
                     "p": ps[at],
                     "p_holm": adjusted[at],
                     "established": settled,
-                    "more_images": None if adjusted[at] < ALPHA else _more(net, len(pairs)),
+                    "more_images": None
+                    if settled or not difference
+                    else _more(difference, low, len(net), len(pairs)),
                 }
             )
     return found
 
 
-def _more(net: NDArray[np.int64], tests: int) -> int | None:
-    needed = images_needed(net, tests) if len(net) >= FEWEST else None  # else by chance alone
-    return None if needed is None else max(1, needed - len(net))
+def _more(difference: float, low: float | None, images: int, tests: int) -> int | None:
+    if low is None or images < FEWEST_TO_PLAN:
+        return None
+    needed = images_needed(difference, low, images, tests)
+    return None if needed is None else max(1, needed - images)
 
 
 def advice(pair: Mapping[str, Any]) -> str:
     """What a pair of ``compare`` says about more images, as half a sentence."""
     if pair["established"]:
         return "established"
-    if pair["p_holm"] < ALPHA:
-        return "so few images may lack those that would tell against it"
+    if pair["difference"] == 0:
+        return "no difference seen"
+    if pair["n_images"] < FEWEST_TO_PLAN:
+        return f"fewer than {FEWEST_TO_PLAN} images cannot tell how many more are needed"
     if pair["more_images"] is None:
-        seen = "no difference seen" if pair["difference"] == 0 else "too few images"
-        return f"{seen}: no number of images can be named"
-    if pair["more_images"] > ABSURD:
-        return "the difference is too small to be settled by any sensible number of images"
-    return f"about {_rounded(pair['more_images']):,} more images would settle it"
+        return "these images cannot tell how many more are needed"
+    return f"up to about {counted(_rounded(pair['more_images']), 'more image')} would settle it"
 
 
 def _rounded(number: int) -> int:

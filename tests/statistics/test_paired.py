@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness.metrics.intervals import FEWEST, difference_bounds
+from robustness.metrics.intervals import difference_bounds
 from robustness.models import user_models
 from robustness.statistics import (
+    FEWEST_TO_PLAN,
     advice,
     compare,
     compare_by_condition,
@@ -28,6 +30,7 @@ from robustness.statistics import (
 )
 from robustness.statistics.paired import (
     ALPHA,
+    CAUTION,
     EXACT_TOTAL,
     POWER,
     established,
@@ -36,6 +39,7 @@ from robustness.statistics.paired import (
     mcnemar,
     sign_flip,
 )
+from tests.support.made_up_claims import one_condition, power
 from tests.support.made_up_runs import rows, severities
 from tests.support.user_models import describe
 
@@ -134,15 +138,31 @@ def test_holm_is_that_of_statsmodels() -> None:
         assert holm([*chances]) == [*multipletests(chances, method="holm")[1]]
 
 
-def test_the_images_needed_are_those_of_a_paired_t_test() -> None:
+def test_the_images_needed_allow_for_a_smaller_difference_than_was_found() -> None:
     net = random(3).integers(-3, 5, 400)
-    effect = net.mean() / net.std(ddof=1)
-    peer = TTestPower().solve_power(effect_size=effect, alpha=ALPHA / 3, power=POWER)
-    assert images_needed(net, 3) == pytest.approx(peer, rel=0.03)
-    assert images_needed(np.array([1, -1]), 1) is None
-    unanimous = images_needed(np.ones(3, int), 1)
-    assert unanimous is not None
-    assert sign_flip(np.ones(unanimous, int)) < ALPHA < sign_flip(np.ones(unanimous - 1, int))
+    difference, reach = net.mean(), 1.96 * net.std(ddof=1) / 20
+    peer = TTestPower().solve_power(
+        effect_size=(difference - CAUTION * reach) / net.std(ddof=1), alpha=ALPHA, power=POWER
+    )
+    assert images_needed(difference, difference - reach, 400, 1) == pytest.approx(peer, rel=0.02)
+    more_pairs = images_needed(difference, difference - reach, 400, 6)
+    assert more_pairs is not None
+    assert more_pairs > peer
+    assert images_needed(0.1, -0.2, 30, 1) is None, "it may be none at all"
+    assert images_needed(0.1, 0.1 - 0.1000001 / CAUTION, 30, 1) is None, "or next to none"
+
+
+@pytest.mark.parametrize(("won", "lost", "models"), [(0.25, 0.15, 2), (0.25, 0.17, 3)])
+def test_the_images_that_a_pilot_asks_for_are_enough(won: float, lost: float, models: int) -> None:
+    rng, pair, tests = random(11), one_condition(won, lost), models * (models - 1) // 2
+    numbers = []
+    for net in pair.drawn(30, 150, rng).T:
+        kept = [net > 0, net < 0, *[np.zeros(30, bool)] * (models - 2)]
+        found = next(p for p in compare(run(*(k[:, None] for k in kept))) if "Lite1" not in str(p))
+        if found["more_images"] is not None:
+            numbers.append(30 + found["more_images"])
+    assert len(numbers) >= 5, "or little is named at all"
+    assert power(pair, 60, tests, rng).at(numbers).mean() >= 0.75
 
 
 # --- rankings -------------------------------------------------------------------------------------
@@ -166,25 +186,26 @@ def test_a_clear_order_is_established() -> None:
 
 def test_what_is_open_says_how_many_more_images_would_settle_it() -> None:
     a = np.repeat([True, True, True, False], 5)
-    b = np.repeat([True, True, True, True], 5)
-    b[:2] = False  # five against two
+    b = np.repeat([True, True, True, True], 5)  # five against none
     (pair,) = compare(run(a[:, None], b[:, None]))
     assert not pair["established"]
     assert pair["better"] == "EfficientNetLite0"
-    expected = images_needed(b.astype(int) - a.astype(int), 1)
+    expected = images_needed(pair["difference"], pair["difference_low"], 20, 1)
     assert expected is not None
     assert pair["more_images"] == expected - 20
-    assert advice(pair).startswith("about ")
+    assert re.fullmatch(r"up to about [\d,]+ more images would settle it", advice(pair))
     entries = ranking(summary(run(a[:, None], b[:, None])), [pair])
     assert [(e["place_low"], e["place_high"]) for e in entries] == [(1, 2), (1, 2)]
 
 
-def test_nor_does_a_handful_of_images_say_how_many_would_settle_it() -> None:
-    for images, named in ((FEWEST - 1, False), (FEWEST, True)):
-        (pair,) = compare(run(np.zeros((images, 1), bool), np.ones((images, 1), bool)))
-        assert pair["difference"] == 1
+def test_too_few_images_do_not_say_how_many_would_settle_it() -> None:
+    for images, named in ((FEWEST_TO_PLAN - 1, False), (FEWEST_TO_PLAN, True)):
+        kept = np.zeros((images, 1), bool)
+        kept[:5] = True
+        (pair,) = compare(run(np.zeros((images, 1), bool), kept))
+        assert not pair["established"]
         assert (pair["more_images"] is not None) == named
-        assert ("too few images" in advice(pair)) != named
+        assert bool(re.search(r"\d more image", advice(pair))) == named
 
 
 def test_equal_models_and_tiny_differences_are_not_given_a_number() -> None:
@@ -195,9 +216,15 @@ def test_equal_models_and_tiny_differences_are_not_given_a_number() -> None:
     assert (pair["difference_low"], pair["difference_high"]) == pytest.approx((-most, most))
     assert pair["p_holm"] == 1
     assert pair["more_images"] is None
-    assert "no difference" in advice(pair)
-    assert "too small" in advice({**pair, "more_images": 2_000_000})
-    assert advice({**pair, "more_images": 1234}) == "about 1,300 more images would settle it"
+    assert advice(pair) == "no difference seen"
+    nearly = kept.copy()
+    nearly[0] = ~nearly[0]
+    (pair,) = compare(run(kept, nearly))
+    assert pair["more_images"] is None
+    assert "cannot tell" in advice(pair)
+    named = {**pair, "more_images": 1234}
+    assert advice(named) == "up to about 1,300 more images would settle it"
+    assert advice({**pair, "more_images": 1}) == "up to about 1 more image would settle it"
 
 
 def test_models_with_other_classes_are_not_compared() -> None:
@@ -337,7 +364,7 @@ def test_a_difference_that_one_image_could_outweigh_is_not_established() -> None
     assert pair["p_holm"] < ALPHA
     assert pair["difference_low"] < 0 < pair["difference_high"]
     assert not pair["established"]
-    assert "tell against it" in advice(pair)
+    assert "cannot tell" in advice(pair)
     verdict = difference(
         *(run(kept, conditions=severities("fog", "snow")) for kept in (before, after))
     )[0]

@@ -44,10 +44,7 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
                 "numbers.",
             ),
             Titled("Which differences are established, in points", tables.pairs(pairs)),
-            Text(
-                f"{statistics.TEST_RULE} Intervals are of each pair by itself. More images: for a "
-                "power of 80 %, if the difference is what it seems to be."
-            ),
+            Text(statistics.TEST_RULE),
         ]
     return Section("Who keeps its answer", blocks)
 

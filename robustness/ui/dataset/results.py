@@ -132,10 +132,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]
         "pairs",
         "Difference of each pair of models with its interval; the table holds the numbers.",
     )
-    right.caption(
-        f"{figures.TEST_RULE} Intervals are of each pair by itself. More images: for a power "
-        "of 80 %, if the difference is what it seems to be."
-    )
+    right.caption(figures.TEST_RULE)
     st.html(results.html_table(*tables.pairs(pairs)))
     with st.expander("Every pair under every condition by itself (McNemar's test)"):
         st.dataframe(tables.tests(tests), hide_index=True)

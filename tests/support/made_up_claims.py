@@ -1,0 +1,150 @@
+"""Images of which the truth is known, and what the product claims of a few of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import difference_bounds
+from robustness.perturbations import REGISTRY
+from robustness.statistics.paired import established, images_needed, sign_flip
+from tests.support.made_up_runs import rows
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Random = np.random.Generator
+
+IMAGES = 20_000
+
+
+# --- two models on the same images ----------------------------------------------------------------
+
+
+class Pair(NamedTuple):
+    """Under how many of ``conditions`` more one model went well than the other, image by image."""
+
+    conditions: int
+    net: Integers
+
+    @property
+    def difference(self) -> float:
+        """The true difference; above 0."""
+        return float(self.net.mean()) / self.conditions
+
+    def drawn(self, images: int, runs: int, rng: Random) -> Integers:
+        """(images, runs) of them."""
+        return self.net[rng.integers(0, len(self.net), (images, runs))]
+
+
+def one_condition(won: float, lost: float) -> Pair:
+    """Two models under one condition: the shares of images that only one of them has right."""
+    counts = [round(share * IMAGES) for share in (won, lost)]
+    return Pair(1, np.repeat([1, -1, 0], [*counts, IMAGES - sum(counts)]))
+
+
+def ten_conditions(shift: float, own: float) -> Pair:
+    """Two models that find the same images hard, but for ``own``; one is better by ``shift``."""
+    rng = np.random.default_rng(0)
+    hardness = rng.normal(1, 1.5, IMAGES)
+    better, worse = (
+        rng.binomial(10, _logistic(hardness + by + rng.normal(0, own, IMAGES))) for by in (shift, 0)
+    )
+    return Pair(10, better - worse)
+
+
+def _logistic(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def verdicts(pair: Pair, nets: Integers, tests: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Whether each run (images, runs) establishes a difference, and the bounds of its interval.
+
+    At 0.05 / ``tests``, the strictest level that Holm's correction asks for.
+    """
+    low, high = difference_bounds(nets / pair.conditions)
+    found = [
+        established(tests * sign_flip(net), *bounds)
+        for net, *bounds in zip(nets.T, low, high, strict=True)
+    ]
+    return np.array(found), low, high
+
+
+def numbers_named(pair: Pair, images: int, runs: int, tests: int, rng: Random) -> list[int | None]:
+    """How many images each pilot of so many ``images`` asks for that establishes nothing."""
+    nets = pair.drawn(images, runs, rng)
+    settled, low, high = verdicts(pair, nets, tests)
+    means = nets.mean(axis=0) / pair.conditions
+    nearer = np.where(means > 0, low, -high)
+    return [
+        images_needed(abs(means[at]), nearer[at], images, tests) if means[at] else None
+        for at in np.flatnonzero(~settled)
+    ]
+
+
+class Power(NamedTuple):
+    """How often runs of ``images`` establish which of two models is better."""
+
+    images: list[int]
+    found: list[float]
+
+    def at(self, images: list[int]) -> Floats:
+        """The power at any numbers of images."""
+        return np.interp(np.log(images), np.log(self.images), self.found)
+
+
+def power(pair: Pair, runs: int, tests: int, rng: Random) -> Power:
+    """The power at 20 images and more, until hardly any run establishes nothing."""
+    known = Power([], [])
+    images = 20
+    while images < 60_000 and (not known.found or known.found[-1] < 0.995):
+        nets = pair.drawn(images, runs, rng)
+        settled, _, _ = verdicts(pair, nets, tests)
+        known.images.append(images)
+        known.found.append(float((settled & (nets.sum(axis=0) > 0)).mean()))
+        images = int(images * 1.4)
+    return known
+
+
+# --- a model whose confidence is right ------------------------------------------------------------
+
+
+def confident_answers(
+    images: int, conditions: int, rng: Random, *, off: float = 0.0, alike: bool = False
+) -> tuple[Floats, Floats]:
+    """Confidence and whether it was right, (images, conditions) each; right as often as it says.
+
+    Less often by ``off``. ``alike``: most answers to one image are right or wrong together.
+    """
+    ease = rng.normal(0, 1.2, (images, 1)) + rng.normal(0, 0.8, (images, conditions))
+    confidence = _logistic(1 - np.linspace(-2, 2, conditions) + ease)
+    chance = rng.random((images, conditions))
+    if alike:
+        together = rng.random((images, conditions)) < 0.7
+        chance = np.where(together, rng.random((images, 1)), chance)
+    return confidence, (chance < confidence - off).astype(np.float64)
+
+
+# --- many perturbations of the same images --------------------------------------------------------
+
+
+def perturbed(ease: Floats, images: int, rng: Random) -> pd.DataFrame:
+    """A run under perturbations of this ``ease``, a logit each.
+
+    The images are the same under all of them, some easy and some hard.
+    """
+    names = [record.name for record in REGISTRY][: len(ease)]
+    chance = _logistic(ease + rng.normal(0, 1.5, (images, 1)))
+    kept = rng.random(chance.shape) < chance
+    return rows(kept, conditions=[(name, 0.6) for name in names])
+
+
+def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
+    """Whether ``over_models`` claims a difference that there is not."""
+    names = [record.name for record in REGISTRY]
+    true = [ease[names.index(entry["perturbation"])] for entry in entries]
+    above = [t <= true[0] for t, e in zip(true, entries, strict=True) if e["above_lowest"]]
+    below = [t >= true[-1] for t, e in zip(true, entries, strict=True) if e["below_highest"]]
+    return any(above) or any(below)
