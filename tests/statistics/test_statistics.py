@@ -43,6 +43,7 @@ from robustness.statistics import (
 from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import drops, each_picture
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from tests.support.made_up_claims import confident_answers
 from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
 from tests.support.made_up_runs import rows, severities
 
@@ -366,6 +367,18 @@ def test_a_calibration_error_is_held_as_often_as_it_says(
     too_high, too_low, width = beyond_errors(answers, pictures, 400, rng, together=together)
     assert max(too_high, too_low) <= 0.03 + 0.017  # two standard errors of so many repeats
     assert width < 0.4, "an interval that holds everything says nothing"
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_model_whose_confidence_is_right_is_not_given_an_error(alike: bool) -> None:
+    """Many conditions average the noise of each, but not what the noise adds to an error."""
+    rng = random(12)
+    drawn = (confident_answers(500, 40, rng, alike=alike) for _ in range(30))
+    lows = [estimated_error(*answers, together=False).low[0] for answers in drawn]
+    assert np.mean(np.array(lows) > 0) <= 0.03
+    too_sure = (confident_answers(500, 40, rng, alike=alike, off=0.1) for _ in range(10))
+    lows = [estimated_error(*answers, together=False).low[0] for answers in too_sure]
+    assert min(lows) > 0, "a bound that is always 0 says nothing"
 
 
 def test_an_estimated_error_is_that_of_the_answers_that_are_there() -> None:
