@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     attack_speed,
     batch_speed,
+    claims,
     dataset_memory,
     dataset_speed,
     decoding,
@@ -43,6 +44,7 @@ _TABLES = {
     batch_speed: "A Scorecard and a sweep against the bare forward passes, offline models",
     statistics_speed: f"Figures with intervals, {statistics_speed.IMAGES} images",
     interval_coverage: "How often the intervals hold the truth, simulated",
+    claims: "How often what is claimed of a run holds, simulated",
     explain_speed: "Heat maps of four pictures against their forward pass, offline models",
     attack_speed: "PGD of 20 steps against 20 bare passes forward and back, offline models",
     live_drag: "What follows a slider that is held, in a browser on the same cores",

@@ -68,19 +68,24 @@ def share_bounds(values: Floats) -> Bounds:
     Pagano, Journal of Survey Statistics and Methodology 3, 2015). It is at least n, since shares
     vary no more than single predictions. One prediction per image gives the exact interval.
     """
-    _, low, high, _ = _shares(values, _SHARE_PSEUDO)
+    _, low, high, _ = _shares(values, _SHARE_PSEUDO, _TAIL)
     return low, high
 
 
-def difference_bounds(values: Floats) -> Bounds:
+def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     """The interval of the mean of differences, each in [-1, 1].
 
     Gains and losses are two shares, and no image has both. Their intervals by ``share_bounds`` give
     that of the difference by Zou & Donner's method of variance estimates recovery (Statistics in
     Medicine 27, 2008), with the implied covariance.
+
+    With ``tests`` it is one of so many intervals that all hold together in 95 % of cases
+    (Bonferroni).
     """
-    won, won_low, won_high, won_spread = _shares(np.maximum(values, 0), _DIFFERENCE_PSEUDO)
-    lost, lost_low, lost_high, lost_spread = _shares(np.maximum(-values, 0), _DIFFERENCE_PSEUDO)
+    (won, won_low, won_high, won_spread), (lost, lost_low, lost_high, lost_spread) = (
+        _shares(np.maximum(side, 0), _DIFFERENCE_PSEUDO, _TAIL / tests)
+        for side in (values, -values)
+    )
     spread = won_spread * lost_spread
     covariance = won * lost / _pictures(values)
     against = np.minimum(_ratio(covariance, spread, 0.0), 1.0)
@@ -102,13 +107,13 @@ def mean_bounds(values: Floats) -> Bounds:
         mean = np.nansum(values, axis=0) / n
         away = np.where(np.isnan(values), 0.0, values - mean) ** 2
         variance = (away.sum(axis=0) + away.max(axis=0, initial=0.0)) / (n - 1)
-        reach = _t(n) * np.sqrt(variance / n)
+        reach = _t(n, _TAIL) * np.sqrt(variance / n)
     reach = np.where((n >= FEWEST_OF_A_MEAN) & (reach > 1e-12), reach, np.nan)
     return mean - reach, mean + reach
 
 
-def _shares(values: Floats, pseudo: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """(mean, its low and high bound, its standard error) of shares."""
+def _shares(values: Floats, pseudo: float, tail: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """(mean, its low and high bound, its standard error) of shares; ``tail`` beyond each bound."""
     n = _pictures(values)
     total = np.nansum(values, axis=0)
     squares = np.nansum(values**2, axis=0)
@@ -118,19 +123,20 @@ def _shares(values: Floats, pseudo: float) -> tuple[Floats, Floats, Floats, Floa
     apart += pseudo / 2 * (padded**2 + (1 - padded) ** 2)
     design = padded * (1 - padded) * (n - 1 + pseudo) / apart
     enough = n >= FEWEST
-    effective = np.where(enough, n * np.maximum(1.0, design * (_Z / _t(n)) ** 2), np.nan)
+    normal = NormalDist().inv_cdf(1 - tail)
+    effective = np.where(enough, n * np.maximum(1.0, design * (normal / _t(n, tail)) ** 2), np.nan)
     mean = np.clip(_ratio(total, n, np.nan), 0, 1)
-    low, high = _beta_bounds(mean, effective)
+    low, high = _beta_bounds(mean, effective, tail)
     return mean, low, high, np.sqrt(mean * (1 - mean) / effective)
 
 
-def _beta_bounds(rate: Floats, trials: Floats) -> Bounds:
+def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
     from scipy.special import betaincinv  # slow to import
 
     successes, failures = rate * trials, (1 - rate) * trials
     tiny = 1e-9  # rounding of a rate of 0 or 1
-    low = betaincinv(np.maximum(successes, tiny), failures + 1, _TAIL)
-    high = betaincinv(successes + 1, np.maximum(failures, tiny), 1 - _TAIL)
+    low = betaincinv(np.maximum(successes, tiny), failures + 1, tail)
+    high = betaincinv(successes + 1, np.maximum(failures, tiny), 1 - tail)
     low = np.where(successes > tiny, low, np.where(np.isnan(trials), np.nan, 0.0))
     high = np.where(failures > tiny, high, np.where(np.isnan(trials), np.nan, 1.0))
     return np.minimum(low, rate), np.maximum(high, rate)
@@ -141,10 +147,10 @@ def _joined(one: Floats, other: Floats, against: Floats) -> Floats:
     return np.sqrt(one**2 + other**2 + 2 * against * one * other)
 
 
-def _t(n: Floats) -> Floats:
+def _t(n: Floats, tail: float) -> Floats:
     from scipy.special import stdtrit
 
-    found: Floats = -stdtrit(np.maximum(n - 1, 1), _TAIL)
+    found: Floats = -stdtrit(np.maximum(n - 1, 1), tail)
     return found
 
 

@@ -152,8 +152,8 @@ MANY_IMAGES = (
         "|accuracy - mean confidence|. By chance, a perfectly calibrated model shows about Σ over "
         "the bins of √(2/π · Σ p(1 - p)) / N. Its interval is that of the mean over pictures of "
         "accuracy - confidence, each with the sign of its bin. Signs that are found and not known "
-        "make the error seem larger, by √(2/π) standard errors of a calibrated bin; its lower bound "
-        "allows for that.",
+        "make the error seem larger, by √(2/π) standard errors of a calibrated bin; the lower "
+        "bound allows for that.",
     ),
     (
         "Corruption error",

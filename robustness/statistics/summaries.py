@@ -6,6 +6,7 @@ needs labels is None without them. Accuracies count the labelled images only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.calibration import (
     KINDS,
     calibration_error,
@@ -196,10 +198,21 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
-    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images``, and ``consistency``
-    with its interval.
+    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images``, ``consistency`` with
+    its interval, and whether it is significantly above the lowest (``above_lowest``) and below the
+    highest (``below_highest``): the interval of the paired difference, corrected for the number of
+    pairs of perturbations, leaves out 0.
     """
-    return sorted(_by_series(grids(frame)), key=lambda entry: entry["consistency"])
+    entries, values = _by_series(grids(frame))
+    order = np.argsort([entry["consistency"] for entry in entries], kind="stable")
+    values = values[:, order]
+    pairs = max(1, math.comb(len(entries), 2))
+    above, _ = difference_bounds(values - values[:, :1], tests=pairs)
+    below, _ = difference_bounds(values[:, -1:] - values, tests=pairs)
+    return [
+        {**entries[at], "above_lowest": bool(low > 0), "below_highest": bool(high > 0)}
+        for at, low, high in zip(order, above, below, strict=True)
+    ]
 
 
 def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -210,12 +223,13 @@ def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"model": grid.model, **entry}
         for grid in grids(frame)
-        for entry in _by_series([grid])
+        for entry in _by_series([grid])[0]
         if entry["n_images"]
     ]
 
 
-def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
+def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
+    """(An entry a series, each picture's value in its consistency (images, series))."""
     conditions = some[0].conditions
     names = {key.series: key.perturbation for key in conditions}
     kept = np.stack([grid.values("consistent") for grid in some])
@@ -224,8 +238,9 @@ def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
         np.column_stack([values[:, :, chosen].sum(axis=(0, 2)) for chosen in of_series])
         for values in (np.nan_to_num(kept), (~np.isnan(kept)).astype(np.float64))
     )
-    found = shares(each_picture(sums, counts))
-    return [
+    values = each_picture(sums, counts)
+    found = shares(values)
+    entries = [
         {
             "series": name,
             "perturbation": perturbation,
@@ -235,6 +250,7 @@ def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]
+    return entries, values
 
 
 def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 The first says who keeps its answer, the second which perturbation does most harm, the third on
 what this rests. Differences between models count only where ``statistics.compare`` establishes
-them, differences between perturbations only where intervals do not overlap.
+them, differences between perturbations only where ``over_models`` finds them significant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from robustness.report.wording import (
     listed,
     model,
     models_of,
-    overlap,
     rate,
     sentence,
     share,
@@ -134,18 +133,23 @@ def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
             f"{over}the share of answers that stayed runs from {rate(worst)} under "
             f"{worst['series']} to {rate(best)} under {best['series']}, on these pictures"
         )
-    if overlap(worst, best):
+    if not best["above_lowest"]:
         return (
-            f"no perturbation stands out: {over}the share of answers that stayed runs from "
-            f"{rate(worst)} under {worst['series']} to {rate(best)} under "
-            f"{best['series']}, and these intervals overlap"
+            f"no perturbation stands out: {over}consistency runs from {rate(worst)} under "
+            f"{worst['series']} to {rate(best)} under {best['series']}, which is no significant "
+            f"difference among {len(perturbations)} perturbations"
         )
-    near = [e["series"] for e in perturbations[1:] if overlap(worst, e)]
-    hedge = f", with an interval that overlaps that of {listed(near)}" if near else ""
+    low = [entry["series"] for entry in perturbations[1:] if not entry["above_lowest"]]
+    high = [entry["series"] for entry in perturbations[:-1] if not entry["below_highest"]]
     return (
-        f"under {worst['series']} the fewest answers stayed, {over}{rate(worst)}"
-        f"{hedge}, and under {best['series']} the most, {rate(best)}"
+        f"{over}consistency is lowest under {worst['series']}, {rate(worst)}"
+        f"{_hedge('below', low)}, and highest under {best['series']}, {rate(best)}"
+        f"{_hedge('above', high)}"
     )
+
+
+def _hedge(side: str, others: Sequence[str]) -> str:
+    return f", but not significantly {side} {listed(others)}" if others else ""
 
 
 def _basis(images: int, conditions: int, unfinished: str) -> str:

@@ -1,0 +1,145 @@
+"""How often what is claimed of a run holds, simulated: tables of docs/intervals.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import difference_bounds
+from robustness.statistics import over_models
+from robustness.statistics.calibration import estimated_error
+from tests.support.made_up_claims import (
+    Pair,
+    confident_answers,
+    numbers_named,
+    one_condition,
+    perturbed,
+    power,
+    ten_conditions,
+    untrue,
+)
+
+Floats = NDArray[np.float64]
+
+PAIRS: dict[str, Pair] = {
+    "6 % won, 3 % lost": one_condition(0.06, 0.03),
+    "15 % won, 10 % lost": one_condition(0.15, 0.10),
+    "25 % won, 20 % lost": one_condition(0.25, 0.20),
+    "8 % won, 2 % lost": one_condition(0.08, 0.02),
+    "20 % won, 10 % lost": one_condition(0.20, 0.10),
+    "30 % won, 10 % lost": one_condition(0.30, 0.10),
+    "ten conditions, alike": ten_conditions(0.25, 0.5),
+    "ten conditions, less alike": ten_conditions(0.5, 1.0),
+}
+PILOTS = (20, 30, 50, 100)
+MODELS = (2, 4)
+RUNS = 1000
+RUNS_OF_TEN = 300
+RUNS_OF_POWER = 200
+
+ERRORS = 200
+ANSWERS: dict[str, dict[str, Any]] = {
+    "true error 0": {},
+    "true error 0, answers alike": {"alike": True},
+    "too sure by 5 points": {"off": 0.05},
+    "too sure by 10 points": {"off": 0.1},
+}
+
+PERTURBATIONS = (2, 10, 19, 42)
+CLAIMS = 200
+LEVELS: dict[str, Callable[[int], Floats]] = {
+    "all the same": np.zeros,
+    "one is worse": lambda count: np.where(np.arange(count), 1.0, -0.5),
+    "evenly from worst to best": lambda count: np.linspace(-1.1, 1.9, count),
+}
+"""Logits of consistency: from a third to three quarters, with images that are easy and hard."""
+
+
+def print_advice() -> None:
+    """A line a pair of models: the power at the number that a pilot names, and how many do."""
+    head = [f"{pilot} images, {models} models" for models in MODELS for pilot in PILOTS]
+    print(f"| truth | difference | {' | '.join(head)} |")
+    print(f"|---|---|{'---|' * len(head)}")
+    rng = np.random.default_rng(0)
+    for what, pair in PAIRS.items():
+        cells = []
+        for models in MODELS:
+            tests = models * (models - 1) // 2
+            known = power(pair, RUNS_OF_POWER, tests, rng)
+            for pilot in PILOTS:
+                runs = RUNS if pair.conditions == 1 else RUNS_OF_TEN
+                asked = numbers_named(pair, pilot, runs, tests, rng)
+                named = [number for number in asked if number is not None]
+                share = len(named) / max(1, len(asked))
+                cells.append(f"{known.at(named).mean():.0%} ({share:.0%})" if named else "none")
+        print(f"| {what} | {pair.difference:.1%} | {' | '.join(cells)} |", flush=True)
+
+
+def print_errors() -> None:
+    """A line a size of run: how often the lower bound of a mean calibration error is above 0."""
+    print(f"| conditions | images | {' | '.join(ANSWERS)} |")
+    print(f"|---|---|{'---|' * len(ANSWERS)}")
+    rng = np.random.default_rng(1)
+    for conditions in (10, 30, 75):
+        for images in (300, 1000):
+            cells = []
+            for kind in ANSWERS.values():
+                lows = [
+                    estimated_error(
+                        *confident_answers(images, conditions, rng, **kind), together=False
+                    ).low[0]
+                    for _ in range(ERRORS)
+                ]
+                cells.append(f"{np.mean(np.array(lows) > 0):.1%} ({np.mean(lows):.3f})")
+            print(f"| {conditions} | {images:,} | {' | '.join(cells)} |", flush=True)
+
+
+def print_extremes() -> None:
+    """A line a number of perturbations and images: untrue claims, and how many runs claim any."""
+    print(f"| perturbations | images | {' | '.join(LEVELS)} |")
+    print(f"|---|---|{'---|' * len(LEVELS)}")
+    rng = np.random.default_rng(2)
+    for count in PERTURBATIONS:
+        for images in (30, 100, 300):
+            cells = []
+            for level in LEVELS.values():
+                ease = level(count)
+                found = [over_models(perturbed(ease, images, rng)) for _ in range(CLAIMS)]
+                wrong = np.mean([untrue(entries, ease) for entries in found])
+                claimed = np.mean([entries[-1]["above_lowest"] for entries in found])
+                cells.append(f"{wrong:.1%} ({claimed:.0%})")
+            print(f"| {count} | {images} | {' | '.join(cells)} |", flush=True)
+
+
+def print_losses() -> None:
+    """How many images it takes to show that no more than 0.02 was lost where nothing was."""
+    rng = np.random.default_rng(3)
+    print("| images | shown |")
+    print("|---|---|")
+    for images in (500, 1000, 1500, 2000, 3000):
+        pair = one_condition(0.05, 0.05)
+        low, _ = difference_bounds(pair.drawn(images, 2000, rng).astype(float))
+        print(f"| {images:,} | {np.mean(low > -0.02):.0%} |")
+
+
+def main() -> None:
+    """Prints the tables."""
+    for title, table in (
+        (
+            "Power at the number of images that a run asks for (share of runs that name one)",
+            print_advice,
+        ),
+        ("Lower bounds of calibration errors above 0 (mean lower bound)", print_errors),
+        ("Untrue claims on perturbations (share of runs that claim a difference)", print_extremes),
+        ("Runs that show that no more than 0.02 was lost, where nothing was", print_losses),
+    ):
+        print(f"{title}\n")
+        table()
+        print()
+
+
+if __name__ == "__main__":
+    main()
