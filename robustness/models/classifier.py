@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, WeightsError
 from robustness.models.gradients import Gradients
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
@@ -97,10 +97,29 @@ class Classifier:
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
 
-        Raises ``ParameterError`` for another shape.
+        Raises ``ParameterError`` for another shape, and ``WeightsError`` for an answer that is
+        not finite.
         """
         self.check_shape(images)
-        return Outputs(*self._forward(images))
+        found = Outputs(*self._forward(images))
+        self._check(found, len(images))
+        return found
+
+    def _check(self, found: Outputs, count: int) -> None:
+        """Raises ``WeightsError`` for outputs that are not ``count`` rows of finite numbers.
+
+        A network may overflow on some image, and an engine that ran out of memory has answered
+        with an empty array.
+        """
+        for name, values in [("probabilities", found.probabilities), *found.features.items()]:
+            got = "NaN or infinity" if not np.isfinite(values).all() else ""
+            if values.ndim != 2 or len(values) != count or not values.size:
+                got = f"an array of shape {values.shape}"
+            if got:
+                raise WeightsError(
+                    f"{self.record.name}: expected finite numbers as the {name} of {count} images, "
+                    f"got {got}. Leave the model out, or give the machine more memory."
+                )
 
     @property
     def engine(self) -> str:

@@ -6,16 +6,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from robustness.base.errors import WeightsError
+from robustness.base.errors import GradientError, WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
+from robustness.models.file_formats.kinds import FORMATS, is_graph_file
+from robustness.models.graph_files.examine import examine
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32
-from robustness.models.inference.kept import forward_pass, place, refusal
+from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
 from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.loading import load_network
-from robustness.models.model_record import REGISTRY, ModelRecord
+from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.study_graph import StudyGraph
 from robustness.models.weights import digest, megabytes, require, state
 from robustness.pictures.fitting import STUDY_SIDE
@@ -70,7 +73,12 @@ class Loaded:
             graphs.append(record.name)
             return _graph(record, side)
 
-        forward = forward_pass(record, weights, side, choice, graph)
+        file = record.weights
+        if isinstance(file, UserFile) and is_graph_file(file.path):
+            save = partial(examine, record, file, side)
+            forward = file_pass(record, weights, side, choice.precision, save)
+        else:
+            forward = forward_pass(record, weights, side, choice, graph)
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         if isinstance(forward, TensorFlowPass):
@@ -173,6 +181,12 @@ class Loaded:
 
 
 def _graph(record: ModelRecord, side: int) -> StudyGraph:
+    if isinstance(record.weights, UserFile) and is_graph_file(record.weights.path):
+        kind = FORMATS[record.weights.path.suffix.lower()]
+        raise GradientError(
+            f"{record.label} gives no gradients, as the dashboard runs {kind} files forward only; "
+            "use the black-box attack 'square'."
+        )
     with _building_graphs:
         network, stages = load_network(record)
         return StudyGraph(record, network, stages, side=side)

@@ -125,10 +125,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class UserFile:
-    """A whole model of the user's on this machine: a ``.keras`` file or a SavedModel folder.
+    """A whole model of the user's on this machine.
 
-    ``output`` is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are
-    compared, shallow to deep; empty where they are to be chosen.
+    A ``.keras`` file, a SavedModel folder, or a file of ``file_formats.kinds.FORMATS``. ``output``
+    is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are compared,
+    shallow to deep; empty where they are to be chosen.
     """
 
     path: Path

@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.gradients import Gradients
 from robustness.models.graph import layer_output
 from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
+from robustness.models.preparation import bicubic, factors
 from robustness.models.runtime import keras, tensorflow
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -74,9 +74,8 @@ def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
     faster than TensorFlow's own operations for them, and known to every engine.
     """
     tf = tensorflow()
-    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
-    channels = np.diag(normalisation.scale / std).astype(np.float32)
-    offset = (-mean / std).astype(np.float32)
+    scale, offset = factors(normalisation)
+    channels = np.diag(scale)
     if normalisation.order == "BGR":
         channels = channels[::-1]
     resize = None if side == size else bicubic(side, size)
@@ -94,14 +93,3 @@ def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
         return tf.reshape(pixels, (-1, size, size, 3))
 
     return prepare
-
-
-def bicubic(side: int, size: int) -> NDArray[np.float32]:
-    """The matrix (``size``, ``side``) that resizes a column of ``side`` pixels as TensorFlow does.
-
-    Bicubic, and antialiased where it makes smaller.
-    """
-    tf = tensorflow()
-    columns = tf.eye(side)[None, :, :, None]
-    resized = tf.image.resize(columns, (size, side), "bicubic", antialias=side > size)
-    return np.asarray(resized[0, :, :, 0], np.float32)

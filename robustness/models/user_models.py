@@ -1,7 +1,7 @@
 """The user's own models: a TOML file describes them, and they join the registry beside the others.
 
 [digits]
-path = "digits.keras"        # a .keras file or a SavedModel folder
+path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel folder
 labels = "digits.txt"        # one class a line, or "imagenet"
 input_size = 32              # pixels
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table

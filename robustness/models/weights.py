@@ -12,6 +12,7 @@ from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.models.fetching.digests import content_digest, file_digest, sums
 from robustness.models.fetching.places import all_places, places
+from robustness.models.file_formats.kinds import all_files
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -48,8 +49,9 @@ def size(record: ModelRecord) -> int | None:
     For a model of the user's, what lies there; None where nothing does.
     """
     weights = record.weights
-    known = occupied(weights.path) if isinstance(weights, UserFile) else weights.size
-    return known or 4 * (record.parameters or 0) or None  # float32
+    if isinstance(weights, UserFile):
+        return sum(map(occupied, all_files(weights.path))) or None
+    return weights.size or 4 * (record.parameters or 0) or None  # float32
 
 
 NOT_DOWNLOADED = "not downloaded"
@@ -173,10 +175,18 @@ def digest(record: ModelRecord) -> str:
         # How it is to be used changes its answers as well.
         use = record.input_size, record.normalisation, weights.output, weights.features
         use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
-        return f"{content_digest(weights.path, None)}+{use_digest}"
+        return f"{_user_files_digest(weights.path)}+{use_digest}"
     if isinstance(weights, Preset):
         return content_digest(require(record), weights.files)
     return weights.digest
+
+
+def _user_files_digest(path: Path) -> str:
+    """That of the model at ``path`` with the files of weights that belong to it."""
+    first, *others = (content_digest(file, None) for file in all_files(path))
+    if not others:
+        return first
+    return f"sha256:{hashlib.sha256(' '.join([first, *others]).encode()).hexdigest()}"
 
 
 def verified_bytes(file: PackagedFile, path: Path) -> bytes:

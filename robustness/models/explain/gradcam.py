@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.models.classifier import MAX_BATCH, Classifier
 from robustness.models.explain.layers import Grip, grip
 from robustness.models.gradients import logits
@@ -92,7 +92,12 @@ class Explainer:
     def __init__(self, classifier: Classifier) -> None:
         tf = tensorflow()
         record, side = classifier.record, classifier.side
-        graph = classifier.graph
+        try:
+            graph = classifier.graph
+        except GradientError as error:
+            raise ExplanationError(
+                f"Where {record.label} looks cannot be shown, as it gives no gradients."
+            ) from error
         network = graph.model
         held = grip(record, network)
         model = keras().Model(network.inputs, [held.features, network.outputs[0]])

@@ -13,6 +13,7 @@ from robustness.base.disk import occupied
 from robustness.models.fetching.digests import fresh_digest
 from robustness.models.fetching.download import leftovers
 from robustness.models.fetching.places import all_places
+from robustness.models.file_formats.kinds import all_files, is_graph_file
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights import megabytes, wanted
 
@@ -59,9 +60,13 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
 
 
 def _of_user(path: Path) -> Finding:
-    """A model of the user's, whose archive holds sums of its parts; loading it says the rest."""
+    """A model of the user's: whether it can be read whole; loading it says the rest."""
     try:
-        if os.path.isdir(path):
+        if is_graph_file(path):  # it holds no sums
+            for file in all_files(path):
+                fresh_digest(file, "sha256:")
+            reason = ""
+        elif os.path.isdir(path):
             whole = any(path.glob("saved_model.pb*"))
             reason = "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
         else:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from robustness.base.errors import RobustnessError
+from robustness.models.inference.openvino_core import first_line
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import UserFile
 from robustness.models.runtime import tensorflow
@@ -16,8 +17,6 @@ from robustness.models.study_graph import StudyGraph
 TOLERANCE = 1e-4
 """Largest difference of a probability. In float32 the two differ by less than 1e-6; a network that
 asks for half precision is computed in float32, and differs by more."""
-
-_WHERE = ("Check ", "Converting ", "Exception from ")
 
 
 class RefusalError(RobustnessError):
@@ -49,7 +48,7 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
         pictures[1] = pictures[1, :1, :1]  # one colour
         probabilities = np.concatenate([result(one)[0] for one in pictures[:, None]])
     except Exception as error:  # its front end raises whatever an operation's translation does
-        raise RefusalError(f"OpenVINO cannot take it ({_first_line(error)})") from error
+        raise RefusalError(f"OpenVINO cannot take it ({first_line(error)})") from error
     difference = np.abs(probabilities - traced(tf.constant(pictures))[0].numpy()).max()
     if not difference <= TOLERANCE:
         raise RefusalError(f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}")
@@ -110,14 +109,3 @@ def _frozen(function: Any) -> Any:
     )
 
     return convert_variables_to_constants_v2(function)
-
-
-def _first_line(error: Exception) -> str:
-    """What is wrong, of the lines of an error of OpenVINO.
-
-    Where it was found comes first there, and of what it lacks there is a list, marked by dashes.
-    """
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(_WHERE)]
-    listed = [line.removeprefix("-- ") for line in told if line.startswith("-- ")]
-    return (listed[-1:] or told or [type(error).__name__])[0][:200]

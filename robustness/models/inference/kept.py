@@ -39,6 +39,13 @@ _KEPT_A_MODEL = 4
 """Of one model and side, conversions by other versions or of other weights that stay on disk."""
 
 
+Read = Callable[[], OpenVinoPass | str | None]
+"""Gives the pass that is kept, or why there is none; None where nothing usable is kept."""
+
+Save = Callable[[Path], tuple[str, ...]]
+"""Writes a model in OpenVINO's format to a path, and gives its feature stages."""
+
+
 @dataclass(frozen=True)
 class Kept:
     """The record of a conversion: feature stages and digests, or why OpenVINO refused the model."""
@@ -64,9 +71,50 @@ def forward_pass(
     """
     if choice.engine == TENSORFLOW:
         return TensorFlowPass(graph())
+
+    def made(file: Path, read: Read) -> ForwardPass:
+        return _converted(file, graph(), read, choice.precision)
+
+    found = _kept_or_made(record, weights, side, choice.precision, made)
+    return TensorFlowPass(graph()) if isinstance(found, str) else found
+
+
+def file_pass(
+    record: ModelRecord, weights: str, side: int, precision: Precision, save: Save
+) -> ForwardPass:
+    """As ``forward_pass`` of a model that OpenVINO alone runs, which ``save`` writes as a file.
+
+    Raises what ``save`` does.
+    """
+
+    def made(file: Path, read: Read) -> ForwardPass:
+        with contextlib.suppress(OSError):
+            _write(file, save)
+            _forget_older(file)
+            found = read()
+            if isinstance(found, OpenVinoPass):
+                return found
+        with tempfile.TemporaryDirectory() as folder:  # the cache cannot be written
+            network = Path(folder) / "network.xml"
+            stages = save(network)
+            return OpenVinoPass(core().read_model(network), stages, precision=precision)
+
+    found = _kept_or_made(record, weights, side, precision, made)
+    assert not isinstance(found, str), "a file that is refused is not kept"
+    return found
+
+
+def _kept_or_made(
+    record: ModelRecord,
+    weights: str,
+    side: int,
+    precision: Precision,
+    made: Callable[[Path, Read], ForwardPass],
+) -> ForwardPass | str:
+    """What is kept, or else ``made`` by one of the processes that need it."""
     file = place(record, weights, side)
-    read = partial(_read, file, side, len(record.labels()), choice.precision)
-    found = read()
+    read = partial(_read, file, side, len(record.labels()), precision)
+    found: ForwardPass | str | None = read()
     if found is None:
         with contextlib.ExitStack() as turn:
             with contextlib.suppress(OSError):  # nothing can be written, so nobody waits
@@ -74,16 +122,11 @@ def forward_pass(
                 turn.enter_context(alone(file))
             found = read()  # another process may have kept it meanwhile
             if found is None:
-                return _converted(file, graph(), read, choice.precision)
-    return TensorFlowPass(graph()) if isinstance(found, str) else found
+                found = made(file, read)
+    return found
 
 
-def _converted(
-    file: Path,
-    graph: StudyGraph,
-    read: Callable[[], OpenVinoPass | str | None],
-    precision: Precision,
-) -> ForwardPass:
+def _converted(file: Path, graph: StudyGraph, read: Read, precision: Precision) -> ForwardPass:
     try:
         model, result = convert(graph)
     except RefusalError as refusal:
@@ -91,7 +134,7 @@ def _converted(
             _write_record(file, Kept(graph.stages, str(refusal)))
         return TensorFlowPass(graph)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a conversion a start
-        _write(file, graph.stages, model)
+        _write(file, partial(_save, model, graph.stages))
         _forget_older(file)
     found = read()
     if isinstance(found, OpenVinoPass):  # mapped from its file, it takes no memory of its own
@@ -209,17 +252,22 @@ def _write_record(file: Path, kept: Kept) -> None:
     write_whole(file, json.dumps(asdict(kept)).encode())
 
 
-def _write(file: Path, stages: tuple[str, ...], model: Any) -> None:
+def _save(model: Any, stages: tuple[str, ...], target: Path) -> tuple[str, ...]:
     import openvino
 
+    try:
+        openvino.save_model(model, target, compress_to_fp16=False)
+    except RuntimeError as error:  # what it raises on a full disk
+        raise OSError(str(error)) from error
+    return stages
+
+
+def _write(file: Path, save: Save) -> None:
     network, weights = network_of(file), _weights_of(file)
     network.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
         made = Path(folder) / network.name
-        try:
-            openvino.save_model(model, made, compress_to_fp16=False)
-        except RuntimeError as error:  # what it raises on a full disk
-            raise OSError(str(error)) from error
+        stages = save(made)
         parts = made, made.with_suffix(".bin")
         kept = Kept(stages, "", *(fresh_digest(part, "sha256:") for part in parts))
         for part, target in zip(parts, (network, weights), strict=True):

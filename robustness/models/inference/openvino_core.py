@@ -5,6 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+_WHERE = (
+    "Check ",
+    "Converting ",
+    "Exception from ",
+    "FrontEnd API failed",
+    "Loading input model",
+)
+
 
 @cache
 def core() -> Any:
@@ -12,3 +20,15 @@ def core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def first_line(error: Exception) -> str:
+    """What is wrong, of the lines of an error of OpenVINO.
+
+    Where it was found comes first, and what it lacks is listed with dashes.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    listed = [line.removeprefix("-- ") for line in told if line.startswith("-- ")]
+    found = (listed[-1:] or told or [type(error).__name__])[0][:200]
+    return found.replace("std::bad_alloc", "out of memory")

@@ -37,6 +37,8 @@ class OpenVinoPass:
         self.stages = stages
         self.precision = precision
         self._model = model
+        free = model.inputs[0].partial_shape[0].is_dynamic
+        self._rows = ROWS_AT_ONCE if free else 1
         self._compiling = threading.Lock()
         self._large = _weights_bytes(model) >= _LARGE
         self._soonest: Compiled | None = None
@@ -60,7 +62,7 @@ class OpenVinoPass:
         if self._soonest is None:
             pooled = _pooled(self._model)
             self._soonest = (
-                Compiled(pooled, self.precision, SOONEST, ROWS_AT_ONCE)
+                Compiled(pooled, self.precision, SOONEST, self._rows)
                 if self._large
                 else Compiled(_alone(pooled), self.precision, SOONEST, 1)
             )
@@ -76,7 +78,7 @@ class OpenVinoPass:
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         with self._compiling:
             if self._whole is None:
-                self._whole = Compiled(self._model, self.precision, SOONEST, ROWS_AT_ONCE)
+                self._whole = Compiled(self._model, self.precision, SOONEST, self._rows)
         _, *activations = self._whole(images)
         found = {}
         for stage in self.stages:

@@ -7,12 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.models.model_record import Normalisation
+from robustness.models.preparation import bicubic
 from robustness.models.runtime import tensorflow
-from robustness.models.study_graph import bicubic, preparation
+from robustness.models.study_graph import preparation
 
 Floats = NDArray[np.float32]
 
-RESIZED = [(224, 240), (224, 224), (300, 224), (64, 224), (224, 260), (640, 12)]
+RESIZED = [(224, 240), (224, 224), (300, 224), (64, 224), (224, 260), (640, 12), (224, 299)]
 
 NORMALISATIONS = {
     "RGB": Normalisation("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

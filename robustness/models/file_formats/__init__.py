@@ -1,0 +1,1 @@
+"""What files of models say of themselves, read without the packages that made them."""

@@ -1,0 +1,158 @@
+"""What a TensorFlow Lite file says of its input and output, read without TensorFlow.
+
+The file is a FlatBuffer: tables whose fields are found through a table of offsets
+(flatbuffers.dev, "FlatBuffers internals"); fields and codes are those of TensorFlow's schema.fbs,
+version 3.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from robustness.base.disk import Version, require_regular, version
+
+_IDENTIFIER = b"TFL3"
+_MODEL_SUBGRAPHS = 2
+_GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 0, 1, 2
+_TENSOR_TYPE, _TENSOR_QUANTISATION = 1, 4
+_SCALES, _ZERO_POINTS = 2, 3
+_QUANTISED_TYPES = {3: (0, 255), 9: (-128, 127), 7: (-32768, 32767), 17: (-8, 7)}
+"""Codes of uint8, int8, int16 and int4, with their ranges."""
+
+_MOST = 100_000
+"""Elements of a list that are read: far more than a network has tensors."""
+
+
+class TfliteError(ValueError):
+    """The bytes are not a TensorFlow Lite model."""
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How integers stand for numbers: ``(integer - zero_point) * scale``, within the two limits."""
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True)
+class TfliteFacts:
+    """``input`` and ``output`` are None where those are not integers, as is usual.
+
+    ``quantised`` is whether any tensor is: then TensorFlow Lite computes in integers.
+    """
+
+    input: Quantisation | None
+    output: Quantisation | None
+    quantised: bool
+
+
+def tflite_facts(path: Path) -> TfliteFacts:
+    """Facts about the TensorFlow Lite file ``path``.
+
+    Raises ``OSError`` where it cannot be read and ``TfliteError`` where it is no such file.
+    """
+    return _facts(path, version(path))
+
+
+@lru_cache(maxsize=32)
+def _facts(path: Path, _version: Version) -> TfliteFacts:
+    require_regular(path)
+    with path.open("rb") as file:
+        model = _Table.root(file)
+        graph = next(model.tables(_MODEL_SUBGRAPHS), None)
+        if graph is None:
+            raise TfliteError("no graph in it")
+        tensors = [_quantisation(tensor) for tensor in graph.tables(_GRAPH_TENSORS)]
+        ends = (graph.integers(_GRAPH_INPUTS, "i"), graph.integers(_GRAPH_OUTPUTS, "i"))
+        if any(not 0 <= place < len(tensors) for places in ends for place in places):
+            raise TfliteError("an input or output that it does not hold")
+        first, last = (tensors[places[0]] if places else None for places in ends)
+    return TfliteFacts(first, last, any(tensor is not None for tensor in tensors))
+
+
+def _quantisation(tensor: _Table) -> Quantisation | None:
+    limits = _QUANTISED_TYPES.get(tensor.byte(_TENSOR_TYPE))
+    table = tensor.table(_TENSOR_QUANTISATION)
+    if limits is None or table is None:
+        return None
+    scales = table.integers(_SCALES, "f")
+    zero_points = table.integers(_ZERO_POINTS, "q")
+    if not scales or not math.isfinite(scales[0]) or scales[0] <= 0:
+        return None
+    return Quantisation(float(scales[0]), int(zero_points[0]) if zero_points else 0, *limits)
+
+
+class _Table:
+    """A table of a FlatBuffer at ``place`` of an open file; every read is checked."""
+
+    def __init__(self, file: BinaryIO, place: int) -> None:
+        self._file, self._place = file, place
+        self._fields = place - self._number("i", place)
+        self._size = self._number("H", self._fields)
+
+    @classmethod
+    def root(cls, file: BinaryIO) -> _Table:
+        """The model of ``file``."""
+        head = file.read(8)
+        if head[4:] != _IDENTIFIER:
+            raise TfliteError(f"no {_IDENTIFIER.decode()} at its beginning")
+        return cls(file, struct.unpack("<I", head[:4])[0])
+
+    def byte(self, field: int) -> int:
+        """The field as an integer of one byte; 0 where it is left out."""
+        place = self._field(field)
+        return 0 if place is None else int(self._number("b", place))
+
+    def table(self, field: int) -> _Table | None:
+        """The table that the field points to."""
+        place = self._field(field)
+        return None if place is None else _Table(self._file, place + self._number("I", place))
+
+    def tables(self, field: int) -> Iterator[_Table]:
+        """The tables of the list that the field points to."""
+        start, count = self._list(field)
+        for place in range(start, start + 4 * count, 4):
+            yield _Table(self._file, place + self._number("I", place))
+
+    def integers(self, field: int, kind: str) -> tuple[int, ...]:
+        """The numbers of the list that the field points to, of the struct format ``kind``."""
+        start, count = self._list(field)
+        return tuple(self._numbers(f"{count}{kind}", start))
+
+    def _list(self, field: int) -> tuple[int, int]:
+        place = self._field(field)
+        if place is None:
+            return 0, 0
+        start = place + self._number("I", place)
+        count = self._number("I", start)
+        if count > _MOST:
+            raise TfliteError("a list that is too long")
+        return start + 4, count
+
+    def _field(self, field: int) -> int | None:
+        entry = 4 + 2 * field
+        offset = self._number("H", self._fields + entry) if entry + 2 <= self._size else 0
+        return self._place + offset if offset else None
+
+    def _number(self, kind: str, place: int) -> int:
+        (found,) = self._numbers(kind, place)
+        return int(found)
+
+    def _numbers(self, kind: str, place: int) -> tuple[int, ...]:
+        size = struct.calcsize(f"<{kind}")
+        if place < 0:
+            raise TfliteError("a place before its beginning")
+        self._file.seek(place)
+        data = self._file.read(size)
+        if len(data) < size:
+            raise TfliteError("a place after its end")
+        return struct.unpack(f"<{kind}", data)

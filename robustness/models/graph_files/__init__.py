@@ -1,0 +1,1 @@
+"""Models in files that hold their own graph, asked about study images through OpenVINO."""

@@ -1,0 +1,158 @@
+"""Reads, compiles and asks a model file, in a process with limits on its memory and time.
+
+It is started by ``graph_files.examine``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.limited_worker import serve
+from robustness.models.file_formats.kinds import FORMATS
+from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.graph_files.study_model import (
+    ANY_BATCH,
+    ONE_IMAGE,
+    Make,
+    StudyModel,
+    UnusableError,
+    Use,
+    study_models,
+)
+from robustness.models.inference.compiled import MOST, SOONEST
+from robustness.models.inference.forward_pass import F32
+from robustness.models.inference.openvino_core import core, first_line
+from robustness.models.model_record import Normalisation
+
+SIMPLEX_TOLERANCE = 1e-3
+"""How far the probabilities of an image may be from summing to 1 (half precision rounds)."""
+
+_AGREEMENT = 1e-4
+"""Largest difference between answers to the same image, relative to the largest of them."""
+
+_FEW_THREADS = {"INFERENCE_PRECISION_HINT": F32, "INFERENCE_NUM_THREADS": 2}
+"""Each thread takes memory."""
+
+Floats = NDArray[np.float32]
+
+
+def answer(head: bytes, _data: bytes) -> bytes:
+    """JSON with the ``stages`` of the study model that it has written, or the ``problem``.
+
+    ``head`` is JSON: the ``path`` of the file, its ``use``, and where ``to`` write the study model.
+    """
+    asked = json.loads(head)
+    try:
+        found = examined(Path(asked["path"]), _use(asked["use"]), Path(asked["to"]))
+        return json.dumps({"stages": found}).encode()
+    except UnusableError as error:
+        return json.dumps({"problem": str(error)}).encode()
+    except OSError as error:
+        return json.dumps({"unwritten": str(error)}).encode()
+
+
+def _use(told: dict[str, Any]) -> Use:
+    """A ``Use`` that has been through JSON."""
+    ends = {end: Quantisation(**told[end]) if told[end] else None for end in ("input", "output")}
+    normalisation = Normalisation(**told["normalisation"])
+    return Use(**{**told, **ends, "normalisation": normalisation})
+
+
+def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
+    """Reads, compiles and asks the file ``path``, and saves its study model as ``target``.
+
+    Gives its feature stages. Raises ``UnusableError`` for a file that cannot be used so, and
+    ``OSError`` where nothing can be written.
+    """
+    import openvino
+
+    try:
+        read = core().read_model(path)
+    except Exception as error:  # a front end raises whatever reading an operation does
+        told = first_line(error)
+        if told.startswith("Unable to read the model"):
+            kind = FORMATS[path.suffix.lower()]
+            raise UnusableError(f"it is not a model in the {kind} format, or damaged") from error
+        raise UnusableError(f"OpenVINO cannot read it ({told})") from error
+    make = study_models(read, use)
+    found = make(ONE_IMAGE)
+    images = np.random.default_rng(0).random((2, use.side, use.side, 3), np.float32)
+    images[1] = images[1, :1, :1]  # one colour
+    answers = _asked(found, images, 1)
+    _check_answers(answers[0], use)
+    if not _agree(answers, _asked(found, images, 1, MOST)):
+        raise UnusableError("its answers to the same image differ, as if it drew random numbers")
+    free = _for_any_batch(make, images, answers)
+    try:
+        openvino.save_model((free or found).model, target, compress_to_fp16=False)
+    except RuntimeError as error:  # what it raises on a full disk
+        raise OSError(str(error)) from error
+    return found.stages
+
+
+def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
+    """The study model for several images at once; None where their answers are not those alone."""
+    try:
+        found = make(ANY_BATCH)
+        return found if _agree(_asked(found, images, len(images)), answers) else None
+    except UnusableError:
+        return None
+
+
+def _asked(
+    model: StudyModel, images: Floats, rows: int, options: Mapping[str, object] = SOONEST
+) -> list[Floats]:
+    """Every output for ``images``, ``rows`` at a time: the file's own answer, and the features."""
+    try:
+        compiled = core().compile_model(model.raw, "CPU", {**options, **_FEW_THREADS})
+        parts = []
+        for start in range(0, len(images), rows):
+            outputs = compiled(images[start : start + rows]).values()
+            parts.append([np.array(output) for output in outputs])
+    except Exception as error:  # OpenVINO raises whatever its kernels do
+        raise UnusableError(f"OpenVINO cannot compute it ({first_line(error)})") from error
+    for part in parts:
+        for place, values in enumerate(part):
+            if values.shape[:1] != (rows,) or not values.size:
+                raise UnusableError(f"its output {place} has the shape {values.shape}")
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _agree(some: list[Floats], others: list[Floats]) -> bool:
+    return all(
+        one.shape == other.shape
+        and np.abs(one - other).max() <= _AGREEMENT * max(1.0, np.abs(other).max())
+        for one, other in zip(some, others, strict=True)
+    )
+
+
+def _check_answers(answers: Floats, use: Use) -> None:
+    """Raises ``UnusableError`` where the rows are not what the description says they are."""
+    if not np.isfinite(answers).all():
+        raise UnusableError("its answer to an image is not finite (NaN or infinity)")
+    sums = answers.sum(axis=1, dtype=np.float64)
+    # In 256 steps a thousand small probabilities round to nothing.
+    slack = SIMPLEX_TOLERANCE if use.output is None else 1.0
+    distribution = answers.min() >= -SIMPLEX_TOLERANCE and np.abs(sums - 1).max() <= slack
+    if use.logits and distribution and use.output is None:
+        raise UnusableError(
+            'its output is probabilities already; write output = "probabilities", or leave that '
+            "line out"
+        )
+    if not use.logits and not distribution:
+        raise UnusableError(
+            f"its output is not a distribution over the classes (the values of an image sum to "
+            f"{sums[0]:.3g}, the least is {answers[0].min():.3g}); if these are logits, write "
+            'output = "logits"'
+        )
+
+
+if __name__ == "__main__":
+    core()  # OpenVINO itself is not under a file's limit
+    serve(answer)

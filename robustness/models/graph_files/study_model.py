@@ -1,0 +1,316 @@
+"""A model file's graph with all that study images need before and after it, in OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.graph_files.stages import Stage, StageError, find_stages, name_apart
+from robustness.models.inference.openvino_core import first_line
+from robustness.models.model_record import Normalisation
+from robustness.models.preparation import bicubic, factors
+
+MOST_NODES = 20_000
+"""Operations of a graph; the largest published classifiers have a few thousand."""
+
+LOOPS = ("Loop", "If", "TensorIterator")
+"""Operations that hold graphs of their own: how long they take cannot be told beforehand."""
+
+ANY_BATCH, ONE_IMAGE = -1, 1
+
+_TINY = 1e-12
+
+
+class UnusableError(ValueError):
+    """The file cannot be used as it is described; the message says why, without its name."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a file is to be used: what its description says, and what its own bytes do.
+
+    ``side`` is that of the study images and ``size`` that of the file's input, in pixels. With
+    ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
+    """
+
+    side: int
+    size: int
+    normalisation: Normalisation
+    logits: bool
+    classes: int
+    background: bool
+    features: tuple[str, ...] = ()
+    input: Quantisation | None = None
+    output: Quantisation | None = None
+
+
+@dataclass(frozen=True)
+class StudyModel:
+    """``model`` maps study images to probabilities and to the activations of ``stages``.
+
+    ``raw`` is the same with the file's own answer, (N, classes), in place of the probabilities.
+    """
+
+    model: Any
+    raw: Any
+    stages: tuple[str, ...]
+
+
+Make = Callable[[int], StudyModel]
+"""Makes the study model for ``ANY_BATCH`` or ``ONE_IMAGE``."""
+
+
+def study_models(read: Any, use: Use) -> Make:
+    """What makes study models of the model ``read`` from a file, for one kind of batch or another.
+
+    Raises ``UnusableError`` for one that is not an image classifier as described.
+    """
+    name_apart(read)
+    check_size(read)
+    if len(read.inputs) != 1:
+        raise UnusableError(
+            f"expected one input, the image, got {len(read.inputs)}: {_names(read.inputs)}"
+        )
+    channels_second, single = _for_one_image(read, use.size)
+    answer = _answer(single, use)
+    try:
+        stages = find_stages(_only(single, answer.place), use.features)
+    except StageError as error:
+        raise UnusableError(str(error).removesuffix(".")) from error
+
+    def make(batch: int) -> StudyModel:
+        one = batch == ONE_IMAGE
+        model = single if one else _reshaped(read, use.size, channels_second, batch)
+        return _built(model, answer, stages, use, batch)
+
+    return make
+
+
+def check_size(model: Any) -> None:
+    """Raises ``UnusableError`` for more than ``MOST_NODES`` operations."""
+    count = len(model.get_ops())
+    if count > MOST_NODES:
+        raise UnusableError(
+            f"expected at most {MOST_NODES:,} operations, got {count:,}; simplify the graph"
+        )
+
+
+def _for_one_image(read: Any, size: int) -> tuple[bool, Any]:
+    """Whether the channels of the image come second (NCHW), and the model for one such image."""
+    shape = read.inputs[0].partial_shape
+    sizes = [dimension.get_length() if dimension.is_static else None for dimension in shape]
+    told: UnusableError | None = None
+    for second, axes in ((True, (1, 2, 3)), (False, (3, 1, 2))) if len(sizes) == 4 else ():
+        channels, *sides = (sizes[axis] for axis in axes)
+        if channels in (None, 3) and all(side in (None, size) for side in sides):
+            try:
+                return second, _reshaped(read, size, second, ONE_IMAGE)
+            except UnusableError as error:  # where all sizes are free, the other order may do
+                told = told or error
+    raise told or UnusableError(
+        f"expected an input of RGB images, (N, 3, {size}, {size}) or (N, {size}, {size}, 3), got "
+        f"{_text(shape)}; correct input_size, or export the model for such images"
+    )
+
+
+def _text(shape: Any) -> str:
+    return "(" + ", ".join(map(str, shape)) + ")"
+
+
+def _names(ports: Sequence[Any]) -> str:
+    found = [min(port.get_names(), default=port.get_node().get_friendly_name()) for port in ports]
+    return ", ".join(
+        f"{name} {_text(port.partial_shape)}" for name, port in zip(found, ports, strict=True)
+    )
+
+
+def _reshaped(read: Any, size: int, channels_second: bool, batch: int) -> Any:
+    """A copy of ``read`` for images of ``size`` with all constants computed.
+
+    Raises ``UnusableError`` where it does not take these, or has loops left.
+    """
+    from openvino.passes import ConstantFolding, Manager
+
+    model = read.clone()
+    shape = [batch, 3, size, size] if channels_second else [batch, size, size, 3]
+    try:
+        model.reshape(shape)
+        _unpack_weights(model)
+        passes = Manager()
+        passes.register_pass(ConstantFolding())
+        passes.run_passes(model)
+    except RuntimeError as error:
+        raise UnusableError(
+            f"its graph does not take images of the shape {tuple(shape)} ({first_line(error)}); "
+            "export it with a free batch or a batch of 1"
+        ) from error
+    left = {operation.get_type_name() for operation in model.get_ops()} & set(LOOPS)
+    if left:
+        raise UnusableError(
+            f"its graph holds {', '.join(sorted(left))}, whose work has no limit; export the model "
+            "without control flow"
+        )
+    name_apart(model)
+    return model
+
+
+def _unpack_weights(model: Any) -> None:
+    """Turns weights of integers into float32 where nothing else is quantised.
+
+    OpenVINO 2026.4 unpacks such weights of 1 x 1 convolutions as it goes: no faster, and wrongly
+    when several images are asked about at once (probabilities differed by up to 1).
+    """
+    from openvino import opset15 as operations
+
+    found = model.get_ops()
+    if any(operation.get_type_name() == "FakeQuantize" for operation in found):
+        return
+    for operation in found:
+        if operation.get_type_name() != "Convert" or not operation.get_element_type().is_real():
+            continue
+        packed = operation.input_value(0).get_node()
+        if packed.get_type_name() == "Constant" and not packed.get_element_type().is_real():
+            values = packed.get_data().astype(operation.get_element_type().to_dtype())
+            weights = operations.constant(values)
+            for reader in operation.output(0).get_target_inputs():
+                reader.replace_source_output(weights.output(0))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Which output holds the classes, and how many there are, background included."""
+
+    place: int
+    classes: int
+
+
+def _answer(model: Any, use: Use) -> _Answer:
+    wanted = {use.classes, use.classes + 1} if use.background else {use.classes}
+    counts = [_classes(output) for output in model.outputs]
+    fitting = [place for place, count in enumerate(counts) if count in wanted]
+    if len(fitting) == 1:
+        return _Answer(fitting[0], counts[fitting[0]])
+    if len(counts) == 1 and counts[0]:
+        raise UnusableError(f"the model has {counts[0]} classes, but its labels name {use.classes}")
+    raise UnusableError(
+        f"expected one output of {use.classes} classes, got {_names(model.outputs)}; export the "
+        "model with that one alone"
+    )
+
+
+def _classes(output: Any) -> int:
+    """How many classes the answer ``output`` about one image has; 0 if it is none."""
+    shape = output.partial_shape
+    if shape.is_dynamic or len(shape) < 2:
+        return 0
+    sizes = list(shape.to_shape())
+    return max(sizes[1:]) if sizes[0] == 1 and np.prod(sizes) == max(sizes[1:]) else 0
+
+
+def _only(model: Any, place: int) -> Any:
+    import openvino
+    from openvino import opset15 as operations
+
+    answer = model.outputs[place].get_node().input_value(0)
+    return openvino.Model([operations.result(answer)], model.get_parameters())
+
+
+def _built(
+    model: Any, answer: _Answer, stages: Sequence[Stage], use: Use, batch: int
+) -> StudyModel:
+    """The study model around ``model``, which becomes a part of it."""
+    import openvino
+    from openvino import opset15 as operations
+
+    by_name = {operation.get_friendly_name(): operation for operation in model.get_ops()}
+    found = model.outputs[answer.place].get_node().input_value(0)
+    features = [_channels_last(by_name[stage.operation], stage) for stage in stages]
+    (replaced,) = model.get_parameters()
+    readers = replaced.output(0).get_target_inputs()
+    images = operations.parameter([batch, use.side, use.side, 3], np.float32, "images")
+    prepared = _prepared(images, use, replaced)
+    for reader in readers:
+        reader.replace_source_output(prepared.output(0))
+    raw = _raw(found, use, answer.classes)
+    probabilities = _probabilities(raw, use, answer.classes)
+    names = tuple(stage.name for stage in stages)
+    if not names:
+        names, features = ("answer",), [probabilities]
+
+    def of(first: Any) -> Any:
+        results = [operations.result(node) for node in (first, *features)]
+        return openvino.Model(results, [images], "study model")
+
+    return StudyModel(of(probabilities), of(raw), names)
+
+
+def _prepared(images: Any, use: Use, parameter: Any) -> Any:
+    """In the graph: study images (N, S, S, 3) as what the file's ``parameter`` takes."""
+    import openvino
+    from openvino import opset15 as operations
+
+    kind = parameter.get_element_type()
+    pixels = operations.transpose(images, np.array([0, 3, 1, 2]))
+    if use.side != use.size:
+        resize = bicubic(use.side, use.size)
+        rows = operations.matmul(operations.constant(resize[None, None]), pixels, False, False)
+        pixels = operations.matmul(rows, operations.constant(resize[None, None]), False, True)
+        pixels = operations.clamp(pixels, 0.0, 1.0)  # bicubic overshoots at edges
+    if use.normalisation.order == "BGR":
+        pixels = operations.gather(pixels, np.array([2, 1, 0]), np.array(1))
+    scale, offset = factors(use.normalisation)
+    pixels = operations.multiply(pixels, operations.constant(scale.reshape(1, 3, 1, 1)))
+    pixels = operations.add(pixels, operations.constant(offset.reshape(1, 3, 1, 1)))
+    if str(parameter.partial_shape[3]) == "3":
+        pixels = operations.transpose(pixels, np.array([0, 2, 3, 1]))
+    if kind == openvino.Type.f32:
+        return pixels
+    if kind.is_real():
+        return operations.convert(pixels, kind)
+    if use.input is not None:
+        whole = operations.constant(np.float32(1 / use.input.scale))
+        pixels = operations.multiply(pixels, whole)
+        pixels = operations.add(pixels, operations.constant(np.float32(use.input.zero_point)))
+    limits = np.iinfo(kind.to_dtype())
+    pixels = operations.round(pixels, "half_to_even")
+    pixels = operations.clamp(pixels, float(limits.min), float(limits.max))
+    return operations.convert(pixels, kind)
+
+
+def _raw(answer: Any, use: Use, classes: int) -> Any:
+    """In the graph: the file's own answer as numbers (N, classes), background included."""
+    from openvino import opset15 as operations
+
+    found = operations.convert(answer, np.float32)
+    if use.output is not None:
+        found = operations.subtract(found, operations.constant(np.float32(use.output.zero_point)))
+        found = operations.multiply(found, operations.constant(np.float32(use.output.scale)))
+    return operations.reshape(found, np.array([-1, classes]), False)
+
+
+def _probabilities(raw: Any, use: Use, classes: int) -> Any:
+    from openvino import opset15 as operations
+
+    background = classes == use.classes + 1
+    found = raw
+    if background:
+        found = operations.slice(found, *(np.array([end]) for end in (1, classes, 1, 1)))
+    if use.logits:
+        return operations.softmax(found, 1)
+    if not background and use.output is None:
+        return found
+    # What is left of a distribution, be it without the background or in 256 steps, is one again.
+    found = operations.add(found, operations.constant(np.float32(_TINY)))
+    return operations.divide(found, operations.reduce_sum(found, np.array([1]), True))
+
+
+def _channels_last(operation: Any, stage: Stage) -> Any:
+    """In the graph: the activations of ``stage`` in float32, (N, ..., channels)."""
+    from openvino import opset15 as operations
+
+    found = operations.convert(operation.output(0), np.float32)
+    return operations.transpose(found, np.array([0, 2, 3, 1])) if stage.channels_second else found

@@ -1,0 +1,354 @@
+"""Model files of every format answer as the Keras network that they were made of, or as the
+interpreter that they were made for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness import models
+from robustness.attacks import AttackSpec, Outcome, craft
+from robustness.base.errors import ExplanationError, GradientError, WeightsError
+from robustness.commands import main
+from robustness.models import Classifier, explain, user_models
+from robustness.models.graph_files.study_model import Use, study_models
+from robustness.models.inference.openvino_core import core
+from robustness.models.model_record import Normalisation
+from robustness.models.runtime import keras, tensorflow
+from robustness.pictures.fitting import load_study_image
+from robustness.pictures.picture import Picture
+from tests.support import onnx_files as onnx
+from tests.support.user_models import DIGITS, describe, small_network
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Floats = NDArray[Any]
+
+IMAGES: Floats = np.random.default_rng(7).random((5, 8, 8, 3), np.float32).round(2)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
+
+
+@cache
+def network() -> Any:
+    """The oracle: a small Keras network from pixels to logits."""
+    keras().utils.set_random_seed(0)
+    return small_network(activation=None)
+
+
+def logits(pixels: Floats) -> Floats:
+    return np.asarray(network()(pixels, training=False))
+
+
+def softmax(values: Floats) -> Floats:
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def loaded(folder: Path, name: str, content: bytes | None = None, **described: Any) -> Classifier:
+    if content is not None:
+        (folder / name).write_bytes(content)
+    side = described.pop("side", 8)
+    describe(folder, path=name, **{"output": "logits", **described})
+    user_models.refresh()
+    return models.load("digits", side=side)
+
+
+def turned(nodes: list[int], source: str, target: str) -> bytes:
+    return onnx.node("Transpose", [source], [target], perm=nodes)
+
+
+def nhwc(*shape: int | str) -> bytes:
+    return onnx.small_model(
+        onnx.weights_of(network()),
+        image=onnx.value("image", shape or ("n", 8, 8, 3)),
+        before=[turned([0, 3, 1, 2], "image", "second")],
+        first="second",
+    )
+
+
+def cast(kind: int) -> bytes:
+    """A network of float32 behind an input of another kind."""
+    return onnx.small_model(
+        onnx.weights_of(network()),
+        image=onnx.value("image", ["n", 3, 8, 8], kind),
+        before=[onnx.node("Cast", ["image"], ["real"], to=onnx.FLOAT)],
+        first="real",
+    )
+
+
+def of_shape(*shape: int | str) -> bytes:
+    return onnx.small_model(onnx.weights_of(network()), image=onnx.value("image", shape))
+
+
+def stuck_to_one() -> bytes:
+    """A graph that flattens all that it is given into one row, as exporters write for one image."""
+    shape = onnx.tensor("one", np.array([1, 32], np.int64))
+    nodes = onnx.small_nodes()
+    nodes[-2] = onnx.node("Reshape", ["p2", "one"], ["flat"])
+    tensors = [onnx.tensor(name, each) for name, each in onnx.weights_of(network()).items()]
+    image = onnx.value("image", [1, 3, 8, 8])
+    return onnx.model(nodes, [image], [onnx.value("answer", [1, 10])], [*tensors, shape])
+
+
+FILES = {
+    "a free batch": onnx.IMAGE,
+    "a batch of one": onnx.value("image", [1, 3, 8, 8]),
+    "everything free": onnx.value("image", ["n", "c", "h", "w"]),
+    "a free side": onnx.value("image", ["n", 3, "h", "w"]),
+    "a batch of four": onnx.value("image", [4, 3, 8, 8]),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_an_onnx_file_answers_as_its_network(models_folder: Path, kind: str) -> None:
+    content = onnx.small_model(onnx.weights_of(network()), image=FILES[kind])
+    classifier = loaded(models_folder, "model.onnx", content)
+    outputs = classifier(IMAGES)
+    np.testing.assert_allclose(outputs.probabilities, softmax(logits(IMAGES)), atol=1e-6)
+    alone = [classifier(image[None]).probabilities[0] for image in IMAGES]
+    np.testing.assert_allclose(outputs.probabilities, alone, atol=1e-6)
+
+
+def test_a_graph_for_one_image_is_asked_about_one_at_a_time(models_folder: Path) -> None:
+    classifier = loaded(models_folder, "model.onnx", stuck_to_one())
+    np.testing.assert_allclose(classifier(IMAGES).probabilities, softmax(logits(IMAGES)), atol=1e-6)
+    assert {len(rows) for rows in classifier.by_place(IMAGES).values()} == {5}
+
+
+def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
+    expected = softmax(logits(IMAGES))
+    last = loaded(models_folder, "nhwc.onnx", nhwc())
+    np.testing.assert_allclose(last(IMAGES).probabilities, expected, atol=1e-6)
+    free = loaded(models_folder, "free.onnx", nhwc("n", "h", "w", "c"))
+    np.testing.assert_allclose(free(IMAGES).probabilities, expected, atol=1e-6)
+    half = loaded(models_folder, "half.onnx", cast(onnx.FLOAT16))
+    np.testing.assert_allclose(half(IMAGES).probabilities, expected, atol=1e-3)
+    whole = loaded(models_folder, "whole.onnx", cast(onnx.UINT8), normalisation="0..255")
+    expected = softmax(logits((IMAGES * 255).astype(np.float32)))
+    np.testing.assert_allclose(whole(IMAGES).probabilities, expected, atol=1e-4)
+
+
+def test_preparation_is_part_of_the_model(models_folder: Path) -> None:
+    content = onnx.small_model(onnx.weights_of(network()))
+    caffe = loaded(models_folder, "model.onnx", content, normalisation="caffe")
+    pixels = IMAGES[..., ::-1] * 255 - np.array([103.939, 116.779, 123.68], np.float32)
+    np.testing.assert_allclose(
+        caffe(IMAGES).probabilities, softmax(logits(pixels.astype(np.float32))), atol=1e-4
+    )
+    larger = np.random.default_rng(1).random((3, 20, 20, 3), np.float32)
+    resized = tensorflow().image.resize(larger, (8, 8), "bicubic", antialias=True)
+    shrunk = loaded(models_folder, "model.onnx", side=20)
+    np.testing.assert_allclose(
+        shrunk(larger).probabilities,
+        softmax(logits(np.clip(np.asarray(resized), 0, 1))),
+        atol=1e-5,
+    )
+
+
+def test_openvino_s_own_format_and_weights_beside_a_file_are_read(models_folder: Path) -> None:
+    import openvino
+
+    expected = softmax(logits(IMAGES))
+    (models_folder / "model.onnx").write_bytes(onnx.small_model(onnx.weights_of(network())))
+    openvino.save_model(core().read_model(models_folder / "model.onnx"), models_folder / "ir.xml")
+    ours = loaded(models_folder, "ir.xml")
+    np.testing.assert_allclose(ours(IMAGES).probabilities, expected, atol=2e-3)  # kept as float16
+
+    weights = onnx.weights_of(network())
+    (models_folder / "parts").mkdir()
+    (models_folder / "parts" / "head.data").write_bytes(weights["w3"].tobytes())
+    head = onnx.outside("w3", weights.pop("w3").shape, "parts/head.data")
+    tensors = [head, *(onnx.tensor(name, array) for name, array in weights.items())]
+    content = onnx.model(
+        onnx.small_nodes(), [onnx.IMAGE], [onnx.value("answer", ["n", 10])], tensors
+    )
+    outside = loaded(models_folder, "outside.onnx", content)
+    np.testing.assert_allclose(outside(IMAGES).probabilities, expected, atol=1e-6)
+    record = models.REGISTRY["digits"]
+    before = models.digest(record)
+    (models_folder / "parts" / "head.data").write_bytes(bytes(4 * 320))
+    assert models.digest(record) != before, "its weights are a part of it"
+    changed = models.load("digits", side=8)(IMAGES).probabilities
+    assert np.abs(changed - expected).max() > 1e-3
+
+
+def test_the_background_class_is_left_out(models_folder: Path) -> None:
+    weights = onnx.small_weights(1001)
+    for last, output in (("answer", "logits"), ("last", "probabilities")):
+        content = onnx.small_model(
+            weights, after=[onnx.node("Softmax", ["answer"], ["last"], axis=1)], last=last
+        )
+        classifier = loaded(
+            models_folder, f"{output}.onnx", content, labels="imagenet", output=output
+        )
+        found = classifier(IMAGES).probabilities
+        assert found.shape == (5, 1000)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    whole = core().compile_model(core().read_model(models_folder / "logits.onnx"), "CPU")
+    expected = softmax(whole(IMAGES.transpose(0, 3, 1, 2))[0][:, 1:])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_features_are_what_the_head_reads_and_the_last_at_each_resolution(
+    models_folder: Path,
+) -> None:
+    inner = keras().Model(
+        network().inputs, [network().get_layer(name).output for name in ("pool1", "conv2", "pool2")]
+    )
+    pool1, conv2, pool2 = (np.asarray(each) for each in inner(IMAGES, training=False))
+    for name, content in (("nhwc.onnx", nhwc()), ("model.onnx", of_shape("n", 3, 8, 8))):
+        outputs = loaded(models_folder, name, content)(IMAGES)
+        assert list(outputs.features) == ["8 x 8", "4 x 4", "embedding"]
+        np.testing.assert_allclose(outputs.features["embedding"], pool2, atol=1e-5)
+        np.testing.assert_allclose(outputs.features["4 x 4"], conv2.mean(axis=(1, 2)), atol=1e-5)
+        assert outputs.features["8 x 8"].shape == (5, 16)
+    named = loaded(models_folder, "model.onnx", features=["p1", "node_c2"])
+    np.testing.assert_allclose(named(IMAGES).features["p1"], pool1.mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_a_transformer_s_stages_are_the_sums_of_its_blocks() -> None:
+    """Patches of 4 x 4, two blocks of a dense layer each, and a head on the mean of all tokens."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "patch": rng.normal(0, 0.2, (16, 3, 4, 4)),
+        "dense1": rng.normal(0, 0.2, (16, 16)),
+        "dense2": rng.normal(0, 0.2, (16, 16)),
+        "head": rng.normal(0, 0.2, (16, 10)),
+    }
+    nodes = [
+        onnx.node("Conv", ["image", "patch"], ["p"], kernel_shape=[4, 4], strides=[4, 4]),
+        onnx.node("Reshape", ["p", "flat"], ["r"]),
+        turned([0, 2, 1], "r", "t0"),
+        onnx.node("MatMul", ["t0", "dense1"], ["d1"]),
+        onnx.node("Add", ["t0", "d1"], ["t1"]),
+        onnx.node("MatMul", ["t1", "dense2"], ["d2"]),
+        onnx.node("Add", ["d2", "t1"], ["t2"]),
+        onnx.node("ReduceMean", ["t2"], ["m"], axes=[1], keepdims=0),
+        onnx.node("MatMul", ["m", "head"], ["answer"]),
+    ]
+    tensors = [onnx.tensor(name, each.astype(np.float32)) for name, each in arrays.items()]
+    tensors.append(onnx.tensor("flat", np.array([0, 16, 4], np.int64)))
+    content = onnx.model(nodes, [onnx.IMAGE], [onnx.value("answer", ["n", 10])], tensors)
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    made = study_models(core().read_model(content), Use(8, 8, plain, True, 10, False))(1)
+    assert made.stages == ("block 1", "block 2", "embedding")
+    shapes = [tuple(output.partial_shape.to_shape()) for output in made.model.outputs]
+    assert shapes == [(1, 10), (1, 4, 16), (1, 4, 16), (1, 16)]
+
+
+# --- TensorFlow Lite ------------------------------------------------------------------------------
+
+
+@cache
+def tflite(kind: str) -> bytes:
+    """``network`` with a softmax as a file of TensorFlow Lite: float, half or uint8."""
+    tf, k = tensorflow(), keras()
+    inputs = k.layers.Input((8, 8, 3))
+    whole = k.Model(inputs, k.layers.Softmax()(network()(inputs)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(whole)
+    if kind != "float":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "half":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == "uint8":
+        images = np.random.default_rng(1).random((50, 1, 8, 8, 3), np.float32)
+        converter.representative_dataset = lambda: ([image] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
+def interpreted(content: bytes, images: Floats) -> Floats:
+    """What TensorFlow's interpreter answers to each of ``images``, as numbers."""
+    with warnings.catch_warnings(action="ignore"):
+        interpreter = tensorflow().lite.Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (first,), (last,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for image in images:
+        scale, zero = first["quantization"]
+        value = np.rint(image / scale + zero).clip(0, 255) if scale else image
+        interpreter.set_tensor(first["index"], value[None].astype(first["dtype"]))
+        interpreter.invoke()
+        scale, zero = last["quantization"]
+        row = interpreter.get_tensor(last["index"])[0].astype(np.float32)
+        found.append((row - zero) * scale if scale else row)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("float", 1e-5), ("half", 1e-3), ("uint8", 0.02)])
+def test_a_tensorflow_lite_file_answers_as_its_interpreter(
+    models_folder: Path, kind: str, tolerance: float
+) -> None:
+    content = tflite(kind)
+    classifier = loaded(models_folder, "model.tflite", content, output="probabilities")
+    outputs = classifier(IMAGES)
+    expected = interpreted(content, IMAGES)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(outputs.probabilities, expected, atol=tolerance)
+    assert outputs.features["embedding"].shape == (5, 32)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_tensorflow_lite_file_is_used_or_refused(models_folder: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = bytearray(tflite("uint8"))
+    for place in rng.integers(0, len(content), 2 + 4 * seed):
+        content[place] = rng.integers(256)
+    if seed % 2:
+        del content[rng.integers(100, len(content)) :]
+    with contextlib.suppress(WeightsError):
+        loaded(models_folder, "model.tflite", bytes(content), output="probabilities")
+
+
+# --- used like any other --------------------------------------------------------------------------
+
+
+def test_it_is_evaluated_and_attacked_by_square(
+    models_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models_folder / "model.onnx").write_bytes(of_shape("n", 3, 8, 8))
+    describe(models_folder, path="model.onnx", output="logits")
+    image = str(models_folder / "image.png")
+    Image.fromarray((IMAGES[0] * 255).astype(np.uint8)).save(image)
+    assert main.main(["study", image, "--models", "digits", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["measurements"]
+    assert len(rows) == 10
+    assert all(-1 <= row["cosine"] <= 1 and 0 <= row["euclidean"] <= 1 for row in rows)
+
+    classifier = models.load("digits", side=224)
+    picture = Picture.of("image", load_study_image(image))
+    *_, outcome = craft(picture, classifier, AttackSpec.of("square", steps=20))
+    assert isinstance(outcome, Outcome)
+    with pytest.raises(GradientError):
+        list(craft(picture, classifier, AttackSpec.of("pgd", steps=1)))
+
+
+def test_it_says_that_it_has_no_gradients(models_folder: Path) -> None:
+    classifier = loaded(models_folder, "model.onnx", of_shape("n", 3, 8, 8))
+    with pytest.raises(GradientError, match=r"digits gives no gradients.*ONNX.*'square'"):
+        classifier.gradients(IMAGES, np.zeros(5, np.int32))
+    with pytest.raises(ExplanationError, match="digits"):
+        explain.heat_maps(classifier, IMAGES, len(DIGITS) - 1)
+
+
+def test_it_is_read_again_where_the_cache_cannot_be_written(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (models_folder / "file").touch()
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(models_folder / "file"))
+    classifier = loaded(models_folder, "model.onnx", of_shape("n", 3, 8, 8))
+    np.testing.assert_allclose(classifier(IMAGES).probabilities, softmax(logits(IMAGES)), atol=1e-6)
