@@ -15,29 +15,28 @@ from robustness.report.glossary import TERMS
 from robustness.ui.kit.html import html
 
 _ATTENTION = """
-Grad-CAM (Selvaraju et al. 2017), for one class and one picture: `map = ReLU(Σ_k w_k A_k)`, where
+Grad-CAM (Selvaraju et al. 2017), for one class and one image: `map = ReLU(Σ_k w_k A_k)`, where
 `A_k` is channel k of the last feature maps and `w_k` the gradient `∂y/∂A_k` averaged over all
-cells. `y` is the logit of the class, before the softmax: a probability near 1 has no gradient
-left. The map is enlarged bilinearly to the size of the picture.
+cells. `y` is the logit of the class, before the softmax, since a probability near 1 has no
+gradient. The map is enlarged bilinearly to the size of the image.
 
-- *Last feature maps*: the output of the last convolutional stage, before what makes a vector of
-  it (a global average, or a flattening), and before a last local pooling as in VGG16. Of a vision
-  transformer: the 14 x 14 patches as the attention of the last block reads them, the only ones
-  that the class token still takes something from.
-- *Unit and scale*: logits a cell. Where the head is a global average and at most one dense layer,
-  as in most of these networks, the cells before the ReLU sum to the logit less its bias;
-  elsewhere they approximate it. All maps of a model share one scale, from 0 to the strongest cell
-  among its pictures and classes, and *peak* is each map's strongest cell on it. Scales of two
-  models do not compare.
-- *How to read it*: ask whether the evidence lies on the object, and whether a perturbation moved
-  it elsewhere or only weakened it. The map of the new class shows what the model took for it.
-- *What it cannot say*: nothing finer than a cell (7 x 7 to 14 x 14); nothing of evidence against a
-  class, which the ReLU drops; nothing of what the model sees there. A map on the object does not
-  make the answer right.
-- *Sanity*: with other weights in the last layer the map must change (Adebayo et al. 2018); the
-  tests check that, and the formula against one written out apart from the product.
-- *Without a map*: a SavedModel, whose layers cannot be reached, and a network whose answer is not
-  computed of one grid of features.
+- *Last feature maps*: the output of the last convolutional stage, before it becomes a vector
+  (global average or flattening) and before a last local pooling as in VGG16. For a vision
+  transformer, the 14 x 14 patches that the last block's attention reads, the last ones that the
+  class token uses.
+- *Unit and scale*: logits per cell. If the classifier is a global average and at most one dense
+  layer, as in most of these networks, the cells before the ReLU sum to the logit minus its bias;
+  otherwise they approximate it. All maps of a model share one scale, from 0 to its strongest
+  cell; *peak* is each map's strongest cell. Scales of two models do not compare.
+- *How to read it*: check whether the evidence lies on the object, and whether a perturbation
+  moved or only weakened it. The map of the new class shows what the model mistook for it.
+- *Limits*: nothing finer than a cell (7 x 7 to 14 x 14), no evidence against a class (the ReLU
+  drops it), and not what the model sees there. A map on the object does not make the prediction
+  correct.
+- *Sanity check*: with other weights in the last layer the map must change (Adebayo et al. 2018).
+  The tests check that, and the formula against an independent implementation.
+- *No map* for a SavedModel, whose layers are not accessible, and for a network whose output does
+  not come from one grid of features.
 """
 
 
@@ -70,8 +69,8 @@ def show() -> None:
     limits = (
         method_notes.ANECDOTE,
         *method_notes.LIMITS,
-        "The study that this grew from did not publish its strengths, so its figures cannot be "
-        "reproduced exactly.",
+        "The original study did not publish its strengths, so its figures cannot be reproduced "
+        "exactly.",
     )
     st.markdown("\n".join(f"- {limit}" for limit in limits))
     st.header("Sources", anchor="sources")
