@@ -32,6 +32,8 @@ class Action(Enum):
     EXPORT = "download runs"
     ATTACK = "attack models"
     UPLOAD = "upload pictures"
+    SHARE = "share images"
+    UNSHARE = "delete this shared image"
     EVALUATE = "start or continue an evaluation"
     CANCEL = "cancel an evaluation"
     IMPORT = "import runs"
@@ -61,6 +63,8 @@ RULES: Mapping[Action, Rule] = {
     Action.EXPORT: Rule(Role.VIEWER),
     Action.ATTACK: Rule(Role.EVALUATOR),
     Action.UPLOAD: Rule(Role.EVALUATOR),
+    Action.SHARE: Rule(Role.EVALUATOR, writes=True),
+    Action.UNSHARE: Rule(Role.EVALUATOR, own=True, writes=True),
     Action.EVALUATE: Rule(Role.EVALUATOR, writes=True),
     Action.CANCEL: Rule(Role.EVALUATOR),  # what was done is kept, and can be continued
     Action.IMPORT: Rule(Role.EVALUATOR, writes=True),

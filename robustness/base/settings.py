@@ -112,6 +112,9 @@ DISK_LIMIT = _setting("disk_limit", "disk space of the runs folder above which n
 RUNS_KEPT = _setting("runs_kept", "number of runs kept; older ones go to the bin")
 DAYS_KEPT = _setting("days_kept", "days after which a run goes to the bin")
 BIN_DAYS = _setting("bin_days", "days after which a deleted run is removed for good (default: 7)")
+SHARED_DAYS = _setting(
+    "shared_days", "days that an uploaded image can be shared by a link (default: never)"
+)
 CONTACT = _setting("operator_contact", "whom to ask, shown wherever something is refused")
 
 DECODE_MEMORY = _setting("decode_memory", "memory for decoding images (default: 800MB)")

@@ -20,6 +20,8 @@ TABLE = {
     Action.EXPORT: ("VEO", "VEO", False),
     Action.ATTACK: ("EO", "EO", False),
     Action.UPLOAD: ("EO", "EO", False),
+    Action.SHARE: ("EO", "EO", True),
+    Action.UNSHARE: ("EO", "O", True),
     Action.EVALUATE: ("EO", "EO", True),
     Action.CANCEL: ("EO", "EO", False),
     Action.IMPORT: ("EO", "EO", True),

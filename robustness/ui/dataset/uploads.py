@@ -25,6 +25,7 @@ from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
+from robustness.ui.kit import sharing
 from robustness.ui.kit.leaving import afterwards
 from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.kit.upload_limit import room
@@ -114,6 +115,7 @@ def tended() -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     held.path.parent.touch()
             collect()
+            sharing.forget_expired()
             if ended.wait(SECONDS_BETWEEN):
                 return
 

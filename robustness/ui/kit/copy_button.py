@@ -17,7 +17,7 @@ def copy_button(spec: RunSpec, picture: Picture) -> None:
     sample = picture.name if is_sample(picture) else None
     with st.popover("Copy as", icon=":material/content_copy:"):
         if sample is None:
-            st.caption("In place of the file's name put where it lies; a link cannot carry it.")
+            st.caption("Replace the file name with its path: links cannot include uploads.")
         for title, text in copies(spec, picture.name, sample=sample).items():
             if title == LINK:  # to this page, as this browser has opened it
                 text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"

@@ -18,7 +18,7 @@ from robustness.ui.kit.access import is_owner
 from robustness.ui.kit.boundary import boundary, fragment
 from robustness.ui.kit.html import html
 from robustness.ui.kit.inputs import arrive
-from robustness.ui.kit.run_link import IMAGE, RUN, TRUE_CLASS, linked_run, page_link
+from robustness.ui.kit.run_link import IMAGE, RUN, TRUE_CLASS, UPLOAD, linked_run, page_link
 from robustness.ui.kit.sentences import sentence
 
 __all__ = ["boundary", "fragment", "page"]
@@ -41,7 +41,7 @@ PAGES = (
 OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
 """One more, for owners alone."""
 
-CARRIED = ("sample", RUN, IMAGE, TRUE_CLASS)
+CARRIED = ("sample", RUN, IMAGE, UPLOAD, TRUE_CLASS)
 """What a click on another page takes along in the link; ``inputs`` keeps the rest."""
 
 CONTENT = "content"

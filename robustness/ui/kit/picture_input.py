@@ -20,11 +20,11 @@ from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import access, components
+from robustness.ui.kit import access, components, sharing
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
-from robustness.ui.kit.run_link import leave, linked_picture
+from robustness.ui.kit.run_link import UPLOAD, leave, linked_picture
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.true_class import USABLE, true_class_input
 
@@ -74,8 +74,7 @@ def _choice(
             on_change=_remember,
             args=(key,),
             disabled=bool(refused),
-            help=refused
-            or "It stays on the server that runs this page, and is not part of the link.",
+            help=refused or "It stays on the server that runs this page. Links do not include it.",
         )
         _catch_up(key, files)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -86,9 +85,10 @@ def _choice(
             restore("fit", DEFAULT_FIT)
             with st.popover("Fit", icon=":material/crop:"):
                 keep("fit", fit_input("fit"))
+            sharing.button(st.session_state.get("uploads", []))
             if more:
                 more()
-    given = _uploaded(fit) or linked_picture()
+    given = _uploaded(fit) or linked_picture() or _shared(fit)
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
@@ -110,7 +110,7 @@ def _freeze() -> None:
     data = components.frame(_LIVE_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(CAMERA_FILE, data)]
-        leave()
+        _link_to_own()
 
 
 def _camera(key: str) -> None:
@@ -154,8 +154,16 @@ def _take(key: str, files: Sequence[UploadedFile]) -> None:
     if not files or not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
         if files:
-            leave()
+            _link_to_own()
+        else:
+            st.query_params.pop(UPLOAD, None)
     st.session_state[f"{key} taken"] = [file.file_id for file in files]  # last: all is done
+
+
+def _link_to_own() -> None:
+    """Has the link say that an upload is shown, which it cannot include."""
+    leave()
+    st.query_params[UPLOAD] = sharing.OWN
 
 
 def _uploaded(fit: str) -> list[Picture]:
@@ -168,12 +176,36 @@ def _uploaded(fit: str) -> list[Picture]:
     st.session_state[USABLE] = [picture.name for picture in pictures]
     if pictures:
         names = ", ".join(plain(picture.name) for picture in pictures)
-        st.info(
-            f"Showing {names}. An uploaded picture stays on this server and is not part of the "
-            "link: whoever opens the link sees the sample instead.",
-            icon=":material/lock:",
-        )
+        told = "Links include it." if _linked_copy() else "Links do not include uploads."
+        st.info(f"Showing {names}. {told}", icon=":material/lock:")
     return pictures
+
+
+def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
+    return sharing.shared(st.query_params.get(UPLOAD, ""))
+
+
+def _shared(fit: str) -> list[Picture]:
+    """The shared image of the link; says so where a sample stands in its place."""
+    link = st.query_params.get(UPLOAD)
+    if link is None or st.session_state.get("uploads"):
+        return []
+    if link == sharing.OWN:
+        st.info("The sender used their own image; this is a sample.", icon=":material/lock:")
+        return []
+    if (found := _linked_copy()) is None:
+        said = "The shared image has expired or was deleted; this is a sample."
+        st.warning(said, icon=":material/link_off:")
+        return []
+    copy, data = found
+    try:
+        picture = uploaded_picture(copy.name, data, fit)
+    except ImageError as error:
+        st.error(plain(sentence(error)), icon=":material/broken_image:")
+        return []
+    said = f"Showing {copy.name}, shared until {copy.expiry}."
+    st.info(plain(said), icon=":material/share:")
+    return [picture]
 
 
 def sample_input() -> str:

@@ -20,6 +20,9 @@ from robustness.ui.kit.sentences import sentence
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""
 
+UPLOAD = "upload"
+"""Parameter of a link that was made while an upload was shown: "own", or the id of its copy."""
+
 TRUE_CLASS = "shows"
 """Parameter of a link: the true class of its picture, where that is not known anyway."""
 
@@ -124,6 +127,6 @@ def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
 
 
 def leave() -> None:
-    """Has the link name no picture of a run any more: another one was chosen."""
-    st.query_params.pop(RUN, None)
-    st.query_params.pop(IMAGE, None)
+    """Has the link name no image of a run and no upload any more: another one was chosen."""
+    for name in (RUN, IMAGE, UPLOAD):
+        st.query_params.pop(name, None)

@@ -1,0 +1,169 @@
+"""Uploaded images that are shared by a link: copies beside the runs, deleted when they expire.
+
+A copy is as untrusted as any upload: it is decoded again, within limits, for whoever opens it. They
+see its pixels; the file itself goes to nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import streamlit as st
+
+from robustness.base import settings
+from robustness.base.access import Action, policy
+from robustness.base.disk import occupied, read_regular, write_whole
+from robustness.base.errors import AccessError, ParameterError, RobustnessError
+from robustness.base.text import counted, plain
+from robustness.ui.kit import access
+from robustness.ui.kit.run_link import UPLOAD, runs_folder
+from robustness.ui.kit.upload_limit import room
+
+FOLDER = ".shared"
+"""The folder among the runs in which the copies lie."""
+
+OWN = "own"
+"""What a link says under ``UPLOAD`` of an image that is not shared; else the id of a copy."""
+
+MOST_BYTES = 20 * 10**6
+_MOST_HEAD = 2000
+_DAY = 24 * 3600.0
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+
+File = tuple[str, bytes]
+"""The name and the bytes of an image."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A copy: its id, which cannot be guessed, the image's name, whose it is, and until when."""
+
+    id: str
+    name: str
+    owner: str
+    until: float
+
+    @property
+    def expiry(self) -> str:
+        """The day on which it is deleted."""
+        day = datetime.fromtimestamp(self.until, UTC)
+        return f"{day.day} {day:%B %Y}"
+
+
+def shared(id_: str) -> tuple[Shared, bytes] | None:
+    """The copy ``id_`` and its bytes; None where there is none, or nobody shares here any more."""
+    if not _ID.fullmatch(id_) or _days() is None:
+        return None
+    with suppress(OSError):
+        head, _, data = read_regular(_place() / id_, MOST_BYTES + _MOST_HEAD).partition(b"\n")
+        found = _said(id_, head)
+        return (found, data) if found and found.until > time.time() else None
+    return None
+
+
+def share(name: str, data: bytes) -> str:
+    """The id of a new copy of ``data``, an image called ``name``, which is this session's.
+
+    Raises ``AccessError`` where the session may not share, ``ParameterError`` where the image is
+    too large or there is no room.
+    """
+    access.require(Action.SHARE, thing=name)
+    days = _days()
+    if days is None:
+        raise AccessError(f"Sharing is off: ask {policy().contact} to set 'shared_days'.")
+    taken = occupied(_place())
+    if len(data) > MOST_BYTES or taken + len(data) > room():
+        raise ParameterError(
+            f"Expected an image of at most {min(MOST_BYTES, room() - taken) / 1e6:,.1f} MB to "
+            f"share, got {len(data) / 1e6:,.1f} MB: upload a smaller copy, or delete shared images."
+        )
+    made = Shared(
+        secrets.token_urlsafe(16), name[:100], access.who().name, time.time() + days * _DAY
+    )
+    head = json.dumps({"name": made.name, "owner": made.owner, "until": made.until})
+    _place().mkdir(parents=True, exist_ok=True)
+    write_whole(_place() / made.id, head.encode() + b"\n" + data)
+    return made.id
+
+
+def forget_expired() -> None:
+    """Deletes the copies whose time is over, and what is no copy."""
+    with suppress(OSError, RobustnessError):
+        for path in _place().iterdir():
+            found = _head(path)
+            if found is None or found.until <= time.time():
+                path.unlink(missing_ok=True)
+
+
+def button(files: Sequence[File]) -> None:
+    """Draws what shares the only one of ``files``, and deletes what this session may delete.
+
+    Nothing where nobody shares.
+    """
+    if (days := _days()) is None:
+        return
+    mine = [one for one in _all() if not access.refusal(Action.UNSHARE, one.owner)]
+    if not mine and len(files) != 1:
+        return
+    with st.popover("Share", icon=":material/share:"):
+        linked = st.query_params.get(UPLOAD)
+        if len(files) == 1 and linked == OWN:
+            st.caption(
+                "Includes the image in the link. Everyone with the link who may use this dashboard "
+                f"sees it for {counted(days, 'day')}."
+            )
+            may = access.allowed(Action.SHARE)
+            if st.button("Share this image", key="share", icon=":material/share:", **may):
+                st.query_params[UPLOAD] = share(*files[0])
+                st.rerun()
+        for one in mine:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(plain(f"{one.name}: shared until {one.expiry}"), width="stretch")
+                if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
+                    _delete(one)
+                    if linked == one.id:
+                        st.query_params[UPLOAD] = OWN
+                    st.rerun()
+
+
+def _delete(one: Shared) -> None:
+    access.require(Action.UNSHARE, one.owner, one.name)
+    (_place() / one.id).unlink(missing_ok=True)
+
+
+def _all() -> Iterator[Shared]:
+    forget_expired()
+    with suppress(OSError):
+        for path in _place().iterdir():
+            if found := _head(path):
+                yield found
+
+
+def _head(path: Path) -> Shared | None:
+    with suppress(OSError), path.open("rb") as file:
+        return _said(path.name, file.readline(_MOST_HEAD))
+    return None
+
+
+def _said(id_: str, head: bytes) -> Shared | None:
+    """What the first line of a copy says of it; None where that is no copy."""
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        said = json.loads(head)
+        return Shared(id_, str(said["name"]), str(said["owner"]), float(said["until"]))
+    return None
+
+
+def _days() -> int | None:
+    return settings.whole(settings.SHARED_DAYS)
+
+
+def _place() -> Path:
+    return runs_folder() / FOLDER

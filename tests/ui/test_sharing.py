@@ -1,0 +1,188 @@
+"""A link made while an upload is shown says so, and includes the image where it is shared."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness.base.access import Role
+from robustness.base.errors import AccessError, ParameterError
+from robustness.pictures.samples import sample_bytes
+from robustness.runs import listing
+from robustness.ui.kit import access, sharing
+from robustness.ui.kit.access import Connection
+from tests.support.pages import changes, run, sample
+from tests.support.places import ROOT
+
+ADA = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "ada"})
+BOB = Connection("192.0.2.8", {"host": "dashboard.example"}, {access.COOKIE: "bob"})
+HERE = Connection("127.0.0.1", {"host": "localhost"}, {access.COOKIE: "here"})
+A_SAMPLE = "this is a sample"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where copies lie; images can be shared for a day, and Ada comes over the network."""
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUSTNESS_SHARED_DAYS", "1")
+    monkeypatch.setattr(access, "connection", lambda: ADA)
+    return tmp_path / "runs" / sharing.FOLDER
+
+
+def comes(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> None:
+    monkeypatch.setattr(access, "connection", lambda: connection)
+
+
+def uploading(data: bytes = sample_bytes("astronaut")) -> AppTest:
+    app = run(models="SqueezeNet")
+    return app.file_uploader[0].upload("mine.png", data, "image/png").run()
+
+
+def sharing_one() -> tuple[AppTest, str]:
+    """The page of who has shared an upload, and the id of the copy."""
+    app = uploading()
+    app.button(key="share").click().run()
+    return app, str(app.query_params["upload"])
+
+
+def opened(id_: str, **link: Any) -> AppTest:
+    """The Live page of another session that follows the link."""
+    return run(models="SqueezeNet", upload=id_, **link)
+
+
+def texts(app: AppTest) -> str:
+    return " ".join(each.value for each in (*app.info, *app.warning, *app.error))
+
+
+def labels(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+# --- without sharing ------------------------------------------------------------------------------
+
+
+def test_a_link_made_with_an_upload_says_that_it_shows_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ROBUSTNESS_SHARED_DAYS")
+    sender = uploading()
+    assert "Share this image" not in labels(sender), "off by default"
+    assert A_SAMPLE not in texts(sender)
+    link: dict[str, Any] = dict(sender.query_params.items())
+    for page in ("app.py", "pages/breaking_point.py"):
+        receiver = run(ROOT / page, **link)
+        assert f"The sender used their own image; {A_SAMPLE}" in texts(receiver)
+        receiver.button(key="choose_coffee").click().run()
+        assert A_SAMPLE not in texts(receiver)
+    sender.button(key="choose_coffee").click().run()
+    assert "upload" not in sender.query_params
+
+
+def test_an_upload_that_is_taken_back_leaves_the_link() -> None:
+    app = uploading()
+    app.file_uploader[0].set_value(None).run()
+    assert "upload" not in app.query_params
+    assert A_SAMPLE not in texts(app)
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def test_a_shared_image_is_what_others_see(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    sender, id_ = sharing_one()
+    assert "Links include it" in texts(sender)
+    seen = changes(monkeypatch)
+    comes(monkeypatch, BOB)
+    receiver = opened(id_, fog="0.5")
+    assert seen[-1][0] == sample("astronaut").digest
+    assert "Showing mine.png, shared until" in texts(receiver).replace("\\", "")
+    assert "Delete" not in labels(receiver), "it is not Bob's"
+    assert not [entry for entry in listing(folder.parent) if entry.manifest is None]
+
+
+def test_a_copy_is_gone_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    _, id_ = sharing_one()
+    later = time.time() + 86_500
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert "has expired or was deleted" in texts(opened(id_))
+    sharing.forget_expired()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("connection", [ADA, HERE], ids=["who shared it", "an owner"])
+def test_a_copy_is_deleted_by_whose_it_is_or_an_owner(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, connection: Connection
+) -> None:
+    _, id_ = sharing_one()
+    comes(monkeypatch, connection)
+    app = opened(id_)
+    app.button(key=f"unshare {id_}").click().run()
+    assert not list(folder.iterdir())
+    assert A_SAMPLE in texts(app)
+
+
+def test_a_click_that_is_forged_deletes_nothing(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    app, id_ = sharing_one()
+    comes(monkeypatch, BOB)
+    app.button(key=f"unshare {id_}").click().run()
+    assert [path.name for path in folder.iterdir()] == [id_]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("READ_ONLY", "on"), ("ANONYMOUS_ROLE", "viewer")])
+def test_who_may_not_share_does_not(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, setting: str, value: str
+) -> None:
+    app, id_ = sharing_one()
+    monkeypatch.setenv(f"ROBUSTNESS_{setting}", value)
+    with pytest.raises(AccessError, match="You may not share images"):
+        sharing.share("other.png", b"data")
+    app.button(key=f"unshare {id_}").click().run()
+    assert [path.name for path in folder.iterdir()] == [id_], "nor delete"
+    assert "Showing mine.png" in texts(opened(id_)).replace("\\", ""), "but looks"
+
+
+def test_who_may_not_look_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, id_ = sharing_one()
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", Role.NONE.name.lower())
+    assert "Showing" not in texts(opened(id_))
+
+
+def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    with pytest.raises(ParameterError, match=r"at most 20\.0 MB to share, got 20\.0 MB"):
+        sharing.share("large.png", bytes(sharing.MOST_BYTES + 1))
+    monkeypatch.setenv("ROBUSTNESS_UPLOADS", "1MB")
+    sharing.share("small.png", bytes(600_000))
+    with pytest.raises(ParameterError, match=r"at most 0\.4 MB to share, got 0\.6 MB"):
+        sharing.share("small.png", bytes(600_000))
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("id_", ["../../app.py", "a" * 22, "", "x", "own\0", "ä" * 22])
+def test_an_id_that_is_none_shows_a_sample(id_: str) -> None:
+    app = opened(id_)
+    assert not app.exception
+    assert "has expired or was deleted" in texts(app)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\nx", b"[" * 100_000, b'{"name": 1}\n', b"\xff\n"])
+def test_a_file_that_is_no_copy_is_none(folder: Path, content: bytes) -> None:
+    folder.mkdir(parents=True)
+    (folder / ("a" * 22)).write_bytes(content)
+    assert sharing.shared("a" * 22) is None
+    sharing.forget_expired()
+    assert not list(folder.iterdir())
+
+
+def test_a_hostile_image_that_is_shared_ends_in_a_sentence(folder: Path) -> None:
+    app = opened(sharing.share("<b>bad</b>.png", b"\x89PNG\r\n\x1a\n" + bytes(100)))
+    assert not app.exception
+    assert "bad" in app.error[0].value
+    assert any(folder.iterdir())
