@@ -22,12 +22,13 @@ PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 def answer(head: bytes, data: bytes) -> bytes:
     """The study image of the picture in ``data``, or why there is none.
 
-    ``head`` is JSON: the ``name``, ``fit`` and ``side``, and how much memory is ``allowed``.
+    ``head`` is JSON: the ``name``, ``fit`` and ``side``, how much memory is ``allowed``, and how
+    many ``pixels``.
     """
     asked = json.loads(head)
+    fit, side = asked.pop("fit"), asked.pop("side")
     try:
-        image = decode(data, name=asked["name"], allowed=asked["allowed"])
-        return PIXELS + fitted(image, asked["fit"], asked["side"]).tobytes()
+        return PIXELS + fitted(decode(data, **asked), fit, side).tobytes()
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:

@@ -67,7 +67,7 @@ _KINDS = {
 }  # what a file is, by how it starts; the first that matches
 
 _MAX_SLOW_PIXELS = MAX_PIXELS // 16  # of a run-length BMP, which Pillow decodes in Python
-_MAX_SCANNED_PIXELS = MAX_PIXELS * 100
+_MAX_SCANS = 100  # of the most pixels that a JPEG may have, and more of a smaller one
 _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
 _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
@@ -81,12 +81,19 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None) -> Image.Image:
+def decode(
+    data: bytes,
+    *,
+    name: str = "the picture",
+    allowed: int | None = None,
+    pixels: int = MAX_PIXELS,
+) -> Image.Image:
     """The picture in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
     ``name`` stands for the picture in messages. Raises ``ImageError`` for anything that is not a
-    whole picture of an accepted format and size; sizes are checked before pixels are decoded.
-    Where that may take more than ``allowed`` bytes of memory, it raises ``CostError`` instead.
+    whole picture of an accepted format with at most so many ``pixels``, which are counted before
+    they are decoded. Where decoding may take more than ``allowed`` bytes of memory, it raises
+    ``CostError`` instead.
     """
     subject = as_subject(name)
     _check_bytes(len(data), subject)
@@ -94,11 +101,12 @@ def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None
         scans = _jpeg_scans(data)
         _check_tiff_lists(data)
         if canvas := webp_canvas(data):  # opened, it takes memory already
-            _check_size(canvas, subject)
+            _check_size(canvas, subject, pixels)
             check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
         file = io.BytesIO(_without_avif_metadata(data))
         with Image.open(file, formats=_FORMATS) as image:
-            _check_pixels(image, scans, subject)
+            _check_size(image.size, subject, pixels)
+            _check_pixels(image, scans, pixels)
             check_cost(_held(image), image.format, len(data), allowed)
             _tell_transparency_in_eight_bits(image)
             image.load()
@@ -114,7 +122,7 @@ def decode(data: bytes, *, name: str = "the picture", allowed: int | None = None
             "of fewer pixels."
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(subject, "far more") from error
+        raise _too_many_pixels(subject, "far more", pixels) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
         raise _unreadable(subject, data) from error
 
@@ -287,21 +295,20 @@ def _check_bytes(size: int, subject: str) -> None:
         )
 
 
-def _check_pixels(image: ImageFile.ImageFile, scans: int, subject: str) -> None:
+def _check_pixels(image: ImageFile.ImageFile, scans: int, most: int) -> None:
     """Refuse what would take too much memory or time to decode, from the header alone."""
-    _check_size(image.size, subject)
     pixels = image.width * image.height
-    if pixels * scans > _MAX_SCANNED_PIXELS:
+    if pixels * scans > _MAX_SCANS * most:
         raise ValueError(f"{scans} scans in a JPEG")
-    if _held(image) > MAX_PIXELS:
+    if _held(image) > most:
         raise ValueError(f"{_held(image)} pixels in a tile")
     if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
         raise ValueError(f"{pixels} pixels in a run-length BMP")
 
 
-def _check_size(size: tuple[int, int], subject: str) -> None:
-    if max(size) > MAX_LENGTH or math.prod(size) > MAX_PIXELS:
-        raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}")
+def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
+    if max(size) > MAX_LENGTH or math.prod(size) > pixels:
+        raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}", pixels)
 
 
 def _held(image: ImageFile.ImageFile) -> int:
@@ -312,10 +319,10 @@ def _held(image: ImageFile.ImageFile) -> int:
     return max(image.width * image.height, tile)
 
 
-def _too_many_pixels(subject: str, found: str) -> ImageError:
+def _too_many_pixels(subject: str, found: str, pixels: int) -> ImageError:
     return ImageError(
         f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} a side and "
-        f"{MAX_PIXELS // 10**6} million in all, got {found}; save a smaller copy."
+        f"{pixels // 10**6} million in all, got {found}; save a smaller copy."
     )
 
 

@@ -29,7 +29,7 @@ from robustness.base.limited_worker import (
     seconds_until,
 )
 from robustness.pictures.decoder import NEEDS, PIXELS
-from robustness.pictures.decoding import as_subject
+from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 
@@ -65,16 +65,18 @@ def study_image(
     fit: str = DEFAULT_FIT,
     side: int = STUDY_SIDE,
     patience: float | None = PATIENCE,
+    pixels: int = MAX_PIXELS,
 ) -> NDArray[np.float32]:
     """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
-    ``patience`` is the longest wait in seconds; None for no limit. Raises ``ImageError`` also for
+    ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
+    image may have. Raises ``ImageError`` also for
     an image that takes too much memory or time or breaks its decoder, ``BusyError`` when none of
     this is known in time.
     """
     check_fit(fit), check_side(side)
     deadline = None if patience is None else time.monotonic() + patience
-    asked = {"name": name, "fit": fit, "side": side}
+    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels}
     try:
         answer = _asked(asked, data, SMALL, deadline)
         if answer.startswith(NEEDS):

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from robustness.base.errors import WeightsError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
-from robustness.ui.kit import films
+from robustness.ui.kit import access, films
+from robustness.ui.kit.access import Connection
 from robustness.ui.kit.components import unpack
 from robustness.ui.kit.films import Offer, messages
 from tests.support.pages import components, run, sample
 
+Message = tuple[dict[str, Any], list[bytes]]
 
-def read(offer: Offer) -> list[tuple[dict[str, Any], list[bytes]]]:
+
+def read(offer: Offer) -> list[Message]:
     """The messages of ``offer``, as the browser reads them."""
-    whole = b"".join(messages(offer, "me"))
-    found = []
-    while whole:
-        size = int.from_bytes(whole[:4])
-        found.append(unpack(whole[4 : 4 + size]))
-        whole = whole[4 + size :]
+    return asyncio.run(coming(offer))
+
+
+async def coming(
+    offer: Offer, first: int = 10**9, found: list[Message] | None = None
+) -> list[Message]:
+    """The messages of ``offer``, in ``found`` as they come; nobody listens after the ``first``."""
+    found = [] if found is None else found
+    stream = messages(offer, "me")
+    async for sized in stream:
+        assert int.from_bytes(sized[:4]) == len(sized) - 4
+        found.append(unpack(sized[4:]))
+        if len(found) == first:
+            await stream.aclose()
     return found
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def offered(shown: dict[str, Any]) -> list[Offer]:
@@ -56,27 +80,101 @@ def test_the_live_page_offers_what_is_on_and_a_frame_has_the_row_of_its_strength
     assert "Put a perturbation on" in shown["nothing"]
 
 
-def offer(key: str, events: Iterator[int], total: int = 4) -> Offer:
-    return Offer(key, "A film", lambda: events, total, lambda made: ({"sum": sum(made)}, [b"png"]))
+class Work:
+    """The events of a film, each made when the test says so."""
+
+    def __init__(self, total: int = 4) -> None:
+        self.total = total
+        self.begun = 0
+        self.made: list[int] = []
+        self._allowed = threading.Semaphore(0)
+
+    def __call__(self) -> Iterator[int]:
+        self.begun += 1
+        for number in range(self.total):
+            self._allowed.acquire()
+            self.made.append(number)
+            yield number
+
+    def go_on(self, events: int) -> None:
+        self._allowed.release(events)
+
+    def offer(self, key: str) -> Offer:
+        return Offer(key, "A film", self, self.total, lambda made: ({"sum": sum(made)}, [b"png"]))
 
 
-def test_the_work_says_how_far_it_is_and_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "SAY_SECONDS", 0.0)
-    *before, last = read(offer("once", iter([1, 2, 3, 4])))
-    assert [header["share"] for header, _ in before] == [0.25, 0.5, 0.75, 1.0]
-    assert ["left" in header["said"] for header, _ in before] == [False, False, False, True]
-    assert (last[0]["film"], last[1]) == ({"sum": 10}, [b"png"])
-    assert read(offer("once", iter([]))) == [last], "kept"
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "SAY_SECONDS", 0.01)
 
 
-def test_work_that_nobody_waits_for_ends_and_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "SAY_SECONDS", 0.0)
-    made = iter(range(4))
-    coming = messages(offer("left", made), "me")
-    next(coming)
-    coming.close()  # type: ignore[attr-defined]
-    assert list(made) == [1, 2, 3]
-    assert films.made(offer("left", made)) is None
+def all_were_told(every: list[list[Message]], share: float) -> bool:
+    return all(found and found[-1][0]["share"] == share for found in every)
+
+
+def test_the_work_says_how_far_it_is_and_is_done_once() -> None:
+    work = Work(8)
+    every: list[list[Message]] = [[] for _ in range(80)]
+
+    async def watch() -> None:
+        offer = work.offer("once")
+        waiting = [asyncio.create_task(coming(offer, found=found)) for found in every]
+        for made in range(1, 8):
+            work.go_on(1)
+            await until(partial(all_were_told, every, made / 8))
+        work.go_on(1)
+        for task in waiting:
+            await task
+
+    asyncio.run(watch())
+    assert work.begun == 1
+    for *before, last in every:
+        shares = [header["share"] for header, _ in before]
+        assert shares == sorted(shares)
+        assert {n / 8 for n in range(1, 8)} <= set(shares) <= {n / 8 for n in range(9)}
+        assert any("left" in header["said"] for header, _ in before)
+        assert (last[0]["film"], last[1]) == ({"sum": 28}, [b"png"])
+    assert read(work.offer("once")) == [every[0][-1]], "kept"
+    assert work.begun == 1
+
+
+def test_work_that_nobody_waits_for_ends_and_is_not_kept() -> None:
+    work = Work(1000)
+    offer = work.offer("left")
+
+    async def leave() -> None:
+        staying = asyncio.create_task(coming(offer, first=40))
+        await coming(offer, first=1)
+        work.go_on(1)
+        await until(lambda: len(work.made) == 1)
+        await staying
+
+    asyncio.run(leave())
+    work.go_on(1000)
+    deadline = time.monotonic() + 10
+    while len(work.made) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(work.made) == 2, "one was being made when the last one left"
+    assert films.made(offer) is None
+
+
+def test_a_film_that_waits_for_a_thread_is_not_begun_for_nobody() -> None:
+    busy = [Work(1) for _ in range(films._THREADS._max_workers)]
+    late = Work()
+
+    async def watch() -> None:
+        offers = [work.offer(f"busy {place}") for place, work in enumerate(busy)]
+        tasks = [asyncio.create_task(coming(offer)) for offer in offers]
+        await until(lambda: len(films._MAKING) == len(busy))
+        await coming(late.offer("late"), first=1)
+        for work in busy:
+            work.go_on(1)
+        for task in tasks:
+            await task
+
+    asyncio.run(watch())
+    assert late.begun == 0
 
 
 def test_an_error_is_its_sentence() -> None:
@@ -84,6 +182,30 @@ def test_an_error_is_its_sentence() -> None:
         yield 1
         raise WeightsError("The weights are gone.")
 
-    assert read(offer("failing", failing())) == [
-        ({"error": "The weights are gone.", "sizes": []}, [])
-    ]
+    offer = Offer("failing", "A film", failing, 4, lambda made: ({}, []))
+    assert read(offer)[-1] == ({"error": "The weights are gone.", "sizes": []}, [])
+
+
+def test_a_third_request_of_a_ticket_is_refused_until_one_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access, "connection", lambda: Connection("127.0.0.1", {}, {}))
+    works = {str(number): Work(1) for number in range(5)}
+    ticket = films._OFFERS.give({key: work.offer(f"{key} of five") for key, work in works.items()})
+
+    async def ask() -> None:
+        app = httpx.ASGITransport(Starlette(routes=films.ROUTES))
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+
+            def post(key: str) -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(client.post(f"/film/{ticket}", content=key.encode()))
+
+            tasks = {key: post(key) for key in works}
+            await until(lambda: sum(task.done() for task in tasks.values()) == 3)
+            for work in works.values():
+                work.go_on(1)
+            found = [(await task).status_code for task in tasks.values()]
+            assert sorted(found) == [200, 200, 429, 429, 429]
+            assert (await post("4")).status_code == 200
+
+    asyncio.run(ask())

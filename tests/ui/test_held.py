@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import struct
+import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -105,6 +110,57 @@ def test_who_may_not_upload_sends_no_more_than_steps(client: TestClient, path: s
     assert client.post(path, content=HOSTILE["negative sizes"]).status_code == 403
     assert client.post(path, content=message([3], b"png", want="camera")).status_code == 403
     assert client.post(path, content=message([3], b"png")).status_code == 403
+
+
+def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, at_once, most = threading.Event(), 0, 0
+    known = Asked.change
+
+    def change(asked: Asked) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        work.wait(30)
+        at_once -= 1
+        return known(asked)
+
+    monkeypatch.setattr(Asked, "change", change)
+
+    async def ask() -> list[int]:
+        app = httpx.ASGITransport(Starlette(routes=held.ROUTES))
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+
+            async def post() -> int:
+                return (await client.post(path, content=message([]))).status_code
+
+            tasks = [asyncio.create_task(post()) for _ in range(100)]
+            while sum(task.done() for task in tasks) < 98:
+                await asyncio.sleep(0.01)
+            work.set()
+            found = [await task for task in tasks]
+            assert await post() == 200, "two have ended"
+            return found
+
+    assert sorted(asyncio.run(ask())) == [200] * 2 + [429] * 98
+    assert most == 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_a_frame_is_counted_before_it_is_decoded(client: TestClient, path: str, kind: str) -> None:
+    def frame(width: int) -> bytes:
+        data = io.BytesIO()
+        options = {"compression": "tiff_deflate"} if kind == "TIFF" else {}
+        Image.new("L", (width, 1000)).save(data, kind, **options)
+        return message([len(data.getvalue())], data.getvalue(), want="camera")
+
+    assert client.post(path, content=frame(1000)).status_code == 200
+    assert client.post(path, content=frame(1001)).status_code == 422
+    huge = frame(16_000)
+    started = time.perf_counter()
+    assert [client.post(path, content=huge).status_code for _ in range(5)] == [422] * 5
+    assert time.perf_counter() - started < 2
 
 
 def test_a_body_without_end_is_read_no_further_than_its_limit() -> None:

@@ -6,14 +6,16 @@ its end before it answers to a slider, and sends all that a page shows again at 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
@@ -31,6 +33,9 @@ SAY_SECONDS = 0.2
 """How often the browser is told how far the work is."""
 
 _MOST_BYTES = 4096
+
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="film")
+"""Of their own: films that wait for their turns would keep the rest of the server waiting."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ _OFFERS: Tickets[dict[str, Offer]] = Tickets("films")
 FILMS = Kept(LIMIT)
 """The films of this server that have been played."""
 
+_MAKING: dict[str, _Making] = {}
+"""Those that are being made, by their keys; of the server's event loop alone."""
+
 
 def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
     """Draws the place where one of ``offers`` is played, once a page; ``nothing`` if none is."""
@@ -68,7 +76,7 @@ def made(offer: Offer) -> Played | None:
     return header["film"], pictures
 
 
-async def _film(request: Request) -> Response:
+async def _film(request: Request) -> ASGIApp:
     ticket = request.path_params["ticket"]
     try:
         offers = _OFFERS.get(ticket)
@@ -80,42 +88,74 @@ async def _film(request: Request) -> Response:
     offer = (offers or {}).get(wanted.decode("utf-8", "replace"))
     if offer is None:
         return Response(status_code=404)
-    # Once nobody listens any longer, as after a click on Cancel, no further message is made.
-    return StreamingResponse(
-        messages(offer, f"film {ticket}"), media_type="application/octet-stream"
-    )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        with _OFFERS.place(ticket) as free:
+            found = (
+                StreamingResponse(
+                    messages(offer, f"film {ticket}"), media_type="application/octet-stream"
+                )
+                if free
+                else Response(status_code=429)
+            )
+            await found(scope, receive, send)
+
+    return answer
 
 
-def messages(offer: Offer, who: str) -> Iterator[bytes]:
+class _Making:
+    """A film that is being made in a thread, for all who wait for it."""
+
+    def __init__(self, offer: Offer, who: str) -> None:
+        self.waiting, self.given_up = 0, False
+        self.share, self.said = 0.0, ""
+        self._offer, self._who = offer, who
+        self.made = _THREADS.submit(self._make)
+
+    def _make(self) -> list[bytes]:
+        """The film; nothing, and nothing is kept, once it is given up."""
+        offer, events = self._offer, list[Any]()
+        pace = Pace(Unit("steps"), offer.total)
+        for event in LINE.in_parts(offer.events(), self._who):
+            if self.given_up:
+                return []
+            events.append(event)
+            pace.note(len(events))
+            self.share = min(1.0, len(events) / offer.total)
+            self.said = _far(self.share, pace)
+        data, pictures = offer.finish(events)
+        kept = [components.pack({"film": data}, pictures)]
+        FILMS.put(offer.key, kept)
+        return kept
+
+
+async def messages(offer: Offer, who: str) -> AsyncGenerator[bytes]:
     """How far the work is, now and then, and at last the film; each with its length before it.
 
-    It is made in turns of ``who``.
+    A film that several wait for is made once, in turns of the first ``who``; it is given up once
+    nobody waits any longer, as after a click on Cancel.
     """
     kept = FILMS.get(offer.key)
     if kept is None:
+        making = _MAKING.get(offer.key)
+        if making is None:
+            making = _MAKING[offer.key] = _Making(offer, who)
+        making.waiting += 1
         try:
-            made = yield from _made(offer, who)
+            made = asyncio.wrap_future(making.made)
+            while not (await asyncio.wait([made], timeout=SAY_SECONDS))[0]:
+                yield _sized(components.pack({"share": making.share, "said": making.said}, []))
+            kept = made.result()
         except RobustnessError as error:
             yield _sized(components.pack({"error": sentence(error)}, []))
             return
-        kept = [made]
-        FILMS.put(offer.key, kept)
+        finally:
+            making.waiting -= 1
+            if not making.waiting:
+                making.given_up = True
+                making.made.cancel()  # where it has not begun
+                del _MAKING[offer.key]
     yield _sized(kept[0])
-
-
-def _made(offer: Offer, who: str) -> Generator[bytes, None, bytes]:
-    events: list[Any] = []
-    pace = Pace(Unit("steps"), offer.total)
-    said = time.monotonic()
-    for event in LINE.in_parts(offer.events(), who):
-        events.append(event)
-        pace.note(len(events))
-        if time.monotonic() - said >= SAY_SECONDS:
-            said = time.monotonic()
-            share = min(1.0, len(events) / offer.total)
-            yield _sized(components.pack({"share": share, "said": _far(share, pace)}, []))
-    data, pictures = offer.finish(events)
-    return components.pack({"film": data}, pictures)
 
 
 def _far(share: float, pace: Pace) -> str:

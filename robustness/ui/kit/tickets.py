@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -15,6 +17,9 @@ from robustness.ui.kit import access
 
 What = TypeVar("What")
 
+MOST_AT_ONCE = 2
+"""Requests of one ticket that may be outstanding: an image and the predictions for it."""
+
 
 @dataclass(eq=False)
 class _Held(Generic[What]):
@@ -22,6 +27,7 @@ class _Held(Generic[What]):
 
     ticket: str
     given: tuple[Who, What]
+    outstanding: int = 0
 
 
 class Tickets(Generic[What]):
@@ -57,6 +63,22 @@ class Tickets(Generic[What]):
         who, what = held.given
         check(action, who, None, policy())
         return what
+
+    @contextmanager
+    def place(self, ticket: str) -> Iterator[bool]:
+        """Counts a request of ``ticket`` as outstanding within; whether one more was allowed.
+
+        For the server's event loop alone.
+        """
+        held = self._held.get(ticket)
+        if held is None or held.outstanding >= MOST_AT_ONCE:
+            yield False
+            return
+        held.outstanding += 1
+        try:
+            yield True
+        finally:
+            held.outstanding -= 1
 
 
 async def body(request: Request, most: int) -> bytes | None:

@@ -39,6 +39,9 @@ MOST_BYTES_OF_STEPS = 50_000
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
 
+MOST_PIXELS = 1_000_000
+"""Of a camera frame: they are sent with a short side of 256."""
+
 _TICKETS: Tickets[Asked] = Tickets("held")
 
 _MOST_AT_ONCE = 128
@@ -60,6 +63,11 @@ async def _answer(request: Request) -> Response:
         return _refused(error)
     if asked is None:
         return Response(status_code=404)
+    with _TICKETS.place(ticket) as free:
+        return await _answered(request, ticket, asked) if free else Response(status_code=429)
+
+
+async def _answered(request: Request, ticket: str, asked: Asked) -> Response:
     try:
         _TICKETS.get(ticket, Action.UPLOAD)
         may_not_upload = None
@@ -124,7 +132,7 @@ def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     fit = asked.picture.fit
-    image = study_image(pictures[0], name="camera", fit=fit)
+    image = study_image(pictures[0], name="camera", fit=fit, pixels=MOST_PIXELS)
     asked = asked._replace(picture=Picture.of("camera", image, fit=fit), truth=None)
     header, (_, after) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)

@@ -76,6 +76,7 @@ class Camera {
       this.stop();
       return;
     }
+    if (!data.answers) return; // it was not this frame's turn
     await PARTS.pair?.update(data);
     PARTS.answers?.(data.answers);
     this.root.dataset.frames = Number(this.root.dataset.frames ?? 0) + 1;

@@ -3,7 +3,7 @@
 
 const BY_NAME = new Map(RECORDS.map((record, index) => [record.name, { ...record, index }]));
 const KEPT_STEPS = 100;
-const NEWER = {}; // in the place of an answer that nobody waits for any more
+const NEWER = {}; // instead of an answer: a newer request replaces this one, or two are outstanding
 
 function button(name, text, label, press) {
   const node = make("button", name, { type: "button", textContent: text, title: label });
@@ -122,7 +122,7 @@ class Stack {
         method: "POST",
         body: pack({ want, steps: this.steps }, pictures),
       });
-      if (response.status === 409) return NEWER;
+      if (response.status === 409 || response.status === 429) return NEWER;
       if (!response.ok) return null;
       const data = unpack(new Uint8Array(await response.arrayBuffer()));
       for (const [name, text] of Object.entries(data.texts)) this.cards.get(name)?.say(text);
