@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
+from prometheus_client.core import Metric
 
 from robustness import models
 from robustness.base.access import Action
@@ -21,7 +22,6 @@ from robustness.ui.kit.kept import KEPT
 from robustness.ui.kit.page import fragment
 from robustness.ui.server import figures
 from robustness.ui.server.faults import FAULTS
-from robustness.ui.server.figures import Figure
 from robustness.ui.server.latency import UPDATES
 
 LOOK_SECONDS = 5.0
@@ -56,15 +56,16 @@ def _live() -> None:
     _errors()
     with st.expander("All figures, as Prometheus reads them", icon=":material/monitoring:"):
         st.caption("GET /metrics gives these to this machine, and to who sends the token.")
-        st.code(figures.text(found.values()), language=None)
+        st.code(figures.text(), language=None)
 
 
-def _value(found: Mapping[str, Figure], name: str) -> float:
+def _value(found: Mapping[str, Metric], name: str) -> float:
     """The only value of the figure ``name``; 0 where it is not told."""
-    return found[name].samples[0].value if name in found else 0.0
+    figure = found.get(f"{figures.PREFIX}{name}")
+    return float(figure.samples[0].value) if figure else 0.0
 
 
-def _headline(found: Mapping[str, Figure]) -> str:
+def _headline(found: Mapping[str, Metric]) -> str:
     errors = sum(FAULTS.counts().values())
     pages = counted(int(_value(found, "sessions")), "page")
     up = duration(_value(found, "up_seconds"))
@@ -72,7 +73,7 @@ def _headline(found: Mapping[str, Figure]) -> str:
     return f"Up for {up} with {pages} open, and {said}."
 
 
-def _tiles(found: Mapping[str, Figure]) -> Html:
+def _tiles(found: Mapping[str, Metric]) -> Html:
     updates = UPDATES.spreads().values()
     slow = max((spread.quantile(0.95) or 0.0 for spread in updates), default=None)
     value = partial(_value, found)

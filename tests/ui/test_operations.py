@@ -15,7 +15,6 @@ from robustness.ui.kit.films import FILMS
 from robustness.ui.kit.kept import KEPT
 from robustness.ui.server import faults, figures, latency, metrics
 from robustness.ui.server.faults import Faults
-from robustness.ui.server.figures import Figure, Sample
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.latency import BOUNDS, Latency, Spread
 from tests.support.pages import html, run
@@ -46,7 +45,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> tuple[Latency, Faults]:
 def values() -> dict[str, float]:
     """The lines of the text by their name and labels; each must be one that Prometheus reads."""
     found = {}
-    for line in figures.text(figures.all_figures()).splitlines():
+    for line in figures.text().splitlines():
         if not line.startswith("#"):
             assert LINE.fullmatch(line), line
             name, _, value = line.rpartition(" ")
@@ -74,19 +73,18 @@ def test_the_text_is_what_prometheus_reads(folder: Path, fresh: tuple[Latency, F
     assert found["robustness_jobs_waiting"] == 0
 
 
-def test_a_label_is_escaped() -> None:
-    odd = Figure("odd", figures.GAUGE, "Odd.", (Sample(1, {"a": 'x"y\\z\nq'}),))
-    (line,) = figures.text([odd]).splitlines()[2:]
-    assert line == r'robustness_odd{a="x\"y\\z\nq"} 1'
-    assert LINE.fullmatch(line)
+def test_a_label_is_escaped(folder: Path, fresh: tuple[Latency, Faults]) -> None:
+    _, errors = fresh
+    errors.note(type('x"y\\z\nq', (Exception,), {})())
+    assert values()[r'robustness_errors_total{type="x\"y\\z\nq"}'] == 1
 
 
 def test_every_figure_has_a_name_of_its_own(folder: Path) -> None:
     found = figures.all_figures()
     assert len({figure.name for figure in found}) == len(found)
     for figure in found:
-        assert re.fullmatch(r"[a-z][a-z_]*", figure.name)
-        assert figure.meaning.endswith(".")
+        assert re.fullmatch(r"robustness_[a-z_]*", figure.name)
+        assert figure.documentation.endswith(".")
 
 
 def test_a_quantile_lies_within_its_bucket() -> None:
@@ -113,7 +111,7 @@ def test_what_fails_is_no_update() -> None:
 def test_an_error_tells_its_place_and_nothing_that_it_said() -> None:
     found = Faults()
     try:
-        Figure("x", "y", "z", ()).samples[3]
+        [].pop()
     except IndexError as error:
         found.note(error)
     try:

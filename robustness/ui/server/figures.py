@@ -1,7 +1,7 @@
 """What the operator is told of this server, in figures without anybody's data.
 
-To tell more, write a function that gives ``Figure`` objects and add it to ``COLLECTORS``: the
-operator's page and Prometheus have it then.
+To tell more, write a function that yields metrics of ``prometheus_client`` and add it to
+``COLLECTORS``: the operator's page and Prometheus have them then.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 from streamlit import runtime
 
 from robustness.base.disk import occupied
@@ -30,7 +37,7 @@ from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import BOUNDS, UPDATES
 
-GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
+PREFIX = "robustness_"
 
 FRESH_SECONDS = 15.0
 """So long the disk is not looked at again."""
@@ -38,38 +45,21 @@ FRESH_SECONDS = 15.0
 _BEGAN = time.time()
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One value of a figure; ``suffix`` is what a part of a histogram is called."""
-
-    value: float
-    labels: Mapping[str, str] | None = None
-    suffix: str = ""
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}{name}", meaning, value)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure in Prometheus' sense: name, kind, what it means in a line, and its values."""
-
-    name: str
-    kind: str
-    meaning: str
-    samples: tuple[Sample, ...]
-
-
-def _gauge(name: str, meaning: str, value: float) -> Figure:
-    return Figure(name, GAUGE, meaning, (Sample(value),))
-
-
-def _server() -> Iterator[Figure]:
+def _server() -> Iterator[Metric]:
     said = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
-    yield Figure("info", GAUGE, "Versions, and the engine.", (Sample(1, said),))
+    info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*said])
+    info.add_metric([*said.values()], 1)
+    yield info
     yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
     yield _gauge("memory_bytes", "Memory of the server's process.", resident())
     yield _gauge("sessions", "Browsers that have a page open.", sessions())
 
 
-def _models() -> Iterator[Figure]:
+def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory that models may take.", budget())
@@ -77,7 +67,7 @@ def _models() -> Iterator[Figure]:
     yield _gauge("results_bytes", "Results and films that are kept for all sessions.", held)
 
 
-def _disk() -> Iterator[Figure]:
+def _disk() -> Iterator[Metric]:
     folder = runs_folder()
     kept, binned, taken = _held(folder)
     yield _gauge("runs", "Runs that are kept.", kept)
@@ -88,31 +78,32 @@ def _disk() -> Iterator[Figure]:
         yield _gauge("disk_free_bytes", "Disk that is free where runs are kept.", free)
 
 
-def _jobs() -> Iterator[Figure]:
+def _jobs() -> Iterator[Metric]:
     found = jobs.wanted(runs_folder())
     working = sum(run.seen is not None for run in found)
     yield _gauge("jobs_working", "Runs that are worked on.", working)
     yield _gauge("jobs_waiting", "Runs that wait for their turn.", len(found) - working)
 
 
-def _updates() -> Iterator[Figure]:
-    samples = []
-    for kind, spread in UPDATES.spreads().items():
-        uppers = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
-        for upper, count in zip(uppers, accumulate(spread.counts), strict=True):
-            samples.append(Sample(count, {"kind": kind, "le": upper}, "_bucket"))
-        samples.append(Sample(spread.seconds, {"kind": kind}, "_sum"))
-        samples.append(Sample(spread.count, {"kind": kind}, "_count"))
+def _updates() -> Iterator[Metric]:
     meaning = "Time of updates of the Live page, by what was asked for."
-    yield Figure("update_seconds", HISTOGRAM, meaning, tuple(samples))
+    told = HistogramMetricFamily(f"{PREFIX}update_seconds", meaning, labels=["kind"])
+    uppers = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+    for kind, spread in UPDATES.spreads().items():
+        buckets = list(zip(uppers, accumulate(spread.counts), strict=True))
+        told.add_metric([kind], buckets, spread.seconds)
+    yield told
 
 
-def _errors() -> Iterator[Figure]:
-    samples = [Sample(count, {"type": kind}) for kind, count in FAULTS.counts().items()]
-    yield Figure("errors_total", COUNTER, "Errors that nobody expected.", tuple(samples))
+def _errors() -> Iterator[Metric]:
+    meaning = "Errors that nobody expected."
+    told = CounterMetricFamily(f"{PREFIX}errors", meaning, labels=["type"])
+    for kind, count in FAULTS.counts().items():
+        told.add_metric([kind], count)
+    yield told
 
 
-COLLECTORS: list[Callable[[], Iterable[Figure]]] = [
+COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
     _server,
     _models,
     _disk,
@@ -123,32 +114,24 @@ COLLECTORS: list[Callable[[], Iterable[Figure]]] = [
 """All that is told, in this order."""
 
 
-def all_figures() -> list[Figure]:
+class _All(Collector):
+    def collect(self) -> Iterator[Metric]:
+        for collect in COLLECTORS:
+            yield from collect()
+
+
+_REGISTRY = CollectorRegistry()
+_REGISTRY.register(_All())
+
+
+def all_figures() -> list[Metric]:
     """What all of ``COLLECTORS`` tell."""
-    return [figure for collect in COLLECTORS for figure in collect()]
+    return list(_REGISTRY.collect())
 
 
-def text(found: Iterable[Figure]) -> str:
-    """The figures ``found``, as Prometheus reads them (text format 0.0.4)."""
-    lines = []
-    for figure in found:
-        name = f"robustness_{figure.name}"
-        lines += [f"# HELP {name} {figure.meaning}", f"# TYPE {name} {figure.kind}"]
-        lines += [
-            f"{name}{sample.suffix}{_labels(sample.labels)} {sample.value!r}"
-            for sample in figure.samples
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Mapping[str, str] | None) -> str:
-    if not labels:
-        return ""
-    pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
-    return "{" + ",".join(pairs) + "}"
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+def text() -> str:
+    """The same, as Prometheus reads it (text format 0.0.4)."""
+    return generate_latest(_REGISTRY).decode()
 
 
 def resident() -> int:

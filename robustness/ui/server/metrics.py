@@ -41,10 +41,10 @@ def refusal(address: str, headers: Headers) -> str:
 
 async def _metrics(request: Request) -> Response:
     try:
-        found = await run_in_threadpool(figures.all_figures)
+        text = await run_in_threadpool(figures.text)
     except RobustnessError as error:
         return Response(str(error), status_code=503, media_type="text/plain")
-    return Response(figures.text(found), media_type=MEDIA_TYPE)
+    return Response(text, media_type=MEDIA_TYPE)
 
 
 ROUTES = [Route("/metrics", _metrics, methods=["GET"])]
