@@ -26,6 +26,7 @@ from robustness.charts.tables import Entry, in_brackets
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
+    "robust_accuracy": "Robust accuracy",
     "perturbed_accuracy": "Perturbed accuracy",
     "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
     "top5_overlap": metrics.REGISTRY["top5_overlap"].label,
@@ -35,7 +36,7 @@ QUANTITIES = {
     "euclidean_rescaled": f"{metrics.REGISTRY['euclidean'].label}, rescaled",
 }
 """Figures that the curves and the heatmap can show, at most 1 and, unless unlike strangers, at
-least 0; the accuracies need labels."""
+least 0; the accuracies need labels, and the robust one is of a whole run."""
 
 LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
 """What the curves can run over."""

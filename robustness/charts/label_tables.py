@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from robustness import models
 from robustness import statistics as figures
 from robustness.attacks import NORMS
-from robustness.charts.tables import Column, Entry, Table, figure, interval, label, with_interval
+from robustness.charts.tables import (
+    Column,
+    Entry,
+    Table,
+    broken_by_attacks,
+    figure,
+    interval,
+    label,
+    with_interval,
+)
 from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label
 from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 
@@ -100,6 +109,7 @@ def robust_accuracy(entries: Sequence[Entry]) -> Table:
         ("Attacks", lambda entry: str(entry["attacks"])),
         ("Images", lambda entry: str(entry["n_images"])),
         ("Robust", lambda entry: with_interval(entry, "robust")),
+        ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
         ("Strongest attack", lambda entry: _attack(entry).series),
         ("left by it alone", figure("strongest_left", ".1%")),
     ]
@@ -113,7 +123,8 @@ def _attack(entry: Entry) -> AttackCondition:
 
 
 ROBUST_NOTE = (
-    "Robust: the share of pictures that every attack tried left right (or, without labels, "
-    "unchanged), at this epsilon and all smaller ones. It is an upper bound: a stronger attack may "
-    "break more."
+    "Robust: the share of all labelled images that are correct under every attack tried at this "
+    "epsilon and all smaller ones (without labels: unchanged). It is an upper bound: a stronger "
+    "attack may break more. Success counts only images that the model got right before the attack; "
+    "an attack has nothing to break in the others, which count neither as unchanged nor as changed."
 )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.base.text import counted
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
@@ -69,7 +70,7 @@ def label(name: str = "model") -> Callable[[Entry], str]:
 
 
 def ranking(entries: Sequence[Entry]) -> Table:
-    """The ranking: established places, consistency, similarity, and accuracy if known."""
+    """The ranking: established places, consistency, similarity, and accuracies if known."""
     columns: list[Column] = [
         ("Place", _place),
         ("Model", label()),
@@ -82,7 +83,20 @@ def ranking(entries: Sequence[Entry]) -> Table:
             ("Accuracy clean", figure("clean_accuracy", ".1%")),
             ("perturbed", figure("perturbed_accuracy", ".1%")),
         ]
+    if any(entry["robust_accuracy"] is not None for entry in entries):
+        columns[2:2] = [
+            ("Robust accuracy", lambda entry: with_interval(entry, "robust_accuracy")),
+            ("Attacks succeed", broken_by_attacks),
+        ]
     return Table.of(entries, columns)
+
+
+def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
+    """The success of attacks, with the number of images that it rests on."""
+    if entry[name] is None:
+        return "no correct image to break"
+    images = "image" if entry.get("of") == "consistency" else "correct image"
+    return f"{with_interval(entry, name)} of {counted(entry['n_attacked'], images)}"
 
 
 def similarities(
@@ -177,6 +191,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
     """All figures per model and condition with their intervals, as a frame."""
     known = [name for name in _FIGURES if any(entry[name] is not None for entry in entries)]
     labelled = "clean_accuracy" in known
+    attacked = any(entry["n_attacked"] is not None for entry in entries)
     return pd.DataFrame(
         {
             "Model": models.label(entry["model"]),
@@ -184,6 +199,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Strength": setting(entry["condition"]),
             "Severity": entry["severity"],
             "Images": entry["n_images"],
+            **({"Attacked": entry["n_attacked"]} if attacked else {}),
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
             **{
                 title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 
 _RANKING = {
     "rank": ">4",
@@ -21,6 +22,7 @@ _RANKING = {
     "Euclidean, rescaled": ">21",
 }
 _WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
+_WITH_ATTACKS = {"robust accuracy": ">17", "  attacks succeed": ""}
 
 
 class OutputError(Exception):
@@ -68,21 +70,29 @@ def print_ranking(summary: Sequence[Mapping[str, Any]], decimals: int = 0) -> No
                 yield _cells(rank, entry, decimals)
 
     with_labels = any(entry.get("clean_accuracy") is not None for entry in summary)
-    print_table(_RANKING | (_WITH_LABELS if with_labels else {}), rows())
+    attacked = any(entry.get("robust_accuracy") is not None for entry in summary)
+    columns = _RANKING | (_WITH_LABELS if with_labels else {})
+    print_table(columns | (_WITH_ATTACKS if attacked else {}), rows())
 
 
 def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
     low, high = entry["consistency_low"], entry["consistency_high"]
+    kept = "none" if entry["consistency"] is None else f"{entry['consistency']:.{decimals}%}"
+    first, last = (entry.get(f"place_{end}", rank) for end in ("low", "high"))
     cells = [
-        str(rank),
+        str(first) if first == last else f"{first}-{last}",
         f"  {entry['model']}",
-        f"{entry['consistency']:.{decimals}%}" + (f" of {entry['n']}" if "n" in entry else ""),
+        kept + (f" of {entry['n']}" if "n" in entry else ""),
         "  no interval" if low is None else f"  {low:.0%} to {high:.0%}",
         _similarity(entry, "cosine"),
         _similarity(entry, "euclidean"),
     ]
     if entry.get("clean_accuracy") is not None:
         cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
+    if entry.get("robust_accuracy") is not None:
+        broken = "none" if entry["attack_success"] is None else f"{entry['attack_success']:.1%}"
+        of = counted(entry["n_attacked"], "correct image")
+        cells += [f"{entry['robust_accuracy']:.1%}", f"  {broken} of {of}"]
     return cells
 
 

@@ -266,6 +266,7 @@ def _document(run: Run) -> dict[str, Any]:
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
+        "recount": "" if found is None else run.recount_note(found),
         "summary": [] if found is None else found.summary,
         "by_perturbation": [] if found is None else found.by_perturbation,
     }
@@ -287,8 +288,10 @@ def _print_run(run: Run) -> None:
     found = statistics.Figures(run.frame())
     if found.copies_note:
         console.say(found.copies_note)
+    if note := run.recount_note(found):
+        console.say(note)
     console.say("")
-    console.print_ranking(found.summary, decimals=1)
+    console.print_ranking(found.ranking(), decimals=1)
     if found.images < statistics.FEWEST:
         console.say(f"\n{statistics.TOO_FEW}")
     _print_pairs(found.pairs())
@@ -298,6 +301,7 @@ def _print_run(run: Run) -> None:
 
 def _print_robust(entries: list[dict[str, Any]]) -> None:
     """What no attack broke, with the one that broke most."""
+    from robustness.charts.tables import broken_by_attacks
     from robustness.evaluation.condition import named
 
     if entries:
@@ -307,7 +311,8 @@ def _print_robust(entries: list[dict[str, Any]]) -> None:
         between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
         console.say(
             f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}); most broken by "
-            f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}"
+            f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}; attacks "
+            f"succeed on {broken_by_attacks(entry, 'success')}"
         )
 
 
@@ -316,7 +321,8 @@ def _print_pairs(pairs: list[dict[str, Any]]) -> None:
     from robustness.statistics import advice
 
     if pairs:
-        console.say("\nDifference in consistency, in points, with its 95 % interval:")
+        what = pairs[0]["quantity"].replace("_", " ")
+        console.say(f"\nDifference in {what}, in points, with its 95 % interval:")
     for pair in pairs:
         interval = console.interval(pair["difference_low"], pair["difference_high"])
         console.say(

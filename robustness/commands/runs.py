@@ -194,14 +194,17 @@ def _print_comparison(found: Comparison) -> None:
     rows = []
     for entry in found.differences:
         where = "all" if entry["condition"] is None else named(entry["condition"])
-        low, high = (entry[f"consistency_difference_{side}"] for side in ("low", "high"))
-        change = f"{100 * entry['consistency_difference']:+8.1f}{console.interval(low, high)}"
+        by = entry["judged_by"]
+        change, low, high = (entry[f"{by}_difference{side}"] for side in ("", "_low", "_high"))
+        if change is None:  # no attack of both runs had a prediction to break
+            continue
+        text = f"{100 * change:+8.1f}{console.interval(low, high)}, {entry[f'{by}_verdict']}"
         rows.append(
             (
                 entry["model"],
                 where,
-                f"{entry['consistency_b']:.1%}",
-                f"{change}, {entry['consistency_verdict']}",
+                f"{entry[f'{by}_b']:.1%}",
+                text if by == "consistency" else f"{text} (robust accuracy)",
             )
         )
     console.say("")

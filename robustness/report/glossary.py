@@ -34,7 +34,17 @@ TERMS: tuple[tuple[str, str], ...] = (
         "the clean picture. It is not accuracy: a model that is wrong and stays wrong is "
         "consistent.",
     ),
-    ("Flip rate", "The share of perturbed pictures for which the answer changed: 1 - consistency."),
+    (
+        "Flip rate",
+        "The share of perturbed images with a changed prediction: 1 - consistency. An attack has "
+        "nothing to break in a labelled image that the model already gets wrong, so such an image "
+        "counts neither as changed nor as unchanged.",
+    ),
+    (
+        "Attack success",
+        "The share of the images that a model got right before an attack, and wrong after it. "
+        "Without labels: the share of all images whose prediction changed.",
+    ),
     (
         METRICS["top5_overlap"].label,
         "The share of the clean picture's top-5 that is still among the top-5, in any order.",
@@ -99,9 +109,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Robust accuracy",
-        "The share of pictures that a model gets right under every attack that was tried up to an "
-        "epsilon: one attack that succeeds is enough to lose a picture. Without labels it is the "
-        "share whose answer stayed.",
+        "The share of all labelled images that a model gets right under every attack that was "
+        "tried up to an epsilon: one attack that succeeds is enough to lose an image. Without "
+        "labels it is the share of unchanged predictions.",
     ),
     (
         "mCE",

@@ -39,10 +39,12 @@ def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
     return listed([model(entry["model"]) for entry in entries])
 
 
-def common_rate(entries: Sequence[Mapping[str, Any]], digits: int = 1) -> str:
-    """The consistency that all of ``entries`` have; with its interval if that is the same, too."""
-    rates = {rate(entry, digits=digits) for entry in entries}
-    return rates.pop() if len(rates) == 1 else share(entries[0]["consistency"], digits)
+def common_rate(
+    entries: Sequence[Mapping[str, Any]], digits: int = 1, name: str = "consistency"
+) -> str:
+    """The rate that all of ``entries`` have; with its interval if that is the same, too."""
+    rates = {rate(entry, name, digits) for entry in entries}
+    return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
 
 
 def share(value: float, digits: int = 1) -> str:

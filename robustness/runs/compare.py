@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustness import statistics
 from robustness.base.text import counted, some
@@ -13,6 +13,9 @@ from robustness.evaluation.provenance import ENGINE
 from robustness.runs.manifest import Manifest
 from robustness.runs.store import Run
 from robustness.statistics import DIFFERENCE_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN = 3
 
@@ -37,7 +40,8 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
-    frames = [run.frame(DIFFERENCE_COLUMNS) for run in (baseline, other)]
+    columns = (*DIFFERENCE_COLUMNS, "image")
+    frames = [run.frame(columns) for run in (baseline, other)]
     first, second = (set(frame["image_digest"]) for frame in frames)
     return Comparison(
         baseline=baseline,
@@ -47,8 +51,15 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         apart=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
+            *filter(None, map(told, (baseline, other), frames)),
         ),
     )
+
+
+def told(run: Run, frame: pd.DataFrame) -> str:
+    """How the figures of ``frame``, rows of ``run``, differ from what was told of them before."""
+    note = run.recount_note(statistics.Figures(frame))
+    return f"{run.id}: {note}" if note else ""
 
 
 def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How often each model of a run keeps its answer, kept beside the run for lists of many."""
+"""How robust each model of a run is, kept beside the run for lists of many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from robustness.statistics import Figures
 
 FILE = "headline.json"
 
-_NAMES = ("model", "label_set", "consistency", "consistency_low", "consistency_high")
+_RATES = ("consistency", "robust_accuracy")
+_NAMES = (
+    *("model", "label_set", "ranked_by"),
+    *(f"{rate}{bound}" for rate in _RATES for bound in ("", "_low", "_high")),
+)
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -39,9 +43,9 @@ def kept(folder: Path, manifest: Manifest) -> Entries | None:
 def keep(folder: Path, manifest: Manifest) -> Entries:
     """Works it out and writes it beside the run, where that can be written.
 
-    One entry a model, best first within each ``label_set``: ``model``, and ``consistency`` with
-    ``consistency_low`` and ``consistency_high``, None with too few pictures. [] for a run that is
-    not finished or cannot be read: whoever opens it is told why.
+    One entry a model, best first within each ``label_set``: ``model``, ``ranked_by``, and
+    ``consistency`` and ``robust_accuracy`` with their bounds as ``summary`` has them. [] for a run
+    that is not finished or cannot be read: whoever opens it is told why.
     """
     if manifest.status != FINISHED or not manifest.images:
         return []

@@ -20,6 +20,9 @@ FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
 FORMAT, VERSION = "robustness run", 3
 
+COUNTED_OTHERWISE = (0, 6, 7)
+"""The last version that counted, under attack, images that were incorrect before it."""
+
 UNFINISHED, FINISHED = "unfinished", "finished"
 
 AMISS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -76,6 +79,12 @@ class Manifest:
     parts: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
     creator: str = ""
+
+    @property
+    def counted_otherwise(self) -> bool:
+        """Whether the version that wrote it is no later than ``COUNTED_OTHERWISE``."""
+        parts = self.versions.get("robustness", "").split(".")[:3]
+        return tuple(int(p) if p.isdecimal() else 0 for p in parts) <= COUNTED_OTHERWISE
 
     @property
     def key(self) -> str:

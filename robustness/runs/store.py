@@ -26,6 +26,7 @@ from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
+from robustness.statistics import Figures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,11 @@ class Run:
     @property
     def seed(self) -> int:
         return self.manifest.spec.seed
+
+    @property
+    def recount_note(self, found: Figures) -> str:
+        """How its figures ``found`` differ from what the version that wrote it told; "" if not."""
+        return found.recount if self.manifest.counted_otherwise else ""
 
     @property
     def images(self) -> int:

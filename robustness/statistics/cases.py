@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
+from robustness.statistics.attacked import as_counted
 
 CASE_COLUMNS = (
     "image",
@@ -30,9 +31,13 @@ WORST, SURVIVORS = "worst", "survivors"
 def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Rows of ``frame`` in the order in which to look at them, each image once.
 
+    Rows whose attack had no prediction to break are left out.
+
     ``WORST``: answers that changed, by the fall of the probability of the clean class.
     ``SURVIVORS``: answers that stayed, by how visible the change is (lowest SSIM first).
     """
+    counted = as_counted(frame)["consistent"]
+    frame = frame[counted.notna()]
     kept = frame["consistent"].to_numpy(bool)
     if kind == WORST:
         chosen = frame[~kept]

@@ -26,7 +26,8 @@ def by_class(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``label``, ``class_name`` (the index where the model is not registered),
     ``n_images``, and with intervals over the images of the class ``consistency``,
-    ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions.
+    ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
+    may count fewer images: see ``attacked.as_counted``.
     """
     return [entry for grid in grids(frame) for entry in _classes(grid)]
 
@@ -34,7 +35,7 @@ def by_class(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _classes(grid: Grid) -> list[dict[str, Any]]:
     labels = grid.per_image("label")
     figures = np.column_stack([grid.per_image(column) for column in _FIGURES.values()])
-    known = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures).any(axis=1))
+    known = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
     order = known[np.argsort(labels[known], kind="stable")]
     found, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
     entries = []

@@ -12,10 +12,15 @@ from robustness import models
 from robustness.base.columns import require
 from robustness.evaluation.condition import effect
 from robustness.evaluation.correctness import with_correctness
-from robustness.statistics.estimates import differences, each_picture
-from robustness.statistics.grid import Grid, laid_out, with_conditions
+from robustness.statistics.attacked import as_counted
+from robustness.statistics.estimates import differences, number, over_conditions
+from robustness.statistics.grid import Grid, laid_out, mean_of_rows, with_conditions
 from robustness.statistics.paired import established, holm, sign_flip
 from robustness.statistics.ranking import QUANTITIES
+from robustness.statistics.robust_accuracy import budgets, survived
+
+Sides = list[NDArray[np.float64]]
+"""Values (images, k) of the first run and of the second."""
 
 _KEYS = ["image_digest", "model", "condition"]
 _TOLD = ["perturbation", "strength"]
@@ -27,6 +32,7 @@ DIFFERENCE_COLUMNS = (
     "condition",
     "perturbation",
     "strength",
+    "clean_top1",
     "consistent",
     "clean_correct",
     "correct",
@@ -44,11 +50,13 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     Images are matched by their digest, conditions by their effect. One entry a model over all
     shared conditions (``condition`` is None), then one a model and condition. Keys: ``model``,
     ``condition``, ``perturbation`` and ``strength`` (as the second has them), ``n_images``, and for
-    each quantity q of ``consistency`` and ``perturbed_accuracy``: ``q_a``, ``q_b``,
-    ``q_difference`` (b minus a) with its paired interval, ``q_moved`` (images that did better or
-    worse), ``q_p`` and ``q_verdict`` (better, worse, not established; by ``paired.established``,
-    with p after Holm's correction over the models, or over the models and conditions). None where
-    labels are missing. [] if the runs share nothing.
+    each quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its
+    paired interval, ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict``
+    (better, worse, not established; by ``paired.established``, with p after Holm's correction over
+    the models, or over the models and conditions). None where labels, or attacks, are missing.
+    Consistency counts an attack where both runs had a prediction to break. ``judged_by`` is the
+    quantity by which the second is the more robust one: the robust accuracy for attacks on labelled
+    images, else the consistency. [] if the runs share nothing.
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:
@@ -69,7 +77,8 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     sides = []
     for frame in frames:
         require(frame, ("image_digest", "model", *_TOLD, "consistent"))
-        whole = with_conditions(with_correctness(frame))[[*_KEYS, *_TOLD, *QUANTITIES.values()]]
+        whole = as_counted(with_conditions(with_correctness(frame)))
+        whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
         # One picture under two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
         effects = {text: effect(text) for text in whole["condition"].unique()}
@@ -83,48 +92,68 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
 def _entries(grid: Grid) -> list[dict[str, Any]]:
     """Those of one model: over all conditions first, then each by itself."""
     keys = (None, *grid.conditions)
-    rows = ~np.isnan(grid.values("consistent_a"))
-    images = [rows.any(axis=1).sum(), *rows.sum(axis=0)]
-    changes = {quantity: _changes(grid, quantity) for quantity in QUANTITIES}
-    return [
-        {
+    attacks = [key.is_attack for key in grid.conditions]
+    images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
+    kept, right = (_shared_by(grid, column) for column in ("consistent", "correct"))
+    robust = [survived(each, budgets(grid.conditions)) for each in right]
+    attacked = [np.where(attacks, each, np.nan) for each in right]
+    changes = {
+        "consistency": _changes(kept, kept, grid.there),
+        "perturbed_accuracy": _changes(right, right),
+        "robust_accuracy": _changes(robust, attacked),
+    }
+    entries: list[dict[str, Any]] = []
+    for at, key in enumerate(keys):
+        by_robust = attacks[at - 1] if key else all(attacks)
+        by_robust &= changes["robust_accuracy"][at]["a"] is not None
+        entry = {
             "model": grid.model,
             "condition": key.id if key else None,
             "perturbation": key.perturbation if key else None,
             "strength": key.strength if key else None,
             "n_images": int(images[at]),
-            **{name: value for found in changes.values() for name, value in found[at].items()},
+            "judged_by": "robust_accuracy" if by_robust else "consistency",
         }
-        for at, key in enumerate(keys)
-        if images[at]
-    ]
+        for quantity, found in changes.items():
+            entry |= {f"{quantity}_{name}": value for name, value in found[at].items()}
+        entries += [entry] if images[at] else []
+    return entries
 
 
-def _changes(grid: Grid, quantity: str) -> list[dict[str, Any]]:
-    """The figures of ``quantity`` over all conditions, then under each."""
-    a, b = (grid.values(f"{QUANTITIES[quantity]}_{side}") for side in "ab")
+def _shared_by(grid: Grid, column: str) -> Sides:
+    """The values of ``column`` in both runs, where both have one."""
+    a, b = (grid.values(f"{column}_{side}") for side in "ab")
     known = ~np.isnan(a) & ~np.isnan(b)
-    counts, of_a, of_b = (_with_total(np.where(known, x, 0.0)) for x in (known, a, b))
-    rows = counts.sum(axis=0)
-    net = of_b - of_a
-    found = differences(each_picture(net, counts))
-    with np.errstate(invalid="ignore"):  # undefined without labels
-        rates = of_a.sum(axis=0) / rows, of_b.sum(axis=0) / rows
+    return [np.where(known, x, np.nan) for x in (a, b)]
+
+
+def _changes(
+    whole: Sides, each: Sides, there: NDArray[np.bool_] | None = None
+) -> list[dict[str, Any]]:
+    """The figures of ``whole`` (images, k) over all of it, then those of every column of ``each``.
+
+    ``there`` says where ``whole`` has a row, by default where it is no NaN.
+    """
+    rows = ~np.isnan(whole[0]) if there is None else there
+    a, b = (
+        np.column_stack([over_conditions(total, rows), one])
+        for total, one in zip(whole, each, strict=True)
+    )
+    net = np.column_stack(
+        [np.nansum(whole[1] - whole[0], axis=1), np.nan_to_num(each[1] - each[0])]
+    )
+    rates = [mean_of_rows(values.T) for values in (a, b)]
+    found = differences(b - a)
     return [
         {
-            f"{quantity}_a": float(rates[0][at]) if rows[at] else None,
-            f"{quantity}_b": float(rates[1][at]) if rows[at] else None,
-            **found.named(f"{quantity}_difference", at),
-            f"{quantity}_moved": int(np.count_nonzero(net[:, at])),
-            f"{quantity}_p": sign_flip(net[:, at].astype(np.int64)) if rows[at] else None,
+            "a": number(rates[0][at]),
+            "b": number(rates[1][at]),
+            **found.named("difference", at),
+            "moved": int(np.count_nonzero(net[:, at])),
+            "p": None if np.isnan(rates[0][at]) else sign_flip(net[:, at].astype(np.int64)),
         }
-        for at in range(len(rows))
+        for at in range(a.shape[1])
     ]
-
-
-def _with_total(values: NDArray[Any]) -> NDArray[np.float64]:
-    """(n, 1 + conditions): the row's total ahead of ``values`` (n, conditions)."""
-    return np.column_stack([values.sum(axis=1), values]).astype(np.float64)
 
 
 def _settle(entries: list[dict[str, Any]], quantity: str) -> None:

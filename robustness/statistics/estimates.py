@@ -65,6 +65,24 @@ def each_picture(sums: Floats, counts: Floats) -> Floats:
     return np.where(there, values, np.nan)
 
 
+def over_conditions(values: Floats, there: NDArray[np.bool_]) -> Floats:
+    """(n, 1): each image's value in the mean over all conditions; NaN where it has none.
+
+    ``values`` (n, k) are NaN where a row is not ``there``, or does not count. Rows count the same,
+    unless some do not count: then conditions count the same. Else a model that is wrong more often,
+    so that attacks count fewer of its rows, would seem the more consistent for it.
+    """
+    known = ~np.isnan(values)
+    if not (there & ~known).any():
+        sums = np.nansum(values, axis=1, keepdims=True)
+        return each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
+    counts, pictures = known.sum(axis=0), known.any(axis=1)
+    means, columns = _mean(values), max(int((counts > 0).sum()), 1)
+    apart = np.where(known, values - means, 0.0) / np.maximum(counts, 1)
+    found = np.nansum(means) / columns + apart.sum(axis=1) * (pictures.sum() / columns)
+    return np.where(pictures, found, np.nan)[:, None]
+
+
 def shares(values: Floats) -> Estimates:
     """Means of ``values`` (n, k), shares in [0, 1]; NaN where a picture has none."""
     return Estimates(_mean(values), *share_bounds(values))

@@ -5,12 +5,22 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from robustness import models
 from robustness.evaluation.correctness import with_correctness
+from robustness.statistics.attacked import as_counted
 from robustness.statistics.calibration import reliability
 from robustness.statistics.classes import by_class
-from robustness.statistics.grid import with_conditions, without_copies
+from robustness.statistics.estimates import number, over_conditions
+from robustness.statistics.grid import (
+    grids,
+    laid_out,
+    mean_of_rows,
+    with_conditions,
+    without_copies,
+)
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
@@ -25,6 +35,24 @@ from robustness.statistics.summaries import (
 Entries = list[dict[str, Any]]
 
 
+def recount(frame: pd.DataFrame) -> str:
+    """How the consistency of ``frame`` differs from what versions up to 0.6.7 told; "" if not."""
+    known = with_conditions(with_correctness(without_copies(frame)))
+    found = []
+    for before, now in zip(laid_out(known), grids(known), strict=True):
+        told, counted = before.values("consistent"), now.values("consistent")
+        if (~np.isnan(told) & np.isnan(counted)).any():
+            after = number(mean_of_rows(over_conditions(counted, now.there).T)[0])
+            became = "undefined" if after is None else f"{after:.1%}"
+            found.append(f"{models.label(now.model)} {np.nanmean(told):.1%}, now {became}")
+    if not found:
+        return ""
+    return (
+        "Up to version 0.6.7, images that were incorrect before an attack counted as unchanged. "
+        f"Consistency was different: {'; '.join(found)}."
+    )
+
+
 class Figures:
     """The tables on the measurements ``frame``, each worked out when it is first asked for.
 
@@ -34,7 +62,8 @@ class Figures:
     def __init__(self, frame: pd.DataFrame) -> None:
         # Without the column, so that no table looks for copies again.
         distinct = without_copies(frame).drop(columns="image_digest", errors="ignore")
-        self.frame = with_conditions(with_correctness(distinct))
+        self._measured = with_conditions(with_correctness(distinct))
+        self.frame = as_counted(self._measured)
         self.copies = 0
         """Images of ``frame`` that are, pixel by pixel, copies of others, and not counted."""
         if len(distinct) < len(frame):
@@ -93,23 +122,41 @@ class Figures:
             "each picture counts once."
         )
 
+    @cached_property
+    def recount(self) -> str:
+        """How the consistency differs from what earlier versions told; "" where it does not."""
+        return recount(self._measured)
+
     @property
     def quantities(self) -> list[str]:
-        """What models can be ranked by here: the accuracy only where there are labels."""
+        """What models can be ranked by here: an accuracy only where there are labels."""
         return [q for q in QUANTITIES if any(entry[q] is not None for entry in self.summary)]
 
-    def pairs(self, quantity: str = "consistency") -> Entries:
-        """Every pair of models, as ``compare`` gives it."""
+    @property
+    def ranked_by(self) -> str:
+        """The quantity that models are ranked by unless another is asked for."""
+        return str(self.summary[0]["ranked_by"])
+
+    def pairs(self, quantity: str = "") -> Entries:
+        """Every pair of models, as ``compare`` gives it; by default by ``ranked_by``."""
+        quantity = quantity or self.ranked_by
         if quantity not in self._pairs:
             self._pairs[quantity] = compare(self.frame, quantity)
         return self._pairs[quantity]
 
-    def tests(self, quantity: str = "consistency") -> Entries:
+    @property
+    def pairs_under_attack(self) -> Entries:
+        """The pairs by robust accuracy, where models are ranked by something else."""
+        robust = "robust_accuracy"
+        return [] if self.ranked_by == robust else self.pairs(robust)
+
+    def tests(self, quantity: str = "") -> Entries:
         """Every pair under every condition, as ``compare_by_condition`` gives it."""
+        quantity = quantity or self.ranked_by
         if quantity not in self._tests:
             self._tests[quantity] = compare_by_condition(self.frame, quantity)
         return self._tests[quantity]
 
-    def ranking(self, quantity: str = "consistency") -> Entries:
+    def ranking(self, quantity: str = "") -> Entries:
         """The summary with the places that are established."""
         return ranking(self.summary, self.pairs(quantity))

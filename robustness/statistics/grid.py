@@ -15,11 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import metrics
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.columns import require
 from robustness.evaluation.condition import degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
+from robustness.statistics.attacked import as_counted
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +62,10 @@ class ConditionKey:
     strength: float | None
 
     @property
+    def is_attack(self) -> bool:
+        return self.perturbation in ATTACKS.names
+
+    @property
     def series(self) -> str:
         """The label of all conditions that differ from this one in strength alone."""
         return series(self.id)
@@ -94,6 +100,13 @@ class Grid:
     image_of: NDArray[np.intp]
     condition_of: NDArray[np.intp]
 
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(images, conditions): whether there is a row."""
+        found = np.zeros((len(self.images), len(self.conditions)), bool)
+        found[self.image_of, self.condition_of] = True
+        return found
+
     def values(self, column: str) -> Floats:
         """(images, conditions) of a number or truth value; NaN where there is none."""
         found = np.full((len(self.images), len(self.conditions)), np.nan)
@@ -119,10 +132,11 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength. Raises ``ParameterError`` if a column is missing.
+    strength. ``consistent`` is as ``as_counted`` has it. Raises ``ParameterError`` if a column is
+    missing.
     """
     require(frame, ("image", "model", "perturbation", "strength", "consistent"))
-    return laid_out(with_conditions(with_correctness(without_copies(frame))))
+    return laid_out(as_counted(with_conditions(with_correctness(without_copies(frame)))))
 
 
 def without_copies(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.estimates import differences
+from robustness.statistics.estimates import differences, over_conditions
 from robustness.statistics.grid import ConditionKey, Grid, grids
 from robustness.statistics.paired import (
     ALPHA,
@@ -22,12 +22,20 @@ from robustness.statistics.paired import (
     mcnemar,
     sign_flip,
 )
+from robustness.statistics.robust_accuracy import budgets, survived
+
+Floats = NDArray[np.float64]
 
 QUANTITIES: Mapping[str, str] = {
     "consistency": "consistent",
     "perturbed_accuracy": "correct",
+    "robust_accuracy": "correct",
 }
-"""What models can be ranked by, with the column that holds it."""
+"""What models can be ranked by, with the column that holds it: under every condition, the last
+under all attacks of one norm and epsilon at once."""
+
+NEITHER = -1
+"""In the place of 0 or 1: a row that is neither kept nor changed."""
 
 FEWEST_TO_PLAN = 20
 """Images below which nothing is said of further ones: the difference is hardly known."""
@@ -44,8 +52,9 @@ TEST_RULE = (
 def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str, Any]]:
     """Every pair of models with the same classes, over all conditions.
 
-    Only images that every model of the group answered under every condition count (with the
-    accuracy: and that have a label). Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
+    Only images that every model of the group answered under every condition count (with an
+    accuracy: and that have a label). Consistency compares a pair where an attack had a prediction
+    of both to break. Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
     ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
     ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
     ``more_images``: how many more would probably establish it, by ``images_needed``; None if it is
@@ -53,17 +62,17 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
-    for title, group, keys, values in _groups(frame, quantity):
+    for title, group, _, values in _groups(frame, quantity):
         pairs = list(itertools.combinations(range(len(group)), 2))
-        conditions = len(keys)
-        nets = np.stack([_net(values, *pair) for pair in pairs], axis=1)
-        ps = [sign_flip(net) for net in nets.T]
+        nets, means = zip(*(_net(values, *pair) for pair in pairs), strict=True)
+        ps = [sign_flip(net) for net in nets]
         adjusted = holm(ps)
-        estimates = differences(nets / conditions)
+        estimates = differences(np.column_stack(means))
         for at, (a, b) in enumerate(pairs):
-            net = nets[:, at]
+            net = nets[at]
             difference, low, high = estimates.named("difference", at).values()
-            assert difference is not None  # there is a picture
+            if difference is None:  # no attack had a prediction of both to break
+                continue
             if difference < 0:
                 a, b, difference = b, a, -difference
                 low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
@@ -121,10 +130,11 @@ def ranking(
     """The entries of ``summary`` with the places that are established, best first.
 
     Per group of models with the same classes: by falling quantity of the ``pairs`` (as ``compare``
-    gives them). Adds ``place_low`` and ``place_high``: a model stands behind those established as
-    better and ahead of those established as worse, and anywhere between.
+    gives them), which replaces ``ranked_by``. Adds ``place_low`` and ``place_high``: a model stands
+    behind those established as better and ahead of those established as worse, and anywhere
+    between.
     """
-    quantity = pairs[0]["quantity"] if pairs else "consistency"
+    quantity = pairs[0]["quantity"] if pairs else summary[0]["ranked_by"]
     found: list[dict[str, Any]] = []
     for title, group in itertools.groupby(summary, key=lambda entry: entry["label_set"]):
         entries = sorted((entry for entry in group), key=lambda entry: -(entry[quantity] or 0.0))
@@ -132,7 +142,8 @@ def ranking(
         for entry in entries:
             behind = sum(pair["worse"] == entry["model"] for pair in known)
             ahead = sum(pair["better"] == entry["model"] for pair in known)
-            found.append({**entry, "place_low": 1 + behind, "place_high": len(entries) - ahead})
+            places = {"place_low": 1 + behind, "place_high": len(entries) - ahead}
+            found.append({**entry, "ranked_by": quantity, **places})
     return found
 
 
@@ -141,17 +152,22 @@ def compare_by_condition(
 ) -> list[dict[str, Any]]:
     """McNemar's test of every pair of models under every condition by itself.
 
-    Images as in ``compare``; Holm's correction is over all pairs and conditions of a group. Keys:
-    ``quantity``, ``label_set``, ``condition``, ``perturbation``, ``strength``, ``model_a``,
-    ``model_b``, ``n_images``, ``only_a`` and ``only_b`` (images that went well with one of them
-    alone), ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
+    Images as in ``compare``, and conditions, but attacks alone with the robust accuracy; Holm's
+    correction is over all pairs and conditions of a group. Keys: ``quantity``, ``label_set``,
+    ``condition``, ``perturbation``, ``strength``, ``model_a``, ``model_b``, ``n_images``,
+    ``only_a`` and ``only_b`` (images that went well with one of them alone), ``difference`` (a
+    minus b), ``p``, ``p_holm``, ``established``.
     """
     found = []
-    for title, group, keys, values in _groups(frame, quantity):
-        entries = []
+    for title, group, keys, values in _groups(frame, quantity, together=False):
+        entries: list[dict[str, Any]] = []
         for at, key in enumerate(keys):
             for a, b in itertools.combinations(range(len(group)), 2):
-                only_a, only_b, p = mcnemar(values[a, :, at] > 0, values[b, :, at] > 0)
+                one, other = values[a, :, at], values[b, :, at]
+                shared = (one != NEITHER) & (other != NEITHER)
+                if not shared.any():
+                    continue
+                only_a, only_b, p = mcnemar(one[shared] > 0, other[shared] > 0)
                 entries.append(
                     {
                         "quantity": quantity,
@@ -161,10 +177,10 @@ def compare_by_condition(
                         "strength": key.strength,
                         "model_a": group[a],
                         "model_b": group[b],
-                        "n_images": values.shape[1],
+                        "n_images": int(shared.sum()),
                         "only_a": only_a,
                         "only_b": only_b,
-                        "difference": (only_a - only_b) / values.shape[1],
+                        "difference": (only_a - only_b) / int(shared.sum()),
                         "p": p,
                     }
                 )
@@ -177,27 +193,52 @@ def compare_by_condition(
 
 
 Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
-"""Name of the classes, models, conditions, and (models, images, conditions) of 0 and 1."""
+"""Name of the classes, models, conditions, and (models, images, conditions) of 0, 1 and NEITHER."""
 
 
-def _groups(frame: pd.DataFrame, quantity: str) -> list[Group]:
+def _groups(frame: pd.DataFrame, quantity: str, *, together: bool = True) -> list[Group]:
     """The groups of two models or more with the same classes.
 
-    Only the images that all of the group's models have under all conditions.
+    Only the images that all of the group's models have under all conditions. Attacks of one norm
+    and epsilon count ``together`` for the robust accuracy, in the place of conditions.
     """
     by_name: dict[str, Grid] = {grid.model: grid for grid in grids(frame)}
     found = []
     for labels, names in models.by_labels(by_name):
         if len(names) < 2:
             continue
-        values = [by_name[name].values(QUANTITIES[quantity]) for name in names]
+        keys = by_name[names[0]].conditions
+        values = [_values(by_name[name], quantity) for name in names]
+        if quantity == "robust_accuracy" and together:
+            values = [survived(each, budgets(keys)) for each in values]
+        elif quantity == "robust_accuracy":
+            attacks = [at for at, key in enumerate(keys) if key.is_attack]
+            keys, values = tuple(keys[at] for at in attacks), [each[:, attacks] for each in values]
         whole = np.logical_and.reduce([~np.isnan(each).any(axis=1) for each in values])
-        if whole.any():
-            answers = np.stack([v[whole] for v in values]).astype(np.int8)
-            found.append((labels.title, names, by_name[names[0]].conditions, answers))
+        answers = np.stack([v[whole] for v in values]).astype(np.int8)
+        if answers.size:
+            found.append((labels.title, names, keys, answers))
     return found
 
 
-def _net(values: NDArray[np.int8], a: int, b: int) -> NDArray[np.int64]:
-    """(images,): under how many conditions more a model went well than another."""
-    return np.asarray(values[a].sum(axis=1, dtype=np.int64) - values[b].sum(axis=1, dtype=np.int64))
+def _values(grid: Grid, quantity: str) -> Floats:
+    """(images, conditions) of 0, 1 and NEITHER; NaN where there is no row, or no label."""
+    values = grid.values(QUANTITIES[quantity])
+    if quantity == "consistency":
+        values[np.isnan(values) & grid.there] = NEITHER
+    return values
+
+
+def _net(values: NDArray[np.int8], a: int, b: int) -> tuple[NDArray[np.int64], Floats]:
+    """By how much more a model went well than another, on each image that they share.
+
+    (under how many conditions, the share of conditions); the second is NaN for other images.
+    """
+    shared = (values[a] != NEITHER) & (values[b] != NEITHER)
+    there = shared.any(axis=1)
+    apart = np.where(shared, values[a] - values[b], 0)
+    net = apart.sum(axis=1, dtype=np.int64)
+    if shared.all():
+        return net, net / shared.shape[1]
+    each = over_conditions(np.where(shared, apart, np.nan), np.ones_like(shared))[:, 0]
+    return net[there], each

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,49 +11,137 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
-from robustness.statistics.estimates import shares
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.estimates import each_picture, shares
+from robustness.statistics.grid import ConditionKey, Grid, grids
 
 Floats = NDArray[np.float64]
 
 
-def robust_accuracy(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per model, norm and epsilon: the share of pictures that every attack tried left right.
+@dataclass(frozen=True)
+class Budget:
+    """An epsilon in one norm, with the places of conditions among those of a grid.
 
-    A picture counts as broken at an epsilon where any attack in that norm broke it at that epsilon
+    ``of_norm`` are all attacks in that norm, ``allowed`` those at this epsilon or a smaller one,
+    ``here`` those at this one.
+    """
+
+    norm: str
+    epsilon: float
+    of_norm: Sequence[int]
+    allowed: Sequence[int]
+    here: Sequence[int]
+
+
+def budgets(conditions: Sequence[ConditionKey]) -> list[Budget]:
+    """Every norm and epsilon of the attacks among ``conditions``, by norm and growing epsilon."""
+    tried: dict[str, dict[int, float]] = {}
+    for place, key in enumerate(conditions):
+        found = readable(key.id)
+        if isinstance(found, AttackCondition):
+            tried.setdefault(found.spec.norm, {})[place] = found.spec.epsilon
+    return [
+        Budget(
+            norm,
+            epsilon,
+            list(sizes),
+            [place for place, size in sizes.items() if size <= epsilon],
+            [place for place, size in sizes.items() if size == epsilon],
+        )
+        for norm, sizes in tried.items()
+        for epsilon in sorted(set(sizes.values()))
+    ]
+
+
+def survived(left: Floats, asked: Sequence[Budget]) -> Floats:
+    """(images, budgets): whether an image is ``left`` by every attack that a budget allows.
+
+    ``left`` (images, conditions) is 1 or 0. An image counts that met every attack of the norm, and
+    is NaN otherwise.
+    """
+    found = np.full((len(left), len(asked)), np.nan)
+    for at, budget in enumerate(asked):
+        met = ~np.isnan(left[:, budget.of_norm]).any(axis=1)
+        found[met, at] = left[met][:, budget.allowed].min(axis=1)
+    return found
+
+
+def robust_accuracy(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model, norm and epsilon: the share of images that every attack tried left correct.
+
+    An image counts as broken at an epsilon where any attack in that norm broke it at that epsilon
     or a smaller one, whose change is allowed, too. Keys: ``model``, ``norm``, ``epsilon``,
-    ``of`` ("accuracy", or "consistency" without labels: answers that stayed), ``n_images``,
-    ``attacks`` (how many conditions), ``robust`` with its interval, and of the attack that broke
-    most at that epsilon ``strongest`` (its condition's id) and ``strongest_left`` (what it left by
-    itself). Only pictures that met every attack count. [] where there is none.
+    ``of`` ("accuracy", or "consistency" without labels: unchanged predictions), ``n_images``,
+    ``attacks`` (how many conditions), ``robust`` with its interval, ``n_attacked`` (images that the
+    model had right, without labels all) and ``success`` with its interval, the share of these that
+    were broken; and of the attack that broke most at that epsilon ``strongest`` (its condition's
+    id) and ``strongest_left`` (what it left by itself). Only images that met every attack count.
+    [] where there is none.
     """
     return [entry for grid in grids(frame) for entry in _of_model(grid)]
 
 
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
-    tried: dict[str, dict[int, AttackCondition]] = {}
-    for place, key in enumerate(grid.conditions):
-        found = readable(key.id)
-        if isinstance(found, AttackCondition):
-            tried.setdefault(found.spec.norm, {})[place] = found
-    labelled = not np.isnan(grid.values("correct")).all()
-    left = grid.values("correct" if labelled else "consistent")
-    for norm, attacks in tried.items():
-        met = left[~np.isnan(left[:, list(attacks)]).any(axis=1)]
-        if not len(met):
+    asked = budgets(grid.conditions)
+    left, kept = _left(grid), survived(_left(grid), asked)
+    attacked = _attacked(grid, asked)
+    for at, budget in enumerate(asked):
+        met = ~np.isnan(kept[:, at])
+        if not met.any():
             continue
-        for epsilon in sorted({attack.spec.epsilon for attack in attacks.values()}):
-            allowed = [at for at, attack in attacks.items() if attack.spec.epsilon <= epsilon]
-            here = [at for at in allowed if attacks[at].spec.epsilon == epsilon]
-            strongest = min(here, key=lambda at: float(met[:, at].sum()))
-            yield {
-                "model": grid.model,
-                "norm": norm,
-                "epsilon": epsilon,
-                "of": "accuracy" if labelled else "consistency",
-                "n_images": len(met),
-                "attacks": len(allowed),
-                **shares(met[:, allowed].min(axis=1, keepdims=True)).named("robust", 0),
-                "strongest": attacks[strongest].id,
-                "strongest_left": float(met[:, strongest].mean()),
-            }
+        broken = np.where(attacked, 1 - kept, np.nan)[:, at : at + 1]
+        strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
+        yield {
+            "model": grid.model,
+            "norm": budget.norm,
+            "epsilon": budget.epsilon,
+            "of": "accuracy" if is_labelled(grid) else "consistency",
+            "n_images": int(met.sum()),
+            "attacks": len(budget.allowed),
+            **shares(kept[:, at : at + 1]).named("robust", 0),
+            "n_attacked": int((~np.isnan(broken)).sum()),
+            **shares(broken).named("success", 0),
+            "strongest": grid.conditions[strongest].id,
+            "strongest_left": float(left[met, strongest].mean()),
+        }
+
+
+def under_attack(grid: Grid) -> dict[str, float | None]:
+    """What ``summary`` tells of the attacks of a run, all None where there is none.
+
+    ``robust_accuracy`` (None without labels) and ``attack_success``, each with its interval and the
+    mean over every norm and epsilon, and ``n_attacked``: as in ``robust_accuracy``.
+    """
+    asked = budgets(grid.conditions)
+    kept = survived(_left(grid), asked)
+    broken = np.where(_attacked(grid, asked), 1 - kept, np.nan)
+    robust = kept if is_labelled(grid) else np.full_like(kept, np.nan)
+    attacked = int((~np.isnan(broken)).any(axis=1).sum())
+    return {
+        **shares(_each(robust)).named("robust_accuracy", 0),
+        **shares(_each(broken)).named("attack_success", 0),
+        "n_attacked": attacked if asked else None,
+    }
+
+
+def is_labelled(grid: Grid) -> bool:
+    """Whether any image of the grid has a label."""
+    return not np.isnan(grid.values("correct")).all()
+
+
+def _left(grid: Grid) -> Floats:
+    return grid.values("correct" if is_labelled(grid) else "consistent")
+
+
+def _attacked(grid: Grid, asked: Sequence[Budget]) -> NDArray[np.bool_]:
+    """(images, budgets): whether any attack had a prediction to break."""
+    counted = ~np.isnan(grid.values("consistent"))
+    found = np.zeros((len(counted), len(asked)), bool)
+    for at, budget in enumerate(asked):
+        found[:, at] = counted[:, budget.allowed].any(axis=1)
+    return found
+
+
+def _each(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    sums = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
+    return each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))

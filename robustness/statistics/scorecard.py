@@ -117,15 +117,15 @@ def verdict(entry: Mapping[str, Any]) -> str:
 
 
 def ends(
-    ranking: Sequence[Mapping[str, Any]],
+    ranking: Sequence[Mapping[str, Any]], quantity: str = "consistency"
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """All entries with the largest consistency, and all with the smallest; none if it is the same.
+    """All entries with the largest ``quantity``, and all with the smallest; none if it is the same.
 
     ``ranking`` is of models with the same classes.
     """
-    values = [entry["consistency"] for entry in ranking]
+    values = [entry[quantity] for entry in ranking]
     best, worst = (
-        [entry for entry in ranking if abs(entry["consistency"] - end) < _SAME]
+        [entry for entry in ranking if abs(entry[quantity] - end) < _SAME]
         for end in (max(values), min(values))
     )
     return best, worst if worst != best else []

@@ -29,10 +29,12 @@ from robustness.statistics.estimates import (
     each_picture,
     means,
     number,
+    over_conditions,
     shares,
     side_by_side,
 )
 from robustness.statistics.grid import MEANS, ConditionKey, Grid, grids
+from robustness.statistics.robust_accuracy import under_attack
 
 Floats = NDArray[np.float64]
 
@@ -53,9 +55,12 @@ _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the 
 
 
 def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per model, by falling consistency among those with the same classes.
+    """Per model, by falling ``ranked_by`` among those with the same classes.
 
-    Keys: ``model``, ``label_set``, ``n_images``, and with their intervals ``consistency``,
+    Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on labelled
+    images, else "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and
+    with their intervals ``consistency`` (the mean over the conditions, where some count more images
+    than others),
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
     also ``..._top5``), the means of ``MEANS``, the expected calibration errors ``clean_ece`` (of
     each picture once), ``perturbed_ece`` (of all rows together, where too sure under one condition
@@ -64,19 +69,23 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     All over all rows of the model. Without intervals as in ``by_perturbation``
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
-    entries = {}
+    entries, attacks_alone = {}, True
     for grid in grids(frame):
         (figures,) = _figures(_of_pictures(grid))
         entries[grid.model] = {
             "model": grid.model,
             "n_images": len(np.unique(grid.image_of)),
             **figures,
+            **under_attack(grid),
             **_overall_calibration(grid),
         }
+        attacks_alone &= all(key.is_attack for key in grid.conditions)
+    robust = attacks_alone and all(e["robust_accuracy"] is not None for e in entries.values())
+    by = "robust_accuracy" if robust else "consistency"
     ranked: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
-        group = [{"label_set": labels.title, **entries[name]} for name in names]
-        ranked += sorted(group, key=lambda entry: -entry["consistency"])
+        group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
+        ranked += sorted(group, key=lambda entry: -(entry[by] or 0.0))
     return ranked
 
 
@@ -85,9 +94,11 @@ def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
     alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
-    exactly one), ``n_images``, the figures of ``summary``, the expected calibration errors
-    ``clean_ece`` and ``perturbed_ece``, and without intervals ``clean_ece_by_chance`` and
-    ``perturbed_ece_by_chance``: what so few images give a perfectly calibrated model.
+    exactly one), ``n_images``, ``n_attacked`` (of an attack: the images that consistency counts,
+    those that the model had right, without labels all), the figures of ``summary``, the expected
+    calibration errors ``clean_ece`` and ``perturbed_ece``, and without intervals
+    ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images give a perfectly
+    calibrated model.
     """
     return [entry for grid in grids(frame) for entry in _by_condition(grid)]
 
@@ -98,11 +109,19 @@ def _by_condition(grid: Grid) -> list[dict[str, Any]]:
     for start in range(0, len(grid.conditions), at_once):
         columns = [grid.values(name)[:, start : start + at_once] for name in FIGURES.values()]
         figures += _figures(np.hstack(columns))
-    rows = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
+    rows = grid.there.sum(axis=0).tolist()
+    counted = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
     return [
-        {"model": grid.model, **_condition(key), "n_images": count, **found, **calibration}
-        for key, count, found, calibration in zip(
-            grid.conditions, rows, figures, _calibration(grid), strict=True
+        {
+            "model": grid.model,
+            **_condition(key),
+            "n_images": count,
+            "n_attacked": counted[at] if key.is_attack else None,
+            **found,
+            **calibration,
+        }
+        for at, (key, count, found, calibration) in enumerate(
+            zip(grid.conditions, rows, figures, _calibration(grid), strict=True)
         )
         if count
     ]
@@ -198,15 +217,16 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
-    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images``, ``consistency`` with
-    its interval, and whether it is significantly above the lowest (``above_lowest``) and below the
-    highest (``below_highest``): the interval of the paired difference, corrected for the number of
-    pairs of perturbations, leaves out 0.
+    ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images`` (those that consistency
+    counts), ``consistency`` with its interval, and whether it is significantly above the lowest
+    (``above_lowest``) and below the highest (``below_highest``): the interval of the paired
+    difference, corrected for the number of pairs of perturbations, leaves out 0.
     """
     entries, values = _by_series(grids(frame))
-    order = np.argsort([entry["consistency"] for entry in entries], kind="stable")
+    known = [at for at, entry in enumerate(entries) if entry["n_images"]]
+    order = sorted(known, key=lambda at: entries[at]["consistency"])
     values = values[:, order]
-    pairs = max(1, math.comb(len(entries), 2))
+    pairs = max(1, math.comb(len(order), 2))
     above, _ = difference_bounds(values - values[:, :1], tests=pairs)
     below, _ = difference_bounds(values[:, -1:] - values, tests=pairs)
     return [
@@ -277,7 +297,10 @@ def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
             total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
-    return each_picture(np.column_stack(sums), np.column_stack(counts))
+    found = each_picture(np.column_stack(sums), np.column_stack(counts))
+    if conditions is None:
+        found[:, :1] = over_conditions(grid.values("consistent"), grid.there)
+    return found
 
 
 def _figures(values: Floats) -> list[dict[str, Any]]:

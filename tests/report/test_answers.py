@@ -6,13 +6,14 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustness import models, statistics
+from robustness import models, report, statistics
 from robustness.charts import tables
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
@@ -22,7 +23,7 @@ from robustness.evaluation.sweep import Break
 from robustness.report.answers import live, run, scorecard, sweep
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_claims import perturbed
-from tests.support.made_up_runs import rows
+from tests.support.made_up_runs import APGD, PGD, MadeUpRun, attacked, rows
 from tests.support.made_up_saved_runs import measurement
 from tests.support.reports import broken
 
@@ -30,7 +31,7 @@ LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
 
-CLAIMS = ("most often", "first, under", "least often", "is established against")
+CLAIMS = ("the highest", "first, under", "the lowest", "established against")
 
 
 def run_of(
@@ -79,10 +80,9 @@ def chance(share: float, images: int, seed: int) -> np.ndarray:
 def test_a_clear_winner_is_named_with_its_figures() -> None:
     kept = {A: chance(0.2, 300, 0), B: chance(0.9, 300, 1), C: chance(0.6, 300, 2)}
     who, _, basis = answer_of(run_of(kept))
-    assert who.startswith(f"{B_LABEL} kept its answer most often")
-    assert f"{np.mean(kept[B]):.1%}" in who
-    assert "established against each of the other 2 models" in who
-    assert f"{A_LABEL} kept it least often, in {np.mean(kept[A]):.1%}" in who
+    assert who.startswith(f"{B_LABEL} has the highest consistency, {np.mean(kept[B]):.1%}")
+    assert ", established against each of the other 2 models" in who
+    assert f"{A_LABEL} has the lowest, {np.mean(kept[A]):.1%}" in who
     assert "300 pictures under 3 conditions" in basis
     assert "3 differences between models are all established" in basis
 
@@ -105,7 +105,7 @@ def test_two_models_have_one_difference_and_no_share_of_it() -> None:
 def test_equal_models_are_called_equal() -> None:
     same = chance(0.6, 60, 0)
     who, _, _ = answer_of(run_of({A: same, B: same}))
-    assert who.startswith("All 2 models kept the same share of their answers")
+    assert who.startswith("All 2 models have the same consistency")
     assert "none is more robust" in who
 
 
@@ -114,15 +114,14 @@ def test_models_with_the_same_share_lead_together_and_come_last_together() -> No
     middle = high.copy()
     middle[0] = False
     who, _, _ = answer_of(run_of({A: low, B: high, C: high}))
-    assert who.startswith(f"{B_LABEL} and {C_LABEL} kept the largest share of their answers, 100.0")
-    assert f"established against {A_LABEL}, which kept 33.3%" in who
-    assert not any(claim in who for claim in CLAIMS)
+    assert who.startswith(f"{B_LABEL} and {C_LABEL} have the highest consistency, 100.0")
+    assert f", established against {A_LABEL}, 33.3%" in who
     who, _, _ = answer_of(run_of({A: high, B: low, C: low}))
-    assert who.startswith(f"{A_LABEL} kept its answer most often")
-    assert re.search(rf"lowest share is 33\.3% \(.*\), of {B_LABEL} and {C_LABEL}\.$", who)
+    assert who.startswith(f"{A_LABEL} has the highest consistency")
+    assert re.search(rf"the lowest is 33\.3% \(.*\), of {B_LABEL} and {C_LABEL}\.$", who)
     who, _, _ = answer_of(run_of({A: middle, B: high, C: high}))
     assert who.startswith("No model is established as more robust")
-    assert f"({B_LABEL} and {C_LABEL}) of their answers" in who
+    assert f"({B_LABEL} and {C_LABEL})." in who
 
 
 def test_a_scorecard_names_all_that_kept_the_same_share() -> None:
@@ -149,9 +148,9 @@ def test_a_leader_that_is_not_established_against_all_is_hedged() -> None:
     who, _, _ = answer_of(run_of(kept))
     leader = max(kept, key=lambda name: np.mean(kept[name]))
     rival = B_LABEL if leader == C else C_LABEL
-    assert "kept the largest share" in who
-    assert f"is not established against {rival}" in who
-    assert "most often" not in who
+    assert f"the highest consistency, {np.mean(kept[leader]):.1%}" in who
+    assert f"which is not established against {rival}" in who
+    assert ", established against" not in who
 
 
 def test_too_few_pictures_tell_nothing_of_others() -> None:
@@ -164,12 +163,11 @@ def test_too_few_pictures_tell_nothing_of_others() -> None:
     assert "too few" not in answer_of(run_of(many))[2]
 
 
-@pytest.mark.parametrize(("stays", "words"), [(False, "No model kept its answer"), (True, "Every")])
-def test_when_all_fail_or_all_hold_the_doubt_is_told(stays: bool, words: str) -> None:
+@pytest.mark.parametrize(("stays", "rate"), [(False, "0.0% (0.0% to 8."), (True, "100.0% (91.")])
+def test_when_all_fail_or_all_hold_the_doubt_is_told(stays: bool, rate: str) -> None:
     kept = np.full((40, 3), stays)
     who, harm, _ = answer_of(run_of({A: kept, B: kept}))
-    assert who.startswith(words)
-    assert re.search(r"(many|few) as \d+\.\d% remain possible", who)
+    assert f"the same consistency, {rate}" in who
     assert "under each of the 3 perturbations the same share" in harm.lower()
     assert not any(claim in who for claim in CLAIMS)
 
@@ -177,7 +175,7 @@ def test_when_all_fail_or_all_hold_the_doubt_is_told(stays: bool, words: str) ->
 def test_one_model_is_compared_with_none() -> None:
     kept = chance(0.7, 100, 0)
     who, harm, basis = answer_of(run_of({A: kept}))
-    assert who.startswith(f"{A_LABEL} kept its answer in {kept.mean():.1%} (")
+    assert who.startswith(f"{A_LABEL} has a consistency of {kept.mean():.1%} (")
     assert "models" not in who + harm + basis
 
 
@@ -195,6 +193,39 @@ def test_a_loss_of_accuracy_that_chance_explains_is_not_claimed() -> None:
     frame = run_of({A: np.ones((60, 3), bool)}, labelled=True)
     frame.loc[frame.index[0], "correct"] = False
     assert "a difference that is not established" in answer_of(frame)[2]
+
+
+def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:
+    """The report of a model right on 42 of 70 images and one right on 60, and its first answer."""
+    models = ((A, 42, weak), (B, 60, strong))
+    asked = conditions or (APGD, PGD)
+    frame = pd.concat([attacked(*model, asked) for model in models], ignore_index=True)
+    found = report.of_run(MadeUpRun(frame, asked, version="0.6.7"))
+    return found, found.answer[0]
+
+
+def test_under_attack_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
+    found, who = of_attacks(2, 2)
+    assert who.startswith("All 2 models have the same robust accuracy, 2.9%")
+    assert "none is more robust" in who
+    assert any("42.9%, now 4.8%" in caution for caution in found.cautions)
+    text = report.rendered(
+        found, report.FORMATS[".md"].write, datetime(2026, 1, 2, tzinfo=UTC)
+    ).decode()
+    assert "95.2%" in text
+    assert "of 42 correct images" in text
+    assert "of 60 correct images" in text
+
+
+def test_under_attack_the_model_with_the_higher_robust_accuracy_is_named() -> None:
+    _, who = of_attacks(2, 40)
+    assert who.startswith(f"{B_LABEL} has the highest robust accuracy, 57.1%")
+    assert f", established against {A_LABEL}, 2.9%" in who
+
+
+def test_beside_perturbations_attacks_have_a_clause_of_their_own() -> None:
+    _, who = of_attacks(2, 40, Condition.of({"fog": 0.6}), APGD)
+    assert f"; under attack, {B_LABEL} has the highest robust accuracy, 57.1%" in who
 
 
 def test_the_worst_perturbation_is_named_only_where_it_stands_out() -> None:
@@ -243,7 +274,7 @@ def test_no_claim_of_an_order_stands_without_an_established_difference(seed: int
     pairs = statistics.compare(frame)
     best = statistics.summary(frame)[0]["model"]
     beaten = {p["worse"] for p in pairs if p["established"] and p["better"] == best}
-    assert ("most often" in who) == (len(beaten) == 2)
+    assert (", established against each" in who) == (len(beaten) == 2)
     if not any(pair["established"] for pair in pairs):
         assert not any(claim in who for claim in CLAIMS)
 

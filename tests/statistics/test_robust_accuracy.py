@@ -32,7 +32,7 @@ def test_a_picture_is_robust_if_no_attack_that_was_allowed_broke_it() -> None:
     assert all(e["robust_low"] <= e["robust"] <= e["robust_high"] for e in (first, second, l2))
     told = label_tables.robust_accuracy([first, second, l2])
     assert told.rows[0][2:4] == ("1/255", "2")
-    assert "APGD-T" in told.rows[0][6]
+    assert any("APGD-T" in cell for cell in told.rows[0])
 
 
 def test_without_labels_it_is_of_answers_and_without_attacks_there_is_none() -> None:

@@ -12,6 +12,7 @@ from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE
 from robustness.pictures.picture import Picture
+from robustness.statistics import Figures
 from tests.support.made_up_runs import rows, severities
 
 ODD_NAME = "a <b>bold</b> *star*.png"
@@ -34,6 +35,9 @@ class MadeUp:
 
     def frame(self) -> pd.DataFrame:
         return self.table
+
+    def recount_note(self, found: Figures) -> str:
+        return found.recount
 
     def picture(self, image_id: str) -> Picture:
         self.asked.append(image_id)

@@ -1,14 +1,18 @@
-"""Frames of measurements with known answers, as a run over many images gives them."""
+"""Measurements with known answers, as a run over many images gives them, and runs of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
+from robustness.evaluation.spec import RunSpec
+from robustness.runs.manifest import Asked
 from robustness.statistics.grid import MEANS
 
 Told = tuple[str, float | None]
@@ -68,3 +72,62 @@ def rows(
 def severities(*names: str) -> list[Told]:
     """The five severities of each perturbation."""
     return [(name, level / 5) for name in names for level in range(1, 6)]
+
+
+APGD, PGD = (Condition.attack(name, epsilon=0.5, norm="l2", steps=10) for name in ("apgd", "pgd"))
+FOG = Condition.of({"fog": 0.6})
+
+
+def attacked(
+    model: str,
+    right: int,
+    robust: int,
+    conditions: tuple[Condition, ...] = (APGD, PGD),
+    images: int = 70,
+) -> pd.DataFrame:
+    """The first ``right`` images are correct before, the first ``robust`` of them after an attack.
+
+    Of the others an attack leaves the prediction as it is: it was wrong already. Fog changes the
+    prediction of every other image.
+    """
+    places = np.arange(images)
+    before = places < right
+    attack = np.where(before, places < robust, True)
+    kept = np.column_stack([attack if c.needs_model else places % 2 == 0 for c in conditions])
+    return rows(
+        kept,
+        model=model,
+        conditions=conditions,
+        labels=places % 7,
+        clean_correct=before,
+        correct=kept & before[:, None],
+    ).assign(clean_top1=8, top1=9)
+
+
+class MadeUpRun(runs.Run):
+    """A run with the rows of a frame."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        conditions: Sequence[tuple[str, float] | Condition],
+        weights: str = "1",
+        version: str = "",
+    ) -> None:
+        asked = tuple(
+            c if isinstance(c, Condition) else Condition.of(dict([c])) for c in conditions
+        )
+        models = tuple((str(name), weights) for name in frame["model"].unique())
+        dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
+        spec = RunSpec(models, asked)
+        versions = {"robustness": version} if version else {}
+        manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", versions)
+        super().__init__(Path("nowhere"), manifest, ())
+        self._frame = frame
+
+    @property
+    def images(self) -> int:
+        return int(self._frame["image"].nunique())
+
+    def frame(self, *_arguments: object) -> pd.DataFrame:
+        return self._frame

@@ -20,6 +20,7 @@ from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
 from tests.conftest import register
 from tests.support import pages
 from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
+from tests.support.made_up_runs import APGD, FOG, PGD, attacked
 from tests.support.pages import html
 
 
@@ -106,6 +107,34 @@ def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> 
     ]
     assert "ccuracy" not in html(app)
     assert app.selectbox(key="case_class").options == ["All", "espresso"]
+
+
+def test_attacks_on_labelled_images_are_ranked_by_robust_accuracy(shown: Shown) -> None:
+    table = pd.concat([attacked("SqueezeNet", 42, 2), attacked("EfficientNetLite0", 60, 2)])
+    app = shown(MadeUp(table.reset_index(drop=True), (APGD, PGD)))
+    assert not app.exception
+    text = html(app)
+    assert "most often" not in text
+    assert text.count(">1 to 2</td>") == 2
+    assert "95.2%" in text, "40 of 42"
+    assert "42 correct images" in text
+    assert "Robust accuracy" in json.dumps(charts(app)[0])
+    assert any("42.9%, now 4.8%" in info.value.replace("\\", "") for info in app.info)
+    assert app.segmented_control(key="rank_by").value == "robust_accuracy"
+
+
+def test_beside_perturbations_attacks_have_differences_of_their_own(shown: Shown) -> None:
+    conditions = (FOG, APGD)
+    table = pd.concat(
+        [
+            attacked("SqueezeNet", 42, 2, conditions),
+            attacked("EfficientNetLite0", 60, 40, conditions),
+        ]
+    )
+    app = shown(MadeUp(table.reset_index(drop=True), conditions))
+    assert not app.exception
+    assert any("robust accuracy" in heading.value for heading in app.subheader)
+    assert "+54.3" in html(app)
 
 
 def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:

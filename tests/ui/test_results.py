@@ -45,6 +45,16 @@ def test_whoever_keeps_as_many_answers_is_named_as_well() -> None:
     assert alike == "All 3 models keep their answers equally often, in 30% of cases."
 
 
+def test_robust_accuracy_is_listed_and_crowns_nobody() -> None:
+    entries = [
+        {"model": name, "ranked_by": "robust_accuracy"}
+        | {"robust_accuracy": rate, "robust_accuracy_low": low, "robust_accuracy_high": 0.5}
+        for name, rate, low in ((A, 0.3, 0.2), (B, 0.2, 0.1))
+    ]
+    told = who_keeps(entries)
+    assert told == f"Robust accuracy: {A_LABEL} 30% (20% to 50%) and {B_LABEL} 20% (10% to 50%)."
+
+
 def test_an_interval_is_told_of_several_where_it_is_that_of_each() -> None:
     same = who_keeps([kept(A, 1.0, 0.9), kept(B, 1.0, 0.9), kept(C, 0.6)])
     assert "in 100% (90% to 100%) of cases" in same

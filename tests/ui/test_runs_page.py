@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -20,6 +21,7 @@ from robustness.ui.kit import results
 from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
+from tests.support.made_up_saved_runs import saved
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -270,6 +272,25 @@ def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
     assert all("There is no run" in text and "<b>" not in text for text in warnings)
     (folder / "second" / "part-000000.parquet").write_bytes(b"x")
     assert "damaged" in visit("first", "second").error[0].value
+
+
+def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
+    """Every fifth image is wrong before; the first run loses 4 of the other 16, the second 12."""
+    names = {f"{number:02}.png": str(number) for number in range(20)}
+    right = np.arange(20) % 5 > 0
+    attack = Condition.attack("pgd", epsilon=1 / 255)
+    for name, lost in (("attack-a", 5), ("attack-b", 15)):
+        kept = {"SqueezeNet": ~right[:, None] | (np.arange(20)[:, None] >= lost)}
+        saved(
+            folder / name, names, {"SqueezeNet": 0.5}, source=folder, conditions=[attack], kept=kept
+        )
+    text = html(visit("attack-a", "attack-b"))
+    assert "robust accuracy 20.0% instead of 60.0%" in text
+    assert ">worse</td>" in text
+    assert "Robust accuracy: SqueezeNet 1.1 60%" in text, "its card"
+    app = visit("first", "attack-b")
+    assert "They share no picture" in texts(app)
+    assert not [each for each in app.segmented_control if each.key == "change_of"]
 
 
 BASE = {

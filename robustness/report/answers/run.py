@@ -1,8 +1,9 @@
 """What a run over many images answers, in three sentences that claim no more than it shows.
 
-The first says who keeps its answer, the second which perturbation does most harm, the third on
-what this rests. Differences between models count only where ``statistics.compare`` establishes
-them, differences between perturbations only where ``over_models`` finds them significant.
+The first says who keeps its answer, or who stays correct under attack, the second which
+perturbation does most harm, the third on what this rests. Differences between models count only
+where ``statistics.compare`` establishes them, differences between perturbations only where
+``over_models`` finds them significant.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from robustness.report.wording import (
 )
 from robustness.statistics import scorecard
 
+NOTHING_TO_BREAK = "no attack had a correct prediction to break"
+
 
 def answer(
     summary: Sequence[Entry],
@@ -32,13 +35,19 @@ def answer(
     images: int,
     conditions: int,
     unfinished: str = "",
+    under_attack: Sequence[Entry] = (),
 ) -> tuple[str, str, str]:
     """Three sentences on the tables ``summary``, ``compare`` and ``over_models`` of one run.
 
-    ``unfinished`` says how far the run is, where it has not ended.
+    ``unfinished`` says how far the run is, where it has not ended. ``under_attack`` are the pairs
+    by robust accuracy, for a run that is ranked by another quantity.
     """
+    groups = scorecard.rankings(summary)
     return (
-        sentence(*(_who(group, pairs) for group in scorecard.rankings(summary))),
+        sentence(
+            *(_who(group, pairs) for group in groups),
+            *(_attacked(group, under_attack) for group in groups),
+        ),
         sentence(_harm(perturbations, len(summary), conditions)),
         sentence(
             _basis(images, conditions, unfinished),
@@ -49,73 +58,59 @@ def answer(
     )
 
 
-def _who(group: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
-    best, worst = scorecard.ends(group)
+_NAMES = {"consistency": "consistency", "robust_accuracy": "robust accuracy"}
+
+
+def _who(every_model: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
+    by = every_model[0]["ranked_by"]
+    what, group = _NAMES[by], [entry for entry in every_model if entry[by] is not None]
+    if not group:
+        return NOTHING_TO_BREAK
+    best, worst = scorecard.ends(group, by)
+    most = common_rate(best, name=by)
     pairs = [pair for pair in all_pairs if pair["label_set"] == best[0]["label_set"]]
     if len(group) == 1:
-        return f"{models_of(best)} kept its answer in {common_rate(best)} of the cases"
+        return f"{models_of(best)} has a {what} of {most}"
     if not worst:
-        return _alike(group)
-    whose = "its" if len(best) == 1 else "their"
-    if not pairs:
         return (
-            f"no picture was answered by every model under every condition, so nothing is said of "
-            f"their order: {models_of(best)} kept {common_rate(best)} of {whose} answers, "
-            f"{models_of(worst)} {common_rate(worst)}"
+            f"all {len(group)} models have the same {what}, {most}, so none is more robust than "
+            "another here"
         )
+    least = common_rate(worst, name=by)
+    span = f"{what} runs from {least} ({models_of(worst)}) to {most} ({models_of(best)})"
+    if not pairs:
+        return f"no image was evaluated with every model, so nothing is said of their order: {span}"
     established = {(p["better"], p["worse"]) for p in pairs if p["established"]}
     if not established:
-        return (
-            f"no model is established as more robust than another: they kept from "
-            f"{common_rate(worst)} ({models_of(worst)}) to {common_rate(best)} "
-            f"({models_of(best)}) of their answers"
-        )
+        return f"no model is established as more robust than another: {span}"
     others = [entry for entry in group if entry not in best]
     rivals = [e for e in others if any((b["model"], e["model"]) not in established for b in best)]
-    last = _last(group, worst, established) if len(others) > 1 else ""
-    largest = f"{models_of(best)} kept the largest share of {whose} answers, {common_rate(best)}"
+    last = ""
+    if len(others) > 1:  # the other end is one model's only where that is established
+        above = [better for better, worse in established if worse == worst[0]["model"]]
+        settled = len(above) == len(group) - 1
+        last = f"; {models_of(worst)} has the lowest" if settled else "; the lowest is"
+        last += f", {least}" if settled else f" {least}, of {models_of(worst)}"
+    highest = f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}"
     if rivals:
-        return f"{largest}, which is not established against {models_of(rivals)}{last}"
+        return f"{highest}, which is not established against {models_of(rivals)}{last}"
     every = f"each of the other {len(others)} models"
     if len(others) == 1:
-        every = f"{models_of(others)}, which kept {common_rate(others)}"
-    if len(best) > 1:
-        return f"{largest}, established against {every}{last}"
-    return (
-        f"{models_of(best)} kept its answer most often, in {common_rate(best)} of the cases, "
-        f"established against {every}{last}"
-    )
+        every = f"{models_of(others)}, {common_rate(others, name=by)}"
+    return f"{highest}, established against {every}{last}"
 
 
-def _alike(group: Sequence[Entry]) -> str:
-    """All models have the same consistency."""
-    known = [entry["consistency_high"] for entry in group if entry["consistency_high"] is not None]
-    lows = [entry["consistency_low"] for entry in group if entry["consistency_low"] is not None]
-    value = group[0]["consistency"]
-    if value == 0:
-        bound = f", though as many as {share(max(known))} remain possible" if known else ""
-        return f"no model kept its answer in any case{bound}"
-    if value == 1:
-        bound = f", though as few as {share(min(lows))} remain possible" if lows else ""
-        return f"every model kept its answer in every case{bound}"
-    return (
-        f"all {len(group)} models kept the same share of their answers, {common_rate(group)}, so "
-        "none is more robust than another here"
-    )
-
-
-def _last(group: Sequence[Entry], worst: Sequence[Entry], established: set[tuple[str, str]]) -> str:
-    """The other end of the ranking, named as the last one only where that is established.
-
-    ``established`` are pairs of models, the better one first.
-    """
-    above = {better for better, worse in established if worse == worst[0]["model"]}
-    if len(above) == len(group) - 1:
-        return f"; {models_of(worst)} kept it least often, in {common_rate(worst)}"
-    return f"; the lowest share is {common_rate(worst)}, of {models_of(worst)}"
+def _attacked(group: Sequence[Entry], pairs: Sequence[Entry]) -> str:
+    """Who stays correct under the attacks of a run that is ranked by something else."""
+    by = "robust_accuracy"
+    if group[0]["ranked_by"] == by or all(entry[by] is None for entry in group):
+        return ""
+    return f"under attack, {_who([{**entry, 'ranked_by': by} for entry in group], pairs)}"
 
 
 def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
+    if not perturbations:
+        return NOTHING_TO_BREAK
     worst, best = perturbations[0], perturbations[-1]
     over = "on average over the models " if models > 1 else ""
     if len(perturbations) == 1:

@@ -51,11 +51,12 @@ def of_run(run: Run) -> Report:
             images=images,
             conditions=len(run.conditions),
             unfinished=_unfinished(run),
+            under_attack=found.pairs_under_attack,
         ),
         facts=_facts(run, images, len(frame)),
         cautions=_cautions(run, found, images),
         sections=_sections(run, frame, found),
-        brief=run_sections.brief(found.summary, found.pairs(), found.over_strengths),
+        brief=run_sections.brief(found.ranking(), found.over_strengths),
         methods=method_notes.blocks(run.conditions, method_notes.MANY_IMAGES),
         limits=method_notes.LIMITS,
         manifest=_manifest(run),
@@ -67,12 +68,12 @@ def of_run(run: Run) -> Report:
 
 def _sections(run: Run, frame: pd.DataFrame, found: Figures) -> list[Section]:
     sections = [
-        run_sections.ranking(found.summary, found.pairs()),
+        run_sections.ranking(found.ranking(), found.pairs()),
         run_sections.perturbations(found.by_perturbation),
         run_sections.curves(found.by_perturbation, found.by_severity, found.over_models),
         run_sections.accuracy(found.summary, found.reliability),
         run_sections.corruption_errors(found.corruption_errors),
-        run_sections.under_attack(found.robust_accuracy),
+        run_sections.under_attack(found.robust_accuracy, found.pairs_under_attack),
         run_sections.classes(found.by_class),
         _pictures(run, frame),
         _unreadable(run),
@@ -120,6 +121,7 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
         cautions.append(found.copies_note)
     if images < statistics.FEWEST:
         cautions.append(statistics.TOO_FEW)
+    cautions += [note] if (note := run.recount_note(found)) else []
     cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:
         count = counted(len(run.unreadable), "picture")

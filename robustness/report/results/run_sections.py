@@ -19,20 +19,20 @@ _CURVES = 6
 _CLASSES = 15
 
 
-def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
-    """Who keeps its answers, and which differences are established."""
-    ranked = statistics.ranking(summary, pairs)
+def ranking(ranked: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
+    """Who is the most robust, and which differences are established."""
+    by = ranked[0]["ranked_by"]
+    title = dataset.QUANTITIES[by]
     blocks: list[Block] = [
         Chart(
-            "Prediction consistency",
-            scorecard.ranking(pd.DataFrame(ranked)),
-            "Consistency of each model with its 95 % interval; the table below holds the numbers.",
+            title,
+            scorecard.ranking(pd.DataFrame(ranked), by, title),
+            f"{title} of each model with its 95 % interval; the table below holds the numbers.",
         ),
         Titled("The ranking", tables.ranking(ranked)),
         Text(
-            "Consistency is the share of perturbed pictures whose top-1 class is the clean "
-            "picture's. Place: behind every model that is established as better, ahead of every "
-            f"one established as worse. {statistics.INTERVAL_RULE}"
+            f"{_MEANING[by]} Place: behind every model that is established as better, ahead of "
+            f"every one established as worse. {statistics.INTERVAL_RULE}"
         ),
     ]
     if pairs:
@@ -46,7 +46,19 @@ def ranking(summary: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
             Titled("Which differences are established, in points", tables.pairs(pairs)),
             Text(statistics.TEST_RULE),
         ]
-    return Section("Who keeps its answer", blocks)
+    return Section(_HEADINGS[by], blocks)
+
+
+_HEADINGS = {"consistency": "Who keeps its answer", "robust_accuracy": "Who stays correct"}
+_MEANING = {
+    "consistency": (
+        "Consistency is the share of perturbed pictures whose top-1 class is the clean picture's."
+    ),
+    "robust_accuracy": (
+        "Robust accuracy is the share of labelled images that are correct under every attack of "
+        "the run; with several epsilons or norms, the mean over them."
+    ),
+}
 
 
 def perturbations(entries: Sequence[Entry]) -> Section:
@@ -72,7 +84,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
         ("Model", lambda entry: model(entry["model"])),
-        ("Pictures", figure("n_images", "")),
+        ("Pictures", counted_images),
         ("Consistency", rate),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
@@ -80,6 +92,12 @@ def _conditions(entries: Sequence[Entry]) -> Table:
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns.append(("Accuracy lost", lambda entry: rate(entry, "drop")))
     return Table.of(entries, columns)
+
+
+def counted_images(entry: Entry) -> str:
+    """The number of images; under attack with how many of them consistency counts."""
+    attacked, images = entry["n_attacked"], entry["n_images"]
+    return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
 
 
 def curves(
@@ -162,12 +180,15 @@ def corruption_errors(entries: Sequence[Entry]) -> Section | None:
     return Section("Against AlexNet, as ImageNet-C does it", blocks)
 
 
-def under_attack(entries: Sequence[Entry]) -> Section | None:
-    """What no attack broke; None where there was none."""
+def under_attack(entries: Sequence[Entry], pairs: Sequence[Entry]) -> Section | None:
+    """What no attack broke; None where there was none. ``pairs`` are by robust accuracy."""
     if not entries:
         return None
     table = Titled("Robust accuracy", label_tables.robust_accuracy(entries))
-    return Section("Under attack", [table, Text(label_tables.ROBUST_NOTE)])
+    blocks: list[Block] = [table, Text(label_tables.ROBUST_NOTE)]
+    if pairs:
+        blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
+    return Section("Under attack", blocks)
 
 
 def classes(entries: Sequence[Entry]) -> Section | None:
@@ -204,17 +225,15 @@ _CLASS: Sequence[Column] = (
 )
 
 
-def brief(
-    summary: Sequence[Entry], pairs: Sequence[Entry], over_strengths: Sequence[Entry]
-) -> list[Titled]:
+def brief(ranked: Sequence[Entry], over_strengths: Sequence[Entry]) -> list[Titled]:
     """The tables of a model card: the ranking, and consistency under each perturbation."""
-    names = [entry["model"] for entry in summary]
+    names = [entry["model"] for entry in ranked]
     rows = [
         (series, *(_over_strengths(mine, one) for one in names))
         for series, mine in dataset.grouped(over_strengths, "series").items()
     ]
     return [
-        Titled("Ranking", tables.ranking(statistics.ranking(summary, pairs))),
+        Titled("Ranking", tables.ranking(ranked)),
         Titled(
             "Consistency under each perturbation, with 95 % intervals",
             Table(("Perturbation", *map(model, names)), rows),

@@ -78,7 +78,9 @@ def cell(
     total = len(worst) + len(rest)
     st.subheader(f"{plain(models.label(model))} under {plain(shown)}", anchor=False)
     where = " at one strength or more" if mine.duplicated("image").any() else ""
-    st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.")
+    left = mine["image"].nunique() - total
+    more = f" {left:,} more images were incorrect before the attack." if left else ""
+    st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.{more}")
     _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 

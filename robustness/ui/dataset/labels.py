@@ -80,13 +80,16 @@ def corruption_errors(entries: Sequence[Entry]) -> None:
         right.caption(plain(f"Source: {source}."))
 
 
-def under_attack(entries: Sequence[Entry]) -> None:
-    """What no attack of the run broke."""
+def under_attack(entries: Sequence[Entry], pairs: Sequence[Entry]) -> None:
+    """What no attack of the run broke; ``pairs`` are by robust accuracy."""
     if not entries:
         return
     st.header("Under attack", anchor=False)
     st.html(results.html_table(*label_tables.robust_accuracy(entries)))
     st.caption(label_tables.ROBUST_NOTE)
+    if pairs:
+        st.subheader("Differences in robust accuracy, in points", anchor=False)
+        st.html(results.html_table(*tables.pairs(pairs)))
 
 
 def classes(entries: Sequence[Entry]) -> None:

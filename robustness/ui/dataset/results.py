@@ -10,7 +10,7 @@ import streamlit as st
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.base.text import counted
+from robustness.base.text import counted, plain
 from robustness.charts import dataset, differences, scorecard, tables
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
@@ -53,7 +53,7 @@ def show(run: Opened) -> None:
     _curves(found)
     labels.accuracy(found.summary, found.reliability)
     labels.corruption_errors(found.corruption_errors)
-    labels.under_attack(found.robust_accuracy)
+    labels.under_attack(found.robust_accuracy, found.pairs_under_attack)
     labels.classes(found.by_class)
     cases.gallery(run, frame)
     _unreadable(run.unreadable)
@@ -74,6 +74,8 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     if run.unreadable:
         size += f" {len(run.unreadable):,} could not be read; they are listed at the end."
     st.caption(f"{size} {found.copies_note}".rstrip())
+    if note := run.recount_note(found):
+        st.info(plain(note), icon=":material/history:")
     if found.images < figures.FEWEST:
         st.info(figures.TOO_FEW, icon=":material/science:")
     if len(models.by_labels(e["model"] for e in found.summary)) > 1:
@@ -97,7 +99,7 @@ def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any
 
 def _ranking(found: Figures) -> None:
     st.header("Ranking", anchor=False)
-    quantity = "consistency"
+    quantity = found.ranked_by
     if len(found.quantities) > 1:
         quantity = one_of("Rank by", _titles(found.quantities), "rank_by", first=quantity)
     title = dataset.QUANTITIES[quantity]
@@ -144,7 +146,7 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     there = [
         name
         for name in dataset.QUANTITIES
-        if any(entry[name] is not None for entry in found.by_perturbation)
+        if any(entry.get(name) is not None for entry in found.by_perturbation)
     ]
     quantity = one_of("Show", _titles(there), "cell_figure", first="consistency", shows_label=False)
     level = _strength_input(found.by_perturbation)
@@ -202,7 +204,8 @@ def _curves(found: Figures) -> None:
     with left:
         chosen = listed("Perturbation", names, "curve_of")
     with right:
-        quantity = listed("Figure", _titles(found.quantities), "curve_figure")
+        drawn = [name for name in found.quantities if name in found.by_perturbation[0]]
+        quantity = listed("Figure", _titles(drawn), "curve_figure")
     level = "severity" if chosen == _AVERAGE else "strength"
     entries = (
         found.by_severity

@@ -29,7 +29,7 @@ class Opened:
         self.written = written
         self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
         self.finished = run.finished
-        self.unreadable = run.unreadable
+        self.unreadable, self.recount_note = run.unreadable, run.recount_note
         self._frame = run.frame()
 
     def frame(self) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.wording import common_rate, models_of, share
+from robustness.report.wording import common_rate, listed, models_of, rate, share
 from robustness.statistics.scorecard import UNSURE, ends, unsure
 from robustness.ui.kit import components
 from robustness.ui.kit.html import Html, html
@@ -86,7 +86,16 @@ def headline(text: str) -> Html:
 
 
 def who_keeps(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Who of models with the same classes keeps its answer most often, and who least often."""
+    """Who of models with the same classes keeps its answer most often, and who least often.
+
+    Where ``entries`` are ranked by robust accuracy: what each reaches.
+    """
+    if entries[0].get("ranked_by") == "robust_accuracy":
+        rates = [f"{models_of([e])} {rate(e, 'robust_accuracy', 0)}" for e in entries]
+        return f"Robust accuracy: {listed(rates)}."
+    entries = [entry for entry in entries if entry["consistency"] is not None]
+    if not entries:
+        return "No attack had a correct prediction to break."
     best, worst = ends(entries)
     first = common_rate(best, digits=0)
     if len(entries) == 1:

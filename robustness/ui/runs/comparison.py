@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from robustness import models, runs
+from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.charts import differences
@@ -88,11 +89,25 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
             st.button("Clear", on_click=_choose, args=([],))
             return
         _controls(there, known)
-        titles = {name: QUANTITIES[name] for name in ("consistency", "perturbed_accuracy")}
-        quantity = one_of("Of what", titles, "change_of", shows_label=False)
-        for place, name in enumerate(there[1:]):
+        compared = {name: _found(known[there[0]], known[name]) for name in there[1:]}
+        quantity = _quantity(list(compared.values()))
+        for place, (name, found) in enumerate(compared.items()):
             with st.container(key=f"change-{place}"):
-                _one(folder, known[there[0]], known[name], quantity)
+                _one(known[name], found, quantity)
+
+
+def _quantity(compared: Sequence[Comparison | str]) -> str:
+    """What is compared: of those that any comparison tells, the one that it goes by first."""
+    entries = [e for each in compared if not isinstance(each, str) for e in each.differences]
+    overall = [entry for entry in entries if entry["condition"] is None]
+    titles = {
+        name: QUANTITIES[name]
+        for name in figures.QUANTITIES
+        if any(entry[f"{name}_difference"] is not None for entry in entries)
+    }
+    if not titles:
+        return "consistency"
+    return one_of("Of what", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
 
 
 def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
@@ -127,25 +142,29 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
     return runs.compare(baseline, other, said=short)
 
 
-def _one(folder: Path, baseline: Listed, other: Listed, quantity: str) -> None:
+def _found(baseline: Listed, other: Listed) -> Comparison | str:
+    """The comparison, or a sentence that says why there is none."""
     paths = [entry.folder for entry in (baseline, other)]
-    st.subheader(plain(_title(other)), anchor=False)
     try:
         written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
-        found = _compared(str(paths[0]), str(paths[1]), *written)
+        return _compared(str(paths[0]), str(paths[1]), *written)
     except RobustnessError as error:
-        st.error(plain(sentence(error)), icon=":material/error:")
-        return
+        return sentence(error)
     except OSError as error:  # it may have been deleted meanwhile
         gone = isinstance(error, FileNotFoundError)
-        text = "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
-        st.error(plain(text), icon=":material/error:")
+        return "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
+
+
+def _one(other: Listed, found: Comparison | str, quantity: str) -> None:
+    st.subheader(plain(_title(other)), anchor=False)
+    if isinstance(found, str):
+        st.error(plain(found), icon=":material/error:")
         return
     known = [e for e in found.differences if e[f"{quantity}_difference"] is not None]
     if known:
         _changes(found, known, quantity, other.folder.name)
     elif found.differences:
-        st.info("Without labels in both runs there is no accuracy to compare.")
+        st.info(f"{QUANTITIES[quantity]} is not known in both runs.")
     if not found.differences:
         text = f"Cannot compare. {' '.join(found.apart)}"
         st.warning(plain(text), icon=":material/difference:")

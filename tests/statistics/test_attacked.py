@@ -1,0 +1,160 @@
+"""What attacks on labelled images count, on made-up predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustness import statistics
+from robustness.evaluation.condition import Condition
+from robustness.statistics import Figures
+from tests.support.made_up_runs import APGD, FOG, PGD, attacked, rows
+
+WEAK, STRONG = "SqueezeNet", "EfficientNetLite0"
+
+
+def both(
+    *, weak: int = 2, strong: int = 2, conditions: tuple[Condition, ...] = (APGD, PGD)
+) -> pd.DataFrame:
+    """A model that is right on 42 of 70 images, and one that is right on 60, under attack."""
+    frames = [attacked(WEAK, 42, weak, conditions), attacked(STRONG, 60, strong, conditions)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_success_is_told_of_each_models_own_correct_images() -> None:
+    for entry in statistics.robust_accuracy(both()):
+        own = {WEAK: 42, STRONG: 60}[entry["model"]]
+        assert entry["n_attacked"] == own
+        assert entry["success"] == pytest.approx((own - 2) / own)
+        assert entry["success_low"] < entry["success"] < entry["success_high"]
+        assert (entry["n_images"], entry["robust"]) == (70, pytest.approx(2 / 70))
+
+
+def test_an_image_that_was_wrong_before_an_attack_is_neither_kept_nor_changed() -> None:
+    for entry in statistics.by_perturbation(both()):
+        own = {WEAK: 42, STRONG: 60}[entry["model"]]
+        assert (entry["n_attacked"], entry["n_images"]) == (own, 70)
+        assert entry["consistency"] == pytest.approx(2 / own)
+        assert entry["flip_rate"] == pytest.approx(1 - 2 / own)
+        assert entry["perturbed_accuracy"] == pytest.approx(2 / 70)
+
+
+def test_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
+    found = Figures(both())
+    assert found.ranked_by == "robust_accuracy"
+    (pair,) = found.pairs()
+    assert (pair["difference"], pair["established"], pair["n_images"]) == (0, False, 70)
+    assert {(e["place_low"], e["place_high"]) for e in found.ranking()} == {(1, 2)}
+
+
+def test_the_ranking_goes_by_robust_accuracy_over_all_labelled_images() -> None:
+    found = Figures(both(strong=30))
+    (pair,) = found.pairs()
+    assert (pair["better"], pair["worse"], pair["established"]) == (STRONG, WEAK, True)
+    assert pair["difference"] == pytest.approx(28 / 70)
+    assert [entry["model"] for entry in found.ranking()] == [STRONG, WEAK]
+    assert {test["condition"] for test in found.tests()} == {APGD.id, PGD.id}
+
+
+def test_an_epsilon_that_breaks_everything_does_not_hide_a_smaller_one() -> None:
+    conditions = tuple(Condition.attack("pgd", epsilon=e / 255) for e in (1, 8))
+    frame = both(strong=30, conditions=conditions)
+    frame.loc[frame["strength"] == 8 / 255, "correct"] = False
+    (pair,) = Figures(frame).pairs()
+    assert (pair["better"], pair["established"]) == (STRONG, True)
+    assert pair["difference"] == pytest.approx(14 / 70)  # the mean over both
+
+
+def test_beside_perturbations_the_more_correct_model_does_not_seem_the_less_consistent() -> None:
+    found = Figures(both(weak=0, strong=0, conditions=(FOG, APGD)))
+    assert found.ranked_by == "consistency"
+    assert [entry["consistency"] for entry in found.summary] == pytest.approx([0.25, 0.25])
+    (pair,) = found.pairs()
+    assert (pair["difference"], pair["n_images"]) == (0, 70)
+    (pair,) = found.pairs_under_attack
+    assert pair["quantity"] == "robust_accuracy"
+
+
+def test_without_labels_every_prediction_counts() -> None:
+    frame = both().assign(label=None, correct=None, clean_correct=None)
+    frame = frame.astype({"correct": "boolean", "clean_correct": "boolean"})
+    found = Figures(frame)
+    weak = next(entry for entry in found.summary if entry["model"] == WEAK)
+    assert (found.ranked_by, weak["n_attacked"]) == ("consistency", 70)
+    assert weak["consistency"] == pytest.approx(30 / 70)
+    assert weak["attack_success"] == pytest.approx(40 / 70)
+    assert weak["robust_accuracy"] is None
+    assert found.recount == ""
+
+
+def test_in_a_partly_labelled_run_an_unlabelled_image_counts_by_its_prediction() -> None:
+    frame = attacked(WEAK, 42, 2)
+    unlabelled = frame["image"] >= "00060.png"  # wrong before, and kept
+    frame.loc[unlabelled, ["label", "correct", "clean_correct"]] = pd.NA
+    entry = statistics.by_perturbation(frame)[0]
+    assert entry["n_attacked"] == 42 + 10
+    assert entry["consistency"] == pytest.approx(12 / 52)
+    (robust,) = statistics.robust_accuracy(frame)
+    assert (robust["n_images"], robust["robust"]) == (60, pytest.approx(2 / 60))
+
+
+def test_an_attack_whose_target_is_predicted_already_has_nothing_to_break() -> None:
+    aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", target=3)
+    kept = np.arange(20) < 10
+    frame = rows(kept, conditions=[aimed]).assign(clean_top1=np.where(kept, 3, 4))
+    (entry,) = statistics.by_perturbation(frame)
+    assert (entry["n_attacked"], entry["consistency"]) == (10, 0)
+
+
+def test_a_model_that_was_never_right_has_no_consistency_under_attack() -> None:
+    found = Figures(pd.concat([attacked(WEAK, 0, 0), attacked(STRONG, 60, 2)]))
+    weak = next(entry for entry in found.summary if entry["model"] == WEAK)
+    assert weak["consistency"] is weak["attack_success"] is None
+    assert (weak["n_attacked"], weak["robust_accuracy"]) == (0, 0)
+    assert found.pairs("consistency") == []
+    assert len(found.pairs()) == 1
+    assert Figures(attacked(WEAK, 0, 0)).over_models == []
+
+
+def test_the_accuracy_of_a_class_counts_what_an_attack_had_no_need_to_break() -> None:
+    entries = statistics.by_class(attacked(WEAK, 42, 2))
+    assert [entry["n_images"] for entry in entries] == [10] * 7
+    assert [entry["clean_accuracy"] for entry in entries] == pytest.approx([0.6] * 7)
+
+
+def test_what_was_wrong_before_an_attack_is_no_survivor_of_it() -> None:
+    frame = attacked(WEAK, 42, 2).assign(clean_top1=0, top1=0)
+    survivors = statistics.cases(frame, statistics.SURVIVORS)
+    assert sorted(survivors["image"]) == ["00000.png", "00001.png"]
+    assert len(statistics.cases(frame, statistics.WORST)) == 40
+
+
+def test_two_runs_are_judged_by_robust_accuracy_under_attack() -> None:
+    conditions = (FOG, APGD)
+    before, after = attacked(STRONG, 60, 30, conditions), attacked(STRONG, 42, 2, conditions)
+    overall, *each = statistics.difference(before, after)
+    fog, attack = sorted(each, key=lambda entry: str(entry["perturbation"]), reverse=True)
+    assert [entry["judged_by"] for entry in (overall, fog)] == ["consistency"] * 2
+    assert fog["robust_accuracy_difference"] is None
+    assert attack["judged_by"] == "robust_accuracy"
+    assert attack["robust_accuracy_difference"] == pytest.approx(-28 / 70)
+    assert attack["robust_accuracy_verdict"] == "worse"
+    assert attack["consistency_a"] == pytest.approx(30 / 42)  # where both had it right
+    assert overall["robust_accuracy_difference"] == pytest.approx(-28 / 70)
+
+
+def test_of_attacks_alone_the_whole_is_judged_by_robust_accuracy() -> None:
+    # The second run is wrong on 18 more images from the start, which no attack had to break.
+    (overall, *_) = statistics.difference(attacked(WEAK, 60, 42), attacked(WEAK, 42, 42))
+    assert overall["judged_by"] == "robust_accuracy"
+    assert overall["robust_accuracy_difference"] == 0
+    assert overall["consistency_difference"] == 0
+
+
+def test_a_recount_names_what_was_told_and_what_is_told_now() -> None:
+    told = Figures(both()).recount
+    assert f"{30 / 70:.1%}, now {2 / 42:.1%}" in told
+    assert f"{12 / 70:.1%}, now {2 / 60:.1%}" in told
+    all_right = pd.concat([attacked(WEAK, 70, 2), attacked(STRONG, 70, 3)])
+    assert Figures(all_right).recount == ""
