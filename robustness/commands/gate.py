@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable in which GitHub Actions names the file that a step's summary is appended to."""
 
-_COLUMNS = {"": "<16", "model": "<20", "condition": "<24", "limit": "<23", "wanted": ""}
+_COLUMNS = {"": "<16", "model": "<20", "condition": "<34", "limit": "<23", "wanted": ""}
 
 
 def add(parsers: Parsers) -> None:
@@ -120,4 +120,6 @@ def _print_check(found: Check) -> None:
             for verdict in found.verdicts
         ],
     )
+    for note in found.notes:
+        console.say(f"\n{note}")
     console.say(f"\n{gate.headline(found)}")

@@ -15,40 +15,11 @@ from statsmodels.stats.proportion import proportion_confint
 from robustness import runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import RunSpec
 from robustness.runs import gate
 from robustness.runs.gate import BROKEN, KEPT, NOT_SHOWN
-from robustness.runs.manifest import Asked
-from tests.support.made_up_runs import rows
+from tests.support.made_up_runs import APGD, PGD, MadeUpRun, attacked, rows
 
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
-
-
-class MadeUp(runs.Run):
-    """A run with the rows of a frame."""
-
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        conditions: Sequence[tuple[str, float] | Condition],
-        weights: str = "1",
-    ) -> None:
-        asked = tuple(
-            c if isinstance(c, Condition) else Condition.of(dict([c])) for c in conditions
-        )
-        models = tuple((str(name), weights) for name in frame["model"].unique())
-        dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
-        spec = RunSpec(models, asked)
-        manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", {})
-        super().__init__(Path("nowhere"), manifest, ())
-        self._frame = frame
-
-    @property
-    def images(self) -> int:
-        return int(self._frame["image"].nunique())
-
-    def frame(self, *_arguments: object) -> pd.DataFrame:
-        return self._frame
 
 
 def steady(shares: Sequence[float], images: int = 200, model: str = "SqueezeNet") -> pd.DataFrame:
@@ -57,8 +28,10 @@ def steady(shares: Sequence[float], images: int = 200, model: str = "SqueezeNet"
     return rows(places < np.array(shares), model=model, conditions=LEVELS)
 
 
-def run(shares: Sequence[float] = (0.9, 0.6, 0.1), images: int = 200, weights: str = "1") -> MadeUp:
-    return MadeUp(steady(shares, images), LEVELS, weights)
+def run(
+    shares: Sequence[float] = (0.9, 0.6, 0.1), images: int = 200, weights: str = "1"
+) -> MadeUpRun:
+    return MadeUpRun(steady(shares, images), LEVELS, weights)
 
 
 def budget(tmp_path: Path, text: str) -> gate.Budget:
@@ -70,14 +43,19 @@ def outcomes(found: gate.Check) -> dict[str, str]:
     return {verdict.where: verdict.outcome for verdict in found.verdicts}
 
 
+def labelled_attack(right: int, robust: int, weights: str = "1", version: str = "") -> MadeUpRun:
+    """Two attacks on 70 labelled images, of which a model has the first ``right`` right."""
+    return MadeUpRun(attacked("SqueezeNet", right, robust), (APGD, PGD), weights, version)
+
+
 SHORT, LONG = Condition.attack("pgd", steps=1), Condition.attack("pgd", steps=100)
 LIGHT, HEAVY = (Condition.of({"fog": s, "gaussian_blur": s}) for s in (0.2, 0.8))
 
 
-def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> MadeUp:
+def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> MadeUpRun:
     """200 pictures, of which the first share keeps its answer under each condition."""
     kept = np.arange(200)[:, None] / 200 < np.array(shares)
-    return MadeUp(rows(kept, conditions=conditions), conditions)
+    return MadeUpRun(rows(kept, conditions=conditions), conditions)
 
 
 @pytest.mark.parametrize("conditions", [(SHORT, LONG), (LIGHT, HEAVY)])
@@ -176,7 +154,7 @@ perturbation = "*"
 min_consistency = 0.8
 """
     both = pd.concat([steady((0.9, 0.7, 0.1)), steady((0.9, 0.7, 0.1), model="EfficientNetLite0")])
-    found = gate.check(budget(tmp_path, text), MadeUp(both, LEVELS))
+    found = gate.check(budget(tmp_path, text), MadeUpRun(both, LEVELS))
     wanted = {(v.model, v.strength): v.wanted for v in found.verdicts}
     assert wanted == {
         ("SqueezeNet", 0.2): 0.5,
@@ -203,7 +181,7 @@ def test_a_drop_of_accuracy_has_a_maximum(tmp_path: Path) -> None:
         correct=kept,
     )
     text = '[[limit]]\nperturbation = "*"\nmax_accuracy_drop = 0.41\nmin_accuracy = 0.5'
-    found = gate.check(budget(tmp_path, text), MadeUp(labelled, LEVELS))
+    found = gate.check(budget(tmp_path, text), MadeUpRun(labelled, LEVELS))
     by_limit = {(v.limit, v.strength): v for v in found.verdicts}
     assert by_limit["max_accuracy_drop", 0.6].value == pytest.approx(0.4)
     assert [by_limit["max_accuracy_drop", s].outcome for _, s in LEVELS] == [
@@ -219,7 +197,7 @@ def test_an_attack_may_change_so_many_answers(tmp_path: Path) -> None:
     places = np.arange(200)[:, None] / 200
     frame = rows(places < np.array([0.1, 0.8, 0.3]), conditions=levels)
     found = run()
-    attacked = MadeUp(frame, LEVELS)
+    attacked = MadeUpRun(frame, LEVELS)
     attacks = [Condition.attack("pgd", epsilon=e) for _, e in levels[1:]]
     spec = replace(attacked.manifest.spec, conditions=(found.conditions[0], *attacks))
     attacked.manifest = attacked.manifest.updated(spec=spec)
@@ -228,6 +206,54 @@ def test_an_attack_may_change_so_many_answers(tmp_path: Path) -> None:
     assert [v.perturbation for v in verdicts] == ["pgd", "pgd"], "fog is no attack"
     assert [v.value for v in verdicts] == pytest.approx([0.2, 0.7])
     assert [v.outcome for v in verdicts] == [KEPT, BROKEN]
+
+
+def test_the_gate_closes_where_most_of_the_correct_predictions_break(tmp_path: Path) -> None:
+    """40 of 42 break; of all 70 images 30 still have the prediction, wrong, that they had."""
+    text = '[[limit]]\nperturbation = "*"\nmax_attack_success = 0.8'
+    verdicts = gate.check(budget(tmp_path, text), labelled_attack(42, 2)).verdicts
+    assert [(v.outcome, v.images) for v in verdicts] == [(BROKEN, 42)] * 2
+    assert [v.value for v in verdicts] == pytest.approx([40 / 42] * 2)
+    kept = gate.check(budget(tmp_path, text), labelled_attack(42, 30)).verdicts
+    assert {v.outcome for v in kept} == {KEPT}
+
+
+def test_robust_accuracy_is_over_all_labelled_images(tmp_path: Path) -> None:
+    for scope, count in (("", 1), ('perturbation = "*"', 2)):
+        asked = budget(tmp_path, f"[[limit]]\n{scope}\nmin_robust_accuracy = 0.5")
+        for robust, outcome in ((20, BROKEN), (30, NOT_SHOWN), (55, KEPT)):
+            verdicts = gate.check(asked, labelled_attack(60, robust)).verdicts
+            assert [v.outcome for v in verdicts] == [outcome] * count
+            assert [v.value for v in verdicts] == pytest.approx([robust / 70] * count)
+
+
+@pytest.mark.parametrize("limit", ["max_regression", "max_robust_accuracy_regression"])
+@pytest.mark.parametrize("scope", ["", 'perturbation = "*"'])
+def test_a_model_that_gets_more_wrong_is_no_better_against_attacks(
+    tmp_path: Path, limit: str, scope: str
+) -> None:
+    """It has 60 images right instead of 30, and loses nearly all of them where it lost none."""
+    asked = budget(tmp_path, f'baseline = "x"\n[[limit]]\n{scope}\n{limit} = 0.1')
+    verdicts = gate.check(asked, labelled_attack(60, 2, "2"), labelled_attack(30, 30)).verdicts
+    assert {(v.of, v.outcome) for v in verdicts} == {("robust_accuracy", BROKEN)}
+    assert [v.value for v in verdicts] == pytest.approx([28 / 70] * len(verdicts))
+    assert all("robust accuracy" in v.sentence for v in verdicts)
+    same = gate.check(asked, labelled_attack(60, 30, "2"), labelled_attack(42, 30)).verdicts
+    assert {v.outcome for v in same} == {KEPT}
+
+
+def test_an_earlier_baseline_says_what_was_told_of_it(tmp_path: Path) -> None:
+    asked = budget(tmp_path, 'baseline = "x"\n[[limit]]\nmax_regression = 0.1')
+    earlier, now = labelled_attack(42, 2, version="0.6.7"), labelled_attack(42, 2, version="0.7.0")
+    (note,) = gate.check(asked, now, earlier).notes
+    assert f"{30 / 70:.1%}, now {2 / 42:.1%}" in note
+    found = gate.check(asked, earlier, now)
+    assert len(found.notes) == 1
+    assert gate.as_dict(found)["notes"] == list(found.notes)
+    assert note in gate.junit(found).decode()
+    assert "42.9%" in gate.markdown(found)
+    assert gate.check(asked, now, now).notes == ()
+    assert any(note in each for each in runs.compare(earlier, now).apart)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +316,7 @@ def test_as_many_answers_won_as_lost_are_not_the_same_answers(tmp_path: Path, sc
     before = np.ones((200, 2), bool)
     before[:20, 0] = before[20:40, 1] = False
     after = np.roll(before, 1, axis=1)  # each picture loses under one condition what it wins
-    first, second = (MadeUp(rows(x, conditions=LEVELS[:2]), LEVELS[:2]) for x in (before, after))
+    first, second = (MadeUpRun(rows(x, conditions=LEVELS[:2]), LEVELS[:2]) for x in (before, after))
     for verdict in gate.check(asked, second, first).verdicts:
         assert verdict.value == 0
         assert verdict.low != verdict.high
@@ -373,10 +399,10 @@ def test_what_cannot_be_checked_is_named(what: str, tmp_path: Path) -> None:
 
 def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: Path) -> None:
     asked = budget(tmp_path, '[[limit]]\nperturbation = "*"\nmin_breaking_strength = 0.8')
-    one = MadeUp(steady((0.9, 0.6, 0.1)).query("strength == 1"), LEVELS[2:])
+    one = MadeUpRun(steady((0.9, 0.6, 0.1)).query("strength == 1"), LEVELS[2:])
     with pytest.raises(ParameterError, match="at one strength only"):
         gate.check(asked, one)
-    short = MadeUp(steady((0.9, 0.6, 0.1)).query("strength < 1"), LEVELS[:2])
+    short = MadeUpRun(steady((0.9, 0.6, 0.1)).query("strength < 1"), LEVELS[:2])
     with pytest.raises(ParameterError, match=r"up to strength 0\.6 only"):
         gate.check(asked, short)
 
@@ -384,7 +410,7 @@ def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: P
 def test_a_baseline_that_shares_nothing_cannot_be_compared_with(tmp_path: Path) -> None:
     frame = steady((0.9, 0.6, 0.1)).assign(image_digest="another")
     with pytest.raises(ParameterError, match="share no picture"):
-        gate.check(budget(tmp_path, REGRESSION), run(), MadeUp(frame, LEVELS))
+        gate.check(budget(tmp_path, REGRESSION), run(), MadeUpRun(frame, LEVELS))
 
 
 # --- documents ------------------------------------------------------------------------------------
@@ -394,7 +420,7 @@ def test_a_baseline_that_shares_nothing_cannot_be_compared_with(tmp_path: Path) 
 def found(tmp_path: Path) -> gate.Check:
     text = '[[limit]]\nmodel = "odd*"\nperturbation = "*"\nmin_consistency = 0.58'
     frame = steady((0.9, 0.6, 0.1), model="odd|<b>&\x00")
-    return gate.check(budget(tmp_path, text), MadeUp(frame, LEVELS))
+    return gate.check(budget(tmp_path, text), MadeUpRun(frame, LEVELS))
 
 
 def test_junit_has_a_case_a_limit(found: gate.Check) -> None:

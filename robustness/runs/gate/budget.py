@@ -30,11 +30,12 @@ from robustness.base.errors import ParameterError
 from robustness.base.toml import check_words, read_toml
 
 ATTACK = "max_attack_success"
-"""A limit on attacks alone: how many answers they change."""
+"""A limit on attacks alone: how many correct predictions they break."""
 
 FIGURES: Mapping[str, str] = {
     "min_consistency": "consistency",
     "min_accuracy": "perturbed_accuracy",
+    "min_robust_accuracy": "robust_accuracy",
     "max_accuracy_drop": "drop",
     ATTACK: "flip_rate",
 }
@@ -43,6 +44,7 @@ FIGURES: Mapping[str, str] = {
 REGRESSIONS: Mapping[str, str] = {
     "max_regression": "consistency",
     "max_accuracy_regression": "perturbed_accuracy",
+    "max_robust_accuracy_regression": "robust_accuracy",
 }
 """Limits on what a figure may have lost against the baseline."""
 
@@ -52,10 +54,13 @@ LIMITS: Mapping[str, str] = {
     "min_consistency": "share of answers that the perturbation leaves",
     "min_accuracy": "share of right answers under the perturbation",
     "max_accuracy_drop": "clean accuracy minus the perturbed one",
-    ATTACK: "share of answers that the attack changes",
+    "min_robust_accuracy": "share of labelled images that are correct under every attack",
+    ATTACK: "share of the model's correct images that the attack breaks (without labels: of all)",
     BREAKING: "smallest strength of the run at which consistency falls below breaking_level",
-    "max_regression": "consistency lost against the baseline",
+    "max_regression": "consistency lost against the baseline; under attack on labelled images, "
+    "robust accuracy",
     "max_accuracy_regression": "perturbed accuracy lost against the baseline",
+    "max_robust_accuracy_regression": "robust accuracy lost against the baseline",
 }
 """The kinds of limits, all in [0, 1]."""
 

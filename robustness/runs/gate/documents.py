@@ -19,6 +19,7 @@ def as_dict(check: Check) -> dict[str, Any]:
     return {
         "run": check.run.id,
         "passed": check.passed,
+        "notes": list(check.notes),
         "verdicts": [vars(verdict) for verdict in check.verdicts],
     }
 
@@ -67,6 +68,8 @@ def junit(check: Check) -> bytes:
             failure.text = _xml(f"{LIMITS[verdict.limit]}: {verdict.sentence}")
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
+    if check.notes:
+        ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(check.notes))
     ElementTree.indent(root)
     written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return written
@@ -89,6 +92,7 @@ def markdown(check: Check) -> str:
         f"Run {_plain(check.run.id)}, {counted(check.run.images, 'picture')} of "
         f"{_plain(check.run.manifest.dataset.title)}.",
         "",
+        *(line for note in check.notes for line in (_plain(note), "")),
         "| | model | condition | limit | wanted | found |",
         "|---|---|---|---|---|---|",
         *map(_row, rows),

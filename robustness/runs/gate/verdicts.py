@@ -18,13 +18,14 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted, did_you_mean
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.runs import Run, compare
+from robustness.runs.compare import told as told_before
 from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
 Entry = Mapping[str, Any]
 
-LABEL_FREE = {"consistency", "consistency_difference", "flip_rate"}
+LABEL_FREE = {"consistency", "flip_rate"}
 """Figures that count all pictures, labelled or not."""
 
 _TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
@@ -38,7 +39,8 @@ class Verdict:
     ``where`` is the condition in words; that of a breaking strength is of all strengths, and its
     ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``, None with too
     few pictures. A breaking strength is None where no strength of the run breaks the model; its
-    ``high`` is then None, too.
+    ``high`` is then None, too. ``of`` names the figure, as ``statistics`` does: that of
+    ``max_regression`` is the robust accuracy under attack on labelled images, else the consistency.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Verdict:
     high: float | None
     outcome: str
     images: int
+    of: str = "consistency"
 
     @property
     def sentence(self) -> str:
@@ -61,6 +64,8 @@ class Verdict:
             return f"{self.found}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
         pictures = counted(self.images, "picture")
+        if self.limit == ATTACK:
+            pictures += " with a prediction to break"
         return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
 
     @property
@@ -69,18 +74,23 @@ class Verdict:
         if self.limit == BREAKING:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+        of = " of robust accuracy" if self.of == "robust_accuracy" else ""
         if self.low is None or self.high is None:
-            return f"{self.value:.1%} (fewer than {statistics.FEWEST} pictures: no interval)"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} pictures: no interval)"
+        return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
 
 
 @dataclass(frozen=True)
 class Check:
-    """The verdicts on a run; ``broken`` are those that fail the gate."""
+    """The verdicts on a run; ``broken`` are those that fail the gate.
+
+    ``notes`` say which figures of the run and of its baseline differ from what was told before.
+    """
 
     run: Run
     budget: Budget
     verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def broken(self) -> list[Verdict]:
@@ -125,7 +135,10 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule takes the place of an earlier one
             found[verdict.model, verdict.where, verdict.limit] = verdict
-    return Check(run, budget, tuple(found.values()))
+    notes = [told_before(run, frame)]
+    if baseline is not None:
+        notes.append(told_before(baseline, baseline.frame()))
+    return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
 
 
 @dataclass(frozen=True)
@@ -177,15 +190,18 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
 
 def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; none where it is not known for want of labels."""
-    name = FIGURES[limit] if limit in FIGURES else f"{REGRESSIONS[limit]}_difference"
-    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    figure = _figure(limit, entry)
+    name = figure if limit in FIGURES else f"{figure}_difference"
+    value, low, high = (entry.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if value is None:
         return
-    images = entry["n_images"]
-    if name not in LABEL_FREE:
+    images, attacked = entry["n_images"], entry.get("n_attacked")
+    if figure not in LABEL_FREE:
         images = min(images, tables.labelled)
+    elif entry["condition"] is not None and limit in FIGURES and attacked is not None:
+        images = attacked
     if limit in REGRESSIONS:
-        if entry["model"] in tables.weights and not _moved(REGRESSIONS[limit], entry, tables):
+        if entry["model"] in tables.weights and not _moved(figure, entry, tables):
             low = high = 0.0  # the same function gives the same answers to any picture
         # What was lost, not what was won.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
@@ -202,7 +218,17 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         high=high,
         outcome=_outcome(limit, wanted, low, high),
         images=images,
+        of=figure,
     )
+
+
+def _figure(limit: str, entry: Entry) -> str:
+    """The figure of ``entry`` that ``limit`` is on."""
+    if limit == "max_regression":
+        return str(entry["judged_by"])
+    figure = FIGURES.get(limit) or REGRESSIONS[limit]
+    alone = limit in FIGURES and entry["perturbation"] in ATTACKS
+    return "perturbed_accuracy" if figure == "robust_accuracy" and alone else figure
 
 
 def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
@@ -297,7 +323,10 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         BREAKING: f"the run has {rule.perturbation} at one strength only",
         "max_regression": apart,
         "max_accuracy_regression": f"{apart}, or have no labels",
+        "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled pictures",
+        "min_robust_accuracy": "the run has no attack on labelled pictures",
         ATTACK: f"the run has no attack {rule.perturbation}",
-        "min_consistency": "no row of the run is what it is on",
+        "min_consistency": "no row of the run is what it is on, or counts: every attacked picture "
+        "was incorrect before",
     }.get(limit, "the pictures of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."
