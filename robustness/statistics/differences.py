@@ -13,7 +13,13 @@ from robustness.base.columns import require
 from robustness.evaluation.condition import effect
 from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.attacked import as_counted
-from robustness.statistics.estimates import differences, number, over_conditions
+from robustness.statistics.estimates import (
+    differences,
+    number,
+    over_conditions,
+    shares,
+    side_by_side,
+)
 from robustness.statistics.grid import Grid, laid_out, mean_of_rows, with_conditions
 from robustness.statistics.paired import established, holm, sign_flip
 from robustness.statistics.ranking import QUANTITIES
@@ -135,24 +141,30 @@ def _changes(
     ``there`` says where ``whole`` has a row, by default where it is no NaN.
     """
     rows = ~np.isnan(whole[0]) if there is None else there
-    a, b = (
-        np.column_stack([over_conditions(total, rows), one])
-        for total, one in zip(whole, each, strict=True)
+    total, a, b = (
+        over_conditions(values, rows, kind)
+        for values, kind in (
+            (whole[1] - whole[0], differences),
+            (whole[0], shares),
+            (whole[1], shares),
+        )
     )
-    net = np.column_stack(
-        [np.nansum(whole[1] - whole[0], axis=1), np.nan_to_num(each[1] - each[0])]
-    )
-    rates = [mean_of_rows(values.T) for values in (a, b)]
-    found = differences(b - a)
+    net = each[1] - each[0]
+    found = side_by_side(total, differences(net))
+    rates = [
+        np.append(one.value, mean_of_rows(values.T))
+        for one, values in zip((a, b), each, strict=True)
+    ]
+    nets = np.column_stack([np.nansum(whole[1] - whole[0], axis=1), np.nan_to_num(net)])
     return [
         {
             "a": number(rates[0][at]),
             "b": number(rates[1][at]),
             **found.named("difference", at),
-            "moved": int(np.count_nonzero(net[:, at])),
-            "p": None if np.isnan(rates[0][at]) else sign_flip(net[:, at].astype(np.int64)),
+            "moved": int(np.count_nonzero(nets[:, at])),
+            "p": None if np.isnan(rates[0][at]) else sign_flip(nets[:, at].astype(np.int64)),
         }
-        for at in range(a.shape[1])
+        for at in range(nets.shape[1])
     ]
 
 

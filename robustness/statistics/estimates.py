@@ -6,7 +6,7 @@ that comes to the mean of rows: R + (sum - R rows) / (mean rows a picture), with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,24 +65,6 @@ def each_picture(sums: Floats, counts: Floats) -> Floats:
     return np.where(there, values, np.nan)
 
 
-def over_conditions(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """(n, 1): each image's value in the mean over all conditions; NaN where it has none.
-
-    ``values`` (n, k) are NaN where a row is not ``there``, or does not count. Rows count the same,
-    unless some do not count: then conditions count the same. Else a model that is wrong more often,
-    so that attacks count fewer of its rows, would seem the more consistent for it.
-    """
-    known = ~np.isnan(values)
-    if not (there & ~known).any():
-        sums = np.nansum(values, axis=1, keepdims=True)
-        return each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
-    counts, pictures = known.sum(axis=0), known.any(axis=1)
-    means, columns = _mean(values), max(int((counts > 0).sum()), 1)
-    apart = np.where(known, values - means, 0.0) / np.maximum(counts, 1)
-    found = np.nansum(means) / columns + apart.sum(axis=1) * (pictures.sum() / columns)
-    return np.where(pictures, found, np.nan)[:, None]
-
-
 def shares(values: Floats) -> Estimates:
     """Means of ``values`` (n, k), shares in [0, 1]; NaN where a picture has none."""
     return Estimates(_mean(values), *share_bounds(values))
@@ -96,6 +78,38 @@ def means(values: Floats) -> Estimates:
 def differences(values: Floats) -> Estimates:
     """Means of ``values`` (n, k), differences in [-1, 1]; NaN where a picture has none."""
     return Estimates(_mean(values), *difference_bounds(values))
+
+
+def over_conditions(
+    values: Floats, there: NDArray[np.bool_], estimate: Callable[[Floats], Estimates]
+) -> Estimates:
+    """The mean (1,) of ``values`` (n, k) over all conditions, as ``estimate`` has it of images.
+
+    ``values`` are NaN where a row is not ``there``, or does not count. Conditions that leave rows
+    out weigh as much as the others: else a model that is wrong more often, so that attacks count
+    fewer of its rows, would seem the more consistent for it. The interval is the mean of theirs and
+    the others', which holds however the two depend on each other.
+    """
+    known = ~np.isnan(values)
+    used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
+    parts, weights = [], []
+    for chosen in (used & ~leaves_out, used & leaves_out):
+        sums = np.nansum(values[:, chosen], axis=1, keepdims=True)
+        counts = known[:, chosen].sum(axis=1, keepdims=True).astype(float)
+        parts.append(estimate(each_picture(sums, counts)))
+        weights.append(int(chosen.sum()))
+    if 0 in weights:
+        return parts[weights.index(0) - 1]
+    least = -1.0 if estimate is differences else 0.0
+    low, high = parts[1].low, parts[1].high  # of too few images: whatever it may be
+    parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
+    fields = ("value", "low", "high")
+    return Estimates(
+        *(
+            np.average([getattr(part, name) for part in parts], axis=0, weights=weights)
+            for name in fields
+        )
+    )
 
 
 def side_by_side(*parts: Estimates) -> Estimates:

@@ -13,11 +13,10 @@ from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.attacked import as_counted
 from robustness.statistics.calibration import reliability
 from robustness.statistics.classes import by_class
-from robustness.statistics.estimates import number, over_conditions
+from robustness.statistics.estimates import number, over_conditions, shares
 from robustness.statistics.grid import (
     grids,
     laid_out,
-    mean_of_rows,
     with_conditions,
     without_copies,
 )
@@ -42,7 +41,7 @@ def recount(frame: pd.DataFrame) -> str:
     for before, now in zip(laid_out(known), grids(known), strict=True):
         told, counted = before.values("consistent"), now.values("consistent")
         if (~np.isnan(told) & np.isnan(counted)).any():
-            after = number(mean_of_rows(over_conditions(counted, now.there).T)[0])
+            after = number(over_conditions(counted, now.there, shares).value[0])
             became = "undefined" if after is None else f"{after:.1%}"
             found.append(f"{models.label(now.model)} {np.nanmean(told):.1%}, now {became}")
     if not found:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.estimates import differences, over_conditions
+from robustness.statistics.estimates import Estimates, differences, over_conditions
 from robustness.statistics.grid import ConditionKey, Grid, grids
 from robustness.statistics.paired import (
     ALPHA,
@@ -64,13 +64,12 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     found = []
     for title, group, _, values in _groups(frame, quantity):
         pairs = list(itertools.combinations(range(len(group)), 2))
-        nets, means = zip(*(_net(values, *pair) for pair in pairs), strict=True)
+        nets, estimates = zip(*(_apart(values, *pair) for pair in pairs), strict=True)
         ps = [sign_flip(net) for net in nets]
         adjusted = holm(ps)
-        estimates = differences(np.column_stack(means))
         for at, (a, b) in enumerate(pairs):
             net = nets[at]
-            difference, low, high = estimates.named("difference", at).values()
+            difference, low, high = estimates[at].named("difference", 0).values()
             if difference is None:  # no attack had a prediction of both to break
                 continue
             if difference < 0:
@@ -229,16 +228,15 @@ def _values(grid: Grid, quantity: str) -> Floats:
     return values
 
 
-def _net(values: NDArray[np.int8], a: int, b: int) -> tuple[NDArray[np.int64], Floats]:
-    """By how much more a model went well than another, on each image that they share.
+def _apart(values: NDArray[np.int8], a: int, b: int) -> tuple[NDArray[np.int64], Estimates]:
+    """(under how many conditions more a model went well than another, the mean difference).
 
-    (under how many conditions, the share of conditions); the second is NaN for other images.
+    The first (images,) is of the images that both have under any condition.
     """
     shared = (values[a] != NEITHER) & (values[b] != NEITHER)
-    there = shared.any(axis=1)
     apart = np.where(shared, values[a] - values[b], 0)
     net = apart.sum(axis=1, dtype=np.int64)
     if shared.all():
-        return net, net / shared.shape[1]
-    each = over_conditions(np.where(shared, apart, np.nan), np.ones_like(shared))[:, 0]
-    return net[there], each
+        return net, differences(net[:, None] / shared.shape[1])
+    known = np.where(shared, apart, np.nan)
+    return net[shared.any(axis=1)], over_conditions(known, np.ones_like(shared), differences)

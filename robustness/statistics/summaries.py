@@ -76,6 +76,7 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "model": grid.model,
             "n_images": len(np.unique(grid.image_of)),
             **figures,
+            **_consistency(grid),
             **under_attack(grid),
             **_overall_calibration(grid),
         }
@@ -87,6 +88,11 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
         group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
         ranked += sorted(group, key=lambda entry: -(entry[by] or 0.0))
     return ranked
+
+
+def _consistency(grid: Grid) -> dict[str, float | None]:
+    kept = over_conditions(grid.values("consistent"), grid.there, shares).named("consistency", 0)
+    return {**kept, **complement(kept, "consistency", "flip_rate")}
 
 
 def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -297,10 +303,7 @@ def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
             total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
-    found = each_picture(np.column_stack(sums), np.column_stack(counts))
-    if conditions is None:
-        found[:, :1] = over_conditions(grid.values("consistent"), grid.there)
-    return found
+    return each_picture(np.column_stack(sums), np.column_stack(counts))
 
 
 def _figures(values: Floats) -> list[dict[str, Any]]:
