@@ -75,7 +75,6 @@ class Run:
     def seed(self) -> int:
         return self.manifest.spec.seed
 
-    @property
     def recount_note(self, found: Figures) -> str:
         """How its figures ``found`` differ from what the version that wrote it told; "" if not."""
         return found.recount if self.manifest.counted_otherwise else ""

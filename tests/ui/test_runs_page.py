@@ -289,7 +289,7 @@ def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
     assert ">worse</td>" in text
     assert "Robust accuracy: SqueezeNet 1.1 60%" in text, "its card"
     app = visit("first", "attack-b")
-    assert "They share no picture" in texts(app)
+    assert "no image in common" in texts(app)
     assert not [each for each in app.segmented_control if each.key == "change_of"]
 
 
