@@ -1,4 +1,4 @@
-"""The command line: the families of commands, the exit codes, and what becomes of an error.
+"""The command line: command families, exit codes and error handling.
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
 with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
@@ -29,7 +29,7 @@ FAMILIES = (models, pictures, study, evaluate, attack, runs, gate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status.
+    """Run one command; return the exit status.
 
     0; 1 when ``models verify``, ``models check``, ``replay`` or ``check`` found something wrong; 2
     for bad input, or when the output or a file cannot be read or written; 130 when interrupted.
@@ -69,7 +69,7 @@ def _sentence(error: OSError) -> str:
     names = [os.fsdecode(name) for name in files if isinstance(name, str | bytes | os.PathLike)]
     place = visible(" -> ".join(names)) or "Something that the command reads or writes"
     reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
-    return f"{place}: {reason}; the command went no further. Mend that and give it again."
+    return f"{place}: {reason}; the command stopped. Fix that and run it again."
 
 
 def _without_output(error: OutputError) -> int:

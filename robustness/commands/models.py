@@ -1,4 +1,4 @@
-"""The commands about the models themselves: list them, fetch their weights, check their files."""
+"""The command ``models``: list models, fetch weights, check files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add(parsers: Parsers) -> None:
         "--to",
         type=Path,
         metavar="DIR",
-        help="fill a folder that serves another machine as its source",
+        help="fill a folder that another machine can use as its source",
     )
     fetch.set_defaults(refuse=fetch.error)
 
@@ -53,7 +53,7 @@ def add(parsers: Parsers) -> None:
         "--side",
         type=int,
         metavar="PIXELS",
-        help="of the pictures it will be asked about (default: 224)",
+        help="of the images to predict (default: 224)",
     )
 
     for action in (fetch, verify, check, convert):
@@ -179,7 +179,7 @@ def verify_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Ask models about pictures that they know; status 1 if any answer is not the one expected."""
+    """Check models on reference images; status 1 if a prediction is not as expected."""
     from robustness import models
     from robustness.models.selfcheck import self_checks
 
@@ -192,7 +192,7 @@ def check_command(options: argparse.Namespace) -> int:
         if options.json:
             continue
         if check.problem or not check.answers:
-            console.say(f"{check.model:18}{check.problem or 'no known picture'}")
+            console.say(f"{check.model:18}{check.problem or 'no reference image'}")
         for answer in check.answers:
             verdict = "as expected" if answer.right else "DIFFERS"
             expected = " or ".join(answer.expected)
@@ -211,9 +211,9 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 def convert_command(options: argparse.Namespace) -> int:
-    """Make models ready for OpenVINO before they are asked; status 1 if one cannot be loaded.
+    """Convert models for OpenVINO ahead of use; status 1 if one cannot be loaded.
 
-    The first use of a model does the same: this is for images of containers and for first visitors.
+    The first use of a model does the same: this prepares container images and first visits.
     """
     from robustness import models
     from robustness.base.errors import RobustnessError

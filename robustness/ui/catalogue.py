@@ -1,4 +1,4 @@
-"""Every perturbation at five strengths on one picture, drawn from the registry."""
+"""The Catalogue: every perturbation at five strengths on one image, from the registry."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from robustness.ui.kit.run_link import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
-"""Pixels along a picture of a strip; parameters in pixels scale with it."""
+"""Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
 
 def show(sample: str) -> None:
-    """Draws a strip for each perturbation that is searched for, by family."""
+    """Draw a strip for each perturbation found, by family."""
     query = st.text_input(
         "Search",
         key="search",
@@ -42,7 +42,7 @@ def show(sample: str) -> None:
     st.caption(
         f"{of}{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
         f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under a "
-        "picture opens it on the Live page."
+        "image opens it on the Live page."
     )
     for family, records in families.items():
         st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
@@ -67,7 +67,7 @@ def _strip(record: Perturbation, sample: str) -> None:
 
 
 def _links(record: Perturbation, sample: str, strengths: Sequence[float]) -> None:
-    """Under each picture the link that opens it on the Live page."""
+    """Links below the images that open them on the Live page."""
     with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
         for strength in strengths:
             query = {"sample": sample, **link_values(Condition.of({record.name: strength}))}
@@ -86,9 +86,9 @@ def _description(record: Perturbation) -> Html:
     facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
     facts.append(f"stands for {record.risk}")
     if record.imagenet_c:
-        facts.append(f"ImageNet-C: {record.imagenet_c}, severity in brackets")
+        facts.append(f"ImageNet-C: {record.imagenet_c}, severity in parentheses")
     if record.random:
-        facts.append("random, by the seed")
+        facts.append("random, set by the seed")
     if not record.monotone:
         facts.append("not monotone: a higher strength is not always a larger change")
     if record.study_strength is not None:

@@ -1,4 +1,4 @@
-"""How the Models page looks: the table of models, the self-check, and the weights."""
+"""The Models page: the table of models, the self-check, and the weights."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from robustness.ui.kit.work import Work
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
-    models.STUDY: ("The study", "The four networks of the study that this grew from."),
+    models.STUDY: ("The study", "The four networks of the original study."),
     models.MODERN: ("Modern", "Newer networks, convolutional and transformers."),
-    models.OWN: ("Your own", "Described in your file of models."),
+    models.OWN: ("Your own", "Described in your models file."),
 }
 
 
 def show() -> None:
-    """Draws the sections top to bottom."""
+    """Draw the sections."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     st.html(results.headline(f"{len(ready)} of {len(states)} models are ready on this machine."))
@@ -44,7 +44,7 @@ def show() -> None:
 
 
 def _fits() -> None:
-    st.header("What the fit does to each model", anchor="fit")
+    st.header("Accuracy by fit", anchor="fit")
     st.markdown(method_notes.FITS)
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
 
@@ -67,21 +67,21 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
             "Top-5": _percent("Published ImageNet validation accuracy."),
             "mCE": _percent(
                 "Published mean corruption error on ImageNet-C, relative to AlexNet; lower is "
-                "better. Measured on the published image files, with other weights of the same "
+                "better. From the published image files, with other weights of the same "
                 "architecture."
             ),
             "Engine": st.column_config.TextColumn(
-                help="What runs the forward passes. Gradients and heat maps are TensorFlow's."
+                help="Runs the forward passes. TensorFlow computes gradients and heat maps."
             ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
-                help=f"One picture on this machine: median of {PASSES} passes of the self-check.",
+                help=f"One image on this machine: median of {PASSES} passes of the self-check.",
             ),
         },
     )
     st.caption(
-        "Click a column's head to sort. Latency and answer come from the self-check below; the "
-        "sources of the published figures stand under each model's weights."
+        "Click a column header to sort. Latency and prediction come from the self-check below; "
+        "sources of the published figures are listed with each model's weights."
     )
 
 
@@ -115,7 +115,7 @@ def _verdict(check: SelfCheck) -> str:
     if check.problem:
         return "✗ not run"
     if check.right is None:
-        return "no known picture"
+        return "no reference image"
     return _met(check.right)
 
 
@@ -127,15 +127,14 @@ def _met(expectation: bool) -> str:
 
 
 def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
-    """The section with its button; returns the checks that there are."""
+    """Draw the section with its button; return the existing checks."""
     st.header("Self-check", anchor="self-check")
     st.markdown(
-        "Each ready model is asked about pictures to which its answer is known: that of the "
-        "reference, whether or not it is what the picture shows. Where the probability of the "
-        "reference is known too, it must agree: a wrong channel order or scale can leave the top-1 "
-        "class as it was and shows in the probability alone. Each model is asked at its own input "
-        "size; the other pages show every model the same picture of 224 x 224 pixels, so a model "
-        "of a larger input answers there with somewhat other probabilities."
+        "Each ready model predicts images with a known reference prediction, correct or not. If "
+        "the reference probability is known, it must match, too: a wrong channel order or scale "
+        "can keep the top-1 class and change only the probability. Models run at their own input "
+        "size here; other pages give all models the same image of 224 x 224 pixels, so models "
+        "with a larger input have slightly different probabilities there."
     )
     keys = {
         name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
@@ -160,8 +159,8 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         rounded = [check.rounding for check in found.values() if check.rounding is not None]
         if rounded:
             st.caption(
-                "The setting 'precision' asks for less than float32: probabilities of these "
-                f"pictures move by up to {max(rounded):.1%}."
+                "The setting 'precision' is below float32: probabilities of these images change "
+                f"by up to {max(rounded):.1%}."
             )
     return found
 
@@ -174,7 +173,7 @@ def _rows(check: SelfCheck) -> list[tuple[str, ...]]:
     if check.problem:
         return [(label, "", "", check.problem, "✗ not run")]
     if not check.answers:
-        return [(label, "none known", "", "", "no known picture")]
+        return [(label, "none", "", "", "no reference image")]
     return [
         (
             "" if place else label,
@@ -199,8 +198,8 @@ def _expected(answer: Answer) -> str:
 def _weights(states: Mapping[str, models.WeightsState]) -> None:
     st.header("Weights", anchor="weights")
     st.markdown(
-        "Every file is checked against its published hash before it is used. A model whose weights "
-        "are missing is never replaced by another."
+        "Every file is checked against its published hash before use. A model without its weights "
+        "is never replaced by another one."
     )
     for group, (title, text) in GROUPS.items():
         records = [record for record in models.REGISTRY if record.group == group]
@@ -238,10 +237,10 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     if state.path is not None:
         rows.append(("Found at", str(state.path)))
     else:
-        rows.append(("Looked for at", "\n".join(map(str, all_places(record)))))
+        rows.append(("Searched at", "\n".join(map(str, all_places(record)))))
     published = record.published
     if published.source:
-        rows.append(("Accuracy according to", published.source))
+        rows.append(("Source of accuracy", published.source))
     if published.robustness_source:
-        rows.append(("mCE according to", published.robustness_source))
+        rows.append(("Source of mCE", published.robustness_source))
     return rows

@@ -1,4 +1,4 @@
-"""How the Operations page looks: how this server is doing, and what its operator may do to it."""
+"""The Operations page: the state of this server, and actions for its operator."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ LOOK_SECONDS = 5.0
 
 _KINDS = {
     "page": "The page's script",
-    "picture": "A picture while a slider is held",
-    "answers": "Answers while a slider is held",
-    "camera": "A frame of the camera",
+    "picture": "Image while a slider is held",
+    "answers": "Predictions while a slider is held",
+    "camera": "Camera frame",
 }
 _CLEARED = "caches cleared"
 
 
 def show() -> None:
-    """Draws the page top to bottom; raises ``AccessError`` for who may not see it."""
+    """Draw the page; raises ``AccessError`` for users without the role."""
     access.require(Action.OPERATE)
     fragment(_live, run_every=LOOK_SECONDS)()
     _clear()
@@ -46,7 +46,7 @@ def show() -> None:
 
 
 def _live() -> None:
-    """All that changes while one looks."""
+    """The figures that refresh."""
     access.require(Action.OPERATE)
     found = {figure.name: figure for figure in figures.all_figures()}
     st.html(results.headline(_headline(found)))
@@ -54,13 +54,13 @@ def _live() -> None:
     _updates()
     _models()
     _errors()
-    with st.expander("All figures, as Prometheus reads them", icon=":material/monitoring:"):
-        st.caption("GET /metrics gives these to this machine, and to who sends the token.")
+    with st.expander("All figures for Prometheus", icon=":material/monitoring:"):
+        st.caption("GET /metrics serves them to this machine and to clients with the token.")
         st.code(figures.text(), language=None)
 
 
 def _value(found: Mapping[str, Metric], name: str) -> float:
-    """The only value of the figure ``name``; 0 where it is not told."""
+    """The only value of the figure ``name``; 0 if there is none."""
     figure = found.get(f"{figures.PREFIX}{name}")
     return float(figure.samples[0].value) if figure else 0.0
 
@@ -85,14 +85,14 @@ def _tiles(found: Mapping[str, Metric]) -> Html:
             f"estimated, of {_size(value('models_budget_bytes'))}",
         ),
         ("Kept results", _size(value("results_bytes")), "for all sessions"),
-        ("Folder of runs", _size(value("runs_bytes")), f"{_size(value('disk_free_bytes'))} free"),
+        ("Runs folder", _size(value("runs_bytes")), f"{_size(value('disk_free_bytes'))} free"),
         ("Runs", f"{value('runs'):,.0f}", f"{value('runs_deleted'):,.0f} in the bin"),
         (
-            "Runs worked on",
+            "Runs in progress",
             f"{value('jobs_working'):,.0f}",
             f"{value('jobs_waiting'):,.0f} in the queue",
         ),
-        ("Updates, p95", _time(slow), "of the slowest kind"),
+        ("Updates, p95", _time(slow), "slowest kind"),
     )
     return html("tiles", tiles=tiles)
 
@@ -111,13 +111,13 @@ def _updates() -> None:
     if rows:
         st.html(results.html_table(("Asked for", "How often", "Median", "p95"), rows))
     else:
-        st.caption("Nobody has used the Live page since the server started.")
+        st.caption("No use of the Live page since the server started.")
 
 
 def _models() -> None:
     st.header("Models in memory", anchor=False)
     names = ", ".join(plain(models.label(name)) for name in LOADED.names())
-    st.caption(names or "None is loaded.")
+    st.caption(names or "None loaded.")
 
 
 def _errors() -> None:
@@ -125,21 +125,21 @@ def _errors() -> None:
     rows = [(_when(fault.when), fault.kind, fault.place) for fault in FAULTS.last()]
     if rows:
         st.html(results.html_table(("When", "Kind", "Where"), rows))
-        st.caption("What they said stands in the server's log: it may name somebody's files.")
+        st.caption("Details are in the server's log, since they may name users' files.")
     else:
-        st.caption("Nothing unexpected has happened since the server started.")
+        st.caption("No unexpected errors since the server started.")
 
 
 def _clear() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Clear the caches",
+            "Clear caches",
             key="clear caches",
             icon=":material/cleaning_services:",
             on_click=_cleared,
             **access.allowed(
                 Action.CLEAR_CACHES,
-                help="Models are loaded again, and results computed again, when somebody asks.",
+                help="Models and results are loaded and computed again on demand.",
             ),
         )
         if st.session_state.pop(_CLEARED, False):
@@ -147,7 +147,7 @@ def _clear() -> None:
 
 
 def _cleared() -> None:
-    """Forgets what can be made again, for everybody."""
+    """Clear everything that can be recomputed, for all sessions."""
     if access.refused(Action.CLEAR_CACHES):
         return
     access.require(Action.CLEAR_CACHES)

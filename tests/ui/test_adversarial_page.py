@@ -159,7 +159,7 @@ def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
 
 def test_an_attack_that_noise_equals_is_called_no_news() -> None:
     app = opened(sample="chelsea", epsilon="16")
-    assert "no news" in app.warning[0].value
+    assert "nothing new" in app.warning[0].value
 
 
 def test_the_smallest_epsilon_is_the_core_s(
@@ -186,7 +186,7 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert found.epsilon is not None
     assert f">{255 * found.epsilon:.2g}/255</td>" in html(app)
     assert "PGD succeeds" in captions(app)
-    assert "not behind the one without" in captions(app)
+    assert "No sign of gradient masking" in captions(app)
 
 
 def test_transfer_is_judged_by_every_model(few_draws: None) -> None:
@@ -322,4 +322,4 @@ def test_a_model_without_gradients_gets_a_sentence_and_can_still_be_asked(
     assert not app.error
     (chart,) = charts(app)
     assert np.array(chart["data"][0]["text"]).shape == (1, 2)
-    assert "Nothing could be made on SqueezeNet" in captions(app)
+    assert "No attack on SqueezeNet" in captions(app)

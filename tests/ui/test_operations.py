@@ -186,7 +186,7 @@ def test_the_page_says_how_the_server_does(folder: Path, fresh: tuple[Latency, F
     errors.note(OSError("/secret/file.jpg"))
     app.run()
     assert "1 unexpected error." in html(app)
-    assert "A frame of the camera" in html(app)
+    assert "Camera frame" in html(app)
     assert "secret" not in html(app)
     before = values()["robustness_results_bytes"]
     for kept in (KEPT, FILMS):

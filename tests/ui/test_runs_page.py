@@ -82,7 +82,7 @@ def test_without_runs_the_page_says_where_to_begin(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "nowhere"))
     app = run(PAGE)
-    assert "Nothing has been evaluated yet" in texts(app)
+    assert "No runs yet" in texts(app)
     assert not (tmp_path / "nowhere").exists(), "looking is not doing"
 
 

@@ -1,4 +1,4 @@
-"""How the Adversarial page looks: the attack's picture, its answers, and the control."""
+"""Results of the Adversarial page: the attacked image, the predictions, and the control."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robustness.ui.kit.work import Measuring
 
 
 def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
-    """The outcome of the attack, kept or made with progress; ends the page if cancelled."""
+    """The outcome of the attack, cached or computed with progress; stops the page if cancelled."""
     outcome: Outcome
     (outcome,) = Measuring(
         "Attacking",
@@ -46,7 +46,7 @@ def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSp
 
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
-    """The attack's picture under a name of its own."""
+    """The attacked image as a picture with its own name."""
     return Picture.of(f"{picture.name}, adversarial", outcome.image, fit=picture.fit)
 
 
@@ -64,7 +64,7 @@ def row(
 
 
 def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
-    """Draws the result of one attack: the sentence, what noise does, and the pictures."""
+    """Draw the result of one attack: headline, noise control and images."""
     made = row(picture, adversarial(picture, outcome), outcome.model, outcome.spec, truth)
     st.html(results.headline(answer(outcome, [made])[0]))
     _say_what_noise_does(outcome)
@@ -78,32 +78,32 @@ def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
     )
     st.caption(
         f"Largest change {LEVELS * outcome.linf:.3g} of 255 (L∞), length {outcome.l2:.3g} (L2). "
-        "All figures are of the picture as it can be saved, in 8 bits."
+        "All figures are of the saved 8-bit image."
     )
 
 
 def show_answers(
     picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
 ) -> None:
-    """Draws what each model makes of the pictures, the one attacked first, beside noise."""
+    """Draw each model's predictions, the attacked model first, and those under noise."""
     spec, control = outcome.spec, outcome.control
     changed = adversarial(picture, outcome)
     attacked, noise = st.columns(2, gap="small")
-    attacked.header("The model attacked", anchor=False)
+    attacked.header("Attacked model", anchor=False)
     attacked.html(results.card(row(picture, changed, outcome.model, spec, truth), "Adversarial"))
     noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
         noise.html(results.card(row(picture, noisy, outcome.model, spec, truth), "Noise"))
         noise.caption(
-            f"The nearest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
+            f"The closest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
             f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
         )
     else:
-        noise.caption("Nothing was changed, so there is nothing to compare.")
+        noise.caption("Nothing changed, so there is nothing to compare.")
     others = [name for name in names if name != outcome.model]
     if others:
-        st.header("The other models on the same picture", anchor=False)
+        st.header("Other models on the same image", anchor=False)
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
             slot.html(results.card(row(picture, changed, name, spec, truth), "Adversarial"))
@@ -113,13 +113,13 @@ def _say_what_noise_does(outcome: Outcome) -> None:
     control = outcome.control
     if outcome.beats_noise:
         st.success(
-            f"No noise does that: none of {control.draws} random changes of the same size has "
-            "this effect.",
+            f"Noise does not have this effect: none of {control.draws} random changes of the same "
+            "size does.",
             icon=":material/verified:",
         )
     elif outcome.success:
         st.warning(
-            f"So does noise: {control.successes} of {control.draws} random changes of the same "
-            "size have this effect, so this attack is no news. Try a smaller epsilon.",
+            f"Noise has the same effect in {control.successes} of {control.draws} random changes "
+            "of the same size, so this attack shows nothing new. Try a smaller epsilon.",
             icon=":material/grain:",
         )

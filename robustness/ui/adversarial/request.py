@@ -1,4 +1,4 @@
-"""The controls of the Adversarial page: which model, which attack, how strong, towards what."""
+"""Controls of the Adversarial page: model, attack, strength and target."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ EPSILONS = {
     "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
     "l2": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
 }
-"""What the slider offers: L-infinity in 255ths, as an 8-bit picture holds no less than one; L2 as
-it is."""
+"""Slider values: L∞ in 255ths, since an 8-bit image holds no smaller change; L2 directly."""
 
 FIRST_SAMPLE, FIRST_EPSILON = "coffee", 2.0
-"""What a first visit shows: every offline model errs, and noise of that size changes no answer. At
-the control's own 8/255, which a link without an epsilon means, noise does as much to some."""
+"""The first visit's epsilon: every offline model errs, and noise of that size changes no
+prediction. At 8/255, the value of a link without an epsilon, noise changes some, too."""
 
 MOST_RESTARTS = 10
 
 
 def start_state() -> None:
-    """Gives a first visit an attack that is news; leaves what a link says alone.
+    """Set a telling attack on a first visit; a link's values stay.
 
-    Called by the page ahead of all controls. Who comes from another page keeps the picture.
+    The page calls it before all controls. Visitors from another page keep their image.
     """
     arrived = st.session_state.get("arrived")
     if "epsilon" in st.session_state or not (arrived or not st.query_params):
@@ -42,7 +41,7 @@ def start_state() -> None:
 
 
 def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
-    """The model attacked, one of ``names``, and the attack."""
+    """The attacked model, one of ``names``, and the attack."""
     model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
     name = listed("Attack", {record.name: record.label for record in REGISTRY}, "attack")
     record = REGISTRY[name]
@@ -56,9 +55,9 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
 
 
 def strength_input(asked: AttackSpec, first: str) -> AttackSpec:
-    """The attack that looks for the smallest epsilon, in the norm and to the target of ``asked``.
+    """The attack that searches for the smallest epsilon, with the norm and target of ``asked``.
 
-    It is ``first`` until another is chosen; the one of ``asked`` has its settings.
+    ``first`` unless another one is chosen; the attack of ``asked`` keeps its settings.
     """
     left, right = st.columns(2, gap="medium")
     able = [record for record in REGISTRY if asked.target is None or record.targeted]
@@ -81,11 +80,11 @@ def strength_input(asked: AttackSpec, first: str) -> AttackSpec:
 
 
 def _target(record: Attack, model: str) -> int | None:
-    """The class to reach; None where any other will do."""
+    """The target class; None for any other class."""
     labels = models.REGISTRY[model].labels()
     if not record.targeted:
         st.selectbox(
-            "Target class", [], index=None, disabled=True, placeholder="This attack takes none"
+            "Target class", [], index=None, disabled=True, placeholder="Not used by this attack"
         )
         return None
     forget_unless(labels.names, "target")
@@ -132,7 +131,7 @@ def _epsilon(norm: str) -> float:
 
 
 def _effort(record: Attack, of: str = "") -> tuple[int, int]:
-    """Steps and restarts; ``of`` tells these controls from others."""
+    """Steps and restarts; ``of`` is a key prefix."""
     left, right = st.columns(2, gap="small")
     steps = left.number_input(
         "Steps",
@@ -152,6 +151,6 @@ def _effort(record: Attack, of: str = "") -> tuple[int, int]:
         value=1,
         key=f"{of}restarts",
         bind="query-params",
-        help="How many random starts are tried; the best result counts.",
+        help="Number of random starts; the best result counts.",
     )
     return int(steps), int(restarts)

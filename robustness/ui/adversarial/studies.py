@@ -1,4 +1,4 @@
-"""The Adversarial page's further questions, each answered once it is asked for; and its report."""
+"""Further studies of the Adversarial page, each run on demand, and its report."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def show_report(
 
 
 def show(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
-    """Draws the sections top to bottom."""
+    """Draw the sections."""
     _transfer(picture, outcome, names, truth)
     _over_epsilon(picture, outcome, names)
     _reach(picture, outcome)
@@ -94,14 +94,14 @@ def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Me
 
 
 def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
-    st.header("Does it transfer?", anchor=False)
+    st.header("Transfer to other models", anchor=False)
     if len(names) < 2:
-        st.caption("Choose more than one model in the sidebar to see who shares the weakness.")
+        st.caption("Choose more than one model in the sidebar to see which share the weakness.")
         return
     spec = outcome.spec
     found = transferring(picture, outcome, names).on_request(
         f"Attack each of the {len(names)} models",
-        f"{spec.record.label} with these settings on every model, each result judged by all.",
+        f"{spec.record.label} with these settings on every model, each result tested on all.",
     )
     if found is None:
         return
@@ -109,7 +109,7 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
     blind = [models.label(name) for name in names if name not in sources]
     if blind:
         reason = "no gradients" if spec.target is None else "no gradients, or no such target"
-        st.caption(plain(f"Nothing could be made on {', '.join(blind)}: {reason}."))
+        st.caption(plain(f"No attack on {', '.join(blind)}: {reason}."))
     if not found:
         return
     others = [entry for entry in found if entry.source != entry.model]
@@ -127,17 +127,17 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
         ),
     )
     st.caption(
-        f"Made on the model of the row, judged by that of the column. {LEGEND} "
-        "The percentage is the judge's confidence in its original class."
+        f"Rows: model attacked. Columns: model tested. {LEGEND} "
+        "The percentage is the tested model's confidence in its original class."
     )
 
 
 def _over_epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
-    st.header("How little is enough?", anchor=False)
+    st.header("Smallest epsilon", anchor=False)
     able = attackable(names, outcome.spec, outcome.model)
     others = ", ".join(models.label(name) for name in names if name not in able)
     if others:
-        st.caption(plain(f"Without {others}: there is no such target among their classes."))
+        st.caption(plain(f"Without {others}: their classes do not include the target."))
     names = able
     spec = strength_input(outcome.spec, STRONGEST)
     other, steps = COUNTERPART[spec.record.white_box]
@@ -175,14 +175,14 @@ def _strength_results(
         st,
         attacks.over_epsilon(frame, spec.norm),
         "over_epsilon",
-        "What is left of each model's answer over epsilon; the smallest epsilon of each stands in "
-        "the table below.",
+        "Confidence in the original class by epsilon; the table below gives each model's smallest "
+        "epsilon.",
     )
     st.caption(f"Open markers: {spec.record.label} succeeds. Measured before rounding to 8 bits.")
     st.html(results.html_table(_SMALLEST_HEAD, [_smallest_row(entry) for entry in smallest]))
     if spec.norm == "linf" and any(e.epsilon and e.epsilon < 1 / 255 for e in smallest):
         st.caption(
-            "Below 1/255 an 8-bit picture cannot hold the change: saved, it needs one whole level."
+            "An 8-bit image cannot hold changes below 1/255: a saved file needs a whole level."
         )
 
 
@@ -197,15 +197,15 @@ def _masking(points: Sequence[Point]) -> None:
         st.warning(plain(sign), icon=":material/visibility_off:")
     if not signs:
         st.caption(
-            "No sign of gradient masking: success rises with epsilon, and the attack on gradients "
-            "is not behind the one without."
+            "No sign of gradient masking: success rises with epsilon, and the gradient attack does "
+            "at least as well as the one without gradients."
         )
 
 
 def _strengths(
     picture: Picture, specs: Sequence[AttackSpec], names: Sequence[str]
 ) -> Iterator[Any]:
-    """Curves of all ``specs`` and the smallest epsilon of the first; sentences for what fails."""
+    """Curves of all ``specs`` and the smallest epsilon of the first; a sentence per failure."""
     for name in names:
         try:
             classifier = models.load(name)
@@ -228,7 +228,7 @@ def _smallest_row(entry: Smallest) -> tuple[str, ...]:
 
 
 def _reach(picture: Picture, outcome: Outcome) -> None:
-    st.header("Attacks beside natural perturbations", anchor=False)
+    st.header("Attacks and natural perturbations", anchor=False)
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
     reaches = Measuring(
@@ -241,18 +241,16 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
         said=lambda _, share: f"Comparing: {share:.0%}",
     ).on_request(
         f"Compare {len(REACHING)} attacks with {len(PERTURBATIONS)} perturbations",
-        f"For each: how far the picture has moved when the answer of {plain(label)} first changes.",
+        f"For each: how far the image moved when {plain(label)}'s prediction first changes.",
     )
     if reaches is None:
         return
     frame = pd.DataFrame([entry.as_row() for entry in reaches])
     st.markdown(f"**{comparison(reaches)}**")
-    results.chart(
-        st, attacks.reach(frame), "reach", comparison(reaches) + " All values stand below."
-    )
+    results.chart(st, attacks.reach(frame), "reach", comparison(reaches) + " All values are below.")
     st.caption(
-        "Each marker stands where the answer first changes: the further left, the less had to be "
-        "moved. Open markers never change it; they show the strongest setting."
+        "Each marker shows where the prediction first changes: further left means a smaller "
+        "change. Open markers never change it; they show the strongest setting."
     )
     with st.expander("All values", icon=":material/table_rows:"):
         ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))

@@ -1,4 +1,4 @@
-"""A run in the making: what would be evaluated, and the button that has it be done."""
+"""A new run: what it would evaluate, and the start button."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FRAMES_AT_ONCE = 44
 
 
 def new_run(model_names: Sequence[str], seed: int) -> None:
-    """Draws the controls of a new run, and has it be worked on once asked for."""
+    """Draw the controls of a new run and start it on demand."""
     clean()
     opened = st.query_params.get(RUN)
     if _FOLDED_FOR not in st.session_state or st.session_state[_FOLDED_FOR] != opened:
@@ -119,7 +119,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
             key="evaluate",
             **access.allowed(Action.EVALUATE),
         )
-        st.caption(f"{size} They are worked on beside this page, which may be closed meanwhile.")
+        st.caption(f"{size} Runs in the background. You can close this page.")
     if pressed:
         _listed.clear()  # what the source holds now is what is evaluated
         _planned.clear()

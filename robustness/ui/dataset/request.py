@@ -1,4 +1,4 @@
-"""The controls of the Dataset page: which pictures, which perturbations, how many."""
+"""Controls of the Dataset page: images, perturbations and limits."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _SUITES = {
     IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
     OWN_CHOICE: "My own choice",
 }
-_LABELLINGS = {FOLDERS: "from sub-folders or the table", NO_LABELS: "none"}
+_LABELLINGS = {FOLDERS: "from subfolders or the table", NO_LABELS: "none"}
 
-WITHOUT_CLASSES = f"For that, choose {_LABELLINGS[NO_LABELS]!r} under Options, Classes."
-"""What to do about labels that are no classes."""
+WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Options, Classes."
+"""Advice for labels that are not classes."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _source_input() -> str | None:
     if kind == ON_SERVER and allowed is not None:
         return _server_input(allowed)
     st.caption(
-        "Five photographs, enough to see what a run tells and too few to rank models. Upload your "
-        "own for that, or evaluate a folder from the command line and open the run here."
+        "Five photographs: enough to see what a run shows, too few to rank models. To do that, "
+        "upload your own images, or evaluate a folder on the command line and open the run here."
     )
     return SAMPLES
 
@@ -88,26 +88,25 @@ def _source_input() -> str | None:
 def _upload_input() -> str | None:
     refused = access.refusal(Action.UPLOAD)
     given = st.file_uploader(
-        "Several pictures, or one zip archive",
+        "Images, or one zip archive",
         type=[*ACCEPTED_EXTENSIONS, "zip"],
         accept_multiple_files=True,
         key="dataset_upload",
         disabled=bool(refused),
         help=refused
-        or "In an archive, each sub-folder may be a class: named by its index, its synset or its "
-        "name. What you upload stays on the server that runs this page, beside the run.",
+        or "Subfolders of an archive may be classes, named by index, synset or name. Uploads stay "
+        "on this server, with the run.",
     )
     if len(given) > 1 and any(file.name.lower().endswith(".zip") for file in given):
         st.error(
-            f"Expected one zip archive or several pictures, got {len(given)} files of both kinds: "
-            "take some of them out."
+            f"Expected images or one zip archive, got {len(given)} files of both: remove some."
         )
         return None
     if given and refused:
         return None
     path = upload(given)
     if path is None:
-        st.caption("Nothing is uploaded yet.")
+        st.caption("No upload yet.")
         return None
     return str(path)
 
@@ -115,14 +114,14 @@ def _upload_input() -> str | None:
 def _server_input(allowed: Path) -> str | None:
     found = _below(allowed)
     if not found:
-        st.info(f"There is nothing to evaluate in the folder {plain(str(allowed))}.")
+        st.info(f"The folder {plain(str(allowed))} has nothing to evaluate.")
         return None
     name = listed("Folder, archive or table", found, "server_source")
     return str(allowed / name) if name in found else None
 
 
 def _below(allowed: Path) -> list[str]:
-    """What may be chosen: the operator's folder itself, and what lies right in it."""
+    """The choices: the operator's folder and its direct contents."""
     try:
         entries = sorted(allowed.iterdir())
     except OSError as error:
@@ -141,7 +140,7 @@ def _below(allowed: Path) -> list[str]:
 def _conditions_input() -> tuple[Condition, ...]:
     suite = one_of("Perturbations", _SUITES, "suite")
     if suite == STUDY_SUITE:
-        st.caption("Each at its study setting.")
+        st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
     if suite == OWN_CHOICE:
         names: Sequence[str] = st.multiselect(
@@ -160,7 +159,7 @@ def _conditions_input() -> tuple[Condition, ...]:
             default=[0.6],
             key="strengths",
             bind="query-params",
-            help="Where ImageNet-C has the perturbation, these are its severities 1 to 5.",
+            help="Equal to ImageNet-C's severities 1 to 5 for its corruptions.",
         )
         return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
     severities = st.pills(
@@ -172,10 +171,10 @@ def _conditions_input() -> tuple[Condition, ...]:
         bind="query-params",
     )
     as_jpeg = st.toggle(
-        "Saved as JPEG afterwards",
+        "Save as JPEG afterwards",
         key="as_jpeg",
         bind="query-params",
-        help="With quality 85, as the published pictures were: published mCE is of such files.",
+        help="Quality 85, like the published images, on which published mCE is measured.",
     )
     suite = IMAGENET_C_JPEG_SUITE if as_jpeg else IMAGENET_C_SUITE
     return suite_conditions(suite, severities=sorted(severities)) if severities else ()
@@ -183,7 +182,7 @@ def _conditions_input() -> tuple[Condition, ...]:
 
 def _limit_input() -> int | None:
     return st.number_input(
-        "Largest number of pictures",
+        "Max images",
         min_value=1,
         value=None,
         step=1,
@@ -196,7 +195,7 @@ def _limit_input() -> int | None:
 def _options() -> tuple[str, str]:
     with st.popover("Options", icon=":material/tune:"):
         labelling = one_of(
-            "Classes", _LABELLINGS, "labelling", help="With classes the run tells accuracies, too."
+            "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
         )
         fit = fit_input("dataset_fit")
     return labelling, fit

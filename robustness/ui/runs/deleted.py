@@ -1,4 +1,4 @@
-"""The bin of the Runs page: deleted runs that whoever looks may bring back."""
+"""The bin of the Runs page: deleted runs that can be restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustness.ui.runs import done
 
 
 def show(folder: Path) -> None:
-    """The runs in the bin of ``folder``, each with a button; nothing where there are none."""
+    """Draw the runs in the bin of ``folder``, each with a button; nothing if it is empty."""
     found = [
         entry
         for entry in runs.deleted(folder)
@@ -52,4 +52,4 @@ def _time(days: float) -> str:
 
 def _restore(folder: Path, name: str) -> str:
     access.require(Action.RESTORE, runs.owner_of(runs.binned(folder, name)), name)
-    return f"Brought back {runs.restore(folder, name).name}."
+    return f"Restored {runs.restore(folder, name).name}."

@@ -1,4 +1,4 @@
-"""What a click on the Runs page did, or why it could not, said when the page is drawn again."""
+"""The result or error of a click on the Runs page, shown when the page is drawn again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAID = "runs said"
 
 
 def say() -> None:
-    """What came of the last click."""
+    """Show the result of the last click."""
     kind, text = st.session_state.pop(_SAID, ("", ""))
     if kind == "done":
         st.success(plain(text), icon=":material/check:")
@@ -24,7 +24,7 @@ def say() -> None:
 
 
 def do(what: Callable[..., str], *given: Any) -> None:
-    """Does what a click asks, and keeps what to say of it for the page to come."""
+    """Perform a click's action and keep its message for the next page."""
     try:
         st.session_state[_SAID] = ("done", what(*given))
     except RobustnessError as error:

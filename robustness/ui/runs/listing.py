@@ -1,4 +1,4 @@
-"""The Runs page: the list with its search, and what can be done with a run."""
+"""The Runs page: searchable list of runs and actions on a run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from robustness.ui.runs import comparison, deleted, done
 AT_ONCE = 10
 
 HEADLINE_SECONDS = 1.0
-"""How long a visit works out headlines that no run has kept; the rest come with the next visit."""
+"""Time limit for computing missing headlines in one visit; the rest follow on the next."""
 
 _SHOWN, _UPLOADS = "runs shown", "runs uploaded"
 
 
 def show() -> None:
-    """Draws the page top to bottom."""
+    """Draw the page."""
     folder = runs_folder()
     keeping.tidy(folder)
     entries = runs.listing(folder)
@@ -49,8 +49,7 @@ def show() -> None:
     st.header(heading, anchor=False)
     if not known:
         st.info(
-            "Nothing has been evaluated yet: start on the Dataset page, from the command line, or "
-            "import a run.",
+            "No runs yet: start one on the Dataset page or the command line, or import one.",
             icon=":material/inventory_2:",
         )
     limit = int(st.session_state.get(_SHOWN, AT_ONCE))
@@ -69,13 +68,13 @@ def show() -> None:
 
 
 def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
-    """Search and import; returns the words that are looked for."""
+    """Draw search and import; return the search words."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search",
             key="search",
             bind="query-params",
-            placeholder="a title, a model, a perturbation",
+            placeholder="title, model or perturbation",
             icon=":material/search:",
             disabled=not known,
         )
@@ -130,7 +129,7 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
 
 
 def _follow(folder: Path) -> None:
-    """What is said of a run that is worked on; the whole page once it is so no longer."""
+    """Draw the state of a run in progress; redraw the page when it ends."""
     entry = runs.listed(folder)
     if entry.manifest is None or not is_ordered(folder):
         st.rerun()
@@ -196,14 +195,14 @@ def _manage(entry: Listed) -> None:
         **access.allowed(
             Action.EXPORT,
             disabled=not finished,
-            help="The rows and the manifest, without the pictures: import it here or elsewhere."
+            help="Rows and manifest, without images; can be imported here or elsewhere."
             if finished
             else "Only a finished run can be downloaded: continue this one first.",
         ),
     )
     st.divider()
     days = counted(keeping.bin_days(), "day")
-    sure = st.checkbox(f"I am sure: from the bin it is gone after {days}", key=f"sure {name}")
+    sure = st.checkbox(f"Confirm: the bin keeps it for {days}", key=f"sure {name}")
     if refused := access.refusal(Action.DELETE, entry.owner):
         st.caption(plain(refused))
     st.button(
@@ -217,7 +216,7 @@ def _manage(entry: Listed) -> None:
 
 
 def _archive(folder: Path, by: Who) -> bytes:
-    """The run as a zip, made when somebody asks for it."""
+    """The run as a zip, created on demand."""
     access.require(Action.EXPORT, thing=folder.name, by=by)
     stream = io.BytesIO()
     runs.write_archive(runs.load(folder), stream)
@@ -244,12 +243,12 @@ def _import(folder: Path) -> None:
     # Another key draws an empty uploader: what was imported is not offered again.
     key = f"uploaded run {st.session_state.get(_UPLOADS, 0)}"
     given = st.file_uploader(
-        "A run as a zip",
+        "Run as zip",
         type="zip",
         key=key,
-        help="As downloaded here or written by *runs export*. Larger ones: *runs import*.",
+        help="Downloaded here or written by *runs export*. For larger files use *runs import*.",
     )
-    st.caption("Its pictures do not come with it; everything else does.")
+    st.caption("Includes everything except the images.")
     st.button(
         "Import it",
         key="import run",

@@ -22,7 +22,11 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     for width, height in ((1440, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
         expect(pictures).to_have_count(3)
-        for shown in (headline, page.get_by_text("No noise does that"), *pictures.all()):
+        for shown in (
+            headline,
+            page.get_by_text("Noise does not have this effect"),
+            *pictures.all(),
+        ):
             eventually(page, partial(is_in_sight, shown, height))
     hand_back(page)
 
