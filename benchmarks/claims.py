@@ -36,7 +36,7 @@ PAIRS: dict[str, Pair] = {
 }
 PILOTS = (20, 30, 50, 100)
 MODELS = (2, 4)
-RUNS = 1000
+RUNS = 4000
 RUNS_OF_TEN = 300
 RUNS_OF_POWER = 200
 

@@ -137,11 +137,11 @@ MANY_IMAGES = (
     (
         "More images",
         "With n images, a difference D and the lower bound L of its interval, s = (D - L) / "
-        "z(0.975) and a = z(1 - 0.025 / number of pairs), n · ((a + z(0.8)) · s / (D - 0.75 · a · "
-        "s))² images are enough. The 0.75 allows for a true difference smaller than the one found: "
-        "in simulations of 20 to 100 images, where the true difference is 3 points or more, the "
-        "power at that number is at least 75 % on average. No number is named below "
-        f"{figures.FEWEST_TO_PLAN} images, nor where D is below 0.75 · a · s.",
+        "z(0.975), a = z(1 - 0.025 / number of pairs) and c = 0.4 + 8 / n, n · ((a + z(0.8)) · s / "
+        "(D - c · a · s))² images are enough. c allows for a true difference smaller than the one "
+        "found: in simulations of 20 to 100 images, where the true difference is 3 points or more, "
+        "the power at that number is at least 75 % on average. No number is named below "
+        f"{figures.FEWEST_TO_PLAN} images, nor where D is below c · a · s.",
     ),
     (
         "Calibration",

@@ -21,10 +21,11 @@ Integers = NDArray[np.int64]
 
 ALPHA = 0.05
 POWER = 0.8
-CAUTION = 0.75
-"""The share of a pilot's reach that ``images_needed`` takes off its difference. The smallest with
-which ``benchmarks.claims`` finds a power of 75 % and more, averaged over pilots of 20 to 100 images
-whose true difference is 3 points or more: a pilot that gets a number overstates its difference."""
+CAUTION, CAUTION_OF_FEW = 0.4, 8.0
+"""``images_needed`` takes 0.4 + 8 / images of a pilot's reach off its difference: a pilot that gets
+a number overstates its difference, the more so the smaller it is. Chosen so that
+``benchmarks.claims`` finds a power of 75 % or more, averaged over pilots of 20 to 100 images, where
+the true difference is 3 points or more."""
 SENSIBLE = 1_000_000
 """No larger number of images is named."""
 EXACT_DISCORDANT = 1000
@@ -106,13 +107,13 @@ def images_needed(difference: float, low: float, images: int, tests: int) -> int
     its 95 % interval. Its distance from ``low``, rescaled to a level of 0.05 / ``tests`` (the
     strictest that Holm's correction asks for), is what both conditions of ``established`` need at
     ``images``; it shrinks with the square root of their number. The true difference may be smaller
-    than the one found: by how much is allowed for, ``CAUTION`` says.
+    than the one found: ``CAUTION`` says how much is allowed for.
     """
     from scipy.stats import norm  # slow to import
 
     alone, corrected = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
     reach = (difference - low) / alone
-    cautious = difference - CAUTION * corrected * reach
+    cautious = difference - (CAUTION + CAUTION_OF_FEW / images) * corrected * reach
     if cautious <= 0:
         return None
     needed = images * ((corrected + norm.ppf(POWER)) * reach / cautious) ** 2

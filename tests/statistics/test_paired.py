@@ -31,6 +31,7 @@ from robustness.statistics import (
 from robustness.statistics.paired import (
     ALPHA,
     CAUTION,
+    CAUTION_OF_FEW,
     EXACT_TOTAL,
     POWER,
     established,
@@ -141,15 +142,17 @@ def test_holm_is_that_of_statsmodels() -> None:
 def test_the_images_needed_allow_for_a_smaller_difference_than_was_found() -> None:
     net = random(3).integers(-3, 5, 400)
     difference, reach = net.mean(), 1.96 * net.std(ddof=1) / 20
+    cautious = difference - (CAUTION + CAUTION_OF_FEW / 400) * reach
     peer = TTestPower().solve_power(
-        effect_size=(difference - CAUTION * reach) / net.std(ddof=1), alpha=ALPHA, power=POWER
+        effect_size=cautious / net.std(ddof=1), alpha=ALPHA, power=POWER
     )
     assert images_needed(difference, difference - reach, 400, 1) == pytest.approx(peer, rel=0.02)
     more_pairs = images_needed(difference, difference - reach, 400, 6)
     assert more_pairs is not None
     assert more_pairs > peer
     assert images_needed(0.1, -0.2, 30, 1) is None, "it may be none at all"
-    assert images_needed(0.1, 0.1 - 0.1000001 / CAUTION, 30, 1) is None, "or next to none"
+    almost = 0.1 / (CAUTION + CAUTION_OF_FEW / 30)
+    assert images_needed(0.1, 0.1 - 0.99999 * almost, 30, 1) is None, "or next to none"
 
 
 @pytest.mark.parametrize(("won", "lost", "models"), [(0.25, 0.15, 2), (0.25, 0.17, 3)])
