@@ -45,7 +45,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example, *.lab.example")
     routes: list[BaseRoute] = [
         Route("/", _page),
-        Route("/text", _text),
+        Route("/text", _text, methods=["GET", "PUT"]),
         Route("/cookies", _cookies),
         WebSocketRoute("/stream", _stream),
     ]
@@ -124,6 +124,43 @@ def test_a_browser_gets_one_cookie_that_no_script_reads(client: TestClient) -> N
     assert "set-cookie" not in client.get("/text").headers
     again = client.get("/", headers={"cookie": f"other=1; {COOKIE}=abc"})
     assert "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "more", "answered"),
+    [
+        ("http://localhost:8501", {}, True),
+        ("https://localhost:8501", {}, True),  # a proxy ends TLS
+        ("https://localhost:8501", {"x-forwarded-proto": "http"}, False),
+        ("http://localhost:8501", {"x-forwarded-proto": "https"}, False),
+        ("https://dashboard.example", {"host": "dashboard.example"}, True),
+        ("http://dashboard.example:80", {"host": "dashboard.example"}, True),
+        ("https://dashboard.example:8443", {"host": "dashboard.example"}, False),
+        ("http://localhost:9999", {}, False),
+        ("http://localhost", {}, False),
+        ("http://127.0.0.1:8501", {}, False),
+        ("http://evil.example:8501", {}, False),
+        ("null", {}, False),
+        ("http://[", {}, False),
+        ("", {}, False),
+    ],
+)
+def test_a_page_of_another_origin_is_refused(
+    client: TestClient, origin: str, more: dict[str, str], answered: bool
+) -> None:
+    headers = {"host": "localhost:8501", "origin": origin, **more}
+    assert client.put("/text", headers=headers).status_code == (200 if answered else 403)
+    assert client.get("/text", headers=headers).status_code == 200
+    if answered:
+        with client.websocket_connect("/stream", headers=headers) as stream:
+            assert stream.receive_text() == "hello"
+    else:
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/stream", headers=headers),
+        ):
+            pass
+        assert refused.value.status_code == 403
 
 
 @pytest.mark.parametrize("value", ["\\" * 60_000, '\\"' * 30_000, "\\0" * 30_000])

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
-from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit import runtime
@@ -39,6 +39,8 @@ LOGGED = frozenset(Action) - {
     Action.OPERATE,
 }
 """What stands in the audit log when it was allowed; what was refused always does."""
+
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 _WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was refused"
 
@@ -206,14 +208,28 @@ def is_local(found: Connection) -> bool:
     """Whether it is from this machine itself, to a name of its own, and through no proxy."""
     if any(name in found.headers for name in FORWARDED):
         return False
-    names = [urlsplit(f"//{found.headers.get('host', 'localhost')}").hostname]
-    if "origin" in found.headers:
-        names.append(urlsplit(found.headers["origin"]).hostname)
-    return _is_loopback(found.address) and all(map(_is_own_name, names))
+    host = found.headers.get("host", "localhost")
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    here, origin = _origin(f"{scheme}://{host}"), found.headers.get("origin")
+    if here is None or (origin is not None and _origin(origin) != here):
+        return False
+    name = here[1].strip("[]")
+    return _is_loopback(found.address) and (name == "localhost" or _is_loopback(name))
 
 
-def _is_own_name(name: str | None) -> bool:
-    return name == "localhost" or _is_loopback(name or "")
+def is_own_origin(origin: str, host: str, schemes: Collection[str]) -> bool:
+    """Whether ``origin`` is this server as a request calls it: scheme, host and port."""
+    found = _origin(origin)
+    return found is not None and found in {_origin(f"{scheme}://{host}") for scheme in schemes}
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an origin; None for a text that is none, such as "null"."""
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
+        return None
+    scheme, host, port = match.groups()
+    return scheme, host.rstrip("."), int(port or {"http": 80, "https": 443}[scheme])
 
 
 def _is_loopback(address: str) -> bool:

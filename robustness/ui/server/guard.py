@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from robustness.ui.kit.access import COOKIE
+from robustness.ui.kit.access import COOKIE, is_own_origin
 from robustness.ui.server import hosts, metrics
 from robustness.ui.server.faults import FAULTS
 
@@ -23,6 +23,8 @@ COOKIE_SECONDS = 180 * 24 * 3600
 MOST_ESCAPES = 200
 """Backslashes in the cookies of a request: Python's own parser takes seconds for thousands."""
 
+_READS = ("GET", "HEAD", "OPTIONS")
+_TLS = ("https", "wss")
 _COOKIE = re.compile(rf"(?:^|;)\s*{COOKIE}=")
 _INLINE = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
 
@@ -42,7 +44,7 @@ class Guard:
         headers = Headers(scope=scope)
         if refused := hosts.refusal(headers.get("host", "")) or _refused_cookies(headers):
             await _refuse(refused, 400, scope, receive, send)
-        elif refused := _refused_figures(scope, headers):
+        elif refused := _refused_origin(scope, headers) or _refused_figures(scope, headers):
             await _refuse(refused, 403, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
@@ -69,6 +71,24 @@ def _refused_cookies(headers: Headers) -> str:
     return (
         f"Expected cookies with at most {MOST_ESCAPES} escaped characters, got more: delete your "
         "browser's cookies for this site."
+    )
+
+
+def _refused_origin(scope: Scope, headers: Headers) -> str:
+    """Why a connection or a message from a page of another origin is not answered; else "".
+
+    A proxy that ends TLS may not say so: then a page of https is let in beside one of http.
+    """
+    origin = headers.get("origin")
+    if origin is None or scope.get("method") in _READS:
+        return ""
+    said = headers.get("x-forwarded-proto")
+    schemes = (said,) if said else ("https",) if scope["scheme"] in _TLS else ("http", "https")
+    if is_own_origin(origin, headers.get("host", ""), schemes):
+        return ""
+    return (
+        f"Expected a page of this dashboard, got one of {origin[:100]!r}: open the dashboard at "
+        "its own address."
     )
 
 
