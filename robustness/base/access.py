@@ -175,11 +175,19 @@ def _role(setting: Setting, default: Role) -> Role:
     return Role[name]
 
 
-def _is_among(address: str, entries: tuple[str, ...]) -> bool:
-    """Whether ``entries`` name ``address`` itself, or its domain as ``*@example.org``."""
-    address = address.strip().casefold()
-    for entry in (entry.casefold() for entry in entries):
-        domain = entry.removeprefix("*@") if entry.startswith("*@") else None
-        if entry == address or (domain and address.endswith(f"@{domain}")):
-            return True
-    return False
+def address_of(text: str) -> str:
+    """The e-mail address ``text`` as it is compared; "" unless exactly one @ parts it.
+
+    Only the letters A to Z have a lower case here: another alphabet's may be somebody else.
+    """
+    user, _, domain = text.partition("@")
+    if not user or not domain or "@" in domain:
+        return ""
+    return text.encode(errors="replace").lower().decode()
+
+
+def _is_among(name: str, entries: tuple[str, ...]) -> bool:
+    """Whether ``entries`` name the address ``name`` itself, or its domain as ``*@example.org``."""
+    address = address_of(name)
+    domain = f"*@{address.partition('@')[2]}"
+    return bool(address) and any(address_of(entry) in (address, domain) for entry in entries)

@@ -109,6 +109,42 @@ def test_a_domain_is_that_domain_alone(address: str, found: bool) -> None:
     assert (policy.role(Who(address, logged_in=True)) is Role.VIEWER) == found
 
 
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("weiss@lab.example", True),
+        ("WEISS@LAB.EXAMPLE", True),
+        ("weiß@lab.example", False),
+        ("weis\u017f@lab.example", False),  # a long s
+        ("wei\u017fs@lab.example", False),
+        ("weiss@lab.example@evil.example", False),
+        ("weiss@@lab.example", False),
+        (" weiss@lab.example", False),
+        ("weiss", False),
+    ],
+)
+def test_an_address_is_that_address_alone(address: str, found: bool) -> None:
+    policy = Policy(login=True, owners=("Weiss@lab.example",))
+    assert (policy.role(Who(address, logged_in=True)) is Role.OWNER) == found
+
+
+@pytest.mark.parametrize(
+    "address", ["kate@lab.example", "KATE@LAB.EXAMPLE", "\u212aate@lab.example"]
+)
+def test_a_letter_of_another_alphabet_is_itself(address: str) -> None:
+    """The Kelvin sign is no K."""
+    policy = Policy(login=True, owners=("kate@lab.example",))
+    assert (policy.role(Who(address, logged_in=True)) is Role.OWNER) == address.isascii()
+
+
+@pytest.mark.parametrize(
+    "address", ["x@evil.example@lab.example", "x@@lab.example", "@lab.example", "lab.example"]
+)
+def test_only_one_at_sign_parts_an_address(address: str) -> None:
+    policy = Policy(login=True, viewers=("*@lab.example", "*@@lab.example", "*@"))
+    assert policy.role(Who(address, logged_in=True)) is Role.NONE
+
+
 def test_the_highest_of_several_roles_counts() -> None:
     policy = Policy(login=True, viewers=("*@example.org",), owners=(MINE,), user_role=Role.NONE)
     assert policy.role(Who(MINE, logged_in=True)) is Role.OWNER

@@ -107,10 +107,20 @@ def test_only_a_verified_address_is_a_name(
 ) -> None:
     said = {"is_logged_in": True, "email": "Ada@Example.org", "email_verified": True}
     assert whoami(said, monkeypatch) == Who("ada@example.org", logged_in=True)
-    for changed in ({"email_verified": unverified}, {"is_logged_in": False}, {"email": None}):
+    for changed in (
+        {"email_verified": unverified},
+        {"is_logged_in": False},
+        {"email": None},
+        {"email": "x@a@b"},
+    ):
         found = whoami({**said, **changed}, monkeypatch)
         assert not found.logged_in
         assert found.name.startswith("browser-")
+
+
+def test_two_addresses_are_two_names(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"is_logged_in": True, "email": "weiß@lab.example", "email_verified": True}
+    assert whoami(said, monkeypatch).name == "weiß@lab.example"
 
 
 def test_a_browser_keeps_its_name_and_another_cannot_tell_its_cookie(elsewhere: None) -> None:

@@ -201,7 +201,7 @@ def verified_email(said: Mapping[str, Any]) -> str:
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
     email = said.get("email")
-    return email.strip().casefold() if isinstance(email, str) and "@" in email else ""
+    return access.address_of(email) if isinstance(email, str) else ""
 
 
 def is_local(found: Connection) -> bool:
