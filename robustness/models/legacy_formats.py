@@ -1,8 +1,7 @@
-"""Reads the two pickled weight formats of the offline models without trusting the pickles.
+"""Reads the pickled weights of EfficientNet-Lite without trusting the pickle.
 
-A pickle may call anything it can name. The unpicklers here resolve only the few names that these
-files need, and every other name is refused before anything is called. What the names stand for is
-plain Python: NumPy's own ``__setstate__`` corrupts memory when a pickle hands it nonsense.
+A pickle may call anything it can name. The unpickler here resolves only the few names that these
+files need, and refuses every other name before anything is called.
 """
 
 from __future__ import annotations
@@ -42,74 +41,6 @@ def _damage_is_a_weights_error() -> Iterator[None]:
         ) from error
 
 
-class _AllowListUnpickler(pickle.Unpickler):
-    """An unpickler that knows ``allowed`` and nothing else."""
-
-    allowed: dict[tuple[str, str], Any]
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            raise WeightsError(
-                f"The weight file names {module}.{name}, which a plain set of arrays does not "
-                "need; it was not loaded. Install what carries it again."
-            ) from None
-
-
-class _PickledType:
-    """What a pickle tells of a ``numpy.dtype``: its code, such as "f4", and its byte order."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code = code
-        self.order = "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = state[1]
-
-
-class _PickledArray:
-    """What a pickle tells of a ``numpy.ndarray``."""
-
-    def __init__(self, *_: Any) -> None:
-        """Called as ``_reconstruct``, which names a subclass and an empty shape."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _version, self.shape, self.type, self.column_major, self.data = state
-
-    def array(self) -> NDArray[np.float32]:
-        if self.type.code not in ("f2", "f4", "f8") or self.type.order not in ("<", ">"):
-            raise WeightsError(
-                f"The weight file should hold arrays of floats, but holds {self.type.code!r}."
-            )
-        flat = np.frombuffer(self.data, f"{self.type.order}{self.type.code}")
-        shaped = flat.reshape(self.shape, order="F" if self.column_major else "C")
-        return np.array(shaped, dtype=np.float32, order="C")
-
-
-class _NumpyUnpickler(_AllowListUnpickler):
-    """Admits what a pickled NumPy array consists of."""
-
-    allowed = {  # noqa: RUF012 - a constant of the class
-        ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy", "ndarray"): None,  # only handed to _reconstruct
-        ("numpy", "dtype"): _PickledType,
-    }
-
-
-@_damage_is_a_weights_error()
-def read_numpy_pickle(data: bytes) -> dict[str, list[NDArray[np.float32]]]:
-    """{layer: [arrays]} from a pickle of NumPy arrays.
-
-    Raises ``WeightsError`` when the pickle names anything but NumPy arrays or is damaged.
-    """
-    content = _unpickle(_NumpyUnpickler, io.BytesIO(data))
-    if not isinstance(content, dict):
-        raise WeightsError(_expected("a dictionary of arrays by layer", content))
-    return {str(layer): [a.array() for a in arrays] for layer, arrays in content.items()}
-
-
 class _Storage(NamedTuple):  # a pickle can change the fields of other classes
     key: str
     dtype: str
@@ -125,15 +56,25 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _TorchUnpickler(_AllowListUnpickler):
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): lambda *view: _Tensor(*view[:4]),
+    ("torch", "FloatStorage"): "<f4",
+    ("torch", "LongStorage"): "<i8",
+}
+
+
+class _TorchUnpickler(pickle.Unpickler):
     """Admits a state dict of float and long tensors whose storages follow the pickle."""
 
-    allowed = {  # noqa: RUF012 - a constant of the class
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): lambda *view: _Tensor(*view[:4]),
-        ("torch", "FloatStorage"): "<f4",
-        ("torch", "LongStorage"): "<i8",
-    }
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise WeightsError(
+                f"The weight file names {module}.{name}, which a plain set of arrays does not "
+                "need; it was not loaded. Install what carries it again."
+            ) from None
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, count, *_view = pid
@@ -150,13 +91,13 @@ def read_legacy_torch(data: bytes) -> dict[str, NDArray[Any]]:
     Raises ``WeightsError`` when the file is of another format, damaged, or names anything else.
     """
     stream = io.BytesIO(data)
-    magic = _unpickle(_TorchUnpickler, stream)
-    protocol = _unpickle(_TorchUnpickler, stream)
+    magic = _unpickle(stream)
+    protocol = _unpickle(stream)
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
         raise WeightsError(_expected("a legacy torch state dict", magic))
-    _unpickle(_TorchUnpickler, stream)  # sizes of the saving machine's C types
-    tensors = _unpickle(_TorchUnpickler, stream)
-    keys = _unpickle(_TorchUnpickler, stream)
+    _unpickle(stream)  # sizes of the saving machine's C types
+    tensors = _unpickle(stream)
+    keys = _unpickle(stream)
     if not isinstance(tensors, dict):
         raise WeightsError(_expected("a dictionary of tensors", tensors))
     storages = {t.storage.key: t.storage for t in tensors.values() if isinstance(t, _Tensor)}
@@ -197,7 +138,7 @@ def _materialise(tensor: _Tensor, buffers: dict[str, NDArray[Any]]) -> NDArray[A
     return np.array(view, order="C")
 
 
-def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO) -> Any:
+def _unpickle(stream: BinaryIO) -> Any:
     """The next pickle of ``stream``."""
     start = stream.tell()
     for opcode, index, position in pickletools.genops(stream):
@@ -208,7 +149,7 @@ def _unpickle(kind: type[_AllowListUnpickler], stream: BinaryIO) -> Any:
                 "Install what carries it again."
             )
     stream.seek(start)
-    return kind(stream).load()
+    return _TorchUnpickler(stream).load()
 
 
 def _expected(what: str, got: object) -> str:

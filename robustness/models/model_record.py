@@ -62,6 +62,8 @@ class PackagedFile:
 
     ``requirement`` pins that package; it is empty for a file that the dashboard itself brings.
     ``size`` is in bytes. ``read`` turns the verified bytes into arrays by Keras layer name.
+    ``converted_from`` is the SHA-256 of a published file with the same arrays in another format:
+    saved runs identify the weights by it.
     """
 
     package: str
@@ -70,6 +72,7 @@ class PackagedFile:
     size: int
     sha256: str
     read: Callable[[bytes], LayerWeights]
+    converted_from: str = ""
 
     @property
     def digest(self) -> str:

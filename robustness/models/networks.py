@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.legacy_formats import read_legacy_torch, read_numpy_pickle
+from robustness.models.legacy_formats import read_legacy_torch
 from robustness.models.model_record import LayerWeights
 from robustness.models.runtime import keras
 
@@ -51,8 +53,12 @@ def squeezenet() -> Any:
 
 
 def read_squeezenet(data: bytes) -> LayerWeights:
-    """Weights by layer of ``squeezenet()`` from the pickle of the package ndf 0.1.4."""
-    return {name.replace("/", "_"): arrays for name, arrays in read_numpy_pickle(data).items()}
+    """Weights by layer of ``squeezenet()``: the arrays ``LAYER.0``, ``LAYER.1`` of an ``.npz``."""
+    layers: dict[str, list[NDArray[Any]]] = {}
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            layers.setdefault(name.rpartition(".")[0], []).append(arrays[name])
+    return layers
 
 
 LITE_STAGES = (

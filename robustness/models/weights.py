@@ -178,6 +178,8 @@ def digest(record: ModelRecord) -> str:
         return f"{_user_files_digest(weights.path)}+{use_digest}"
     if isinstance(weights, Preset):
         return content_digest(require(record), weights.files)
+    if isinstance(weights, PackagedFile) and weights.converted_from:
+        return f"sha256:{weights.converted_from}"
     return weights.digest
 
 
