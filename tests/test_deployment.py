@@ -67,11 +67,9 @@ def step(image: Image, command: list[str], caches: Path) -> None:
     elif command[-2:] == ["models", "convert"]:  # into what all tests share: it takes long
         done = image.run(*command, ROBUSTNESS_CACHE=str(caches / "robustness"))
         assert done.returncode == 0, done.stderr
-        for pattern in ("converted/*.bin", "openvino/*.model"):
-            for file in (caches / "robustness").glob(pattern):
-                place = Path(image.inside(environment()["ROBUSTNESS_CACHE"])) / file.parent.name
-                place.mkdir(exist_ok=True)
-                shutil.copy(file, place)
+        place = Path(image.inside(environment()["ROBUSTNESS_CACHE"]))
+        for name in ("openvino", "digests"):
+            shutil.copytree(caches / "robustness" / name, place / name)
     else:
         assert image.run(*command).returncode == 0
 
