@@ -32,6 +32,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import FOLDERS
 from robustness.evaluation import loop, request_file, spec
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.rows import NUMBERS, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
@@ -150,20 +151,28 @@ def evaluate(
 
 
 def evaluate_pictures(
-    pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int] | None = None
+    pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int | str] | None = None
 ) -> pd.DataFrame:
     """The rows of a few pictures, as ``Run.frame`` has them; nothing is kept.
 
     ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, uint8 RGB (H, W, 3)
     of any size, or a study image, floating point (224, 224, 3) in [0, 1], which is rounded to 8
-    bits. ``labels`` are class indices by name. Raises ``ImageError`` for a file that is no picture,
-    ``ParameterError`` for an array of another kind.
+    bits. ``labels`` are true classes by the picture's name, each a class index or the name of a
+    class. Raises ``ImageError`` for a file that is no picture, ``ParameterError`` for an array of
+    another kind, ``UnknownNameError`` for a class that no model has.
     """
-    shown = [
-        _picture(name, given, spec, None if labels is None else labels.get(name))
-        for name, given in pictures.items()
+    known = labels or {}
+    indices = {name: label for name, label in known.items() if not isinstance(label, str)}
+    shown = [_picture(name, given, spec, indices.get(name)) for name, given in pictures.items()]
+    named = {
+        name: true_class(name, label, spec.model_names)
+        for name, label in known.items()
+        if isinstance(label, str)
+    }
+    rows = [
+        labelled(row, named[row.image]) if row.image in named else row
+        for row in loop.evaluate(spec, shown)
     ]
-    rows = list(loop.evaluate(spec, shown))
     return to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS))
 
 

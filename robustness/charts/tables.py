@@ -216,7 +216,10 @@ def decimal(value: float | None) -> str:
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:
-    """Consistency, similarity and verdict per model; ``summary`` is of ``scorecard.summarise``."""
+    """Consistency, similarity and verdict per model; ``summary`` is of ``scorecard.summarise``.
+
+    With a true class also how many predictions are correct.
+    """
     columns: list[Column] = [
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
@@ -224,7 +227,14 @@ def verdicts(summary: Sequence[Entry]) -> Table:
         *similarities(summary, ".2f"),
         ("Verdict", scorecard.verdict),
     ]
+    if any(entry["perturbed_accuracy"] is not None for entry in summary):
+        columns[1:1] = [("Correct", _correct)]
     return Table.of(summary, columns)
+
+
+def _correct(entry: Entry) -> str:
+    share = entry["perturbed_accuracy"]
+    return "" if share is None else f"{share:.0%} of {entry['n']}"
 
 
 def published(summary: Sequence[Entry]) -> Table:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPORTS = 10
 """How many lines of progress an attack of many steps prints."""
 
-_TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<12", "answer": ""}
+_TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<15", "prediction": ""}
 
 
 def add(parsers: Parsers) -> None:
@@ -50,13 +50,14 @@ def add(parsers: Parsers) -> None:
         metavar="OUT.png",
         help="write the picture, lossless; --fit squash reads it back as it is",
     )
-    add_shared(attack, "--seed", "--fit")
+    add_shared(attack, "--true-class", "--seed", "--fit")
 
 
 def attack_command(options: argparse.Namespace) -> None:
     """Change a picture as little as possible so that a model errs."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
+    from robustness.evaluation.correctness import label_index, labelled, true_class
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
@@ -65,6 +66,7 @@ def attack_command(options: argparse.Namespace) -> None:
         console.expect_png(options.to, "The adversarial picture")
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
+    truth = true_class(options.image, options.true_class, [name])
     image = load_study_image(picture_file(options.image), fit=options.fit)
     picture = Picture.of(options.image, image, fit=options.fit)
     console.progress(f"loading {name} ...")
@@ -77,12 +79,14 @@ def attack_command(options: argparse.Namespace) -> None:
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         console.write_file(options.to, to_png(outcome.image))
-    transfer = _transfer(picture, outcome)
+    transfer = [labelled(entry, truth) for entry in _transfer(picture, outcome)]
+    own = label_index(name, truth)
     console.end_progress()
     if options.json:
-        console.print_json({**outcome.as_row(), "transfer": [entry.as_row() for entry in transfer]})
+        judged = [entry.as_row() for entry in transfer]
+        console.print_json({**outcome.as_row(), "label": own, "transfer": judged})
     else:
-        _print_outcome(outcome, transfer)
+        _print_outcome(outcome, transfer, own)
 
 
 def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
@@ -120,8 +124,13 @@ def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
     return found
 
 
-def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
+def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None) -> None:
+    from robustness.charts.verdict import judged
+    from robustness.evaluation.correctness import is_correct
     from robustness.models import class_name
+
+    def verdict(entry: Outcome | Transfer, label: int | None) -> str:
+        return judged(entry.top1 == entry.clean_top1, is_correct(label, entry.top1)).said
 
     spec, control = outcome.spec, outcome.control
     aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
@@ -130,8 +139,8 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
     console.say(
         f"{outcome.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
         f"{'succeeds' if outcome.success else 'fails'}\n"
-        f"answer        {before} {outcome.clean_probability:.1%} -> {after} "
-        f"{outcome.probability:.1%}\n"
+        f"prediction    {before} {outcome.clean_probability:.1%} -> {after} "
+        f"{outcome.probability:.1%}  {verdict(outcome, label)}\n"
         f"change        linf {255 * outcome.linf:.3g}/255, l2 {outcome.l2:.3g}, SSIM "
         f"{outcome.ssim:.3f}\n"
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
@@ -148,7 +157,8 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer]) -> None:
             (
                 entry.model,
                 fooled[entry.success],
-                f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}",
+                f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}  "
+                f"{verdict(entry, entry.label)}",
             )
             for entry in transfer
         ],

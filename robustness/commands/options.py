@@ -49,6 +49,10 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": "crop",
         "help": "how a picture becomes square (default: crop)",
     },
+    "--true-class": {
+        "metavar": "CLASS",
+        "help": "what the image shows, by name or synset (known of most samples)",
+    },
     "--out": {
         "metavar": "RUNS",
         "type": Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def add(parsers: Parsers) -> None:
         help="ask about the study image, as everything else does, under such as "
         "fog=0.6+rotation=0.25, or clean",
     )
+    add_shared(predict, "--true-class")
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False)
     add_shared(perturb, "image")
@@ -63,56 +65,101 @@ def perturbations_command(options: argparse.Namespace) -> None:
 
 
 def predict_command(options: argparse.Namespace) -> None:
-    """Top-5 classes of pictures.
+    """Top-5 classes of pictures, and whether the prediction is correct or changed.
 
     Each model is asked at its own published input size; about a picture of 224 x 224 pixels, which
     is a study image already, at that size, as everything else asks it. So it is with --under.
     """
     from robustness import models
-    from robustness.metrics.predictions import top_k
+    from robustness.charts.verdict import verdict_of
+    from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.perturbations import check_seed
-    from robustness.pictures.decoding import decode, read_file
-    from robustness.pictures.fitting import STUDY_SIDE, check_fit, fit
-    from robustness.pictures.picture import Picture
-    from robustness.pictures.samples import picture_file
+    from robustness.pictures.fitting import check_fit
 
     check_fit(options.fit)
-    seed, condition = check_seed(options.seed), _condition(options.under)
-    names = models.resolve(options.models)
-    decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
-    fitted: dict[tuple[int, int], Any] = {}
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for name in names:
-        console.progress(f"{name} ...")
-        labels = models.REGISTRY[name].labels()
-        for index, picture in enumerate(decoded):
-            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE) or condition is not None
-            side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
-            if (index, side) not in fitted:
-                fitted[index, side] = fit(picture, fit=options.fit, side=side)
-            image, classifier = fitted[index, side], models.load(name, side=side)
-            if condition is not None:
-                image = condition.against(Picture.of("", image), seed, classifier)
-            probabilities = classifier(image[None]).probabilities
-            top = [
-                {
-                    "index": int(c),
-                    "synset": labels.synsets[c] if labels.synsets else None,
-                    "name": models.class_name(name, int(c)),
-                    "probability": float(probabilities[0, c]),
-                }
-                for c in top_k(probabilities)[0]
-            ]
-            found[index, name] = {"image": options.images[index], "model": name, "top": top}
+    check_seed(options.seed)
+    condition, names = _condition(options.under), models.resolve(options.models)
+    truths = [true_class(image, options.true_class, names) for image in options.images]
+    answers = _answers(options, names) if condition is None else _under(condition, options, names)
+    predictions, lines = [], []
+    for (place, name), answer in sorted(answers, key=lambda each: each[0][0]):
+        label = label_index(name, truths[place])
+        entry = {
+            "image": options.images[place],
+            "model": name,
+            "consistent": answer["clean_top1"] == answer["top1"],
+            "correct": is_correct(label, answer["top1"]),
+            "top": [_told(name, *each) for each in answer["top"]],
+        }
+        told = f"  {verdict_of({**answer, 'label': label}).said}"
+        known = condition is not None or label is not None
+        predictions.append(entry)
+        lines.append(f"{entry['image']}  {name}{told if known else ''}")
+        lines += [f"  {each['probability']:7.1%}  {each['name']}" for each in entry["top"]]
     console.end_progress()
-    predictions = [found[index, name] for index in range(len(decoded)) for name in names]
     if options.json:
         console.print_json({"predictions": predictions})
         return
-    for entry in predictions:
-        console.say(f"{entry['image']}  {entry['model']}")
-        for answer in entry["top"]:
-            console.say(f"  {answer['probability']:7.1%}  {answer['name']}")
+    for line in lines:
+        console.say(line)
+
+
+Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
+"""By place of the picture and model: top-1 of the original and now, and (class, probability)."""
+
+
+def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
+    """What each model makes of each picture, at its own input size."""
+    from robustness import models
+    from robustness.metrics.predictions import top_k
+    from robustness.pictures.decoding import decode, read_file
+    from robustness.pictures.fitting import STUDY_SIDE, fit
+    from robustness.pictures.samples import picture_file
+
+    decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
+    fitted: dict[tuple[int, int], Any] = {}
+    for name in names:
+        console.progress(f"{name} ...")
+        for place, picture in enumerate(decoded):
+            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
+            side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
+            if (place, side) not in fitted:
+                fitted[place, side] = fit(picture, fit=options.fit, side=side)
+            probabilities = models.load(name, side=side)(fitted[place, side][None]).probabilities
+            top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
+            (top1, probability), *_ = top
+            told = dict.fromkeys(("clean_top1", "top1"), top1)
+            sure = dict.fromkeys(("clean_probability", "probability"), probability)
+            yield (place, name), {**told, **sure, "top": top}
+
+
+def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
+    """What each model makes of each picture under ``condition``."""
+    from robustness.evaluation.loop import evaluate
+    from robustness.evaluation.spec import make_spec
+    from robustness.pictures.fitting import load_study_image
+    from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
+
+    images = [load_study_image(picture_file(image), fit=options.fit) for image in options.images]
+    pictures = [Picture.of(str(place), image) for place, image in enumerate(images)]
+    spec = make_spec(names, [condition], seed=options.seed, fit=options.fit)
+    for row in evaluate(spec, pictures):
+        console.progress(f"{row.model} ...")
+        top = list(zip(row.top5, row.top5_probabilities, strict=True))
+        yield (int(row.image), row.model), {**row.as_row(), "top": top}
+
+
+def _told(name: str, index: int, probability: float) -> dict[str, Any]:
+    from robustness import models
+
+    synsets = models.REGISTRY[name].labels().synsets
+    return {
+        "index": index,
+        "synset": synsets[index] if synsets else None,
+        "name": models.class_name(name, index),
+        "probability": probability,
+    }
 
 
 def _condition(text: str | None) -> Condition | None:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.sweep import Break
 
-_BREAKS = {"perturbation": "<22", "model": "<20", "breaks at": ">9", "  physical value": ""}
-
 
 def add(parsers: Parsers) -> None:
     """Adds ``study`` and ``sweep``."""
@@ -27,7 +25,7 @@ def add(parsers: Parsers) -> None:
         "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
     )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
-    add_shared(study, "--seed", "--fit")
+    add_shared(study, "--true-class", "--seed", "--fit")
 
     swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
     which = swept.add_mutually_exclusive_group()
@@ -40,11 +38,12 @@ def add(parsers: Parsers) -> None:
     swept.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
     )
-    add_shared(swept, "--seed", "--fit")
+    add_shared(swept, "--true-class", "--seed", "--fit")
 
 
 def study_command(options: argparse.Namespace) -> None:
     """Consistency and feature similarity under the perturbations."""
+    from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
     from robustness.evaluation.spec import make_spec
@@ -62,11 +61,15 @@ def study_command(options: argparse.Namespace) -> None:
     ]
     if options.out is not None:
         console.make_folder(options.out)  # now rather than after all the work
+    truths = {
+        picture.name: true_class(picture.name, options.true_class, spec.model_names)
+        for picture in pictures
+    }
     rows: list[Measurement] = []
     total = len(pictures) * len(spec.models) * len(conditions)
     console.progress(f"loading {', '.join(spec.model_names)} ...")
     for row in evaluate(spec, pictures):
-        rows.append(row)
+        rows.append(labelled(row, truths[row.image]))
         if len(rows) % len(conditions) == 0:
             console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
     console.end_progress()
@@ -111,7 +114,10 @@ def _print_doubts(summary: list[dict[str, Any]]) -> None:
 
 
 def sweep_command(options: argparse.Namespace) -> None:
-    """The strength at which each model's answer breaks."""
+    """The strength at which each model's prediction changes or becomes incorrect."""
+    from robustness import models
+    from robustness.charts import tables
+    from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
     from robustness.pictures.fitting import load_study_image
@@ -125,6 +131,7 @@ def sweep_command(options: argparse.Namespace) -> None:
         names = [record.name for record in REGISTRY if options.all or record.in_study]
     image = load_study_image(picture_file(options.image), fit=options.fit)
     picture = Picture.of(options.image, image, fit=options.fit)
+    truth = true_class(options.image, options.true_class, models.resolve(options.models))
     points: list[Measurement] = []
     breaks: list[Break] = []
     console.progress("loading the models ...")
@@ -138,10 +145,10 @@ def sweep_command(options: argparse.Namespace) -> None:
         fit=options.fit,
     ):
         if isinstance(event, Break):
-            breaks.append(event)
+            breaks.append(labelled(event, truth))
             console.progress(f"{event.perturbation}, {event.model}: done")
         else:
-            points.append(event)
+            points.append(labelled(event, truth))
     console.end_progress()
     if options.json:
         console.print_json(
@@ -151,12 +158,16 @@ def sweep_command(options: argparse.Namespace) -> None:
             }
         )
         return
-    rows = []
-    for entry in sorted(breaks, key=lambda b: 2.0 if b.strength is None else b.strength):
-        value = ""
-        if entry.strength is not None and entry.graded:
-            value = REGISTRY[entry.perturbation].value_text(entry.strength)
-        rows.append((entry.perturbation, entry.model, entry.at, f"  {value}"))
-    console.print_table(_BREAKS, rows)
+    breaks.sort(key=lambda entry: 2.0 if entry.strength is None else entry.strength)
+    head, told = tables.breaking(breaks)
+    last = head.index("Physical value")
+    titles = ("Perturbation", *head[: last + 1])
+    rows = [
+        (entry.perturbation, entry.model, *row[1 : last + 1])
+        for entry, row in zip(breaks, told, strict=True)
+    ]
+    widths = [2 + max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    columns = {title: f"<{width}" for title, width in zip(titles, widths, strict=True)}
+    console.print_table({**columns, titles[-1]: ""}, rows)
     for sentence in answer(breaks, picture.name):
         console.say(f"\n{sentence}")

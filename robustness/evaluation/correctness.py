@@ -5,6 +5,7 @@ The columns stand in for the top-5 lists of a measurement.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,8 +16,10 @@ from robustness.base.columns import require
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break
-from robustness.models import REGISTRY
+from robustness.models import REGISTRY, by_labels
 from robustness.models.labels import Labels, folded, imagenet
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import SAMPLE
 
 CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
 """Top-1 and top-5 of the clean and the perturbed picture: was the label among them?"""
@@ -34,11 +37,32 @@ def labelled(event: Event, truth: str | None) -> Event:
     """
     if not isinstance(event, Measurement | Break | Transfer):
         return event
-    return replace(event, label=None if truth is None else _index(event.model, truth))
+    return replace(event, label=label_index(event.model, truth))
 
 
-def _index(model: str, truth: str) -> int | None:
+def sample_class(name: str) -> str | None:
+    """The class that the sample called ``name`` shows; None where ImageNet has no such class."""
+    synset = SAMPLES[name].synset
+    return None if synset is None else imagenet().names[imagenet().index(synset)]
+
+
+def true_class(image: str, said: str | None, model_names: Iterable[str]) -> str | None:
+    """The name of the class ``said`` among those of the models, else that of a ``sample:``.
+
+    A class is said by its name, synset or index. Raises ``UnknownNameError`` for one that no model
+    has.
+    """
+    if said is None:
+        return sample_class(image.removeprefix(SAMPLE)) if image.startswith(SAMPLE) else None
+    sets = [labels for labels, _ in by_labels(model_names)]
+    found = next((labels for labels in sets if class_index(said, labels) is not None), sets[0])
+    return found.names[found.index(said)]
+
+
+def label_index(model: str, truth: str | None) -> int | None:
     """The class called ``truth`` of ``model``, or the one of ImageNet's synset for it."""
+    if truth is None:
+        return None
     labels = REGISTRY[model].labels()
     found = _named(truth, labels)
     if found is None and (known := _named(truth, imagenet())) is not None:

@@ -98,10 +98,10 @@ class Break:
 
     @property
     def at(self) -> str:
-        """Where it changes: "0.250" or "never", and of a switch "changes" or "unchanged"."""
+        """Where it changes: "0.250" or "never", and of a switch "when on" or "never"."""
         if self.strength is None:
-            return "never" if self.graded else "unchanged"
-        return f"{self.strength:.3f}" if self.graded else "changes"
+            return "never"
+        return f"{self.strength:.3f}" if self.graded else "when on"
 
 
 def grid(record: Perturbation, steps: int) -> tuple[float, ...]:

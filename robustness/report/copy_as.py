@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -9,33 +10,41 @@ from urllib.parse import urlencode
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import CLEAN, Condition
+from robustness.evaluation.correctness import sample_class
 from robustness.evaluation.request_file import as_toml
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.samples import SAMPLE
 
+TRUE_CLASS = "shows"
+"""Parameter of a link: the true class of its picture, where that is not known anyway."""
+
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
 _DEFAULT_SEED = 0
 
 
-def copies(spec: RunSpec, picture_name: str, *, sample: str | None) -> dict[str, str]:
+def copies(
+    spec: RunSpec, picture_name: str, *, sample: str | None, truth: str | None = None
+) -> dict[str, str]:
     """By its title, each text that gives the answers of ``spec``, which has one condition.
 
     ``sample`` names the bundled photograph shown. Without it the picture is a file: in its place
     stands ``picture_name``, and there is no link, which cannot carry a file. Nor has an attack a
-    link, for the Live page has none. Raises ``ParameterError`` unless there is one condition.
+    link, for the Live page has none. ``truth`` is the true class; that of a sample may be known
+    anyway. Raises ``ParameterError`` unless there is one condition.
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
+    said = None if sample is not None and truth == sample_class(sample) else truth
     texts = {
-        COMMAND: _command(spec, picture_name, sample),
-        PYTHON: _python(spec, picture_name, sample),
+        COMMAND: _command(spec, picture_name, sample, said),
+        PYTHON: _python(spec, picture_name, sample, truth),
         TOML: _toml(spec, sample),
     }
     linked = sample is not None and not spec.conditions[0].needs_model
-    return {LINK: _link(spec, str(sample)), **texts} if linked else texts
+    return {LINK: _link(spec, str(sample), said), **texts} if linked else texts
 
 
 def link_values(condition: Condition) -> dict[str, str]:
@@ -57,9 +66,11 @@ def _number(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _link(spec: RunSpec, sample: str) -> str:
+def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
     # The sample stands in every link: without any value the Live page is that of a first visit.
     values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
+    if truth is not None:
+        values[TRUE_CLASS] = truth
     if spec.model_names != models.default_names():
         values["models"] = list(spec.model_names)
     if spec.seed != _DEFAULT_SEED:
@@ -69,11 +80,13 @@ def _link(spec: RunSpec, sample: str) -> str:
     return query(values)
 
 
-def _command(spec: RunSpec, picture_name: str, sample: str | None) -> str:
+def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | None) -> str:
     condition = spec.conditions[0]
     image = _path(picture_name, sample)
     words = ["python", "-m", "robustness", "predict", image, "--models", ",".join(spec.model_names)]
     words += ["--under", CLEAN if condition.idle else condition.id]
+    if truth is not None:
+        words += ["--true-class", truth]
     if spec.seed != _DEFAULT_SEED:
         words += ["--seed", str(spec.seed)]
     if spec.fit != DEFAULT_FIT:
@@ -88,7 +101,7 @@ def _path(name: str, sample: str | None) -> str:
     return f"./{name}" if name.startswith(("-", SAMPLE)) else name
 
 
-def _python(spec: RunSpec, picture_name: str, sample: str | None) -> str:
+def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | None) -> str:
     values = spec.conditions[0].as_dict()
     if "attack" in values:
         settings = ", ".join(f"{k}={v!r}" for k, v in values.items() if k != "attack")
@@ -96,6 +109,10 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None) -> str:
     else:
         condition = f"api.Condition.of({values!r})"
     picture = {picture_name: _path(picture_name, sample)}
+    known = {picture_name: truth}
+    labels = "" if truth is None else f", labels={known!r}"
+    columns = ["model", "clean_top1", "top1", "probability", "consistent"]
+    columns += ["correct"] * (truth is not None)
     lines = [
         "from robustness import api",
         "",
@@ -105,8 +122,8 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None) -> str:
         f"    seed={spec.seed},",
         f"    fit={spec.fit!r},",
         ")",
-        f"rows = api.evaluate_pictures({picture!r}, spec)",
-        'print(rows[["model", "clean_top1", "top1", "probability", "consistent"]])',
+        f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
+        f"print(rows[{json.dumps(columns)}])",
     ]
     return "\n".join(lines) + "\n"
 

@@ -23,7 +23,8 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
     ``euclidean`` are means of the embedding's similarity over them, ``cosine_rescaled`` and
     ``euclidean_rescaled`` those of how far it is from a stranger's. ``consistency_low`` and
-    ``consistency_high`` are None with fewer than ``FEWEST`` pictures.
+    ``consistency_high`` are None with fewer than ``FEWEST`` pictures. ``clean_accuracy`` and
+    ``perturbed_accuracy`` are None unless every row has a label.
     """
     by_model: dict[str, list[Measurement]] = {}
     for row in rows:
@@ -35,6 +36,7 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
                 "model": model,
                 "n": len(group),
                 **_consistency(group).named("consistency", 0),
+                **_accuracy(group),
                 **{
                     name: float(np.mean([row.scores[name] for row in group]))
                     for pair in RESCALED.items()
@@ -47,6 +49,17 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
         ranked += sorted(entries, key=lambda entry: -entry["consistency"])
     return ranked
+
+
+def _accuracy(rows: Sequence[Measurement]) -> dict[str, float | None]:
+    """The shares of correct predictions, each original once."""
+    if any(row.label is None for row in rows):
+        return {"clean_accuracy": None, "perturbed_accuracy": None}
+    clean = {row.image_digest: row.clean_top1 == row.label for row in rows}
+    return {
+        "clean_accuracy": sum(clean.values()) / len(clean),
+        "perturbed_accuracy": sum(row.top1 == row.label for row in rows) / len(rows),
+    }
 
 
 def _consistency(rows: Sequence[Measurement]) -> Estimates:

@@ -43,7 +43,7 @@ def test_the_document_is_about_the_saved_picture(
     found = attacked(capsys, *QUICK, "--epsilon", epsilon, "--norm", norm, "--to", out)
     assert list(found) == [
         *("success", "by", "epsilon", "linf", "l2", "ssim", "clean_top1", "top1", "probability"),
-        *("noise_control", "transfer"),
+        *("noise_control", "label", "transfer"),
     ]
     with Image.open(out) as written:
         assert (written.format, written.mode, written.size) == ("PNG", "RGB", (224, 224))
@@ -113,7 +113,7 @@ def test_for_people_it_says_what_happened(capsys: pytest.CaptureFixture[str]) ->
     assert main(["attack", COFFEE, *QUICK, "--epsilon", "4/255"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("PGD, linf 4/255, on SqueezeNet: succeeds\n")
-    assert "answer        espresso 93.7% -> " in out
+    assert "prediction    espresso 93.7% -> " in out
     assert "in 0 of 16 draws" in out
     assert "PGD: step 3 of 3" in err
 

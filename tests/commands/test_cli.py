@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from robustness import __version__, models, perturbations
-from robustness.commands.main import main
+from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights import size
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import sample_path
@@ -207,6 +207,30 @@ def test_predict_gives_the_published_answers(run: Run) -> None:
     assert [answer["index"] for answer in chelsea] == [285, 282, 281, 287, 293]
 
 
+def test_a_true_class_is_said_by_name_synset_or_sample(run: Run) -> None:
+    def correct(*arguments: str) -> list[bool | None]:
+        ended = run("predict", *arguments, "--models", "SqueezeNet", "--json")
+        return [entry["correct"] for entry in document(ended.out)["predictions"]]
+
+    assert correct("sample:coffee", "sample:rocket", COFFEE) == [True, None, None]
+    assert correct(COFFEE, "--true-class", "n07920052") == [True]
+    assert correct("sample:coffee", "--true-class", "tench") == [False]
+    refused = run("predict", COFFEE, "--models", "SqueezeNet", "--true-class", "expresso")
+    assert refused.status == EXIT_BAD_INPUT
+    assert "Did you mean 'espresso'?" in refused.err
+
+
+def test_a_sweep_tells_where_a_prediction_becomes_incorrect(run: Run) -> None:
+    asked = ("sweep", COFFEE, "--models=SqueezeNet", "--perturbation=rotation", "--steps=3")
+    for truth in ("espresso", "tench"):
+        found = document(run(*asked, "--true-class", truth, "--json").out)
+        assert all(point["label"] is not None for point in found["points"])
+        (entry,) = found["breaking"]
+        assert entry["incorrect_at"] == (entry["strength"] if truth == "espresso" else 0)
+    assert "is incorrect on the original" in run(*asked, "--true-class=tench").out
+    assert "becomes incorrect" in run(*asked, "--true-class=espresso").out
+
+
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
 def test_predict_fits_the_picture_as_asked(run: Run, fit: str) -> None:
     ended = run("predict", COFFEE, "--models", "SqueezeNet", "--fit", fit, "--json")
@@ -358,6 +382,7 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
     for entry in summary:
         assert list(entry) == [
             *("model", "n", "consistency", "consistency_low", "consistency_high"),
+            *("clean_accuracy", "perturbed_accuracy"),
             *("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled", "label_set"),
         ]
         mine = rows[rows["model"] == entry["model"]]

@@ -375,6 +375,7 @@ def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     better, worse = summarise(rows)
     assert list(better) == [
         *("model", "n", "consistency", "consistency_low", "consistency_high"),
+        *("clean_accuracy", "perturbed_accuracy"),
         *("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled", "label_set"),
     ]
     assert (better["model"], better["n"], better["consistency"]) == ("Better", 3, 1.0)
@@ -382,6 +383,12 @@ def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     assert (better["cosine"], better["euclidean"]) == pytest.approx((0.3, 1 / 3))
     assert (worse["cosine"], worse["euclidean"]) == pytest.approx((0.7, 0.8))
     assert worse["consistency_low"] is worse["consistency_high"] is None, "of a single picture"
+    known = [dataclasses.replace(row, label=row.top1) for row in rows]
+    assert [entry["perturbed_accuracy"] for entry in summarise(known)] == [1.0, 1.0]
+    assert [entry["clean_accuracy"] for entry in summarise(known[1:])] == [1.0, 0.0]
+    unknown = [*known[1:], dataclasses.replace(rows[0], label=None)]
+    accuracies = {entry["model"]: entry["perturbed_accuracy"] for entry in summarise(unknown)}
+    assert accuracies == {"Better": 1.0, "Worse": None}, "of all rows or of none"
 
 
 def test_ties_stay_in_the_order_of_the_run_and_nothing_gives_nothing() -> None:

@@ -398,7 +398,7 @@ def test_a_switch_alone_is_told_without_a_strength(changes: list[bool], words: s
     assert first == words
     assert rest == "It is on or off, so there is no strength at which a prediction changes."
     told = [row[1:] for row in tables.breaking(breaks).rows]
-    assert [cells[0] for cells in told] == ["changes" if each else "unchanged" for each in changes]
+    assert [cells[0] for cells in told] == ["when on" if each else "never" for each in changes]
     assert not any("strength" in cell or "0.000" in cell for cells in told for cell in cells)
 
 

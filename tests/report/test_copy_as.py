@@ -13,9 +13,11 @@ import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
+from robustness.charts.verdict import verdict
 from robustness.commands.main import main
 from robustness.evaluation import loop
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request_file import as_toml, read_request
 from robustness.evaluation.spec import RunSpec, make_spec
@@ -111,6 +113,34 @@ def test_a_link_leaves_out_what_is_the_default() -> None:
         "?sample=coffee&fog=0.6&horizontal_flip=true&gaussian_noise=0.33"
         "&models=SqueezeNet&models=EfficientNetLite1&seed=7&fit=squash"
     )
+
+
+@pytest.mark.parametrize(("sample", "truth"), [("rocket", "missile"), ("chelsea", "Egyptian cat")])
+def test_the_true_class_is_copied(
+    sample: str, truth: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = make_spec(TWO, [Condition.of({"gaussian_blur": 0.6})])
+    image = Picture.of(sample, study_image(sample_bytes(sample)))
+    expected = [labelled(row, truth) for row in loop.evaluate(spec, [image])]
+    correct = [row.top1 == row.label for row in expected]
+    texts = copies(spec, sample, sample=sample, truth=truth)
+    _, _, _, *arguments = shlex.split(texts[COMMAND])
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["predictions"]
+    assert [entry["correct"] for entry in told] == correct
+    assert [entry["consistent"] for entry in told] == [row.consistent for row in expected]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "sample:" in line] == [
+        f"sample:{sample}  {row.model}  {verdict(row).said}" for row in expected
+    ]
+    names: dict[str, Any] = {}
+    exec(texts[PYTHON], names)
+    assert names["rows"]["correct"].tolist() == correct
+    values = parse_qs(texts[LINK][1:], strict_parsing=True)
+    app = run(LIVE, **{key: v[0] if len(v) == 1 else v for key, v in values.items()})
+    assert app.selectbox(key="shows").value == truth
 
 
 def test_an_upload_is_named_and_has_no_link(

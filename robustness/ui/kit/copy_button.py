@@ -12,13 +12,13 @@ from robustness.ui.kit.memo import is_sample
 _LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
 
 
-def copy_button(spec: RunSpec, picture: Picture) -> None:
-    """Draws the button; ``spec`` has one condition."""
+def copy_button(spec: RunSpec, picture: Picture, truth: str | None) -> None:
+    """Draws the button; ``spec`` has one condition, and ``truth`` is the true class."""
     sample = picture.name if is_sample(picture) else None
     with st.popover("Copy as", icon=":material/content_copy:"):
         if sample is None:
             st.caption("Replace the file name with its path: links cannot include uploads.")
-        for title, text in copies(spec, picture.name, sample=sample).items():
+        for title, text in copies(spec, picture.name, sample=sample, truth=truth).items():
             if title == LINK:  # to this page, as this browser has opened it
                 text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
             st.markdown(f"**{title}**")

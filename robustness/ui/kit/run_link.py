@@ -23,9 +23,6 @@ RUN, IMAGE = "run", "image"
 UPLOAD = "upload"
 """Parameter of a link that was made while an upload was shown: "own", or the id of its copy."""
 
-TRUE_CLASS = "shows"
-"""Parameter of a link: the true class of its picture, where that is not known anyway."""
-
 
 def runs_folder() -> Path:
     """Where the dashboard keeps runs: the setting ``runs``, else ``runs`` in the working folder."""

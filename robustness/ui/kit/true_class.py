@@ -10,11 +10,12 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness import models
 from robustness.base.text import visible
+from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
-from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.kit.memo import is_sample
-from robustness.ui.kit.run_link import TRUE_CLASS, linked_class
+from robustness.ui.kit.run_link import linked_class
 
 USABLE = "usable uploads"
 """Where the session keeps the names of the uploaded pictures that can be shown."""
@@ -95,5 +96,4 @@ def _known(picture: Picture) -> str | None:
     """The class of a sample, or of a run's picture by its label; None where neither is known."""
     if known := linked_class(picture):
         return known
-    synset = SAMPLES[picture.name].synset if is_sample(picture) else None
-    return None if synset is None else imagenet().names[imagenet().index(synset)]
+    return sample_class(picture.name) if is_sample(picture) else None

@@ -119,7 +119,7 @@ def show_details(
             report_button(
                 lambda: report.of_live(asked.spec, picture, rows, film.made(asked)), "live"
             )
-            copy_button(asked.spec, picture)
+            copy_button(asked.spec, picture, truth)
         attention.section(
             [("Original", picture.image), ("Perturbed", altered.image)],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
