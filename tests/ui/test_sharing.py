@@ -104,6 +104,18 @@ def test_a_shared_image_is_what_others_see(monkeypatch: pytest.MonkeyPatch, fold
     assert not [entry for entry in listing(folder.parent) if entry.manifest is None]
 
 
+def test_the_true_class_of_a_shared_image_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = uploading()
+    mine = sender.selectbox(key=f"shows {sample('astronaut').digest}")
+    mine.set_value("space shuttle").run()
+    assert "shows" not in sender.query_params, "the link does not have the image"
+    sender.button(key="share").click().run()
+    assert sender.selectbox(key="shows").value == "space shuttle"
+    comes(monkeypatch, BOB)
+    receiver = run(**dict(sender.query_params.items()))
+    assert receiver.selectbox(key="shows").value == "space shuttle"
+
+
 def test_a_copy_is_gone_when_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

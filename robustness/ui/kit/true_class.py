@@ -14,8 +14,9 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
+from robustness.ui.kit import sharing
 from robustness.ui.kit.memo import is_sample
-from robustness.ui.kit.run_link import linked_class
+from robustness.ui.kit.run_link import UPLOAD, linked_class
 
 USABLE = "usable uploads"
 """Where the session keeps the names of the uploaded pictures that can be shown."""
@@ -47,10 +48,11 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
-    """The control of one picture. The link names the class of the first one, unless uploaded."""
+    """The control of one picture. The link names the class of the first one, if it has that."""
     known = _known(picture)
     known = known if known in options else None
-    in_link = main and not st.session_state.get(USABLE)
+    shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
+    in_link = main and (shared or not st.session_state.get(USABLE))
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
     _settle(picture, key, known, options, in_link=in_link)
     return st.selectbox(
