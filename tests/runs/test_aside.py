@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,9 +36,15 @@ class Told(list[tuple[str, int]]):
 @pytest.fixture(autouse=True)
 def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aside, "ABLE", True)
-    monkeypatch.setattr(aside, "MOST_SECONDS_STILL", 3600.0)  # longer than any test waits
 
 
+@pytest.fixture
+def owed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are owed nothing within the time of a test."""
+    monkeypatch.setattr(aside, "OWED", 1e-6)
+
+
+@pytest.mark.usefixtures("owed_nothing")
 def test_a_job_stands_still_while_somebody_waits_and_goes_on_after() -> None:
     told = Told()
     line = told.aside()
@@ -49,20 +57,70 @@ def test_a_job_stands_still_while_somebody_waits_and_goes_on_after() -> None:
     assert within(lambda: told == [("stop", 7), ("go", 7)])
 
 
-def test_a_job_goes_on_for_a_while_where_somebody_always_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(aside, "MOST_SECONDS_STILL", 0.02)
-    monkeypatch.setattr(aside, "LEAST_SECONDS_GOING", 0.01)
-    told = Told()
-    line = told.aside()
-    line.concerns([7])
-    with line.answering():
-        assert within(lambda: told.count(("go", 7)) >= 2)
-    kinds = [kind for kind, _ in told]
-    assert kinds[:4] == ["stop", "go", "stop", "go"]
+class Job:
+    """Counts the seconds in which it may work, and those of them in which nobody answers."""
+
+    def __init__(self) -> None:
+        self.line = Aside(self._change("still"), self._change("going"))
+        self.state = "going"
+        self.answering = 0
+        self.seconds = {"still": 0.0, "going": 0.0, "alone": 0.0}
+        self._since = time.monotonic()
+        self._lock = threading.Lock()
+        self.line.concerns([7])
+
+    def _change(self, state: str) -> Callable[[int], None]:
+        return lambda _pid: self.note(state)
+
+    def note(self, state: str = "", more: int = 0) -> None:
+        with self._lock:
+            now = time.monotonic()
+            passed, self._since = now - self._since, now
+            self.seconds[self.state] += passed
+            if self.state == "going" and not self.answering:
+                self.seconds["alone"] += passed
+            self.state = state or self.state
+            self.answering += more
+
+    def answer(self, seconds: float) -> None:
+        with self.line.answering():
+            self.note(more=1)
+            time.sleep(seconds)
+            self.note(more=-1)
 
 
+def held(job: Job, answers: Sequence[float], pause: float, seconds: float) -> list[float]:
+    """Somebody asks for each of ``answers`` again and again; how long each took to come."""
+    end, took = time.monotonic() + seconds, []
+
+    def ask(answer: float) -> None:
+        while time.monotonic() < end:
+            started = time.monotonic()
+            job.answer(answer)
+            took.append(time.monotonic() - started - answer)
+            time.sleep(pause)
+
+    with ThreadPoolExecutor(len(answers)) as pool:
+        list(pool.map(ask, answers))
+    job.note()
+    return took
+
+
+def test_a_job_keeps_a_quarter_of_its_speed_while_a_slider_is_held() -> None:
+    job = Job()
+    held(job, [0.03, 0.12], 0.0, 4.0)
+    assert job.seconds["alone"] >= sum(job.seconds[s] for s in ("still", "going")) / 4
+    assert job.seconds["still"] > 1, "and answers have most of the time"
+
+
+def test_a_job_has_its_share_between_answers_without_holding_any_up() -> None:
+    job = Job()
+    waited = held(job, [0.08], 0.12, 3.0)
+    assert job.seconds["alone"] >= sum(job.seconds[s] for s in ("still", "going")) / 4
+    assert sorted(waited)[len(waited) * 9 // 10] < 0.05
+
+
+@pytest.mark.usefixtures("owed_nothing")
 def test_what_is_no_job_any_more_is_let_go() -> None:
     told = Told()
     line = told.aside()

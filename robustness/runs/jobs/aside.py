@@ -1,8 +1,9 @@
-"""Jobs stand still while somebody waits at a slider.
+"""Jobs stand still while somebody waits at a slider, and keep a share of the time all the same.
 
 Idle priority keeps a job from a core that somebody wants, and yet it warms the caches, the memory
 and the other core for itself: beside one, updates take half as long again. So its process is
-stopped for as long as answers are under way, and goes on between them.
+stopped while answers are under way. What it loses is counted: it goes on as soon as nobody waits,
+and where somebody always does, new answers wait for a moment.
 """
 
 from __future__ import annotations
@@ -21,9 +22,17 @@ ABLE = sys.platform == "linux"
 GRACE_SECONDS = 0.15
 """From the last answer until jobs go on: a hand at a slider wants the next one within."""
 
-MOST_SECONDS_STILL = 5.0
-LEAST_SECONDS_GOING = 0.25
-"""Where somebody always waits, jobs go on for so long after so long."""
+OWED = 0.5
+"""Seconds that jobs go on for each second that they stood still: a third of the time in all."""
+
+MOST_OWED = 0.2
+"""Seconds owed from which on new answers wait; before, jobs take the moments between answers."""
+
+_A_PASS = 0.05
+"""Seconds owed from which on a moment between two answers is worth going on for."""
+
+MOST_SECONDS_CLOSED = 1.0
+"""How long new answers wait for those under way, before jobs go on beside them."""
 
 
 class Aside:
@@ -37,23 +46,26 @@ class Aside:
         self._stop, self._go_on = stop, go_on
         self._changed = threading.Condition()
         self._answering = 0
+        self._closed = False
+        self._owed = 0.0
         self._last = 0.0
         self._pids: frozenset[int] = frozenset()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """While within, somebody waits."""
+        """While within, somebody waits; entering may take a moment where jobs are owed it."""
         with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
             self._answering += 1
-            self._changed.notify()
+            self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 self._answering -= 1
                 self._last = time.monotonic()
-                self._changed.notify()
+                self._changed.notify_all()
 
     def concerns(self, pids: Iterable[int]) -> None:
         """These processes, and no others, stand aside from now on."""
@@ -62,30 +74,45 @@ class Aside:
             if self._pids and self._thread is None:
                 self._thread = threading.Thread(target=self._tend, name="aside", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _tend(self) -> None:
+        going = time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._answering and self._pids)
-                still = self._pids
-            for pid in still:
+                jobs, now = self._pids, time.monotonic()
+                self._owed = max(0.0, self._owed - (now - going))
+            for pid in jobs:
                 self._stop(pid)
-            too_long = self._wait(time.monotonic() + MOST_SECONDS_STILL, still)
-            for pid in still:
+            with self._changed:
+                self._wait(jobs, now)
+                self._owed += OWED * (time.monotonic() - now)
+                self._closed = self._owed >= MOST_OWED and self._answering > 0
+            going = time.monotonic()
+            for pid in jobs:
                 self._go_on(pid)
-            if too_long:
-                time.sleep(LEAST_SECONDS_GOING)
+            if self._closed:
+                self._pay()
 
-    def _wait(self, until: float, still: frozenset[int]) -> bool:
-        """Until nobody has waited for a while; whether somebody still does at ``until``."""
+    def _wait(self, jobs: frozenset[int], since: float) -> None:
+        """Until ``jobs``, still ``since`` then, go on: nobody waits, or they are owed too much."""
+        latest = since + (MOST_OWED - self._owed) / OWED
+        while (now := time.monotonic()) < latest and self._pids >= jobs:
+            due = self._last + (
+                0.0 if self._owed + OWED * (now - since) > _A_PASS else GRACE_SECONDS
+            )
+            if not self._answering and now >= due:
+                return
+            self._changed.wait((latest if self._answering else min(latest, due)) - now)
+
+    def _pay(self) -> None:
+        """Has new answers wait until those under way have ended and jobs have had what is owed."""
         with self._changed:
-            while (now := time.monotonic()) < until and self._pids >= still:
-                quiet = self._last + GRACE_SECONDS
-                if not self._answering and now >= quiet:
-                    return False
-                self._changed.wait((until if self._answering else min(until, quiet)) - now)
-            return self._pids >= still
+            self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
+            self._changed.wait_for(lambda: not self._pids, self._owed)
+            self._owed, self._closed = 0.0, False
+            self._changed.notify_all()
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -87,9 +87,9 @@ async def _answered(request: Request, ticket: str, asked: Asked) -> Response:
     asked = asked._replace(condition=Stack(tuple(steps)).condition)
     who = f"held {ticket}"
     try:
-        with UPDATES.timed(str(wanted["want"])), ASIDE.answering():
+        with UPDATES.timed(str(wanted["want"])):
             header, made = await asyncio.get_running_loop().run_in_executor(
-                _THREADS, make, asked, pictures, who
+                _THREADS, _made, make, asked, pictures, who
             )
     except SupersededError:
         return Response(status_code=409)
@@ -139,7 +139,15 @@ def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
     return {**header, **answers}, [to_png(image), after]
 
 
-_MAKERS: dict[str, Callable[[Asked, list[bytes], str], Message]] = {
+Make = Callable[[Asked, list[bytes], str], Message]
+
+
+def _made(make: Make, asked: Asked, pictures: list[bytes], who: str) -> Message:
+    with ASIDE.answering():
+        return make(asked, pictures, who)
+
+
+_MAKERS: dict[str, Make] = {
     "picture": _picture,
     "answers": _answers,
     "camera": _camera,
