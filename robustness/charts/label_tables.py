@@ -11,6 +11,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.attacks import NORMS
 from robustness.charts.tables import (
+    LABELLED,
     Column,
     Entry,
     Table,
@@ -28,6 +29,7 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
     """What the labels say per model; ``labelled`` are entries of ``summary`` that have labels."""
     columns: list[Column] = [
         ("Model", label()),
+        LABELLED,
         ("Top-1 clean", figure("clean_accuracy", ".1%")),
         ("perturbed", figure("perturbed_accuracy", ".1%")),
         ("Lost", figure("drop", ".1%")),
@@ -46,6 +48,7 @@ def calibration(labelled: Sequence[Entry]) -> Table:
     """
     columns: list[Column] = [
         ("Model", label()),
+        LABELLED,
         ("ECE clean", _ece("clean_ece")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
         ("perturbed", _ece("perturbed_ece")),

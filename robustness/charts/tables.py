@@ -80,6 +80,7 @@ def ranking(entries: Sequence[Entry]) -> Table:
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns[4:4] = [
+            LABELLED,
             ("Accuracy clean", figure("clean_accuracy", ".1%")),
             ("perturbed", figure("perturbed_accuracy", ".1%")),
         ]
@@ -89,6 +90,23 @@ def ranking(entries: Sequence[Entry]) -> Table:
             ("Attacks succeed", broken_by_attacks),
         ]
     return Table.of(entries, columns)
+
+
+def labelled_images(entry: Entry) -> str:
+    """On how many of its images the accuracies of an entry rest, "3 of 40"."""
+    return f"{entry['n_labelled']:,} of {entry['n_images']:,}"
+
+
+LABELLED: Column = ("Labelled images", labelled_images)
+
+
+def labels_note(entries: Sequence[Entry], quantity: str) -> str:
+    """A sentence on the labels that an accuracy rests on; nothing where every image has one."""
+    partly = [entry for entry in entries if entry["n_labelled"] < entry["n_images"]]
+    if "accuracy" not in quantity or not partly:
+        return ""
+    found = ", ".join(dict.fromkeys(map(labelled_images, partly)))
+    return f"Accuracy counts only images with a label: {found}."
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
@@ -127,6 +145,7 @@ def pairs(entries: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
+        ("Images", figure("n_images", ",")),
         ("Difference, points", lambda entry: _points(entry["difference"])),
         ("95 % interval", _difference),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
@@ -199,6 +218,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Strength": setting(entry["condition"]),
             "Severity": entry["severity"],
             "Images": entry["n_images"],
+            **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
             **{

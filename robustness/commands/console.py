@@ -21,7 +21,7 @@ _RANKING = {
     "cosine, rescaled": ">18",
     "Euclidean, rescaled": ">21",
 }
-_WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
+_WITH_LABELS = {"labelled": ">16", "accuracy: clean": ">17", "perturbed": ">11"}
 _WITH_ATTACKS = {"robust accuracy": ">17", "  attacks succeed": ""}
 
 
@@ -88,6 +88,7 @@ def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
         _similarity(entry, "euclidean"),
     ]
     if entry.get("clean_accuracy") is not None:
+        cells.append(f"{entry['n_labelled']} of {entry['n_images']}")
         cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
     if entry.get("robust_accuracy") is not None:
         broken = "none" if entry["attack_success"] is None else f"{entry['attack_success']:.1%}"

@@ -310,7 +310,8 @@ def _print_robust(entries: list[dict[str, Any]]) -> None:
         low, high = entry["robust_low"], entry["robust_high"]
         between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
         console.say(
-            f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}); most broken by "
+            f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}) of "
+            f"{counted(entry['n_images'], 'image')}; most broken by "
             f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}; attacks "
             f"succeed on {broken_by_attacks(entry, 'success')}"
         )

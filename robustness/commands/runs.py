@@ -204,7 +204,9 @@ def _print_comparison(found: Comparison) -> None:
                 entry["model"],
                 where,
                 f"{entry[f'{by}_b']:.1%}",
-                text if by == "consistency" else f"{text} (robust accuracy)",
+                text
+                if by == "consistency"
+                else f"{text} (robust accuracy, {entry[f'{by}_images']} images)",
             )
         )
     console.say("")

@@ -57,7 +57,8 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     shared conditions (``condition`` is None), then one a model and condition. Keys: ``model``,
     ``condition``, ``perturbation`` and ``strength`` (as the second has them), ``n_images``, and for
     each quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its
-    paired interval, ``q_moved`` (images that did better or worse), ``q_p`` and ``q_verdict``
+    paired interval, ``q_images`` (those that it counts), ``q_moved`` (images that did better or
+    worse), ``q_p`` and ``q_verdict``
     (better, worse, not established; by ``paired.established``, with p after Holm's correction over
     the models, or over the models and conditions). None where labels, or attacks, are missing.
     Consistency counts an attack where both runs had a prediction to break. ``judged_by`` is the
@@ -155,12 +156,15 @@ def _changes(
         np.append(one.value, mean_of_rows(values.T))
         for one, values in zip((a, b), each, strict=True)
     ]
+    known = [~np.isnan(values) for values in (whole[0], each[0])]
+    counted = [known[0].any(axis=1).sum(), *known[1].sum(axis=0)]
     nets = np.column_stack([np.nansum(whole[1] - whole[0], axis=1), np.nan_to_num(net)])
     return [
         {
             "a": number(rates[0][at]),
             "b": number(rates[1][at]),
             **found.named("difference", at),
+            "images": int(counted[at]),
             "moved": int(np.count_nonzero(nets[:, at])),
             "p": None if np.isnan(rates[0][at]) else sign_flip(nets[:, at].astype(np.int64)),
         }

@@ -322,6 +322,7 @@ def _figures(values: Floats) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {}
         for at, name in enumerate(FIGURES):
             entry |= found.named(name, at * groups + place)
+        entry["n_labelled"] = int((~np.isnan(of["perturbed_accuracy"][:, place])).sum())
         entry |= complement(entry, "consistency", "flip_rate")
         for suffix, (drop, relative) in lost.items():
             entry |= drop.named(f"drop{suffix}", place)

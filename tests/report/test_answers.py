@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from robustness import models, report, statistics
-from robustness.charts import tables
+from robustness.charts import label_tables, tables
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
@@ -185,14 +185,33 @@ def test_right_and_wrong_is_told_only_with_labels() -> None:
     assert "labels are missing" in without
     assert "was right" not in without
     labelled = answer_of(run_of({A: kept}, labelled=True))[2]
-    assert f"was right in 100.0% of the clean and {kept.mean():.1%} of the perturbed" in labelled
+    assert "all 100 images have a label" in labelled
+    assert f"correct for 100.0% of them and {kept.mean():.1%} of them perturbed" in labelled
     assert "labels are missing" not in labelled
 
 
-def test_a_loss_of_accuracy_that_chance_explains_is_not_claimed() -> None:
+def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
+    frame = run_of({A: np.ones((40, 3), bool)}, labelled=True)
+    without = frame["image"] >= "00003.png"
+    frame.loc[without, ["label", "clean_correct", "correct", "clean_correct5", "correct5"]] = None
+    assert "3 of 40 images have a label" in answer_of(frame)[2]
+    entries = statistics.ranking(statistics.summary(frame), [])
+    for table in (tables.ranking(entries), label_tables.accuracy(entries)):
+        told = dict(zip(table.head, table.rows[0], strict=True))
+        assert told["Labelled images"] == "3 of 40"
+    conditions = tables.conditions(statistics.by_perturbation(frame))
+    assert conditions["Labelled"].tolist() == [3] * 3
+    assert "3 of 40" in tables.labels_note(entries, "perturbed_accuracy")
+    assert not tables.labels_note(entries, "consistency")
+
+
+def test_a_loss_of_accuracy_is_claimed_only_where_there_is_one() -> None:
     frame = run_of({A: np.ones((60, 3), bool)}, labelled=True)
+    same = answer_of(frame)[2]
+    assert "correct for 100.0% of them, before and after perturbation" in same
+    assert "difference" not in same
     frame.loc[frame.index[0], "correct"] = False
-    assert "a difference that is not established" in answer_of(frame)[2]
+    assert "no significant difference" in answer_of(frame)[2]
 
 
 def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:

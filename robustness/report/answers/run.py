@@ -177,14 +177,19 @@ def _labels(summary: Sequence[Entry]) -> str:
     entry = summary[0]
     if entry["clean_accuracy"] is None or entry["perturbed_accuracy"] is None:
         return "it tells whether answers stayed, not whether they were right, as labels are missing"
-    start = (
-        f"by the labels {model(entry['model'])} was right in {share(entry['clean_accuracy'])} of "
-        f"the clean and {share(entry['perturbed_accuracy'])} of the perturbed pictures"
-    )
+    labels, images = entry["n_labelled"], entry["n_images"]
+    on = f"{labels:,} of {counted(images, 'image')} {'has' if labels == 1 else 'have'} a label"
+    if labels == images > 1:
+        on = f"all {images:,} images have a label"
+    before, after = entry["clean_accuracy"], entry["perturbed_accuracy"]
+    found = f"{on}, and {model(entry['model'])} is correct for"
+    if entry["drop"] == 0:
+        return f"{found} {share(before)} of them, before and after perturbation"
+    found += f" {share(before)} of them and {share(after)} of them perturbed"
     low, high = entry["drop_low"], entry["drop_high"]
     if low is None or low <= 0 <= high:
-        return f"{start}, a difference that is not established"
-    return start
+        return f"{found}, which is no significant difference"
+    return found
 
 
 def _few(images: int) -> str:

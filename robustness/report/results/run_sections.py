@@ -90,7 +90,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("SSIM", figure("ssim", ".3f")),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns.append(("Accuracy lost", lambda entry: rate(entry, "drop")))
+        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]
     return Table.of(entries, columns)
 
 

@@ -163,7 +163,8 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
     if mine:
         cases.cell(run, frame, series, mine, model)
     else:
-        st.caption("Click a cell to see its pictures.")
+        note = tables.labels_note(found.summary, quantity)
+        st.caption(f"Click a cell to see its pictures. {note}".rstrip())
     with st.expander("All figures, per model and condition"):
         st.dataframe(tables.conditions(found.by_perturbation), hide_index=True)
 
@@ -219,7 +220,10 @@ def _curves(found: Figures) -> None:
         f"{dataset.QUANTITIES[quantity]} of each model over "
         f"{dataset.LEVELS[level]}; the table of all figures holds the numbers.",
     )
-    st.caption("Bands: 95 % intervals over the images. They overlap more than paired differences.")
+    st.caption(
+        "Bands: 95 % intervals over the images. They overlap more than paired differences. "
+        + tables.labels_note(found.summary, quantity)
+    )
 
 
 def _unreadable(images: Sequence[tuple[str, str]], *, expanded: bool = False) -> None:

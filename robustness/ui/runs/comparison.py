@@ -196,12 +196,13 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
         _by_condition(each, quantity, name)
 
 
-_HEAD = ("Model", "Baseline", "This run", "Change, points", "95 % interval", "Verdict")
+_HEAD = ("Model", "Images", "Baseline", "This run", "Change, points", "95 % interval", "Verdict")
 
 
 def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
     return (
         models.label(entry["model"]),
+        f"{entry[f'{quantity}_images']:,}",
         f"{entry[f'{quantity}_a']:.1%}",
         f"{entry[f'{quantity}_b']:.1%}",
         _points(entry[f"{quantity}_difference"]),
@@ -260,9 +261,8 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
         (
             perturbation_label(entry["perturbation"]),
             setting(entry["condition"]),
-            f"{entry['n_images']:,}",
             *_row(entry, quantity)[1:],
         )
         for entry in mine
     ]
-    st.html(results.html_table(("Perturbation", "Strength", "Pictures", *_HEAD[1:]), rows))
+    st.html(results.html_table(("Perturbation", "Strength", *_HEAD[1:]), rows))
