@@ -275,9 +275,11 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     assert headline(page).startswith("Original: ")
     put_on(page, "jpg")
     assert on(page) == ["jpeg_compression"]
+    expect(page.get_by_role("slider", name="JPEG compression")).to_be_focused()
     put_on(page, "night")
     assert on(page)[1] == "jpeg_compression"
     dark = page.locator(".rb-step").first
+    expect(dark.get_by_role("slider")).to_be_focused()
     dark.get_by_role("button", name=re.compile("^Hide")).click()
     expect(page.locator(".rb-count")).to_have_text("1 active")
     settled(page)

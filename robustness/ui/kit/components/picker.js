@@ -138,5 +138,6 @@ class Picker {
     this.search.blur();
     this.close();
     if (!this.stack.cards.has(name)) this.stack.toggle(name);
+    this.stack.focus(name);
   }
 }

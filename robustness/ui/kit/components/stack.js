@@ -171,6 +171,14 @@ class Stack {
     );
   }
 
+  // The slider of what is on, or its switch, takes the keyboard.
+  focus(name) {
+    this.current = name;
+    this.draw();
+    const { slider, eye } = this.cards.get(name);
+    (slider?.input ?? eye).focus();
+  }
+
   put(name, values) {
     this.change(this.steps.map((step) => (step.name === name ? { ...step, ...values } : step)));
   }
@@ -322,7 +330,7 @@ class Card {
 }
 
 function typing(target) {
-  return target.closest?.("input, textarea, select, [contenteditable=true]");
+  return target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
 }
 
 function keys(event) {
