@@ -258,7 +258,12 @@ def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
 
 def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_path: Path) -> None:
     script = tmp_path / "page.py"
-    script.write_text("from robustness.ui.kit import run_link\nrun_link.linked_picture()\n")
+    script.write_text(
+        "import streamlit as st\n"
+        "from robustness.ui.kit import run_link\n"
+        "for picture in run_link.linked_picture():\n"
+        "    st.caption(f'Showing {picture.name}')\n"
+    )
     folder = tmp_path / "runs" / saved
     image = str(runs.load(folder).frame()["image"].iat[0])
     assert "Showing" in texts(run(script, run=saved, image=image))

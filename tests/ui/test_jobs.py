@@ -69,7 +69,7 @@ def test_a_picture_of_it_is_shown_before_there_is_a_row(ordered: Path) -> None:
     app = run(run=ordered.name, image=name, models="SqueezeNet")
     assert not app.exception
     assert not app.warning
-    assert any("Showing" in info.value for info in app.info)
+    assert any("Showing" in caption.value for caption in app.caption)
 
 
 def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:

@@ -55,7 +55,7 @@ def opened(id_: str, **link: Any) -> AppTest:
 
 
 def texts(app: AppTest) -> str:
-    return " ".join(each.value for each in (*app.info, *app.warning, *app.error))
+    return " ".join(each.value for each in (*app.caption, *app.info, *app.warning, *app.error))
 
 
 def labels(app: AppTest) -> list[str]:

@@ -14,7 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
-from robustness.base.text import plain
+from robustness.base.text import plain, some
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
@@ -24,7 +24,7 @@ from robustness.ui.kit import access, components, sharing
 from robustness.ui.kit.inputs import keep, one_of, restore
 from robustness.ui.kit.leaving import forget_files
 from robustness.ui.kit.memo import sample_picture, uploaded_picture
-from robustness.ui.kit.run_link import UPLOAD, leave, linked_picture
+from robustness.ui.kit.run_link import RUN, UPLOAD, leave, linked_picture
 from robustness.ui.kit.sentences import sentence
 from robustness.ui.kit.true_class import USABLE, true_class_input
 
@@ -88,7 +88,9 @@ def _choice(
             sharing.button(st.session_state.get("uploads", []))
             if more:
                 more()
-    given = _uploaded(fit) or linked_picture() or _shared(fit)
+    uploaded = _uploaded(fit)
+    of_run = [] if uploaded else linked_picture()
+    given = uploaded or of_run or _shared(fit)
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
@@ -99,6 +101,11 @@ def _choice(
             )
     with gallery:
         below = st.container(horizontal=True, vertical_alignment="center")
+        if uploaded or of_run:
+            told = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
+            if uploaded:
+                told = "Links include it." if _linked_copy() else "Links do not include uploads."
+            st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
     chosen = given or [sample_picture(sample, fit)]
     if several:  # as the first became square, which may be as a run's pictures did
         return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
@@ -174,10 +181,6 @@ def _uploaded(fit: str) -> list[Picture]:
         except ImageError as error:
             st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
-    if pictures:
-        names = ", ".join(plain(picture.name) for picture in pictures)
-        told = "Links include it." if _linked_copy() else "Links do not include uploads."
-        st.info(f"Showing {names}. {told}", icon=":material/lock:")
     return pictures
 
 

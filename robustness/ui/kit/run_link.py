@@ -56,12 +56,7 @@ def linked_picture() -> list[Picture]:
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
-    if found is None:
-        return []
-    run_id = st.query_params[RUN]
-    name = plain(found[0].name)
-    st.info(f"Showing {name} of the run {plain(run_id)}.", icon=":material/analytics:")
-    return [found[0]]
+    return [found[0]] if found else []
 
 
 def linked_class(picture: Picture) -> str | None:

@@ -74,6 +74,19 @@ def test_a_bad_file_gets_a_sentence_and_the_sample_stays(live: Page, tmp_path: P
     assert cards(page) == before
 
 
+def test_a_file_above_the_limit_says_so_where_it_is_seen(live: Page, tmp_path: Path) -> None:
+    page = live
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(64 * 2**20 + 1)
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "large.jpg")
+    reason = page.get_by_test_id("stFileUploader").get_by_role("alert")
+    expect(reason).to_contain_text("64")
+    box = reason.bounding_box()
+    assert box is not None
+    assert box["width"] > 150
+    assert box["height"] > 15
+
+
 def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path) -> None:
     page = live
     before = cards(page)
@@ -81,11 +94,19 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     Image.open(io.BytesIO(sample_bytes("motorcycle"))).convert("RGB").save(photo, quality=95)
     page.locator("input[type=file]").first.set_input_files(photo)
     expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
-    expect(page.get_by_text("not part of the link")).to_be_visible()
+    expect(page.get_by_text("Links do not include uploads")).to_be_visible()
     expect(page.locator(".rb-card").first).to_contain_text("moped")
     settled(page)
     assert cards(page) != before
     assert "secret" not in page.url
+    for chip in ("Fog effect", "Rotation", "Random noise"):
+        page.get_by_role("button", name=f"{chip}: on or off").click()
+    expect(page.locator(".rb-step")).to_have_count(3)
+    settled(page)
+    page.get_by_test_id("stMain").evaluate("main => main.scrollTo({top: 0, behavior: 'instant'})")
+    third = page.locator(".rb-step .rb-slider").last.bounding_box()
+    assert third is not None
+    assert third["y"] + third["height"] <= 900, "three sliders are in sight"
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
 
 

@@ -220,11 +220,18 @@ def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> 
     assert drawn(page) == times
     for further in (0, 700):  # to the answers of the last models
         page.get_by_test_id("stMain").evaluate("(main, by) => { main.scrollTop += by }", further)
-        picture = page.locator(".rb-after .rb-box").bounding_box()
-        sheet = page.locator(SLIDER).bounding_box()
+        original, picture, sheet = (
+            page.locator(part).bounding_box()
+            for part in (".rb-before .rb-box", ".rb-after .rb-box", ".st-key-stack")
+        )
+        assert original is not None
         assert picture is not None
         assert sheet is not None
         assert 0 < picture["y"] < sheet["y"] < 844, "both stay in sight"
+        assert original["y"] == picture["y"], "and stand side by side"
+        assert original["x"] + original["width"] < picture["x"] < 390 - picture["width"]
+        free = sheet["y"] - picture["y"] - picture["height"]
+    assert free > 0.4 * 844, "the answers have room"
 
 
 def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:

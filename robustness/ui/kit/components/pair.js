@@ -114,8 +114,7 @@ class Pair {
       this.blinking = setInterval(() => this.root.classList.toggle("rb-first"), BLINK);
     }
     // In one frame, the original lies over the other picture.
-    const alone = this.narrow?.matches && this.root.closest(".st-key-live"); // one frame to hold
-    const together = view === "Wipe" || view === "Blink" || alone;
+    const together = view === "Wipe" || view === "Blink";
     const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
     figure.firstChild.append(this.canvases.before.parentElement);
     this.place();
@@ -141,8 +140,10 @@ class Pair {
   // --- what is done to it ---
 
   listen() {
-    this.narrow = window.matchMedia("(max-width: 640px)");
-    this.narrow.addEventListener("change", () => this.look(this.view));
+    // On a phone what stands above the pictures may scroll away, and they stay.
+    new ResizeObserver(() => {
+      this.root.closest(".st-key-live")?.style.setProperty("--above", `${this.frames.offsetTop}px`);
+    }).observe(this.root);
     let grip = null;
     const where = (event, box) => [
       (event.clientX - box.left) / box.width,
@@ -154,7 +155,6 @@ class Pair {
       grip = { box, at: where(event, box), moved: this.zoom > 1 || this.view === "Wipe" };
       if (event.pointerType !== "touch") this.frames.setPointerCapture(event.pointerId);
       if (this.view === "Wipe" && this.zoom === 1) this.slide(event, box, false);
-      if (this.view === "Side by side") this.root.classList.add("rb-held");
     });
     this.frames.addEventListener("pointermove", (event) => {
       if (!grip) return;
@@ -169,7 +169,6 @@ class Pair {
     });
     const release = () => {
       grip = null;
-      this.root.classList.remove("rb-held");
     };
     this.frames.addEventListener("pointerup", release);
     this.frames.addEventListener("pointercancel", release);
