@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.commands import console
+from robustness.commands import console, own_models
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ _TOLD = ("name", "group", "family", "year", "parameters", "input_size")
 def add(parsers: Parsers) -> None:
     """Adds ``models`` with its actions."""
     listing = add_command(parsers, "models", models_command, "--json")
-    actions = listing.add_subparsers(metavar="[download|verify|check|convert]")
+    actions = listing.add_subparsers(metavar="[add|remove|download|verify|check|convert]")
 
+    own_models.add(actions)
     fetch = add_command(actions, "download", download_command)
     fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
     fetch.add_argument("--group", choices=GROUPS, help="instead of names: all of a group")

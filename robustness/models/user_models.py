@@ -52,8 +52,8 @@ SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
-_REQUIRED = ("path", "labels", "input_size", "normalisation")
-_OPTIONAL = ("output", "features", "title", "family", "year", "check")
+REQUIRED = ("path", "labels", "input_size", "normalisation")
+OPTIONAL = ("output", "features", "title", "family", "year", "check")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _changing = threading.Lock()
 
@@ -76,13 +76,17 @@ def refresh() -> None:
                     LOADED.release(name)
 
 
+def described_in() -> Path:
+    """The file that describes the user's models, be it there or not."""
+    return settings.path(settings.MODELS) or Path.cwd() / DEFAULT_FILE
+
+
 def _described() -> tuple[ModelRecord, ...]:
-    named = settings.path(settings.MODELS)
-    file = named or Path.cwd() / DEFAULT_FILE
+    file = described_in()
     try:
         found = version(file)
     except OSError:
-        if named:
+        if settings.path(settings.MODELS):
             raise ParameterError(
                 f"There is no file {file}; the setting 'models' names it as the description of "
                 "your own models."
@@ -93,7 +97,11 @@ def _described() -> tuple[ModelRecord, ...]:
 
 @lru_cache(maxsize=4)
 def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
-    tables = read_toml(file)
+    return records_of(file, read_toml(file))
+
+
+def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
+    """The models that ``tables`` of ``file`` describe; raises ``ParameterError`` as ``refresh``."""
     records = tuple(_record(_Table(file, name, table)) for name, table in tables.items())
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
@@ -178,12 +186,12 @@ def _check_keys(table: _Table) -> None:
         raise table.error("a name consists of letters, digits, '_', '.' and '-'")
     if table.name in REGISTRY and REGISTRY[table.name].group != OWN:
         raise table.error("a model of that name is built in; choose another name")
-    missing = [key for key in _REQUIRED if key not in table.values]
+    missing = [key for key in REQUIRED if key not in table.values]
     if missing:
-        raise table.error(f"{missing[0]!r} is missing; needed are {', '.join(_REQUIRED)}")
-    unknown = [key for key in table.values if key not in _REQUIRED + _OPTIONAL]
+        raise table.error(f"{missing[0]!r} is missing; needed are {', '.join(REQUIRED)}")
+    unknown = [key for key in table.values if key not in REQUIRED + OPTIONAL]
     if unknown:
-        hint = did_you_mean(unknown[0], _REQUIRED + _OPTIONAL)
+        hint = did_you_mean(unknown[0], REQUIRED + OPTIONAL)
         raise table.error(f"there is nothing called {unknown[0]!r}. {hint}")
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,35 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
         answer = k.layers.Softmax(name="probabilities", dtype="float32")(network.output)
         network = k.Model(network.inputs, answer)
     return network, stages
+
+
+def keras_told(path: Path, size: int | None) -> dict[str, Any]:
+    """What a Keras model tells: its ``size``, its ``classes``, and whether it gives ``logits``.
+
+    Each is None where it does not tell: of a SavedModel all, unless ``size`` is given. Raises
+    ``WeightsError`` for a file that is not loaded.
+    """
+    if path.is_dir() and size is None:
+        return {"size": None, "classes": None, "logits": None}
+    network = _saved_model(path, size or 0) if path.is_dir() else _keras_file(path)
+    side, classes = network.inputs[0].shape[1], network.outputs[0].shape[-1]
+    found = {"size": side or size, "classes": classes, "logits": None}
+    if found["size"] and len(network.inputs[0].shape) == 4:
+        images = np.random.default_rng(0).random((2, found["size"], found["size"], 3), np.float32)
+        with suppress(Exception):  # reading it says what is wrong with it
+            answers = network(tensorflow().constant(images), training=False).numpy()
+            found["logits"] = not is_distribution(answers)
+    return found
+
+
+def is_distribution(answers: Any) -> bool:
+    """Whether each row is finite, not negative, and sums to 1."""
+    rows = np.asarray(answers, np.float64)
+    return bool(
+        np.isfinite(rows).all()
+        and (rows >= -SIMPLEX_TOLERANCE).all()
+        and np.abs(rows.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
+    )
 
 
 def _screen(path: Path) -> None:
@@ -213,11 +243,7 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
         raise WeightsError(
             f"the model fails on a picture of its own size ({type(error).__name__})."
         ) from error
-    distribution = (
-        np.isfinite(answers).all()
-        and (answers >= -SIMPLEX_TOLERANCE).all()
-        and np.abs(answers.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
-    )
+    distribution = is_distribution(answers)
     if file.output == "logits" and distribution:
         raise WeightsError(
             'its output is probabilities already; write output = "probabilities", or leave that '

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from robustness.base.disk import occupied, require_regular
 from robustness.base.errors import WeightsError
@@ -42,24 +44,47 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> tup
     its description, that takes more than its share of memory or time, or that cannot be read;
     ``OSError`` where nothing can be written to ``target``.
     """
-    try:
-        require_regular(file.path)  # a pipe may never end
-        problem = misplaced(file.path)
-        if not problem:
-            found = _answer(file.path, use_of(record, file, side), target)
-            problem = str(found.get("problem", ""))
-    except TfliteError as error:
-        problem = f"it is not a TensorFlow Lite model ({error})"
-    except OSError as error:
-        problem = f"it cannot be read: {error.strerror}"
-    if problem:
-        reason = f"{record.name}: {file.path.name} cannot be used: {problem}."
+    found = _examined(
+        file.path, lambda: {"use": asdict(use_of(record, file, side)), "to": str(target)}
+    )
+    if "problem" in found:
+        reason = f"{record.name}: {file.path.name} cannot be used: {found['problem']}."
         with suppress(OSError):  # one without content is not known by it
             mark_unusable(record, reason)
         raise WeightsError(reason)
     if "unwritten" in found:
         raise OSError(found["unwritten"])
     return tuple(found["stages"])
+
+
+def told(path: Path, size: int | None) -> dict[str, Any]:
+    """What the file ``path`` tells: its ``size``, its ``classes``, and whether it gives ``logits``.
+
+    Each is None where it does not tell; where its side is free, ``size`` is what it is asked at.
+    Raises ``WeightsError`` for a file that cannot be used.
+    """
+
+    def asked() -> dict[str, Any]:
+        facts = tflite_facts(path) if path.suffix.lower() == TFLITE else None
+        output = asdict(facts.output) if facts and facts.output else None
+        return {"size": size, "output": output}
+
+    found = _examined(path, asked)
+    if "problem" in found:
+        raise WeightsError(f"{path.name} cannot be used: {found['problem']}.")
+    return found
+
+
+def _examined(path: Path, asked: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the process with limits answers to what is ``asked``, or the ``problem``."""
+    try:
+        require_regular(path)  # a pipe may never end
+        problem = misplaced(path)
+        return {"problem": problem} if problem else _answer(path, asked())
+    except TfliteError as error:
+        return {"problem": f"it is not a TensorFlow Lite model ({error})"}
+    except OSError as error:
+        return {"problem": f"it cannot be read: {error.strerror}"}
 
 
 def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
@@ -80,16 +105,15 @@ def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
     )
 
 
-def _answer(path: Path, use: Use, target: Path) -> dict[str, list[str] | str]:
-    """What the process says of the file: its stages, or the problem."""
+def _answer(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the process says of the file ``path``; a ``problem`` where it says nothing."""
     size = sum(map(occupied, all_files(path)))
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size
-    asked = {"path": str(path), "use": asdict(use), "to": str(target)}
     worker = Worker("robustness.models.graph_files.examiner")
     try:
         answer = worker.ask(
-            json.dumps(asked).encode(),
+            json.dumps({"path": str(path), **asked}).encode(),
             b"",
             memory=memory,
             seconds=seconds,
@@ -104,5 +128,5 @@ def _answer(path: Path, use: Use, target: Path) -> dict[str, list[str] | str]:
         }
     finally:
         worker.end()
-    found: dict[str, list[str] | str] = json.loads(answer)
+    found: dict[str, Any] = json.loads(answer)
     return found

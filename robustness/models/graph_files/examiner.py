@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from robustness.models.graph_files.study_model import (
     StudyModel,
     UnusableError,
     Use,
+    facts,
     study_models,
 )
 from robustness.models.inference.compiled import MOST, SOONEST
@@ -46,9 +48,12 @@ def answer(head: bytes, _data: bytes) -> bytes:
     """JSON with the ``stages`` of the study model that it has written, or the ``problem``.
 
     ``head`` is JSON: the ``path`` of the file, its ``use``, and where ``to`` write the study model.
+    Without these it is asked what the file tells of itself.
     """
     asked = json.loads(head)
     try:
+        if "to" not in asked:
+            return json.dumps(_told(Path(asked["path"]), asked["size"], asked["output"])).encode()
         found = examined(Path(asked["path"]), _use(asked["use"]), Path(asked["to"]))
         return json.dumps({"stages": found}).encode()
     except UnusableError as error:
@@ -72,15 +77,7 @@ def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
     """
     import openvino
 
-    try:
-        read = core().read_model(path)
-    except Exception as error:  # a front end raises whatever reading an operation does
-        told = first_line(error)
-        if told.startswith("Unable to read the model"):
-            kind = FORMATS[path.suffix.lower()]
-            raise UnusableError(f"it is not a model in the {kind} format, or damaged") from error
-        raise UnusableError(f"OpenVINO cannot read it ({told})") from error
-    make = study_models(read, use)
+    make = study_models(_read(path), use)
     found = make(ONE_IMAGE)
     images = np.random.default_rng(0).random((2, use.side, use.side, 3), np.float32)
     images[1] = images[1, :1, :1]  # one colour
@@ -94,6 +91,30 @@ def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
     except RuntimeError as error:  # what it raises on a full disk
         raise OSError(str(error)) from error
     return found.stages
+
+
+def _read(path: Path) -> Any:
+    try:
+        return core().read_model(path)
+    except Exception as error:  # a front end raises whatever reading an operation does
+        told = first_line(error)
+        if told.startswith("Unable to read the model"):
+            kind = FORMATS[path.suffix.lower()]
+            raise UnusableError(f"it is not a model in the {kind} format, or damaged") from error
+        raise UnusableError(f"OpenVINO cannot read it ({told})") from error
+
+
+def _told(path: Path, size: int | None, output: dict[str, Any] | None) -> dict[str, Any]:
+    """The side and the classes of the file, and whether its answers are ``logits``."""
+    found = facts(_read(path), size)
+    if found.size is None or found.classes is None:
+        return {**asdict(found), "logits": None}
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    quantised = Quantisation(**output) if output else None
+    use = Use(found.size, found.size, plain, True, found.classes, False, output=quantised)
+    images = np.random.default_rng(0).random((2, use.side, use.side, 3), np.float32)
+    answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
+    return {**asdict(found), "logits": not _is_distribution(answers, use)}
 
 
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
@@ -136,10 +157,7 @@ def _check_answers(answers: Floats, use: Use) -> None:
     """Raises ``UnusableError`` where the rows are not what the description says they are."""
     if not np.isfinite(answers).all():
         raise UnusableError("its answer to an image is not finite (NaN or infinity)")
-    sums = answers.sum(axis=1, dtype=np.float64)
-    # In 256 steps a thousand small probabilities round to nothing.
-    slack = SIMPLEX_TOLERANCE if use.output is None else 1.0
-    distribution = answers.min() >= -SIMPLEX_TOLERANCE and np.abs(sums - 1).max() <= slack
+    distribution = _is_distribution(answers, use)
     if use.logits and distribution and use.output is None:
         raise UnusableError(
             'its output is probabilities already; write output = "probabilities", or leave that '
@@ -148,9 +166,16 @@ def _check_answers(answers: Floats, use: Use) -> None:
     if not use.logits and not distribution:
         raise UnusableError(
             f"its output is not a distribution over the classes (the values of an image sum to "
-            f"{sums[0]:.3g}, the least is {answers[0].min():.3g}); if these are logits, write "
-            'output = "logits"'
+            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
+            'write output = "logits"'
         )
+
+
+def _is_distribution(answers: Floats, use: Use) -> bool:
+    # In 256 steps a thousand small probabilities round to nothing.
+    slack = SIMPLEX_TOLERANCE if use.output is None else 1.0
+    sums = answers.sum(axis=1, dtype=np.float64)
+    return bool(answers.min() >= -SIMPLEX_TOLERANCE and np.abs(sums - 1).max() <= slack)
 
 
 if __name__ == "__main__":

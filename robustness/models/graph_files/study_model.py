@@ -71,10 +71,7 @@ def study_models(read: Any, use: Use) -> Make:
     """
     name_apart(read)
     check_size(read)
-    if len(read.inputs) != 1:
-        raise UnusableError(
-            f"expected one input, the image, got {len(read.inputs)}: {_names(read.inputs)}"
-        )
+    _check_inputs(read)
     channels_second, single = _for_one_image(read, use.size)
     answer = _answer(single, use)
     try:
@@ -88,6 +85,40 @@ def study_models(read: Any, use: Use) -> Make:
         return _built(model, answer, stages, use, batch)
 
     return make
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The side of a graph's input and the classes of its answer; None where it does not tell."""
+
+    size: int | None
+    classes: int | None
+
+
+def facts(read: Any, size: int | None) -> Facts:
+    """What the model ``read`` from a file tells, at ``size`` where its side is free.
+
+    Raises ``UnusableError`` for one that takes no images.
+    """
+    name_apart(read)
+    check_size(read)
+    _check_inputs(read)
+    shape = read.inputs[0].partial_shape
+    known = {axis.get_length() for axis in shape if axis.is_static} - {1, 3}
+    if len(known) == 1 and len(shape) == 4:
+        size = min(known)
+    if size is None:
+        return Facts(None, None)
+    _, single = _for_one_image(read, size)
+    counts = [count for count in map(_classes, single.outputs) if count > 1]
+    return Facts(size, counts[0] if len(counts) == 1 else None)
+
+
+def _check_inputs(read: Any) -> None:
+    if len(read.inputs) != 1:
+        raise UnusableError(
+            f"expected one input, the image, got {len(read.inputs)}: {_names(read.inputs)}"
+        )
 
 
 def check_size(model: Any) -> None:

@@ -1,0 +1,175 @@
+"""The commands that add a model of the user's, and take one out again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustness.base.errors import ParameterError
+from robustness.commands import console
+from robustness.commands.options import Parsers, add_command, add_shared
+
+if TYPE_CHECKING:
+    from robustness.models.adding.proposal import Proposal
+
+_SHOWN_TRIALS = 4
+
+
+def add(actions: Parsers) -> None:
+    """Adds ``models add`` and ``models remove``."""
+    adding = add_command(actions, "add", add_model_command, asks_models=False)
+    adding.add_argument("file", type=Path, metavar="FILE", help="the model file")
+    adding.add_argument("--name", metavar="N", default="", help="default: that of the file")
+    adding.add_argument("--labels", metavar="imagenet|FILE", help="one class a line")
+    adding.add_argument("--input-size", type=int, metavar="PIXELS", help="where the file is free")
+    adding.add_argument(
+        "--normalisation", metavar="NAME|TABLE", help="such as torch, or a table as TOML"
+    )
+    adding.add_argument("--output", metavar="probabilities|logits", help="default: as it answers")
+    adding.add_argument("--features", metavar="A,B", help="names of layers or operations")
+    adding.add_argument("--title", metavar="TEXT", help="what pages call it")
+    adding.add_argument(
+        "--images", type=Path, metavar="DIR", help="sub-folders named after classes, to try it on"
+    )
+    adding.add_argument("--dry-run", action="store_true", help="write nothing")
+
+    removing = add_command(actions, "remove", remove_model_command, asks_models=False)
+    removing.add_argument("name", metavar="NAME", help="name of the model")
+    for action in (adding, removing):
+        add_shared(action, "--json", default=argparse.SUPPRESS)
+
+
+def add_model_command(options: argparse.Namespace) -> None:
+    """Add a model file of your own: find out how it is used, and describe it in models.toml.
+
+    What the file tells is not asked for. The usual normalisations are tried on labelled images.
+    """
+    from robustness.models.adding.proposal import propose
+
+    given = _given(options)
+    asking = sys.stdin.isatty() and not options.json
+    while True:
+        console.progress(f"reading {options.file.name} ...")
+        found = propose(options.file, given, name=options.name, images=options.images)
+        console.end_progress()
+        if not found.missing:
+            break
+        if not asking:
+            raise ParameterError(_lacking(found))
+        given[found.missing[0]] = _answer(found)
+    file = None if options.dry_run else found.write()
+    if options.json:
+        console.print_json(_document(found, file))
+        return
+    _say(found)
+    console.say(f"written to {file}" if file else "nothing was written")
+
+
+def remove_model_command(options: argparse.Namespace) -> None:
+    """Take a model of your own out of models.toml; its file stays."""
+    from robustness.models.adding import entry
+
+    file = entry.remove(options.name)
+    if options.json:
+        console.print_json({"name": options.name, "removed_from": str(file)})
+    else:
+        console.say(f"{options.name}: removed from {file}")
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say, by the keys of ``models.toml``."""
+    found: dict[str, Any] = {}
+    if options.labels is not None:
+        is_file = options.labels != "imagenet"
+        found["labels"] = str(Path(options.labels).resolve()) if is_file else options.labels
+    if options.input_size is not None:
+        found["input_size"] = options.input_size
+    if options.normalisation is not None:
+        found["normalisation"] = _value(options.normalisation)
+    if options.output is not None:
+        found["output"] = options.output
+    if options.features is not None:
+        found["features"] = options.features.split(",")
+    if options.title is not None:
+        found["title"] = options.title
+    return found
+
+
+def _value(text: str) -> Any:
+    """A table as TOML, else the text itself."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"--normalisation is not a table in TOML: {error}.") from error
+
+
+def _lacking(found: Proposal) -> str:
+    """What to give for the first thing that is missing."""
+    option = "--" + found.missing[0].replace("_", "-")
+    text = f"{found.name}: expected {option}, as nothing in the file tells it."
+    if found.trials:
+        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(found))
+        text += f" Of {found.tried_on} images: {tried}."
+    return text
+
+
+def _answer(found: Proposal) -> Any:
+    """What the user types for the first thing that is missing."""
+    missing = found.missing[0]
+    for line in _trial_lines(found):
+        console.remark(line)
+    best = found.trials[0] if found.trials and missing == "normalisation" else None
+    hints = {
+        "labels": "labels (imagenet, or a file with one class a line): ",
+        "input_size": "side of its input in pixels: ",
+        "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table)"
+        + (f" [{best.name}]: " if best else ": "),
+    }
+    try:
+        text = input(hints[missing]).strip()
+    except EOFError as error:
+        raise ParameterError(_lacking(found)) from error
+    if best and not text:
+        return best.value
+    if missing == "input_size":
+        return int(text) if text.isdecimal() else text
+    if missing == "labels" and text != "imagenet":
+        return str(Path(text).resolve())
+    return _value(text)
+
+
+def _trial_lines(found: Proposal) -> list[str]:
+    return [
+        f"  {trial.name:16}{trial.correct} correct, mean confidence {trial.confidence:.1%}"
+        for trial in found.trials[:_SHOWN_TRIALS]
+    ]
+
+
+def _say(found: Proposal) -> None:
+    if found.trials:
+        console.say(f"normalisations tried on {found.tried_on} images:")
+        for line in _trial_lines(found):
+            console.say(line)
+    for answer in found.samples:
+        console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
+    console.say(found.toml.rstrip())
+
+
+def _document(found: Proposal, file: Path | None) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "format": found.kind,
+        "entry": dict(found.values),
+        "told_by": dict(found.sources),
+        "toml": found.toml,
+        "trials": [asdict(trial) for trial in found.trials],
+        "tried_on": found.tried_on,
+        "samples": [dict(answer) for answer in found.samples],
+        "written_to": str(file) if file else None,
+    }
