@@ -24,7 +24,7 @@ from tests.support.made_up_runs import APGD, FOG, PGD, attacked
 from tests.support.pages import html
 
 
-def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+def page(run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **query: Any) -> AppTest:
     """A page that shows ``run``; it stands where the Live page does, so that links find it."""
     run.id = tmp_path.name  # figures are kept by it
     script = tmp_path / "app.py"
@@ -146,7 +146,7 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
     assert judged(False, False).said not in html(app)
 
 
-def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
+def test_a_click_on_a_cell_shows_its_pictures(shown: Shown, tmp_path: Path) -> None:
     app = shown(made_up())
     before = len(case_names(app))
     (chart,) = [
@@ -158,14 +158,7 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
     both = "Fog effect 0.4 + Rotation 0.25"
     shown_as = {"Fog effect", "Rotation", "Horizontal flip", both}
     assert {series for series, _ in targets["customdata"]} == shown_as
-    app.session_state["cells_consistency_None"] = {
-        "selection": {
-            "points": [{"customdata": ["Rotation", "SqueezeNet"]}],
-            "point_indices": [0],
-            "box": [],
-            "lasso": [],
-        }
-    }
+    app.session_state[f"cell of {tmp_path.name}"] = ["Rotation", "SqueezeNet"]  # as a click has it
     app.run()
     assert not app.exception
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
@@ -178,6 +171,21 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown) -> None:
         f"{(~changed).sum()} of {len(changed)} answers changed;" in caption.value
         for caption in app.caption
     )
+
+
+def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
+    app = shown(made_up(), cell=["Rotation", "SqueezeNet"])
+    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
+    app.session_state[f"cell of {tmp_path.name}"] = ["Fog effect", "EfficientNetLite0"]
+    app.run()
+    assert app.query_params["cell"] == ["Fog effect", "EfficientNetLite0"]
+    app.query_params["cell"] = ["Rotation", "SqueezeNet"]  # as Back has it
+    app.run()
+    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
+    for nonsense in (["Rotation"], ["Rotation", "nobody"], ["<b>", "SqueezeNet", "x"]):
+        app = shown(made_up(), cell=nonsense)
+        assert not app.exception
+        assert not any(" under " in m.value for m in app.subheader)
 
 
 def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:

@@ -157,11 +157,11 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
         f"{dataset.QUANTITIES[quantity]} of each model under each perturbation; the table under "
         "it holds the numbers.",
         kept=f"cell of {run.id}",
+        link="cell",
     )
-    series, model = clicked or ("", "")
-    mine = [entry["condition"] for entry in entries if entry["series"] == series]
+    mine = [e["condition"] for e in entries if [e["series"], e["model"]] == list(clicked or ())]
     if mine:
-        cases.cell(run, frame, series, mine, model)
+        cases.cell(run, frame, clicked[0], mine, clicked[1])
     else:
         note = tables.labels_note(found.summary, quantity)
         st.caption(f"Click a cell to see its pictures. {note}".rstrip())

@@ -189,11 +189,11 @@ def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: 
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def clicked(figure: go.Figure, key: str, alt: str, kept: str = "") -> Any:
+def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "") -> Any:
     """Draws a ``chart``; returns the ``customdata`` of the point clicked, None without any.
 
     It is remembered under ``kept``, if that is named, for a figure that takes the place of this
-    one, and for who comes back to the page.
+    one, and for who comes back to the page; the link then says it under ``link``.
     """
 
     def note() -> None:
@@ -208,8 +208,20 @@ def clicked(figure: go.Figure, key: str, alt: str, kept: str = "") -> Any:
         config={"displayModeBar": False},
         alt=alt,
     )
-    found = _customdata(event)
-    return found if found is not None or not kept else st.session_state.get(kept)
+    return _in_link(kept, link) if kept else _customdata(event)
+
+
+def _in_link(kept: str, link: str) -> Any:
+    """What the session keeps under ``kept``, or what a link says that it did not say before."""
+    state, said = st.session_state, st.query_params.get_all(link)
+    another = said != state.get(f"{kept} seen", [])
+    if another and (said or not state.get("arrived")):
+        state[kept] = said
+    wanted = list(state.get(kept) or [])
+    if wanted != said:
+        st.query_params.update({link: wanted})
+    state[f"{kept} seen"] = wanted
+    return wanted
 
 
 def _customdata(event: Any) -> Any:

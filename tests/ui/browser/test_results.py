@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -65,6 +66,8 @@ def test_a_click_anywhere_in_a_cell_shows_its_pictures(results: tuple[Page, runs
         page.mouse.click(*at)
         heading = page.get_by_role("heading", name=f"{model} under {first_row}")
         expect(heading).to_be_visible()
+        cell = urlencode({"cell": first_row})
+        expect(page).to_have_url(re.compile(f"{re.escape(cell)}&cell="))
         page.wait_for_timeout(DOUBLE_CLICK)
 
 
