@@ -19,6 +19,7 @@ from robustness.ui.kit import components
 from robustness.ui.kit.components import pack
 from tests.support.holding import following, sweep_back_and_forth, watched
 from tests.support.journeys import (
+    asked,
     drawn,
     drawn_again,
     hand_back,
@@ -156,7 +157,9 @@ CAPTION = """node => {
 }"""
 
 
-def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
+def test_the_views_of_the_pair_show_the_same_pixels_and_are_in_the_link(
+    noisy: Page, browser: Browser
+) -> None:
     page = noisy
     before, after = pixels(page, 0), pixels(page, 1)
     difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
@@ -172,7 +175,22 @@ def test_the_views_of_the_pair_show_the_same_pixels(noisy: Page) -> None:
     page.mouse.up()
     assert float(wipe.input_value()) == pytest.approx(25, abs=1)
     wipe.press("ArrowRight")
-    assert float(wipe.input_value()) == pytest.approx(26, abs=1)
+    at = wipe.input_value()
+    assert float(at) == pytest.approx(26, abs=1)
+    page.get_by_role("slider", name="Random noise").press("ArrowRight")
+    expect(page).to_have_url(re.compile("gaussian_noise=0.21"))
+    settled(page)
+    page.get_by_role("slider", name="Random noise").press("ArrowLeft")
+    expect(page).to_have_url(re.compile(r"gaussian_noise=0\.2(&|$)"))
+    settled(page)
+    link = asked(page.url)
+    assert (link["view"], link["wipe"]) == (["wipe"], [at]), "the server leaves them in it"
+    other = settled(visit(browser, page.url))
+    expect(other.get_by_role("button", name="Wipe")).to_have_attribute("aria-pressed", "true")
+    assert other.get_by_role("slider", name=re.compile("^Wipe")).input_value() == at
+    other.get_by_role("button", name="Side by side").click()
+    assert not {"view", "wipe"} & set(asked(other.url)), "what is as at first is not said"
+    hand_back(other)
     shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
     assert shown.startswith("inset(0")
     page.get_by_role("button", name="Larger").click()

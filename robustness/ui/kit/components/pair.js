@@ -4,6 +4,9 @@
 const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
 const BLINK = 600; // milliseconds a picture stands: below three changes a second
 const NEAREST = 8; // times that a picture can be magnified
+const MIDDLE = 50; // percent, where a wipe begins
+const VIEW = "view"; // parameters of the link
+const WIPE = "wipe";
 
 function draw(canvas, picture) {
   if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
@@ -12,7 +15,8 @@ function draw(canvas, picture) {
 
 class Pair {
   constructor(parent) {
-    this.view = VIEWS[0];
+    const link = new URLSearchParams(location.search);
+    this.view = VIEWS.find((view) => view.toLowerCase() === link.get(VIEW)) ?? VIEWS[0];
     this.zoom = 1;
     this.centre = [0.5, 0.5];
     this.root = make("div", "rb-pair");
@@ -31,9 +35,12 @@ class Pair {
       this.frames.append(figure);
       this.canvases[name] = canvas;
     }
-    this.wipe = make("input", "rb-wipe", { type: "range", min: 0, max: 100, value: 50 });
+    this.wipe = make("input", "rb-wipe", { type: "range", min: 0, max: 100 });
+    const place = Number.parseFloat(link.get(WIPE) ?? MIDDLE); // the input keeps it within its ends
+    this.wipe.value = Number.isFinite(place) ? place : MIDDLE;
     this.wipe.setAttribute("aria-label", "Wipe from the original to the other picture");
     this.wipe.addEventListener("input", () => this.place());
+    this.wipe.addEventListener("change", () => this.tell());
     const handle = make("div", "rb-handle");
     this.canvases.after.closest(".rb-box").append(this.wipe, handle);
     this.bar = make("div", "rb-views");
@@ -41,7 +48,10 @@ class Pair {
     this.bar.setAttribute("aria-label", "View of the pictures");
     for (const view of VIEWS) {
       const node = make("button", "rb-view", { type: "button", textContent: view });
-      node.addEventListener("click", () => this.look(view));
+      node.addEventListener("click", () => {
+        this.look(view);
+        this.tell();
+      });
       this.bar.append(node);
     }
     for (const [text, label, by] of [["−", "Smaller", 0.5], ["+", "Larger", 2]]) {
@@ -81,6 +91,7 @@ class Pair {
       said.dataset.before = data.before;
     }
     this.text.textContent = data.text;
+    this.tell(); // the server may have written the link anew
     this.root.dataset.n = data.n;
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   }
@@ -118,6 +129,23 @@ class Pair {
     const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
     figure.firstChild.append(this.canvases.before.parentElement);
     this.place();
+  }
+
+  // Has the link say the view and the wipe where they are not as they are at first. The server
+  // need not know: it hands on what it finds in the link.
+  tell() {
+    if (!this.root.isConnected) return;
+    const url = new URL(location.href);
+    const wiped = this.view === "Wipe" && this.wipe.value !== String(MIDDLE);
+    for (const [name, value] of [
+      [VIEW, this.view === VIEWS[0] ? null : this.view.toLowerCase()],
+      [WIPE, wiped ? this.wipe.value : null],
+    ]) {
+      if (url.searchParams.get(name) === value) continue; // setting it would write all anew
+      if (value === null) url.searchParams.delete(name);
+      else url.searchParams.set(name, value);
+      history.replaceState(history.state, "", url);
+    }
   }
 
   // Puts the wipe and the magnified part in their places.
@@ -168,6 +196,7 @@ class Pair {
       } else if (this.view === "Wipe") this.slide(event, grip.box, true);
     });
     const release = () => {
+      if (grip && this.view === "Wipe") this.tell();
       grip = null;
     };
     this.frames.addEventListener("pointerup", release);
