@@ -21,7 +21,8 @@ _RANKING = {
     "cosine, rescaled": ">18",
     "Euclidean, rescaled": ">21",
 }
-_WITH_LABELS = {"labelled": ">16", "accuracy: clean": ">17", "perturbed": ">11"}
+_OF_LABELS = {"labelled": ">16"}
+_WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
 _WITH_ATTACKS = {"robust accuracy": ">17", "  attacks succeed": ""}
 
 
@@ -71,7 +72,9 @@ def print_ranking(summary: Sequence[Mapping[str, Any]], decimals: int = 0) -> No
 
     with_labels = any(entry.get("clean_accuracy") is not None for entry in summary)
     attacked = any(entry.get("robust_accuracy") is not None for entry in summary)
-    columns = _RANKING | (_WITH_LABELS if with_labels else {})
+    counted_labels = with_labels and any("n_labelled" in entry for entry in summary)
+    columns = _RANKING | (_OF_LABELS if counted_labels else {})
+    columns |= _WITH_LABELS if with_labels else {}
     print_table(columns | (_WITH_ATTACKS if attacked else {}), rows())
 
 
@@ -88,7 +91,8 @@ def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
         _similarity(entry, "euclidean"),
     ]
     if entry.get("clean_accuracy") is not None:
-        cells.append(f"{entry['n_labelled']} of {entry['n_images']}")
+        if "n_labelled" in entry:
+            cells.append(f"{entry['n_labelled']} of {entry['n_images']}")
         cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
     if entry.get("robust_accuracy") is not None:
         broken = "none" if entry["attack_success"] is None else f"{entry['attack_success']:.1%}"

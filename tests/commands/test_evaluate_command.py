@@ -139,7 +139,7 @@ BAD = {
         "severity from 1 to 5, got 6",
     ),
     "a severity of a rotation": (["samples", "--severities", "3"], "no ImageNet-C severities"),
-    "an empty limit": (["samples", "--limit", "0"], "--limit to be at least 1"),
+    "an empty limit": (["samples", "--limit", "0"], "Set --limit to 1 or more"),
     "a fit that does not exist": (["samples", "--fit", "stretch"], "There is no fit"),
     "a seed out of range": (["samples", "--seed", "-1"], "A seed must be"),
 }
@@ -162,7 +162,7 @@ def test_a_hostile_archive_gets_a_sentence(
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../../a.png", b"x")
     assert main.main(["evaluate", str(tmp_path / "a.zip"), "--out", str(tmp_path / "runs")]) == 2
-    assert "lead out" in capsys.readouterr().err
+    assert "leads out" in capsys.readouterr().err
 
 
 def test_runs_that_cannot_be_written_get_a_sentence(
