@@ -1,3 +1,3 @@
 """Measures how robust image classifiers are to real-world perturbations."""
 
-__version__ = "0.6.7"
+__version__ = "0.7.0"
