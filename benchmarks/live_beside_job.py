@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -69,10 +70,66 @@ def _measured(address: str, folder: Path, count: int, seconds: float) -> dict[st
     }
 
 
-def begin(folder: Path, seed: int, pictures: int = 300) -> Path:
+def share_of_a_job(seconds: float = 20.0) -> dict[str, Any]:
+    """The images a second of a job alone and while a slider is held, in turns, and their ratio."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with (
+            dashboard(PYTHONPATH=str(ROOT), ROBUSTNESS_RUNS=str(folder / "runs")) as address,
+            LiveSession(address, QUERY) as page,
+        ):
+            run = begin(folder, seed=0, pictures=1000, severities=[3], conditions=1)
+            done = {False: 0, True: 0}
+            asked = 0
+            for is_held in (False, True) * 2:
+                before = _images(run)
+                if is_held:
+                    asked += _held(page, seconds / 2)
+                else:
+                    time.sleep(seconds / 2)
+                done[is_held] += _images(run) - before
+            stop(run)
+    return {
+        "images_a_second": done[True] / seconds,
+        "images_a_second_alone": done[False] / seconds,
+        "ratio": done[True] / max(1, done[False]),
+        "answers_a_second": asked / seconds,
+    }
+
+
+def _images(run: Path) -> int:
+    found = runs.seen(run)
+    if found is None:
+        raise RuntimeError("the job came to its end meanwhile: give it more pictures")
+    return found.progress.done
+
+
+def _held(page: LiveSession, seconds: float) -> int:
+    """How many answers came while images and answers were asked for as a held slider does."""
+    end = time.monotonic() + seconds
+
+    def ask(want: str, pause: float) -> int:
+        count = 0
+        while time.monotonic() < end:
+            count += page.held(want)[0] == 200
+            time.sleep(pause)
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(ask, ("picture", "answers"), (0.06, 0.0)))
+
+
+def begin(
+    folder: Path,
+    seed: int,
+    pictures: int = 300,
+    severities: Sequence[int] = (1, 3, 5),
+    conditions: int | None = None,
+) -> Path:
     """A job in the server's folder of runs, working on pictures by now; its folder."""
     source = made_pictures(folder / "pictures", pictures)
-    spec = make_spec(NAMES, suite_conditions(IMAGENET_C_SUITE, severities=[1, 3, 5]), seed=seed)
+    asked = suite_conditions(IMAGENET_C_SUITE, severities=severities)[:conditions]
+    spec = make_spec(NAMES, asked, seed=seed)
     run = jobs.submit(runs.plan(str(source), spec, batch=1), folder / "runs", "benchmark")
     while (seen := runs.seen(run)) is None or seen.progress.done == 0:
         time.sleep(0.1)
@@ -123,6 +180,11 @@ def main() -> None:
             f"| {row['sessions']} | {row['p50_ms']:.0f} | {row['p50_reference_ms']:.0f} | "
             f"{row['p95_ms']:.0f} | {row['p95_reference_ms']:.0f} | {row['ratio']:.2f} |"
         )
+    job = share_of_a_job()
+    print(
+        f"\nWhile a slider is held a job makes {job['images_a_second']:.1f} images a second, "
+        f"{job['ratio']:.2f} of those alone; {job['answers_a_second']:.1f} answers came a second."
+    )
 
 
 if __name__ == "__main__":
