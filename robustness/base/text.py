@@ -8,13 +8,24 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
+_FOUND_IN_TEXT = re.compile(
+    r"(?<=:)(?=//|material[/_]|streamlit:)|(?<=www)(?=\.)|(?<=@)|(?<!\S.)(?<=[<>~-])(?=[-=>])",
+    re.IGNORECASE,
+)
+"""Where Streamlit makes a link, an icon or an arrow of a text, which no escape prevents."""
+
+_JOINER = "\u2060"
+
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories of characters that are invisible or change the text direction."""
 
 
 def plain(text: str) -> str:
-    """``text`` escaped for Markdown, on one line."""
-    return _MARKDOWN.sub(r"\\\1", visible(text))
+    """``text`` escaped for Markdown, on one line; nothing in it becomes a link or markup.
+
+    A character without width parts what Streamlit would find in the text, however it is escaped.
+    """
+    return _MARKDOWN.sub(r"\\\1", _FOUND_IN_TEXT.sub(_JOINER, visible(text)))
 
 
 def visible(text: str) -> str:

@@ -1,0 +1,27 @@
+"""What strangers call things stays text: never a link, an image or markup."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser
+
+from robustness.base.text import visible
+from tests.support.hostile_texts import TEXTS
+from tests.support.server import AT_REST, PATIENCE, dashboard
+
+LIVE = "a, img, b, em, del, code, h1, ol, .katex, [data-testid=stIconMaterial], [style*=color]"
+
+
+def test_a_text_of_a_stranger_stays_text(browser: Browser) -> None:
+    with dashboard("tests/support/hostile_texts.py", PYTHONPATH=".") as address:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.locator(f".st-key-text-{len(TEXTS) - 1} [role=radiogroup]").wait_for()
+        page.locator(AT_REST).wait_for()
+        for number, text in enumerate(TEXTS):
+            drawn = page.locator(f".st-key-text-{number} [data-testid=stMarkdownContainer]")
+            assert drawn.count() >= 8
+            for said in drawn.all_inner_texts():
+                assert visible(text) in said.replace("\u2060", ""), text
+            live = drawn.locator(LIVE)
+            assert live.count() == 0, [text, *live.evaluate_all("all => all.map(e => e.outerHTML)")]
