@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import dodged, drawn, heatmap, model_trace
-from robustness.charts.verdict import good_rows, judged
+from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label
-from robustness.evaluation.correctness import is_correct
+from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.perturbations import REGISTRY
 
 QUANTITIES = {

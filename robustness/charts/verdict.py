@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from robustness.evaluation.correctness import is_correct
+from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
 
@@ -82,10 +82,14 @@ def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Ve
     return judged(clean == top1, is_correct(label, top1), unsure=now < max(UNSURE, HALF * before))
 
 
-def good_rows(frame: pd.DataFrame) -> pd.Series:
-    """Whether the prediction of each row is correct or, where it has no label, unchanged."""
-    correct = frame["top1"] == frame["label"]
-    return frame["consistent"].where(frame["label"].isna(), correct).astype(bool)
+def outcomes(frame: pd.DataFrame) -> tuple[str, str]:
+    """What the predictions of ``frame`` may be in words, the good kind first."""
+    known = frame["label"].notna()
+    if not len(known) or not known.any():
+        return "unchanged", "changed"
+    if known.all():
+        return "correct", "incorrect"
+    return "correct or unchanged", "incorrect or changed"
 
 
 def cell(frame: pd.DataFrame) -> tuple[float, str]:

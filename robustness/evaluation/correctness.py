@@ -81,6 +81,12 @@ def is_correct(label: Any, top1: int) -> bool | None:
     return None if pd.isna(label) else bool(top1 == label)
 
 
+def good_rows(frame: pd.DataFrame) -> pd.Series:
+    """Whether the prediction of each row is correct or, where it has no label, unchanged."""
+    correct = frame["top1"] == frame["label"]
+    return frame["consistent"].where(frame["label"].isna(), correct).astype(bool)
+
+
 def correctness(row: Measurement) -> dict[str, bool | None]:
     """The columns ``CORRECTNESS`` of one measurement; all None without a label."""
     answers = (row.clean_top1, row.top1, row.clean_top5, row.top5)

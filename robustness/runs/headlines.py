@@ -20,44 +20,55 @@ from robustness.statistics import Figures
 
 FILE = "headline.json"
 
-_RATES = ("consistency", "robust_accuracy")
+_RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
 _NAMES = (
     *("model", "label_set", "ranked_by"),
     *(f"{rate}{bound}" for rate in _RATES for bound in ("", "_low", "_high")),
 )
 
-Entries = Sequence[Mapping[str, Any]]
+_PAIR = ("quantity", "label_set", "better", "worse", "established")
+
+Headline = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By ``models`` the entries of the summary, by ``pairs`` those of the models; [] where unknown."""
 
 
-def kept(folder: Path, manifest: Manifest) -> Entries | None:
+def kept(folder: Path, manifest: Manifest) -> Headline | None:
     """What ``keep`` wrote for this very run; None where it did not yet."""
     try:
         told = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if told["of"] != _digest(manifest):
             return None
-        return [{name: entry[name] for name in _NAMES} for entry in told["models"]]
+        return _short(told["models"], told["pairs"])
     except (OSError, *AMISS):
         return None
 
 
-def keep(folder: Path, manifest: Manifest) -> Entries:
+def keep(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and writes it beside the run, where that can be written.
 
-    One entry a model, best first within each ``label_set``: ``model``, ``ranked_by``, and
-    ``consistency`` and ``robust_accuracy`` with their bounds as ``summary`` has them. [] for a run
-    that is not finished or cannot be read: whoever opens it is told why.
+    The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
+    is not finished or cannot be read: whoever opens it is told why.
     """
     if manifest.status != FINISHED or not manifest.images:
-        return []
+        return _short([], [])
     try:
-        summary = Figures(load(folder).frame()).summary
-        found = [{name: entry[name] for name in _NAMES} for entry in summary]
-        text = json.dumps({"of": _digest(manifest), "models": found}, allow_nan=False)
+        figures = Figures(load(folder).frame())
+        found = _short(figures.summary, [*figures.pairs(), *figures.pairs_under_attack])
+        text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
     except (RobustnessError, pa.ArrowException, OSError, *AMISS):
-        return []
+        return _short([], [])
     with contextlib.suppress(OSError):
         write_whole(folder / FILE, text.encode())
     return found
+
+
+def _short(
+    models: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "models": [{name: entry[name] for name in _NAMES} for entry in models],
+        "pairs": [{name: pair[name] for name in _PAIR} for pair in pairs],
+    }
 
 
 def _digest(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""Which measurements to look at: the answers that fell furthest, and those that held out."""
+"""Which measurements to look at: the predictions that failed, and those that held out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
+from robustness.evaluation.correctness import good_rows
 from robustness.statistics.attacked import as_counted
 
 CASE_COLUMNS = (
@@ -33,19 +34,22 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
     Rows whose attack had no prediction to break are left out.
 
-    ``WORST``: answers that changed, by the fall of the probability of the clean class.
-    ``SURVIVORS``: answers that stayed, by how visible the change is (lowest SSIM first).
+    ``WORST``: predictions that are incorrect or, without a label, changed. Those that were correct
+    before come first, by the fall of the confidence in the original class.
+    ``SURVIVORS``: all others, by how visible the change is (lowest SSIM first).
     """
     counted = as_counted(frame)["consistent"]
     frame = frame[counted.notna()]
-    kept = frame["consistent"].to_numpy(bool)
+    good = good_rows(frame).to_numpy(bool)
     if kind == WORST:
-        chosen = frame[~kept]
-        order = (chosen["retained_probability"] - chosen["clean_probability"]).to_numpy(float)
+        chosen = frame[~good]
+        fall = (chosen["retained_probability"] - chosen["clean_probability"]).to_numpy(float)
+        before = chosen["label"].notna() & (chosen["clean_top1"] != chosen["label"])
+        order = np.lexsort((fall, before.to_numpy(bool)))
     else:
-        chosen = frame[kept]
-        order = chosen["ssim"].to_numpy(float)
-    return chosen.iloc[np.argsort(order, kind="stable")].drop_duplicates("image")
+        chosen = frame[good]
+        order = np.argsort(chosen["ssim"].to_numpy(float), kind="stable")
+    return chosen.iloc[order].drop_duplicates("image")
 
 
 def class_names(frame: pd.DataFrame) -> pd.Series:

@@ -50,6 +50,9 @@ RATES: Mapping[str, str] = {
 FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 """All figures that are means over rows, with their columns."""
 
+MOST_UNLABELLED = 0.5
+"""Beyond this share of images without a label, models are not ranked by accuracy."""
+
 _CELLS = 16_000_000  # of the figures of conditions worked on at once: 128 MB
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
@@ -58,7 +61,8 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per model, by falling ``ranked_by`` among those with the same classes.
 
     Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on labelled
-    images, else "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and
+    images, else "perturbed_accuracy" where at least half of the images have a label, else
+    "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and
     with their intervals ``consistency`` (the mean over the conditions, where some count more images
     than others),
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
@@ -69,7 +73,7 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     All over all rows of the model. Without intervals as in ``by_perturbation``
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
-    entries, attacks_alone = {}, True
+    entries, attacks_alone, labelled = {}, True, True
     for grid in grids(frame):
         (figures,) = _figures(_of_pictures(grid))
         entries[grid.model] = {
@@ -81,8 +85,10 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
             **_overall_calibration(grid),
         }
         attacks_alone &= all(key.is_attack for key in grid.conditions)
+        unknown = np.isnan(grid.values("correct")).all(axis=1)
+        labelled &= bool(unknown.mean() <= MOST_UNLABELLED)
     robust = attacks_alone and all(e["robust_accuracy"] is not None for e in entries.values())
-    by = "robust_accuracy" if robust else "consistency"
+    by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
     ranked: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
         group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]

@@ -23,6 +23,7 @@ from robustness.perturbations import REGISTRY, Perturbation
 from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.report.answers.scorecard import answer
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.kit import components, results, stages
@@ -96,7 +97,7 @@ def show(
     """Draws the sections top to bottom."""
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
-    _headline(summary, pictures)
+    _headline(summary, pictures, rows)
     results.warn_of_the_unsure(rows, "consistency means")
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -166,12 +167,12 @@ def _by_place(
     return [replace(r, stages=of[r.image_digest, r.model, r.condition]) for r in rows]
 
 
-def _headline(summary: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> None:
-    rankings = scorecard.rankings(summary)
+def _headline(
+    summary: Sequence[dict[str, Any]], pictures: Sequence[Picture], rows: Sequence[Measurement]
+) -> None:
     scored = some([visible(picture.name) for picture in pictures], 3)
-    text = " ".join(results.who_keeps(entries) for entries in rankings)
-    st.html(results.headline(f"{scored}: {text}"))
-    if len(rankings) > 1:
+    st.html(results.headline(f"{scored}: {answer(summary, rows, len(pictures))[0]}"))
+    if len(scorecard.rankings(summary)) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
         )

@@ -133,14 +133,14 @@ def test_a_scorecard_names_all_that_kept_the_same_share() -> None:
         ]
         return scorecard.answer(summarise(rows), rows, pictures)[0]
 
-    leaders = f"{B_LABEL} and {C_LABEL} kept the largest share of their answers, 100%"
+    leaders = f"{B_LABEL} and {C_LABEL} have the highest consistency, 100%"
     few = who(2, **{A: 1, B: 2, C: 2})
-    assert few == f"{leaders}, which establishes no order; {A_LABEL} kept 50%."
+    assert few == f"{leaders}, which establishes no order; {A_LABEL} has 50%."
     clear = who(40, **{A: 2, B: 40, C: 40})
     assert clear.startswith(leaders)
     assert "and their intervals lie above every other" in clear
     assert f"but their intervals overlap that of {A_LABEL}" in who(40, **{A: 39, B: 40, C: 40})
-    assert f"{A_LABEL} and {B_LABEL} kept 50%" in who(2, **{A: 1, B: 1, C: 2})
+    assert f"{A_LABEL} and {B_LABEL} have 50%" in who(2, **{A: 1, B: 1, C: 2})
 
 
 def test_a_leader_that_is_not_established_against_all_is_hedged() -> None:
@@ -315,12 +315,12 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3}, pictures=8)
     who = scorecard.answer(summarise(near), near, 8)[0]
     assert f"its interval overlaps that of {B_LABEL}, so the order is not established" in who
-    assert "most often" not in who
     far = measured({A: [True] * 10, B: [False] * 10}, pictures=8)
     who, harm, basis = scorecard.answer(summarise(far), far, 8)
-    assert who.startswith(f"{A_LABEL} kept its answer most often")
+    assert who.startswith(f"{A_LABEL} has the highest consistency")
+    assert "its interval lies above every other" in who
     assert "lies above every other" in who
-    assert "the same share of answers stayed, 50%" in harm
+    assert "50% of the predictions are unchanged" in harm
     assert "8 pictures, each counted once" in basis
     one = measured({A: [True] * 10, B: [False] * 10})
     who, _, basis = scorecard.answer(summarise(one), one, 1)

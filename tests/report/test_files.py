@@ -223,8 +223,8 @@ def test_the_charts_are_those_of_the_result(page: Page, run: runs.Run) -> None:
     assert all("template" not in figure["layout"] for figure in figures.values())
     shown = dict(zip(figures["c0"]["data"][0]["y"], figures["c0"]["data"][0]["x"], strict=True))
     rows = run.frame()
-    kept = rows[rows["model"] == "SqueezeNet"]["consistent"].astype(float).mean()
-    assert shown["SqueezeNet 1.1"] == pytest.approx(kept)
+    correct = rows[rows["model"] == "SqueezeNet"]["correct"].astype(float).mean()
+    assert shown["SqueezeNet 1.1"] == pytest.approx(correct)
 
 
 def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
@@ -319,7 +319,13 @@ def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
     conditions = [Condition.of({"fog": 0.6}), attack]
     kept = {name: np.array([[True, False]] * 2) for name in SHARES}
     run = saved(
-        tmp_path / "run", digests, SHARES, source=tmp_path / "set", conditions=conditions, kept=kept
+        tmp_path / "run",
+        digests,
+        SHARES,
+        source=tmp_path / "set",
+        conditions=conditions,
+        kept=kept,
+        labelled=False,
     )
     content = report.of_run(run)
     shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())

@@ -69,9 +69,9 @@ def test_an_epsilon_that_breaks_everything_does_not_hide_a_smaller_one() -> None
 
 def test_beside_perturbations_the_more_correct_model_does_not_seem_the_less_consistent() -> None:
     found = Figures(both(weak=0, strong=0, conditions=(FOG, APGD)))
-    assert found.ranked_by == "consistency"
+    assert found.ranked_by == "perturbed_accuracy"
     assert [entry["consistency"] for entry in found.summary] == pytest.approx([0.25, 0.25])
-    (pair,) = found.pairs()
+    (pair,) = found.pairs("consistency")
     assert (pair["difference"], pair["n_images"]) == (0, 70)
     (pair,) = found.pairs_under_attack
     assert pair["quantity"] == "robust_accuracy"
@@ -125,7 +125,7 @@ def test_the_accuracy_of_a_class_counts_what_an_attack_had_no_need_to_break() ->
 
 
 def test_what_was_wrong_before_an_attack_is_no_survivor_of_it() -> None:
-    frame = attacked(WEAK, 42, 2).assign(clean_top1=0, top1=0)
+    frame = attacked(WEAK, 42, 2)
     survivors = statistics.cases(frame, statistics.SURVIVORS)
     assert sorted(survivors["image"]) == ["00000.png", "00001.png"]
     assert len(statistics.cases(frame, statistics.WORST)) == 40

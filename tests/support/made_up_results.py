@@ -13,7 +13,7 @@ from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.statistics import Figures
-from tests.support.made_up_runs import rows, severities
+from tests.support.made_up_runs import rows, severities, with_classes
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"
@@ -76,6 +76,5 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
         )
     table = pd.concat(parts, ignore_index=True)
     table["image"] = table["image"].replace("00000.png", ODD_NAME)
-    table["clean_top1"] = ESPRESSO
-    table["top1"] = np.where(table["consistent"], ESPRESSO, 0)
+    table = with_classes(table, ESPRESSO + 2 if labelled else ESPRESSO, 0)
     return MadeUp(table, conditions, unreadable=(("<i>broken</i>.jpg", "Not a picture."),))

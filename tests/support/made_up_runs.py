@@ -94,14 +94,27 @@ def attacked(
     before = places < right
     attack = np.where(before, places < robust, True)
     kept = np.column_stack([attack if c.needs_model else places % 2 == 0 for c in conditions])
-    return rows(
+    frame = rows(
         kept,
         model=model,
         conditions=conditions,
         labels=places % 7,
         clean_correct=before,
         correct=kept & before[:, None],
-    ).assign(clean_top1=8, top1=9)
+    )
+    return with_classes(frame, 8, 9)
+
+
+def with_classes(frame: pd.DataFrame, other: int, changed: int) -> pd.DataFrame:
+    """``frame`` with the predictions that its columns tell of.
+
+    They are the label where that was correct before, else ``other``; ``changed`` where changed.
+    """
+    before = np.where(frame["clean_correct"].fillna(False), frame["label"].fillna(other), other)
+    return frame.assign(
+        clean_top1=before.astype(int),
+        top1=np.where(frame["consistent"], before, changed).astype(int),
+    )
 
 
 class MadeUpRun(runs.Run):

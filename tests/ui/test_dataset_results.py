@@ -61,9 +61,8 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
     app = shown(made_up())
     assert not app.exception
     text = html(app)
-    assert "EfficientNet-Lite0 keeps its answer most often" in text
-    assert "SqueezeNet 1.1 least often" in text
-    assert "2 of 3 differences are established" in text
+    assert "EfficientNet-Lite1 has the highest accuracy" in text
+    assert "not established against EfficientNet-Lite0; SqueezeNet 1.1 has the lowest" in text
     assert re.search(r"about [\d,]+ more images would settle it|cannot tell how many", text)
     assert headings(app) == [
         "Ranking",
@@ -81,19 +80,19 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
 
 
 def test_figures_are_of_the_rows_of_now(shown: Shown) -> None:
-    assert "EfficientNet-Lite0 keeps its answer most often" in html(shown(made_up()))
+    assert "EfficientNet-Lite1 has the highest accuracy" in html(shown(made_up()))
     other = replace(made_up(), written=1)
-    swapped = {"SqueezeNet": "EfficientNetLite0", "EfficientNetLite0": "SqueezeNet"}
+    swapped = {"SqueezeNet": "EfficientNetLite1", "EfficientNetLite1": "SqueezeNet"}
     other.table["model"] = [swapped.get(name, name) for name in other.table["model"]]
-    assert "SqueezeNet 1.1 keeps its answer most often" in html(shown(other))
+    assert "SqueezeNet 1.1 has the highest accuracy" in html(shown(other))
 
 
 def test_figures_are_of_the_classes_of_now(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "2 of 3 differences" in html(shown(made_up()))
+    assert "established against EfficientNet-Lite0" in html(shown(made_up()))
     names = tuple(f"class {number}" for number in range(1000))
     mine = replace(models.REGISTRY["SqueezeNet"], labels=lambda: models.Labels("mine", names))
     register(monkeypatch, mine)
-    assert "2 of 3 differences" not in html(shown(made_up()))
+    assert "SqueezeNet 1.1 has an accuracy of" in html(shown(made_up()))
 
 
 def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> None:
@@ -164,11 +163,10 @@ def test_a_click_on_a_cell_shows_its_pictures(shown: Shown, tmp_path: Path) -> N
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     assert len(case_names(app)) == before + 3
     table = made_up().table
-    changed = table[(table["model"] == "SqueezeNet") & (table["perturbation"] == "rotation")][
-        "consistent"
-    ]
+    mine = table[(table["model"] == "SqueezeNet") & (table["perturbation"] == "rotation")]
+    wrong = (~mine["correct"]).sum()
     assert any(
-        f"{(~changed).sum()} of {len(changed)} answers changed;" in caption.value
+        f"{wrong} of {len(mine)} predictions are incorrect;" in caption.value
         for caption in app.caption
     )
 
@@ -253,7 +251,7 @@ def test_one_image_and_one_model_make_a_page(shown: Shown) -> None:
     run.table = run.table[run.table["model"] == "SqueezeNet"]
     app = shown(run)
     assert not app.exception
-    assert "SqueezeNet 1.1 keeps its answer in" in html(app)
+    assert "SqueezeNet 1.1 has an accuracy of" in html(app)
     assert headings(app)[0] == "Ranking"
 
 
@@ -263,7 +261,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
     app = shown(run)
     assert not app.exception
     text = html(app)
-    assert "someone&#39;s &lt;i&gt;network&lt;/i&gt; keeps its answer in" in text
+    assert "omeone&#39;s &lt;i&gt;network&lt;/i&gt; has a" in text
     assert any("ranked only against those with the same classes" in i.value for i in app.info)
 
 
@@ -283,25 +281,32 @@ def test_the_worst_cases_fell_furthest_and_survivors_saw_most() -> None:
     table = made_up().table.assign(
         retained_probability=lambda f: np.random.default_rng(1).random(len(f)) * 0.9
     )
-    worst = cases(table, WORST)
-    assert not worst["consistent"].any()
-    assert worst["image"].is_unique
-    fall = (worst["clean_probability"] - worst["retained_probability"]).tolist()
-    assert fall == sorted(fall, reverse=True)
-    changed = table[~table["consistent"]]
-    deepest = (changed["clean_probability"] - changed["retained_probability"]).max()
-    assert fall[0] == pytest.approx(deepest)
-    survivors = cases(table, SURVIVORS)
-    assert survivors["consistent"].all()
-    assert survivors["ssim"].is_monotonic_increasing
-    assert survivors["ssim"].iat[0] == table[table["consistent"]]["ssim"].min()
+    for good in ("correct", "consistent"):
+        if good == "consistent":
+            table = table.assign(label=None, clean_correct=None, correct=None)
+        kept = table[good].astype(bool)
+        worst = cases(table, WORST)
+        assert not worst[good].any()
+        assert worst["image"].is_unique
+        lost = worst[worst["clean_correct"].fillna(True).astype(bool)]
+        assert lost.equals(worst.iloc[: len(lost)]), "those that were incorrect before come last"
+        fall = (lost["clean_probability"] - lost["retained_probability"]).tolist()
+        assert fall == sorted(fall, reverse=True)
+        failed = table[~kept & table["clean_correct"].fillna(True).astype(bool)]
+        deepest = (failed["clean_probability"] - failed["retained_probability"]).max()
+        assert fall[0] == pytest.approx(deepest)
+        survivors = cases(table, SURVIVORS)
+        assert survivors[good].all()
+        assert survivors["ssim"].is_monotonic_increasing
+        assert survivors["ssim"].iat[0] == table[kept]["ssim"].min()
 
 
 def test_a_picture_is_of_its_labels_class_or_of_the_clean_answers() -> None:
     table = made_up().table
     table.loc[table["image"] == MISSING, "label"] = pd.NA
     names = class_names(table)
-    assert set(names[table["image"] == MISSING]) == {"espresso"}
+    (before,) = table.loc[table["image"] == MISSING, "clean_top1"].unique()
+    assert set(names[table["image"] == MISSING]) == {models.class_name("SqueezeNet", before)}
     assert set(names[table["image"] == "00003.png"]) == {
         models.class_name("SqueezeNet", ESPRESSO + 1)
     }

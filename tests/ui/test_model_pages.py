@@ -119,7 +119,7 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     note = " ".join(element.value.replace("\\", "") for element in app.info)
     assert "My digits tells 10 classes apart" in note
     assert "SqueezeNet 1.1 tells 1,000 classes apart" in note
-    assert headline(app).count("keeps its answer in") == 2
+    assert headline(app).count("has a consistency of") == 2
     assert "No order is established" not in note
 
 

@@ -146,7 +146,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     for record in REGISTRY:
         if record.in_study:
             assert escape(record.label) in text
-    assert "SqueezeNet 1.1 keeps its answer in" in headline(app)
+    assert "SqueezeNet 1.1 has a consistency of" in headline(app)
     assert "DenseNet121" in text  # the published figures stand there whatever was run
     dial = app.segmented_control(key="mode").set_value("one dial").run()
     assert not dial.exception
@@ -154,7 +154,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
     (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
-    assert f"in {expected['consistency']:.0%} of cases" in headline(weak)
+    assert f"consistency of {expected['consistency']:.0%}" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("each its own").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5

@@ -42,12 +42,8 @@ def answer(
     ``unfinished`` says how far the run is, where it has not ended. ``under_attack`` are the pairs
     by robust accuracy, for a run that is ranked by another quantity.
     """
-    groups = scorecard.rankings(summary)
     return (
-        sentence(
-            *(_who(group, pairs) for group in groups),
-            *(_attacked(group, under_attack) for group in groups),
-        ),
+        who(summary, pairs, under_attack),
         sentence(_harm(perturbations, len(summary), conditions)),
         sentence(
             _basis(images, conditions, unfinished),
@@ -58,7 +54,22 @@ def answer(
     )
 
 
-_NAMES = {"consistency": "consistency", "robust_accuracy": "robust accuracy"}
+def who(
+    summary: Sequence[Entry], pairs: Sequence[Entry], under_attack: Sequence[Entry] = ()
+) -> str:
+    """The first sentence of ``answer``: which model is ahead, if that is known."""
+    groups = scorecard.rankings(summary)
+    return sentence(
+        *(_who(group, pairs) for group in groups),
+        *(_attacked(group, under_attack) for group in groups),
+    )
+
+
+_NAMES = {
+    "consistency": "consistency",
+    "perturbed_accuracy": "accuracy",
+    "robust_accuracy": "robust accuracy",
+}
 
 
 def _who(every_model: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
@@ -70,7 +81,7 @@ def _who(every_model: Sequence[Entry], all_pairs: Sequence[Entry]) -> str:
     most = common_rate(best, name=by)
     pairs = [pair for pair in all_pairs if pair["label_set"] == best[0]["label_set"]]
     if len(group) == 1:
-        return f"{models_of(best)} has a {what} of {most}"
+        return f"{models_of(best)} has {'an' if what[0] == 'a' else 'a'} {what} of {most}"
     if not worst:
         return (
             f"all {len(group)} models have the same {what}, {most}, so none is more robust than "

@@ -47,34 +47,33 @@ def _who(ranking: Sequence[Entry]) -> str:
     best, worst = scorecard.ends(ranking)
     most = common_rate(best, 0)
     if len(ranking) == 1:
-        return f"{models_of(best)} kept its answer in {most} of the cases"
+        return f"{models_of(best)} has a consistency of {most}{_correct(ranking)}"
     if not worst:
         return (
-            f"all {len(ranking)} models kept the same share of their answers, {most}, so none is "
-            "more robust than another here"
+            f"all {len(ranking)} models have the same consistency, {most}, so none is more robust "
+            f"than another here{_correct(ranking)}"
         )
-    end = f"{models_of(worst)} kept {common_rate(worst, 0)}"
-    whose, its = ("its answers", "its interval") if len(best) == 1 else _THEIRS
-    largest = f"{models_of(best)} kept the largest share of {whose}, {most}"
+    end = f"{models_of(worst)} {'has' if len(worst) == 1 else 'have'} {common_rate(worst, 0)}"
+    one = len(best) == 1
+    largest = f"{models_of(best)} {'has' if one else 'have'} the highest consistency, {most}"
+    its = "its interval" if one else "their intervals"
     if not scorecard.has_intervals(ranking):
-        return f"{largest}, which establishes no order; {end}"
-    others = [entry for entry in ranking if entry not in best]
-    rivals = [entry for entry in others if any(overlap(leader, entry) for leader in best)]
-    if rivals:
-        verb = "overlaps" if len(best) == 1 else "overlap"
-        return (
-            f"{largest}, but {its} {verb} that of {models_of(rivals)}, so the order is not "
-            f"established; {end}"
-        )
-    if len(best) > 1:
-        return f"{largest}, and {its} lie above every other; {end}"
-    return (
-        f"{models_of(best)} kept its answer most often, in {most} of the cases, and its interval "
-        f"lies above every other; {end}"
-    )
+        doubt = ", which establishes no order"
+    elif rivals := [e for e in ranking if e not in best and any(overlap(b, e) for b in best)]:
+        verb = "overlaps" if one else "overlap"
+        doubt = f", but {its} {verb} that of {models_of(rivals)}, so the order is not established"
+    else:
+        doubt = f", and {its} {'lies' if one else 'lie'} above every other"
+    return f"{largest}{doubt}; {end}{_correct(ranking)}"
 
 
-_THEIRS = "their answers", "their intervals"
+def _correct(ranking: Sequence[Entry]) -> str:
+    """How many predictions are correct, where the true classes are known."""
+    shares = [entry["perturbed_accuracy"] for entry in ranking]
+    if None in shares:
+        return ""
+    low, high = share(min(shares), 0), share(max(shares), 0)
+    return f"; {low if low == high else f'{low} to {high}'} of the predictions are correct"
 
 
 def _harm(rows: Sequence[Measurement]) -> str:
@@ -87,16 +86,16 @@ def _harm(rows: Sequence[Measurement]) -> str:
         return f"only {next(iter(shares))} was tried, which says nothing of other perturbations"
     if low == high:
         return (
-            f"under each of the {len(shares)} perturbations the same share of answers stayed, "
-            f"{share(low, 0)}"
+            f"under each of the {len(shares)} perturbations {share(low, 0)} of the predictions are "
+            "unchanged"
         )
     worst = [name for name, value in shares.items() if value == low]
     best = [name for name, value in shares.items() if value == high]
     each = " each" if len(worst) > 1 else ""
     return (
-        f"the fewest answers stayed under {listed(worst)} "
+        f"the fewest predictions are unchanged under {listed(worst)} "
         f"({sum(kept[worst[0]])} of {len(kept[worst[0]])}{each}), "
-        f"the most under {listed(best)}, which holds for these pictures at these strengths"
+        f"the most under {listed(best)}, which holds for these images at these strengths"
     )
 
 

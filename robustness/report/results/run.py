@@ -13,7 +13,7 @@ from robustness import statistics
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import counted, visible
 from robustness.charts import tables
-from robustness.charts.verdict import verdict_of
+from robustness.charts.verdict import outcomes, verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.report import method_notes
 from robustness.report.answers.run import answer
@@ -133,15 +133,15 @@ _KINDS = (
     (
         statistics.WORST,
         9,
-        "Worst cases: every answer stayed.",
-        "Worst cases: the first {} of {:,} pictures with a changed answer, by how much the "
-        "probability of the clean class fell.",
+        "Worst cases: no prediction is {}.",
+        "Worst cases: the first {} of {:,} images with a prediction that is {}, by the loss of "
+        "confidence in the original class.",
     ),
     (
         statistics.SURVIVORS,
         6,
-        "Survivors: no answer stayed.",
-        "Survivors: the first {} of {:,} pictures with an answer that stayed, by how visible the "
+        "Survivors: no prediction is {}.",
+        "Survivors: the first {} of {:,} images with a prediction that is {}, by how visible the "
         "change is (lowest SSIM first).",
     ),
 )
@@ -161,7 +161,9 @@ def _cases(run: Run, frame: pd.DataFrame, kind: str, most: int, none: str, some:
         for row in shown.to_dict("records"):
             yield _case(run, {str(key): value for key, value in row.items()})
 
-    return Cases(some.format(len(shown), len(found)) if len(found) else none, read)
+    word = outcomes(frame)[kind == statistics.WORST]
+    caption = some.format(len(shown), len(found), word) if len(found) else none.format(word)
+    return Cases(caption, read)
 
 
 def _case(run: Run, row: dict[str, Any]) -> Case:

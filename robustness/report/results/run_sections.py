@@ -49,10 +49,17 @@ def ranking(ranked: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
     return Section(_HEADINGS[by], blocks)
 
 
-_HEADINGS = {"consistency": "Who keeps its answer", "robust_accuracy": "Who stays correct"}
+_HEADINGS = {
+    "consistency": "Who is consistent",
+    "perturbed_accuracy": "Who stays correct",
+    "robust_accuracy": "Who stays correct",
+}
 _MEANING = {
     "consistency": (
-        "Consistency is the share of perturbed pictures whose top-1 class is the clean picture's."
+        "Consistency is the share of perturbed images whose prediction is that for the original."
+    ),
+    "perturbed_accuracy": (
+        "Accuracy is the share of perturbed images with a label whose prediction is correct."
     ),
     "robust_accuracy": (
         "Robust accuracy is the share of labelled images that are correct under every attack of "

@@ -13,7 +13,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts.verdict import percent, verdict_of
+from robustness.charts.verdict import outcomes, percent, verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -54,17 +54,18 @@ def gallery(run: Opened, frame: pd.DataFrame) -> None:
         if chosen != ALL:
             keep &= values.astype(str) == chosen
     found = figures.cases(frame[keep], kind)
-    st.caption(_order(kind, len(found)))
+    st.caption(_order(kind, len(found), outcomes(frame)))
     _show(run, found, f"shown_{kind}")
 
 
-def _order(kind: str, count: int) -> str:
+def _order(kind: str, count: int, outcomes: tuple[str, str]) -> str:
+    word = outcomes[kind == figures.WORST]
     if not count:
-        return f"No image: {'every' if kind == figures.WORST else 'no'} answer stayed."
-    number = f"{counted(count, 'image')}, each at its "
+        return f"No image has a prediction that is {word}."
+    found = f"{counted(count, 'image')} with a prediction that is {word}"
     if kind == figures.WORST:
-        return f"{number}worst. First those whose clean class lost most probability."
-    return f"{number}most visible change that it survived. First those with the lowest SSIM."
+        return f"{found}, each at its worst. The largest loss of confidence comes first."
+    return f"{found}, each under its most visible change. The lowest SSIM comes first."
 
 
 def cell(
@@ -80,7 +81,11 @@ def cell(
     where = " at one strength or more" if mine.duplicated("image").any() else ""
     left = mine["image"].nunique() - total
     more = f" {left:,} more images were incorrect before the attack." if left else ""
-    st.caption(f"{len(worst):,} of {total:,} answers changed{where}; those come first.{more}")
+    verb = "are" if len(worst) != 1 else "is"
+    st.caption(
+        f"{len(worst):,} of {total:,} predictions {verb} {outcomes(mine)[1]}{where}; those come "
+        f"first.{more}"
+    )
     _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
 
 

@@ -12,6 +12,7 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.base.text import counted, plain
 from robustness.charts import dataset, differences, scorecard, tables
+from robustness.report.answers.run import who
 from robustness.statistics import Figures
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset.saved_run import Opened
@@ -61,10 +62,7 @@ def show(run: Opened) -> None:
 
 
 def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
-    text = " ".join(
-        _answer(group, [p for p in found.pairs() if p["label_set"] == title])
-        for title, group in dataset.grouped(found.summary, "label_set").items()
-    )
+    text = who(found.summary, found.pairs(), found.pairs_under_attack)
     st.html(results.headline(text))
     images = frame["image"].nunique()
     size = (
@@ -80,21 +78,6 @@ def _headline(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
         st.info(figures.TOO_FEW, icon=":material/science:")
     if len(models.by_labels(e["model"] for e in found.summary)) > 1:
         st.info(results.other_classes([e["model"] for e in found.summary]), icon=":material/rule:")
-
-
-def _answer(group: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Who keeps its answer most often among models with the same classes, and is that certain?"""
-    text = results.who_keeps(group)
-    if len(group) == 1:
-        return text
-    settled = sum(pair["established"] for pair in pairs)
-    if not pairs:
-        return f"{text} No image was seen by all of them."
-    if settled == len(pairs):
-        return f"{text} The order is established."
-    if not settled:
-        return f"{text} None of the differences is established."
-    return f"{text} {settled} of {len(pairs)} differences are established."
 
 
 def _ranking(found: Figures) -> None:

@@ -20,8 +20,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.wording import common_rate, listed, models_of, rate, share
-from robustness.statistics.scorecard import UNSURE, ends, unsure
+from robustness.statistics.scorecard import UNSURE, unsure
 from robustness.ui.kit import components
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.memo import original_png
@@ -83,30 +82,6 @@ def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
 def headline(text: str) -> Html:
     """The answer of a page in a sentence."""
     return html("headline", text=text)
-
-
-def who_keeps(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Who of models with the same classes keeps its answer most often, and who least often.
-
-    Where ``entries`` are ranked by robust accuracy: what each reaches.
-    """
-    if entries[0].get("ranked_by") == "robust_accuracy":
-        rates = [f"{models_of([e])} {rate(e, 'robust_accuracy', 0)}" for e in entries]
-        return f"Robust accuracy: {listed(rates)}."
-    entries = [entry for entry in entries if entry["consistency"] is not None]
-    if not entries:
-        return "No attack had a correct prediction to break."
-    best, worst = ends(entries)
-    first = common_rate(best, digits=0)
-    if len(entries) == 1:
-        return f"{models_of(best)} keeps its answer in {first} of cases."
-    if not worst:
-        return f"All {len(best)} models keep their answers equally often, in {first} of cases."
-    return (
-        f"{models_of(best)} {'keeps its answer' if len(best) == 1 else 'keep their answers'} "
-        f"most often, in {first} of cases, "
-        f"{models_of(worst)} least often, in {share(worst[0]['consistency'], 0)}."
-    )
 
 
 def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:

@@ -13,12 +13,12 @@ import streamlit as st
 from robustness import models, report, runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.text import counted, plain
-from robustness.charts.dataset import grouped
 from robustness.evaluation.condition import perturbation_label
+from robustness.report.answers.run import who
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping
 from robustness.runs.jobs import is_ordered
-from robustness.ui.kit import access, jobs, results
+from robustness.ui.kit import access, jobs
 from robustness.ui.kit.boundary import fragment
 from robustness.ui.kit.html import Html, html
 from robustness.ui.kit.report_button import report_button
@@ -137,14 +137,17 @@ def _follow(folder: Path) -> None:
 
 
 def _headline(entry: Listed, until: float) -> str:
-    """Who keeps its answer most often in a finished run; "" where that is not known yet."""
+    """Which model of a finished run is ahead; "" where that is not known yet."""
     manifest = entry.manifest
     assert manifest is not None
     found = headlines.kept(entry.folder, manifest)
     if found is None and time.monotonic() < until:
         found = headlines.keep(entry.folder, manifest)
-    groups = grouped(found or (), "label_set").values()
-    return " ".join(results.who_keeps(group) for group in groups)
+    if not found or not (entries := found["models"]):
+        return ""
+    by = entries[0]["ranked_by"]
+    pairs = [[p for p in found["pairs"] if (p["quantity"] == by) is mine] for mine in (True, False)]
+    return who(entries, *pairs)
 
 
 def _description(entry: Listed, headline: str = "") -> Html:
