@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.offline_models import NAMES
+from benchmarks.study_networks import study_graph
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
@@ -49,15 +50,14 @@ def measure(repeats: int = 7) -> list[dict[str, Any]]:
 
 def _bare_step(classifier: Classifier) -> Any:
     tf = tensorflow()
+    graph = study_graph(classifier.record.name)
 
     @tf.function(reduce_retracing=True)
     def step(images: Any, classes: Any) -> Any:
         images = tf.convert_to_tensor(images)
         with tf.GradientTape() as tape:
             tape.watch(images)
-            probabilities = classifier.graph.model(
-                classifier.graph.prepare(images), training=False
-            )[0]
+            probabilities = graph.model(graph.prepare(images), training=False)[0]
             loss = tf.keras.losses.sparse_categorical_crossentropy(classes, probabilities)
         return tape.gradient(loss, images)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.study_networks import study_graph
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
@@ -164,11 +165,12 @@ def _bridge(classifier: Classifier) -> Callable[[Any], Any]:
 
     tf = tensorflow()
     side = classifier.side
+    graph = study_graph(classifier.record.name)
     pixels = tf.TensorSpec((None, side, side, 3), tf.float32)
     anything = tf.TensorSpec((None, None), tf.float32)
 
     def scores(images: Any) -> Any:
-        return logits(classifier.graph.model(classifier.graph.prepare(images), training=False)[0])
+        return logits(graph.model(graph.prepare(images), training=False)[0])
 
     forward = tf.function(scores, input_signature=[pixels], autograph=False)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study_networks import random_classifier
+from benchmarks.study_networks import random_classifier, study_graph
 from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord, Preset
@@ -42,8 +42,9 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
     product = tf.function(lambda: tf.matmul(matrix, matrix))
     for record in filter(_can_be_built, models.REGISTRY):
         classifier = random_classifier(record.name)
-        reference = TensorFlowPass(classifier.graph)
-        operations = _operations(record, classifier.graph.model)
+        graph = study_graph(record.name)
+        reference = TensorFlowPass(graph)
+        operations = _operations(record, graph.model)
         for batch, calls in CALLS_A_TURN.items():
             images = np.random.default_rng(0).random((batch, 224, 224, 3), np.float32)
             ms, reference_ms, product_ms = in_turns_ms(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from robustness import models
 from robustness.models import Classifier, Preset, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
+from robustness.models.loading import load_network
+from robustness.models.model_record import Stages
 from robustness.models.runtime import keras
+from robustness.models.study_graph import StudyGraph
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 
@@ -21,11 +25,23 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     record = models.REGISTRY[name]
     if published_state(record).ready:
         return published_load(name, side=side)
+    return Classifier.of(record, *_network(record), side=side)
+
+
+def study_graph(name: str) -> StudyGraph:
+    """The network of ``random_classifier`` in TensorFlow, for peers."""
+    record = models.REGISTRY[name]
+    return StudyGraph(record, *_network(record))
+
+
+def _network(record: models.ModelRecord) -> tuple[Any, Stages]:
+    if published_state(record).ready:
+        return load_network(record)
     keras().utils.set_random_seed(0)
     network = record.build()
     if isinstance(record.weights, Preset):
         network = record.weights.rewire(network)
-    return Classifier.of(record, network, record.stages, side=side)
+    return network, record.stages
 
 
 @cache

@@ -200,11 +200,18 @@ def _seen(
             sum(getattr(slope, name) for slope in slopes) / np.float32(len(slopes))
             for name in ("lead", "scores", "gradient")
         )
+        if not task.classifier.exact:  # success is what the model itself says
+            scores = _scores(task, images)
         return State(images, step, task.sign * lead, scores, task.sign * gradient, memory)
-    probabilities = task.classifier(images).probabilities.astype(np.float64)
-    scores = np.log(probabilities + np.finfo(np.float64).tiny)
+    scores = _scores(task, images)
     gain = task.sign * leads(scores, task.classes, attack.rival)
     return State(images, step, gain, scores, np.zeros_like(images), memory)
+
+
+def _scores(task: Task, images: Images) -> NDArray[np.float64]:
+    """The logarithms of what the model answers to ``images``."""
+    probabilities = task.classifier(images).probabilities.astype(np.float64)
+    return np.log(probabilities + np.finfo(np.float64).tiny)
 
 
 def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> Found:

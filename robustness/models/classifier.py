@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.gradients import Gradients
+from robustness.models.gradients import Gradients, Network
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
 from robustness.models.model_record import ModelRecord, Stages
@@ -64,11 +64,11 @@ class Classifier:
         self,
         record: ModelRecord,
         forward: ForwardPass,
-        graph: Callable[[], StudyGraph],
+        network: Callable[[], Network],
         side: int,
         key: str = "",
     ) -> None:
-        """``forward`` answers; ``graph`` gives the same network in TensorFlow, when it is needed.
+        """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
         that nobody can tell from others. ``of`` makes one of a network that is there already.
@@ -78,9 +78,9 @@ class Classifier:
         self.key = key
         self.stages = forward.stages
         self._forward = forward
-        self._load_graph = graph
+        self._make_network = network
         self._loading = threading.Lock()
-        self._graph: StudyGraph | None = None
+        self._network: Network | None = None
 
     @classmethod
     def of(
@@ -91,8 +91,8 @@ class Classifier:
         It maps normalised pixels of the record's input size to probabilities; ``stages`` are
         layers of it.
         """
-        graph = StudyGraph(record, network, stages, side=side)
-        return cls(record, pass_of(graph), lambda: graph, side)
+        forward = pass_of(StudyGraph(record, network, stages, side=side))
+        return cls(record, forward, lambda: forward.network(record.label), side)
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
@@ -136,15 +136,23 @@ class Classifier:
             )
 
     @property
-    def graph(self) -> StudyGraph:
-        """The network in TensorFlow, for gradients and explanations; loaded when first asked for.
+    def graph(self) -> Network:
+        """The model in TensorFlow's graph, for explanations; made when it is first asked for.
 
-        Raises ``WeightsError`` when its weights are missing or damaged by now.
+        Raises ``GradientError`` for a model that cannot be differentiated.
         """
         with self._loading:
-            if self._graph is None:
-                self._graph = self._load_graph()
-            return self._graph
+            if self._network is None:
+                self._network = self._make_network()
+            return self._network
+
+    @property
+    def exact(self) -> bool:
+        """Whether the scores beside its gradients are those that it answers with.
+
+        Those of a quantised model, or of one that another runtime computes, may be a step off.
+        """
+        return self._forward.exact and self.graph.exact
 
     @property
     def gradients(self) -> Gradients:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError
-from robustness.models.model_record import ModelRecord
 from robustness.models.runtime import tensorflow
 
 Floats = NDArray[np.float32]
@@ -40,20 +38,42 @@ class Slope:
     gradient: Floats
 
 
+class Network(Protocol):
+    """A model over study images of ``side`` pixels in TensorFlow's graph.
+
+    ``label`` is the model's name for people. It takes ``rows`` images at once, any number if that
+    is None. ``exact`` is whether its scores are those that the model answers with.
+    """
+
+    label: str
+    side: int
+    rows: int | None
+
+    @property
+    def classes(self) -> int:
+        """How many the model tells apart."""
+
+    @property
+    def exact(self) -> bool: ...
+
+    @property
+    def gradients(self) -> Gradients:
+        """The pass that attacks need; raises ``GradientError`` where there is none."""
+
+    def scores(self, images: Any) -> Any:
+        """In the graph: logits, or the logarithms of probabilities, (N, classes)."""
+
+
 class Gradients:
     """The pass of one model, traced once for any number of images, classes and rivals."""
 
-    def __init__(
-        self, record: ModelRecord, probabilities: Callable[[Any], Any], classes: int, side: int
-    ) -> None:
-        """``probabilities`` maps study images to (N, ``classes``), in TensorFlow's graph.
-
-        Raises ``GradientError`` where no gradient leads from the answer back to the pixels.
-        """
+    def __init__(self, network: Network) -> None:
+        """Raises ``GradientError`` where no gradient leads from the answer back to the pixels."""
         tf = tensorflow()
-        some = tf.TensorSpec((None,), tf.int32)
+        side, classes, rows = network.side, network.classes, network.rows
+        some = tf.TensorSpec((rows,), tf.int32)
         spec = (
-            *(tf.TensorSpec((None, side, side, 3), tf.float32), some, some),
+            *(tf.TensorSpec((rows, side, side, 3), tf.float32), some, some),
             tf.TensorSpec((), tf.bool),
         )
 
@@ -61,7 +81,7 @@ class Gradients:
         def slope(images: Any, own: Any, rivals: Any, scaled: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(images)
-                scores = logits(probabilities(images))
+                scores = network.scores(images)
                 masked = tf.where(tf.one_hot(own, classes, True, False), -np.inf, scores)
                 others = tf.reduce_logsumexp(masked, -1)
                 single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
@@ -76,14 +96,14 @@ class Gradients:
             # One pixel of no slope, such as that of a root at 0, would spoil the whole change.
             return lead, scores, tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
+        self._rows = rows or _MOST_ROWS
         self._compiled = slope
         try:
             self._traced = slope.get_concrete_function()
         except (LookupError, NotImplementedError) as error:
             raise GradientError(
-                f"{record.label} gives no gradients (its graph has a step that cannot be "
-                "differentiated), so it cannot be attacked white-box; use the black-box attack "
-                "'square', or a .keras file of the model."
+                f"{network.label} gives no gradients, as its graph has a step that cannot be "
+                "differentiated. Use the black-box attack 'square'."
             ) from error
 
     def __call__(
@@ -107,8 +127,8 @@ class Gradients:
         if rivals is None:
             rivals = np.full(len(images), ALL_OTHERS, np.int32)
         parts = []
-        for start in range(0, len(images), _MOST_ROWS):
-            rows = slice(start, start + _MOST_ROWS)
+        for start in range(0, len(images), self._rows):
+            rows = slice(start, start + self._rows)
             found = self._traced(
                 tf.constant(images[rows], tf.float32),
                 tf.constant(classes[rows], tf.int32),

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from robustness.base.errors import GradientError, WeightsError
+from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.file_formats.kinds import FORMATS, is_graph_file
+from robustness.models.file_formats.kinds import is_graph_file
+from robustness.models.gradients import Network
 from robustness.models.graph_files.examine import examine
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
-from robustness.models.inference.forward_pass import F32
+from robustness.models.inference.forward_pass import F32, ForwardPass
 from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.study_graph import StudyGraph
@@ -81,14 +81,12 @@ class Loaded:
             forward = forward_pass(record, weights, side, choice, graph)
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
         name = f"{place(record, weights, side).stem}-{forward.engine}"
-        if isinstance(forward, TensorFlowPass):
-            return Classifier(record, forward, lambda: forward.graph, side, name)
         return Classifier(
-            record, forward, lambda: self._graph_beside(key, record, side), side, name
+            record, forward, lambda: self._network_beside(key, record, forward), side, name
         )
 
-    def _graph_beside(self, key: Key, record: ModelRecord, side: int) -> StudyGraph:
-        """The network in TensorFlow of a classifier that is loaded, counted with it."""
+    def _network_beside(self, key: Key, record: ModelRecord, forward: ForwardPass) -> Network:
+        """The model in TensorFlow's graph of a classifier that is loaded, counted with it."""
         more = memory.needed(record)
         with self._changing:
             counted = self._classifiers.get(key)
@@ -97,7 +95,7 @@ class Loaded:
                 self._release_until(memory.budget() - memory.WHILE_LOADING * more, but=key)
                 self._bytes[key] += more
         try:
-            return _graph(record, side)
+            return forward.network(record.label)
         except BaseException:
             with self._changing:
                 if counted and self._classifiers.get(key) is counted:
@@ -181,12 +179,6 @@ class Loaded:
 
 
 def _graph(record: ModelRecord, side: int) -> StudyGraph:
-    if isinstance(record.weights, UserFile) and is_graph_file(record.weights.path):
-        kind = FORMATS[record.weights.path.suffix.lower()]
-        raise GradientError(
-            f"{record.label} gives no gradients, as the dashboard runs {kind} files forward only; "
-            "use the black-box attack 'square'."
-        )
     with _building_graphs:
         network, stages = load_network(record)
         return StudyGraph(record, network, stages, side=side)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.folding import fold_batch_normalisation
-from robustness.models.gradients import Gradients
+from robustness.models.gradients import Gradients, logits
 from robustness.models.graph import layer_output
 from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
 from robustness.models.preparation import bicubic, factors
@@ -28,7 +28,9 @@ class StudyGraph:
     ) -> None:
         """``network`` is a functional model with its weights; ``stages`` are layers of it."""
         self.record = record
+        self.label = record.label
         self.side = side
+        self.rows: int | None = None
         self.stages = tuple(stage for stage, _ in stages)
         if not isinstance(record.weights, UserFile):  # that may hold any layer there is
             network = fold_batch_normalisation(network)
@@ -42,6 +44,15 @@ class StudyGraph:
     def classes(self) -> int:
         """How many the model tells apart."""
         return int(self.model.outputs[0].shape[-1])
+
+    @property
+    def exact(self) -> bool:
+        """Its scores are those of the model."""
+        return True
+
+    def scores(self, images: Any) -> Any:
+        """In the graph: logits, or the logarithms of probabilities, (N, classes)."""
+        return logits(self.model(self.prepare(images), training=False)[0])
 
     def answers(self, images: Any) -> tuple[Any, list[Any]]:
         """In the graph, of study images: probabilities, and each stage's activations; float32."""
@@ -58,12 +69,7 @@ class StudyGraph:
         """
         with self._compiling:
             if self._gradients is None:
-                self._gradients = Gradients(
-                    self.record,
-                    lambda images: self.model(self.prepare(images), training=False)[0],
-                    self.classes,
-                    self.side,
-                )
+                self._gradients = Gradients(self)
             return self._gradients
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.perform import make_task
 from robustness.models import Classifier
+from robustness.models.loading import load_network
 from robustness.models.runtime import keras, tensorflow
+from robustness.models.study_graph import StudyGraph
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
 from tests.support.twelve_classes import of_twelve_classes
@@ -50,15 +52,16 @@ class Peer:
         return self.classifier(images).probabilities.argmax(1)
 
 
-def peer(classifier: Classifier, images: Images) -> Peer:
+def peer(classifier: Classifier, keras_network: Any, images: Images) -> Peer:
     tf = tensorflow()
-    network = classifier.graph.model
+    graph = StudyGraph(classifier.record, keras_network, (), side=classifier.side)
+    network = graph.model
     (last,) = (layer for layer in network.layers if layer.name in ("probabilities", "head"))
     body = keras().Model(network.inputs, last.input)
 
     @tf.function(reduce_retracing=True)
     def logits(pixels: Any) -> Any:
-        features = body(classifier.graph.prepare(pixels), training=False)
+        features = body(graph.prepare(pixels), training=False)
         return features @ last.kernel + last.bias if last.weights else features
 
     model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")
@@ -67,7 +70,8 @@ def peer(classifier: Classifier, images: Images) -> Peer:
 
 @pytest.fixture(scope="module")
 def squeezenet(classifiers: Mapping[str, Classifier], photographs: Images) -> Peer:
-    return peer(classifiers["SqueezeNet"], photographs[:2])
+    classifier = classifiers["SqueezeNet"]
+    return peer(classifier, load_network(classifier.record)[0], photographs[:2])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def bent(thumbnails: Images) -> Peer:
     head = layers.Dense(12, activation="softmax", name="head")
     network = keras().Model(pixels, head(layers.Flatten()(maps)))
     network.set_weights([2 * weights for weights in network.get_weights()])
-    return peer(of_twelve_classes(network, SIDE, mean=0.5, spread=0.25), thumbnails)
+    return peer(of_twelve_classes(network, SIDE, mean=0.5, spread=0.25), network, thumbnails)
 
 
 def theirs(

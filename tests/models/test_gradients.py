@@ -147,11 +147,11 @@ def test_a_model_without_gradients_gets_a_sentence_and_the_black_box_attack_goes
     tf = tensorflow()
 
     class Steps(tf.Module):  # type: ignore[name-defined]
-        """Answers by the rounded value of a pixel, which has no slope anywhere."""
+        """Answers by a pixel's value rounded down, which has no slope anywhere."""
 
         @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32)])
         def serve(self, images: Any) -> Any:
-            level = tf.round(10 * images[:, 0, 0, :1])
+            level = tf.floor(10 * images[:, 0, 0, :1])
             return tf.nn.softmax(-tf.abs(level - tf.range(10, dtype=tf.float32)))
 
     module = Steps()

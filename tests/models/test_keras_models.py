@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.models.explain.layers import grip
+from robustness.models.explain.grid import grip
 from robustness.models.fetching.places import keras_cache
 from robustness.models.folding import fold_batch_normalisation
 from robustness.models.loading import load_network
+from robustness.models.replay.network import Replay
 from robustness.models.runtime import keras, tensorflow
+from robustness.models.study_graph import StudyGraph
 from tests.conftest import save_official
 from tests.support.preparing import undone
 from tests.support.unset_weights import recycled_weights, unset_weights
@@ -68,6 +70,7 @@ class Compared:
     """A model on random weights, and what Keras alone makes of two photographs."""
 
     classifier: models.Classifier
+    network: Any  # Keras' own, as the classifier was made of it
     outputs: models.Outputs
     parameters: int
     keras_probabilities: Floats
@@ -188,7 +191,7 @@ def official_network(record: models.ModelRecord) -> Any:
 
 def load_through_a_file(
     network: Any, record: models.ModelRecord, folder: Path
-) -> tuple[models.Classifier, int]:
+) -> tuple[models.Classifier, Any, int]:
     """Our classifier of ``record`` from a file of the weights of ``network``, and its parameters.
 
     That it finds its stages is worth a look: Keras numbers unnamed layers on from ``network``,
@@ -207,7 +210,7 @@ def load_through_a_file(
         path = keras_cache() / weight_file(record).name
         file = save_official(network, path)
         filled, stages = load_network(replace(record, weights=file, build=build))
-        return models.Classifier.of(record, filled, stages), parameters[0]
+        return models.Classifier.of(record, filled, stages), filled, parameters[0]
 
 
 @pytest.fixture(scope="module", params=PREPROCESSING)
@@ -228,8 +231,9 @@ def compared(
     probabilities, *activations = keras_answers(network, stages, prepare(record.name, images))
     if on_disk:
         folder = tmp_path_factory.mktemp("keras")
-        classifier, parameters = load_through_a_file(network, record, folder)
+        classifier, used, parameters = load_through_a_file(network, record, folder)
     else:
+        used = network
         classifier = models.Classifier.of(record, network, record.stages)
         parameters = network.count_params()
     own = record.normalisation
@@ -242,6 +246,7 @@ def compared(
     outputs = models.Outputs.join([classifier(batch) for batch in batches])
     return Compared(
         classifier,
+        used,
         outputs[:2],
         parameters,
         probabilities,
@@ -278,14 +283,17 @@ def test_features_are_kerass_activations_averaged_stage_by_stage(compared: Compa
 
 
 def test_no_normalisation_is_left_that_could_be_folded(compared: Compared) -> None:
-    classifier = compared.classifier
-    assert fold_batch_normalisation(classifier.graph.model) is classifier.graph.model
-    left = [type(layer).__name__ for layer in classifier.graph.model._flatten_layers()]
-    expected = NOT_FOLDED.get(classifier.record.name)
+    record = compared.classifier.record
+    model = StudyGraph(record, compared.network, record.stages).model
+    assert fold_batch_normalisation(model) is model
+    left = [type(layer).__name__ for layer in model._flatten_layers()]
+    expected = NOT_FOLDED.get(record.name)
     assert expected is None or left.count("BatchNormalization") == expected
 
 
 def test_heat_maps_find_its_last_grid(compared: Compared) -> None:
-    held = grip(compared.classifier.record, compared.classifier.graph.model)
-    side = 14 if compared.classifier.record.name == "VGG16" else 7
-    assert held.features.shape[1:3] == (side, side)
+    record, network = compared.classifier.record, compared.classifier.graph
+    assert isinstance(network, Replay)
+    layout = grip(record.label, network.graph).layout
+    side = 14 if record.name == "VGG16" else 7
+    assert (layout.height, layout.width) == (side, side)

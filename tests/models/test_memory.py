@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from robustness import models
-from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.errors import GradientError, ParameterError, WeightsError
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models import loaded, memory
+from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.loaded import Loaded, load
 from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES, register
@@ -178,15 +179,15 @@ def test_a_network_for_gradients_is_counted_with_its_model(kept: Loaded) -> None
 def test_a_network_that_cannot_be_built_is_not_counted(
     monkeypatch: pytest.MonkeyPatch, kept: Loaded
 ) -> None:
-    def damaged(*_: object) -> None:
-        raise WeightsError("It is damaged by now.")
+    def impossible(*_: object) -> None:
+        raise GradientError("It gives no gradients.")
 
     classifier = load(OFFLINE_NAMES[0], side=SIDE)
     alone = kept.bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "_graph", damaged)
+        patch.setattr(OpenVinoPass, "network", impossible)
         for _ in range(2):
-            with pytest.raises(WeightsError):
+            with pytest.raises(GradientError):
                 _ = classifier.graph
     assert kept.bytes() == alone
 

@@ -18,8 +18,9 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.explain.layers import grip
+from robustness.models.explain.grid import grip
 from robustness.models.folding import fold_batch_normalisation
+from robustness.models.replay.network import Replay
 from robustness.models.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
@@ -74,11 +75,16 @@ CELLS = {
 """Of the last grid of features, a side."""
 
 
-def test_heat_maps_find_the_last_grid_of_an_offline_network(built: Built) -> None:
+@pytest.mark.parametrize("name", CELLS)
+def test_heat_maps_find_the_last_grid_of_an_offline_network(
+    classifiers: Mapping[str, models.Classifier], name: str
+) -> None:
     """Keras' own networks have theirs in test_keras_models.py, transformers in
     test_explain_layers.py."""
-    cells = CELLS[built.record.name]
-    assert grip(built.record, built.network).features.shape[1:3] == (cells, cells)
+    network = classifiers[name].graph
+    assert isinstance(network, Replay)
+    layout = grip(name, network.graph).layout
+    assert (layout.height, layout.width) == (CELLS[name], CELLS[name])
 
 
 def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(built: Built) -> None:

@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.models.classifier import MAX_BATCH, Classifier
-from robustness.models.explain.layers import Grip, grip
-from robustness.models.gradients import logits
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.explain.grid import grip
+from robustness.models.replay.network import Replay
+from robustness.models.runtime import tensorflow
 
 Floats = NDArray[np.float32]
 
@@ -77,8 +77,8 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     indices = np.broadcast_to(wanted, len(images)).astype(np.int32)
     compiled = _explainer(classifier)
     parts = [
-        compiled(images[start : start + MAX_BATCH], indices[start : start + MAX_BATCH])
-        for start in range(0, len(images), MAX_BATCH)
+        compiled(images[start : start + compiled.rows], indices[start : start + compiled.rows])
+        for start in range(0, len(images), compiled.rows)
     ]
     return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
 
@@ -91,27 +91,28 @@ class Explainer:
 
     def __init__(self, classifier: Classifier) -> None:
         tf = tensorflow()
-        record, side = classifier.record, classifier.side
-        try:
-            graph = classifier.graph
-        except GradientError as error:
-            raise ExplanationError(
-                f"Where {record.label} looks cannot be shown, as it gives no gradients."
-            ) from error
-        network = graph.model
-        held = grip(record, network)
-        model = keras().Model(network.inputs, [held.features, network.outputs[0]])
+        network = _replay(classifier)
+        held, side = grip(network.label, network.graph), network.side
+        self.rows = network.rows or MAX_BATCH
         signature = [
-            tf.TensorSpec((None, side, side, 3), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
+            tf.TensorSpec((network.rows, side, side, 3), tf.float32),
+            tf.TensorSpec((network.rows,), tf.int32),
         ]
 
         @tf.function(input_signature=signature, autograph=False)
         def maps(images: Any, classes: Any) -> Any:
-            features, answer = model(graph.prepare(images), training=False)
-            grid = _grad_cam(held, features, answer, classes)
-            larger = tf.image.resize(grid[..., None], (side, side), "bilinear")
-            return larger[..., 0], tf.shape(grid)[1:]
+            scores, (features,) = network.with_scores(images, [held.output])
+            chosen = tf.gather(scores, classes, batch_dims=1)
+            # Images do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
+            # tf.gradients goes back no further than to the features.
+            (gradient,) = tf.gradients(chosen, features.tensor)
+            if gradient is None:
+                raise LookupError("no differentiable way from the features to the answer")
+            grid, slopes = (held.as_grid(t, features.order) for t in (features.tensor, gradient))
+            weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
+            found = tf.nn.relu(tf.reduce_sum(weights * grid, -1))
+            larger = tf.image.resize(found[..., None], (side, side), "bilinear")
+            return larger[..., 0], tf.shape(found)[1:]
 
         self._compiled = maps
         self._traced = maps.get_concrete_function()
@@ -124,16 +125,19 @@ class Explainer:
         return values.numpy(), (int(height), int(width))
 
 
-def _grad_cam(held: Grip, features: Any, answer: Any, classes: Any) -> Any:
-    """In the graph: the map (N, h, w) of each picture for its class."""
-    tf = tensorflow()
-    chosen = tf.gather(logits(answer), classes, batch_dims=1)
-    # Pictures do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
-    # tf.gradients goes back no further than to the features.
-    (gradient,) = tf.gradients(chosen, features)
-    grid = tf.cast(held.as_grid(features), tf.float32)
-    weights = tf.reduce_mean(tf.cast(held.as_grid(gradient), tf.float32), (1, 2), keepdims=True)
-    return tf.nn.relu(tf.reduce_sum(weights * grid, -1))
+def _replay(classifier: Classifier) -> Replay:
+    label = classifier.record.label
+    try:
+        network = classifier.graph
+    except GradientError as error:
+        raise ExplanationError(
+            f"Where {label} looks cannot be shown, as it gives no gradients."
+        ) from error
+    if isinstance(network, Replay):
+        return network
+    raise ExplanationError(
+        f"Where {label} looks cannot be shown, as OpenVINO cannot take its network."
+    )
 
 
 _explainers: WeakKeyDictionary[Classifier, Explainer] = WeakKeyDictionary()

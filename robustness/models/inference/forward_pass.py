@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.models.gradients import Network
+
 Floats = NDArray[np.float32]
 
 Precision = Literal["f32", "bf16"]
@@ -25,11 +27,18 @@ class ForwardPass(Protocol):
 
     A picture's answer does not depend on the others of its batch. ``stages`` are the names of the
     feature stages, shallow to deep; ``engine`` says what runs the pass, and in which version and
-    precision.
+    precision. ``exact`` is whether it computes in float32, as gradients are computed.
     """
 
     engine: str
     stages: tuple[str, ...]
+    exact: bool
+
+    def network(self, label: str) -> Network:
+        """The same model in TensorFlow's graph, for gradients and explanations; made anew.
+
+        ``label`` is its name for people. Raises ``GradientError`` for one that has none.
+        """
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Of (N, S, S, 3) in [0, 1]: probabilities (N, classes), and by stage features (N, D).

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.models.gradients import Network
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import BESIDE_OTHERS, F32, Floats, Precision
+from robustness.models.replay.network import Replay
 
 ROWS_AT_ONCE = 4
 """Images in one inference of a large network, which reads all of its weights for each; and of whole
@@ -36,6 +38,7 @@ class OpenVinoPass:
         self.engine = str(Choice(OPENVINO, precision))
         self.stages = stages
         self.precision = precision
+        self.exact = precision == F32
         self._model = model
         free = model.inputs[0].partial_shape[0].is_dynamic
         self._rows = ROWS_AT_ONCE if free else 1
@@ -48,6 +51,9 @@ class OpenVinoPass:
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         probabilities, *features = self._for(len(images))(images)
         return probabilities, dict(zip(self.stages, features, strict=True))
+
+    def network(self, label: str) -> Network:
+        return Replay(self._model, label)
 
     def _for(self, count: int) -> Compiled:
         """What answers about ``count`` pictures now."""

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.errors import GradientError
+from robustness.models.gradients import Network
 from robustness.models.inference.choice import TENSORFLOW, Choice
+from robustness.models.inference.conversion import RefusalError, convert
 from robustness.models.inference.forward_pass import F32, Floats
 from robustness.models.runtime import tensorflow
 from robustness.models.study_graph import StudyGraph
@@ -25,6 +28,7 @@ class TensorFlowPass:
         tf = tensorflow()
         self.engine = str(Choice(TENSORFLOW, F32))
         self.stages = graph.stages
+        self.exact = True
         self.graph = graph
         self._compiling = threading.Lock()
         self._products: Any = None
@@ -48,6 +52,13 @@ class TensorFlowPass:
             parts.append([probabilities.numpy(), *(stage.numpy() for stage in pooled)])
         probabilities, *features = map(np.concatenate, zip(*parts, strict=True))
         return probabilities, dict(zip(self.stages, features, strict=True))
+
+    def network(self, label: str) -> Network:
+        """As of the model in OpenVINO; the network itself where OpenVINO cannot take it."""
+        try:
+            return convert(self.graph)[1].network(label)
+        except (RefusalError, GradientError):
+            return self.graph
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         tf = tensorflow()

@@ -1,0 +1,1 @@
+"""OpenVINO's graphs in TensorFlow, operation by operation: what gives any model file gradients."""
