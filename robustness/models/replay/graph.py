@@ -114,13 +114,16 @@ class Graph:
     def run(self, images: Any, wanted: Sequence[Output], *, smooth: bool = False) -> list[Value]:
         """In TensorFlow: the values of ``wanted``, computed of ``images``.
 
-        ``smooth`` quantises in so many levels that it makes no difference.
+        ``smooth`` rounds nothing that depends on the image: it quantises in too many levels.
         """
         values = {**self.known, (self.input, 0): Value(images)}
         for node in self._in_order(self._back_from(wanted)):
             if (node.name, 0) in values:
                 continue
-            if smooth and node.type == "FakeQuantize":
+            if smooth and self._is_rounding(node):
+                if node.type != "FakeQuantize":
+                    values[node.name, 0] = values[node.reads[0]]
+                    continue
                 node = replace(node, attributes={**node.attributes, "levels": _SMOOTH})
             for place, value in enumerate(replayed(node, self.reads(node), values)):
                 values[node.name, place] = _shaped(node, place, value)
@@ -130,11 +133,15 @@ class Graph:
         """The OpenVINO model, changed to what ``run`` computes with ``smooth``."""
         from openvino import opset15 as operations
 
-        for node in self._held.get_ops():
-            if node.get_type_name() == "FakeQuantize" and (node.get_name(), 0) not in self.known:
-                smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH)
-                for reader in node.output(0).get_target_inputs():
-                    reader.replace_source_output(smooth.output(0))
+        for node in self._held.get_ordered_ops():
+            if not self._is_rounding(self.nodes[node.get_name()]):
+                continue
+            smooth = node.input_value(0)
+            if node.get_type_name() == "FakeQuantize":
+                smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH).output(0)
+            for reader in node.output(0).get_target_inputs():
+                reader.replace_source_output(smooth)
+        self._held.validate_nodes_and_infer_types()
         return self._held
 
 

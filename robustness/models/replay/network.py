@@ -18,9 +18,10 @@ from robustness.models.replay.value import Value
 from robustness.models.runtime import tensorflow
 from robustness.pictures.eight_bits import LEVELS
 
-TOLERANCE, HALF_TOLERANCE = 1e-4, 1e-3
+TOLERANCE, COARSE_TOLERANCE = 1e-4, 1e-3
 """How far an answer may be from OpenVINO's, as a share of its largest probability; the second for
-a graph that computes in float16. Measured: 1e-6 of 70 networks of three libraries."""
+a graph of float16 or of integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
+EfficientNet-Lite0 in 8 bits."""
 
 
 class Replay:
@@ -89,14 +90,14 @@ class Replay:
         compiled = core().compile_model(
             self.graph.smoothed(), "CPU", {"INFERENCE_PRECISION_HINT": F32}
         )
-        half = any("f16" in node.kinds for node in self.graph.nodes.values())
+        coarse = self.graph.rounds or any("f16" in n.kinds for n in self.graph.nodes.values())
         for picture in pictures:
             expected = np.array(compiled(picture)[0])
             (found,) = self.graph.run(
                 tensorflow().constant(picture), self.graph.results[:1], smooth=True
             )
             difference = np.abs(found.plain.numpy() - expected).max() / np.abs(expected).max()
-            if not difference <= (HALF_TOLERANCE if half else TOLERANCE):
+            if not difference <= (COARSE_TOLERANCE if coarse else TOLERANCE):
                 raise GradientError(
                     f"{self.label} gives no gradients: expected TensorFlow to compute what "
                     f"OpenVINO does, and they differ by {difference:.1g} of the largest "
