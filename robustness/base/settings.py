@@ -109,7 +109,7 @@ UPLOAD_LIMIT = _setting(
 )
 PICTURES_LIMIT = _setting("pictures_limit", "most images in one run of the dashboard")
 DISK_LIMIT = _setting("disk_limit", "disk space of the runs folder above which no new run starts")
-RUNS_KEPT = _setting("runs_kept", "number of runs kept; older ones go to the bin")
+RUNS_KEPT = _setting("runs_kept", "number of runs kept of each creator; older ones go to the bin")
 DAYS_KEPT = _setting("days_kept", "days after which a run goes to the bin")
 BIN_DAYS = _setting("bin_days", "days after which a deleted run is removed for good (default: 7)")
 SHARED_DAYS = _setting(

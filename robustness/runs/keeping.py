@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -45,6 +46,7 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
 def tidy(runs: Path) -> None:
     """Empties the bin of what is old, and moves runs to it that are too old or too many.
 
+    The number counts for each creator alone: nobody's runs make room for somebody else's.
     A run that is being written stays, and all do while the dashboard is read-only. One that was
     imported or brought back is as old as that is ago.
     """
@@ -54,13 +56,15 @@ def tidy(runs: Path) -> None:
     most, days = settings.whole(settings.RUNS_KEPT), settings.whole(settings.DAYS_KEPT)
     if most is None and days is None:
         return
-    found = [(_since(entry), entry.folder) for entry in listing(runs) if entry.manifest is not None]
+    found = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
     oldest = -math.inf if days is None else time.time() - days * DAY
     found.sort(key=itemgetter(0), reverse=True)
-    for place, (since, folder) in enumerate(found):
-        if since < oldest or (most is not None and place >= most):
+    kept: Counter[str] = Counter()
+    for since, entry in found:
+        kept[entry.owner] += 1
+        if since < oldest or (most is not None and kept[entry.owner] > most):
             with suppress(RunError):
-                to_bin(folder, "the limits of this dashboard")
+                to_bin(entry.folder, "the limits of this dashboard")
 
 
 def _since(entry: Listed) -> float:

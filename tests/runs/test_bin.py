@@ -122,6 +122,22 @@ def test_runs_beyond_the_number_or_the_days_go_to_the_bin(
     assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"older", "oldest"}
 
 
+def test_the_runs_of_a_stranger_bin_nobody_elses(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, creator, days_ago in (
+        ("mine", "ada@example.org", 2.0),
+        ("mine before", "ada@example.org", 3.0),
+        ("mine first", "ada@example.org", 4.0),
+        *((f"import {number}", "browser-1", number / 100) for number in range(9)),
+    ):
+        another(folder, name, days_ago=days_ago)
+        manifest.read(folder / name).updated(creator=creator).write(folder / name)
+    monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
+    keeping.tidy(folder)
+    assert names(folder) == {"first", "mine", "mine before", "import 0", "import 1"}
+
+
 def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
