@@ -18,7 +18,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.film import Film
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.sweep import Break
+from robustness.evaluation.sweep import Break, resolution
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import to_png
@@ -97,11 +97,9 @@ def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Playe
         if isinstance(event, Break) and event.perturbation == film.perturbation
     ]
     repeats = max(entry.repeats for entry in breaks)
-    note = ""
+    note = f"Resolution of the marks: {resolution(breaks[0].grid)}." if breaks[0].graded else ""
     if repeats > 1:
-        note = (
-            f"The film shows one of the {repeats} seeds swept; the marks are the median over all."
-        )
+        note += f" The film shows one of {repeats} seeds; the marks are the median over all."
     return played(film, picture, breaks=breaks, note=note)
 
 

@@ -280,6 +280,7 @@ def breaking(breaks: Sequence[Break]) -> Table:
     columns: list[Column] = [
         ("Model", lambda entry: models.label(entry.model)),
         ("Changes at strength", _changes_at),
+        ("Resolution", lambda entry: entry.resolution),
         ("Becomes", _becomes),
         ("Physical value", lambda entry: _there(entry, REGISTRY[entry.perturbation].value_text)),
         ("ImageNet-C", lambda entry: _there(entry, lambda _: _severity(entry))),

@@ -22,7 +22,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.report.answers.sweep import answer, with_seeds
+from robustness.report.answers.sweep import answer, coarsest, with_seeds
 from robustness.ui.kit import components, films, memo, results
 from robustness.ui.kit.inputs import one_of
 from robustness.ui.kit.kept import work_key
@@ -217,3 +217,4 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str |
         "Breaking strength of every model under every perturbation; the same numbers can be had "
         "as JSON from the sweep command.",
     )
+    st.caption(f"Resolution of the strengths: {coarsest(breaks)}.")

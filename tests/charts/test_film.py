@@ -77,7 +77,8 @@ def test_a_sweep_marks_what_it_has_found_itself(picture: Picture) -> None:
             event for event in found if isinstance(event, Break) and event.perturbation == name
         ]
         assert [model["break"] for model in data["models"]] == [entry.strength for entry in breaks]
-        assert ("one of the 2 seeds" in data["note"]) == (name == "gaussian_noise")
+        assert "0.25, refined to 0.005" in data["note"]
+        assert ("one of 2 seeds" in data["note"]) == (name == "gaussian_noise")
 
 
 def test_the_script_asks_for_nothing_and_reads_no_text_as_tags() -> None:

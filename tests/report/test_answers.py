@@ -367,6 +367,18 @@ def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     assert f"overlaps that of {B_LABEL}, so which is first is not known" in who
 
 
+def test_a_breaking_strength_stands_beside_its_resolution() -> None:
+    found = [replace(broken(A, 0.2, 0.18, 0.22, 5), grid=0.1), switched(B, True)]
+    told = [
+        dict(zip(tables.breaking(found).head, row, strict=True))
+        for row in tables.breaking(found).rows
+    ]
+    assert [row["Resolution"] for row in told] == ["0.1, refined to 0.005", ""]
+    assert "0.1, refined to 0.005" in sweep.answer(found, "a")[2]
+    assert "resolution" not in sweep.answer(found[1:], "a")[2]
+    assert found[0].as_row()["resolution"] == "0.1, refined to 0.005"
+
+
 def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     never = [broken(A, None, 1.0, None), broken(B, None, 1.0, None)]
     who, rest, basis = sweep.answer(never, "a")
@@ -423,7 +435,7 @@ def test_a_switch_alone_is_told_without_a_strength(changes: list[bool], words: s
 
 def test_a_strength_between_two_severities_is_about_the_nearest() -> None:
     severities = [
-        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][4]
+        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][5]
         for strength, severity in ((0.6, 3), (0.591, 3), (0.05, 0), (0.6, None))
     ]
     assert severities == ["severity 3", "about severity 3", "below severity 1", "none"]
@@ -460,7 +472,12 @@ def test_the_table_of_a_sweep_tells_both_where_a_true_class_is_known() -> None:
     never = replace(broken(B, None, 1.0, None), label=0)
     unknown = broken(C, 0.4, 0.39, 0.4)
     head, (first, second, third) = tables.breaking([better, never, unknown])
-    assert head[1:4] == ("Incorrect from strength", "Changes at strength", "Becomes")
+    assert head[1:5] == (
+        "Incorrect from strength",
+        "Changes at strength",
+        "Resolution",
+        "Becomes",
+    )
     assert first[1].startswith("0,")
     assert (first[2], second[1:4]) == ("0.100", ("never", "never", ""))
     assert first[3] == f"{judged(False, True).sign} {models.class_name(A, 7)}"

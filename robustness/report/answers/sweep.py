@@ -8,7 +8,7 @@ from robustness import models
 from robustness.base.text import counted
 from robustness.charts.verdict import change, no_change
 from robustness.evaluation.condition import perturbation_label
-from robustness.evaluation.sweep import TOLERANCE, Break, most_fragile
+from robustness.evaluation.sweep import Break, most_fragile, resolution
 from robustness.perturbations import REGISTRY
 from robustness.report.wording import listed, model, sentence
 
@@ -173,14 +173,20 @@ def _last(breaks: Sequence[Break]) -> str:
     return f"{names} {verb} up to strength 1, {whole}"
 
 
+def coarsest(breaks: Sequence[Break]) -> str:
+    """The coarsest resolution of ``breaks``; nothing where there are switches alone."""
+    steps = [entry.grid for entry in breaks if entry.graded]
+    return resolution(max(steps)) if steps else ""
+
+
 def _grid(breaks: Sequence[Break]) -> str:
     """How closely it was looked; nothing where there are switches alone."""
-    steps = {entry.grid for entry in breaks if entry.graded}
-    if not steps:
+    found = coarsest(breaks)
+    if not found:
         return ""
     return (
-        f"changes were first seen on a grid of {max(steps):.2g}, and of {TOLERANCE:g} where the "
-        "prediction was close to changing, so one that comes and goes between may be earlier"
+        f"resolution of the strengths: {found} where the prediction was close to changing, so one "
+        "that comes and goes between may be earlier"
     )
 
 

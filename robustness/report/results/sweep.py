@@ -23,7 +23,7 @@ from robustness.evaluation.sweep import CLOSE, TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import method_notes
-from robustness.report.answers.sweep import answer
+from robustness.report.answers.sweep import answer, coarsest
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results.film import film
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
@@ -101,6 +101,7 @@ def _overview(breaks: Sequence[Break]) -> list[Block]:
             "Breaking strength of every model under every perturbation",
             sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
             "Breaking strengths, the most fragile perturbation on top; the table below holds them.",
+            f"Resolution of the strengths: {coarsest(breaks)}.",
         )
     ]
 

@@ -28,6 +28,7 @@ from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
 from robustness.evaluation.spec import make_spec
+from robustness.evaluation.sweep import resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, attack_key, row
@@ -250,7 +251,8 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     results.chart(st, attacks.reach(frame), "reach", comparison(reaches) + " All values are below.")
     st.caption(
         "Each marker shows where the prediction first changes: further left means a smaller "
-        "change. Open markers never change it; they show the strongest setting."
+        "change. Open markers never change it; they show the strongest setting. Resolution of the "
+        f"perturbations' strengths: {resolution()}."
     )
     with st.expander("All values", icon=":material/table_rows:"):
         ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))
