@@ -1,5 +1,7 @@
 # The dashboard for a server; docs/deployment.md says how to run it, compose.yaml does.
-FROM python:3.11.13-slim-bookworm
+# docs/deployment.md says how to name it by its digest.
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+FROM ${PYTHON_IMAGE}
 
 ENV HOME=/tmp \
     PYTHONUNBUFFERED=1 \

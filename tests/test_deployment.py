@@ -98,7 +98,9 @@ def running(image: Image) -> Iterator[list[str]]:
 
 
 def test_what_the_image_is_made_of_is_exact() -> None:
-    (base,) = said("FROM")
+    assert said("FROM") == ["${PYTHON_IMAGE}"]
+    ((name, _, base),) = (text.partition("=") for text in said("ARG"))
+    assert name == "PYTHON_IMAGE"
     assert re.fullmatch(r"python:3\.1[123]\.\d+-slim-\w+", base)
     copied = {source for text in said("COPY") for source in shlex.split(text)[:-1]}
     listed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -150,6 +152,13 @@ def test_the_run_command_listens_on_this_machine_only() -> None:
     assert CONFIG["browser"]["serverAddress"], "else it asks a public host for its own address"
 
 
+def default(text: str) -> str:
+    """What compose.yaml says unless a variable says otherwise."""
+    match = re.fullmatch(r"\$\{[A-Z_]+:-(.+)\}", text)
+    assert match
+    return match[1]
+
+
 def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
     services = COMPOSE["services"]
     for service in services.values():
@@ -158,7 +167,9 @@ def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert {"mem_limit", "cpus", "pids_limit", "tmpfs"} <= service.keys()
     assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
-    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine", services["proxy"]["image"])
+    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine", default(services["proxy"]["image"]))
+    arguments = services["dashboard"]["build"]["args"]
+    assert [f"{name}={default(text)}" for name, text in arguments.items()] == said("ARG")
     assert services["dashboard"]["networks"] == ["inside"]
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     mounted = {place.split(":")[1] for place in services["dashboard"]["volumes"]}
