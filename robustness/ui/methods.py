@@ -35,8 +35,8 @@ gradient. The map is enlarged bilinearly to the size of the image.
   correct.
 - *Sanity check*: with other weights in the last layer the map must change (Adebayo et al. 2018).
   The tests check that, and the formula against an independent implementation.
-- *No map* for a SavedModel, whose layers are not accessible, and for a network whose output does
-  not come from one grid of features.
+- *No map* for a network whose output does not come from one grid of features, or that has an
+  operation without a gradient here.
 """
 
 

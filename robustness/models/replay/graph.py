@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.models.inference import openvino_core  # noqa: F401  (keeps OpenVINO silent)
 from robustness.models.replay import arranging, elementwise, places, sums  # noqa: F401  (the table)
 from robustness.models.replay.operation import TABLE, Node, node_of
 from robustness.models.replay.value import Value
