@@ -15,8 +15,7 @@ from robustness.ui.live import presenting
 
 with page(
     "Adversarial",
-    "How little must be changed on purpose until a model errs? Attacks that follow the model's "
-    "gradient, beside noise of the same size and natural perturbations.",
+    "Small deliberate changes that fool models.",
 ):
     access.require(Action.ATTACK)
     request.start_state()

@@ -480,7 +480,7 @@ def test_the_table_of_a_sweep_tells_both_where_a_true_class_is_known() -> None:
     )
     assert first[1].startswith("0,")
     assert (first[2], second[1:4]) == ("0.100", ("never", "never", ""))
-    assert first[3] == f"{judged(False, True).sign} {models.class_name(A, 7)}"
+    assert first[4] == f"{judged(False, True).sign} {models.class_name(A, 7)}"
     assert third[1] not in ("never", "0.400")
     assert "Incorrect from strength" not in tables.breaking([unknown]).head
 

@@ -113,8 +113,7 @@ def _say_what_noise_does(outcome: Outcome) -> None:
     control = outcome.control
     if outcome.beats_noise:
         st.success(
-            f"Noise does not have this effect: none of {control.draws} random changes of the same "
-            "size does.",
+            f"Noise has no such effect (0 of {control.draws}).",
             icon=":material/verified:",
         )
     elif outcome.success:
