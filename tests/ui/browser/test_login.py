@@ -37,7 +37,7 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             expect(page.get_by_text("you have none here; ask op@\u2060example.org")).to_be_visible()
             _log_out(page)
             _log_in(page, asked, ADA)
-            expect(page.get_by_text("ada@example.org (evaluator)")).to_be_visible()
+            expect(page.get_by_text("ada@\u2060example.org (evaluator)")).to_be_visible()
             expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
             context.close()  # before the server ends, which waits for who is still answered
 
