@@ -76,7 +76,7 @@ class Break:
 
     @property
     def resolution(self) -> str:
-        """How closely it was looked, "0.05, refined to 0.005"; "" where there is no strength."""
+        """The resolution, such as "0.05, refined to 0.005"; "" without a strength."""
         return "" if self.strength is None or not self.graded else resolution(self.grid)
 
     @property
@@ -110,7 +110,7 @@ class Break:
 
 
 def resolution(step: float = 1 / (DEFAULT_STEPS - 1)) -> str:
-    """How closely a sweep looks whose even strengths are ``step`` apart."""
+    """The resolution of a sweep with grid step ``step``, as text."""
     return f"{step:.2g}, refined to {TOLERANCE:g}"
 
 

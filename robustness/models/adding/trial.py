@@ -1,4 +1,4 @@
-"""Which normalisation a model needs: each usual one tried on images whose classes are known."""
+"""Find a model's normalisation by trying the usual ones on labelled images."""
 
 from __future__ import annotations
 

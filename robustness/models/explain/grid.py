@@ -48,7 +48,7 @@ class Grip:
     layout: Layout
 
     def as_grid(self, tensor: Any, order: tuple[int, ...]) -> Any:
-        """``tensor``, whose axes are in ``order``, as (N, height, width, channels)."""
+        """``tensor`` with axes in ``order`` as (N, height, width, channels)."""
         tf = tensorflow()
         axes = [axis for axis in range(len(order)) if axis != self.layout.channels]
         plain = Value(tensor, order).at([*axes, self.layout.channels])

@@ -1,8 +1,7 @@
-"""What a TensorFlow Lite file says of its input and output, read without TensorFlow.
+"""Read a TensorFlow Lite file's input and output descriptions without TensorFlow.
 
-The file is a FlatBuffer: tables whose fields are found through a table of offsets
-(flatbuffers.dev, "FlatBuffers internals"); fields and codes are those of TensorFlow's schema.fbs,
-version 3.
+The file is a FlatBuffer: each table has a table of offsets to its fields (flatbuffers.dev,
+"FlatBuffers internals"). Fields and codes follow TensorFlow's schema.fbs, version 3.
 """
 
 from __future__ import annotations

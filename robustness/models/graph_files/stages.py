@@ -48,12 +48,11 @@ class StageError(ValueError):
 
 
 def find_stages(model: Any, named: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of ``model``, whose shapes are all known, for one image; shallow to deep.
+    """The stages of ``model`` for one image, shallow to deep; all its shapes must be known.
 
-    Those ``named`` after operations or tensors, else up to ``MOST_STAGES``: of a network of
-    convolutions the last features at each resolution, of a transformer the sums of its blocks, and
-    last what the head reads. Empty where there is no head with weights. Raises ``StageError`` for a
-    name that is not there.
+    Those ``named`` by operation or tensor, else up to ``MOST_STAGES``: the last features at each
+    resolution of a convolutional network, the sums of a transformer's blocks, and last the input of
+    the head. Empty without a head with weights. Raises ``StageError`` for an unknown name.
     """
     walk = _Walk(model)
     if named:
