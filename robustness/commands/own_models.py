@@ -1,4 +1,4 @@
-"""The commands that add a model of the user's, and take one out again."""
+"""The commands ``models add`` and ``models remove``."""
 
 from __future__ import annotations
 
@@ -23,17 +23,26 @@ def add(actions: Parsers) -> None:
     """Adds ``models add`` and ``models remove``."""
     adding = add_command(actions, "add", add_model_command, asks_models=False)
     adding.add_argument("file", type=Path, metavar="FILE", help="the model file")
-    adding.add_argument("--name", metavar="N", default="", help="default: that of the file")
-    adding.add_argument("--labels", metavar="imagenet|FILE", help="one class a line")
-    adding.add_argument("--input-size", type=int, metavar="PIXELS", help="where the file is free")
+    adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
     adding.add_argument(
-        "--normalisation", metavar="NAME|TABLE", help="such as torch, or a table as TOML"
+        "--labels", metavar="imagenet|FILE", help="imagenet, or a file with one class per line"
     )
-    adding.add_argument("--output", metavar="probabilities|logits", help="default: as it answers")
-    adding.add_argument("--features", metavar="A,B", help="names of layers or operations")
-    adding.add_argument("--title", metavar="TEXT", help="what pages call it")
     adding.add_argument(
-        "--images", type=Path, metavar="DIR", help="sub-folders named after classes, to try it on"
+        "--input-size", type=int, metavar="PIXELS", help="if the file has no fixed size"
+    )
+    adding.add_argument(
+        "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
+    )
+    adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
+    adding.add_argument(
+        "--features", metavar="A,B", help="layers or operations whose output to compare"
+    )
+    adding.add_argument("--title", metavar="TEXT", help="name shown on pages")
+    adding.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="labelled images to try it on, one subfolder per class",
     )
     adding.add_argument("--dry-run", action="store_true", help="write nothing")
 
@@ -44,9 +53,9 @@ def add(actions: Parsers) -> None:
 
 
 def add_model_command(options: argparse.Namespace) -> None:
-    """Add a model file of your own: find out how it is used, and describe it in models.toml.
+    """Add your own model file: inspect it and write its description to models.toml.
 
-    What the file tells is not asked for. The usual normalisations are tried on labelled images.
+    Asks only for what the file does not tell; tries the usual normalisations on labelled images.
     """
     from robustness.models.adding.proposal import propose
 
