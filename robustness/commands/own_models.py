@@ -167,6 +167,11 @@ def _say(found: Proposal) -> None:
             console.say(line)
     for answer in found.samples:
         console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
+    if found.native:
+        console.say(
+            f"asked by {found.native.runtime}: OpenVINO agrees on {found.native.agreement:.1%} of "
+            f"the images, and its probabilities differ by up to {found.native.largest:.2f}"
+        )
     console.say(found.toml.rstrip())
 
 
@@ -180,5 +185,6 @@ def _document(found: Proposal, file: Path | None) -> dict[str, Any]:
         "trials": [asdict(trial) for trial in found.trials],
         "tried_on": found.tried_on,
         "samples": [dict(answer) for answer in found.samples],
+        "native": asdict(found.native) if found.native else None,
         "written_to": str(file) if file else None,
     }

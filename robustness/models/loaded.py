@@ -11,9 +11,11 @@ from functools import partial
 from robustness.base.errors import WeightsError
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.file_formats.kinds import is_graph_file
+from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, runtime
+from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
 from robustness.models.gradients import Network
-from robustness.models.graph_files.examine import examine
+from robustness.models.graph_files.examine import examine, use_of
+from robustness.models.graph_files.native import NativePass
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
 from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
@@ -77,6 +79,8 @@ class Loaded:
         if isinstance(file, UserFile) and is_graph_file(file.path):
             save = partial(examine, record, file, side)
             forward = file_pass(record, weights, side, choice.precision, save)
+            if runtime(file.path, file.runtime):
+                forward = NativePass(file, use_of(record, file, side), forward)
         else:
             forward = forward_pass(record, weights, side, choice, graph)
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
@@ -201,7 +205,10 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
 
 def engine_text(record: ModelRecord) -> str:
     """What runs the passes of ``record``, for people; why not OpenVINO, where that refused it."""
-    choice = chosen()
+    choice, file = chosen(), record.weights
+    if isinstance(file, UserFile) and is_graph_file(file.path):
+        native = {TFLITE_RUNTIME: "TensorFlow Lite", ONNXRUNTIME: "onnxruntime"}
+        return native.get(runtime(file.path, file.runtime), "OpenVINO")
     if choice.engine == TENSORFLOW:
         return "TensorFlow"
     why = refusal(record, digest(record), STUDY_SIDE) if state(record).ready else ""

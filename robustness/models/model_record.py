@@ -132,12 +132,14 @@ class UserFile:
 
     A ``.keras`` file, a SavedModel folder, or a file of ``file_formats.kinds.FORMATS``. ``output``
     is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are compared,
-    shallow to deep; empty where they are to be chosen.
+    shallow to deep; empty where they are to be chosen. ``runtime`` is one of
+    ``file_formats.kinds.RUNTIMES``, or empty: then quantised files are asked by their own.
     """
 
     path: Path
     output: str
     features: tuple[str, ...]
+    runtime: str = ""
 
     digest: ClassVar[str] = ""  # as above
 

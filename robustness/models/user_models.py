@@ -25,6 +25,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
+from robustness.models.file_formats.kinds import RUNTIMES, stands_in
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
@@ -48,12 +49,15 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 """By the range of pixels that a model was trained on, or the name of Keras' preprocessing mode."""
 
 OUTPUTS = ("probabilities", "logits")
+STAND_IN = " (as OpenVINO computes it)"
+"""What the title of a quantised model ends with that is not asked by its own runtime."""
+
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
 REQUIRED = ("path", "labels", "input_size", "normalisation")
-OPTIONAL = ("output", "features", "title", "family", "year", "check")
+OPTIONAL = ("output", "features", "runtime", "title", "family", "year", "check")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _changing = threading.Lock()
 
@@ -145,9 +149,12 @@ def _record(table: _Table) -> ModelRecord:
     if output not in OUTPUTS:
         raise table.error(f"expected output to be one of {', '.join(OUTPUTS)}, got {output!r}")
     path = table.file_at(table.get("path", str))
+    asked = table.get("runtime", str, "")
+    if asked not in ("", *RUNTIMES):
+        raise table.error(f"expected runtime to be one of {', '.join(RUNTIMES)}, got {asked!r}")
     return ModelRecord(
         name=table.name,
-        label=_title(table),
+        label=_title(table) + (STAND_IN if stands_in(path, asked) else ""),
         group=OWN,
         family=table.get("family", str, "Your own"),
         year=_year(table),
@@ -155,7 +162,7 @@ def _record(table: _Table) -> ModelRecord:
         input_size=size,
         normalisation=_normalisation(table),
         stages=(),
-        weights=UserFile(path, output, _features(table)),
+        weights=UserFile(path, output, _features(table), asked),
         build=_not_built,
         labels=_labels(table),
         known_pictures=_known_pictures(table),

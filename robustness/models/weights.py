@@ -12,7 +12,7 @@ from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.models.fetching.digests import content_digest, file_digest, sums
 from robustness.models.fetching.places import all_places, places
-from robustness.models.file_formats.kinds import all_files
+from robustness.models.file_formats.kinds import all_files, runtime
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -174,6 +174,8 @@ def digest(record: ModelRecord) -> str:
     if isinstance(weights, UserFile):
         # How it is to be used changes its answers as well.
         use = record.input_size, record.normalisation, weights.output, weights.features
+        if by := runtime(weights.path, weights.runtime):
+            use = (*use, by)  # type: ignore[assignment]
         use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
         return f"{_user_files_digest(weights.path)}+{use_digest}"
     if isinstance(weights, Preset):

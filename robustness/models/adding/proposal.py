@@ -31,7 +31,8 @@ class Proposal:
     ``missing`` are the keys that nothing tells. ``sources`` say what told a value that was not
     given. ``label_names`` are classes named by the file itself, which ``labels`` is to hold.
     ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images;
-    ``samples`` is what the model says of the bundled samples.
+    ``samples`` is what the model says of the bundled samples, by OpenVINO; ``native`` is how far a
+    quantised file's own runtime differs from that.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Proposal:
     trials: tuple[trial.Trial, ...] = ()
     tried_on: int = 0
     samples: Sequence[Mapping[str, Any]] = ()
+    native: trial.Difference | None = None
 
     @property
     def toml(self) -> str:
@@ -125,9 +127,12 @@ def _tried(proposal: Proposal, images: Path | None) -> Proposal:
             sources["normalisation"] = "the images it was tried on"
         missing = () if "normalisation" in values else ("normalisation",)
         answers: Sequence[Mapping[str, Any]] = ()
+        native = None
         if not missing:
-            by = _record(replace(proposal, values=values), Path(folder)).normalisation
-            answers = trial.answers(ask(trial.sample_images(side), by), labels)
+            record = _record(replace(proposal, values=values), Path(folder))
+            shown = trial.sample_images(side)
+            answers = trial.answers(ask(shown, record.normalisation), labels)
+            native = trial.difference(record, shown if known is None else known.images)
     return replace(
         proposal,
         values=_ordered(values),
@@ -136,6 +141,7 @@ def _tried(proposal: Proposal, images: Path | None) -> Proposal:
         trials=found,
         tried_on=len(known.classes) if known else 0,
         samples=answers,
+        native=native,
     )
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.kinds import is_graph_file
-from robustness.models.graph_files.examine import examine
+from robustness.models.file_formats.kinds import is_graph_file, runtime
+from robustness.models.graph_files.examine import examine, use_of
+from robustness.models.graph_files.native import NativePass
 from robustness.models.inference.forward_pass import ForwardPass
 from robustness.models.inference.kept import pass_of
 from robustness.models.inference.openvino_core import core
@@ -149,6 +150,33 @@ def _pass(record: ModelRecord) -> ForwardPass:
         target = Path(folder) / "network.xml"
         stages_found = examine(record, file, side, target)
         return OpenVinoPass(core().read_model(target), stages_found)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far OpenVINO's answers are from those of a quantised file's own ``runtime``.
+
+    ``agreement`` is the share of images with one top-1 class, ``largest`` of a probability.
+    """
+
+    runtime: str
+    agreement: float
+    largest: float
+
+
+def difference(record: ModelRecord, images: Floats) -> Difference | None:
+    """That of ``record`` on ``images`` of its own side; None where OpenVINO asks its file."""
+    file, side = record.weights, record.input_size
+    if not isinstance(file, UserFile) or not runtime(file.path, file.runtime):
+        return None
+    ours = _pass(record)
+    theirs = NativePass(file, use_of(record, file, side), ours)
+    some, others = ours(images)[0], theirs(images)[0]
+    return Difference(
+        theirs.engine,
+        float((some.argmax(axis=1) == others.argmax(axis=1)).mean()),
+        float(np.abs(some - others).max()),
+    )
 
 
 def trials(ask: Callable[[Floats, Normalisation], Floats], labelled: Labelled) -> tuple[Trial, ...]:

@@ -15,10 +15,19 @@ _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _FUNCTION_NODE = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _SPARSE_VALUES, _SPARSE_INDICES = 1, 2
-_NODE_ATTRIBUTE = 5
+_NODE_KIND, _NODE_ATTRIBUTE = 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_EXTERNAL = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+_QUANTISED = {
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+}
 
 _DEEPEST = 40
 """Graphs within graphs; a file of a network has two or three."""
@@ -28,11 +37,13 @@ _DEEPEST = 40
 class OnnxFacts:
     """``external`` are the files of weights as the ONNX file names them, relative to itself.
 
-    ``nodes`` counts those of all graphs within graphs. ``metadata`` is what its maker wrote in.
+    ``nodes`` counts those of all graphs within graphs; ``quantised`` is whether any computes in
+    integers. ``metadata`` is what its maker wrote in.
     """
 
     external: tuple[str, ...]
     nodes: int
+    quantised: bool
     metadata: tuple[tuple[str, str], ...]
 
 
@@ -60,7 +71,8 @@ def _facts(path: Path, found: Version) -> OnnxFacts:
                 walk.nodes_of(value, _FUNCTION_NODE, 0)
             elif number == _MODEL_METADATA:
                 metadata.append(_entry(value))
-    return OnnxFacts(tuple(dict.fromkeys(walk.external)), walk.nodes, tuple(metadata))
+    external = tuple(dict.fromkeys(walk.external))
+    return OnnxFacts(external, walk.nodes, bool(walk.kinds & _QUANTISED), tuple(metadata))
 
 
 class _Walk:
@@ -69,6 +81,7 @@ class _Walk:
     def __init__(self) -> None:
         self.external: list[str] = []
         self.nodes = 0
+        self.kinds: set[str] = set()
 
     def graph(self, graph: Message, depth: int) -> None:
         if depth > _DEEPEST:
@@ -84,8 +97,11 @@ class _Walk:
     def nodes_of(self, parent: Message, number: int, depth: int) -> None:
         for node in parent.messages(number):
             self.nodes += 1
-            for attribute in node.messages(_NODE_ATTRIBUTE):
-                self._attribute(attribute, depth)
+            for field, value in node.fields():
+                if field == _NODE_KIND and isinstance(value, Message):
+                    self.kinds.add(value.text())
+                elif field == _NODE_ATTRIBUTE and isinstance(value, Message):
+                    self._attribute(value, depth)
 
     def _attribute(self, attribute: Message, depth: int) -> None:
         for number, value in attribute.fields():

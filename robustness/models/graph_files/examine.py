@@ -18,7 +18,7 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.models.file_formats.kinds import TFLITE, all_files, misplaced
+from robustness.models.file_formats.kinds import TFLITE, all_files, misplaced, runtime
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 from robustness.models.graph_files.study_model import Use
 from robustness.models.labels import imagenet
@@ -30,6 +30,9 @@ SECONDS = 60
 
 BYTES = 2 * 10**9
 """Of memory, beside what its size explains: ten times what EfficientNet-Lite0 takes."""
+
+_RUNTIME_BYTES = 4 * 10**9
+"""What TensorFlow's import reserves, and onnxruntime's less."""
 
 _SECONDS_A_BYTE = 1 / 10**7
 _BYTES_A_BYTE = 8
@@ -44,9 +47,12 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> tup
     its description, that takes more than its share of memory or time, or that cannot be read;
     ``OSError`` where nothing can be written to ``target``.
     """
-    found = _examined(
-        file.path, lambda: {"use": asdict(use_of(record, file, side)), "to": str(target)}
-    )
+
+    def asked() -> dict[str, Any]:
+        by = runtime(file.path, file.runtime)
+        return {"use": asdict(use_of(record, file, side)), "runtime": by, "to": str(target)}
+
+    found = _examined(file.path, asked)
     if "problem" in found:
         reason = f"{record.name}: {file.path.name} cannot be used: {found['problem']}."
         with suppress(OSError):  # one without content is not known by it
@@ -110,6 +116,8 @@ def _answer(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     size = sum(map(occupied, all_files(path)))
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size
+    if asked.get("runtime"):
+        memory += _RUNTIME_BYTES
     worker = Worker("robustness.models.graph_files.examiner")
     try:
         answer = worker.ask(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.kinds import FORMATS
 from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.graph_files.native import native_answers, session_maker
 from robustness.models.graph_files.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
@@ -47,14 +48,17 @@ Floats = NDArray[np.float32]
 def answer(head: bytes, _data: bytes) -> bytes:
     """JSON with the ``stages`` of the study model that it has written, or the ``problem``.
 
-    ``head`` is JSON: the ``path`` of the file, its ``use``, and where ``to`` write the study model.
-    Without these it is asked what the file tells of itself.
+    ``head`` is JSON: the ``path`` of the file, its ``use``, the native ``runtime`` that asks it as
+    well, if any, and where ``to`` write the study model. Without these it is asked what it tells.
     """
     asked = json.loads(head)
     try:
         if "to" not in asked:
             return json.dumps(_told(Path(asked["path"]), asked["size"], asked["output"])).encode()
-        found = examined(Path(asked["path"]), _use(asked["use"]), Path(asked["to"]))
+        path, use = Path(asked["path"]), _use(asked["use"])
+        if asked["runtime"]:
+            _ask_natively(path, asked["runtime"], use)
+        found = examined(path, use, Path(asked["to"]))
         return json.dumps({"stages": found}).encode()
     except UnusableError as error:
         return json.dumps({"problem": str(error)}).encode()
@@ -79,8 +83,7 @@ def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
 
     make = study_models(_read(path), use)
     found = make(ONE_IMAGE)
-    images = np.random.default_rng(0).random((2, use.side, use.side, 3), np.float32)
-    images[1] = images[1, :1, :1]  # one colour
+    images = _images(use.side)
     answers = _asked(found, images, 1)
     _check_answers(answers[0], use)
     if not _agree(answers, _asked(found, images, 1, MOST)):
@@ -91,6 +94,22 @@ def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
     except RuntimeError as error:  # what it raises on a full disk
         raise OSError(str(error)) from error
     return found.stages
+
+
+def _ask_natively(path: Path, runtime: str, use: Use) -> None:
+    """Asks the file by the runtime that it was made for."""
+    try:
+        answers = native_answers(session_maker(path, runtime, use)(), _images(use.side), use)
+    except Exception as error:  # it raises whatever its kernels do
+        raise UnusableError(f"{runtime} cannot compute it ({first_line(error)})") from error
+    _check_answers(answers, use)
+
+
+def _images(side: int) -> Floats:
+    """Noise, and an image of one colour."""
+    images = np.random.default_rng(0).random((2, side, side, 3), np.float32)
+    images[1] = images[1, :1, :1]
+    return images
 
 
 def _read(path: Path) -> Any:
@@ -112,7 +131,7 @@ def _told(path: Path, size: int | None, output: dict[str, Any] | None) -> dict[s
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     quantised = Quantisation(**output) if output else None
     use = Use(found.size, found.size, plain, True, found.classes, False, output=quantised)
-    images = np.random.default_rng(0).random((2, use.side, use.side, 3), np.float32)
+    images = _images(use.side)
     answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
     return {**asdict(found), "logits": not _is_distribution(answers, use)}
 

@@ -144,6 +144,7 @@ class _Walk:
             second = self._channels_second[name]
             (height, width), channels = (shape[2:], shape[1]) if second else (shape[1:3], shape[3])
             if height * width > 1 and channels > 1:
+                maps.pop((height, width), None)  # shallow to deep by the last of each
                 maps[height, width] = Stage(f"{height} x {width}", name, second)
         sums = [o.get_friendly_name() for o in inner if self._is_block_sum(o)]
         blocks = [Stage(f"block {place}", name, False) for place, name in enumerate(sums, 1)]

@@ -27,7 +27,7 @@ from robustness.models.runtime import keras, tensorflow
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from tests.support import onnx_files as onnx
-from tests.support.user_models import describe, small_network
+from tests.support.user_models import DIGITS, describe, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -219,6 +219,24 @@ def test_features_are_what_the_head_reads_and_the_last_at_each_resolution(
     np.testing.assert_allclose(named(IMAGES).features["p1"], pool1.mean(axis=(1, 2)), atol=1e-5)
 
 
+def test_stages_are_in_the_order_of_the_graph() -> None:
+    """As in an hourglass: down to 4 x 4, up to 8 x 8 again, and from there to the head."""
+    weights = onnx.small_weights()
+    nodes = [
+        *onnx.small_nodes()[:5],
+        onnx.node("Resize", ["r2", "", "twice"], ["up"], mode="nearest"),
+        onnx.node("Relu", ["up"], ["r3"]),
+        onnx.node("GlobalMaxPool", ["r3"], ["p2"]),
+        *onnx.small_nodes()[-2:],
+    ]
+    tensors = [onnx.tensor(name, array) for name, array in weights.items()]
+    tensors.append(onnx.tensor("twice", np.array([1, 1, 2, 2], np.float32)))
+    content = onnx.model(nodes, [onnx.IMAGE], [onnx.value("answer", ["n", 10])], tensors)
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    made = study_models(core().read_model(content), Use(8, 8, plain, True, 10, False))(1)
+    assert made.stages == ("4 x 4", "8 x 8", "embedding")
+
+
 def test_a_transformer_s_stages_are_the_sums_of_its_blocks() -> None:
     """Patches of 4 x 4, two blocks of a dense layer each, and a head on the mean of all tokens."""
     rng = np.random.default_rng(0)
@@ -289,17 +307,48 @@ def interpreted(content: bytes, images: Floats) -> Floats:
     return np.array(found)
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("float", 1e-5), ("half", 1e-3), ("uint8", 0.02)])
+@pytest.mark.parametrize(
+    ("kind", "runtime", "tolerance"),
+    [
+        ("float", None, 1e-5),
+        ("float", "native", 1e-6),
+        ("half", None, 1e-3),
+        ("uint8", None, 1e-6),
+        ("uint8", "openvino", 0.02),
+    ],
+)
 def test_a_tensorflow_lite_file_answers_as_its_interpreter(
-    models_folder: Path, kind: str, tolerance: float
+    models_folder: Path, kind: str, runtime: str | None, tolerance: float
 ) -> None:
     content = tflite(kind)
-    classifier = loaded(models_folder, "model.tflite", content, output="probabilities")
+    classifier = loaded(
+        models_folder, "model.tflite", content, output="probabilities", runtime=runtime
+    )
+    native = runtime == "native" or (kind == "uint8" and runtime is None)
+    assert classifier.engine.startswith("tensorflow" if native else "openvino")
+    stands_in = kind == "uint8" and not native
+    assert classifier.record.label.endswith("(as OpenVINO computes it)") is stands_in
     outputs = classifier(IMAGES)
     expected = interpreted(content, IMAGES)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(outputs.probabilities, expected, atol=tolerance)
     assert outputs.features["embedding"].shape == (5, 32)
+
+
+def test_adding_a_quantised_file_compares_the_runtimes(
+    models_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models_folder / "model.tflite").write_bytes(tflite("uint8"))
+    (models_folder / "digits.txt").write_text("\n".join(DIGITS))
+    labels = str(models_folder / "digits.txt")
+    asked = ["models", "add", str(models_folder / "model.tflite"), "--labels", labels, "--json"]
+    assert main.main(asked) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["told_by"]["normalisation"] == "the quantisation of its input"
+    assert found["entry"]["output"] == "probabilities"
+    assert found["native"]["runtime"].startswith("tensorflow")
+    assert 0.5 < found["native"]["agreement"] <= 1
+    assert 0 <= found["native"]["largest"] < 0.05
 
 
 @pytest.mark.parametrize("seed", range(8))

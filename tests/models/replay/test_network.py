@@ -149,7 +149,7 @@ def test_a_replay_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPa
         Replay(network(ENDINGS["softmax"]), "Small")
 
 
-@pytest.mark.parametrize("name", OFFLINE_NAMES)
+@pytest.mark.parametrize("name", OFFLINE_NAMES[:2])  # the others are wider and deeper Lite0s
 def test_a_bundled_network_has_the_gradients_that_keras_has(
     classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
 ) -> None:
