@@ -5,18 +5,18 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from robustness.ui.kit import films
-from robustness.ui.kit.model_input import require_models, sidebar_input
-from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import picture_input
-from robustness.ui.kit.upload_limit import UploadLimit
+from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.picture_input import picture_input
+from robustness.ui.frame.page import page
 from robustness.ui.live import check, presenting
 from robustness.ui.live.held import ROUTES
 from robustness.ui.server import metrics
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.start import settle
+from robustness.ui.session.upload_limit import UploadLimit
 from robustness.ui.warm_up import warm_up
+from robustness.ui.work import films
 
 if __name__ == "__main__":  # as the script of a page
     with page(

@@ -15,7 +15,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from robustness.ui.kit.components import pack, unpack
+from robustness.ui.browser.components import pack, unpack
 
 TIMINGS = re.compile(r"forward passes (\d+) ms, this update (\d+) ms in all")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')

@@ -7,11 +7,11 @@ import streamlit as st
 from robustness.base.access import Action
 from robustness.evaluation.condition import AttackCondition
 from robustness.ui.adversarial import outcome, request, studies, undo
-from robustness.ui.kit import access
-from robustness.ui.kit.model_input import require_models, sidebar_input
-from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import picture_input
+from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.picture_input import picture_input
+from robustness.ui.frame.page import page
 from robustness.ui.live import presenting
+from robustness.ui.session import access
 
 with page(
     "Adversarial",

@@ -11,12 +11,12 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.spec import make_spec
 from robustness.ui import breaking_point
-from robustness.ui.kit.inputs import perturbation_input
-from robustness.ui.kit.model_input import require_models, sidebar_input
-from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import picture_input
-from robustness.ui.kit.report_button import report_button
+from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.picture_input import picture_input
+from robustness.ui.frame.page import page
 from robustness.ui.live import presenting
+from robustness.ui.session.inputs import perturbation_input
+from robustness.ui.shown.report_button import report_button
 
 with page(
     "Breaking point",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from robustness.ui import catalogue
-from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import sample_input
+from robustness.ui.controls.picture_input import sample_input
+from robustness.ui.frame.page import page
 
 with page(
     "Catalogue",

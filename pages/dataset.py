@@ -6,12 +6,12 @@ from functools import partial
 
 from robustness import report
 from robustness.runs.jobs import is_ordered
+from robustness.ui.controls.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.dataset import results
 from robustness.ui.dataset.new_run import new_run
 from robustness.ui.dataset.saved_run import about, saved_run
-from robustness.ui.kit.model_input import ask_for_a_model, sidebar_input
-from robustness.ui.kit.page import page
-from robustness.ui.kit.report_button import report_button
+from robustness.ui.frame.page import page
+from robustness.ui.shown.report_button import report_button
 
 with page(
     "Dataset",

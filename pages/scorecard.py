@@ -8,10 +8,10 @@ from robustness import report
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.spec import make_spec
 from robustness.ui import scorecard
-from robustness.ui.kit.model_input import require_models, sidebar_input
-from robustness.ui.kit.page import page
-from robustness.ui.kit.picture_input import pictures_input
-from robustness.ui.kit.report_button import report_button
+from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.picture_input import pictures_input
+from robustness.ui.frame.page import page
+from robustness.ui.shown.report_button import report_button
 
 with page(
     "Scorecard",

@@ -24,7 +24,7 @@ from robustness.base import settings
 from robustness.models import memory, user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
-from robustness.ui.kit import access
+from robustness.ui.session import access
 from tests.support import shards
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")

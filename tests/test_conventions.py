@@ -66,7 +66,7 @@ LATE = {
     "keras_hub": ["robustness/models/transformers.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
     "fpdf": ["robustness/report/formats/pdf_paper.py"],
-    "jinja2": ["robustness/report/formats/html.py", "robustness/ui/kit/html.py"],
+    "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
     "matplotlib": ["robustness/report/formats/pdf_charts.py"],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
@@ -249,11 +249,11 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
         dotted = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
         return any(ast.unparse(node) == "st.fragment" for node in dotted)
 
-    assert [named(path) for path in users if bare(path)] == ["robustness/ui/kit/boundary.py"]
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/session/boundary.py"]
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
-    own = ROOT / "robustness" / "ui" / "kit" / "html.py"
+    own = ROOT / "robustness" / "ui" / "browser" / "html.py"
     drawing = [path for path in PRODUCT if room(path) in {"pages", "ui"} and path != own]
     safe = {
         node.name

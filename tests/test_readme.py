@@ -11,7 +11,7 @@ import pytest
 from robustness.commands.main import main
 from robustness.perturbations import REGISTRY, apply, perturbation
 from robustness.perturbations.search import find
-from robustness.ui.kit.page import PAGES
+from robustness.ui.frame.page import PAGES
 from tests.support.documents import DOCUMENTS, README, blocks, first_column
 
 

@@ -23,11 +23,13 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.report.answers.sweep import answer, coarsest, with_seeds
-from robustness.ui.kit import components, films, memo, results
-from robustness.ui.kit.inputs import one_of
-from robustness.ui.kit.kept import work_key
-from robustness.ui.kit.page import fragment
-from robustness.ui.kit.work import Measuring
+from robustness.ui.browser import components
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.inputs import one_of
+from robustness.ui.session.kept import work_key
+from robustness.ui.shown import results
+from robustness.ui.work import films, memo
+from robustness.ui.work.long_work import Measuring
 
 STEPS = 21
 REPEATS = 5

@@ -15,8 +15,8 @@ from robustness.pictures.fitting import study_image, to_png
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.report.copy_as import link_values
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.run_link import page_link
+from robustness.ui.browser.html import Html, html
+from robustness.ui.session.run_link import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160

@@ -12,7 +12,7 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_notes, method_tables
 from robustness.report.glossary import TERMS
-from robustness.ui.kit.html import html
+from robustness.ui.browser.html import html
 
 _ATTENTION = """
 Grad-CAM (Selvaraju et al. 2017), for one class and one image: `map = ReLU(Σ_k w_k A_k)`, where

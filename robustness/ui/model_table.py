@@ -16,11 +16,11 @@ from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights import NOT_DOWNLOADED, parameters_text, size_text, state_text
 from robustness.report import method_notes, method_tables
-from robustness.ui.kit import results
-from robustness.ui.kit.downloads import download_button
-from robustness.ui.kit.html import html
-from robustness.ui.kit.kept import KEPT
-from robustness.ui.kit.work import Work
+from robustness.ui.browser.html import html
+from robustness.ui.controls.downloads import download_button
+from robustness.ui.session.kept import KEPT
+from robustness.ui.shown import results
+from robustness.ui.work.long_work import Work
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     models.OFFLINE: ("Ready offline", "Their weights come with the installation."),

@@ -15,14 +15,15 @@ from robustness.base.pace import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
-from robustness.ui.kit import access, results
-from robustness.ui.kit.films import FILMS
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.kept import KEPT
-from robustness.ui.kit.page import fragment
+from robustness.ui.browser.html import Html, html
+from robustness.ui.frame.page import fragment
 from robustness.ui.server import figures
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import UPDATES
+from robustness.ui.session import access
+from robustness.ui.session.kept import KEPT
+from robustness.ui.shown import results
+from robustness.ui.work.films import FILMS
 
 LOOK_SECONDS = 5.0
 

@@ -26,11 +26,12 @@ from robustness.pictures.picture import Picture
 from robustness.report.answers.scorecard import answer
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
-from robustness.ui.kit import components, results, stages
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.inputs import one_of
-from robustness.ui.kit.kept import work_key
-from robustness.ui.kit.work import Measuring
+from robustness.ui.browser import components
+from robustness.ui.browser.html import Html, html
+from robustness.ui.session.inputs import one_of
+from robustness.ui.session.kept import work_key
+from robustness.ui.shown import results, stages
+from robustness.ui.work.long_work import Measuring
 
 STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN = "study settings", "one dial", "each its own"
 

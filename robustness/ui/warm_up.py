@@ -23,7 +23,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.together import together
 from robustness.runs import jobs
 from robustness.ui.dataset.uploads import tended
-from robustness.ui.kit.run_link import runs_folder
+from robustness.ui.session.run_link import runs_folder
 
 
 @asynccontextmanager

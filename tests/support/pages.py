@@ -16,8 +16,9 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import attention, memo
-from robustness.ui.kit.components import unpack
+from robustness.ui.browser.components import unpack
+from robustness.ui.shown import attention
+from robustness.ui.work import memo
 from tests.support.places import ROOT
 
 PATIENCE = 120

@@ -14,9 +14,9 @@ from robustness import runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.errors import AccessError
 from robustness.runs import audit, manifest
-from robustness.ui.kit import access
-from robustness.ui.kit.access import Connection, is_local
-from robustness.ui.kit.tickets import Tickets
+from robustness.ui.session import access
+from robustness.ui.session.access import Connection, is_local
+from robustness.ui.session.tickets import Tickets
 from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins

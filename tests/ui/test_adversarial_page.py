@@ -28,8 +28,10 @@ from robustness.pictures.picture import Picture
 from robustness.report.answers.attack import answer
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
-from robustness.ui.kit import attention, kept, work
-from robustness.ui.kit.kept import Kept
+from robustness.ui.session import kept
+from robustness.ui.session.kept import Kept
+from robustness.ui.shown import attention
+from robustness.ui.work import long_work as work
 from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
 from tests.support.places import ROOT

@@ -13,8 +13,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models import explain, user_models
 from robustness.pictures.fitting import to_png
-from robustness.ui.kit import attention
-from robustness.ui.kit.kept import KEPT
+from robustness.ui.session.kept import KEPT
+from robustness.ui.shown import attention
 from tests.support.pages import completed, components, html, maps, run, sample
 from tests.support.user_models import describe, small_network
 
@@ -70,7 +70,7 @@ def three_pictures() -> None:
 
     from robustness.pictures.fitting import study_image
     from robustness.pictures.samples import sample_bytes
-    from robustness.ui.kit import attention
+    from robustness.ui.shown import attention
 
     image = study_image(sample_bytes("coffee"))
     pictures = [("Original", image), ("*Odd*", image[::-1]), ("Black", np.zeros_like(image))]

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.ui.catalogue import STRENGTHS
-from robustness.ui.kit import access
+from robustness.ui.session import access
 from tests.support.pages import changes, html, run
 from tests.support.places import ROOT
 

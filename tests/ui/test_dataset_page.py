@@ -24,8 +24,8 @@ from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import new_run, request, uploads
-from robustness.ui.kit import run_link
-from robustness.ui.kit.run_link import runs_folder
+from robustness.ui.session import run_link
+from robustness.ui.session.run_link import runs_folder
 from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
@@ -260,7 +260,7 @@ def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_pat
     script = tmp_path / "page.py"
     script.write_text(
         "import streamlit as st\n"
-        "from robustness.ui.kit import run_link\n"
+        "from robustness.ui.session import run_link\n"
         "for picture in run_link.linked_picture():\n"
         "    st.caption(f'Showing {picture.name}')\n"
     )

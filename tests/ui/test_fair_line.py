@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.ui.kit import fair_line
-from robustness.ui.kit.fair_line import FairLine, SupersededError
+from robustness.ui.work import fair_line
+from robustness.ui.work.fair_line import FairLine, SupersededError
 
 
 class Line:

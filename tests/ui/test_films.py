@@ -17,10 +17,11 @@ from robustness.base.errors import WeightsError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
-from robustness.ui.kit import access, films
-from robustness.ui.kit.access import Connection
-from robustness.ui.kit.components import unpack
-from robustness.ui.kit.films import Offer, messages
+from robustness.ui.browser.components import unpack
+from robustness.ui.session import access
+from robustness.ui.session.access import Connection
+from robustness.ui.work import films
+from robustness.ui.work.films import Offer, messages
 from tests.support.pages import components, run, sample
 
 Message = tuple[dict[str, Any], list[bytes]]

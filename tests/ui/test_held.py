@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from robustness.evaluation.condition import Condition
-from robustness.ui.kit import access
-from robustness.ui.kit.access import Connection
-from robustness.ui.kit.components import pack, unpack
-from robustness.ui.kit.tickets import body
+from robustness.ui.browser.components import pack, unpack
 from robustness.ui.live import held
 from robustness.ui.live.asked import Asked
+from robustness.ui.session import access
+from robustness.ui.session.access import Connection
+from robustness.ui.session.tickets import body
 from tests.support.pages import sample
 
 MEGABYTE = 10**6

@@ -14,11 +14,11 @@ from robustness import models, runs
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.ui import scorecard
+from robustness.ui.browser.html import html
 from robustness.ui.dataset import cases
-from robustness.ui.kit import results
-from robustness.ui.kit.html import html
 from robustness.ui.live.asked import Asked, shown
 from robustness.ui.runs import listing
+from robustness.ui.shown import results
 from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import sample
 from tests.support.saved_runs import performed, spec, use_stand_ins

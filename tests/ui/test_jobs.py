@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from robustness import runs
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, Teller
-from robustness.ui.kit import access
 from robustness.ui.runs import listing
+from robustness.ui.session import access
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run

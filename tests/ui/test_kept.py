@@ -24,8 +24,10 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.ui import breaking_point
-from robustness.ui.kit import kept, memo, work
-from robustness.ui.kit.kept import Kept, work_key
+from robustness.ui.session import kept
+from robustness.ui.session.kept import Kept, work_key
+from robustness.ui.work import long_work as work
+from robustness.ui.work import memo
 from tests.support.pages import html, run, sample
 from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network

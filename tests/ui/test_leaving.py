@@ -20,13 +20,13 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.session_manager import SessionClient
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from robustness.ui.kit import leaving
-from robustness.ui.kit.tickets import Tickets
+from robustness.ui.session import leaving
+from robustness.ui.session.tickets import Tickets
 
 TTL = "server.disconnectedSessionTTL"
 
 SCRIPT = """
-from robustness.ui.kit import leaving
+from robustness.ui.session import leaving
 from tests.ui import test_leaving
 
 leaving.watch()

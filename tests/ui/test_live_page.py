@@ -18,9 +18,10 @@ from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import components, memo
+from robustness.ui.browser import components
 from robustness.ui.live import stack, thumbnails
 from robustness.ui.live.stack import Step
+from robustness.ui.work import memo
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
 

@@ -10,13 +10,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from robustness.ui import operations
-from robustness.ui.kit import access
-from robustness.ui.kit.films import FILMS
-from robustness.ui.kit.kept import KEPT
 from robustness.ui.server import faults, figures, latency, metrics
 from robustness.ui.server.faults import Faults
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.latency import BOUNDS, Latency, Spread
+from robustness.ui.session import access
+from robustness.ui.session.kept import KEPT
+from robustness.ui.work.films import FILMS
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 

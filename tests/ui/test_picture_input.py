@@ -7,7 +7,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import access
+from robustness.ui.session import access
 from tests.support.pages import headline, run
 from tests.support.places import ROOT
 

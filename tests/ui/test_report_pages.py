@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
 from robustness.charts.verdict import judged
-from robustness.ui.kit import report_button
 from robustness.ui.live import check
+from robustness.ui.shown import report_button
 from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.reports import WHEN, live
@@ -19,7 +19,7 @@ from tests.support.reports import WHEN, live
 ASKED: list[str] = []
 
 SCRIPT = """
-from robustness.ui.kit.report_button import report_button
+from robustness.ui.shown.report_button import report_button
 from tests.ui import test_report_pages
 report_button(test_report_pages.build, "a <b>/name")
 """

@@ -17,9 +17,9 @@ from starlette.websockets import WebSocket
 from streamlit import config
 from streamlit.runtime.app_session import AppSession
 
-from robustness.ui.kit.access import COOKIE
 from robustness.ui.server import hosts, start
 from robustness.ui.server.guard import Guard
+from robustness.ui.session.access import COOKIE
 
 
 async def _page(request: object) -> HTMLResponse:

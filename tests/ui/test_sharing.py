@@ -13,8 +13,9 @@ from robustness.base.access import Role
 from robustness.base.errors import AccessError, ParameterError
 from robustness.pictures.samples import sample_bytes
 from robustness.runs import listing
-from robustness.ui.kit import access, sharing
-from robustness.ui.kit.access import Connection
+from robustness.ui.controls import sharing
+from robustness.ui.session import access
+from robustness.ui.session.access import Connection
 from tests.support.pages import changes, run, sample
 from tests.support.places import ROOT
 

@@ -24,7 +24,7 @@ from streamlit.runtime.session_manager import SessionClient
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from robustness.runs import audit
-from robustness.ui.kit.upload_limit import UploadLimit
+from robustness.ui.session.upload_limit import UploadLimit
 
 MEGABYTE = 10**6
 EVALUATOR = {"is_logged_in": True, "email": "ada@lab.example", "email_verified": True}

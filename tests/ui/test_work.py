@@ -12,9 +12,9 @@ import pytest
 from robustness.base.pace import Pace
 from robustness.perturbations import REGISTRY
 from robustness.ui import breaking_point
-from robustness.ui.kit import work
-from robustness.ui.kit.kept import LIMIT, Kept
-from robustness.ui.kit.work import Measuring, Show, Work
+from robustness.ui.session.kept import LIMIT, Kept
+from robustness.ui.work import long_work as work
+from robustness.ui.work.long_work import Measuring, Show, Work
 from tests.support.pages import sample
 
 

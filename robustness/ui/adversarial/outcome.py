@@ -16,9 +16,10 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 from robustness.report.answers.attack import answer
-from robustness.ui.kit import memo, results
-from robustness.ui.kit.kept import work_key
-from robustness.ui.kit.work import Measuring
+from robustness.ui.session.kept import work_key
+from robustness.ui.shown import results
+from robustness.ui.work import memo
+from robustness.ui.work.long_work import Measuring
 
 
 def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:

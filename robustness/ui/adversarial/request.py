@@ -9,8 +9,8 @@ import streamlit as st
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
 from robustness.pictures.eight_bits import LEVELS
-from robustness.ui.kit import components
-from robustness.ui.kit.inputs import forget_unless, listed, one_of
+from robustness.ui.browser import components
+from robustness.ui.session.inputs import forget_unless, listed, one_of
 
 EPSILONS = {
     "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),

@@ -16,9 +16,11 @@ from robustness.evaluation.spec import make_spec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
-from robustness.ui.kit import attention, components, memo, results
-from robustness.ui.kit.inputs import perturbation_input
-from robustness.ui.kit.page import fragment
+from robustness.ui.browser import components
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.inputs import perturbation_input
+from robustness.ui.shown import attention, results
+from robustness.ui.work import memo
 
 
 @fragment

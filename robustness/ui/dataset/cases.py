@@ -19,13 +19,14 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
+from robustness.ui.browser.html import Html, html
 from robustness.ui.dataset.saved_run import Opened
-from robustness.ui.kit import memo, results
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.inputs import listed, one_of
-from robustness.ui.kit.page import fragment
-from robustness.ui.kit.run_link import page_link
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.session.run_link import page_link
+from robustness.ui.session.sentences import sentence
+from robustness.ui.shown import results
+from robustness.ui.work import memo
 
 KINDS = {figures.WORST: "Worst cases", figures.SURVIVORS: "Survivors"}
 IN_A_ROW = 3

@@ -12,8 +12,8 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.base.text import plain, visible
 from robustness.charts import dataset, label_tables, tables
-from robustness.ui.kit import results
-from robustness.ui.kit.inputs import listed
+from robustness.ui.session.inputs import listed
+from robustness.ui.shown import results
 
 Entry = Mapping[str, Any]
 

@@ -18,9 +18,10 @@ from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
 from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
-from robustness.ui.kit import access, jobs
-from robustness.ui.kit.page import boundary
-from robustness.ui.kit.run_link import RUN
+from robustness.ui.frame.page import boundary
+from robustness.ui.session import access
+from robustness.ui.session.run_link import RUN
+from robustness.ui.work import jobs
 
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
 

@@ -24,10 +24,10 @@ from robustness.evaluation.suites import (
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
+from robustness.ui.controls.picture_input import fit_input
 from robustness.ui.dataset.uploads import upload
-from robustness.ui.kit import access
-from robustness.ui.kit.inputs import listed, one_of
-from robustness.ui.kit.picture_input import fit_input
+from robustness.ui.session import access
+from robustness.ui.session.inputs import listed, one_of
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"

@@ -14,11 +14,12 @@ from robustness.base.text import counted, plain
 from robustness.charts import dataset, differences, scorecard, tables
 from robustness.report.answers.run import who
 from robustness.statistics import Figures
+from robustness.ui.browser import components
 from robustness.ui.dataset import cases, labels
 from robustness.ui.dataset.saved_run import Opened
-from robustness.ui.kit import components, results
-from robustness.ui.kit.inputs import listed, one_of
-from robustness.ui.kit.page import fragment
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.shown import results
 
 _Classes = Sequence[tuple[str, str, Sequence[str]]]
 

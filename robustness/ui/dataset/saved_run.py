@@ -12,10 +12,10 @@ from robustness import models, runs
 from robustness.base.text import counted, plain
 from robustness.pictures.picture import Picture
 from robustness.runs import Listed, Manifest, jobs
-from robustness.ui.kit import jobs as under_way
-from robustness.ui.kit.page import fragment
-from robustness.ui.kit.run_link import RUN, last_written, runs_folder, show_what_is_no_run
-from robustness.ui.kit.sentences import without_folders
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
+from robustness.ui.session.sentences import without_folders
+from robustness.ui.work import jobs as under_way
 
 
 class Opened:

@@ -25,10 +25,10 @@ from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
-from robustness.ui.kit import sharing
-from robustness.ui.kit.leaving import afterwards
-from robustness.ui.kit.run_link import runs_folder
-from robustness.ui.kit.upload_limit import room
+from robustness.ui.controls import sharing
+from robustness.ui.session.leaving import afterwards
+from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.upload_limit import room
 
 YOUNG = 3600.0
 """Seconds in which an upload of another server, or an earlier one, stays though no run names it.

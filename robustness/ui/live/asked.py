@@ -14,8 +14,10 @@ from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.picture import Picture
-from robustness.ui.kit import components, memo, results
-from robustness.ui.kit.html import Html, html
+from robustness.ui.browser import components
+from robustness.ui.browser.html import Html, html
+from robustness.ui.shown import results
+from robustness.ui.work import memo
 
 Answer = Measurement | RobustnessError
 

@@ -18,13 +18,15 @@ from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.runs.jobs import ASIDE
-from robustness.ui.kit import attention, components, memo, results, stages
-from robustness.ui.kit.copy_button import copy_button
-from robustness.ui.kit.page import fragment
-from robustness.ui.kit.report_button import report_button
+from robustness.ui.browser import components
+from robustness.ui.frame.page import fragment
 from robustness.ui.live import film, held, presenting, stack
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.server.latency import UPDATES
+from robustness.ui.shown import attention, results, stages
+from robustness.ui.shown.copy_button import copy_button
+from robustness.ui.shown.report_button import report_button
+from robustness.ui.work import memo
 
 _STANDING = "standing"
 

@@ -9,9 +9,9 @@ import streamlit as st
 from robustness.charts.film import Played, moving, played
 from robustness.evaluation import film
 from robustness.evaluation.correctness import labelled
-from robustness.ui.kit import films
-from robustness.ui.kit.kept import work_key
 from robustness.ui.live.asked import Asked
+from robustness.ui.session.kept import work_key
+from robustness.ui.work import films
 
 
 def show(asked: Asked) -> None:

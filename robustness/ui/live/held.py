@@ -22,13 +22,14 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs.jobs import ASIDE
-from robustness.ui.kit import components, results
-from robustness.ui.kit.fair_line import SupersededError
-from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.tickets import Tickets, body
+from robustness.ui.browser import components
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
+from robustness.ui.session.sentences import sentence
+from robustness.ui.session.tickets import Tickets, body
+from robustness.ui.shown import results
+from robustness.ui.work.fair_line import SupersededError
 
 MOST_BYTES = 1_000_000
 """Of a request with an image: a camera frame takes 200,000."""

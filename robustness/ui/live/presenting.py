@@ -10,10 +10,10 @@ import streamlit as st
 from robustness.base.text import plain
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
-from robustness.ui.kit import components
-from robustness.ui.kit.memo import is_sample
-from robustness.ui.kit.run_link import page_link
+from robustness.ui.browser import components
 from robustness.ui.live.stories import STORIES
+from robustness.ui.session.run_link import page_link
+from robustness.ui.work.memo import is_sample
 
 _PRESENT = "present"
 _FIRST, _TOURS = "visited without a link", "tours"

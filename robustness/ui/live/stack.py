@@ -19,8 +19,8 @@ from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.ui.kit import components
-from robustness.ui.kit.picture_input import CAMERA_FILE, USABLE
+from robustness.ui.browser import components
+from robustness.ui.controls.picture_input import CAMERA_FILE, USABLE
 from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}

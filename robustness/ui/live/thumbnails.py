@@ -13,8 +13,8 @@ from PIL import Image
 from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
-from robustness.ui.kit import memo
-from robustness.ui.kit.components import first_strength
+from robustness.ui.browser.components import first_strength
+from robustness.ui.work import memo
 
 SIDE = 72
 """Pixels along a thumbnail; parameters in pixels scale with it."""

@@ -16,10 +16,10 @@ from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
 from robustness.evaluation.condition import perturbation_label, setting, short
 from robustness.runs import Comparison, Listed
-from robustness.ui.kit import results
-from robustness.ui.kit.html import html
-from robustness.ui.kit.inputs import one_of
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.browser.html import html
+from robustness.ui.session.inputs import one_of
+from robustness.ui.session.sentences import sentence
+from robustness.ui.shown import results
 
 COMPARE = "compare"
 """Parameter of the link: the runs that are compared, the baseline first."""

@@ -12,8 +12,8 @@ from robustness.base.access import Action
 from robustness.base.text import counted, plain, visible
 from robustness.runs import Deleted, keeping
 from robustness.runs.bin import DAY
-from robustness.ui.kit import access
 from robustness.ui.runs import done
+from robustness.ui.session import access
 
 
 def show(folder: Path) -> None:

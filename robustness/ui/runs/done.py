@@ -9,7 +9,7 @@ import streamlit as st
 
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.session.sentences import sentence
 
 _SAID = "runs said"
 

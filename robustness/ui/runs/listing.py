@@ -18,12 +18,13 @@ from robustness.report.answers.run import who
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping
 from robustness.runs.jobs import is_ordered
-from robustness.ui.kit import access, jobs
-from robustness.ui.kit.boundary import fragment
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.report_button import report_button
-from robustness.ui.kit.run_link import RUN, page_link, runs_folder, show_what_is_no_run
+from robustness.ui.browser.html import Html, html
 from robustness.ui.runs import comparison, deleted, done
+from robustness.ui.session import access
+from robustness.ui.session.boundary import fragment
+from robustness.ui.session.run_link import RUN, page_link, runs_folder, show_what_is_no_run
+from robustness.ui.shown.report_button import report_button
+from robustness.ui.work import jobs
 
 AT_ONCE = 10
 

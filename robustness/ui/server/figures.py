@@ -30,12 +30,12 @@ from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, listing
-from robustness.ui.kit import jobs
-from robustness.ui.kit.films import FILMS
-from robustness.ui.kit.kept import KEPT
-from robustness.ui.kit.run_link import runs_folder
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import BOUNDS, UPDATES
+from robustness.ui.session.kept import KEPT
+from robustness.ui.session.run_link import runs_folder
+from robustness.ui.work import jobs
+from robustness.ui.work.films import FILMS
 
 PREFIX = "robustness_"
 

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from robustness.ui.kit.access import COOKIE, is_own_origin
 from robustness.ui.server import hosts, metrics
 from robustness.ui.server.faults import FAULTS
+from robustness.ui.session.access import COOKIE, is_own_origin
 
 COOKIE_SECONDS = 180 * 24 * 3600
 

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from robustness.base import settings
 from robustness.base.access import policy
 from robustness.base.errors import RobustnessError
-from robustness.ui.kit.access import Connection, is_local
 from robustness.ui.server import figures
+from robustness.ui.session.access import Connection, is_local
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,7 +12,7 @@ from robustness import report
 from robustness.charts.film import script as player
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.kit import components
+from robustness.ui.browser import components
 from tests.support.journeys import PIXELS, drawn_on, hand_back, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.reports import swept

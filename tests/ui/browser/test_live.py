@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, CDPSession, Page, Route, expect
 from robustness.perturbations import REGISTRY, compose
 from robustness.perturbations.search import find
 from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.kit import components
-from robustness.ui.kit.components import pack
+from robustness.ui.browser import components
+from robustness.ui.browser.components import pack
 from tests.support.holding import following, sweep_back_and_forth, watched
 from tests.support.journeys import (
     asked,

@@ -15,7 +15,7 @@ from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.pictures.picture import Picture
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.session.sentences import sentence
 
 RUN, IMAGE = "run", "image"
 """Parameters of a link: the id of a run, and the name of a picture in it."""

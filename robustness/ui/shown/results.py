@@ -21,9 +21,9 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.statistics.scorecard import UNSURE, unsure
-from robustness.ui.kit import components
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.memo import original_png
+from robustness.ui.browser import components
+from robustness.ui.browser.html import Html, html
+from robustness.ui.work.memo import original_png
 
 GAIN = 3
 

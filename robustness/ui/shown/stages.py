@@ -13,8 +13,8 @@ from robustness.base.text import plain
 from robustness.charts import answers, look
 from robustness.metrics.features import RESCALED
 from robustness.models import REGISTRY as MODELS
-from robustness.ui.kit import results
-from robustness.ui.kit.inputs import keep, one_of, restore
+from robustness.ui.session.inputs import keep, one_of, restore
+from robustness.ui.shown import results
 
 AVERAGED, BY_PLACE = "averaged", "by place"
 _COMPARED = {AVERAGED: "averaged over the picture", BY_PLACE: "place by place"}

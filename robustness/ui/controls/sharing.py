@@ -23,9 +23,9 @@ from robustness.base.access import Action, policy
 from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
 from robustness.base.text import counted, plain
-from robustness.ui.kit import access
-from robustness.ui.kit.run_link import UPLOAD, runs_folder
-from robustness.ui.kit.upload_limit import room
+from robustness.ui.session import access
+from robustness.ui.session.run_link import UPLOAD, runs_folder
+from robustness.ui.session.upload_limit import room
 
 FOLDER = ".shared"
 """The folder among the runs in which the copies lie."""

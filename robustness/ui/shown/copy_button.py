@@ -7,7 +7,7 @@ import streamlit as st
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
-from robustness.ui.kit.memo import is_sample
+from robustness.ui.work.memo import is_sample
 
 _LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
 

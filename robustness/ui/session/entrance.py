@@ -9,7 +9,7 @@ from streamlit.errors import StreamlitAPIException
 
 from robustness.base.access import Action, Policy, Role, policy
 from robustness.base.text import plain
-from robustness.ui.kit import access
+from robustness.ui.session import access
 
 
 def enter() -> None:

@@ -20,13 +20,15 @@ from robustness.pictures.fitting import DEFAULT_FIT, FITS
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.kit import access, components, sharing
-from robustness.ui.kit.inputs import keep, one_of, restore
-from robustness.ui.kit.leaving import forget_files
-from robustness.ui.kit.memo import sample_picture, uploaded_picture
-from robustness.ui.kit.run_link import RUN, UPLOAD, leave, linked_picture
-from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.true_class import USABLE, true_class_input
+from robustness.ui.browser import components
+from robustness.ui.controls import sharing
+from robustness.ui.controls.true_class import USABLE, true_class_input
+from robustness.ui.session import access
+from robustness.ui.session.inputs import keep, one_of, restore
+from robustness.ui.session.leaving import forget_files
+from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture
+from robustness.ui.session.sentences import sentence
+from robustness.ui.work.memo import sample_picture, uploaded_picture
 
 FIRST_SAMPLE = "chelsea"
 

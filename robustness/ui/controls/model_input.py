@@ -14,10 +14,10 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.models.weights import size_text, state_text
 from robustness.perturbations import MAX_SEED
-from robustness.ui.kit import access
-from robustness.ui.kit.downloads import download_button
-from robustness.ui.kit.inputs import keep, restore
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.controls.downloads import download_button
+from robustness.ui.session import access
+from robustness.ui.session.inputs import keep, restore
+from robustness.ui.session.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:

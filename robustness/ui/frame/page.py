@@ -14,13 +14,15 @@ from robustness.base.text import plain
 from robustness.charts import film
 from robustness.models import user_models
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.kit import components, entrance, jobs, leaving
-from robustness.ui.kit.access import is_owner
-from robustness.ui.kit.boundary import boundary, fragment
-from robustness.ui.kit.html import html
-from robustness.ui.kit.inputs import arrive
-from robustness.ui.kit.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.browser import components
+from robustness.ui.browser.html import html
+from robustness.ui.session import entrance, leaving
+from robustness.ui.session.access import is_owner
+from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.inputs import arrive
+from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
+from robustness.ui.session.sentences import sentence
+from robustness.ui.work import jobs
 
 __all__ = ["boundary", "fragment", "page"]
 

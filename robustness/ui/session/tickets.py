@@ -13,7 +13,7 @@ import streamlit as st
 from starlette.requests import Request
 
 from robustness.base.access import Action, Who, check, policy
-from robustness.ui.kit import access
+from robustness.ui.session import access
 
 What = TypeVar("What")
 

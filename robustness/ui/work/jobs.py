@@ -12,11 +12,11 @@ from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.runs import Plan, Seen, jobs, keeping
-from robustness.ui.kit import access
-from robustness.ui.kit.boundary import fragment
-from robustness.ui.kit.fair_line import session
-from robustness.ui.kit.run_link import RUN, page_link, runs_folder
-from robustness.ui.kit.sentences import sentence, without_folders
+from robustness.ui.session import access
+from robustness.ui.session.boundary import fragment
+from robustness.ui.session.run_link import RUN, page_link, runs_folder
+from robustness.ui.session.sentences import sentence, without_folders
+from robustness.ui.work.fair_line import session
 
 SECONDS_BETWEEN = 1.0
 """From one look at a run that is worked on to the next, where it stands in full."""

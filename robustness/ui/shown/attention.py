@@ -23,11 +23,11 @@ from robustness.base.text import plain
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
-from robustness.ui.kit import results
-from robustness.ui.kit.html import Html, html
-from robustness.ui.kit.kept import KEPT
-from robustness.ui.kit.page import fragment
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.browser.html import Html, html
+from robustness.ui.frame.page import fragment
+from robustness.ui.session.kept import KEPT
+from robustness.ui.session.sentences import sentence
+from robustness.ui.shown import results
 
 LOOK_SECONDS = 0.15
 """How often the page looks for maps that have come, and has the next model asked."""

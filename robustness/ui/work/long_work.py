@@ -12,8 +12,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.pace import Pace, Unit, duration
 from robustness.pictures.picture import Picture
-from robustness.ui.kit.fair_line import LINE, session
-from robustness.ui.kit.kept import KEPT, named, nameless
+from robustness.ui.session.kept import KEPT, named, nameless
+from robustness.ui.work.fair_line import LINE, session
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]

@@ -20,11 +20,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
 from robustness.charts.film import Played
-from robustness.ui.kit import components
-from robustness.ui.kit.fair_line import LINE
-from robustness.ui.kit.kept import Kept
-from robustness.ui.kit.sentences import sentence
-from robustness.ui.kit.tickets import Tickets, body
+from robustness.ui.browser import components
+from robustness.ui.session.kept import Kept
+from robustness.ui.session.sentences import sentence
+from robustness.ui.session.tickets import Tickets, body
+from robustness.ui.work.fair_line import LINE
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""

@@ -23,7 +23,7 @@ from robustness.base.access import Action, Policy, Role, Who
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
-from robustness.ui.kit.run_link import runs_folder
+from robustness.ui.session.run_link import runs_folder
 
 COOKIE = "robustness_browser"
 """Holds what tells one browser from another where nobody logs in; the server sets it."""

@@ -14,9 +14,9 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.kit import sharing
-from robustness.ui.kit.memo import is_sample
-from robustness.ui.kit.run_link import UPLOAD, linked_class
+from robustness.ui.controls import sharing
+from robustness.ui.session.run_link import UPLOAD, linked_class
+from robustness.ui.work.memo import is_sample
 
 USABLE = "usable uploads"
 """Where the session keeps the names of the uploaded pictures that can be shown."""

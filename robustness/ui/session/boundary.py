@@ -12,9 +12,9 @@ import streamlit as st
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.ui.kit.access import require
-from robustness.ui.kit.sentences import sentence
 from robustness.ui.server.faults import FAULTS
+from robustness.ui.session.access import require
+from robustness.ui.session.sentences import sentence
 
 Given = ParamSpec("Given")
 

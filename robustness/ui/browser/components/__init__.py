@@ -21,7 +21,7 @@ from streamlit.components.v2.types import ComponentRenderer
 
 from robustness.charts import film
 from robustness.perturbations import REGISTRY, Perturbation, ordered
-from robustness.ui.kit.html import Html
+from robustness.ui.browser.html import Html
 
 _HERE = Path(__file__).parent
 

@@ -34,7 +34,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.kit.fair_line import LINE, session
+from robustness.ui.work.fair_line import LINE, session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),

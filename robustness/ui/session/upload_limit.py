@@ -17,8 +17,8 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from robustness.base import settings
 from robustness.base.access import Action
 from robustness.base.errors import AccessError, ParameterError
-from robustness.ui.kit import access
-from robustness.ui.kit.sentences import sentence
+from robustness.ui.session import access
+from robustness.ui.session.sentences import sentence
 
 DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""

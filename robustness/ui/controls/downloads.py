@@ -9,9 +9,9 @@ from robustness.base.access import Action
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.fetching.download import download
 from robustness.models.weights import find_whole, size_text
-from robustness.ui.kit import access
-from robustness.ui.kit.page import boundary
-from robustness.ui.kit.work import Work
+from robustness.ui.frame.page import boundary
+from robustness.ui.session import access
+from robustness.ui.work.long_work import Work
 
 
 def download_button(record: models.ModelRecord) -> None:

@@ -1,0 +1,1 @@
+"""What the browser runs, and the one place that makes HTML."""

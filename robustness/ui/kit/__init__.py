@@ -1,1 +1,0 @@
-"""What pages share: their boundary, what is remembered, long work, controls, panels."""

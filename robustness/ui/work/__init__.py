@@ -1,0 +1,1 @@
+"""Long work on a page: taken in turn, shown, cancelled, kept."""
