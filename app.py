@@ -1,4 +1,4 @@
-"""The Live page: a picture and sliders in; pictures side by side, answers and charts out."""
+"""The Live page: an image and sliders in; images side by side, answers and charts out."""
 
 from __future__ import annotations
 

@@ -37,15 +37,15 @@ from benchmarks.study_networks import NAMES
 from robustness.models.runtime import tensorflow
 
 _TABLES = {
-    perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 picture",
+    perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 image",
     forward_speed: "Forward passes against TensorFlow's, and the float32 matrix-product rate",
     start_speed: "From a new process to an answer, offline models",
-    study_speed: f"A study of one picture with {', '.join(NAMES)}",
+    study_speed: f"A study of one image with {', '.join(NAMES)}",
     batch_speed: "A Scorecard and a sweep against the bare forward passes, offline models",
     statistics_speed: f"Figures with intervals, {statistics_speed.IMAGES} images",
     interval_coverage: "How often the intervals hold the truth, simulated",
     claims: "How often what is claimed of a run holds, simulated",
-    explain_speed: "Heat maps of four pictures against their forward pass, offline models",
+    explain_speed: "Heat maps of four images against their forward pass, offline models",
     attack_speed: "PGD of 20 steps against 20 bare passes forward and back, offline models",
     live_drag: "What follows a slider that is held, in a browser on the same cores",
     live_speed: "A Live update on the server",
@@ -54,7 +54,7 @@ _TABLES = {
     kills: "Rows of runs whose server, process or browser is killed again and again",
     dataset_speed: "A dataset against TensorFlow's passes and the bare forward passes, offline",
     dataset_memory: "Memory of a dataset",
-    decoding: "Pictures decoded apart: what that costs, and the memory of five bombs",
+    decoding: "Images decoded apart: what that costs, and the memory of five bombs",
     model_memory: "Memory of a process with the offline models loaded",
     report_speed: "Reports against the run that they are of",
 }

@@ -1,7 +1,7 @@
 """Times an attack of 20 steps against the 20 passes forward and back that it needs.
 
 The bare passes are a ``tf.function`` of their own around the same graph: the cross-entropy of one
-class and its gradient, on one picture, with nothing around them. Both run in turns.
+class and its gradient, on one image, with nothing around them. Both run in turns.
 """
 
 from __future__ import annotations

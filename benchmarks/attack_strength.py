@@ -6,8 +6,8 @@ holds photographs; without it the sample photographs are used.
 
 The authors' attacks see the very network that ours see: a function of PyTorch whose forward pass
 asks TensorFlow for the logits, and whose backward pass asks it for the product with their Jacobian.
-Both sides take the same steps, and leave the model's own answers. A picture counts as robust where
-the answer is still that one; pictures are floats, as the authors' are. Of Square, which is luck to
+Both sides take the same steps, and leave the model's own answers. An image counts as robust where
+the answer is still that one; images are floats, as the authors' are. Of Square, which is luck to
 a large part, it is the mean over ``SEEDS`` of either side.
 """
 
@@ -39,7 +39,7 @@ SETTINGS = {
     "EfficientNetLite0": {"linf": (0.15 / 255, 4 / 255), "l2": (0.15, 2.0)},
 }
 """By model and norm: the epsilon of the attacks that follow gradients, and that of Square. With
-them some pictures hold and some do not."""
+them some images hold and some do not."""
 
 SEEDS = range(4)
 WHITE_BOX = ("apgd_ce", "apgd_dlr", "apgd_t", "fab_t")
@@ -51,7 +51,7 @@ ENSEMBLES = {
 
 
 def measure(folder: Path | None = None) -> Iterator[dict[str, Any]]:
-    """One row a model, norm and attack: how many pictures are robust, by ours and by theirs."""
+    """One row a model, norm and attack: how many images are robust, by ours and by theirs."""
     images = _images(folder)
     for name, norms in SETTINGS.items():
         classifier = models.load(name)
@@ -130,7 +130,7 @@ class _Theirs:
         self._classes = torch.from_numpy(own.astype(np.int64))
 
     def robust(self, name: str, epsilon: float, seed: int = 0) -> NDArray[np.bool_]:
-        """Which pictures hold against their attack ``name``."""
+        """Which images hold against their attack ``name``."""
         found = self._made(name, epsilon, seed).detach().numpy().transpose(0, 2, 3, 1)
         answers = self._classifier(np.ascontiguousarray(found)).probabilities.argmax(1)
         return answers == self._own

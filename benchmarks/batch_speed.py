@@ -1,6 +1,6 @@
 """Times a Scorecard and a sweep against the bare forward passes that they need.
 
-One picture, the four offline models. The bare passes are those that the work itself made,
+One image, the four offline models. The bare passes are those that the work itself made,
 replayed: the same batches through the same classifiers, with nothing around them.
 """
 

@@ -1,4 +1,4 @@
-"""Peak memory of the command ``evaluate`` over few and over many pictures.
+"""Peak memory of the command ``evaluate`` over few and over many images.
 
 The whole command in a process of its own, summary included: one offline model under the study's
 ten perturbations. Memory is the process's high-water mark as Linux keeps it.
@@ -25,7 +25,7 @@ sys.exit(status)
 
 
 def peak_bytes(source: Path, out: Path, images: int) -> int:
-    """The high-water mark of evaluating the first ``images`` pictures of ``source``."""
+    """The high-water mark of evaluating the first ``images`` images of ``source``."""
     options = ["--models", MODEL, "--limit", str(images), "--out", str(out)]
     return peak_of("evaluate", str(source), *options)
 
@@ -38,7 +38,7 @@ def peak_of(*arguments: str) -> int:
 
 
 def measure(few: int = 200, many: int = 2000) -> tuple[int, int]:
-    """Peak bytes with ``few`` and with ``many`` pictures."""
+    """Peak bytes with ``few`` and with ``many`` images."""
     with tempfile.TemporaryDirectory() as folder:
         source = flat_folder(Path(folder) / "pictures", many)
         out = Path(folder) / "runs"
@@ -49,7 +49,7 @@ def main() -> None:
     """Prints the line."""
     few, many = measure()
     print(
-        f"{MODEL}, peak of the process: {few / 1e6:.0f} MB at 200 pictures, {many / 1e6:.0f} MB at "
+        f"{MODEL}, peak of the process: {few / 1e6:.0f} MB at 200 images, {many / 1e6:.0f} MB at "
         f"2,000: {many / few:.2f} times"
     )
 

@@ -26,7 +26,7 @@ from tests.support.made_datasets import flat_folder
 
 
 def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:
-    """Seconds of a run over ``images`` pictures, with TensorFlow, and bare: the best of each.
+    """Seconds of a run over ``images`` images, with TensorFlow, and bare: the best of each.
 
     ``ratio`` is that with TensorFlow over ours, ``share`` the bare passes over our run.
     """
@@ -78,7 +78,7 @@ def main() -> None:
     row = measure()
     rates = {column: row["images"] / row[column] for column in ("run_s", "reference_s", "bare_s")}
     print(
-        f"{row['images']} pictures: run {row['run_s']:.1f} s, with TensorFlow "
+        f"{row['images']} images: run {row['run_s']:.1f} s, with TensorFlow "
         f"{row['reference_s']:.1f} s, bare passes {row['bare_s']:.1f} s: {rates['run_s']:.2f}, "
         f"{rates['reference_s']:.2f} and {rates['bare_s']:.2f} pictures/s\n"
         f"{row['ratio']:.2f} times faster than with TensorFlow, {row['share']:.0%} of the bare rate"

@@ -1,4 +1,4 @@
-"""What it costs that pictures are decoded apart, and how much memory five bombs take at once.
+"""What it costs that images are decoded apart, and how much memory five bombs take at once.
 
 A photograph as a camera sends it, decoded in this process and apart, in turns; then five WebPs of
 8,062 x 8,062 pixels in about 40 bytes each, sent together, as five browsers may. They take some ten

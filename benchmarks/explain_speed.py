@@ -1,4 +1,4 @@
-"""Times heat maps against the forward pass of the same pictures, with the offline models."""
+"""Times heat maps against the forward pass of the same images, with the offline models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustness import models
 from robustness.models.explain import heat_maps
 
 PICTURES = 4
-"""Two pictures, each for two classes: what the Live page asks of a model."""
+"""Two images, each for two classes: what the Live page asks of a model."""
 
 
 def measure(repeats: int = 15) -> list[dict[str, Any]]:

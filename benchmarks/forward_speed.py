@@ -25,7 +25,7 @@ from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.runtime import tensorflow
 
 CALLS_A_TURN = {1: 4, 11: 2}
-"""By batch size; a pass of many pictures lasts too long for the others' threads to matter."""
+"""By batch size; a pass of many images lasts too long for the others' threads to matter."""
 MATRIX_SIDE = 2048
 
 

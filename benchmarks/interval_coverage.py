@@ -38,10 +38,10 @@ _PLAIN_HOLDS = 0.035  # beyond either bound, simulation error included
 
 
 class Cell(NamedTuple):
-    """One kind of pictures, so many of them a run: what ``beyond`` found.
+    """One kind of images, so many of them a run: what ``beyond`` found.
 
     ``plain`` is what it found of mean +- 1.96 standard errors, which a percentile bootstrap comes
-    to where pictures are many.
+    to where images are many.
     """
 
     what: str
@@ -63,7 +63,7 @@ class Cell(NamedTuple):
 
 
 def measure(find: Find, kinds: Iterable[tuple[str, Floats]]) -> list[Cell]:
-    """Every kind of pictures at every size of a run."""
+    """Every kind of images at every size of a run."""
     rng = np.random.default_rng(0)
     found = []
     for what, values in kinds:
@@ -82,7 +82,7 @@ def plain_bounds(values: Floats) -> Bounds:
 
 
 def all_shares() -> Iterable[tuple[str, Floats]]:
-    """Every kind of pictures at every rate, under one condition to many."""
+    """Every kind of images at every rate, under one condition to many."""
     rng = np.random.default_rng(1)
     for conditions in CONDITIONS:
         for kind in SHARES if conditions > 1 else list(SHARES)[:1]:
@@ -115,7 +115,7 @@ def print_errors() -> None:
         for made in CALIBRATIONS.values()
         for together in ((True,) if conditions == 1 else (True, False))
     ]
-    print("| pictures | held at least | too high at most | too low at most | width |")
+    print("| images | held at least | too high at most | too low at most | width |")
     print("|---|---|---|---|---|")
     for pictures in PICTURES:
         found = [
@@ -139,7 +139,7 @@ def percentile_bootstrap(values: Floats) -> Bounds:
 
 def print_worst(cells: list[Cell]) -> None:
     """A line a size of run: the worst of all kinds, and the median width."""
-    print("| pictures | held at least | too high at most | too low at most | width |")
+    print("| images | held at least | too high at most | too low at most | width |")
     print("|---|---|---|---|---|")
     for pictures in PICTURES:
         mine = [cell for cell in cells if cell.pictures == pictures]

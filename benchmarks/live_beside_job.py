@@ -54,7 +54,7 @@ def _measured(address: str, folder: Path, count: int, seconds: float) -> dict[st
         run = begin(folder, seed=len(times[True]))
         times[True] += _updates(pages, seconds / 2)
         if runs.seen(run) is None:
-            raise RuntimeError("the job came to its end meanwhile: give it more pictures")
+            raise RuntimeError("the job came to its end meanwhile: give it more images")
         stop(run)
     for page in pages:
         page.__exit__()
@@ -100,7 +100,7 @@ def share_of_a_job(seconds: float = 20.0) -> dict[str, Any]:
 def _images(run: Path) -> int:
     found = runs.seen(run)
     if found is None:
-        raise RuntimeError("the job came to its end meanwhile: give it more pictures")
+        raise RuntimeError("the job came to its end meanwhile: give it more images")
     return found.progress.done
 
 
@@ -126,7 +126,7 @@ def begin(
     severities: Sequence[int] = (1, 3, 5),
     conditions: int | None = None,
 ) -> Path:
-    """A job in the server's folder of runs, working on pictures by now; its folder."""
+    """A job in the server's folder of runs, working on images by now; its folder."""
     source = made_pictures(folder / "pictures", pictures)
     asked = suite_conditions(IMAGENET_C_SUITE, severities=severities)[:conditions]
     spec = make_spec(NAMES, asked, seed=seed)
@@ -137,7 +137,7 @@ def begin(
 
 
 def made_pictures(folder: Path, count: int) -> Path:
-    """``folder`` with so many smooth pictures in it, the same each time."""
+    """``folder`` with so many smooth images in it, the same each time."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for place in range(count):

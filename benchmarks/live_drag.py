@@ -1,7 +1,7 @@
 """Counts what follows a slider that is held, in a headless Chromium on the same cores.
 
 The slider of random noise is dragged to and fro for some seconds, by a mouse on a desk and by a
-finger on a phone, while pictures and verdicts are counted as they are drawn. The reference is the
+finger on a phone, while images and verdicts are counted as they are drawn. The reference is the
 same page where the way past its script is cut, so that each move reruns the fragment.
 """
 
@@ -24,9 +24,9 @@ _LINK = urlencode({"sample": "chelsea", "gaussian_noise": 0.2, "models": NAMES},
 
 
 def measure(seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """Pictures and verdicts a second, and the layout shift while the slider is held.
+    """Images and verdicts a second, and the layout shift while the slider is held.
 
-    ``ratio`` is that of the pictures to those that the page's script alone draws.
+    ``ratio`` is that of the images to those that the page's script alone draws.
     """
     rows = []
     with dashboard() as address, chromium() as browser:
@@ -107,7 +107,7 @@ def _finger(page: Page) -> tuple[Move, Callable[[], None]]:
 
 def main() -> None:
     """Prints the table."""
-    print("| held by | pictures a second | verdicts a second | layout shift | to the script's |")
+    print("| held by | images a second | verdicts a second | layout shift | to the script's |")
     print("|---|---|---|---|---|")
     for row in measure():
         print(

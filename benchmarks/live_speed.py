@@ -3,7 +3,7 @@
 The server is a process of its own, as in use: once with the study's four networks, and for each
 engine one with the four offline models. A client without a browser speaks its protocol, so that
 nothing else needs the processor meanwhile. What is not forward pass covers perturbing, comparing,
-encoding the pictures, tables, charts, and Streamlit.
+encoding the images, tables, charts, and Streamlit.
 """
 
 from __future__ import annotations

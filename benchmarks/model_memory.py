@@ -1,6 +1,6 @@
 """The memory of a process that has the offline models loaded, with either engine.
 
-Each in a process of its own, after two passes of 16 pictures by every model, so that a first pass
+Each in a process of its own, after two passes of 16 images by every model, so that a first pass
 and what a second one takes again are both in it. Memory is what is in use then, as Linux tells it;
 weights that OpenVINO has mapped from their file are counted with it.
 """

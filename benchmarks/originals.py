@@ -1,6 +1,6 @@
 """Holds the corruptions against ImageNet-C's originals by what models make of them.
 
-Each picture goes through the product's corruption and through the original, both in 8 bits, and
+Each image goes through the product's corruption and through the original, both in 8 bits, and
 through the product's saved as JPEG as ImageNet-C's files were. Every model is asked about all of
 them. Run it with ``python -m benchmarks.originals FOLDER [CORRUPTION ...]``: on 200 photographs it
 takes a quarter of an hour a model, and on few its intervals say nothing, so that it is no part of
@@ -46,7 +46,7 @@ def kinds(name: str, severity: int, images: Images) -> Iterator[Images]:
 
 
 def measure(name: str, severity: int, images: Images, model: str) -> tuple[Floats, Floats]:
-    """(whether the answer stayed, what its class lost), (3, N) each, by ``KINDS`` and picture."""
+    """(whether the answer stayed, what its class lost), (3, N) each, by ``KINDS`` and image."""
     clean = answers(model, images)
     top, every = clean.argmax(axis=1), np.arange(len(images))
     stayed, lost = [], []
@@ -58,7 +58,7 @@ def measure(name: str, severity: int, images: Images, model: str) -> tuple[Float
 
 
 def _difference(one: Floats, other: Floats) -> str:
-    """Mean of ``one`` - ``other`` in points, with half its 95 % interval over pictures."""
+    """Mean of ``one`` - ``other`` in points, with half its 95 % interval over images."""
     difference = 100 * (one - other)
     half = 1.96 * difference.std() / np.sqrt(len(difference))
     return f"{difference.mean():+6.1f} +-{half:4.1f}"
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     source, *names = arguments or ["samples"]
     dataset = open_dataset(source)
     images = np.stack([study_image(dataset.read(entry)) for entry in dataset.entries])
-    print(f"{len(images)} pictures; consistency and probability lost in points, differences with")
-    print("95 % intervals over pictures: ours - original, and what saving as JPEG adds to ours")
+    print(f"{len(images)} images; consistency and probability lost in points, differences with")
+    print("95 % intervals over images: ours - original, and what saving as JPEG adds to ours")
     heads = ("original", "ours", "difference", "lost, difference", "as JPEG")
     print(f"{'corruption':18} {'at':4} {'model':18}" + "".join(f"{head:>17}" for head in heads))
     for name in names or suite_names(IMAGENET_C_SUITE):

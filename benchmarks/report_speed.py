@@ -1,9 +1,9 @@
-"""Times the reports of a run over 2,000 pictures against the run itself, and measures their memory.
+"""Times the reports of a run over 2,000 images against the run itself, and measures their memory.
 
-The run's rows are made up, its pictures drawn; the time that a real one takes is that of a small
+The run's rows are made up, its images drawn; the time that a real one takes is that of a small
 one by the four offline models under the study's ten perturbations, measured in the same process
-and scaled by the number of pictures. Memory is the high-water mark of the command in a process of
-its own, for 2,000 pictures and for 200.
+and scaled by the number of images. Memory is the high-water mark of the command in a process of
+its own, for 2,000 images and for 200.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def seconds(run: runs.Run, path: Path) -> float:
 def main() -> None:
     """Prints the table."""
     run_s = dataset_speed.measure(REAL, repeats=1)["run_s"] * MANY / REAL
-    print(f"{MANY:,} pictures; the run itself: {run_s:.0f} s")
+    print(f"{MANY:,} images; the run itself: {run_s:.0f} s")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         few, many = made_up(folder, FEW), made_up(folder, MANY)
@@ -52,7 +52,7 @@ def main() -> None:
             )
             print(
                 f"{suffix:9}{took:6.1f} s, {took / run_s:.1%} of the run, {size / 1e6:6.1f} MB; "
-                f"memory {large / 1e6:.0f} MB, {large / small:.2f} times that of {FEW} pictures"
+                f"memory {large / 1e6:.0f} MB, {large / small:.2f} times that of {FEW} images"
             )
 
 

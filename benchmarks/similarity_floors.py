@@ -1,7 +1,7 @@
-"""How far the floor from the bundled pictures is from that of many photographs.
+"""How far the floor from the bundled images is from that of many photographs.
 
 ``python -m benchmarks.similarity_floors FOLDER`` takes photographs of unrelated things, some 200 of
-different classes; it is not among the tables of ``python -m benchmarks``, which needs no pictures.
+different classes; it is not among the tables of ``python -m benchmarks``, which needs no images.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _cell: Callable[[str], str] = "{:>13}".format
 
 
 def _many(features: Features, count: int) -> Floors:
-    """The mean similarity over all pairs of ``count`` pictures."""
+    """The mean similarity over all pairs of ``count`` images."""
     first, second = np.triu_indices(count, 1)
     return {
         stage: {

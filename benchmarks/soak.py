@@ -1,7 +1,7 @@
 """A shared server under load for minutes: sessions at sliders, a job, bombs, and killed processes.
 
 Every session moves its slider and asks past the script as a browser does; one answer that is
-missing or wrong is told. Meanwhile the process of the job is killed again and again, pictures
+missing or wrong is told. Meanwhile the process of the job is killed again and again, images
 that unpack to far more than they hold come from five sessions at a time, and the memory of the
 server with all its processes is read every second.
 """
@@ -33,7 +33,7 @@ from tests.support.server import dashboard
 SESSIONS = 25
 MINUTES = 10.0
 BOMB_SIDE = 8062
-"""Of a picture of one colour: 65 million pixels in less than a hundred bytes."""
+"""Of an image of one colour: 65 million pixels in less than a hundred bytes."""
 
 _WHOLE = {"cards": [None] * 4}
 _UPDATES_TO_WARM_UP = 300
@@ -129,7 +129,7 @@ def _tune(address: str, _server: int, _run: Path, found: Found, over: threading.
 
 
 def _bomb(address: str, _server: int, _run: Path, found: Found, over: threading.Event) -> None:
-    """A stranger who sends, as a frame of a camera, a picture that unpacks to 195 million bytes."""
+    """A stranger who sends, as a frame of a camera, an image that unpacks to 195 million bytes."""
     packed = io.BytesIO()
     Image.new("RGB", (BOMB_SIDE, BOMB_SIDE)).save(packed, "WEBP", lossless=True)
     with LiveSession(address, QUERY) as session:

@@ -1,7 +1,7 @@
 """Times a study run against the script that one would write first.
 
 That script calls ``model.predict`` for each model and image, then a second model's ``predict`` for
-the features. Both get the study's four networks, one picture and its ten perturbed versions.
+the features. Both get the study's four networks, one image and its ten perturbed versions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from robustness.pictures.samples import sample_bytes
 
 
 def measure(repeats: int = 3) -> list[dict[str, Any]]:
-    """Milliseconds of a whole study of one picture, for both, and their ratio.
+    """Milliseconds of a whole study of one image, for both, and their ratio.
 
     A third row gives the bare batched forward passes, which ours needs at least.
     """

@@ -1,4 +1,4 @@
-"""The Adversarial page: how little an attacker must change a picture."""
+"""The Adversarial page: how little an attacker must change an image."""
 
 from __future__ import annotations
 

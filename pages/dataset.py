@@ -1,4 +1,4 @@
-"""The Dataset page: many pictures at once, with statistics that take pictures as the unit."""
+"""The Dataset page: many images at once, with statistics that take images as the unit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustness.ui.shown.report_button import report_button
 
 with page(
     "Dataset",
-    "Many pictures at once: who keeps the answer, how certain that is, and which pictures break "
+    "Many images at once: who keeps the answer, how certain that is, and which images break "
     "it. Runs go on when the page is closed, are saved, and open by their link.",
 ):
     model_names, seed = sidebar_input()

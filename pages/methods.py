@@ -7,6 +7,6 @@ from robustness.ui.frame.page import page
 
 with page(
     "Methods",
-    "What is done to the picture, what is asked of the models, and how to read the numbers.",
+    "What is done to the image, what is asked of the models, and how to read the numbers.",
 ):
     methods.show()

@@ -8,6 +8,6 @@ from robustness.ui.frame.page import page
 with page(
     "Models",
     "Every classifier with what is published of it, where its weights come from, and a self-check "
-    "that shows whether it answers a known picture as it should.",
+    "that shows whether it answers a known image as it should.",
 ):
     model_table.show()

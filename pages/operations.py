@@ -7,7 +7,7 @@ from robustness.ui.frame.page import page
 
 with page(
     "Operations",
-    "How this server is doing: memory, disk, updates and errors. It holds nobody's pictures or "
+    "How this server is doing: memory, disk, updates and errors. It holds nobody's images or "
     "names, and only an owner sees it.",
 ):
     operations.show()

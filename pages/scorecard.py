@@ -1,4 +1,4 @@
-"""The Scorecard page: the whole study on one picture, or a handful."""
+"""The Scorecard page: the whole study on one image, or a handful."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustness.ui.shown.report_button import report_button
 
 with page(
     "Scorecard",
-    "The study's ten perturbations on one picture or a handful: who keeps the answer, how far the "
+    "The study's ten perturbations on one image or a handful: who keeps the answer, how far the "
     "features move, and what the numbers can and cannot say.",
 ):
     model_names, seed = sidebar_input()

@@ -100,7 +100,7 @@ def make_spec(
     """What is to be asked: models, and perturbations with their strengths.
 
     The models are by default those of the command line. The perturbations are those of a ``suite``
-    (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each picture as JPEG), or named
+    (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each image as JPEG), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that, compositions included. ``fit`` is
     crop, squash or letterbox. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
@@ -136,7 +136,7 @@ def evaluate(
     address: str | None = None,
     note: Callable[[Progress], object] = lambda _state: None,
 ) -> Run:
-    """Evaluates every picture of ``source`` and keeps the run in the folder ``out``.
+    """Evaluates every image of ``source`` and keeps the run in the folder ``out``.
 
     ``source`` is a folder (its sub-folders may be classes), a zip, a table, a URL, or ``samples``.
     With ``resume`` an unfinished run of the same request is continued, and a finished one is
@@ -153,12 +153,12 @@ def evaluate(
 def evaluate_pictures(
     pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int | str] | None = None
 ) -> pd.DataFrame:
-    """The rows of a few pictures, as ``Run.frame`` has them; nothing is kept.
+    """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
 
     ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, uint8 RGB (H, W, 3)
     of any size, or a study image, floating point (224, 224, 3) in [0, 1], which is rounded to 8
-    bits. ``labels`` are true classes by the picture's name, each a class index or the name of a
-    class. Raises ``ImageError`` for a file that is no picture, ``ParameterError`` for an array of
+    bits. ``labels`` are true classes by the image's name, each a class index or the name of a
+    class. Raises ``ImageError`` for a file that is no image, ``ParameterError`` for an array of
     another kind, ``UnknownNameError`` for a class that no model has.
     """
     known = labels or {}
@@ -196,7 +196,7 @@ def _from_array(given: NDArray[Any], name: str, spec: RunSpec) -> NDArray[np.flo
             "pixels by 255."
         )
     raise ParameterError(
-        f"{name}: expected the path of a picture, uint8 RGB of shape (height, width, 3), or a "
+        f"{name}: expected the path of an image, uint8 RGB of shape (height, width, 3), or a "
         f"study image, floating point of shape ({spec.side}, {spec.side}, 3); got "
         f"{given.dtype} of shape {given.shape}."
     )
@@ -208,7 +208,7 @@ def open_run(folder: str | PathLike[str]) -> Run:
 
 
 def summary(run: Run | pd.DataFrame) -> list[dict[str, Any]]:
-    """Per model the figures with 95 % intervals over the pictures: ``statistics.summary``.
+    """Per model the figures with 95 % intervals over the images: ``statistics.summary``.
 
     ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
     """

@@ -32,10 +32,10 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Point:
-    """What is left of a model's answer when an attack has ``epsilon``; of the float picture.
+    """What is left of a model's answer when an attack has ``epsilon``; of the float image.
 
-    ``retained_probability`` is what is left for the class that the clean picture had. ``flat``
-    says that the model's gradient at the clean picture is zero.
+    ``retained_probability`` is what is left for the class that the clean image had. ``flat``
+    says that the model's gradient at the clean image is zero.
     """
 
     model: str
@@ -61,7 +61,7 @@ def over_epsilon(
     """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
 
     They are at most 16, by default those of ``EPSILONS``; the epsilon of ``spec`` is not used.
-    The points begin with epsilon 0, the clean picture. Closing the iterator stops within one step.
+    The points begin with epsilon 0, the clean image. Closing the iterator stops within one step.
     Raises ``ParameterError`` for a target that is no class of the model.
     """
     clean = picture.image[None]
@@ -95,12 +95,12 @@ def over_epsilon(
 def masking_signs(points: Sequence[Point]) -> list[str]:
     """Signs, in sentences, that gradients mislead and a model only seems robust; [] for none.
 
-    ``points`` are those of one model and picture, under any attacks. The signs are those of
+    ``points`` are those of one model and image, under any attacks. The signs are those of
     Athalye, Carlini & Wagner, ICML 2018, section 3.1.
     """
     signs = []
     if any(point.flat for point in points):
-        signs.append("The gradient at the clean picture is zero, so white-box attacks are blind.")
+        signs.append("The gradient at the clean image is zero, so white-box attacks are blind.")
     names = list(dict.fromkeys(point.attack for point in points))
     fooled: dict[str, set[float]] = {name: set() for name in names}
     missed: dict[str, set[float]] = {name: set() for name in names}
@@ -135,7 +135,7 @@ class Smallest:
     """The smallest epsilon at which an attack was seen to succeed; None if it never did.
 
     ``kept`` is the largest smaller one at which it was seen to fail. ``picture`` (S, S, 3) is the
-    float picture at ``epsilon``, or the clean one; the rest is about it.
+    float image at ``epsilon``, or the clean one; the rest is about it.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""An attack's picture as it can be saved: rounded to 8 bits without exceeding epsilon."""
+"""An attack's image as it can be saved: rounded to 8 bits without exceeding epsilon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SLACK = 1e-4
 """Of a level: what rounding in single precision may have added to a change."""
 
 NOTHING = 1 - _SLACK
-"""A size in levels below which no picture in 8 bits but the clean one lies, in either norm."""
+"""A size in levels below which no image in 8 bits but the clean one lies, in either norm."""
 
 _HALVINGS = 12
 
@@ -55,7 +55,7 @@ def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -
     def rounded(threshold: float) -> Images:
         return _as_images(base + signs * np.floor(length + 1 - threshold))
 
-    low, high = 0.0, 1.0  # at 1 every change is rounded towards the clean picture
+    low, high = 0.0, 1.0  # at 1 every change is rounded towards the clean image
     best = rounded(high - _SLACK)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""FAB: along the boundary between two classes to the point of it that is nearest to the picture.
+"""FAB: along the boundary between two classes to the point of it that is nearest to the image.
 
 Croce & Hein, ICML 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
 Attack", whose constants these are, in the targeted version of AutoAttack.
@@ -15,7 +15,7 @@ from robustness.models.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 MOST_BIAS = 0.1
-"""The largest weight of the clean picture's own way to the boundary: alpha_max."""
+"""The largest weight of the clean image's own way to the boundary: alpha_max."""
 
 OVERSHOOT = 1.05
 """How far to go, as a share of the way to the boundary: eta."""

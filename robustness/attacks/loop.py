@@ -160,7 +160,7 @@ def _rounds(
         images = attack.start(part)
         for step in range(task.steps):
             state = _seen(attack, part, images, step, memory)
-            if step or attack.random or attack.minimal:  # others start at the clean picture itself
+            if step or attack.random or attack.minimal:  # others start at the clean image itself
                 best.take(places, _judged(attack, part, state, enough))
                 open_rows = np.flatnonzero(best.unsettled(group)[places])
                 if not len(open_rows):

@@ -1,4 +1,4 @@
-"""The two ways in which a change of a picture is measured, and what attacks do with each.
+"""The two ways in which a change of an image is measured, and what attacks do with each.
 
 Changes are float32 (N, S, S, 3), in units of the full range of a pixel's value; sizes are (N,).
 """

@@ -1,4 +1,4 @@
-"""From a picture to its adversarial version: attacked, rounded, judged anew, set against noise."""
+"""From an image to its adversarial version: attacked, rounded, judged anew, set against noise."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Control:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack made of a picture: all of it about the picture rounded to 8 bits.
+    """What an attack made of an image: all of it about the image rounded to 8 bits.
 
-    ``image`` (S, S, 3) is that picture; ``linf`` and ``l2`` measure how far it is from the clean
+    ``image`` (S, S, 3) is that image; ``linf`` and ``l2`` measure how far it is from the clean
     one. ``top1`` and ``probability`` are the model's answer to it. ``by`` names the attack that
     made it: of an ensemble, the member that succeeded or came nearest.
     """
@@ -90,7 +90,7 @@ class Outcome:
         return max(1, round(0.5 / self.linf)) if self.linf else 1
 
     def as_row(self) -> dict[str, Any]:
-        """The outcome as the command prints it, without the pictures and ``transfer``."""
+        """The outcome as the command prints it, without the images and ``transfer``."""
         control = asdict(self.control)
         del control["image"]
         return {
@@ -145,7 +145,7 @@ def _saved(
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
     """Attacks ``picture``: yields the steps, then the outcome.
 
-    The attack leaves the class that the model gives the clean picture, right or wrong. Closing
+    The attack leaves the class that the model gives the clean image, right or wrong. Closing
     the iterator stops within one step. Raises ``ParameterError`` for a target that makes no sense
     and ``GradientError`` for a model that cannot be attacked so.
     """
@@ -157,7 +157,7 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
     if spec.target == own:
         raise ParameterError(
             f"{classifier.record.label} answers {classifier.record.class_name(own)!r} "
-            "for the clean picture already; choose another target."
+            "for the clean image already; choose another target."
         )
     found = yield from _saved(classifier, picture.image, own, spec, picture.digest)
     image = found.images
@@ -210,7 +210,7 @@ def distances(clean: Images, image: Images) -> dict[str, float]:
     """How far ``image`` is from ``clean``, both (S, S, 3), in every norm, and their SSIM."""
     change = image.astype(np.float64) - clean
     levels = np.rint(change * LEVELS)
-    if np.abs(change * LEVELS - levels).max() < 1e-4:  # between 8-bit pictures: whole levels
+    if np.abs(change * LEVELS - levels).max() < 1e-4:  # between 8-bit images: whole levels
         change = levels / LEVELS
     sizes = {norm.name: float(norm.size(change[None])[0]) for norm in norms.REGISTRY}
     return {**sizes, "ssim": float(ssim(clean[None], image[None])[0])}

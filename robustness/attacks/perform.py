@@ -1,4 +1,4 @@
-"""Performs attacks on pictures, each alone, whatever the batch that they come in."""
+"""Performs attacks on images, each alone, whatever the batch that they come in."""
 
 from __future__ import annotations
 

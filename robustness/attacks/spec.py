@@ -1,4 +1,4 @@
-"""What is asked of an attack, checked: enough to run it again and get the same picture."""
+"""What is asked of an attack, checked: enough to run it again and get the same image."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from robustness.models.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.8
-"""Share of the picture that the first squares cover, as in AutoAttack. The paper's own 0.05 for
-ImageNet (table 8) breaks fewer pictures in hundreds of queries: docs/attacks.md has the figures."""
+"""Share of the image that the first squares cover, as in AutoAttack. The paper's own 0.05 for
+ImageNet (table 8) breaks fewer images in hundreds of queries: docs/attacks.md has the figures."""
 
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """After which shares of the steps that share is halved: their schedule for 10,000 steps."""
 
 _TILES = 5
-"""Bumps in a row or column of the first picture in L2: section 3.4."""
+"""Bumps in a row or column of the first image in L2: section 3.4."""
 
 
 def _start(task: Task) -> Images:

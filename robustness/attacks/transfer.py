@@ -1,4 +1,4 @@
-"""What other models make of a picture that was made against one of them."""
+"""What other models make of an image that was made against one of them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from robustness.pictures.picture import Picture
 
 @dataclass(frozen=True)
 class Transfer:
-    """The answer of ``model`` to a picture made against ``source``.
+    """The answer of ``model`` to an image made against ``source``.
 
     ``success`` says whether the attack worked here too: the model's own clean answer is gone, or
     the target is reached. It is None where the target is not among the model's classes.
     ``retained_probability`` is what is left for the model's own clean answer. ``label`` is the true
-    class of the picture among the model's, where that is known.
+    class of the image among the model's, where that is known.
     """
 
     source: str
@@ -87,7 +87,7 @@ def transfers(
 
     Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
     gives no gradients to an attack that needs them, that does not have the target, which is one of
-    the model ``of``, or that gives it to the clean picture already. Closing the iterator stops the
+    the model ``of``, or that gives it to the clean image already. Closing the iterator stops the
     work within one step.
     """
     for source in attackable(names, spec, of):

@@ -28,10 +28,10 @@ class Action(Enum):
     """What somebody may want to do; the value completes "You may not ..."."""
 
     LOOK = "look at this dashboard"
-    MEASURE = "measure pictures"
+    MEASURE = "measure images"
     EXPORT = "download runs"
     ATTACK = "attack models"
-    UPLOAD = "upload pictures"
+    UPLOAD = "upload images"
     SHARE = "share images"
     UNSHARE = "delete this shared image"
     EVALUATE = "start or continue an evaluation"

@@ -201,7 +201,7 @@ class _Thrift:
     def _item(self, depth: int) -> None:
         self.items -= 1
         if self.items < 0 or depth > _MAX_DEPTH:
-            raise ClaimsError("its footer lists far more than a table of pictures needs")
+            raise ClaimsError("its footer lists far more than a table of images needs")
 
     def _byte(self) -> int:
         self.place += 1

@@ -78,7 +78,7 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
 
 
 def reach(frame: pd.DataFrame) -> go.Figure:
-    """Every change of the picture by how far it moved it when the prediction first changed.
+    """Every change of the image by how far it moved it when the prediction first changed.
 
     ``frame`` has a row a ``reach.Reach``. To the right is a longer change (L2, logarithmic), to
     the top one that looks more like the original. Open markers never change it.
@@ -126,7 +126,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
             "type": "log",
             "range": [low - 0.3, high + 0.3],
             "tickvals": [10.0**power for power in decades],
-            "title": "How far the picture moved (L2 distance)",
+            "title": "How far the image moved (L2 distance)",
         },
         yaxis={"range": [lowest - 0.05, 1.08], "title": "SSIM (1 is identical)"},
     )

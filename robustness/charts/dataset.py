@@ -178,21 +178,21 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
 
 
 FEWEST_OF_A_CLASS = 10
-"""With fewer pictures than this, the loss of a class is that of one or two of them."""
+"""With fewer images than this, the loss of a class is that of one or two of them."""
 
 TOO_FEW_OF_A_CLASS = (
-    f"No class has {FEWEST_OF_A_CLASS} pictures, so it is not told which classes lose most: of "
-    "fewer, the largest loss is that of some single picture."
+    f"No class has {FEWEST_OF_A_CLASS} images, so it is not told which classes lose most: of "
+    "fewer, the largest loss is that of some single image."
 )
 
 CLASS_NOTE = (
-    f"Classes with {FEWEST_OF_A_CLASS} pictures or more. The largest losses of many classes are "
+    f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
     "partly chance: see the intervals."
 )
 
 
 def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
-    """Those entries of ``by_class`` with pictures enough to say what their class loses."""
+    """Those entries of ``by_class`` with images enough to say what their class loses."""
     return [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
 
 

@@ -1,4 +1,4 @@
-"""A film as the browser plays it: plain data and pictures, and the script and style that show it.
+"""A film as the browser plays it: plain data and images, and the script and style that show it.
 
 Pages and HTML reports use the same files, which ask for nothing and need no build step.
 """
@@ -32,7 +32,7 @@ SLIDER = _FILES / "slider.js"
 _STYLE = (_FILES / "answers.css", _FILES / "slider.css", _FILES / "film.css")
 
 Played = tuple[Mapping[str, Any], Sequence[bytes]]
-"""What ``film.js`` shows, JSON-ready, and PNGs: the original picture, then each frame's."""
+"""What ``film.js`` shows, JSON-ready, and PNGs: the original image, then each frame's."""
 
 
 @cache
@@ -70,8 +70,8 @@ def played(film: Film, picture: Picture, *, breaks: Sequence[Break] = (), note: 
     data = {
         "title": title(film),
         "before": "Original",
-        "altBefore": "The original picture",
-        "altAfter": f"The picture under {REGISTRY[film.perturbation].label}",
+        "altBefore": "The original image",
+        "altAfter": f"The image under {REGISTRY[film.perturbation].label}",
         "frames": [
             {
                 "strength": frame.strength,

@@ -88,7 +88,7 @@ CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
     "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
     "for too unsure under another; per condition: the mean of each condition's own. By chance: "
-    "what a perfectly calibrated model would show on so few pictures, which the 95 % intervals in "
+    "what a perfectly calibrated model would show on so few images, which the 95 % intervals in "
     "brackets allow for: they may begin far below the figure. Too sure: mean confidence less "
     "accuracy, in points; below 0 it is too unsure."
 )

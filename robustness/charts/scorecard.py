@@ -87,7 +87,7 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
 def movement(frame: pd.DataFrame) -> go.Figure:
     """Every measurement by how far its features and its decision moved.
 
-    To the right is how far the features are on the way to those of an unrelated picture, past the
+    To the right is how far the features are on the way to those of an unrelated image, past the
     dashed line more than half of it; open markers changed their prediction. Up is the
     Jensen-Shannon divergence of the two predictions.
     """

@@ -1,4 +1,4 @@
-"""The command that attacks a model on a picture."""
+"""The command that attacks a model on an image."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def add(parsers: Parsers) -> None:
         "--to",
         type=Path,
         metavar="OUT.png",
-        help="write the picture, lossless; --fit squash reads it back as it is",
+        help="write the image, lossless; --fit squash reads it back as it is",
     )
     add_shared(attack, "--true-class", "--seed", "--fit")
 
 
 def attack_command(options: argparse.Namespace) -> None:
-    """Change a picture as little as possible so that a model errs."""
+    """Change an image as little as possible so that a model errs."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import label_index, labelled, true_class
@@ -63,7 +63,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness.pictures.samples import picture_file
 
     if options.to is not None:
-        console.expect_png(options.to, "The adversarial picture")
+        console.expect_png(options.to, "The adversarial image")
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
@@ -146,7 +146,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
     )
     if spec.epsilon and not outcome.l2:
-        console.say("note          no other 8-bit picture lies within this epsilon")
+        console.say("note          no other 8-bit image lies within this epsilon")
     if not transfer:
         return
     console.say("")

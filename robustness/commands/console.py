@@ -143,7 +143,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def expect_png(path: Path, what: str) -> None:
-    """Raises ``ParameterError`` unless ``what``, a picture, can go to ``path`` losslessly."""
+    """Raises ``ParameterError`` unless ``what``, an image, can go to ``path`` losslessly."""
     if path.suffix.lower() != ".png":
         raise ParameterError(
             f"{what} is written losslessly: expected --to to end in .png, got {str(path)!r}."

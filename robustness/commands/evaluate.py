@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_NOTHING = 2
 _SHOWN = 10
-"""Unreadable pictures that are printed one by one; the JSON has them all."""
+"""Unreadable images that are printed one by one; the JSON has them all."""
 
 
 def add(parsers: Parsers) -> None:
@@ -57,7 +57,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--suite",
         choices=("study", "imagenet-c", "imagenet-c-jpeg"),
-        help="default: study, ten perturbations; imagenet-c-jpeg saves each corrupted picture as "
+        help="default: study, ten perturbations; imagenet-c-jpeg saves each corrupted image as "
         "JPEG of quality 85, as the published ones were",
     )
     how = evaluated.add_mutually_exclusive_group()
@@ -76,10 +76,10 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
     add_shared(evaluated, "--seed", "--fit")
-    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N pictures")
-    evaluated.add_argument("--sample", type=int, metavar="N", help="N pictures drawn by the seed")
+    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
+    evaluated.add_argument("--sample", type=int, metavar="N", help="N images drawn by the seed")
     evaluated.add_argument(
-        "--batch", type=int, metavar="N", help="pictures worked on at once (default: by memory)"
+        "--batch", type=int, metavar="N", help="images worked on at once (default: by memory)"
     )
     evaluated.add_argument(
         "--labels",
@@ -115,7 +115,7 @@ def _severities(text: str) -> list[int]:
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
-    """Evaluate a whole dataset and save the run. Exit status 2 if no picture could be read."""
+    """Evaluate a whole dataset and save the run. Exit status 2 if no image could be read."""
     run = evaluated(options, options.source, resume=options.resume)
     if options.json:
         console.print_json(_document(run))
@@ -237,9 +237,9 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
         return
     if session.resumed:
         console.progress(
-            f"{session.folder.name}: {session.resumed} of {total} pictures were done before"
+            f"{session.folder.name}: {session.resumed} of {total} images were done before"
         )
-    pace = Pace(Unit("pictures"), total)
+    pace = Pace(Unit("images"), total)
     try:
         for state in session.perform(engine, address):
             pace.note(state.done)
@@ -276,14 +276,14 @@ def _print_run(run: Run) -> None:
     from robustness import statistics
 
     console.say(
-        f"{run.id}\n{counted(run.images, 'picture')} x {counted(len(run.conditions), 'condition')}"
+        f"{run.id}\n{counted(run.images, 'image')} x {counted(len(run.conditions), 'condition')}"
     )
     for name, reason in run.unreadable[:_SHOWN]:
         console.say(f"unreadable: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:
-        console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable pictures")
+        console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable images")
     if not run.images:
-        console.say("\nNo picture could be read, so there is nothing to tell.")
+        console.say("\nNo image could be read, so there is nothing to tell.")
         return
     found = statistics.Figures(run.frame())
     if found.copies_note:

@@ -106,7 +106,7 @@ def _print_check(found: Check) -> None:
     from robustness.runs import gate
 
     broken = found.broken
-    console.say(f"{found.run.id}, {counted(found.run.images, 'picture')}\n")
+    console.say(f"{found.run.id}, {counted(found.run.images, 'image')}\n")
     console.print_table(
         _COLUMNS,
         [

@@ -31,10 +31,10 @@ def names(text: str) -> list[str]:
 
 
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "image": {"metavar": "IMAGE", "help": "a picture file, or such as sample:coffee"},
+    "image": {"metavar": "IMAGE", "help": "an image file, or such as sample:coffee"},
     "images": {
         "metavar": "IMAGE",
-        "help": "a picture file, or such as sample:coffee",
+        "help": "an image file, or such as sample:coffee",
         "nargs": "+",
     },
     "--json": {"action": "store_true", "help": "print one JSON document"},
@@ -47,7 +47,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--fit": {
         "metavar": "crop|squash|letterbox",
         "default": "crop",
-        "help": "how a picture becomes square (default: crop)",
+        "help": "how an image becomes square (default: crop)",
     },
     "--true-class": {
         "metavar": "CLASS",

@@ -1,4 +1,4 @@
-"""The commands on pictures: list the perturbations, ask models, write a perturbed picture."""
+"""The commands on images: list the perturbations, ask models, write a perturbed image."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def perturbations_command(options: argparse.Namespace) -> None:
 
 
 def predict_command(options: argparse.Namespace) -> None:
-    """Top-5 classes of pictures, and whether the prediction is correct or changed.
+    """Top-5 classes of images, and whether the prediction is correct or changed.
 
-    Each model is asked at its own published input size; about a picture of 224 x 224 pixels, which
+    Each model is asked at its own published input size; about an image of 224 x 224 pixels, which
     is a study image already, at that size, as everything else asks it. So it is with --under.
     """
     from robustness import models
@@ -105,11 +105,11 @@ def predict_command(options: argparse.Namespace) -> None:
 
 
 Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
-"""By place of the picture and model: top-1 of the original and now, and (class, probability)."""
+"""By place of the image and model: top-1 of the original and now, and (class, probability)."""
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """What each model makes of each picture, at its own input size."""
+    """What each model makes of each image, at its own input size."""
     from robustness import models
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
@@ -134,7 +134,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """What each model makes of each picture under ``condition``."""
+    """What each model makes of each image under ``condition``."""
     from robustness.evaluation.loop import evaluate
     from robustness.evaluation.spec import make_spec
     from robustness.pictures.fitting import load_study_image
@@ -177,7 +177,7 @@ def perturb_command(options: argparse.Namespace) -> None:
     from robustness.pictures.samples import picture_file
 
     record = REGISTRY[options.perturbation]
-    console.expect_png(options.to, "The perturbed picture")
+    console.expect_png(options.to, "The perturbed image")
     image = load_study_image(picture_file(options.image), fit=options.fit)
     seed = check_seed(options.seed)
     result = apply(record, image[None], options.strength, seed=seed)[0]

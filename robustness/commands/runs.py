@@ -92,7 +92,7 @@ def report_command(options: argparse.Namespace) -> None:
         done = run.images + len(run.unreadable)
         console.remark(
             f"robustness: the run {run.id} is not finished ({done} of "
-            f"{run.manifest.dataset.pictures} pictures), which the report says."
+            f"{run.manifest.dataset.pictures} images), which the report says."
         )
     console.progress("working out the figures ...")
     written = report.write(report.of_run(run), options.to)
@@ -119,7 +119,7 @@ def runs_command(options: argparse.Namespace) -> None:
         imported = ", imported" if entry.imported else ""
         console.say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}, "
+            f"{counted(manifest.dataset.pictures, 'image')}, "
             f"{counted(len(manifest.spec.models), 'model')}, "
             f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
             f"{manifest.created}, {manifest.status}{imported}"
@@ -185,7 +185,7 @@ def _print_comparison(found: Comparison) -> None:
     from robustness.evaluation.condition import named
 
     console.say(
-        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'picture')} in both"
+        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'image')} in both"
     )
     for sentence in found.apart:
         console.say(f"  {sentence}")
@@ -227,7 +227,7 @@ def resume_command(options: argparse.Namespace) -> None:
     folder = runs.folder_of(options.run, options.out)
     pace: Pace | None = None
     for state in jobs.work_off(folder, engine=options.engine, address=options.address):
-        pace = pace or Pace(Unit("pictures"), state.total)
+        pace = pace or Pace(Unit("images"), state.total)
         pace.note(state.done)
         if not options.background:
             console.progress("loading the models ..." if state.loading else pace.text)
@@ -289,7 +289,7 @@ def replay_command(options: argparse.Namespace) -> int:
             options.to or Path(scratch),
             engine=options.engine,
             address=options.address,
-            note=lambda state: console.progress(f"{state.done} of {state.total} pictures"),
+            note=lambda state: console.progress(f"{state.done} of {state.total} images"),
         )
     console.end_progress()
     if options.json:

@@ -1,4 +1,4 @@
-"""The commands that measure models on a few pictures: as the study did, and until they break."""
+"""The commands that measure models on a few images: as the study did, and until they break."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add(parsers: Parsers) -> None:
     study.add_argument(
         "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
     )
-    study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and pictures")
+    study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
     add_shared(study, "--true-class", "--seed", "--fit")
 
     swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
@@ -97,7 +97,7 @@ def study_command(options: argparse.Namespace) -> None:
         console.print_json(result)
     else:
         console.say(
-            f"{counted(len({picture.digest for picture in pictures}), 'picture')} x "
+            f"{counted(len({picture.digest for picture in pictures}), 'image')} x "
             f"{counted(len(conditions), 'perturbation')}\n"
         )
         console.print_ranking(result["summary"])

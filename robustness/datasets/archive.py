@@ -1,4 +1,4 @@
-"""A zip archive of pictures, read without unpacking it to disk."""
+"""A zip archive of images, read without unpacking it to disk."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Archive(Dataset):
                 info = self._open.infolist()[int(entry.place)]
                 if info.file_size > MAX_FILE_BYTES:
                     raise ImageError(
-                        f"{entry.name} unpacks to {info.file_size:,} bytes: expected a picture of "
+                        f"{entry.name} unpacks to {info.file_size:,} bytes: expected an image of "
                         f"at most {MAX_FILE_BYTES:,}."
                     )
                 with self._open.open(info) as file:

@@ -1,1 +1,1 @@
-"""What is asked of models about perturbed pictures, and the loop that asks it."""
+"""What is asked of models about perturbed images, and the loop that asks it."""

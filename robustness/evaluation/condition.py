@@ -1,4 +1,4 @@
-"""What was done to a picture, whole: perturbations that compose, or an attack.
+"""What was done to an image, whole: perturbations that compose, or an attack.
 
 A condition's ``id`` is a text that carries all of what was asked, such as ``fog=0.6``,
 ``fog=0.2+gaussian_blur=0.4`` or ``pgd(epsilon=0.03,norm=l2,restarts=1,steps=20)``. Every row
@@ -21,7 +21,7 @@ from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.picture import Picture
 
 CLEAN = "clean"
-"""What people call a picture to which nothing is done."""
+"""What people call an image to which nothing is done."""
 
 NOTHING = "no perturbation"
 """How a condition without any is described."""
@@ -40,7 +40,7 @@ class Condition:
     steps: tuple[tuple[str, float], ...]
 
     needs_model: ClassVar[bool] = False
-    """Whether the picture depends on the model that is asked, as an attack's does."""
+    """Whether the image depends on the model that is asked, as an attack's does."""
 
     @staticmethod
     def of(strengths: Mapping[str, float]) -> Condition:
@@ -166,7 +166,7 @@ class Condition:
 
     @property
     def effect(self) -> str:
-        """The ``id`` of all that give the same pictures: a switch is on at any strength above 0."""
+        """The ``id`` of all that give the same images: a switch is on at any strength above 0."""
         whole = ((n, s if REGISTRY[n].graded or s == 0 else 1.0) for n, s in self.steps)
         return Condition(tuple(whole)).id
 
@@ -185,7 +185,7 @@ class Condition:
         return compose(clean, dict(self.steps), seed=seed, digests=digests)
 
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
-        """The picture (S, S, 3) under the condition, where ``classifier`` is asked about it."""
+        """The image (S, S, 3) under the condition, where ``classifier`` is asked about it."""
         return self.images(picture.image[None], [picture.digest], seed)[0]
 
 
@@ -286,13 +286,13 @@ class AttackCondition(Condition):
         return (self.spec,)
 
     def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
-        """The clean pictures: which model is attacked is not known yet."""
+        """The clean images: which model is attacked is not known yet."""
         return clean
 
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
-        """The picture (S, S, 3) after the attack on ``classifier``, in 8 bits.
+        """The image (S, S, 3) after the attack on ``classifier``, in 8 bits.
 
-        It leads to its target, else away from the picture's label where that is known, else from
+        It leads to its target, else away from the image's label where that is known, else from
         the model's answer.
         """
         label = picture.label

@@ -22,7 +22,7 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import SAMPLE
 
 CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
-"""Top-1 and top-5 of the clean and the perturbed picture: was the label among them?"""
+"""Top-1 and top-5 of the clean and the perturbed image: was the label among them?"""
 
 
 _ANSWERS = ("clean_top1", "top1", "clean_top5", "top5")

@@ -27,7 +27,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a film: ``image`` (S, S, 3) at a ``strength`` of what moves."""
+    """One image of a film: ``image`` (S, S, 3) at a ``strength`` of what moves."""
 
     strength: float
     image: Images
@@ -93,7 +93,7 @@ def shoot(
 ) -> Iterator[Frame | Measurement]:
     """Yields each frame of a film and each model's row of it, as they come; ``assembled`` joins.
 
-    Every picture is made once and shared by all models, and all have one seed. Closing the
+    Every image is made once and shared by all models, and all have one seed. Closing the
     iterator stops the work. Raises what ``conditions``, ``make_spec`` and ``load`` raise.
     """
     asked = conditions(condition, perturbation, steps)

@@ -1,4 +1,4 @@
-"""The loop over pictures, conditions and models: perturb, ask, measure."""
+"""The loop over images, conditions and models: perturb, ask, measure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from robustness.pictures.picture import Picture
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
-    """Each picture clean and under each condition: float32 (N, 1 + conditions, S, S, 3).
+    """Each image clean and under each condition: float32 (N, 1 + conditions, S, S, 3).
 
-    In the place of an attack, which is made on one model, stands the clean picture.
+    In the place of an attack, which is made on one model, stands the clean image.
     """
     clean = np.stack([picture.image for picture in pictures])
     digests = [picture.digest for picture in pictures]
@@ -34,12 +34,12 @@ def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: i
 
 
 def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> Images:
-    """The picture under each condition: float32 (number of conditions, S, S, 3)."""
+    """The image under each condition: float32 (number of conditions, S, S, 3)."""
     return frames([picture], conditions, seed)[0, 1:]
 
 
 def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
-    """Every metric of the pictures: ``clean`` (1, S, S, 3) against each of ``images``."""
+    """Every metric of the images: ``clean`` (1, S, S, 3) against each of ``images``."""
     return {
         metric.name: metric.function(clean, images)
         for metric in metrics.REGISTRY
@@ -55,9 +55,9 @@ def measurements(
     outputs: Outputs,
     seen: Mapping[str, NDArray[np.float64]],
 ) -> list[Measurement]:
-    """The rows of one picture and one model, one for each condition of ``spec``.
+    """The rows of one image and one model, one for each condition of ``spec``.
 
-    ``clean`` holds the outputs for the clean picture (one row), ``outputs`` those for the
+    ``clean`` holds the outputs for the clean image (one row), ``outputs`` those for the
     conditions in their order, ``seen`` the ``picture_scores``.
     """
     stages = similarities(clean.features, outputs.features, floors(classifier))
@@ -102,7 +102,7 @@ def measurements(
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures made ready for the models: their ``frames``, and the ``picture_scores`` of each."""
+    """Images made ready for the models: their ``frames``, and the ``picture_scores`` of each."""
 
     pictures: Sequence[Picture]
     frames: Images
@@ -122,9 +122,9 @@ def measured(
     *,
     clean: Sequence[Outputs] | None = None,
 ) -> list[list[Measurement]]:
-    """What one model makes of ``batch``: the rows of each picture, one for each condition.
+    """What one model makes of ``batch``: the rows of each image, one for each condition.
 
-    The model sees all frames in as few passes as they fill: no picture twice under conditions that
+    The model sees all frames in as few passes as they fill: no image twice under conditions that
     change nothing, and no clean one where ``clean`` holds what it makes of each.
     """
     active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
@@ -146,7 +146,7 @@ def measured(
 
 
 Labelling = Callable[[ModelRecord], Sequence[int | None]]
-"""The class of each picture of a batch among those of a model."""
+"""The class of each image of a batch among those of a model."""
 
 
 def answers(
@@ -158,7 +158,7 @@ def answers(
 ) -> Iterator[list[list[Measurement]]]:
     """Model by model, what ``measured`` gives, with the attacks of ``spec`` made on that model.
 
-    ``labels`` takes the place of the pictures' own labels. Raises ``GradientError`` for a model
+    ``labels`` takes the place of the images' own labels. Raises ``GradientError`` for a model
     that an attack cannot be made on.
     """
     for name in spec.model_names:
@@ -197,9 +197,9 @@ def evaluate(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement]:
-    """Yields the rows picture by picture, model by model, condition by condition.
+    """Yields the rows image by image, model by model, condition by condition.
 
-    A picture is perturbed once and shared by all models; each model sees the clean picture and
+    An image is perturbed once and shared by all models; each model sees the clean image and
     all conditions in one batch. Closing the iterator stops the work. Raises ``WeightsError`` when
     a model cannot be loaded.
     """
@@ -218,8 +218,8 @@ def stages_by_place(
 ) -> Iterator[tuple[tuple[str, str, str], Stages]]:
     """Yields in the order of ``evaluate`` what the ``stages`` of its rows are, place by place.
 
-    Before each stands what tells the row: (digest of the picture, model, condition). Without
-    attacks, in whose place stands the clean picture. Raises as ``evaluate`` does.
+    Before each stands what tells the row: (digest of the image, model, condition). Without
+    attacks, in whose place stands the clean image. Raises as ``evaluate`` does.
     """
     for picture in pictures:
         images = perturbed(picture, spec.conditions, spec.seed)

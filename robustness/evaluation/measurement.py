@@ -1,4 +1,4 @@
-"""One tidy row: what one model made of one picture under one condition."""
+"""One tidy row: what one model made of one image under one condition."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Measurement:
-    """One tidy row: what one model made of one picture under one condition.
+    """One tidy row: what one model made of one image under one condition.
 
-    ``fit`` and ``side`` say how the picture became a study image. ``condition`` is its
+    ``fit`` and ``side`` say how the image became a study image. ``condition`` is its
     ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
     probabilities beside them are each one's own, ``retained_probability`` is what is left for the
     clean class. ``scores`` holds every registered metric by name, and those of features by their
@@ -48,7 +48,7 @@ class Measurement:
         return self.clean_top1 == self.top1
 
     def as_row(self) -> dict[str, Any]:
-        """The measurement as one flat JSON-ready row; a PSNR of equal pictures is None."""
+        """The measurement as one flat JSON-ready row; a PSNR of equal images is None."""
         row = asdict(self)
         scores = row.pop("scores")
         stages = row.pop("stages")

@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Everything needed to run ``spec`` again: the spec, the pictures (name, digest), versions."""
+    """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
     return {
         "spec": spec.as_dict(),
         "spec_digest": spec.digest,

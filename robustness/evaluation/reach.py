@@ -1,4 +1,4 @@
-"""How far a picture must move until a model's answer changes: nature and attacks side by side."""
+"""How far an image must move until a model's answer changes: nature and attacks side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NATURAL, ATTACK = "natural", "attack"
 
 @dataclass(frozen=True)
 class Reach:
-    """How far one change moved the picture when it first changed the answer of ``model``.
+    """How far one change moved the image when it first changed the answer of ``model``.
 
     ``kind`` is NATURAL or ATTACK; ``setting`` says how strong the change is there. ``l2`` is the
     length of the change of the study image in [0, 1], ``ssim`` the similarity that is left. Where
@@ -94,7 +94,7 @@ def attack_reach(
 
 
 def comparison(reaches: Sequence[Reach]) -> str:
-    """In a sentence, how much further nature must move the picture than the best attack."""
+    """In a sentence, how much further nature must move the image than the best attack."""
     broken = [reach for reach in reaches if reach.breaks and reach.l2 > 0]
     attacks = [reach for reach in broken if reach.kind == ATTACK]
     natural = [reach for reach in broken if reach.kind == NATURAL]

@@ -34,7 +34,7 @@ from robustness.pictures.fitting import DEFAULT_FIT
 CONDITION = "condition"
 
 _CLEAN = "brightness"
-"""At strength 0 it stands for the clean picture, which else had no name in such a file."""
+"""At strength 0 it stands for the clean image, which else had no name in such a file."""
 
 
 def read_request(path: Path) -> RunSpec:
@@ -61,7 +61,7 @@ def _condition(path: Path, table: Mapping[str, Any]) -> Condition:
     if not table:
         raise ParameterError(
             f"{path}: a table [[{CONDITION}]] is empty: expected names of perturbations with "
-            f"strengths, or an attack; the clean picture is a strength of 0, such as {_CLEAN} = 0."
+            f"strengths, or an attack; the clean image is a strength of 0, such as {_CLEAN} = 0."
         )
     try:
         return Condition.from_dict(table)

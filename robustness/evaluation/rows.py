@@ -1,6 +1,6 @@
 """Measurements as a table of columns: what is kept on disk and sent between machines.
 
-A row has the columns of ``Measurement.as_row``; before them ``position``, the picture's place in
+A row has the columns of ``Measurement.as_row``; before them ``position``, the image's place in
 its dataset, and after them those of ``statistics.CORRECTNESS``.
 """
 

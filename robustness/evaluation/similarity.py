@@ -1,4 +1,4 @@
-"""How alike features are, beside how alike those of unrelated pictures are: the floor.
+"""How alike features are, beside how alike those of unrelated images are: the floor.
 
 Features that are never negative, as most are, lie in one corner of their space: two photographs
 that have nothing in common are 0.3 alike there, or 0.8. A similarity says something between models
@@ -42,7 +42,7 @@ Similarities = dict[str, dict[str, NDArray[np.float64]]]
 """By stage, shallow to deep: (N,) of every feature metric and, by ``RESCALED``, from its floor."""
 
 Stages = Mapping[str, Mapping[str, float]]
-"""``Similarities`` of one picture, as a ``Measurement`` has them."""
+"""``Similarities`` of one image, as a ``Measurement`` has them."""
 
 _BRIGHTER = 0.25
 """By which the brighter copies of the strangers are brighter, in [0, 1]."""
@@ -50,7 +50,7 @@ _BRIGHTER = 0.25
 
 @lru_cache(maxsize=4)
 def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
-    """Unrelated pictures: (N, ``side``, ``side``, 3), and which photograph each is made of, (N,).
+    """Unrelated images: (N, ``side``, ``side``, 3), and which photograph each is made of, (N,).
 
     They are the bundled samples, each as it is, brighter and in grey: the five are mostly brown and
     dim, and first stages see little but colour and light. Fifteen go in one pass.
@@ -64,7 +64,7 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
 
 
 def similarities(clean: Features, features: Features, floors: Floors) -> Similarities:
-    """How alike ``features`` are to those of the ``clean`` picture, which has one row a stage."""
+    """How alike ``features`` are to those of the ``clean`` image, which has one row a stage."""
     found: Similarities = {}
     for stage, before in clean.items():
         found[stage] = {}
@@ -129,13 +129,13 @@ def _floors(kept: Any, stages: Sequence[str]) -> Floors:
 
 @cache
 def _measure() -> str:
-    """A digest of the code that says how alike two pictures are, and what strangers are."""
+    """A digest of the code that says how alike two images are, and what strangers are."""
     files = (__file__, feature_metrics.__file__, fitting.__file__)
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
-    """The mean similarity over all pairs of pictures that are made of different photographs."""
+    """The mean similarity over all pairs of images that are made of different photographs."""
     first, second = np.nonzero(np.triu(origins[:, None] != origins))
     return {
         stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
@@ -163,8 +163,8 @@ def floors_by_place(classifier: Classifier) -> Floors:
 def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarities:
     """How alike the whole activations of ``images`` are to those of ``clean``, place by place.
 
-    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). What moves within the picture departs here,
-    which an average over the picture does not see.
+    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). What moves within the image departs here,
+    which an average over the image does not see.
     """
     parts = []
     for start in range(0, len(images), MAX_BATCH - 1):
@@ -182,7 +182,7 @@ _FIRST, _OTHERS = slice(0, 1), slice(1, None)
 
 
 def at(found: Similarities, place: int) -> Stages:
-    """What ``found`` says of the picture at ``place``."""
+    """What ``found`` says of the image at ``place``."""
     return {
         stage: {name: float(values[place]) for name, values in scores.items()}
         for stage, scores in found.items()

@@ -59,7 +59,7 @@ def suite_conditions(
 ) -> tuple[Condition, ...]:
     """The perturbations of a suite as ``graded_conditions`` has them.
 
-    Those of ``imagenet-c-jpeg`` each end as a JPEG file, as the published pictures did. Raises what
+    Those of ``imagenet-c-jpeg`` each end as a JPEG file, as the published images did. Raises what
     ``suite_names`` and ``graded_conditions`` raise.
     """
     found = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)

@@ -190,7 +190,7 @@ FIT_PHOTOGRAPHS = 200
 
 @dataclass(frozen=True)
 class KnownPicture:
-    """A picture that a working model knows: a bundled sample by name, or a file.
+    """An image that a working model knows: a bundled sample by name, or a file.
 
     The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
     that is known. Measured on the offline models, a wrong channel order or scale can leave every

@@ -55,7 +55,7 @@ def _keep_session() -> None:
     """Stands for ``keras.backend.clear_session``, which Streamlit calls after every script run.
 
     That throws away the prepared kernels of every loaded model, in use or not: the next pass of
-    one picture took up to twelve times as long. Models here live as long as the process.
+    one image took up to twelve times as long. Models here live as long as the process.
     """
 
 

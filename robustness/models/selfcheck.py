@@ -1,4 +1,4 @@
-"""Does a model that is ready answer as it should? A known picture tells, and how long it takes."""
+"""Does a model that is ready answer as it should? A known image tells, and how long it takes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PASSES = 7
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of a known picture, and what it should have said.
+    """What a model said of a known image, and what it should have said.
 
-    ``expected`` are class names, any of which is as expected, be it what the picture shows or
+    ``expected`` are class names, any of which is as expected, be it what the image shows or
     not; ``expected_probability`` is the reference probability of the top-1 class, None where none
     is known.
     """
@@ -55,7 +55,7 @@ class Answer:
 class SelfCheck:
     """The self-check of one model; ``milliseconds`` is the median of single-picture passes.
 
-    ``rounding`` is the largest difference of a probability of the known pictures from float32's,
+    ``rounding`` is the largest difference of a probability of the known images from float32's,
     where the setting ``precision`` asks for less; else None. ``problem`` is the sentence that says
     why there are no answers, else empty.
     """
@@ -68,7 +68,7 @@ class SelfCheck:
 
     @property
     def right(self) -> bool | None:
-        """Whether every known picture was answered as expected; None where none is known."""
+        """Whether every known image was answered as expected; None where none is known."""
         if self.problem:
             return False
         return all(answer.right for answer in self.answers) if self.answers else None
@@ -87,9 +87,9 @@ class SelfCheck:
 
 
 def self_check(name: str) -> SelfCheck:
-    """Runs the model called ``name`` on its known pictures, at its own input size.
+    """Runs the model called ``name`` on its known images, at its own input size.
 
-    Raises what ``load`` raises, ``ImageError`` for a picture that cannot be read, and
+    Raises what ``load`` raises, ``ImageError`` for an image that cannot be read, and
     ``ParameterError`` for an expected class that the model does not have.
     """
     record = REGISTRY[name]
@@ -146,7 +146,7 @@ def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | Non
 
 
 def latency(classifier: Classifier) -> float:
-    """Median milliseconds of a pass over one picture."""
+    """Median milliseconds of a pass over one image."""
     image = np.full((1, classifier.side, classifier.side, 3), 0.5, np.float32)
     seconds = timeit.repeat(lambda: classifier(image), repeat=PASSES, number=1)
     return 1000 * statistics.median(seconds)

@@ -23,7 +23,7 @@ def together(
 
     They are asked from now on, whether somebody listens or not: as many at once as there are
     cores, each by one; in turn, by all cores, where the budget of memory does not hold them all.
-    Measured on two cores: one picture by the four offline models in 34 ms, by all cores each at the
+    Measured on two cores: one image by the four offline models in 34 ms, by all cores each at the
     same time in 40, in turn in 42. Once all are loaded the largest begin, so that no core is idle
     in the end. Closing the iterator lets go of those that have not begun.
     """

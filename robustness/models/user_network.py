@@ -21,7 +21,7 @@ from robustness.models.runtime import keras, tensorflow
 
 MOST_STAGES = 6
 SIMPLEX_TOLERANCE = 1e-3
-"""How far the probabilities of a picture may be from summing to 1 (half precision rounds)."""
+"""How far the probabilities of an image may be from summing to 1 (half precision rounds)."""
 
 _CHANGE_NOTHING = {"Dropout", "SpatialDropout2D", "ZeroPadding2D", "Rescaling", "Normalization"}
 """Layers that are no stage: they leave the features as they are, or belong to the input."""
@@ -40,7 +40,7 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     """The functional model of ``record``, giving probabilities, and its feature stages.
 
     Raises ``WeightsError`` for a file that is not what its description says: no Keras model, code
-    of its own in it, other classes or pictures, no probabilities. It says what is wrong, after the
+    of its own in it, other classes or images, no probabilities. It says what is wrong, after the
     name of the model.
     """
     k = keras()
@@ -203,7 +203,7 @@ def _saved_model(path: Path, side: int) -> Any:
         return k.Model(inputs, k.layers.Identity(name=_ANSWER)(answers[0]))
     raise WeightsError(
         f"{path} cannot be used as a SavedModel ({type(reason).__name__}): expected a signature "
-        f"'serving_default' or 'serve' from pictures (N, {side}, {side}, 3) in float32 "
+        f"'serving_default' or 'serve' from images (N, {side}, {side}, 3) in float32 "
         "to one output."
     )
 
@@ -219,8 +219,8 @@ def _check_shapes(network: Any, side: int, classes: int) -> None:
         got not in (None, wanted) for got, wanted in zip(shape[1:], (side, side, 3), strict=True)
     ):
         raise WeightsError(
-            f"expected input pictures of shape (N, {side}, {side}, 3), got {shape}; correct "
-            "input_size, or use a model of RGB pictures, channels last."
+            f"expected input images of shape (N, {side}, {side}, 3), got {shape}; correct "
+            "input_size, or use a model of RGB images, channels last."
         )
     answer = tuple(network.outputs[0].shape)
     if len(answer) != 2:
@@ -232,16 +232,16 @@ def _check_shapes(network: Any, side: int, classes: int) -> None:
 
 
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
-    """Shows the model two pictures, and sees whether its answers are what they should be."""
+    """Shows the model two images, and sees whether its answers are what they should be."""
     tf = tensorflow()
     side = record.input_size
     pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
     pictures = (pictures * record.normalisation.scale).astype(np.float32)
     try:
         answers = network(tf.constant(pictures), training=False).numpy().astype(np.float64)
-    except Exception as error:  # a graph may fail in any way on its first picture
+    except Exception as error:  # a graph may fail in any way on its first image
         raise WeightsError(
-            f"the model fails on a picture of its own size ({type(error).__name__})."
+            f"the model fails on an image of its own size ({type(error).__name__})."
         ) from error
     distribution = is_distribution(answers)
     if file.output == "logits" and distribution:
@@ -251,7 +251,7 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
         )
     if file.output != "logits" and not distribution:
         raise WeightsError(
-            f"its output is not a distribution over the classes (a picture's values sum to "
+            f"its output is not a distribution over the classes (an image's values sum to "
             f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
             'write output = "logits".'
         )

@@ -33,7 +33,7 @@ cv2.setNumThreads(2)
 allocator.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
-"""The switch that makes a JPEG file of a picture, as the published ones of ImageNet-C are."""
+"""The switch that makes a JPEG file of an image, as the published ones of ImageNet-C are."""
 
 # The registry keeps the order of registration, so the study's come first, in its order: an import
 # statement would be sorted by name.

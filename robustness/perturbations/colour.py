@@ -69,7 +69,7 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiplies HSV's saturation by ``saturation_factor``, adds ``saturation_added``, cuts at 1.
 
-    Severities 1 and 2 take colour away and 3 to 5 overdo it, so that the picture comes back to
+    Severities 1 and 2 take colour away and 3 to 5 overdo it, so that the image comes back to
     itself on the way from 2 to 3, near strength 0.49. What is added gives grey the hue 0 of HSV,
     red, as in the original.
     """

@@ -163,7 +163,7 @@ def file_quality(strength: float) -> float:
     return float(FILE_QUALITY) if strength > 0.0 else 100.0
 
 
-# Last of the last stage: whatever else was done to a picture is in the file.
+# Last of the last stage: whatever else was done to an image is in the file.
 @perturbation(
     label=f"Saved as JPEG (quality {FILE_QUALITY})",
     family=DIGITAL,

@@ -139,7 +139,7 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
 def spatter(images: Images, strength: float, rng: Streams) -> Images:
     """Puts drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).
 
-    Between two severities the two pictures are mixed; both are made of the same noise, drawn at
+    Between two severities the two images are mixed; both are made of the same noise, drawn at
     side 224 so that drops grow with the image.
     """
     level, past = between_severities(strength)

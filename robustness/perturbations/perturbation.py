@@ -50,7 +50,7 @@ RISKS = (
     *(LOW_LIGHT, HARSH_LIGHT, ARTIFICIAL_LIGHT, BAD_WEATHER, OBSTRUCTED_VIEW, POOR_FOCUS),
     *(VIBRATION, VIEWPOINT, CHEAP_CAMERA, TRANSMISSION, COLOUR_PROCESSING),
 )
-"""What happens to a camera and its pictures in the world; each perturbation stands for one."""
+"""What happens to a camera and its images in the world; each perturbation stands for one."""
 
 SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""

@@ -27,7 +27,7 @@ _USUAL = ("blur", "noise")
 
 _FILLERS = words(
     "a an and at by for from in is it like looks my not of on or over seen taken the to too very "
-    "was with image images photo photos picture pictures"
+    "was with image images photo photos image images"
 )
 _ENDING = re.compile(
     r"(.{3,}?)(?:i?ness|ation|at(?:ed|es|ing|e)|ions?|ings?|ed|ers?|est|ish|es|s|ly|e|i?y)"

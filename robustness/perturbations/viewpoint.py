@@ -50,7 +50,7 @@ _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), 
     wording="{percent} of the width",
 )
 def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Moves the picture to the right by ``translation_share(strength)`` of its side.
+    """Moves the image to the right by ``translation_share(strength)`` of its side.
 
     What comes in from the left is its mirror image, as under ``rotation``.
     """
@@ -110,9 +110,9 @@ def _zoomed(images: Images, factor: float) -> Images:
     search=words("angle tilt skew oblique side keystone stretched distorted crooked"),
 )
 def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Turns the picture by ``view_angle(strength)`` degrees about its upright axis.
+    """Turns the image by ``view_angle(strength)`` degrees about its upright axis.
 
-    The camera stands one side of the picture away; the left half comes nearer. Around it is a wall
+    The camera stands one side of the image away; the left half comes nearer. Around it is a wall
     of its mean colour.
     """
     angle = math.radians(view_angle(strength))

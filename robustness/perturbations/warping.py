@@ -37,7 +37,7 @@ def gains(sigma: float) -> Plane:
     """What a Gaussian of ``sigma`` pixels leaves of each cosine of a mirrored line of 224 pixels.
 
     Mirroring (the edge pixel repeated) makes the filter diagonal in the cosine transform, exactly
-    and at any width; at severity 1 it is four times as wide as the picture.
+    and at any width; at severity 1 it is four times as wide as the image.
     """
     reach = int(ELASTIC_TRUNCATE * sigma + 0.5)
     offsets = np.arange(-reach, reach + 1)
@@ -88,7 +88,7 @@ def elastic_shift(strength: float) -> float:
     unit="px",
     parameter_at=elastic_shift,
     random=True,
-    # Severities differ in kind: 1 and 2 shear the whole picture, 3 to 5 ripple it.
+    # Severities differ in kind: 1 and 2 shear the whole image, 3 to 5 ripple it.
     monotone=False,
     imagenet_c="elastic_transform",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform' of "
@@ -102,7 +102,7 @@ def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
 
     The points move by up to ``elastic_shear(strength)`` pixels along either axis, the waves have
     the deviation ``elastic_waves(strength)``; both are drawn at side 224 and grow with the image.
-    Borders mirror. The picture is interpolated twice, as in the original, which softens it.
+    Borders mirror. The image is interpolated twice, as in the original, which softens it.
     """
     side = images.shape[1]
     scale = side / REFERENCE_SIDE

@@ -1,4 +1,4 @@
-"""How much memory the decoding of a picture may take, told by its header."""
+"""How much memory the decoding of an image may take, told by its header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BYTES_PER_PIXEL = {
     "JPEG": 13,  # progressive: all its coefficients
     "MPO": 13,
     "PNG": 16,  # 16-bit grey with a transparent value
-    "WEBP": 17,  # two canvases of the library's, its answer, and the picture
+    "WEBP": 17,  # two canvases of the library's, its answer, and the image
     "GIF": 11,
     "BMP": 11,
     "TIFF": 24,  # floating point
@@ -21,11 +21,11 @@ _COPIES = 3
 """How many times a decoder may hold the file itself."""
 
 _ANY = 16 * 1024 * 1024
-"""Bytes for any picture: tables, buffers, and the study image."""
+"""Bytes for any image: tables, buffers, and the study image."""
 
 
 class CostError(Exception):
-    """Decoding a picture may take ``needed`` bytes of memory, which is more than it may."""
+    """Decoding an image may take ``needed`` bytes of memory, which is more than it may."""
 
     def __init__(self, needed: int) -> None:
         super().__init__(needed)

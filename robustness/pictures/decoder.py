@@ -1,4 +1,4 @@
-"""What a process does that decodes pictures for another: ``python -m robustness.pictures.decoder``.
+"""What a process does that decodes images for another: ``python -m robustness.pictures.decoder``.
 
 It is asked by ``pictures.untrusted``.
 """
@@ -20,7 +20,7 @@ PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 
 
 def answer(head: bytes, data: bytes) -> bytes:
-    """The study image of the picture in ``data``, or why there is none.
+    """The study image of the image in ``data``, or why there is none.
 
     ``head`` is JSON: the ``name``, ``fit`` and ``side``, how much memory is ``allowed``, and how
     many ``pixels``.
@@ -36,6 +36,6 @@ def answer(head: bytes, data: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    Image.init()  # all formats now, rather than under a picture's limit
+    Image.init()  # all formats now, rather than under an image's limit
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each takes memory
     serve(answer)

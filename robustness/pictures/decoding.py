@@ -1,17 +1,17 @@
-"""From untrusted bytes to an upright picture: 8-bit RGB without transparency, as a Pillow image.
+"""From untrusted bytes to an upright image: 8-bit RGB without transparency, as a Pillow image.
 
 Everything that comes from outside passes through ``decode``. Bytes or files that cannot be used
 raise ``ImageError`` with one sentence; every function may be called from several threads. (The
 TIFF library alone writes a line to stderr about damaged data, out of our reach.)
 
-What odd pictures become:
+What odd images become:
 
 - transparency (alpha, transparent colours or palette entries): composited on white. A transparent
   colour of 16 bits is so by its upper 8 bits, as all pixels are read;
 - grey of more than 8 bits: 0 to the most that its depth holds becomes 0 to 255, so 65535 of 16
   bits. In a TIFF 4095 of 12 bits, and 32767 of 16 bits with a sign; where the file's own largest
   sample is that of a depth, as 4095 of 12 bits kept in 16, and no sample lies above it, it is
-  taken; any other is the brightest value of that one picture, and no scale. Whole numbers of 32
+  taken; any other is the brightest value of that one image, and no scale. Whole numbers of 32
   bits are read as 16 bits are;
 - floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused, never guessed;
 - CMYK: through its embedded profile to sRGB, else by the plain conversion;
@@ -44,7 +44,7 @@ from robustness.pictures.cost import CostError, check_cost, webp_canvas
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 65_000_000
 MAX_LENGTH = 30_000
-"""Most pixels along either side of a picture."""
+"""Most pixels along either side of an image."""
 
 ACCEPTED_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif")
 
@@ -84,14 +84,14 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def decode(
     data: bytes,
     *,
-    name: str = "the picture",
+    name: str = "the image",
     allowed: int | None = None,
     pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """The picture in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
+    """The image in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
-    ``name`` stands for the picture in messages. Raises ``ImageError`` for anything that is not a
-    whole picture of an accepted format with at most so many ``pixels``, which are counted before
+    ``name`` stands for the image in messages. Raises ``ImageError`` for anything that is not a
+    whole image of an accepted format with at most so many ``pixels``, which are counted before
     they are decoded. Where decoding may take more than ``allowed`` bytes of memory, it raises
     ``CostError`` instead.
     """
@@ -118,7 +118,7 @@ def decode(
         raise
     except MemoryError as error:
         raise ImageError(
-            f"{subject} takes too much memory to decode: expected a smaller picture; save a copy "
+            f"{subject} takes too much memory to decode: expected a smaller image; save a copy "
             "of fewer pixels."
         ) from error
     except Image.DecompressionBombError as error:
@@ -136,16 +136,16 @@ def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            raise ImageError(f"{subject} is a folder: expected a picture file; choose one in it.")
+            raise ImageError(f"{subject} is a folder: expected an image file; choose one in it.")
         if not stat.S_ISREG(found.st_mode):  # a pipe or a device may block, or never end
-            raise ImageError(f"{subject} is a pipe or device: expected a picture file; choose one.")
+            raise ImageError(f"{subject} is a pipe or device: expected an image file; choose one.")
         _check_bytes(found.st_size, subject)
         with Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or "the path is not valid").lower()
         raise ImageError(
-            f"{subject} cannot be opened: expected a readable picture file, got the answer "
+            f"{subject} cannot be opened: expected a readable image file, got the answer "
             f"'{reason}'; check the path and its permissions."
         ) from error
     _check_bytes(len(data), subject)
@@ -272,7 +272,7 @@ def _check_tiff_lists(data: bytes) -> None:
 def _without_avif_metadata(data: bytes) -> bytes:
     """An AVIF with its EXIF and XMP blocks hidden; other files as they are.
 
-    A broken block would cost the picture, and what turns an AVIF is recorded elsewhere in it.
+    A broken block would cost the image, and what turns an AVIF is recorded elsewhere in it.
     """
     return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
@@ -282,12 +282,12 @@ def as_subject(name: str) -> str:
     clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(clean) > 80:
         clean = f"{clean[:50]}…{clean[-29:]}"
-    return "The picture" if clean in {"", "the picture"} else f'"{clean}"'
+    return "The image" if clean in {"", "the image"} else f'"{clean}"'
 
 
 def _check_bytes(size: int, subject: str) -> None:
     if size == 0:
-        raise ImageError(f"{subject} is empty: expected a picture file; choose another one.")
+        raise ImageError(f"{subject} is empty: expected an image file; choose another one.")
     if size > MAX_FILE_BYTES:
         raise ImageError(
             f"{subject} is too large a file: expected at most {MAX_FILE_BYTES >> 20} MiB, got "
@@ -312,7 +312,7 @@ def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
 
 
 def _held(image: ImageFile.ImageFile) -> int:
-    """Most pixels that the decoder holds in one piece: of the picture, or of a TIFF's tile."""
+    """Most pixels that the decoder holds in one piece: of the image, or of a TIFF's tile."""
     tile = 0
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
@@ -332,10 +332,10 @@ def _unreadable(subject: str, data: bytes) -> ImageError:
     kind = next(found, "bytes of an unknown kind")
     if kind in _EXPECTED:
         return ImageError(
-            f"{subject} cannot be decoded: expected a whole picture, got a damaged, incomplete or "
+            f"{subject} cannot be decoded: expected a whole image, got a damaged, incomplete or "
             f"unusual {kind} file; export it anew as PNG or JPEG."
         )
     return ImageError(
-        f"{subject} is not a picture of an accepted format: expected {_EXPECTED}, got {kind}; "
+        f"{subject} is not an image of an accepted format: expected {_EXPECTED}, got {kind}; "
         "convert it and try again."
     )

@@ -1,4 +1,4 @@
-"""The 8-bit grid, on which a study image lies: what is shown, saved and asked is one picture.
+"""The 8-bit grid, on which a study image lies: what is shown, saved and asked is one image.
 
 Its values are whole 255ths, ``np.float32(level) / np.float32(255)``, as a PNG read back has them.
 """

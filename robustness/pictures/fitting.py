@@ -2,7 +2,7 @@
 
 A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given,
 every value on the grid of ``pictures.eight_bits``.
-``decode`` makes an upright 8-bit picture of outside bytes (``pictures.decoding`` says how), and
+``decode`` makes an upright 8-bit image of outside bytes (``pictures.decoding`` says how), and
 ``fit`` makes the study image of it. Every function may be called from several threads.
 """
 
@@ -28,7 +28,7 @@ CROP_SHARE = 0.875
 """Share of the short side that the centre crop keeps: 224 of 256, as ImageNet models are tested."""
 
 PADDING = (128, 128, 128)
-"""Colour around a letterboxed picture: the mid-grey of 8 bits, so that a PNG stays lossless."""
+"""Colour around a letterboxed image: the mid-grey of 8 bits, so that a PNG stays lossless."""
 
 
 def fit(
@@ -69,16 +69,16 @@ def check_side(side: int) -> int:
 
 
 def study_image(
-    data: bytes, *, name: str = "the picture", fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+    data: bytes, *, name: str = "the image", fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
 ) -> NDArray[np.float32]:
-    """The study image of the picture in ``data``; raises what ``decode`` and ``fit`` raise."""
+    """The study image of the image in ``data``; raises what ``decode`` and ``fit`` raise."""
     return _fit(decode(data, name=name), fit=fit, side=side)
 
 
 def load_study_image(
     path: str | os.PathLike[str], *, fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
 ) -> NDArray[np.float32]:
-    """The study image of a picture file; raises what ``read_file`` and ``study_image`` raise."""
+    """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
     return study_image(read_file(path), name=os.fspath(path), fit=fit, side=side)
 
 
@@ -107,7 +107,7 @@ def _crop(image: Image.Image, side: int) -> Image.Image:
     width, height = _scaled(image.size, short, min(image.size))
     left, top = (width - side) // 2, (height - side) // 2
     if max(width, height) > 16 * short:
-        # A 20,000 x 1 picture would become 5 million x 256: make only the part that is kept.
+        # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
         return _resize_part(image, (width, height), (left, top), side)
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return resized.crop((left, top, left + side, top + side))

@@ -23,7 +23,7 @@ _REMEDY = "fetch the dashboard's own files again"
 class Sample:
     """A bundled photograph: how it is called, described, credited, found and verified.
 
-    ``alt`` describes the picture to somebody who cannot see it. ``credit`` names the author and
+    ``alt`` describes the image to somebody who cannot see it. ``credit`` names the author and
     the terms of use. ``synset`` is the WordNet id of
     the ImageNet class that it shows; None where no class of ImageNet's is what it shows.
     """
@@ -101,7 +101,7 @@ def sample_path(name: str) -> Path:
 
 
 SAMPLE = "sample:"
-"""What a sample is named by where the path of a picture is expected: ``sample:coffee``."""
+"""What a sample is named by where the path of an image is expected: ``sample:coffee``."""
 
 
 def picture_file(path: str | os.PathLike[str]) -> str:

@@ -35,13 +35,13 @@ from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, chec
 
 DEFAULT_MEMORY = 800 * 10**6
 """Bytes of the setting ``decode_memory``: a shared server stays below two gigabytes with it, and
-cameras' pictures fit; the largest of the hungriest formats do not."""
+cameras' images fit; the largest of the hungriest formats do not."""
 
 SMALL = 48 * 2**20
 """Bytes that each process may always take: enough for a JPEG of 2 megapixels."""
 
 SECONDS = 30
-"""Of work on one picture: the slowest of 65 megapixels take 10."""
+"""Of work on one image: the slowest of 65 megapixels take 10."""
 
 PATIENCE = 60.0
 """Longest wait in seconds while somebody looks on."""
@@ -61,7 +61,7 @@ atexit.register(_WORKERS.end)
 def study_image(
     data: bytes,
     *,
-    name: str = "the picture",
+    name: str = "the image",
     fit: str = DEFAULT_FIT,
     side: int = STUDY_SIDE,
     patience: float | None = PATIENCE,
@@ -93,7 +93,7 @@ def study_image(
         ) from error
     except WorkerDiedError as error:
         raise ImageError(
-            f"{as_subject(name)} broke its decoder: expected a sound picture; export it anew as "
+            f"{as_subject(name)} broke its decoder: expected a sound image; export it anew as "
             "PNG or JPEG."
         ) from error
     if not answer.startswith(PIXELS):

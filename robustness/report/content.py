@@ -46,7 +46,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture as the bytes of a lossless PNG."""
+    """An image as the bytes of a lossless PNG."""
 
     png: bytes
     caption: str

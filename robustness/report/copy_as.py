@@ -1,4 +1,4 @@
-"""One condition on one picture as texts that reproduce it: a link, a command, Python, TOML."""
+"""One condition on one image as texts that reproduce it: a link, a command, Python, TOML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.samples import SAMPLE
 
 TRUE_CLASS = "shows"
-"""Parameter of a link: the true class of its picture, where that is not known anyway."""
+"""Parameter of a link: the true class of its image, where that is not known anyway."""
 
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
@@ -30,7 +30,7 @@ def copies(
 ) -> dict[str, str]:
     """By its title, each text that gives the answers of ``spec``, which has one condition.
 
-    ``sample`` names the bundled photograph shown. Without it the picture is a file: in its place
+    ``sample`` names the bundled photograph shown. Without it the image is a file: in its place
     stands ``picture_name``, and there is no link, which cannot carry a file. Nor has an attack a
     link, for the Live page has none. ``truth`` is the true class; that of a sample may be known
     anyway. Raises ``ParameterError`` unless there is one condition.

@@ -9,8 +9,8 @@ from robustness.metrics.intervals import FEWEST
 TERMS: tuple[tuple[str, str], ...] = (
     (
         "Perturbation",
-        "A change that the world, a camera or a file format may make to a picture, such as fog, "
-        "blur, a rotation or JPEG compression. The picture before it is the clean picture.",
+        "A change that the world, a camera or a file format may make to an image, such as fog, "
+        "blur, a rotation or JPEG compression. The image before it is the clean image.",
     ),
     (
         "Strength",
@@ -30,8 +30,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         METRICS["consistent"].label,
-        "The share of perturbed pictures for which the answer is the one that the model gave for "
-        "the clean picture. It is not accuracy: a model that is wrong and stays wrong is "
+        "The share of perturbed images for which the answer is the one that the model gave for "
+        "the clean image. It is not accuracy: a model that is wrong and stays wrong is "
         "consistent.",
     ),
     (
@@ -47,11 +47,11 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         METRICS["top5_overlap"].label,
-        "The share of the clean picture's top-5 that is still among the top-5, in any order.",
+        "The share of the clean image's top-5 that is still among the top-5, in any order.",
     ),
     (
         METRICS["confidence_change"].label,
-        "By how much the probability of the clean picture's answer rose; it is negative where it "
+        "By how much the probability of the clean image's answer rose; it is negative where it "
         "fell.",
     ),
     (
@@ -61,7 +61,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Feature similarity",
-        "How alike the clean and the perturbed picture are to the network itself: what its stages "
+        "How alike the clean and the perturbed image are to the network itself: what its stages "
         "compute of them is compared, rather than the answer. Features may move while the answer "
         "stays, and the other way round.",
     ),
@@ -78,17 +78,17 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "Rescaled similarity",
         "A similarity of features on a scale of the model and stage: 1 where nothing moved, 0 "
-        "where the two pictures are as alike as unrelated ones. Models and stages are compared by "
+        "where the two images are as alike as unrelated ones. Models and stages are compared by "
         "this one.",
     ),
     (
         METRICS["ssim"].label,
-        "Structural similarity: how alike two pictures look, by the brightness, contrast and "
+        "Structural similarity: how alike two images look, by the brightness, contrast and "
         "structure around each pixel. 1 where they are identical.",
     ),
     (
         METRICS["psnr"].label,
-        "Peak signal-to-noise ratio: how small the squared difference of two pictures is, in "
+        "Peak signal-to-noise ratio: how small the squared difference of two images is, in "
         "decibels. The higher, the more alike; infinite where they are identical.",
     ),
     (
@@ -99,12 +99,12 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Epsilon",
-        "The largest change of the picture that an attack may make, measured in L∞ or L2.",
+        "The largest change of the image that an attack may make, measured in L∞ or L2.",
     ),
     (
         "L∞ and L2",
-        "Two ways to measure a change of the picture. L∞ is the largest change of any value of a "
-        "pixel, where 8/255 is eight steps of an 8-bit picture; L2 is the square root of the "
+        "Two ways to measure a change of the image. L∞ is the largest change of any value of a "
+        "pixel, where 8/255 is eight steps of an 8-bit image; L2 is the square root of the "
         "summed squares of all changes.",
     ),
     (
@@ -121,9 +121,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "95 % confidence interval",
-        "A range around a figure, made so that in about 95 of 100 runs on other pictures of the "
-        "kind it holds what all of them would give. It takes the picture as the unit, however many "
-        f"perturbations each has met; fewer than {FEWEST} pictures are too few for one.",
+        "A range around a figure, made so that in about 95 of 100 runs on other images of the "
+        "kind it holds what all of them would give. It takes the image as the unit, however many "
+        f"perturbations each has met; fewer than {FEWEST} images are too few for one.",
     ),
 )
 """(term, what it means)"""

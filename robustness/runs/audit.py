@@ -1,6 +1,6 @@
 """The audit log: who did what to which run when, as lines of JSON beside the runs.
 
-It holds no secret and no picture. When it has grown to ``MOST_BYTES`` it becomes ``.audit.1.jsonl``
+It holds no secret and no image. When it has grown to ``MOST_BYTES`` it becomes ``.audit.1.jsonl``
 and so on, and the oldest of ``MOST_FILES`` goes.
 """
 

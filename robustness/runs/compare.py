@@ -25,7 +25,7 @@ class Comparison:
     """What ``other`` did better or worse than ``baseline``.
 
     ``differences`` are those of ``statistics.difference``, [] where nothing is shared; ``images``
-    counts the shared pictures. ``apart`` are sentences on what is not shared or not alike.
+    counts the shared images. ``apart`` are sentences on what is not shared or not alike.
     """
 
     baseline: Run
@@ -69,7 +69,7 @@ def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> l
         return [f"The runs have no image in common ({why})."]
     only = (len(first - second), "the baseline"), (len(second - first), "the other run")
     alone = [
-        f"{counted(count, 'picture')} of {whose} alone, not counted."
+        f"{counted(count, 'image')} of {whose} alone, not counted."
         for count, whose in only
         if count
     ]

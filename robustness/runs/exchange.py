@@ -1,6 +1,6 @@
 """Runs between machines: one file out, one file in, which comes whole or not at all.
 
-The archive holds one folder with the manifest, the files of rows and the title; no pictures.
+The archive holds one folder with the manifest, the files of rows and the title; no images.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
     """Brings a run that another machine exported into the folder ``runs``, where it is ``by``'s.
 
     It gets a number behind its id where another run has that id. It is marked as imported: its
-    pictures are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for
+    images are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for
     an archive that is damaged, hostile or of something else, for a run that is here already, and
     where the folder cannot be written to; nothing is left behind then.
     """

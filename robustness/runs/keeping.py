@@ -33,8 +33,8 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
     contact = policy().contact
     if most is not None and pictures > most:
         raise AccessError(
-            f"Expected a run of at most {counted(most, 'picture')}, got {pictures:,}: set the "
-            f"largest number of pictures, or ask {contact}."
+            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: set the "
+            f"largest number of images, or ask {contact}."
         )
     if disk is not None and (taken := occupied(runs)) >= disk:
         raise AccessError(

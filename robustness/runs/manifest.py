@@ -1,4 +1,4 @@
-"""What a saved run says of itself: what was asked, of which pictures, with what, and how far."""
+"""What a saved run says of itself: what was asked, of which images, with what, and how far."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _IN_JSON: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """The pictures of a run: how to open them again, and which of them.
+    """The images of a run: how to open them again, and which of them.
 
     ``digest`` is ``Dataset.digest`` after the selection; ``pictures`` counts them, readable or
     not. A ``sample`` is drawn with the run's seed.
@@ -57,7 +57,7 @@ class Asked:
 class Manifest:
     """A run in a page of JSON.
 
-    ``created`` is in UTC, ISO 8601. ``batch`` is the number of pictures in a chunk. ``seconds`` is
+    ``created`` is in UTC, ISO 8601. ``batch`` is the number of images in a chunk. ``seconds`` is
     the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.

@@ -18,7 +18,7 @@ TITLE_FILE = "title.txt"
 MAX_TITLE = 120
 
 UPLOADS = ".uploads"
-"""The folder beside the runs in which the dashboard keeps uploaded pictures."""
+"""The folder beside the runs in which the dashboard keeps uploaded images."""
 
 _IMPORTED_FILE, _RESTORED_FILE = "imported", "restored"
 """Their times say when the run came here, or was brought back from the bin."""
@@ -99,7 +99,7 @@ def owner(folder: Path, creator: str) -> str:
 
 
 def check_source(source: str, runs: Path) -> None:
-    """Raises ``RunError`` unless anybody may see the pictures of ``source`` here.
+    """Raises ``RunError`` unless anybody may see the images of ``source`` here.
 
     That is so for the bundled samples, for what lies in the folder of the setting ``datasets``,
     and for what was uploaded beside the ``runs``.
@@ -114,6 +114,6 @@ def check_source(source: str, runs: Path) -> None:
         inside = False
     if "://" in source or not inside:
         raise RunError(
-            "This run came from another machine, and its pictures are not here: they are shown "
+            "This run came from another machine, and its images are not here: they are shown "
             "only where they lie in the folder of the setting 'datasets'."
         )

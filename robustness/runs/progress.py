@@ -22,7 +22,7 @@ _ELSEWHERE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: pictures ``done`` of ``total``, of which ``unreadable`` were not read.
+    """How far a run is: images ``done`` of ``total``, of which ``unreadable`` were not read.
 
     ``loading`` is true until the models are there.
     """
@@ -47,13 +47,13 @@ class Teller:
 
     def __init__(self, folder: Path, total: int) -> None:
         self._file = folder / FILE
-        self._pace = Pace(Unit("pictures"), total)
+        self._pace = Pace(Unit("images"), total)
         self._worker = Identity.own()
         self._said = 0.0
 
     def note(self, progress: Progress) -> None:
         """Says ``progress``, unless something was said just now; a full disk stops nothing."""
-        if not progress.loading:  # else the time that this takes would count as slow pictures
+        if not progress.loading:  # else the time that this takes would count as slow images
             self._pace.note(progress.done)
         now = time.monotonic()
         if now - self._said < _SECONDS_BETWEEN and not progress.loading:

@@ -1,4 +1,4 @@
-"""A saved run once more: the same request of the same pictures, and whether its rows agree."""
+"""A saved run once more: the same request of the same images, and whether its rows agree."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _EXAMPLES = 5
 class Replay:
     """What came of running a run again.
 
-    ``rows`` counts the rows of pictures that both have. ``listing`` says whether the dataset lists
-    the same files. ``missing``, ``extra`` and ``changed`` are names of pictures: no longer read,
+    ``rows`` counts the rows of images that both have. ``listing`` says whether the dataset lists
+    the same files. ``missing``, ``extra`` and ``changed`` are names of images: no longer read,
     not read before, and not the same pixels any more. ``versions`` are sentences on what was
-    updated since; ``changes`` are the columns whose values differ, of the unchanged pictures.
+    updated since; ``changes`` are the columns whose values differ, of the unchanged images.
     """
 
     run: Run
@@ -88,7 +88,7 @@ class Replay:
 
 
 def _pictures(names: Sequence[str]) -> str:
-    return f"{len(names)} picture{'s' * (len(names) != 1)} ({some(names, _EXAMPLES)})"
+    return f"{len(names)} image{'s' * (len(names) != 1)} ({some(names, _EXAMPLES)})"
 
 
 def replay(

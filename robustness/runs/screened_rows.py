@@ -1,6 +1,6 @@
 """The rows of a run from elsewhere, looked through a few thousand at a time.
 
-Every figure is to be a number that it can be, every word one of the manifest, and every picture to
+Every figure is to be a number that it can be, every word one of the manifest, and every image to
 have one row for each model and condition: what opens the run relies on that.
 """
 
@@ -49,7 +49,7 @@ def _ranges() -> dict[str, tuple[float, float]]:
 _MAY_LACK = {"strength", "parameter", "label"} | {
     record.name for record in metrics.REGISTRY if not np.isfinite(record.high)
 }
-"""What a row may have no number for: compositions have no one strength, equal pictures no PSNR."""
+"""What a row may have no number for: compositions have no one strength, equal images no PSNR."""
 
 
 class ScreenedRows:
@@ -78,7 +78,7 @@ class ScreenedRows:
                     self._words(batch)
 
     def digest(self, images: int) -> str | None:
-        """The ``content`` of all rows, which are to be of ``images`` pictures."""
+        """The ``content`` of all rows, which are to be of ``images`` images."""
         places = np.sort(np.concatenate([np.zeros(0, np.int64), *self.places]))
         names = {name for name, _ in self.found.values()}
         each = len(self.ids) * len(self.classes)
@@ -145,7 +145,7 @@ class ScreenedRows:
             _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
 
     def _pictures(self, batch: pa.RecordBatch, place: Whole) -> None:
-        """Whether each place among the pictures has one name and one digest."""
+        """Whether each place among the images has one name and one digest."""
         places, first, inverse = np.unique(place, return_index=True, return_inverse=True)
         taken: list[list[str]] = []
         for word in ("image", "image_digest"):
@@ -158,7 +158,7 @@ class ScreenedRows:
 
 
 _NO_CLASS = "it names classes that there are not"
-_TWO_NAMES = "one picture has two names or digests in it"
+_TWO_NAMES = "one image has two names or digests in it"
 
 
 def _classes(name: str) -> int:

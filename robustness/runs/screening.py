@@ -49,7 +49,7 @@ def check_manifest(manifest: Manifest) -> None:
     texts = (asked.title, asked.source, *spec.model_names)
     numbers = (manifest.images, manifest.unreadable, *manifest.parts.values())
     for fine, otherwise in (
-        (1 <= spec.side <= MAX_SIDE, "its pictures are of no possible size"),
+        (1 <= spec.side <= MAX_SIDE, "its images are of no possible size"),
         (bool(spec.models and spec.conditions), "it asks for nothing"),
         (several, "it asks for far more models or conditions than there are"),
         (all(readable(condition.id) for condition in spec.conditions),
@@ -57,9 +57,9 @@ def check_manifest(manifest: Manifest) -> None:
         (all(len(text) <= MAX_TEXT for text in texts), "a name in it is too long"),
         (all(len(text) <= _MAX_WORD for text in words), "a word in it is too long"),
         (asked.labelling in LABELLINGS, "its labels are from nowhere known"),
-        (1 <= asked.pictures <= MAX_PICTURES, "no dataset holds so many pictures"),
+        (1 <= asked.pictures <= MAX_PICTURES, "no dataset holds so many images"),
         (all(n is None or 1 <= n <= MAX_PICTURES for n in (asked.limit, asked.sample)),
-         "it asks for no picture"),
+         "it asks for no image"),
         (all(0 <= n <= 2**63 for n in numbers), "it counts less than nothing"),
         (all(0 <= s < 1e12 for s in (manifest.seconds, manifest.startup_seconds)),
          "it took no possible time"),
@@ -118,7 +118,7 @@ def check_rows(run: Run) -> None:
         raise RunError(f"The run {run.id} is refused: its rows cannot be read.") from error
     except RunError as error:
         raise RunError(f"The run {run.id} is refused: {error}") from error
-    _expect(run.manifest, digest == run.manifest.content, "its rows are of other pictures")
+    _expect(run.manifest, digest == run.manifest.content, "its rows are of other images")
 
 
 def _check_counts(run: Run) -> None:
@@ -132,9 +132,9 @@ def _check_counts(run: Run) -> None:
     for fine, otherwise in (
         (all(part.images >= 0 and part.seconds >= 0 for part in run.parts),
          "it counts less than nothing"),
-        (run.images + len(unreadable) == manifest.dataset.pictures, "pictures are missing in it"),
-        (counts == said, "its files hold other numbers of pictures than it says"),
-        (len(unreadable) <= MAX_UNREADABLE, "it lists too many pictures that were not read"),
+        (run.images + len(unreadable) == manifest.dataset.pictures, "images are missing in it"),
+        (counts == said, "its files hold other numbers of images than it says"),
+        (len(unreadable) <= MAX_UNREADABLE, "it lists too many images that were not read"),
         (all(len(text) <= MAX_TEXT for text in texts), "its texts are too long"),
         (all(0 <= number < manifest.dataset.pictures for number in numbers),
          "its files are of parts of the work that there are not"),

@@ -55,15 +55,15 @@ def plan(
     sample: int | None = None,
     batch: int | None = None,
 ) -> Plan:
-    """Lists the pictures of ``source``, unless they are already, and finds their classes.
+    """Lists the images of ``source``, unless they are already, and finds their classes.
 
-    ``limit`` keeps the first pictures, ``sample`` draws from these with the seed of ``spec``;
+    ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes). Raises
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
-            f"Expected 1 to {MAX_BATCH} pictures to be worked on at once, got {batch}.",
+            f"Expected 1 to {MAX_BATCH} images to be worked on at once, got {batch}.",
             hint="That is --batch.",
         )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
@@ -108,7 +108,7 @@ class Session:
 
     @property
     def resumed(self) -> int:
-        """How many pictures earlier sittings have done, readable or not."""
+        """How many images earlier sittings have done, readable or not."""
         return sum(part.images + len(part.unreadable) for part in self._parts)
 
     def __enter__(self) -> Session:
@@ -257,7 +257,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
     now = replace(manifest, spec=plan.job.spec, dataset=plan.asked, versions=versions())
     if now.key != manifest.key:
         raise RunError(
-            f"The run {manifest.id} cannot go on: its pictures or the versions of what computes "
+            f"The run {manifest.id} cannot go on: its images or the versions of what computes "
             "its rows have changed since. Evaluate the same anew."
         )
     return _held(plan, folder, None, patience)
@@ -296,7 +296,7 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
         for entry in listing(runs)
         if entry.manifest is not None
         and entry.manifest.key == fresh.key
-        # Pictures elsewhere may be others, even where all names and sizes are the same.
+        # Images elsewhere may be others, even where all names and sizes are the same.
         and entry.manifest.dataset.source == fresh.dataset.source
         and not entry.imported  # what another machine says is no substitute for computing it
     ]

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What people call it: the title it was given, else that of its pictures."""
+        """What people call it: the title it was given, else that of its images."""
         return notes.title(self.folder) or visible(self.manifest.dataset.title)
 
     @property
@@ -81,17 +81,17 @@ class Run:
 
     @property
     def images(self) -> int:
-        """How many pictures were read and evaluated."""
+        """How many images were read and evaluated."""
         return sum(part.images for part in self.parts)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
-        """(name, reason) of the pictures that could not be read."""
+        """(name, reason) of the images that could not be read."""
         return [pair for part in self.parts for pair in part.unreadable]
 
     @property
     def seconds(self) -> float:
-        """Time spent on the pictures in all sittings, without loading the models."""
+        """Time spent on the images in all sittings, without loading the models."""
         return sum(part.seconds for part in self.parts)
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
@@ -116,7 +116,7 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The pictures, listed again; raises ``RunError`` where they cannot be opened."""
+        """The images, listed again; raises ``RunError`` where they cannot be opened."""
         asked = self.manifest.dataset
         if self.imported and not self.anywhere:
             notes.check_source(asked.source, self.folder.parent)
@@ -125,7 +125,7 @@ class Run:
         except (RobustnessError, OSError) as error:
             reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
             raise RunError(
-                "The pictures of this run cannot be opened again: they are not where they were, or "
+                "The images of this run cannot be opened again: they are not where they were, or "
                 "cannot be read there.",
                 hint=reason,
             ) from error
@@ -142,21 +142,21 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the pictures of {self.dataset.title} any more.")
+            raise ImageError(f"{name} is not among the images of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         image = study_image(data, name=name, fit=spec.fit, side=spec.side)
         picture = Picture.of(name, image, fit=spec.fit)
         if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
-                f"{name} is not the picture any more that this run evaluated: its pixels have "
+                f"{name} is not the image any more that this run evaluated: its pixels have "
                 "changed since."
             )
         return picture
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of the study image of every picture that was evaluated, by its name."""
+        """The digest of the study image of every image that was evaluated, by its name."""
         if not self.images:
             return {}
         table = self.table(["image", "image_digest"])
@@ -166,7 +166,7 @@ class Run:
 def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
     """The run in ``folder``.
 
-    The manifest of an imported run may name any path as its source: its pictures are opened only
+    The manifest of an imported run may name any path as its source: its images are opened only
     where ``notes.check_source`` allows that, unless ``anywhere`` says that whoever asks may read
     every path himself. Raises ``RunError`` where there is no run, where it is damaged, and for one
     that is not finished unless ``unfinished`` allows that.
@@ -192,14 +192,14 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
-            f"{counted(manifest.dataset.pictures, 'picture')}): continue it first.",
+            f"{counted(manifest.dataset.pictures, 'image')}): continue it first.",
             hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
 
 
 def title_of(folder: Path) -> str:
-    """What people call the run in ``folder``: its title, else that of its pictures, else its id."""
+    """What people call the run in ``folder``: its title, else that of its images, else its id."""
     try:
         return notes.title(folder) or manifests.read(folder).dataset.title
     except RunError:

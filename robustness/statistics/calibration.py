@@ -41,11 +41,11 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
 
 
 def estimated_error(confidence: Floats, correct: Floats, *, together: bool = True) -> Estimates:
-    """The expected calibration error over answers (n, k), k to a picture, with its interval.
+    """The expected calibration error over answers (n, k), k to an image, with its interval.
 
-    NaN in ``correct`` where a picture has none. Of all answers ``together``, or the mean of the
+    NaN in ``correct`` where an image has none. Of all answers ``together``, or the mean of the
     errors of the k conditions. Had a bin's gap its sign known, the error would be a mean over
-    pictures of signed gaps, with the interval of such a difference. The signs are those found,
+    images of signed gaps, with the interval of such a difference. The signs are those found,
     which can only make the error seem larger: ``_seeming`` estimates by how much, and that is taken
     off the lower bound. docs/intervals.md has how often that holds.
     """
@@ -62,7 +62,7 @@ def estimated_error(confidence: Floats, correct: Floats, *, together: bool = Tru
 def condition_errors(confidence: Floats, correct: Floats) -> Estimates:
     """The expected calibration error under each of k conditions alone, answers (n, k).
 
-    Each as ``estimated_error`` has it; NaN where no picture has an answer.
+    Each as ``estimated_error`` has it; NaN where no image has an answer.
     """
     values, seeming = _signed_gaps(confidence, correct, together=False)
     low, high = difference_bounds(values)

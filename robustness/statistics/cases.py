@@ -53,7 +53,7 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def class_names(frame: pd.DataFrame) -> pd.Series:
-    """The class of every row's picture: of its label, else the one the model names for it clean."""
+    """The class of every row's image: of its label, else the one the model names for it clean."""
     index = frame["label"].astype("Int64").fillna(frame["clean_top1"].astype("Int64"))
     keys = pd.DataFrame({"model": frame["model"].astype(str), "index": index.astype(int)})
     names = {

@@ -86,7 +86,7 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
         require(frame, ("image_digest", "model", *_TOLD, "consistent"))
         whole = as_counted(with_conditions(with_correctness(frame)))
         whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
-        # One picture under two names gives the same rows twice.
+        # One image under two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
         effects = {text: effect(text) for text in whole["condition"].unique()}
         sides.append(whole.assign(effect=whole["condition"].map(effects)))

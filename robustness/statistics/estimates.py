@@ -1,7 +1,7 @@
-"""Means over the rows of a run with intervals over its pictures.
+"""Means over the rows of a run with intervals over its images.
 
-A picture may have more rows than another. Its value is then what it would be in a mean of pictures
-that comes to the mean of rows: R + (sum - R rows) / (mean rows a picture), with R the mean of rows.
+An image may have more rows than another. Its value is then what it would be in a mean of images
+that comes to the mean of rows: R + (sum - R rows) / (mean rows an image), with R the mean of rows.
 """
 
 from __future__ import annotations
@@ -23,21 +23,18 @@ from robustness.metrics.intervals import (
 Floats = NDArray[np.float64]
 
 INTERVAL_RULE = (
-    "95 % intervals take the picture as the unit. A rate has Clopper and Pearson's with the "
-    "effective number of pictures, a difference what follows from those of its two sides, and any "
-    f"other mean Student's, from {FEWEST_OF_A_MEAN} pictures on. Fewer than {FEWEST} are too few "
+    "95 % intervals take the image as the unit. A rate has Clopper and Pearson's with the "
+    "effective number of images, a difference what follows from those of its two sides, and any "
+    f"other mean Student's, from {FEWEST_OF_A_MEAN} images on. Fewer than {FEWEST} are too few "
     "for any."
 )
 
-TOO_FEW = (
-    f"Fewer than {FEWEST} pictures are too few for an interval: the figures tell what became of "
-    "these pictures, not what would of others."
-)
+TOO_FEW = f"Fewer than {FEWEST} images: no intervals, and these figures describe these images only."
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """k figures: their values (k,) and bounds (k,); NaN: undefined, or too few pictures."""
+    """k figures: their values (k,) and bounds (k,); NaN: undefined, or too few images."""
 
     value: Floats
     low: Floats
@@ -53,9 +50,9 @@ class Estimates:
 
 
 def each_picture(sums: Floats, counts: Floats) -> Floats:
-    """(n, k): the value of each picture in the means of rows, NaN where it has no row.
+    """(n, k): the value of each image in the means of rows, NaN where it has no row.
 
-    ``sums`` (n, k) holds each picture's total, ``counts`` (n, k) the number of its rows.
+    ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
     """
     there = counts > 0
     pictures, rows = there.sum(axis=0), counts.sum(axis=0)
@@ -66,17 +63,17 @@ def each_picture(sums: Floats, counts: Floats) -> Floats:
 
 
 def shares(values: Floats) -> Estimates:
-    """Means of ``values`` (n, k), shares in [0, 1]; NaN where a picture has none."""
+    """Means of ``values`` (n, k), shares in [0, 1]; NaN where an image has none."""
     return Estimates(_mean(values), *share_bounds(values))
 
 
 def means(values: Floats) -> Estimates:
-    """Means of ``values`` (n, k), of whatever range; NaN where a picture has none."""
+    """Means of ``values`` (n, k), of whatever range; NaN where an image has none."""
     return Estimates(_mean(values), *mean_bounds(values))
 
 
 def differences(values: Floats) -> Estimates:
-    """Means of ``values`` (n, k), differences in [-1, 1]; NaN where a picture has none."""
+    """Means of ``values`` (n, k), differences in [-1, 1]; NaN where an image has none."""
     return Estimates(_mean(values), *difference_bounds(values))
 
 
@@ -121,7 +118,7 @@ def side_by_side(*parts: Estimates) -> Estimates:
 def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
     """What was lost from ``clean`` to ``perturbed``, shares (n, k): a difference, and of the clean.
 
-    The second, 1 - perturbed / clean, is undefined where no picture was right. Its interval is that
+    The second, 1 - perturbed / clean, is undefined where no image was right. Its interval is that
     of the mean of (1 - itself) clean - perturbed, which is 0, by the clean share. Where more were
     right than before, so that it has no least value, that is by how much the logarithm of
     perturbed / clean may be off (as Katz et al. have it, Biometrics 34, 1978).

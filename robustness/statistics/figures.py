@@ -55,7 +55,7 @@ def recount(frame: pd.DataFrame) -> str:
 class Figures:
     """The tables on the measurements ``frame``, each worked out when it is first asked for.
 
-    A picture that stands in it under several names counts once, as in each of the tables.
+    An image that stands in it under several names counts once, as in each of the tables.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -117,8 +117,8 @@ class Figures:
             return ""
         are = "is a copy of another" if self.copies == 1 else "are copies of others"
         return (
-            f"{self.copies:,} of {self.images + self.copies:,} pictures {are}, pixel by pixel: "
-            "each picture counts once."
+            f"{self.copies:,} of {self.images + self.copies:,} images {are}, pixel by pixel: "
+            "each image counts once."
         )
 
     @cached_property

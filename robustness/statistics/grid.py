@@ -2,7 +2,7 @@
 
 A frame has one row a measurement with at least ``COLUMNS``. ``image`` tells the images of a run
 apart, ``condition`` its conditions. Images of one ``image_digest``, where there is such a column,
-are copies of one picture, which counts once: it is no further evidence.
+are copies of one image, which counts once: it is no further evidence.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 CE = sum over severities of the error / the same of AlexNet; relative CE = what the corruption adds
 to the clean error, summed and divided likewise; both in percent, lower is better (Hendrycks &
-Dietterich, ICLR 2019). The published pictures were saved as JPEG of quality 85 after the
+Dietterich, ICLR 2019). The published images were saved as JPEG of quality 85 after the
 corruption; what was measured with that step and without it is told apart.
 """
 
@@ -29,7 +29,7 @@ IN_MEMORY = (
 )
 AS_JPEG = (
     "Saved as JPEG of quality 85, as the published files were: the protocol of published mCE, on "
-    "these pictures in place of ImageNet's validation set"
+    "these images in place of ImageNet's validation set"
 )
 _PROTOCOLS = {IN_MEMORY: "", AS_JPEG: f"+{SAVED_AS_JPEG}"}
 """What the names of perturbations end with in each protocol."""
@@ -109,7 +109,7 @@ def _complete(grid: Grid, note: str) -> dict[str, list[int]]:
 
 
 def _of_model(grid: Grid, note: str) -> dict[str, Any] | None:
-    """The entry of the labelled pictures that have every condition of the protocol ``note``."""
+    """The entry of the labelled images that have every condition of the protocol ``note``."""
     complete = _complete(grid, note)
     if not complete:
         return None

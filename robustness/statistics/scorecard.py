@@ -17,13 +17,13 @@ from robustness.statistics.estimates import TOO_FEW, Estimates, each_picture, sh
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Per model, in order of falling consistency: the study's ranking with intervals over pictures.
+    """Per model, in order of falling consistency: the study's ranking with intervals over images.
 
     Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
     the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
     ``euclidean`` are means of the embedding's similarity over them, ``cosine_rescaled`` and
     ``euclidean_rescaled`` those of how far it is from a stranger's. ``consistency_low`` and
-    ``consistency_high`` are None with fewer than ``FEWEST`` pictures. ``clean_accuracy`` and
+    ``consistency_high`` are None with fewer than ``FEWEST`` images. ``clean_accuracy`` and
     ``perturbed_accuracy`` are None unless every row has a label.
     """
     by_model: dict[str, list[Measurement]] = {}
@@ -63,7 +63,7 @@ def _accuracy(rows: Sequence[Measurement]) -> dict[str, float | None]:
 
 
 def _consistency(rows: Sequence[Measurement]) -> Estimates:
-    """The share of answers that stayed, over the pictures of ``rows``."""
+    """The share of answers that stayed, over the images of ``rows``."""
     of_picture: dict[str, list[bool]] = {}
     for row in rows:
         of_picture.setdefault(row.image_digest, []).append(row.consistent)
@@ -76,7 +76,7 @@ EVEN = 0.5
 
 STABLE_FEATURES = 0.5
 """Rescaled cosine similarity below which features moved: they are more than half way from where
-they were (1) to those of an unrelated picture (0)."""
+they were (1) to those of an unrelated image (0)."""
 
 
 UNSURE = 0.3
@@ -87,7 +87,7 @@ VERDICT_RULE = (
     "Robust: the whole 95 % interval of prediction consistency lies above 50 %. Fragile: it lies "
     "below 50 %; called inconsistent where the features stayed all the same, at a mean rescaled "
     "cosine similarity of 0.5 or more, which is less than half way to those of an unrelated "
-    "picture: that makes a changed answer stranger. Otherwise the number of images does not "
+    "image: that makes a changed answer stranger. Otherwise the number of images does not "
     f"establish either; fewer than {FEWEST} never do."
 )
 
@@ -112,7 +112,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 PUBLISHED_NOTE = (
-    "The study scored one image under ten perturbations, so its figures rest on one picture and "
+    "The study scored one image under ten perturbations, so its figures rest on one image and "
     "tell nothing of others, whatever the percentage. Its strengths and its Euclidean formula were "
     "not published; the measured figures beside it use ours and need not agree."
 )
@@ -175,16 +175,16 @@ def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
     if not groups:
         return ""
     if groups == [tuple(entry["model"] for entry in ranking) for ranking in rankings(summary)]:
-        return "No order is established: all intervals overlap. More pictures narrow them."
+        return "No order is established: all intervals overlap. More images narrow them."
     listed = "; ".join(", ".join(models.label(name) for name in group) for group in groups)
     return (
-        f"No order is established among models whose intervals overlap: {listed}. More pictures "
+        f"No order is established among models whose intervals overlap: {listed}. More images "
         "narrow the intervals."
     )
 
 
 def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether there are pictures enough for the intervals of ``summarise``."""
+    """Whether there are images enough for the intervals of ``summarise``."""
     return all(entry["consistency_low"] is not None for entry in summary)
 
 
@@ -196,7 +196,7 @@ def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
 
 
 def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
-    """(picture, model, clean top-1 probability) wherever that lies below ``UNSURE``."""
+    """(image, model, clean top-1 probability) wherever that lies below ``UNSURE``."""
     found = {
         (row.image, row.model): row.clean_probability
         for row in rows
@@ -223,7 +223,7 @@ def insight(rows: Sequence[Measurement]) -> str:
     reassuring = quadrants.count("features moved, decision stayed")
     return (
         f"Of {len(rows)} measurements, {surprising} changed the answer although the features "
-        f"moved less than half way to those of an unrelated picture, and {reassuring} kept it "
+        f"moved less than half way to those of an unrelated image, and {reassuring} kept it "
         "although they moved further: feature stability is not prediction robustness."
         if surprising or reassuring
         else f"In all {len(rows)} measurements, features and decision moved or stayed together."

@@ -67,7 +67,7 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     than others),
     ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
     also ``..._top5``), the means of ``MEANS``, the expected calibration errors ``clean_ece`` (of
-    each picture once), ``perturbed_ece`` (of all rows together, where too sure under one condition
+    each image once), ``perturbed_ece`` (of all rows together, where too sure under one condition
     makes up for too unsure under another) and ``condition_ece`` (the mean of those of the
     conditions), and ``clean_overconfidence`` and ``overconfidence``: mean confidence less accuracy.
     All over all rows of the model. Without intervals as in ``by_perturbation``
@@ -261,7 +261,7 @@ def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
-    """(An entry a series, each picture's value in its consistency (images, series))."""
+    """(An entry a series, each image's value in its consistency (images, series))."""
     conditions = some[0].conditions
     names = {key.series: key.perturbation for key in conditions}
     kept = np.stack([grid.values("consistent") for grid in some])
@@ -297,7 +297,7 @@ def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[i
 
 
 def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
-    """(n, number of figures): each picture's value over ``conditions``."""
+    """(n, number of figures): each image's value over ``conditions``."""
     sums, counts = [], []
     for column in FIGURES.values():
         values = grid.values(column)

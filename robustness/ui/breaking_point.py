@@ -1,4 +1,4 @@
-"""How the Breaking-point page looks: the summary, the curves, and the picture at a point."""
+"""How the Breaking-point page looks: the summary, the curves, and the image at a point."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def show(
     found: Sequence[Measurement | Break],
     truth: str | None,
 ) -> None:
-    """Draws the answer for one perturbation: sentence, table, curves, the picture at a point.
+    """Draws the answer for one perturbation: sentence, table, curves, the image at a point.
 
     ``truth`` is the true class, which labels what was ``found``.
     """
@@ -99,7 +99,7 @@ def _film(
     found: Sequence[Measurement | Break],
     truth: str | None,
 ) -> films.Offer:
-    """The film of the sweep: its pictures are made again, and no model is asked again."""
+    """The film of the sweep: its images are made again, and no model is asked again."""
     return films.Offer(
         key=f"film {sweeping(picture, perturbation, names, seed).key} {truth}",
         label=moving(perturbation),
@@ -153,7 +153,7 @@ def _at_one_strength(
     """The image and the predictions at one of ``strengths``, while a slider is moved over them."""
     record = REGISTRY[perturbation]
     strength = components.choice(
-        "Strength of the picture",
+        "Strength of the image",
         strengths,
         [f"{value:g}: {record.value_text(value)}" for value in strengths],
         "shown_strength",

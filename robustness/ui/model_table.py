@@ -165,7 +165,7 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     return found
 
 
-_HEAD = ("Model", "Picture", "Expected", "Answer", "Verdict")
+_HEAD = ("Model", "Image", "Expected", "Answer", "Verdict")
 
 
 def _rows(check: SelfCheck) -> list[tuple[str, ...]]:

@@ -144,7 +144,7 @@ def _clear() -> None:
             ),
         )
         if st.session_state.pop(_CLEARED, False):
-            st.caption("Cleared: models, pictures, films and results.")
+            st.caption("Cleared: models, images, films and results.")
 
 
 def _cleared() -> None:

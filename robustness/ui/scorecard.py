@@ -188,11 +188,11 @@ def _gallery(
     conditions: Sequence[Condition],
     seed: int,
 ) -> None:
-    st.header("The perturbed pictures and the answers", anchor=False)
+    st.header("The perturbed images and the answers", anchor=False)
     picture = pictures[0]
     if len(pictures) > 1:
         by_name = {f"{place}: {visible(p.name)}": p for place, p in enumerate(pictures, start=1)}
-        picture = by_name[st.selectbox("Picture", list(by_name), key="gallery_picture")]
+        picture = by_name[st.selectbox("Image", list(by_name), key="gallery_picture")]
     images = perturbed(picture, conditions, seed)
     with st.container(key="answers"):
         for condition, image in zip(conditions, images, strict=True):

@@ -1,4 +1,4 @@
-"""A network that answers in a millisecond, and pictures for it: what holds of an attack does not
+"""A network that answers in a millisecond, and images for it: what holds of an attack does not
 hang on the model."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIDE = 32
 
 @pytest.fixture(scope="session")
 def small(caches: object) -> Classifier:
-    """It maps pictures of ``SIDE`` pixels to twelve classes, on random weights."""
+    """It maps images of ``SIDE`` pixels to twelve classes, on random weights."""
     keras().utils.set_random_seed(3)
     layers = keras().layers
     pixels = layers.Input((SIDE, SIDE, 3))

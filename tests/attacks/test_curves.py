@@ -117,7 +117,7 @@ def points(attack: str, *successes: bool, flat: bool = False) -> list[Point]:
     [
         (points("pgd", False, False, True, True), []),
         (points("pgd", False, True, False, True), ["succeeds at 1/255 but not at 2/255"]),
-        (points("pgd", False, False, flat=True), ["gradient at the clean picture is zero"]),
+        (points("pgd", False, False, flat=True), ["gradient at the clean image is zero"]),
         (
             points("pgd", False, False, True) + points("square", False, True, True),
             ["Square (black box), which sees answers alone, succeeds at 1/255"],
@@ -158,7 +158,7 @@ def test_a_transferred_picture_is_judged_by_each_model_on_its_own(
 def test_a_model_that_gives_the_target_already_does_not_end_the_others_transfer(
     photographs: NDArray[np.float32], classifiers: Mapping[str, Classifier]
 ) -> None:
-    """Two models that see different things in one picture, and the target is what one sees."""
+    """Two models that see different things in one image, and the target is what one sees."""
     names = ["SqueezeNet", "EfficientNetLite0"]
     tops = [classifiers[name](photographs).probabilities.argmax(1) for name in names]
     place = int(np.flatnonzero(tops[0] != tops[1])[0])

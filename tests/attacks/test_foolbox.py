@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 Images = NDArray[np.float32]
 TOLERANCE = 0.002
-"""Of the loss: a pass over two pictures differs in its last bits from two passes over one, and
+"""Of the loss: a pass over two images differs in its last bits from two passes over one, and
 so does a path along signs that follow it. Measured: 0.0004."""
 
 
@@ -94,7 +94,7 @@ def bent(thumbnails: Images) -> Peer:
 def theirs(
     peer: Peer, attack: Any, epsilon: float, target: int | None = None
 ) -> tuple[Images, NDArray[np.bool_]]:
-    """foolbox's pictures within epsilon, and which of them succeed."""
+    """foolbox's images within epsilon, and which of them succeed."""
     tf = tensorflow()
     criterion: Any = foolbox.Misclassification(tf.constant(peer.clean))
     if target is not None:
@@ -172,7 +172,7 @@ def test_pgd_on_a_real_network(squeezenet: Peer) -> None:
 def test_fgsm_takes_the_same_step(
     request: pytest.FixtureRequest, network: str, norm: str, epsilon: float
 ) -> None:
-    """Without a random start or a choice among steps, the pictures themselves agree."""
+    """Without a random start or a choice among steps, the images themselves agree."""
     peer: Peer = request.getfixturevalue(network)
     spec = AttackSpec.of("fgsm", norm=norm, epsilon=epsilon)
     reference = FGSM[norm]()

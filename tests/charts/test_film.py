@@ -1,4 +1,4 @@
-"""Films as the browser gets them: lossless pictures, plain data, and nothing that asks for more."""
+"""Films as the browser gets them: lossless images, plain data, and nothing that asks for more."""
 
 from __future__ import annotations
 

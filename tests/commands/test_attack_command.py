@@ -1,4 +1,4 @@
-"""The attack command: its document, its picture, and what it refuses."""
+"""The attack command: its document, its image, and what it refuses."""
 
 from __future__ import annotations
 

@@ -421,7 +421,7 @@ def test_study_out_writes_files_that_agree(study: Study) -> None:
         for name, expected in stages.items():
             pixels = np.asarray(Image.open(written[name]))
             np.testing.assert_array_equal(pixels, np.rint(expected * 255))
-    assert len(list(folder.iterdir())) == 4, "two files and a folder a picture"
+    assert len(list(folder.iterdir())) == 4, "two files and a folder an image"
 
 
 def test_the_pictures_that_study_saves_give_the_answers_of_its_rows(study: Study, run: Run) -> None:
@@ -444,16 +444,16 @@ def test_study_for_people_is_a_ranking_with_progress_beside_it(run: Run) -> None
     ended = run("study", COFFEE, *settings)
     lines = ended.out.splitlines()
     assert ended.status == 0
-    assert lines[0] == "1 picture x 2 perturbations"
+    assert lines[0] == "1 image x 2 perturbations"
     head = next(place for place, line in enumerate(lines) if line.startswith("rank"))
     ranking = [line.split() for line in lines[head + 1 : head + 3]]
     assert [row[0] for row in ranking] == ["1", "2"]
     assert {row[1] for row in ranking} == set(MODELS)
     shares = [int(row[2].rstrip("%")) for row in ranking]
     assert shares == sorted(shares, reverse=True)
-    assert lines[-1].startswith("Fewer than 5 pictures are too few for an interval")
+    assert lines[-1].startswith("Fewer than 5 images")
     assert "4 of 4 measurements" in ended.err
-    assert ended.err.count("measurements") == 2, "one line a picture and model"
+    assert ended.err.count("measurements") == 2, "one line an image and model"
 
 
 def test_study_of_one_model_has_no_order_to_doubt(run: Run) -> None:

@@ -47,7 +47,7 @@ def perturb_arguments(image: str | Path, out: Path, **changes: str) -> list[str]
     return ["perturb", str(image), *(f"--{name}={value}" for name, value in options.items())]
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 DOZEN = (
     "empty",

@@ -103,11 +103,11 @@ def test_what_is_printed_for_people(
     models = ["--models", "SqueezeNet,EfficientNetLite0", "--perturbations", "fog,rotation"]
     assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
     printed = capsys.readouterr()
-    assert "6 pictures x 2 conditions" in printed.out
+    assert "6 images x 2 conditions" in printed.out
     assert "unreadable: 670/broken.jpg" in printed.out
     assert "accuracy: clean" in printed.out
     assert " over " in printed.out
-    assert "7 of 7 pictures" in printed.err
+    assert "7 of 7 images" in printed.err
 
 
 def test_no_readable_picture_is_no_result_and_no_crash(

@@ -192,7 +192,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = tmp_path / "there.png"
-    there.write_bytes(b"a good picture")
+    there.write_bytes(b"a good image")
     written = Path.write_bytes
 
     def full(path: Path, data: bytes) -> int:
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     asked = ["perturb", COFFEE, "--perturbation", "fog", "--strength", "0.5", "--to", str(there)]
     assert main(asked) == EXIT_BAD_INPUT
     assert f"{there} cannot be written: No space left on device;" in capsys.readouterr().err
-    assert there.read_bytes() == b"a good picture"
+    assert there.read_bytes() == b"a good image"
     assert os.listdir(tmp_path) == [there.name]
 
 
@@ -211,9 +211,9 @@ def test_a_file_is_written_through_a_link_and_into_a_pipe(tmp_path: Path) -> Non
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "real" / "one.png")
-    write_file(link, b"a picture")
+    write_file(link, b"an image")
     assert link.is_symlink()
-    assert (tmp_path / "real" / "one.png").read_bytes() == b"a picture"
+    assert (tmp_path / "real" / "one.png").read_bytes() == b"an image"
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:

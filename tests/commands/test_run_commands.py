@@ -28,7 +28,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures in ``photos`` and two runs of them in ``runs``."""
+    """A folder with images in ``photos`` and two runs of them in ``runs``."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it as the working folder; the pictures stay where the runs know them."""
+    """A copy of it as the working folder; the images stay where the runs know them."""
     shutil.copytree(made / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "budget.toml").write_text(BUDGET)
@@ -65,7 +65,7 @@ def test_runs_are_listed_with_the_folders_that_are_none(
     assert (first["title"], first["images"], first["seed"]) == ("Before training", 6, 5)
     assert main.main(["runs"]) == 0
     printed = capsys.readouterr().out
-    assert "Before training: 6 of 6 pictures" in printed
+    assert "Before training: 6 of 6 images" in printed
     assert "holiday: " in printed
     assert main.main(["runs", "--out", "nowhere"]) == 0
     assert "There are no runs in nowhere." in capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert len(found["differences"]) == 2 * (1 + 2)
     assert len(answer(capsys, "runs", "compare", "seed-5", "seed-6", "seed-5")) == 2
     assert main.main(["runs", "compare", "seed-5", "seed-6"]) == 0
-    assert "6 pictures in both" in capsys.readouterr().out
+    assert "6 images in both" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_replay_tells_by_its_status_whether_the_rows_agree(
     assert main.main(["replay", run.id]) == 1
     printed = capsys.readouterr().out
     assert "different" in printed
-    assert "Of other pixels than before: 1 picture (670/motorcycle-0.jpg)." in printed
+    assert "Of other pixels than before: 1 image (670/motorcycle-0.jpg)." in printed
     shutil.rmtree(photos)
     assert main.main(["replay", run.id]) == 2
     assert "cannot be replayed" in capsys.readouterr().err

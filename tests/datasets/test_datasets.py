@@ -346,7 +346,7 @@ def repeated(text: str, times: int) -> pa.Array:
 
 
 def lying(path: Path, lie: Callable[[bytes], bytes]) -> Path:
-    """A table of one picture with another footer."""
+    """A table of one image with another footer."""
     data = parquet(path, path=["a.png"]).read_bytes()
     length = int.from_bytes(data[-8:-4], "little")
     footer = lie(data[-8 - length : -8])

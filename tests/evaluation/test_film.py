@@ -1,4 +1,4 @@
-"""Films: the loop's own pictures and rows, at every strength of one perturbation."""
+"""Films: the loop's own images and rows, at every strength of one perturbation."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_nobody_is_asked_any_longer_once_it_is_closed(picture: Picture) -> None:
     events = film.shoot(picture, BOTH, "rotation", NAMES, load=models.load)
     assert len(list(islice(events, 3))) == 3
     events.close()  # type: ignore[attr-defined]
-    assert [len(model.batches) for model in models.loaded.values()] == [1, 1], "the clean pictures"
+    assert [len(model.batches) for model in models.loaded.values()] == [1, 1], "the clean images"
 
 
 def test_a_sweep_is_a_film_for_which_no_model_is_asked_again(picture: Picture) -> None:

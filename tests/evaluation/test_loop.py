@@ -219,7 +219,7 @@ def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
     list(evaluate(RunSpec(TWO, CONDITIONS), given, load=stable.load))
     assert len(composed) == len(given) * len(CONDITIONS)
     first, second = stable.loaded.values()
-    for model in (first, second):  # and once of the unrelated pictures
+    for model in (first, second):  # and once of the unrelated images
         np.testing.assert_array_equal(model.batches.pop(1), strangers(224)[0])
     assert len(first.batches) == len(second.batches) == len(given)
     for picture, batch, again in zip(given, first.batches, second.batches, strict=True):
@@ -382,7 +382,7 @@ def test_the_summary_ranks_by_consistency_and_gives_means() -> None:
     assert (worse["model"], worse["n"], worse["consistency"]) == ("Worse", 3, pytest.approx(1 / 3))
     assert (better["cosine"], better["euclidean"]) == pytest.approx((0.3, 1 / 3))
     assert (worse["cosine"], worse["euclidean"]) == pytest.approx((0.7, 0.8))
-    assert worse["consistency_low"] is worse["consistency_high"] is None, "of a single picture"
+    assert worse["consistency_low"] is worse["consistency_high"] is None, "of a single image"
     known = [dataclasses.replace(row, label=row.top1) for row in rows]
     assert [entry["perturbed_accuracy"] for entry in summarise(known)] == [1.0, 1.0]
     assert [entry["clean_accuracy"] for entry in summarise(known[1:])] == [1.0, 0.0]

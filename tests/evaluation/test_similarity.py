@@ -1,4 +1,4 @@
-"""Similarity from its floor, averaged over the picture and place by place."""
+"""Similarity from its floor, averaged over the image and place by place."""
 
 from __future__ import annotations
 

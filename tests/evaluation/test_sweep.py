@@ -25,7 +25,7 @@ NAME = "SqueezeNet"  # whose record the made-up classifiers borrow
 
 
 class MadeUp:
-    """Says class 0 while ``keeps`` holds of the picture's mean and contrast, else class 1."""
+    """Says class 0 while ``keeps`` holds of the image's mean and contrast, else class 1."""
 
     key = ""
 
@@ -116,7 +116,7 @@ def test_an_answer_that_comes_back_is_shown() -> None:
 
 
 class Leading(MadeUp):
-    """Gives class 0 a lead over class 1, in log probability, that the picture's mean decides."""
+    """Gives class 0 a lead over class 1, in log probability, that the image's mean decides."""
 
     def __init__(self, lead: Callable[[float], float]) -> None:
         super().__init__(lambda mean, _: lead(mean) >= 0)

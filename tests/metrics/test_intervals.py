@@ -1,4 +1,4 @@
-"""Intervals over pictures: formulas by other means, and how often they hold the truth."""
+"""Intervals over images: formulas by other means, and how often they hold the truth."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_share_has_the_exact_interval_at_the_effective_number_of_pictures() ->
 
 
 def test_many_rows_that_say_the_same_are_one_a_picture() -> None:
-    """However the pictures spread, they are worth no fewer than single answers would be."""
+    """However the images spread, they are worth no fewer than single answers would be."""
     values = random().permutation(np.repeat([0.0, 1.0], 8))
     assert share_bounds(values) == pytest.approx(proportion_confint(8, 16, method="beta"))
 
@@ -139,7 +139,7 @@ ERROR = 0.005
         ("answers correlated by 0.2", 10, 0.98),
         ("answers correlated by 0.2", 75, 0.9),
         ("answers correlated by 0.5", 75, 0.02),
-        ("a few pictures fail everywhere", 75, 0.9),
+        ("a few images fail everywhere", 75, 0.9),
     ],
 )
 def test_a_rate_is_held_as_often_as_it_says(

@@ -155,7 +155,7 @@ def test_feature_metrics_do_not_depend_on_the_scale_of_a_network(
     np.testing.assert_allclose(scaled, metric.function(clean, other), atol=1e-6)
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 
 def skimage_ssim(clean: Floats, image: Floats) -> float:

@@ -80,7 +80,7 @@ def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
 
 
 def resizing() -> models.Classifier:
-    """A small network for pictures of another size than its own."""
+    """A small network for images of another size than its own."""
     graph = small_graph()
     record = replace(graph.record, stages=graph.record.stages[:1])
     network = keras().Model(graph.model.inputs, graph.model.outputs[0])
@@ -196,7 +196,7 @@ def test_pictures_of_another_shape_are_refused(offline: models.Classifier) -> No
             heat_maps(offline, np.zeros(shape, np.float32), 0)
 
 
-# --- it explains the model, not the picture -------------------------------------------------------
+# --- it explains the model, not the image -------------------------------------------------------
 
 
 def test_other_weights_in_the_last_layer_give_another_map(

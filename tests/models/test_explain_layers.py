@@ -33,7 +33,7 @@ def unconverted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small_classifier(network: Any, *, embedding: str | None = None) -> models.Classifier:
-    """``network``, from pictures of 8 pixels to ten digits, as a classifier."""
+    """``network``, from images of 8 pixels to ten digits, as a classifier."""
     record = replace(
         models.REGISTRY["EfficientNetLite0"],
         name="small",
@@ -61,7 +61,7 @@ def test_a_pooled_linear_head_splits_its_logit_among_the_cells(photographs: Floa
     head.set_weights([kernel, np.ones(10)])
     classifier = small_classifier(network, embedding="pooled")
     images = np.stack([cv2.resize(image, (8, 8)) for image in photographs])
-    values = heat_maps(classifier, images, 4).values  # of as many cells as the picture has pixels
+    values = heat_maps(classifier, images, 4).values  # of as many cells as the image has pixels
     expected = classifier(images).features["embedding"] @ kernel[:, 4]
     np.testing.assert_allclose(values.sum((1, 2)), expected, rtol=1e-4)
 

@@ -240,7 +240,7 @@ def compared(
     others = [name for name in DIFFERENT if models.REGISTRY[name].normalisation != own]
     wrong = [undone(own, prepare(name, images[:1])) for name in others]
     shown = np.concatenate([images, *wrong])
-    # Large weights are read for several pictures at once; all others answer one by one anyway, and
+    # Large weights are read for several images at once; all others answer one by one anyway, and
     # are compiled a second time to be asked about several.
     batches = np.split(shown, len(shown)) if on_disk else [shown]
     outputs = models.Outputs.join([classifier(batch) for batch in batches])

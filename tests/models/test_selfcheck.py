@@ -37,7 +37,7 @@ WRONG: Mapping[str, Callable[[Normalisation], Normalisation]] = {
 
 
 class PreparedWrongly:
-    """A model that works, shown what another preprocessing than its own makes of pictures."""
+    """A model that works, shown what another preprocessing than its own makes of images."""
 
     def __init__(self, classifier: models.Classifier, what: str) -> None:
         self._classifier = classifier

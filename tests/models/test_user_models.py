@@ -486,7 +486,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "weights of another shape": (bad_weights, {}, "cannot be loaded"),
     "two outputs": (two_outputs, {}, "one input and one output, got 1 and 2"),
     "a map instead of classes": (a_map, {}, r"output of shape \(N, classes\)"),
-    "grey pictures": (grey, {}, r"shape \(N, 8, 8, 3\), got \(None, 8, 8, 1\)"),
+    "grey images": (grey, {}, r"shape \(N, 8, 8, 3\), got \(None, 8, 8, 1\)"),
     "another size": (saved(), {"input_size": 16}, r"\(N, 16, 16, 3\), got"),
     "too few labels": (saved(classes=11), {}, "has 11 classes, but its label file names 10"),
     "logits undeclared": (saved(activation=None), {}, 'not a distribution.*output = "logits"'),

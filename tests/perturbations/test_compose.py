@@ -69,7 +69,7 @@ def test_composition_applies_each_step_with_the_stream_of_the_clean_image() -> N
 
 @pytest.mark.parametrize("name", REGISTRY.names)
 def test_what_is_composed_is_the_picture_that_a_file_holds(name: str) -> None:
-    """Bit by bit: a PNG of it, read back by the way that pictures come in, is the same."""
+    """Bit by bit: a PNG of it, read back by the way that images come in, is the same."""
     images = photos("coffee")
     for strengths in ({name: 0.3}, {name: 1.0}, {name: 0.5, "gaussian_blur": 0.6, "fog": 0.1}):
         result = compose(images, strengths, seed=2)

@@ -179,7 +179,7 @@ def test_the_slanted_view_is_that_of_a_pinhole_camera(strength: float) -> None:
     result = apply(REGISTRY["perspective"], image, strength)[0]
 
     def back(points: np.ndarray) -> np.ndarray:
-        """From the view to the picture: a ray meets the plane turned by the angle."""
+        """From the view to the image: a ray meets the plane turned by the angle."""
         right, down = (points - 111.5).T / 224
         along = right / (np.cos(angle) - right * np.sin(angle))
         depth = 1 + along * np.sin(angle)

@@ -42,7 +42,7 @@ TOLERANCE = {
     "snow": (0.008, 0.003, 0.25),
     "frost": (0.05, 0.012, 0.5),
     "spatter": (0.003, 0.002, 0.6),
-    "elastic_transform": (0.02, 0.012, 0.5),  # six numbers decide on the shear of a picture
+    "elastic_transform": (0.02, 0.012, 0.5),  # six numbers decide on the shear of an image
 }
 """Of mean and spread in full scale, and of the power in a band as a share of the original's.
 
@@ -80,7 +80,7 @@ def test_deterministic_ones_are_the_originals(record: Perturbation, severity: in
 def test_random_ones_are_distributed_as_the_originals(
     record: Perturbation, severity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mean and spread of the picture, and the spectrum of the change, averaged over seeds."""
+    """Mean and spread of the image, and the spectrum of the change, averaged over seeds."""
     monkeypatch.setattr(peer, "_shuffle_pixels_njit_glass_blur", swept)
     name = record.imagenet_c
     assert name is not None

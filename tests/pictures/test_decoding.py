@@ -147,8 +147,8 @@ def test_what_came_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "subject"),
     [
-        ("the picture", "The picture"),
-        ("", "The picture"),
+        ("the image", "The image"),
+        ("", "The image"),
         ("a.png", '"a.png"'),
         ("a\r\n\x1b[31m\u202eb\t.png", '"a [31m b .png"'),
         ("x" * 200 + ".jpeg", f'"{"x" * 50}…{"x" * 24}.jpeg"'),
@@ -157,7 +157,7 @@ def test_what_came_is_named() -> None:
 def test_the_name_in_a_message_is_one_short_printable_line(name: str, subject: str) -> None:
     with pytest.raises(ImageError) as caught:
         decoding.decode(b"nonsense", name=name)
-    assert str(caught.value).startswith(f"{subject} is not a picture")
+    assert str(caught.value).startswith(f"{subject} is not an image")
     check_sentence(str(caught.value))
 
 
@@ -337,7 +337,7 @@ def grey_tiff(values: NDArray[np.int64], bits: int, *tags: tuple[int, int, int, 
         (16, [(339, 3, 1, 2), (281, 3, 1, 4095)], 4095),
         (16, [(339, 3, 1, 2), (341, 3, 1, 1023)], 1023),
         (16, [(281, 3, 1, 65535), (339, 3, 1, 2)], 32767),
-        (16, [(281, 3, 1, 3000)], 65535),  # the brightest value of the picture, no depth
+        (16, [(281, 3, 1, 3000)], 65535),  # the brightest value of the image, no depth
         (12, [(281, 3, 1, 1)], 4095),
     ],
 )

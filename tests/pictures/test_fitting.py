@@ -52,7 +52,7 @@ def test_every_shape_fits_without_a_giant_in_between(
     resize = Image.Image.resize
 
     def noted(image: Image.Image, size: tuple[int, int], *rest: Any, **more: Any) -> Image.Image:
-        assert max(size) <= 20 * side / fitting.CROP_SHARE, "a 20,000 x 1 picture would be huge"
+        assert max(size) <= 20 * side / fitting.CROP_SHARE, "a 20,000 x 1 image would be huge"
         return resize(image, size, *rest, **more)
 
     monkeypatch.setattr(Image.Image, "resize", noted)

@@ -1,4 +1,4 @@
-"""Pictures decoded apart: the same to the bit, within one budget; a bomb costs one picture."""
+"""Images decoded apart: the same to the bit, within one budget; a bomb costs one image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture
 def odd_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
-    """In the place of decoders: processes that do as the name of a picture says."""
+    """In the place of decoders: processes that do as the name of an image says."""
     workers = Workers("tests.support.odd_worker", 2)
     monkeypatch.setattr(untrusted, "_WORKERS", workers)
     yield workers
@@ -113,7 +113,7 @@ def test_who_waited_in_vain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(plain("RGB", 0, 3000), "PNG")
     with (
         held_by_another_process(),
-        pytest.raises(untrusted.BusyError, match=r"^The picture was not decoded within"),
+        pytest.raises(untrusted.BusyError, match=r"^The image was not decoded within"),
     ):
         untrusted.study_image(data, patience=0.5)
     assert untrusted.study_image(data).shape == (224, 224, 3)
@@ -136,7 +136,7 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "100MB")
     if not Path("/proc/self/statm").exists():
         pytest.skip("this system limits no memory")
-    with pytest.raises(ImageError, match=r"^The picture needs too much memory to decode"):
+    with pytest.raises(ImageError, match=r"^The image needs too much memory to decode"):
         untrusted.study_image(webp_bomb(2500))
     monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "much")
     with pytest.raises(ParameterError, match="decode_memory"):

@@ -40,7 +40,7 @@ def run_of(
     labelled: bool = False,
     conditions: list[tuple[str, float]] = LEVELS,
 ) -> pd.DataFrame:
-    """A frame of models whose answers (pictures, conditions) are ``kept``."""
+    """A frame of models whose answers (images, conditions) are ``kept``."""
     right = {"labels": 7, "clean_correct": True} if labelled else {}
     parts = [
         rows(
@@ -83,7 +83,7 @@ def test_a_clear_winner_is_named_with_its_figures() -> None:
     assert who.startswith(f"{B_LABEL} has the highest consistency, {np.mean(kept[B]):.1%}")
     assert ", established against each of the other 2 models" in who
     assert f"{A_LABEL} has the lowest, {np.mean(kept[A]):.1%}" in who
-    assert "300 pictures under 3 conditions" in basis
+    assert "300 images under 3 conditions" in basis
     assert "3 differences between models are all established" in basis
 
 
@@ -278,9 +278,9 @@ def test_perturbations_that_are_all_alike_seldom_seem_to_differ(count: int) -> N
 
 def test_one_perturbation_says_nothing_of_others_and_an_unfinished_run_says_so() -> None:
     frame = run_of({A: chance(0.7, 60, 0)[:, :1]}, conditions=LEVELS[:1])
-    _, harm, basis = answer_of(frame, "60 of 200 pictures are done")
+    _, harm, basis = answer_of(frame, "60 of 200 images are done")
     assert harm.startswith("Only Fog")
-    assert "of an unfinished run (60 of 200 pictures are done)" in basis
+    assert "of an unfinished run (60 of 200 images are done)" in basis
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -321,11 +321,11 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     assert "its interval lies above every other" in who
     assert "lies above every other" in who
     assert "50% of the predictions are unchanged" in harm
-    assert "8 pictures, each counted once" in basis
+    assert "8 images, each counted once" in basis
     one = measured({A: [True] * 10, B: [False] * 10})
     who, _, basis = scorecard.answer(summarise(one), one, 1)
     assert "establishes no order" in who
-    assert "1 picture, too few for an interval" in basis
+    assert "1 image, too few for an interval" in basis
     same = measured({A: [True] * 10, B: [True] * 10})
     assert "none is more robust" in scorecard.answer(summarise(same), same, 1)[0]
 
@@ -333,7 +333,7 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
 def test_an_unsure_answer_is_counted() -> None:
     few = [replace(row, clean_probability=0.2) for row in measured({A: [True] * 10})]
     assert (
-        "1 answer to a clean picture had less than 30%"
+        "1 answer to a clean image had less than 30%"
         in live.answer(few[:1], study_conditions()[0])[2]
     )
 

@@ -114,7 +114,7 @@ def test_it_can_be_handed_on_in_every_format() -> None:
         (outcome(noise=5), ("instead of espresso", "5 of 16 random", "this attack is no news")),
         (outcome(success=False), ("does not change the prediction", "nor did any of 16 random")),
         (outcome(success=False, noise=2), ("does not change", "which this attack did not")),
-        (outcome(success=False, moved=False), ("does not change", "left the picture as it was")),
+        (outcome(success=False, moved=False), ("does not change", "left the image as it was")),
         (outcome(success=False, target=0), ("does not make SqueezeNet 1.1 see tench", "nor did")),
     ],
 )
@@ -181,7 +181,7 @@ def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:
     alts = [str(image["alt"]) for image in Page(page).all("img")]
     assert alts
     assert not any("PGD" in alt for alt in alts)
-    assert "The attacked picture is on the Dataset page" in page
+    assert "The attacked image is on the Dataset page" in page
 
 
 def test_a_sentence_with_a_command_keeps_its_spaces(run: runs.Run) -> None:

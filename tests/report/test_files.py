@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         SHARES,
         source=folder / "set",
         conditions=[*levels, Condition.of({"rotation": 0.5, "contrast": 0.4})],
-        unreadable=[("<b>broken</b>.jpg", "Not a picture.")],
+        unreadable=[("<b>broken</b>.jpg", "Not an image.")],
         each=16,
     )
 
@@ -274,7 +274,7 @@ def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path
     text = report.rendered(report.of_run(moved), report.FORMATS[".html"].write, WHEN).decode()
     assert not Page(text).all("img")
     assert "its pixels have changed since" in text
-    assert "is not among the pictures" in text
+    assert "is not among the images" in text
 
 
 def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
     shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
     assert sum(part.get("class") == "case" for part in shown.all("li")) == 4
     assert [str(image["alt"]).endswith("clean") for image in shown.all("img")].count(True) == 4
-    assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed picture"
+    assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed image"
     assert any("which asks the model for it" in text for text in shown.text)
 
 
@@ -592,10 +592,10 @@ def test_an_unfinished_run_is_reported_with_a_mark(
     told |= {"status": "unfinished", "dataset": {**told["dataset"], "pictures": 90}}
     (folder / "manifest.json").write_text(json.dumps(told))
     assert main.main(["report", str(folder), "--to", str(tmp_path / "a.md")]) == 0
-    assert "is not finished (41 of 90 pictures)" in capsys.readouterr().err
+    assert "is not finished (41 of 90 images)" in capsys.readouterr().err
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert "> This run is not finished: 41 of 90 pictures are done" in text
-    assert "of an unfinished run (41 of 90 pictures are done)" in text
+    assert "> This run is not finished: 41 of 90 images are done" in text
+    assert "of an unfinished run (41 of 90 images are done)" in text
 
 
 def test_bad_input_ends_in_a_sentence_and_leaves_nothing(

@@ -178,7 +178,7 @@ def test_too_many_pictures_or_bytes_are_refused(
     monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
     monkeypatch.setenv("ROBUSTNESS_PICTURES_LIMIT", "100")
     keeping.check_begin(folder, 100)
-    with pytest.raises(AccessError, match=r"at most 100 pictures, got 101: .* ask op@example.org"):
+    with pytest.raises(AccessError, match=r"at most 100 images, got 101: .* ask op@example.org"):
         keeping.check_begin(folder, 101)
     monkeypatch.setenv("ROBUSTNESS_DISK_LIMIT", "1KB")
     with pytest.raises(AccessError, match=r"folder of runs takes .* ask op@example.org"):

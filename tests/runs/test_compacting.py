@@ -26,7 +26,7 @@ PICTURES, FEW = 7, 3
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven pictures, the fourth of which cannot be read."""
+    """Seven images, the fourth of which cannot be read."""
     folder = flat_folder(tmp_path_factory.mktemp("data") / "photos", PICTURES)
     sorted(folder.iterdir())[3].write_bytes(b"nothing of the kind")
     return folder

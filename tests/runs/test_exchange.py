@@ -28,7 +28,7 @@ from tests.support.saved_runs import performed, spec, use_stand_ins
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, Path]]:
-    """A run of six pictures, and the folder that these lie in."""
+    """A run of six images, and the folder that these lie in."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
@@ -108,7 +108,7 @@ def test_an_unfinished_run_does_not_travel(
         runs.import_run(with_manifest(run, status="unfinished"), tmp_path / "there")
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 
 def imported_with_source(run: runs.Run, source: str, out: Path) -> runs.Run:
@@ -282,7 +282,7 @@ def crowded(run: runs.Run) -> io.BytesIO:
 
 
 def unread(run: runs.Run, number: int, reason: str = "") -> io.BytesIO:
-    """The archive with so many more pictures, none of which could be read."""
+    """The archive with so many more images, none of which could be read."""
     total = run.images + number
     asked = replace(run.manifest.dataset, pictures=total)
     manifest = run.manifest.updated(unreadable=number, dataset=asked)
@@ -346,7 +346,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         ),
         "one of its conditions is none",
     ),
-    "a huge picture": (
+    "a huge image": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
         "no possible size",
     ),
@@ -360,7 +360,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         ),
         "other models",
     ),
-    "other pictures": (lambda run: with_manifest(run, content="0" * 64), "other pictures"),
+    "other images": (lambda run: with_manifest(run, content="0" * 64), "other images"),
     "endless rows": (rows_of(endless), "no measurements do"),
     "a huge manifest": (
         lambda run: with_manifest(run, more=os.urandom(1_500_000).hex()),
@@ -378,11 +378,11 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     ),
     "many that were not read": (
         lambda run: unread(run, 120_000),
-        "it lists too many pictures that were not read",
+        "it lists too many images that were not read",
     ),
     "a long reason": (lambda run: unread(run, 1, "x" * 5000), "its texts are too long"),
-    "other counts": (lambda run: with_manifest(run, images=5), "other numbers of pictures than it"),
-    "missing pictures": (noted(lambda about: about.update(images=5)), "pictures are missing in it"),
+    "other counts": (lambda run: with_manifest(run, images=5), "other numbers of images than it"),
+    "missing images": (noted(lambda about: about.update(images=5)), "images are missing in it"),
     "parts that there are not": (
         noted(lambda about: about.update(chunks=[10**9])),
         "parts of the work that there are not",
@@ -403,7 +403,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         ),
         "some of its rows are there twice",
     ),
-    "two names": (last_replaced("image", "x"), "one picture has two names or digests in it"),
+    "two names": (last_replaced("image", "x"), "one image has two names or digests in it"),
     "no stages": (last_replaced("stages", None), "a row has no stages"),
     "an endless figure of a stage": (
         of_a_stage("cosine", float("inf")),

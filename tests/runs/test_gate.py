@@ -23,7 +23,7 @@ LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
 
 
 def steady(shares: Sequence[float], images: int = 200, model: str = "SqueezeNet") -> pd.DataFrame:
-    """The first share of the pictures keeps its answer at each level of fog."""
+    """The first share of the images keeps its answer at each level of fog."""
     places = np.arange(images)[:, None] / images
     return rows(places < np.array(shares), model=model, conditions=LEVELS)
 
@@ -53,7 +53,7 @@ LIGHT, HEAVY = (Condition.of({"fog": s, "gaussian_blur": s}) for s in (0.2, 0.8)
 
 
 def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> MadeUpRun:
-    """200 pictures, of which the first share keeps its answer under each condition."""
+    """200 images, of which the first share keeps its answer under each condition."""
     kept = np.arange(200)[:, None] / 200 < np.array(shares)
     return MadeUpRun(rows(kept, conditions=conditions), conditions)
 
@@ -315,7 +315,7 @@ def test_as_many_answers_won_as_lost_are_not_the_same_answers(tmp_path: Path, sc
     asked = budget(tmp_path, f'baseline = "x"\n[[limit]]\n{scope}\nmax_regression = 0.01')
     before = np.ones((200, 2), bool)
     before[:20, 0] = before[20:40, 1] = False
-    after = np.roll(before, 1, axis=1)  # each picture loses under one condition what it wins
+    after = np.roll(before, 1, axis=1)  # each image loses under one condition what it wins
     first, second = (MadeUpRun(rows(x, conditions=LEVELS[:2]), LEVELS[:2]) for x in (before, after))
     for verdict in gate.check(asked, second, first).verdicts:
         assert verdict.value == 0
@@ -409,7 +409,7 @@ def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: P
 
 def test_a_baseline_that_shares_nothing_cannot_be_compared_with(tmp_path: Path) -> None:
     frame = steady((0.9, 0.6, 0.1)).assign(image_digest="another")
-    with pytest.raises(ParameterError, match="share no picture"):
+    with pytest.raises(ParameterError, match="share no image"):
         gate.check(budget(tmp_path, REGRESSION), run(), MadeUpRun(frame, LEVELS))
 
 

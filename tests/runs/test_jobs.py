@@ -36,7 +36,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Six pictures in chunks of two, of stand-ins."""
+    """Six images in chunks of two, of stand-ins."""
     use_stand_ins(monkeypatch)
     return runs.plan(str(source), spec(), batch=2)
 

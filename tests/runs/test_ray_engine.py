@@ -29,7 +29,7 @@ CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"fog": 0.6}))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine pictures and one that is none."""
+    """Nine images and one that is none."""
     made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 3)
     (made / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     return made
@@ -67,7 +67,7 @@ def address() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Survived:
-    """A run over a picture that ends the first process to read it, and one that ends them all."""
+    """A run over an image that ends the first process to read it, and one that ends them all."""
 
     run: runs.Run
     done: list[int]

@@ -95,7 +95,7 @@ def test_pictures_that_changed_came_or_went_are_named(
     assert found.extra == ("670/aaa.jpg",)
     assert found.changed == ("670/motorcycle-1.jpg",)
     assert not found.listing
-    assert not found.changes, "the rows of the other pictures are the same"
+    assert not found.changes, "the rows of the other images are the same"
     assert any("670/aaa.jpg" in sentence for sentence in found.findings)
 
 
@@ -251,7 +251,7 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
     text = " ".join(found.apart)
-    assert "2 pictures of the baseline alone" in text
+    assert "2 images of the baseline alone" in text
     assert "Models of the baseline alone: EfficientNetLite0." in text
     assert "Conditions of the baseline alone: rotation 0.5, fog 0.2 + rotation 0.5" in text
     text = " ".join(runs.compare(kept, other, said=short).apart)

@@ -63,7 +63,7 @@ def stand_in_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine pictures in three classes and one that is none."""
+    """Nine images in three classes and one that is none."""
     made = labelled_folder(tmp_path_factory.mktemp("data") / "set", 3)
     (made / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     return made
@@ -127,7 +127,7 @@ def test_the_size_of_a_batch_changes_no_row(
 def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run) -> None:
     ((name, reason),) = whole.unreadable
     assert name == "670/broken.jpg"
-    assert "expected a whole picture" in reason
+    assert "expected a whole image" in reason
     assert (whole.manifest.images, whole.manifest.unreadable) == (9, 1)
 
 
@@ -142,7 +142,7 @@ def test_a_dataset_without_a_readable_picture_is_a_finished_run(tmp_path: Path) 
 def test_a_picture_of_a_run_can_be_read_again(whole: runs.Run) -> None:
     row = whole.frame().iloc[-1]
     assert whole.picture(str(row["image"])).digest == row["image_digest"]
-    with pytest.raises(RobustnessError, match="not among the pictures"):
+    with pytest.raises(RobustnessError, match="not among the images"):
         whole.picture("elsewhere.png")
 
 
@@ -413,7 +413,7 @@ print(status, entry.manifest.status, runs.load(entry.folder, unfinished=True).im
 place, number = 4, signal.SIGKILL
 main([*sys.argv[1:], "--resume"])
 """
-"""The program, sending itself a signal when so many pictures are done, each of them written: it is
+"""The program, sending itself a signal when so many images are done, each of them written: it is
 interrupted, and when it goes on it is killed."""
 
 

@@ -350,7 +350,7 @@ def test_the_paired_interval_is_narrower_than_an_unpaired_one() -> None:
 
 @pytest.mark.parametrize("images", [10, 20, 30])
 def test_equal_means_with_skewed_differences_are_not_called_a_difference(images: int) -> None:
-    """Most pictures gain one condition of 25, one in 21 loses twenty: nothing in the mean."""
+    """Most images gain one condition of 25, one in 21 loses twenty: nothing in the mean."""
     repeats = 500
     nets = np.where(random(images).random((images, repeats)) < 1 / 21, -20, 1)
     ps = [sign_flip(net) for net in nets.T]

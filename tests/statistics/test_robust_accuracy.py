@@ -26,7 +26,7 @@ def test_a_picture_is_robust_if_no_attack_that_was_allowed_broke_it() -> None:
     assert [entry["attacks"] for entry in (first, second, l2)] == [2, 3, 1]
     assert first["strongest"] == ATTACKS[1].id
     assert first["strongest_left"] == pytest.approx(0.4)
-    # One left more at 2/255 than another had at 1/255, whose pictures are within 2/255, too.
+    # One left more at 2/255 than another had at 1/255, whose images are within 2/255, too.
     assert second["strongest_left"] == pytest.approx(0.4)
     assert all(entry["of"] == "accuracy" for entry in (first, second, l2))
     assert all(e["robust_low"] <= e["robust"] <= e["robust_high"] for e in (first, second, l2))

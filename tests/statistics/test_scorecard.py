@@ -31,7 +31,7 @@ def rows() -> list[Measurement]:
 
 
 def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
-    """As of one answer to each of ``of`` pictures."""
+    """As of one answer to each of ``of`` images."""
     found = shares((np.arange(of) < kept).astype(float)[:, None])
     return {
         **found.named("consistency", 0),
@@ -112,7 +112,7 @@ def test_published_figures_are_of_the_studys_models_and_within_the_note() -> Non
     assert set(scorecard.PUBLISHED) == study
     for figures in scorecard.PUBLISHED.values():
         assert figures.consistency * 10 == pytest.approx(round(figures.consistency * 10))
-    assert "one picture" in scorecard.PUBLISHED_NOTE
+    assert "one image" in scorecard.PUBLISHED_NOTE
 
 
 def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
@@ -164,7 +164,7 @@ def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Mea
     assert enough["n"] == 10 * FEWEST
     kept = sum(row.consistent for row in rows) / 10
     assert enough["consistency"] == pytest.approx(kept)
-    # Five copies of a picture say no more than five answers would: their spread is unknown.
+    # Five copies of an image say no more than five answers would: their spread is unknown.
     low, high = proportion_confint(kept * FEWEST, FEWEST, method="beta")
     assert enough["consistency_low"] <= low + 0.05
     assert enough["consistency_high"] >= high - 0.05

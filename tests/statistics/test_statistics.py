@@ -52,7 +52,7 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-# --- the picture is the unit ----------------------------------------------------------------------
+# --- the image is the unit ----------------------------------------------------------------------
 
 
 def test_copies_of_a_picture_are_no_further_evidence() -> None:
@@ -68,7 +68,7 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
         assert table(frame) == table(once)
     found = Figures(frame)
     assert (found.images, found.copies) == (6, 168)
-    assert found.copies_note.startswith("168 of 174 pictures are copies of others")
+    assert found.copies_note.startswith("168 of 174 images are copies of others")
     assert found.summary == summary(once)
     assert Figures(once).copies_note == ""
     unknown = frame.drop(columns="image_digest")
@@ -434,7 +434,7 @@ def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated()
 
 
 def test_the_bins_of_perturbed_pictures_count_pictures_not_rows() -> None:
-    right = np.repeat(random(4).random((40, 1)) < 0.7, 5, axis=1)  # all rows of a picture alike
+    right = np.repeat(random(4).random((40, 1)) < 0.7, 5, axis=1)  # all rows of an image alike
     frame = rows(
         np.ones((40, 5)),
         conditions=severities("fog"),

@@ -15,7 +15,7 @@ from robustness.datasets.folder import Folder
 
 
 class DeadlyFolder(Folder):
-    """A folder with a picture that ends the first process to read it, and one that ends them all.
+    """A folder with an image that ends the first process to read it, and one that ends them all.
 
     Every process that reads from it leaves its number in ``notes``.
     """

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.support.server import PATIENCE
 
 WATCH = """() => {
-  const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
+  const seen = (window.watched = { images: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
   const pair = document.querySelector(".rb-pair");
   new MutationObserver((changes) => (seen.pictures += changes.length))
     .observe(pair, { attributes: true, attributeFilter: ["data-drawn"] });
@@ -42,7 +42,7 @@ def watched(page: Page) -> Iterator[dict[str, float]]:
 
 
 def following(page: Page) -> bool:
-    """Whether a third picture and a second verdict have come since the page is ``watched``."""
+    """Whether a third image and a second verdict have come since the page is ``watched``."""
     return bool(page.evaluate("watched.pictures > 2 && watched.verdicts > 1"))
 
 

@@ -143,24 +143,24 @@ def cards(page: Page) -> list[str]:
 
 
 def pixels(page: Page, index: int) -> np.ndarray:
-    """The picture at ``index`` (0 original, 1 perturbed, 2 difference) as it is drawn."""
+    """The image at ``index`` (0 original, 1 perturbed, 2 difference) as it is drawn."""
     return drawn_on(page.locator(f"{PAIR} {LAYERS[index]} canvas"))
 
 
 def drawn_on(canvas: Locator) -> np.ndarray:
-    """The square picture on ``canvas``, 8-bit RGB."""
+    """The square image on ``canvas``, 8-bit RGB."""
     flat = np.frombuffer(base64.b64decode(canvas.evaluate(PIXELS)), np.uint8)
     side = round((len(flat) / 4) ** 0.5)
     return flat.reshape(side, side, 4)[..., :3]
 
 
 def drawn(page: Page) -> int:
-    """How often the pair of pictures was drawn."""
+    """How often the pair of images was drawn."""
     return int(page.locator(PAIR).get_attribute("data-drawn") or 0)
 
 
 def drawn_again(page: Page, before: int) -> None:
-    """Waits until the pictures were drawn after ``before``."""
+    """Waits until the images were drawn after ``before``."""
     until(
         page,
         "([pair, before]) => Number(document.querySelector(pair).dataset.drawn) > before",

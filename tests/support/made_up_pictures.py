@@ -1,4 +1,4 @@
-"""Very many pictures of which the mean is known: what runs over few of them are drawn from."""
+"""Very many images of which the mean is known: what runs over few of them are drawn from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PICTURES = 20_000
 
 
 def answers(ease: Floats, conditions: int, rng: Random) -> Floats:
-    """(n,): the share of ``conditions`` under which pictures of the ``ease`` (n,) keep theirs."""
+    """(n,): the share of ``conditions`` under which images of the ``ease`` (n,) keep theirs."""
     return rng.binomial(conditions, ease) / conditions
 
 
 def _alike(correlation: float) -> Callable[[float, int, Random], Floats]:
-    """Answers to one picture go together: beta-binomial."""
+    """Answers to one image go together: beta-binomial."""
 
     def made(rate: float, conditions: int, rng: Random) -> Floats:
         spread = (1 - correlation) / correlation
@@ -33,14 +33,14 @@ def _alike(correlation: float) -> Callable[[float, int, Random], Floats]:
 
 
 def _hard(rate: float, conditions: int, rng: Random) -> Floats:
-    """A few pictures fail everywhere; the answers to the others have nothing in common."""
+    """A few images fail everywhere; the answers to the others have nothing in common."""
     hard = rng.random(PICTURES) < 0.6 * (1 - rate)
     ease = np.where(hard, 0.0, rate / (1 - 0.6 * (1 - rate)))
     return answers(ease, conditions, rng)
 
 
 def _uneven(rate: float, conditions: int, rng: Random) -> Floats:
-    """Pictures are more or less hard, and so are conditions."""
+    """Images are more or less hard, and so are conditions."""
     hardness = rng.normal(0, 1.5, PICTURES)
     offsets = np.linspace(-2, 2, conditions) if conditions > 1 else np.zeros(1)
     low, high = -15.0, 15.0
@@ -58,10 +58,10 @@ def _logistic(x: Floats) -> Floats:
 
 SHARES: Mapping[str, Callable[[float, int, Random], Floats]] = {
     **{f"answers correlated by {r}": _alike(r) for r in (0.05, 0.2, 0.5, 0.9)},
-    "a few pictures fail everywhere": _hard,
-    "hard pictures and hard conditions": _uneven,
+    "a few images fail everywhere": _hard,
+    "hard images and hard conditions": _uneven,
 }
-"""How pictures differ: (rate of at least 0.5, conditions, rng) to each picture's share."""
+"""How images differ: (rate of at least 0.5, conditions, rng) to each image's share."""
 
 
 def shares(kind: str, rate: float, conditions: int, rng: Random) -> Floats:
@@ -72,7 +72,7 @@ def shares(kind: str, rate: float, conditions: int, rng: Random) -> Floats:
 
 
 def _won_and_lost(won: float, lost: float) -> Callable[[int, Random], Floats]:
-    """The answers that were won are not of the pictures that lost any."""
+    """The answers that were won are not of the images that lost any."""
 
     def made(conditions: int, rng: Random) -> Floats:
         side, ease = rng.random(PICTURES), rng.beta(1.5, 1.0, PICTURES)  # mean 0.6
@@ -86,7 +86,7 @@ def _won_and_lost(won: float, lost: float) -> Callable[[int, Random], Floats]:
 
 
 def _two_models(shift: float, own: float) -> Callable[[int, Random], Floats]:
-    """Two models find the same pictures hard, but for what is each one's own."""
+    """Two models find the same images hard, but for what is each one's own."""
 
     def made(conditions: int, rng: Random) -> Floats:
         hardness = rng.normal(1, 1.5, PICTURES)
@@ -116,14 +116,14 @@ DIFFERENCES: Mapping[str, Callable[[int, Random], Floats]] = {
     "two models, not alike": _two_models(-1.0, 1.0),
     "accuracy lost": _drop,
 }
-"""How two answers to a picture differ: (conditions, rng) to the difference of each picture."""
+"""How two answers to an image differ: (conditions, rng) to the difference of each image."""
 
 MEANS: Mapping[str, Callable[[Random], Floats]] = {
     "even": lambda rng: rng.beta(5, 5, PICTURES),
     "skewed": lambda rng: rng.beta(6, 1.5, PICTURES),
     "skewed much": lambda rng: rng.beta(20, 2, PICTURES),
-    "two kinds of pictures": lambda rng: rng.beta(0.5, 0.5, PICTURES),
-    "one picture in ten unlike the rest": lambda rng: np.where(
+    "two kinds of images": lambda rng: rng.beta(0.5, 0.5, PICTURES),
+    "one image in ten unlike the rest": lambda rng: np.where(
         rng.random(PICTURES) < 0.1, rng.beta(2, 8, PICTURES), rng.beta(20, 2, PICTURES)
     ),
 }
@@ -131,7 +131,7 @@ MEANS: Mapping[str, Callable[[Random], Floats]] = {
 
 
 Answers = tuple[Floats, Floats]
-"""Confidence and whether the answer was right, (pictures, conditions) each."""
+"""Confidence and whether the answer was right, (images, conditions) each."""
 
 
 def _confident(
@@ -142,7 +142,7 @@ def _confident(
 ) -> Callable[[int, Random], Answers]:
     """``sure`` of an ease, and ``right`` with the probability of that ease and that confidence.
 
-    ``alike``: more than half of the answers to a picture are right or wrong together.
+    ``alike``: more than half of the answers to an image are right or wrong together.
     """
 
     def made(conditions: int, rng: Random) -> Answers:
@@ -200,7 +200,7 @@ def beyond(
     repeats: int,
     rng: Random,
 ) -> tuple[float, float, float]:
-    """How runs over few pictures fare with ``bounds``: (too high, too low, mean width).
+    """How runs over few images fare with ``bounds``: (too high, too low, mean width).
 
     A run is ``pictures`` of ``values`` (n,). Too high: the share of runs with the lower bound above
     the mean of ``values``, which is how often a gate passes a minimum that is missed by a hair. Too

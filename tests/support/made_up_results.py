@@ -42,7 +42,7 @@ class MadeUp:
     def picture(self, image_id: str) -> Picture:
         self.asked.append(image_id)
         if image_id == MISSING:
-            raise ImageError("The picture *is gone*; put it back.")
+            raise ImageError("The image *is gone*; put it back.")
         shade = (1 + len(self.asked)) / 1000
         return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
 
@@ -77,4 +77,4 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
     table = pd.concat(parts, ignore_index=True)
     table["image"] = table["image"].replace("00000.png", ODD_NAME)
     table = with_classes(table, ESPRESSO + 2 if labelled else ESPRESSO, 0)
-    return MadeUp(table, conditions, unreadable=(("<i>broken</i>.jpg", "Not a picture."),))
+    return MadeUp(table, conditions, unreadable=(("<i>broken</i>.jpg", "Not an image."),))

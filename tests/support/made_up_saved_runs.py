@@ -55,8 +55,8 @@ def saved(
 ) -> runs.Run:
     """A run in ``folder`` in which every model keeps its share of the answers, drawn by chance.
 
-    ``kept`` gives the answers (pictures, conditions) of a model instead. A file of rows holds
-    ``each`` pictures.
+    ``kept`` gives the answers (images, conditions) of a model instead. A file of rows holds
+    ``each`` images.
     """
     chosen = tuple(conditions) or study_conditions()
     spec = RunSpec(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)

@@ -39,7 +39,7 @@ def sample(name: str) -> Picture:
 
 
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
-    """What pages have perturbed from now on: digest of the picture, condition, seed."""
+    """What pages have perturbed from now on: digest of the image, condition, seed."""
     seen: list[tuple[str, Condition, int]] = []
     change = memo.change
 
@@ -60,14 +60,14 @@ def html(app: AppTest) -> str:
 
 
 def components(app: AppTest, name: str) -> list[Any]:
-    """What each of our components ``name`` was given; of pictures, (header, PNGs)."""
+    """What each of our components ``name`` was given; of images, (header, PNGs)."""
     protos = [element.proto for element in app.get("bidi_component")]
     mine = [proto for proto in protos if proto.component_name == f"robustness_{name}"]
     return [unpack(each.bytes) if each.bytes else json.loads(each.json) for each in mine]
 
 
 def pictures(app: AppTest) -> tuple[dict[str, Any], list[bytes]]:
-    """What is said of the pair of pictures that the page shows, and both as PNGs."""
+    """What is said of the pair of images that the page shows, and both as PNGs."""
     return cast("tuple[dict[str, Any], list[bytes]]", components(app, "pair")[0])
 
 

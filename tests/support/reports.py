@@ -86,7 +86,7 @@ def pdf_text(data: bytes) -> str:
 
 
 def small(condition: Condition, *, several: bool = False) -> tuple[RunSpec, list[Picture]]:
-    """A spec of three models under ``condition``, or the study's, and two pictures to show."""
+    """A spec of three models under ``condition``, or the study's, and two images to show."""
     conditions = study_conditions() if several else (condition,)
     spec = RunSpec(tuple((name, "sha256:0") for name in SHARES), conditions)
     image = study_image(sample_bytes("chelsea"))

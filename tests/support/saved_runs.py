@@ -19,7 +19,7 @@ from tests.support.stand_ins import Stable
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
 SIDE = 64
-"""Of pictures of which no more is asked than that their rows are the same each time."""
+"""Of images of which no more is asked than that their rows are the same each time."""
 
 
 def spec(

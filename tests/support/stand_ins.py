@@ -16,7 +16,7 @@ TWO = (("SqueezeNet", "sha256:1"), ("EfficientNetLite0", "sha256:2"))
 
 
 class StandIn:
-    """A classifier of 1000 classes by random projections of a coarse version of the picture."""
+    """A classifier of 1000 classes by random projections of a coarse version of the image."""
 
     key = ""
 

@@ -11,7 +11,7 @@ from robustness.models.model_record import Normalisation
 
 
 def of_twelve_classes(network: Any, side: int, *, mean: float, spread: float) -> Classifier:
-    """``network``, of pictures of ``side`` pixels less ``mean`` over ``spread``, with its head."""
+    """``network``, of images of ``side`` pixels less ``mean`` over ``spread``, with its head."""
     record = replace(
         models.REGISTRY["SqueezeNet"],
         normalisation=Normalisation("RGB", 1.0, (mean,) * 3, (spread,) * 3),

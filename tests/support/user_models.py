@@ -16,7 +16,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def digits_images() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's 8 x 8 digits as RGB pictures in [0, 1], (1797, 8, 8, 3), and their classes."""
+    """scikit-learn's 8 x 8 digits as RGB images in [0, 1], (1797, 8, 8, 3), and their classes."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -25,7 +25,7 @@ def digits_images() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def digit_file(folder: Path, number: int) -> Path:
-    """A picture file of the first digit ``number`` among those kept from the training."""
+    """An image file of the first digit ``number`` among those kept from the training."""
     images, classes = digits_images()
     index = 1500 + int(np.flatnonzero(classes[1500:] == number)[0])
     path = folder / f"{DIGITS[number]}.png"

@@ -322,11 +322,11 @@ def test_a_ticket_is_good_as_long_as_its_holder_may_do_it(
     assert tickets.get("another") is None
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
     assert tickets.get(ticket) == "thing"
-    with pytest.raises(AccessError, match="You may not upload pictures"):
+    with pytest.raises(AccessError, match="You may not upload images"):
         tickets.get(ticket, Action.UPLOAD)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
-    with pytest.raises(AccessError, match="You may not measure pictures"):
+    with pytest.raises(AccessError, match="You may not measure images"):
         tickets.get(ticket)
-    with pytest.raises(AccessError, match="You may not measure pictures"):
+    with pytest.raises(AccessError, match="You may not measure images"):
         tickets.give("thing")
     assert access.role() is Role.NONE

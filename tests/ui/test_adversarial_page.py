@@ -40,7 +40,7 @@ PAGE = ROOT / "pages" / "adversarial.py"
 
 
 def opened(**query: str) -> AppTest:
-    """The page on the coffee picture, SqueezeNet attacked in few steps."""
+    """The page on the coffee image, SqueezeNet attacked in few steps."""
     app = run(PAGE, **{"sample": "coffee", "models": "SqueezeNet", "steps_pgd": "4", **query})
     assert not app.exception
     return app
@@ -107,7 +107,7 @@ def test_the_first_settings_leave_links_and_pictures_alone(few_draws: None) -> N
     come.query_params["steps_pgd"] = "1"
     come.run()
     assert come.session_state["epsilon"] == FIRST_EPSILON
-    assert "sample" not in come.query_params, "the picture is that of the other page"
+    assert "sample" not in come.query_params, "the image is that of the other page"
     del come.query_params["epsilon"]
     assert come.run().session_state["epsilon"] == 8
 
@@ -154,7 +154,7 @@ def test_a_target_is_reached_or_said_to_be_missed(few_draws: None) -> None:
 def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
     app = opened(epsilon="0")
     assert "does not change the prediction of SqueezeNet 1.1" in headline(app)
-    assert "both pictures are identical" in pictures(app)[0]["text"]
+    assert "both images are identical" in pictures(app)[0]["text"]
     refused = opened(target="espresso")
     assert "already" in refused.error[0].value
 

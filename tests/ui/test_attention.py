@@ -65,7 +65,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
 
 
 def three_pictures() -> None:
-    """A page that asks for three pictures, one of which is black, and names that are hostile."""
+    """A page that asks for three images, one of which is black, and names that are hostile."""
     import numpy as np
 
     from robustness.pictures.fitting import study_image

@@ -22,7 +22,7 @@ from tests.support.places import ROOT
 
 
 def opened(page: str) -> AppTest:
-    """The page on the coffee picture, with a model that is small and one that is larger."""
+    """The page on the coffee image, with a model that is small and one that is larger."""
     app = AppTest.from_file(str(ROOT / page), default_timeout=120)
     app.query_params["sample"] = "coffee"
     app.query_params["models"] = ["SqueezeNet", "EfficientNetLite0"]

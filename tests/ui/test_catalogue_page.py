@@ -20,7 +20,7 @@ Link = tuple[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Shown:
-    """The page on the rocket picture, and what it links to: a page opened on its own knows no
+    """The page on the rocket image, and what it links to: a page opened on its own knows no
     other, and would draw none of the links."""
 
     app: AppTest

@@ -85,7 +85,7 @@ def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not app.exception
     assert not app.error
     said = texts(app)
-    assert "5 pictures × (10 conditions + the original) × 4 models: 220 forward passes." in said
+    assert "5 images × (10 conditions + the original) × 4 models: 220 forward passes." in said
     assert not (tmp_path / "runs").exists(), "looking is not doing"
 
 
@@ -150,7 +150,7 @@ def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_pa
     asked = {"suite": "ImageNet-C's 19 by severity", "severities": "1", "limit": "1"}
     app = run(PAGE, models="SqueezeNet", **asked)
     app.toggle(key="as_jpeg").set_value(True).run()
-    assert "1 picture × (19 conditions + the original) × 1 model" in texts(app)
+    assert "1 image × (19 conditions + the original) × 1 model" in texts(app)
     conditions = runs.load(evaluate(app)).conditions
     assert {c.id.partition("+")[2] for c in conditions} == {"saved_as_jpeg=1.0"}
 
@@ -158,7 +158,7 @@ def test_imagenet_c_can_be_saved_as_jpeg(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_folder_on_the_server_is_one_that_the_operator_allows(saved: str) -> None:
     app = run(PAGE, source="On the server", models="SqueezeNet")
     assert app.selectbox(key="server_source").options == ["three"]
-    assert "7 pictures × (10 conditions + the original) × 1 model" in texts(app)
+    assert "7 images × (10 conditions + the original) × 1 model" in texts(app)
     app = run(PAGE, source="On the server", server_source="../runs", models="SqueezeNet")
     assert app.selectbox(key="server_source").value == "three"
 
@@ -241,7 +241,7 @@ def test_a_case_opens_on_the_live_page(saved: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (None, "not among the pictures"),
+        (None, "not among the images"),
         ("x" * 300, "is no name of a run"),
         ("a\0b", "is no name of a run"),
     ],
@@ -261,7 +261,7 @@ def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_pat
     script.write_text(
         "import streamlit as st\n"
         "from robustness.ui.session import run_link\n"
-        "for picture in run_link.linked_picture():\n"
+        "for image in run_link.linked_picture():\n"
         "    st.caption(f'Showing {picture.name}')\n"
     )
     folder = tmp_path / "runs" / saved
@@ -320,16 +320,16 @@ def test_a_source_is_listed_once_while_it_stays_as_it_is(
     labelled_folder(tmp_path / "sets" / "mine", 1)
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
     app = run(PAGE, source="On the server", models="SqueezeNet")
-    assert "3 pictures × (10 conditions" in texts(app)
+    assert "3 images × (10 conditions" in texts(app)
     app.number_input(key="seed").set_value(3).run()
     app.number_input(key="limit").set_value(2).run()
-    assert "2 pictures × (10 conditions" in texts(app)
+    assert "2 images × (10 conditions" in texts(app)
     app.number_input(key="limit").set_value(None).run()
     assert listings == ["mine"]
     folder = tmp_path / "sets" / "mine" / "670"
     shutil.copy(next(folder.iterdir()), folder / "more.png")
     app.run()
-    assert "4 pictures × (10 conditions" in texts(app)
+    assert "4 images × (10 conditions" in texts(app)
     assert listings == ["mine", "mine"]
 
 
@@ -340,10 +340,10 @@ def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
     deep.mkdir()
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
     app = run(PAGE, source="On the server", models="SqueezeNet", suite="My own choice")
-    assert "3 pictures × (2 conditions" in texts(app)
+    assert "3 images × (2 conditions" in texts(app)
     shutil.copy(next(deep.parent.glob("*.*")), deep / "more.png")
     app.run()
-    assert "3 pictures × (2 conditions" in texts(app), "nothing right below has changed"
+    assert "3 images × (2 conditions" in texts(app), "nothing right below has changed"
     assert runs.load(evaluate(app)).images == 4
 
 
@@ -381,7 +381,7 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     assert "--labels" not in said
     app.segmented_control(key="labelling").set_value("none").run()
     assert not app.error
-    assert "2 pictures × (2" in texts(app)
+    assert "2 images × (2" in texts(app)
 
 
 def test_an_upload_is_packed_and_hashed_once(
@@ -396,9 +396,9 @@ def test_an_upload_is_packed_and_hashed_once(
 
     monkeypatch.setattr(uploads, "_packed", noted)
     app = give(session(), "coffee", "rocket")
-    assert "2 pictures × (2 conditions" in texts(app)
+    assert "2 images × (2 conditions" in texts(app)
     app.number_input(key="seed").set_value(5).run()
-    assert "2 pictures × (2 conditions" in texts(app)
+    assert "2 images × (2 conditions" in texts(app)
     assert packed == [2]
     assert listings == ["uploaded pictures.zip"]
 
@@ -413,7 +413,7 @@ def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploade
     assert not shared.exists()
     evaluate(mine)
     give(mine, "astronaut")
-    assert second.exists(), "its run shows these pictures"
+    assert second.exists(), "its run shows these images"
 
 
 def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:

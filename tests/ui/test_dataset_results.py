@@ -71,7 +71,7 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
         "Right or wrong",
         "Against AlexNet, as ImageNet-C does it",
         "Class by class",
-        "The pictures",
+        "The images",
     ]
     assert any("not comparable with published mCE" in warning.value for warning in app.warning)
     assert "104.1" in text, "the published figure stands beside"
@@ -102,7 +102,7 @@ def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> 
         "Ranking",
         "What each perturbation did",
         "As it gets stronger",
-        "The pictures",
+        "The images",
     ]
     assert "ccuracy" not in html(app)
     assert app.selectbox(key="case_class").options == ["All", "espresso"]
@@ -241,7 +241,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
     assert len(names) == 4
     assert "a &lt;b&gt;bold&lt;/b&gt; *star*.png" in names
     (warning,) = [w for w in app.warning if "gone" in w.value]
-    assert warning.value == "The picture \\*is gone\\*; put it back\\."
+    assert warning.value == "The image \\*is gone\\*; put it back\\."
     assert any(TOO_FEW in info.value for info in app.info)
     assert any("1 image could not be read" in e.label for e in app.expander)
 

@@ -88,7 +88,7 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays, labelled=True)
-    # the model, the condition, the class of the label, the picture, and the classes of the answers
+    # the model, the condition, the class of the label, the image, and the classes of the answers
     assert_escaped(cases._text(row.as_row(), HOSTILE), 4 + (1 if stays else 3))
 
 

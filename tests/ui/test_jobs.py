@@ -25,7 +25,7 @@ DATASET, RUNS = ROOT / "pages" / "dataset.py", ROOT / "pages" / "runs.py"
 
 @pytest.fixture
 def ordered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A run of stand-ins over six pictures that waits for its turn, and that nothing begins."""
+    """A run of stand-ins over six images that waits for its turn, and that nothing begins."""
     use_stand_ins(monkeypatch)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     source = labelled_folder(tmp_path / "three", 2)
@@ -44,7 +44,7 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     teller = Teller(ordered, 6)
     teller.note(Progress(2, 6, 1))
     app = run(ROOT / page)
-    assert "2 of 6 pictures, 1 unreadable" in said(app)
+    assert "2 of 6 images, 1 unreadable" in said(app)
     app.button(key=f"sidebar Cancel {ordered.name}").click().run()
     assert not app.exception
     assert not jobs.is_ordered(ordered)
@@ -84,7 +84,7 @@ def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:
     app = run(DATASET, run=ordered.name, models="SqueezeNet")
     app.button(key=f"page Cancel {ordered.name}").click().run()
-    assert "This run is not finished: 0 of 6 pictures are done" in said(app)
+    assert "This run is not finished: 0 of 6 images are done" in said(app)
     assert "It was cancelled" in said(app).replace("\\", "")
     other = run(RUNS)
     other.button(key=f"card Continue {ordered.name}").click().run()

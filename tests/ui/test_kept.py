@@ -80,7 +80,7 @@ def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
 
 
 def test_more_than_sixty_four_sweeps_stay(fresh: Kept) -> None:
-    """As many as two pictures take: the second one's do not push out the first one's."""
+    """As many as two images take: the second one's do not push out the first one's."""
     for place in range(2 * len(PERTURBATIONS)):
         fresh.put(f"sweep {place}", list(range(500)))
     assert all(fresh.get(f"sweep {n}") for n in range(2 * len(PERTURBATIONS)))
@@ -143,11 +143,11 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
 
     def study_image(data: bytes, **options: Any) -> Any:
         asked.append(data)
-        raise (BusyError if data == b"good" else ImageError)("The picture is The picture.")
+        raise (BusyError if data == b"good" else ImageError)("The image is The image.")
 
     monkeypatch.setattr(untrusted, "study_image", study_image)
     for name in ("a.png", "b.png"):
-        with pytest.raises(ImageError, match=f'^"{name}" is The picture.$'):
+        with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
             memo.uploaded_picture(name, b"bad", "crop")
         with pytest.raises(ImageError):
             memo.uploaded_picture(name, b"good", "crop")

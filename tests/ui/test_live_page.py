@@ -1,4 +1,4 @@
-"""The Live page: what its link, its stack and whoever says what the picture shows bring about."""
+"""The Live page: what its link, its stack and whoever says what the image shows bring about."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
     expected = compose(picture.image[None], link, seed=3, digests=[picture.digest])[0]
     for png, image in ((before, picture.image), (after, expected)):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), to_uint8(image))
-    assert header["altAfter"] == f"The picture after {Condition.of(link).label}"
+    assert header["altAfter"] == f"The image after {Condition.of(link).label}"
     (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
     assert f"{row.probability:.1%}" in html(app)
     assert headline(app).startswith(Condition.of(link).label)
@@ -176,7 +176,7 @@ def test_a_sample_knows_what_it_shows_and_a_changed_answer_may_be_right() -> Non
     app.selectbox(key="shows").set_value("tiger cat").run()
     assert judged(False, False).said in html(app)
     app.button(key="choose_rocket").click().run()
-    assert app.selectbox(key="shows").value is None, "another picture shows something else"
+    assert app.selectbox(key="shows").value is None, "another image shows something else"
     assert judged(False, None).said in html(app)
     by_link = run(sample="rocket", models="SqueezeNet", shows="missile")
     assert by_link.selectbox(key="shows").value == "missile"

@@ -95,7 +95,7 @@ def test_the_scorecard_compares_place_by_place() -> None:
     link = {"sample": "coffee", "models": "SqueezeNet"}
     averaged, placed = (
         last_chart(run(ROOT / "pages" / "scorecard.py", **link, compared=compared))
-        for compared in ("averaged over the picture", "place by place")
+        for compared in ("averaged over the image", "place by place")
     )
     assert len(averaged) == len(placed) == 5
     assert np.mean(placed) < np.mean(averaged) - 0.1

@@ -32,7 +32,7 @@ CLAIM = re.compile(r"highest|runs from|have the same|has an? (?:accuracy|consist
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs: two of the same pictures, one of the samples, and a foreign folder."""
+    """A folder of runs: two of the same images, one of the samples, and a foreign folder."""
     root = tmp_path_factory.mktemp("made")
     photos = labelled_folder(root / "photos", 4)
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +91,7 @@ def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> N
     assert shown(app) == {"first", "second", "third"}
     assert app.header[0].value == "3 runs"
     assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
-    assert "12 pictures of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
+    assert "12 images of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
     assert app.expander[0].label == "1 folder that is no run"
     assert "holiday \\<b\\>" in texts(app)
 
@@ -136,7 +136,7 @@ def test_headlines_are_kept_and_made_anew_for_other_rows(
     assert manifest is not None
     kept = headlines.kept(folder / "first", manifest)
     assert kept, "written as the run ended"
-    assert headlines.kept(folder / "first", manifest.updated(content="of other pictures")) is None
+    assert headlines.kept(folder / "first", manifest.updated(content="of other images")) is None
     for spoilt in ("", "[]", '{"of": 1}', "[" * 100_000):
         (folder / "first" / headlines.FILE).write_text(spoilt)
         assert headlines.kept(folder / "first", manifest) is None
@@ -231,7 +231,7 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
             assert f">{entry['consistency_verdict']}</td>" in text
     assert text.count("<li>") == 2
     assert "The seed is not the same: 5 and 6" in texts(app).replace("\\", "")
-    assert "On the 12 pictures that both have" in texts(app)
+    assert "On the 12 images that both have" in texts(app)
     accuracy = visit("first", "second", change_of="Perturbed accuracy")
     assert "perturbed accuracy" in html(accuracy)
 

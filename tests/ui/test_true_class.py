@@ -1,4 +1,4 @@
-"""The true class of a picture: on every page that asks models, in the link, and in the session."""
+"""The true class of an image: on every page that asks models, in the link, and in the session."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_class_stays_with_its_picture() -> None:
     mine = f"shows {sample('astronaut').digest}"
     assert app.selectbox(key=mine).value is None
     app.selectbox(key=mine).set_value("space shuttle").run()
-    assert "space shuttle" not in str(app.query_params), "nobody else has this picture"
+    assert "space shuttle" not in str(app.query_params), "nobody else has this image"
     app.button(key="choose_rocket").click().run()
     assert app.selectbox(key="shows").value == "missile"
 

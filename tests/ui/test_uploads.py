@@ -61,7 +61,7 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
         folder = begun.folder
     give(app, "rocket")
     uploads.forget(source)
-    assert Path(source).exists(), "its run needs these pictures to go on"
+    assert Path(source).exists(), "its run needs these images to go on"
     (uploaded.parent / ".bin").mkdir()
     folder.rename(uploaded.parent / ".bin" / folder.name)
     uploads.forget(source)

@@ -165,7 +165,7 @@ function unpack(bytes) {
   return { ...header, pictures };
 }
 
-// The picture of a PNG, pixel by pixel as it was saved.
+// The image of a PNG, pixel by pixel as it was saved.
 function decoded(bytes) {
   return createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
 }

@@ -40,7 +40,7 @@ def keras_application(name: str, **options: Any) -> Any:
 def add_keras_application(
     name: str, *, path: str, size: int | None = None, digest: str, **others: Any
 ) -> None:
-    """Registers the network ``name`` of ``keras.applications``, for pictures of 224 pixels.
+    """Registers the network ``name`` of ``keras.applications``, for images of 224 pixels.
 
     ``path`` is where Keras' host has its weights; it and ``digest`` are as in the installed Keras'
     keras/src/applications, which a test compares. ``size`` is in bytes, where it was published.

@@ -26,11 +26,11 @@ _LITE_TABLE = "tensorflow/tpu, efficientnet/lite/README.md"
 _SQUEEZENET_TABLE = "Iandola et al. 2016, table 2, of SqueezeNet 1.0, which 1.1 is meant to equal"
 
 Known = tuple[str, float]
-"""The right top-1 class of a picture and its probability."""
+"""The right top-1 class of an image and its probability."""
 
 
 def _known_pictures(*answers: Known) -> tuple[KnownPicture, ...]:
-    """The answers for three sample pictures that were computed apart from this product."""
+    """The answers for three sample images that were computed apart from this product."""
     pictures = ("coffee", "chelsea", "motorcycle")
     return tuple(
         KnownPicture(picture, (name,), probability)

@@ -1,4 +1,4 @@
-"""Where a model looks: heat maps of the evidence for a class, and overlays of them on pictures.
+"""Where a model looks: heat maps of the evidence for a class, and overlays of them on images.
 
 Nothing here imports TensorFlow until a map is asked for.
 """

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a picture the evidence for a class lies.
+"""Grad-CAM: where in an image the evidence for a class lies.
 
 Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization*, ICCV 2017, equations 1 and 2. With y the logit of the class and A the last feature
@@ -33,9 +33,9 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Where the evidence for a class lies in each of N pictures, on one scale.
+    """Where the evidence for a class lies in each of N images, on one scale.
 
-    ``values`` is (N, S, S), at least 0, in logits a cell. They compare between pictures and
+    ``values`` is (N, S, S), at least 0, in logits a cell. They compare between images and
     classes of one model, not between models. ``cells`` is the grid that they were computed on,
     as height and width; what lies between its cells is interpolated.
     """
@@ -57,8 +57,8 @@ class HeatMaps:
 def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> HeatMaps:
     """Grad-CAM of ``images`` (N, S, S, 3), each for its class: (N,), or one index for all.
 
-    A picture's map does not depend on the others. Compiled at the first call for a classifier,
-    for any pictures and classes; safe to call from several threads. Raises ``ParameterError``
+    An image's map does not depend on the others. Compiled at the first call for a classifier,
+    for any images and classes; safe to call from several threads. Raises ``ParameterError``
     for another shape or a class that there is not, and ``ExplanationError`` for a model whose
     features cannot be reached or have no places.
     """
@@ -84,7 +84,7 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
 
 
 class Explainer:
-    """The compiled pass from pictures and class indices to heat maps, of one classifier.
+    """The compiled pass from images and class indices to heat maps, of one classifier.
 
     It shares the weights of the classifier, and does not keep the classifier itself alive.
     """

@@ -1,4 +1,4 @@
-"""Heat maps over pictures, in colours that the colour-blind tell apart; NumPy alone."""
+"""Heat maps over images, in colours that the colour-blind tell apart; NumPy alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ in grey."""
 
 OPACITY = 0.75
 """Of the colour where the evidence is strongest; elsewhere times the root of the heat, so that
-weak evidence is seen and none leaves the picture bare."""
+weak evidence is seen and none leaves the image bare."""
 
 _STOPS = np.array(
     [[int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)] for colour in INFERNO]
@@ -37,13 +37,12 @@ def colours(heat: Floats) -> Floats:
 def overlay(images: Floats, heat: Floats) -> Floats:
     """``images`` (..., S, S, 3) in grey with ``heat`` (..., S, S) in colour over them.
 
-    Both in [0, 1], and so is the result. The pictures lose their colours, so that every colour
+    Both in [0, 1], and so is the result. The images lose their colours, so that every colour
     is one of the scale. Raises ``ParameterError`` for another shape or range.
     """
     if images.shape != (*heat.shape, 3):
         raise ParameterError(
-            f"Expected a heat map of the shape of the picture, {images.shape[:-1]}, "
-            f"got {heat.shape}."
+            f"Expected a heat map of the shape of the image, {images.shape[:-1]}, got {heat.shape}."
         )
     if not (np.all(heat >= 0) and np.all(heat <= 1)):
         raise ParameterError(

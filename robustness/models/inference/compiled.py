@@ -16,10 +16,10 @@ _SHARED = {
     "ENABLE_CPU_PINNING": False,
 }
 SOONEST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-"""All cores work on one inference: the soonest answer about one picture."""
+"""All cores work on one inference: the soonest answer about one image."""
 
 MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
-"""Several inferences at once, each by few cores: the most pictures a second."""
+"""Several inferences at once, each by few cores: the most images a second."""
 
 
 class Compiled:

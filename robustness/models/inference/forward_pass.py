@@ -25,7 +25,7 @@ leaves the other cores to those."""
 class ForwardPass(Protocol):
     """The pass of one model over study images, for any number of them; safe between threads.
 
-    A picture's answer does not depend on the others of its batch. ``stages`` are the names of the
+    An image's answer does not depend on the others of its batch. ``stages`` are the names of the
     feature stages, shallow to deep; ``engine`` says what runs the pass, and in which version and
     precision. ``exact`` is whether it computes in float32, as gradients are computed.
     """
@@ -43,13 +43,13 @@ class ForwardPass(Protocol):
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Of (N, S, S, 3) in [0, 1]: probabilities (N, classes), and by stage features (N, D).
 
-        Features are the stage's activations, averaged over whatever lies between the pictures
+        Features are the stage's activations, averaged over whatever lies between the images
         and the channels.
         """
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """By stage the inner products (N, N) of the pictures' whole activations.
+        """By stage the inner products (N, N) of the images' whole activations.
 
-        Activations of the first stages are millions of numbers a picture. Their products hold
-        every angle and every distance between the pictures.
+        Activations of the first stages are millions of numbers an image. Their products hold
+        every angle and every distance between the images.
         """

@@ -24,12 +24,12 @@ _LARGE = 200 * 10**6
 
 
 class OpenVinoPass:
-    """The ``ForwardPass`` of a converted model, compiled for one picture at a time.
+    """The ``ForwardPass`` of a converted model, compiled for one image at a time.
 
-    For all cores at one picture, or for as many pictures at once as they answer most of: several
-    pictures, or one beside other models. Each once it is asked for, and both answer the same.
-    Measured on two cores against inferences of two pictures: of 16, 3 (EfficientNetB0) to 16
-    (EfficientNet-Lite1) percent more pictures a second; against inferences of four: of four, 3
+    For all cores at one image, or for as many images at once as they answer most of: several
+    images, or one beside other models. Each once it is asked for, and both answer the same.
+    Measured on two cores against inferences of two images: of 16, 3 (EfficientNetB0) to 16
+    (EfficientNet-Lite1) percent more images a second; against inferences of four: of four, 3
     (DenseNet121) to 18 percent more, but of ResNet50 6 percent fewer.
     """
 
@@ -56,7 +56,7 @@ class OpenVinoPass:
         return Replay(self._model, label)
 
     def _for(self, count: int) -> Compiled:
-        """What answers about ``count`` pictures now."""
+        """What answers about ``count`` images now."""
         alone = self._large or (count == 1 and not BESIDE_OTHERS.get())
         found = self._soonest if alone else self._most
         if found is not None:

@@ -22,7 +22,7 @@ MOST_ROWS = 16
 
 
 class TensorFlowPass:
-    """The ``ForwardPass`` of a graph, traced once for any number of pictures and warmed once."""
+    """The ``ForwardPass`` of a graph, traced once for any number of images and warmed once."""
 
     def __init__(self, graph: StudyGraph) -> None:
         tf = tensorflow()

@@ -1,4 +1,4 @@
-"""What an attack on one picture answers, in three sentences that claim no more than it shows."""
+"""What an attack on one image answers, in three sentences that claim no more than it shows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from robustness.report.wording import class_title, model, sentence, share
 
 
 def answer(outcome: Outcome, rows: Sequence[Measurement]) -> tuple[str, str, str]:
-    """Three sentences on ``outcome``; ``rows`` are the answers of all models to its picture."""
+    """Three sentences on ``outcome``; ``rows`` are the answers of all models to its image."""
     return (
         sentence(_what(outcome), _before(outcome, rows)),
         sentence(_noise(outcome)),
         sentence(
             _others([row for row in rows if row.model != outcome.model]),
-            "this is one picture, and a stronger attack may do more: a success shows what is "
+            "this is one image, and a stronger attack may do more: a success shows what is "
             "enough, a failure does not show that the model holds",
         ),
     )
@@ -69,7 +69,7 @@ def title(outcome: Outcome, index: int) -> str:
 def _noise(outcome: Outcome) -> str:
     control = outcome.control
     if not outcome.l2:
-        return "the attack left the picture as it was, so there is no change to hold against noise"
+        return "the attack left the image as it was, so there is no change to hold against noise"
     draws = f"{counted(control.draws, 'random change')} of the same size"
     if outcome.beats_noise:
         most = wilson(0, control.draws).high
@@ -85,7 +85,7 @@ def _noise(outcome: Outcome) -> str:
 
 def _others(rows: Sequence[Measurement]) -> str:
     if not rows:
-        return "no other model was asked about the picture"
+        return "no other model was asked about the image"
     if len(rows) == 1:
         return f"{model(rows[0].model)} was not attacked: {tally(rows)}"
     return f"the other models: {tally(rows)}"

@@ -137,7 +137,7 @@ def _harm(perturbations: Sequence[Entry], models: int, conditions: int) -> str:
     if worst["consistency_low"] is None:
         return (
             f"{over}the share of answers that stayed runs from {rate(worst)} under "
-            f"{worst['series']} to {rate(best)} under {best['series']}, on these pictures"
+            f"{worst['series']} to {rate(best)} under {best['series']}, on these images"
         )
     if not best["above_lowest"]:
         return (
@@ -159,7 +159,7 @@ def _hedge(side: str, others: Sequence[str]) -> str:
 
 
 def _basis(images: int, conditions: int, unfinished: str) -> str:
-    start = f"this rests on {counted(images, 'picture')} under {counted(conditions, 'condition')}"
+    start = f"this rests on {counted(images, 'image')} under {counted(conditions, 'condition')}"
     return f"{start} of an unfinished run ({unfinished})" if unfinished else start
 
 

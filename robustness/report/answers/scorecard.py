@@ -1,7 +1,7 @@
 """What a Scorecard answers, in three sentences that claim no more than it shows.
 
-A model counts as ahead of another only where their intervals over the pictures, as
-``scorecard.summarise`` gives them, do not overlap; with too few pictures for any, nowhere.
+A model counts as ahead of another only where their intervals over the images, as
+``scorecard.summarise`` gives them, do not overlap; with too few images for any, nowhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def answer(
         sentence(*(_who(ranking) for ranking in scorecard.rankings(summary))),
         sentence(_harm(rows)),
         sentence(
-            f"this rests on {counted(pictures, 'picture')}, {_basis(summary)}",
+            f"this rests on {counted(pictures, 'image')}, {_basis(summary)}",
             unsure(rows),
         ),
     )
@@ -100,11 +100,11 @@ def _harm(rows: Sequence[Measurement]) -> str:
 
 
 def unsure(rows: Sequence[Measurement]) -> str:
-    """How many answers to clean pictures were hardly given at all; nothing where there are none."""
+    """How many answers to clean images were hardly given at all; nothing where there are none."""
     cases = scorecard.unsure(rows)
     if not cases:
         return ""
     return (
-        f"{counted(len(cases), 'answer')} to a clean picture had less than "
+        f"{counted(len(cases), 'answer')} to a clean image had less than "
         f"{share(scorecard.UNSURE, 0)}, and keeping such a one means little"
     )

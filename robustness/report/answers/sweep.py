@@ -14,7 +14,7 @@ from robustness.report.wording import listed, model, sentence
 
 
 def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
-    """Three sentences on the ``breaks`` of one picture, called ``title``, one entry a pair."""
+    """Three sentences on the ``breaks`` of one image, called ``title``, one entry a pair."""
     groups = models.by_labels(dict.fromkeys(entry.model for entry in breaks))
     mine = [[entry for entry in breaks if entry.model in names] for _, names in groups]
     return (

@@ -27,12 +27,12 @@ _INDICES, _SHARES = (f"up to five, each {what}" for what in (_INDEX, _SHARE))
 _TRUTH = "true or false"
 
 _MEANINGS: Mapping[str, tuple[str, str, str]] = {
-    "position": ("", "from 0", "place of the picture among those that were asked for"),
-    "image": ("", "text", "name of the picture"),
+    "position": ("", "from 0", "place of the image among those that were asked for"),
+    "image": ("", "text", "name of the image"),
     "image_digest": ("", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
-    "fit": ("", "crop, squash or letterbox", "how the picture was made square"),
+    "fit": ("", "crop, squash or letterbox", "how the image was made square"),
     "side": ("pixels", "a whole number", "width and height of the study image"),
-    "label": ("", _INDEX, "class of the picture; empty where it has no label"),
+    "label": ("", _INDEX, "class of the image; empty where it has no label"),
     "model": ("", "text", "name of the model"),
     "condition": (
         "",
@@ -55,18 +55,18 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
         "physical value at that strength, epsilon of an attack; empty for several at once",
     ),
     "seed": ("", "0 to 2**32 - 1", "seed of what is random"),
-    "clean_top1": ("", _INDEX, "the most likely class of the clean picture"),
-    "clean_probability": ("probability", _SHARE, "of the class clean_top1 in the clean picture"),
-    "top1": ("", _INDEX, "the most likely class of the perturbed picture"),
-    "probability": ("probability", _SHARE, "of the class top1 in the perturbed picture"),
+    "clean_top1": ("", _INDEX, "the most likely class of the clean image"),
+    "clean_probability": ("probability", _SHARE, "of the class clean_top1 in the clean image"),
+    "top1": ("", _INDEX, "the most likely class of the perturbed image"),
+    "probability": ("probability", _SHARE, "of the class top1 in the perturbed image"),
     "retained_probability": (
         "probability",
         _SHARE,
-        "of the class clean_top1 in the perturbed picture",
+        "of the class clean_top1 in the perturbed image",
     ),
-    "clean_top5": ("", _INDICES, "the most likely classes of the clean picture"),
+    "clean_top5": ("", _INDICES, "the most likely classes of the clean image"),
     "clean_top5_probabilities": ("probability", _SHARES, "of clean_top5"),
-    "top5": ("", _INDICES, "the most likely classes of the perturbed picture"),
+    "top5": ("", _INDICES, "the most likely classes of the perturbed image"),
     "top5_probabilities": ("probability", _SHARES, "of top5"),
     "consistent": ("", _TRUTH, "whether top1 is clean_top1"),
     "clean_correct": ("", _TRUTH, "whether clean_top1 is the label; empty where it has none"),
@@ -103,7 +103,7 @@ def _about(name: str) -> tuple[str, str, str]:
             "",
             "at most 1; below 0 where less alike than strangers",
             f"({_RAW[name]} - floor) / (1 - floor), the floor being the mean {_RAW[name]} of "
-            "unrelated pictures; higher is better; empty in runs of earlier versions",
+            "unrelated images; higher is better; empty in runs of earlier versions",
         )
     metric = metrics.REGISTRY[name]
     better = "higher" if metric.higher_is_better else "lower"

@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens offline: charts, pictures and Plotly itself are in it.
+"""The report as one HTML file that opens offline: charts, images and Plotly itself are in it.
 
 A content security policy names the scripts by their hashes and forbids all requests: nothing that
 came from outside can run, or call home, even if it were not escaped.
@@ -27,7 +27,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report; the pictures are read and written one at a time."""
+    """The whole report; the images are read and written one at a time."""
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
     style = _own_file("report.css")
     if any(isinstance(block, Film) for section in report.sections for block in section.blocks):
@@ -115,7 +115,7 @@ def _data_uri(png: bytes) -> str:
 
 
 def _sides(png: bytes) -> tuple[int, int]:
-    """The sides that the head of a PNG names, so that nothing moves while pictures are decoded."""
+    """The sides that the head of a PNG names, so that nothing moves while images are decoded."""
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))
     return width, height
 

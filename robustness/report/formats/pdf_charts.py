@@ -1,4 +1,4 @@
-"""Plotly figures as static pictures for print, drawn by Matplotlib.
+"""Plotly figures as static images for print, drawn by Matplotlib.
 
 Draws what ``robustness.charts*`` use: scatter lines and markers with error bars and bands,
 horizontal bars, heatmaps with a word in each cell, lines and words in the layout.

@@ -19,7 +19,7 @@ _INK, MUTED, _LINE, RAISED = (27, 39, 51), (81, 96, 109), (217, 225, 231), (243,
 ACCENT, _GOOD, _BAD, WARN = (11, 110, 153), (17, 112, 60), (178, 60, 6), (255, 246, 227)
 _IN_A_ROW = 3
 _CASE_TEXT = 30.0
-"""Millimetres that the words of a case take at most: so much must fit below its pictures."""
+"""Millimetres that the words of a case take at most: so much must fit below its images."""
 
 
 def _pages() -> Any:
@@ -195,7 +195,7 @@ class Paper:
         self._pdf.ln(2)
 
     def cases(self, block: Cases) -> None:
-        """Cases in rows of three, each with its pictures above its words."""
+        """Cases in rows of three, each with its images above its words."""
         if block.caption:
             self._room(self.height(block))
             self.words(block.caption, bold=True)
@@ -255,7 +255,7 @@ class Paper:
 
 
 def _side(case: Case, width: float) -> float:
-    """Millimetres along each picture of a case that is ``width`` wide."""
+    """Millimetres along each image of a case that is ``width`` wide."""
     count = max(2, len(case.shots))
     return (width - 1.5 * (count - 1)) / count if case.shots else 0.0
 

@@ -1,4 +1,4 @@
-"""The report of an attack on one picture."""
+"""The report of an attack on one image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of_attack(
     """The report of ``outcome``, an attack on ``picture``.
 
     ``rows`` are what the models of ``spec``, the one attacked among them, make of the attack's
-    picture; its only condition is the attack's. ``transfer`` are the same attack on each model,
+    image; its only condition is the attack's. ``transfer`` are the same attack on each model,
     judged by all.
     """
     attack = outcome.spec
@@ -52,7 +52,7 @@ def of_attack(
         cautions=cautions(rows),
         sections=[
             Section(
-                "The picture and the answers",
+                "The image and the answers",
                 [Cases("", lambda: _shown(picture, outcome, rows)), table],
             ),
             _noise(picture, outcome),
@@ -171,10 +171,10 @@ def _replay(spec: RunSpec, outcome: Outcome) -> str:
     attack = outcome.spec
     target = "" if attack.target is None else f" --target {attack.target}"
     return (
-        f"With the same picture, `python -m robustness attack IMAGE --model {outcome.model} "
+        f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
         f"--attack {attack.name} --norm {attack.norm} --epsilon {_epsilon(attack)} --steps "
         f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed} --fit {spec.fit}"
-        f"{target} --to OUT.png` makes the same picture."
+        f"{target} --to OUT.png` makes the same image."
     )
 
 

@@ -1,4 +1,4 @@
-"""What several reports share: facts and cautions, rows, pictures, and how to get them again."""
+"""What several reports share: facts and cautions, rows, images, and how to get them again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def facts(
     labels = {row.image: class_title(row.model, row.label) for row in rows if row.label is not None}
     classes = ", ".join(dict.fromkeys(labels.values()))
     return [
-        ("Pictures", f"{shown}{more}"),
+        ("Images", f"{shown}{more}"),
         *([("True class", classes)] * bool(classes)),
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
@@ -46,9 +46,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
         cases = ", ".join(
             f"{model(name)} ({percent(p)} on {visible(image)})" for image, name, p in unsure
         )
-        found.append(
-            f"Unsure even of the clean picture, so consistency means little there: {cases}."
-        )
+        found.append(f"Unsure even of the clean image, so consistency means little there: {cases}.")
     return [*found, *several_label_sets(row.model for row in rows)]
 
 
@@ -74,18 +72,18 @@ def answer_line(row: Measurement) -> str:
 
 
 def clean_shot(picture: Picture) -> Shot:
-    """The picture as it was before anything was done to it."""
+    """The image as it was before anything was done to it."""
     return Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
 
 
 def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
-    """The picture under ``condition``, made anew."""
+    """The image under ``condition``, made anew."""
     image = perturbed(picture, [condition], seed)[0]
     return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
-    """``rows`` as they are handed on; their pictures are numbered in order of appearance."""
+    """``rows`` as they are handed on; their images are numbered in order of appearance."""
     order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
     positions = [order[row.image_digest] for row in rows]
     return Data(lambda: iter([to_table(rows, positions)]), tables)

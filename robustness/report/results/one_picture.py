@@ -1,4 +1,4 @@
-"""The report of a Live view, one picture under one condition, and what an attack's has of it."""
+"""The report of a Live view, one image under one condition, and what an attack's has of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from robustness.report.results.measured import answer_line, cautions, clean_shot
 from robustness.report.wording import class_title, model
 
 GAIN = 3
-"""By which the difference between the two pictures is amplified."""
+"""By which the difference between the two images is amplified."""
 
 
 def of_live(
@@ -48,7 +48,7 @@ def of_live(
         cautions=cautions(rows),
         sections=[
             Section(
-                "The picture and the answers",
+                "The image and the answers",
                 [Cases("", lambda: _shown(spec, picture, rows)), table],
             ),
             Section("The five most likely classes", [top5(row) for row in rows]),
@@ -59,7 +59,7 @@ def of_live(
         methods=method_notes.blocks(spec.conditions, []),
         limits=method_notes.LIMITS,
         manifest=manifest(spec, [(picture.name, picture.digest)]),
-        replay="The Live page with this picture, these strengths, models and seed shows the same.",
+        replay="The Live page with this image, these strengths, models and seed shows the same.",
         data=data(rows, {}),
     )
 
@@ -84,7 +84,7 @@ def shown(
     gain: int,
     rows: Sequence[Measurement],
 ) -> Iterator[Case]:
-    """The picture, what it was ``changed`` to (224, 224, 3), and their difference times ``gain``.
+    """The image, what it was ``changed`` to (224, 224, 3), and their difference times ``gain``.
 
     ``caption`` and ``alt`` are of the changed one, and ``rows`` the answers to it.
     """
@@ -132,7 +132,7 @@ def top5(row: Measurement) -> Titled:
 
 
 def moved(rows: Sequence[Measurement]) -> Section:
-    """The charts on one picture before and after, for every model."""
+    """The charts on one image before and after, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     stages = answers.stage_frame(rows)
     return Section(
@@ -142,8 +142,8 @@ def moved(rows: Sequence[Measurement]) -> Section:
                 "Similarity of the features",
                 answers.similarity_bars(frame),
                 look.describe(frame, [n for pair in RESCALED.items() for n in pair]),
-                "Of the embeddings of both pictures: 1 where nothing moved, 0 where they are as "
-                "alike as those of unrelated pictures. In brackets the raw similarity.",
+                "Of the embeddings of both images: 1 where nothing moved, 0 where they are as "
+                "alike as those of unrelated images. In brackets the raw similarity.",
             ),
             Chart(
                 "What is left for the clean class",

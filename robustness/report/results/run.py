@@ -26,7 +26,7 @@ from robustness.statistics import Figures
 
 REPLAY = (
     "The manifest names the models with the hashes of their weights, the perturbations with their "
-    "strengths, the seed, the pictures and the versions. `python -m robustness replay RUN`, with "
+    "strengths, the seed, the images and the versions. `python -m robustness replay RUN`, with "
     "the folder of the run, does all of it again and says whether the rows agree."
 )
 
@@ -34,7 +34,7 @@ REPLAY = (
 def of_run(run: Run) -> Report:
     """The report of ``run``, finished or not; raises ``RunError`` for one without a single row.
 
-    The pictures are read one at a time when a format asks for the cases.
+    The images are read one at a time when a format asks for the cases.
     """
     frame = run.frame()
     if frame.empty:
@@ -87,14 +87,14 @@ def _who(summary: Sequence[Mapping[str, Any]]) -> str:
 
 def _question(count: int) -> str:
     who = "do these classifiers keep their answers" if count > 1 else "does it keep its answer"
-    return f"How often {who} when pictures like these are not perfect?"
+    return f"How often {who} when images like these are not perfect?"
 
 
 def _unfinished(run: Run) -> str:
     if run.finished:
         return ""
     done = run.images + len(run.unreadable)
-    return f"{done:,} of {run.manifest.dataset.pictures:,} pictures are done"
+    return f"{done:,} of {run.manifest.dataset.pictures:,} images are done"
 
 
 def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
     return [
         ("Run", run.id),
         ("Dataset", manifest.dataset.title),
-        ("Pictures", f"{images:,}"),
+        ("Images", f"{images:,}"),
         ("Conditions", f"{len(run.conditions):,}"),
         ("Measurements", f"{rows:,}"),
         ("Models", ", ".join(model(name) for name in manifest.spec.model_names)),
@@ -124,7 +124,7 @@ def _cautions(run: Run, found: Figures, images: int) -> list[str]:
     cautions += [note] if (note := run.recount_note(found)) else []
     cautions += several_label_sets(entry["model"] for entry in found.summary)
     if run.unreadable:
-        count = counted(len(run.unreadable), "picture")
+        count = counted(len(run.unreadable), "image")
         cautions.append(f"{count} could not be read, and the figures do not count them.")
     return cautions
 
@@ -145,12 +145,12 @@ _KINDS = (
         "change is (lowest SSIM first).",
     ),
 )
-"""(Kind, so many pictures of it, what is said of none, and of some): what a file can hold."""
+"""(Kind, so many images of it, what is said of none, and of some): what a file can hold."""
 
 
 def _pictures(run: Run, frame: pd.DataFrame) -> Section:
-    """The worst and the surviving cases of the rows ``frame``, each picture once."""
-    return Section("The pictures", [_cases(run, frame, *kind) for kind in _KINDS])
+    """The worst and the surviving cases of the rows ``frame``, each image once."""
+    return Section("The images", [_cases(run, frame, *kind) for kind in _KINDS])
 
 
 def _cases(run: Run, frame: pd.DataFrame, kind: str, most: int, none: str, some: str) -> Cases:
@@ -170,12 +170,12 @@ def _case(run: Run, row: dict[str, Any]) -> Case:
     condition = Condition.parse(str(row["condition"]))
     lines = [condition.described, *_answers(row)]
     if condition.needs_model:
-        lines.append("The attacked picture is on the Dataset page, which asks the model for it.")
+        lines.append("The attacked image is on the Dataset page, which asks the model for it.")
     shots: list[Shot] = []
     try:
         shots = _shots(run, row, condition)
     except RobustnessError as error:
-        lines.append(f"The picture cannot be shown: {visible(str(error))}")
+        lines.append(f"The image cannot be shown: {visible(str(error))}")
     return Case(
         title=f"{model(str(row['model']))}: {row['image']}",
         shots=shots,
@@ -216,15 +216,15 @@ def _unreadable(run: Run) -> Section | None:
         return None
     more = len(run.unreadable) - _UNREADABLE
     rest = f" The first {_UNREADABLE} of {len(run.unreadable):,}." if more > 0 else ""
-    table = tables.Table(("Picture", "Reason"), run.unreadable[:_UNREADABLE])
-    return Section("Pictures that could not be read", [Titled(f"With the reason.{rest}", table)])
+    table = tables.Table(("Image", "Reason"), run.unreadable[:_UNREADABLE])
+    return Section("Images that could not be read", [Titled(f"With the reason.{rest}", table)])
 
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def _manifest(run: Run) -> Mapping[str, Any]:
-    """The run's manifest, which tells nobody how the machine of its pictures is laid out."""
+    """The run's manifest, which tells nobody how the machine of its images is laid out."""
     values = run.manifest.as_dict()
     dataset = {**values["dataset"], "source": _source(values["dataset"]["source"])}
     return {**values, "dataset": dataset}

@@ -91,7 +91,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
         ("Model", lambda entry: model(entry["model"])),
-        ("Pictures", counted_images),
+        ("Images", counted_images),
         ("Consistency", rate),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
@@ -134,7 +134,7 @@ def curves(
             )
         )
     blocks.append(
-        Text("Bands: 95 % intervals over the pictures. They overlap more than paired differences.")
+        Text("Bands: 95 % intervals over the images. They overlap more than paired differences.")
     )
     return Section("As it gets stronger", blocks)
 
@@ -224,7 +224,7 @@ def classes(entries: Sequence[Entry]) -> Section | None:
 _CLASS: Sequence[Column] = (
     ("Class", lambda entry: entry["class_name"]),
     ("Model", lambda entry: model(entry["model"])),
-    ("Pictures", figure("n_images", "")),
+    ("Images", figure("n_images", "")),
     ("Clean", figure("clean_accuracy", ".0%")),
     ("Perturbed", figure("perturbed_accuracy", ".0%")),
     ("Lost", figure("drop", ".0%")),

@@ -1,4 +1,4 @@
-"""The report of a Scorecard: several conditions on one picture, or a handful."""
+"""The report of a Scorecard: several conditions on one image, or a handful."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from robustness.statistics import INTERVAL_RULE, TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
-"""So many pictures of each kind: what a reader looks at, and what a file can hold."""
+"""So many images of each kind: what a reader looks at, and what a file can hold."""
 
 Group = tuple[Picture, Condition, list[Measurement]]
 
@@ -55,7 +55,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
     frame = pd.DataFrame([row.as_row() for row in rows])
     count = len(summary)
     who = model(summary[0]["model"]) if count == 1 else f"{count} models"
-    on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"
+    on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} images"
     return Report(
         title=f"Robustness of {who} on {on}",
         question=(
@@ -92,7 +92,7 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
         Chart(
             "Prediction consistency",
             charts_scorecard.ranking(pd.DataFrame(summary)),
-            "Consistency of each model, with its 95 % interval where there are pictures enough for "
+            "Consistency of each model, with its 95 % interval where there are images enough for "
             "one; the table below holds the numbers.",
         ),
         Titled("The ranking", tables.verdicts(summary)),
@@ -124,7 +124,7 @@ def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
 
 def _answers(rows: Sequence[Measurement]) -> Table:
     columns: list[Column] = [
-        ("Picture", lambda row: row.image),
+        ("Image", lambda row: row.image),
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
         ("Model", lambda row: model(row.model)),
         ("Prediction", lambda row: verdict(row).said),
@@ -184,9 +184,9 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
             yield Case(picture.name, [clean_shot(picture)], None, [])
 
     return Section(
-        "The pictures",
+        "The images",
         [
-            Cases(_count("The clean pictures", pictures, _PICTURES), clean),
+            Cases(_count("The clean images", pictures, _PICTURES), clean),
             Cases(
                 _count(failed, worst, _WORST),
                 lambda: _cases(worst[:_WORST], spec.seed),
@@ -243,6 +243,5 @@ def _replay(spec: RunSpec) -> str:
             return "The Scorecard page with these models, strengths and seed gives the same rows."
         options += f" --strength {strengths[0]:g}"
     return (
-        f"With the same pictures, `{command(spec, 'study PICTURE...')}{options}` gives the same "
-        "rows."
+        f"With the same images, `{command(spec, 'study PICTURE...')}{options}` gives the same rows."
     )

@@ -1,4 +1,4 @@
-"""The report of a sweep: the strengths at which the answers to one picture break."""
+"""The report of a sweep: the strengths at which the answers to one image break."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from robustness.report.results.measured import cautions, clean_shot, command, da
 from robustness.report.wording import model
 
 _CASES = 8
-"""Pictures at breaking strengths that are shown."""
+"""Images at breaking strengths that are shown."""
 
 METHOD = (
     "Breaking strength is the smallest strength at which the top-1 class was seen to change: on a "
@@ -67,10 +67,10 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
             Section("Where each prediction changes", [*_overview(breaks), table]),
             Section("As it gets stronger", [*_films(spec, picture, found, names), *_curves(rows)]),
             Section(
-                "The pictures",
+                "The images",
                 [
                     Cases(
-                        "The picture at the breaking strengths, the smallest first "
+                        "The image at the breaking strengths, the smallest first "
                         f"({min(len(_broken(breaks)), _CASES)} of {len(_broken(breaks))}).",
                         lambda: _cases(picture, breaks, spec.seed),
                     )
@@ -165,6 +165,4 @@ def _replay(spec: RunSpec, names: Sequence[str], swept: Mapping[str, Any]) -> st
     which = names[0] if len(names) == 1 else "NAME"
     each = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
     options = f"--perturbation {which} --steps {swept['steps']} --repeats {swept['repeats']}"
-    return (
-        f"With the same picture, `{command(spec, 'sweep IMAGE')} {options}`{each} finds the same."
-    )
+    return f"With the same image, `{command(spec, 'sweep IMAGE')} {options}`{each} finds the same."

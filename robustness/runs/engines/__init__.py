@@ -1,4 +1,4 @@
-"""Engines: where the pictures of a dataset are evaluated, here or on a cluster.
+"""Engines: where the images of a dataset are evaluated, here or on a cluster.
 
 Importing this package registers them all.
 """

@@ -1,4 +1,4 @@
-"""What an engine is, and what all of them do: the work on a dataset, in chunks of its pictures.
+"""What an engine is, and what all of them do: the work on a dataset, in chunks of its images.
 
 The same work on the same chunks gives the same rows, whichever engine does it.
 """
@@ -23,11 +23,11 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 
 FRAMES_AT_ONCE = 176
-"""Pictures and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
+"""Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
 
 
 def default_batch(spec: RunSpec) -> int:
-    """How many pictures to a chunk keep the passes full and the memory small."""
+    """How many images to a chunk keep the passes full and the memory small."""
     return max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions)))
 
 
@@ -36,7 +36,7 @@ class Job:
     """What is to be done with a dataset: enough for another process to do a part of it.
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
-    ``batch`` is how many pictures make a chunk.
+    ``batch`` is how many images make a chunk.
     """
 
     spec: RunSpec
@@ -49,16 +49,16 @@ class Job:
         return -(-len(self.dataset) // self.batch)
 
     def positions(self, number: int) -> range:
-        """Places in the dataset of the pictures of chunk ``number``."""
+        """Places in the dataset of the images of chunk ``number``."""
         start = number * self.batch
         return range(start, min(start + self.batch, len(self.dataset)))
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What came of one chunk: its rows, picture by picture, and what could not be read.
+    """What came of one chunk: its rows, image by image, and what could not be read.
 
-    ``images`` counts the pictures that were read; ``unreadable`` are (name, reason).
+    ``images`` counts the images that were read; ``unreadable`` are (name, reason).
     """
 
     number: int
@@ -88,7 +88,7 @@ REGISTRY: Registry[Engine] = Registry("engine")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk read and perturbed, before any model is asked; ``batch`` is None without pictures."""
+    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images."""
 
     number: int
     positions: tuple[int, ...]
@@ -97,7 +97,7 @@ class Prepared:
 
 
 def prepared(job: Job, number: int) -> Prepared:
-    """Reads, fits and perturbs the pictures of chunk ``number``."""
+    """Reads, fits and perturbs the images of chunk ``number``."""
     spec = job.spec
     pictures: dict[int, Picture] = {}
     unreadable: list[tuple[str, str]] = []
@@ -117,7 +117,7 @@ def prepared(job: Job, number: int) -> Prepared:
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
-    """Asks every model about the pictures of a prepared chunk."""
+    """Asks every model about the images of a prepared chunk."""
     if ready.batch is None:
         return Chunk(ready.number, SCHEMA.empty_table(), 0, ready.unreadable)
     by_picture: list[list[Measurement]] = [[] for _ in ready.positions]

@@ -23,10 +23,10 @@ _ROUNDS = 20
 """Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
 
 _RETRIES = 2
-"""How often work whose worker ended is given to another: machines fail, but some pictures kill."""
+"""How often work whose worker ended is given to another: machines fail, but some images kill."""
 
 _MOST_DEADLY = 20
-"""With more groups than this that end every worker it is not a picture that is at fault."""
+"""With more groups than this that end every worker it is not an image that is at fault."""
 
 
 class Worker:
@@ -47,7 +47,7 @@ class Worker:
             found = [c for c in local_chunks(self._job, batch["number"].tolist()) if c is not None]
         except RobustnessError as error:  # Ray would wrap it in pages of its own
             found = [RunError(f"A worker of the cluster stopped: {error}")]
-        except Exception as error:  # else it would pass for a picture that ends its worker
+        except Exception as error:  # else it would pass for an image that ends its worker
             found = [
                 RunError(f"A worker of the cluster stopped ({type(error).__name__}: {error}).")
             ]
@@ -58,7 +58,7 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
     """Yields None when the cluster is there, then the chunks of ``job`` as they are done.
 
     ``address`` is that of a running cluster; without one, a cluster of this machine alone is
-    started and ended. A chunk whose worker dies is done by another, and comes once; a picture that
+    started and ended. A chunk whose worker dies is done by another, and comes once; an image that
     ends every worker is unreadable. Raises ``ParameterError`` without Ray or without the cluster,
     ``RunError`` when it breaks down.
     """
@@ -73,9 +73,9 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
         if missing:
             pictures = [job.dataset.entries[place].name for place in job.positions(missing[0])]
             raise RunError(
-                f"Every worker of the cluster ended over the pictures {pictures[0]} to "
+                f"Every worker of the cluster ended over the images {pictures[0]} to "
                 f"{pictures[-1]}, though none of them does that alone: give the workers more "
-                "memory, or take fewer pictures at once."
+                "memory, or take fewer images at once."
             )
     except ray.exceptions.RayError as error:
         raise RunError(
@@ -132,9 +132,9 @@ def _done(ray: Any, job: Job, numbers: Sequence[int]) -> Generator[Chunk, None, 
 
 
 def _without_deadly(ray: Any, job: Job, numbers: Sequence[int]) -> Job:
-    """``job`` with those pictures of the chunks ``numbers`` refused that end a worker alone."""
+    """``job`` with those images of the chunks ``numbers`` refused that end a worker alone."""
     places = [place for number in numbers for place in job.positions(number)]
-    # With one picture a chunk, the number of a chunk is the place of its picture.
+    # With one image a chunk, the number of a chunk is the place of its image.
     trial = _done(ray, replace(job, batch=1), places)
     while True:
         try:
@@ -158,7 +158,7 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
     machines = [count for count in cores if count > 0]
     workers = max(1, min(len(machines), len(numbers)))
     group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
-    # Nothing waits behind a picture alone: what waits on a worker that ends counts as tried.
+    # Nothing waits behind an image alone: what waits on a worker that ends counts as tried.
     ahead = 1 if job.batch == 1 else 2
     asked = ray.data.from_items(
         [{"number": number} for number in numbers],

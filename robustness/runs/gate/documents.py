@@ -34,7 +34,7 @@ def headline(check: Check) -> str:
     unsure = len(broken) - sure
     if not sure:
         return (
-            f"The budget is not shown to be kept: so few pictures leave {unsure} of {total} "
+            f"The budget is not shown to be kept: so few images leave {unsure} of {total} "
             f"{limits} open."
         )
     text = f"The budget is broken: {sure} of {total} {limits}"
@@ -89,7 +89,7 @@ def markdown(check: Check) -> str:
     lines = [
         f"## Robustness: {headline(check)}",
         "",
-        f"Run {_plain(check.run.id)}, {counted(check.run.images, 'picture')} of "
+        f"Run {_plain(check.run.id)}, {counted(check.run.images, 'image')} of "
         f"{_plain(check.run.manifest.dataset.title)}.",
         "",
         *(line for note in check.notes for line in (_plain(note), "")),

@@ -1,8 +1,8 @@
-"""The limits of a budget against a run: kept, broken, or not shown by so few pictures.
+"""The limits of a budget against a run: kept, broken, or not shown by so few images.
 
 A limit is held against the bound of the 95 % interval, not against the figure: a minimum is kept
 where the whole interval lies above it, broken where all of it lies below, and otherwise open, as it
-is with too few pictures for any interval.
+is with too few images for any interval.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 Entry = Mapping[str, Any]
 
 LABEL_FREE = {"consistency", "flip_rate"}
-"""Figures that count all pictures, labelled or not."""
+"""Figures that count all images, labelled or not."""
 
 _TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
 """What a figure on all conditions together is on."""
@@ -38,7 +38,7 @@ class Verdict:
 
     ``where`` is the condition in words; that of a breaking strength is of all strengths, and its
     ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``, None with too
-    few pictures. A breaking strength is None where no strength of the run breaks the model; its
+    few images. A breaking strength is None where no strength of the run breaks the model; its
     ``high`` is then None, too. ``of`` names the figure, as ``statistics`` does: that of
     ``max_regression`` is the robust accuracy under attack on labelled images, else the consistency.
     """
@@ -63,7 +63,7 @@ class Verdict:
         if self.limit == BREAKING:
             return f"{self.found}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
-        pictures = counted(self.images, "picture")
+        pictures = counted(self.images, "image")
         if self.limit == ATTACK:
             pictures += " with a prediction to break"
         return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
@@ -76,7 +76,7 @@ class Verdict:
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
         of = " of robust accuracy" if self.of == "robust_accuracy" else ""
         if self.low is None or self.high is None:
-            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} pictures: no interval)"
+            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
         return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
 
 
@@ -118,7 +118,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
             )
     frame = run.frame()
     if frame.empty:
-        raise ParameterError(f"The run {run.id} has no picture that could be read.")
+        raise ParameterError(f"The run {run.id} has no image that could be read.")
     told = statistics.Figures(frame)
     before = () if baseline is None else baseline.manifest.spec.models
     tables = Tables(
@@ -145,7 +145,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
 class Tables:
     """What limits are held against.
 
-    ``weights`` are models with the same weights as before; ``labelled`` counts pictures.
+    ``weights`` are models with the same weights as before; ``labelled`` counts images.
     """
 
     figures: Sequence[Entry]
@@ -202,7 +202,7 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         images = attacked
     if limit in REGRESSIONS:
         if entry["model"] in tables.weights and not _moved(figure, entry, tables):
-            low = high = 0.0  # the same function gives the same answers to any picture
+            low = high = 0.0  # the same function gives the same answers to any image
         # What was lost, not what was won.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
     yield Verdict(
@@ -234,7 +234,7 @@ def _figure(limit: str, entry: Entry) -> str:
 def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
     """Whether any row that ``entry`` counts did better or worse.
 
-    Of all conditions together each is looked at by itself: what a picture won under one and lost
+    Of all conditions together each is looked at by itself: what an image won under one and lost
     under another is 0 in their total.
     """
     return any(
@@ -309,7 +309,7 @@ def _breaking(
 
 
 def _bound(entry: Entry, key: str) -> float:
-    """A rate or a bound of it; with too few pictures for bounds it may be anything."""
+    """A rate or a bound of it; with too few images for bounds it may be anything."""
     known: float | None = entry[key]
     if known is None:
         return 0.0 if key.endswith("_low") else 1.0
@@ -318,15 +318,15 @@ def _bound(entry: Entry, key: str) -> float:
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
     """Why ``limit`` could not be checked on anything."""
-    apart = "the run and its baseline share no picture, model and condition that it is on"
+    apart = "the run and its baseline share no image, model and condition that it is on"
     why = {
         BREAKING: f"the run has {rule.perturbation} at one strength only",
         "max_regression": apart,
         "max_accuracy_regression": f"{apart}, or have no labels",
-        "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled pictures",
-        "min_robust_accuracy": "the run has no attack on labelled pictures",
+        "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled images",
+        "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",
-        "min_consistency": "no row of the run is what it is on, or counts: every attacked picture "
+        "min_consistency": "no row of the run is what it is on, or counts: every attacked image "
         "was incorrect before",
-    }.get(limit, "the pictures of the run have no labels")
+    }.get(limit, "the images of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."

@@ -46,7 +46,7 @@ Start = Callable[[Path], "subprocess.Popen[bytes]"]
 
 @dataclass
 class _Child:
-    """A process that this keeper has started for ``order`` when ``done`` pictures were done."""
+    """A process that this keeper has started for ``order`` when ``done`` images were done."""
 
     order: Order
     process: subprocess.Popen[bytes]
@@ -197,7 +197,7 @@ def _said(status: int, deaths: int, done: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     memory = ", as when memory runs out" if status == -9 else ""
     return (
-        f"Its process {how}{memory}, {deaths} times in a row after {done} pictures: continue it "
+        f"Its process {how}{memory}, {deaths} times in a row after {done} images: continue it "
         "when there is room, or ask the operator, who finds more in the run's job.log."
     )
 

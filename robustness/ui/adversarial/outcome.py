@@ -47,7 +47,7 @@ def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSp
 
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
-    """The attacked image as a picture with its own name."""
+    """The attacked image as an image with its own name."""
     return Picture.of(f"{picture.name}, adversarial", outcome.image, fit=picture.fit)
 
 

@@ -40,7 +40,7 @@ from robustness.ui.work.long_work import Measuring
 
 STRONGEST = "apgd"
 """What the smallest epsilon and the curve are found with unless another attack is chosen: below
-1/255 fewer pictures hold against it than against PGD (docs/attacks.md has the figures)."""
+1/255 fewer images hold against it than against PGD (docs/attacks.md has the figures)."""
 
 COUNTERPART = {True: ("square", 100), False: ("pgd", None)}
 """By whether the attack is white-box: the other kind, and its steps, to look for masking."""

@@ -57,11 +57,11 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
 
 
 def _condition() -> Condition:
-    """The perturbation of the adversarial picture."""
+    """The perturbation of the adversarial image."""
     left, right = st.columns(2, gap="medium")
     with left:
         name = perturbation_input(
-            "Perturbation of the adversarial picture", "jpeg_compression", "undo"
+            "Perturbation of the adversarial image", "jpeg_compression", "undo"
         )
     with right:
         strength = components.strength(PERTURBATIONS[name], "undo_strength", "Strength", first=0.2)
@@ -75,7 +75,7 @@ def _table(
     both: Sequence[Measurement],
     alone: Sequence[Measurement],
 ) -> None:
-    """The answers of each model to all four pictures, and whether its own one is back."""
+    """The answers of each model to all four images, and whether its own one is back."""
     lines = [
         (
             models.label(made.model) + (" (attacked)" if made.model == outcome.model else ""),
@@ -94,7 +94,7 @@ def _table(
 
 
 def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, ...]]:
-    """By model: the class of the original, and each new one of the other pictures."""
+    """By model: the class of the original, and each new one of the other images."""
     found = {}
     for rows in zip(*answers, strict=True):
         tops = (rows[0].clean_top1, *(row.top1 for row in rows))

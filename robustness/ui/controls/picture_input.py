@@ -1,4 +1,4 @@
-"""The choice of a picture: a sample, an upload, the camera, or a picture of a run; and its fit."""
+"""The choice of an image: a sample, an upload, the camera, or an image of a run; and its fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LIVE_CAMERA = "live camera"
 def picture_input(
     names: Sequence[str], more: Callable[[], None] | None = None
 ) -> tuple[Picture, str | None]:
-    """Gallery, upload and camera; the picture chosen, and its true class where that is known.
+    """Gallery, upload and camera; the image chosen, and its true class where that is known.
 
     A file that cannot be used is named in one sentence, and the sample stays. The classes are those
     of the models ``names``. ``more`` draws what else stands beside the camera, which is live then.
@@ -61,7 +61,7 @@ def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, st
 def _choice(
     *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
-    """The pictures chosen, and the row below the samples."""
+    """The images chosen, and the row below the samples."""
     sample, fit = current_sample(), _current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
@@ -109,13 +109,13 @@ def _choice(
                 told = "Links include it." if _linked_copy() else "Links do not include uploads."
             st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
     chosen = given or [sample_picture(sample, fit)]
-    if several:  # as the first became square, which may be as a run's pictures did
+    if several:  # as the first became square, which may be as a run's images did
         return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
     return chosen[-1:], below
 
 
 def _freeze() -> None:
-    """The frame that the running camera was frozen at becomes the picture."""
+    """The frame that the running camera was frozen at becomes the image."""
     data = components.frame(_LIVE_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(CAMERA_FILE, data)]
@@ -131,14 +131,14 @@ def _camera(key: str) -> None:
 
 
 def fit_input(key: str) -> str:
-    """How pictures become square."""
+    """How images become square."""
     return one_of(
         "Fit to the square that models see",
         FITS,
         key,
         first=DEFAULT_FIT,
-        help="crop: centre of the picture, as ImageNet models are tested; squash: the whole "
-        "picture, distorted; letterbox: the whole picture with grey bars.",
+        help="crop: centre of the image, as ImageNet models are tested; squash: the whole "
+        "image, distorted; letterbox: the whole image with grey bars.",
     )
 
 
@@ -232,7 +232,7 @@ def current_sample() -> str:
 
 
 def _current_fit() -> str:
-    """How a picture becomes square, as chosen on the page or in the link."""
+    """How an image becomes square, as chosen on the page or in the link."""
     fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
     return fit if fit in FITS else DEFAULT_FIT
 

@@ -1,4 +1,4 @@
-"""The pictures behind the figures: the worst cases, the survivors, and those of one cell."""
+"""The images behind the figures: the worst cases, the survivors, and those of one cell."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ALL = "all"
 @fragment
 def gallery(run: Opened, frame: pd.DataFrame) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
-    st.header("The pictures", anchor=False)
+    st.header("The images", anchor=False)
     kind = one_of("Cases", KINDS, "cases", shows_label=False)
     classes, asked, perturbed = figures.class_names(frame), frame["model"], frame["perturbation"]
     filters: tuple[tuple[str, pd.Series, Iterable[Any], Callable[[str], str]], ...] = (
@@ -130,7 +130,7 @@ def _card(run: Opened, row: dict[str, Any]) -> None:
 
 
 def _altered(run: Opened, picture: Picture, condition: Condition, row: dict[str, Any]) -> Images:
-    """The picture as the model of ``row`` saw it: an attack is made on that model alone."""
+    """The image as the model of ``row`` saw it: an attack is made on that model alone."""
     if not condition.needs_model:
         return memo.change(picture, condition, run.seed).image
     label = None if pd.isna(row["label"]) else int(row["label"])

@@ -107,7 +107,7 @@ def classes(entries: Sequence[Entry]) -> None:
             f"classes_{labels.key}",
             "The classes that lose most accuracy, per model; the table of all holds the rest.",
         )
-    with st.expander("All classes, however few their pictures"):
+    with st.expander("All classes, however few their images"):
         _every_class(entries)
 
 

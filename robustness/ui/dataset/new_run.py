@@ -29,7 +29,7 @@ _SECONDS_TO_LOOK = 10.0
 """For a readable image among damaged ones; a run lists them all with their reasons."""
 
 FRAMES_AT_ONCE = 44
-"""Pictures and their perturbed versions from one look whether the run was cancelled to the next."""
+"""Images and their perturbed versions from one look whether the run was cancelled to the next."""
 
 
 def new_run(model_names: Sequence[str], seed: int) -> None:
@@ -109,7 +109,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
     plan = _planned(request, spec, _written(request.source))
     pictures, conditions, asked = plan.asked.pictures, len(spec.conditions), len(spec.models)
     size = (
-        f"{counted(pictures, 'picture')} × ({counted(conditions, 'condition')} + the original) × "
+        f"{counted(pictures, 'image')} × ({counted(conditions, 'condition')} + the original) × "
         f"{counted(asked, 'model')}: {pictures * (1 + conditions) * asked:,} forward passes."
     )
     with st.container(horizontal=True, vertical_alignment="center"):

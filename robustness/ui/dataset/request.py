@@ -73,7 +73,7 @@ def _source_input() -> str | None:
     kinds = {BUNDLED: "Bundled samples", UPLOADED: "Upload"}
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
-    kind = one_of("Pictures", kinds, "source")
+    kind = one_of("Images", kinds, "source")
     if kind == UPLOADED:
         return _upload_input()
     if kind == ON_SERVER and allowed is not None:

@@ -148,7 +148,7 @@ def _heatmap(run: Opened, frame: pd.DataFrame, found: Figures) -> None:
         cases.cell(run, frame, clicked[0], mine, clicked[1])
     else:
         note = tables.labels_note(found.summary, quantity)
-        st.caption(f"Click a cell to see its pictures. {note}".rstrip())
+        st.caption(f"Click a cell to see its images. {note}".rstrip())
     with st.expander("All figures, per model and condition"):
         st.dataframe(tables.conditions(found.by_perturbation), hide_index=True)
 

@@ -19,7 +19,7 @@ from robustness.ui.work import jobs as under_way
 
 
 class Opened:
-    """A run that is looked at, finished or not: its rows and list of pictures are read once.
+    """A run that is looked at, finished or not: its rows and list of images are read once.
 
     ``written`` tells its rows from others of a run of its id; ``unreadable`` holds (image, reason).
     """
@@ -84,7 +84,7 @@ def _title(title: str, manifest: Manifest) -> str:
     done = manifest.images + manifest.unreadable
     state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
     return (
-        f"{title}, {counted(manifest.dataset.pictures, 'picture')}, "
+        f"{title}, {counted(manifest.dataset.pictures, 'image')}, "
         f"{counted(len(manifest.spec.models), 'model')}, "
         f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
         f"{manifest.created[:16].replace('T', ' ')} UTC{state}"
@@ -108,7 +108,7 @@ def _unfinished(run: runs.Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
             f"This run is not finished: {done:,} of "
-            f"{counted(run.manifest.dataset.pictures, 'picture')} are done, and what follows "
+            f"{counted(run.manifest.dataset.pictures, 'image')} are done, and what follows "
             f"counts these alone. {plain(without_folders(jobs.why_it_stopped(run.folder)))}",
             icon=":material/hourglass_bottom:",
         )
@@ -133,7 +133,7 @@ def _state(run: runs.Run) -> None:
         _unfinished(run)
     if run.imported:
         st.info(
-            "This run was imported: another machine computed its rows. Its pictures are shown "
+            "This run was imported: another machine computed its rows. Its images are shown "
             "where they lie in the folder of the setting *datasets* here.",
             icon=":material/move_to_inbox:",
         )

@@ -1,4 +1,4 @@
-"""Uploaded pictures: kept beside the runs, under their digest, while anything needs them.
+"""Uploaded images: kept beside the runs, under their digest, while anything needs them.
 
 That is a session of this server that holds them, or a run whose manifest names them, finished or
 not, deleted for good or not yet. They take as much room as the setting ``uploads`` allows.
@@ -63,7 +63,7 @@ _CHANGING = threading.Lock()
 def upload(files: Sequence[UploadedFile]) -> Path | None:
     """Where the archive of ``files`` lies, packed and hashed once; None without any.
 
-    ``files`` are one zip archive or several pictures. What this session had uploaded before is
+    ``files`` are one zip archive or several images. What this session had uploaded before is
     removed unless it is needed elsewhere. Raises ``ParameterError`` where there is no room for
     them, or the disk takes nothing.
     """
@@ -146,7 +146,7 @@ def _age(folder: Path) -> float:
 def _remove_unneeded(folders: Sequence[Path]) -> None:
     """Removes those of ``folders`` that no session of this server holds and no run names.
 
-    A run names its pictures in its manifest, whatever version of this program wrote that.
+    A run names its images in its manifest, whatever version of this program wrote that.
     """
     held = {held.path.parent for held in _HOLDERS}
     if not (unneeded := [folder for folder in folders if folder not in held]):
@@ -170,7 +170,7 @@ def _check_room(more: int) -> None:
         raise ParameterError(
             f"There is no room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
             f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}; delete runs of "
-            "uploaded pictures, or ask the operator to raise the setting 'uploads'."
+            "uploaded images, or ask the operator to raise the setting 'uploads'."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the Live page shows: a picture under a condition, and what the models answer to it."""
+"""What the Live page shows: an image under a condition, and what the models answer to it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Answer = Measurement | RobustnessError
 
 
 class Asked(NamedTuple):
-    """A picture under a condition, and the models asked about it."""
+    """An image under a condition, and the models asked about it."""
 
     picture: Picture
     condition: Condition
     models: tuple[str, ...]
     seed: int
     truth: str | None = None
-    """The true class of the picture, where it is known."""
+    """The true class of the image, where it is known."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
-        """The picture and the models."""
+        """The image and the models."""
         return (self.picture.digest, str(self.truth), *self.models)
 
     @property
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
         return NOTHING if self.condition.idle else self.condition.label
 
     def change(self) -> memo.Change:
-        """The picture under the condition."""
+        """The image under the condition."""
         return memo.change(self.picture, self.condition, self.seed)
 
     def answers(self, altered: memo.Change, who: str | None = None) -> Iterator[tuple[str, Answer]]:

@@ -1,4 +1,4 @@
-"""The check of one picture, live: pictures and answers at every move, charts once it rests."""
+"""The check of one image, live: images and answers at every move, charts once it rests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STANDING = "standing"
 
 @fragment
 def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
-    """Draws the pictures, the answers and the stack; reruns alone when something is changed."""
+    """Draws the images, the answers and the stack; reruns alone when something is changed."""
     on = stack.current()
     _say_who_cannot_run(model_names)
     asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
@@ -45,10 +45,10 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
 
 
 def _begin(asked: Asked, on: stack.Stack) -> None:
-    """Draws a picture anew, and each answer as it comes: models may have to be loaded."""
+    """Draws an image anew, and each answer as it comes: models may have to be loaded."""
     start = time.perf_counter()
     altered = asked.change()
-    asking, coming = time.perf_counter(), asked.answers(altered)  # while the pictures are drawn
+    asking, coming = time.perf_counter(), asked.answers(altered)  # while the images are drawn
     results.show_pictures(asked.picture, altered.image, asked.what, altered.scores)
     place = st.empty()
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
@@ -78,7 +78,7 @@ def _follow(asked: Asked, on: stack.Stack) -> None:
 def _pace(asking: float, start: float) -> str:
     """How long it took from ``start``, once all have answered who are asked since ``asking``.
 
-    A picture that was perturbed before takes no time again.
+    An image that was perturbed before takes no time again.
     """
     now = time.perf_counter()
     UPDATES.note("page", now - start)
@@ -143,8 +143,8 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         look.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
     )
     similarity.caption(
-        "Similarity of the embeddings of both pictures: 1 where nothing moved, 0 where they are as "
-        "alike as those of unrelated pictures. In brackets what it is before it is rescaled so. "
+        "Similarity of the embeddings of both images: 1 where nothing moved, 0 where they are as "
+        "alike as those of unrelated images. In brackets what it is before it is rescaled so. "
         "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
     )
     left.markdown("### What is left for the original class")

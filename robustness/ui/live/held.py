@@ -1,4 +1,4 @@
-"""Pictures and answers while a slider is held, by requests of their own.
+"""Images and answers while a slider is held, by requests of their own.
 
 A run of the page's script takes longer than a hand waits for, and draws the whole page. Nothing
 that is said here lasts: once the slider is let go, the script runs and shows what was asked last.
@@ -129,7 +129,7 @@ def _answers(asked: Asked, _pictures: list[bytes], who: str) -> Message:
 
 
 def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
-    """Both for a frame of a camera, in the place of the picture."""
+    """Both for a frame of a camera, in the place of the image."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     fit = asked.picture.fit

@@ -61,7 +61,7 @@ def buttons() -> None:
         icon=":material/present_to_all:",
         key="present",
         on_click=_present,
-        help="Large type, and nothing but pictures, answers and the stack. Escape leaves it.",
+        help="Large type, and nothing but images, answers and the stack. Escape leaves it.",
     )
 
 

@@ -54,7 +54,7 @@ class Stack:
 
     @property
     def condition(self) -> Condition:
-        """What the picture is put under."""
+        """What the image is put under."""
         return Condition.of({step.name: step.strength for step in self.steps if not step.hidden})
 
 

@@ -26,7 +26,7 @@ OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNet
 class Claim:
     """What ``model`` makes of a story's sample under ``condition``, with seed 0 and cropped.
 
-    It answers ``before`` for the clean picture and ``after`` for the other one, there with at least
+    It answers ``before`` for the clean image and ``after`` for the other one, there with at least
     the probability ``sure`` and at least ``ahead`` of the next class. ``cosine`` bounds the
     rescaled cosine similarity of the embeddings from below and above. An attack is ``news`` where
     no noise of its size changes the answer.
@@ -91,7 +91,7 @@ STORIES = (
         LIVE,
         _live("coffee", _BRIGHT),
         "A little too much light",
-        "The picture is only 1.5 stops too bright, and SqueezeNet 1.1 now sees consomme; the "
+        "The image is only 1.5 stops too bright, and SqueezeNet 1.1 now sees consomme; the "
         "three EfficientNet-Lites still see espresso.",
         (
             Claim("SqueezeNet", _BRIGHT, "espresso", "consomme", 0.8, 0.6),
@@ -102,7 +102,7 @@ STORIES = (
         LIVE,
         _live("coffee", _GRAIN),
         "Grain that all survive",
-        "Noise of 9 % covers the whole picture, and all four models still see espresso.",
+        "Noise of 9 % covers the whole image, and all four models still see espresso.",
         tuple(Claim(name, _GRAIN, "espresso", "espresso", 0.5, 0.35) for name in OFFLINE),
     ),
     Story(

@@ -1,4 +1,4 @@
-"""What each perturbation makes of the current picture, small: the pictures under the search."""
+"""What each perturbation makes of the current image, small: the images under the search."""
 
 from __future__ import annotations
 

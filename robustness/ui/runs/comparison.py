@@ -175,7 +175,7 @@ def _one(other: Listed, found: Comparison | str, quantity: str) -> None:
 def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in known if entry["perturbation"] is None]
     st.html(html("changes", sentences=[_sentence(entry, quantity) for entry in overall]))
-    count = f"{found.images:,} picture{'s' * (found.images != 1)} that both have"
+    count = f"{found.images:,} image{'s' * (found.images != 1)} that both have"
     right = st.container()
     if _moved(overall, quantity):
         left, right = st.columns([2, 3], gap="medium")

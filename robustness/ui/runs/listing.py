@@ -165,7 +165,7 @@ def _description(entry: Listed, headline: str = "") -> Html:
         badges.append("yours")
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
-        f"{counted(manifest.images, 'picture')} of {manifest.dataset.title}",
+        f"{counted(manifest.images, 'image')} of {manifest.dataset.title}",
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
         manifest.how,

@@ -72,5 +72,5 @@ class Latency:
 
 
 UPDATES = Latency()
-"""Of the Live page: of its script, and of the pictures, answers and frames that are asked for
+"""Of the Live page: of its script, and of the images, answers and frames that are asked for
 while a slider is held or a camera runs."""

@@ -1,6 +1,6 @@
 """Results of long work, kept for every session of this server, and the key that names each.
 
-What is kept holds no file name of anybody's: the pictures of the work go by their places.
+What is kept holds no file name of anybody's: the images of the work go by their places.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from robustness.pictures.picture import Picture
 
 LIMIT = 48 * 1024 * 1024
 """Bytes of what is kept when pickled; in memory rows take up to seven times as much. One model's
-sweeps of a picture over every perturbation are 1.4 megabytes: two pictures' by all models stay."""
+sweeps of an image over every perturbation are 1.4 megabytes: two images' by all models stay."""
 
 
 class Kept:

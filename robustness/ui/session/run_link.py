@@ -1,4 +1,4 @@
-"""Links between pages, and the run, with a picture of it, that any page's link may name."""
+"""Links between pages, and the run, with an image of it, that any page's link may name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustness.pictures.picture import Picture
 from robustness.ui.session.sentences import sentence
 
 RUN, IMAGE = "run", "image"
-"""Parameters of a link: the id of a run, and the name of a picture in it."""
+"""Parameters of a link: the id of a run, and the name of an image in it."""
 
 UPLOAD = "upload"
 """Parameter of a link that was made while an upload was shown: "own", or the id of its copy."""
@@ -50,7 +50,7 @@ def _is_there(run_id: str) -> bool:
 
 
 def linked_picture() -> list[Picture]:
-    """The picture that the link names in a run, if any; with a sentence where it cannot be had."""
+    """The image that the link names in a run, if any; with a sentence where it cannot be had."""
     try:
         found = _linked()
     except RobustnessError as error:
@@ -68,7 +68,7 @@ def linked_class(picture: Picture) -> str | None:
 
 
 def _linked() -> tuple[Picture, str | None] | None:
-    """The picture that the link names in a run, and its class; raises where it cannot be had."""
+    """The image that the link names in a run, and its class; raises where it cannot be had."""
     run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
     if run_id is None or name is None:
         return None
@@ -83,7 +83,7 @@ def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture
 
 
 def _class(run: runs.Run, name: str) -> str | None:
-    """The class by which the picture ``name`` is labelled in ``run``, if any.
+    """The class by which the image ``name`` is labelled in ``run``, if any.
 
     Asked of one model of each set of classes, as a set may lack the class.
     """

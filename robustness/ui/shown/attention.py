@@ -1,4 +1,4 @@
-"""Where the models look, on a page: heat maps over pictures, computed only once asked for.
+"""Where the models look, on a page: heat maps over images, computed only once asked for.
 
 They are computed beside the page's script, and nothing waits for them: Streamlit lets the script
 come to its end before it answers to a slider. A fragment of its own looks again and again, shows
@@ -61,7 +61,7 @@ class Question:
 
 @dataclass(frozen=True)
 class View:
-    """The evidence for one class in one picture, drawn over it.
+    """The evidence for one class in one image, drawn over it.
 
     ``peak`` is the strongest cell as a share of the strongest of all the model's views.
     """
@@ -73,7 +73,7 @@ class View:
 
 @dataclass(frozen=True)
 class Answer:
-    """The views class by class and, within, picture by picture; or why there are none."""
+    """The views class by class and, within, image by image; or why there are none."""
 
     views: tuple[View, ...] = ()
     refusal: str = ""
@@ -90,8 +90,8 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
         "**Where does the model look?**",
         key="attention",
         bind="query-params",
-        help="Shows which parts of the picture speak for the answer, by Grad-CAM. Takes about as "
-        "long as another forward pass for each picture and class.",
+        help="Shows which parts of the image speak for the answer, by Grad-CAM. Takes about as "
+        "long as another forward pass for each image and class.",
     )
     if not asked:
         return
@@ -124,7 +124,7 @@ def _show(work: Sequence[Question], captions: Sequence[str], since: float | None
 
 
 def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> None:
-    """One model's maps: a row of pictures for each class."""
+    """One model's maps: a row of images for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
     st.html(html("heat_maps", model=model, height=height, width=width))
@@ -161,7 +161,7 @@ def _legend() -> Html:
 def _begin(work: Question) -> None:
     """Has ``work`` computed, unless this session's last is still under way.
 
-    One model at a time, so that no queue is left to work off when the picture changes.
+    One model at a time, so that no queue is left to work off when the image changes.
     """
     running = st.session_state.get(_RUNNING)
     if running is None or running.done():

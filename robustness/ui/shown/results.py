@@ -1,4 +1,4 @@
-"""How results look: pictures side by side, a card a model, the charts."""
+"""How results look: images side by side, a card a model, the charts."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def pair_of(
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
 ) -> tuple[dict[str, Any], bytes]:
-    """What is said of both pictures, and ``image`` as a PNG; as ``show_pictures`` draws them."""
+    """What is said of both images, and ``image`` as a PNG; as ``show_pictures`` draws them."""
     before, after = captions
     header = {
         "before": before,
         "after": after,
-        "altBefore": f"The {before.lower()} picture, {visible(picture.name)}",
-        "altAfter": f"The picture after {what}",
+        "altBefore": f"The {before.lower()} image, {visible(picture.name)}",
+        "altAfter": f"The image after {what}",
         "gain": gain,
         "text": _visibility(scores),
     }
@@ -75,7 +75,7 @@ def pair_of(
 def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
     ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
     if not np.isfinite(psnr):
-        return "Nothing is changed: both pictures are identical (SSIM 1)."
+        return "Nothing is changed: both images are identical (SSIM 1)."
     return f"How visible it is: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
 
 
@@ -85,7 +85,7 @@ def headline(text: str) -> Html:
 
 
 def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
-    """Names each model that hardly knows what the clean picture shows, if any.
+    """Names each model that hardly knows what the clean image shows, if any.
 
     ``means`` is what then says little: a noun and its verb.
     """
@@ -97,7 +97,7 @@ def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
     )
     if cases:
         st.warning(
-            f"Unsure even of the clean picture, so {means} little there: {cases}.",
+            f"Unsure even of the clean image, so {means} little there: {cases}.",
             icon=":material/help:",
         )
 
@@ -127,7 +127,7 @@ def card_slots(count: int) -> list[DeltaGenerator]:
 
 
 def card(row: Measurement, changed: str = "Perturbed") -> Html:
-    """One model's verdict and top-5 for both pictures; ``changed`` heads the second."""
+    """One model's verdict and top-5 for both images; ``changed`` heads the second."""
 
     def name(index: int) -> str:
         return models.class_name(row.model, index)

@@ -1,4 +1,4 @@
-"""Where in each network pictures part: the chart, and how activations are compared in it."""
+"""Where in each network images part: the chart, and how activations are compared in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustness.ui.session.inputs import keep, one_of, restore
 from robustness.ui.shown import results
 
 AVERAGED, BY_PLACE = "averaged", "by place"
-_COMPARED = {AVERAGED: "averaged over the picture", BY_PLACE: "place by place"}
+_COMPARED = {AVERAGED: "averaged over the image", BY_PLACE: "place by place"}
 
 
 def by_place_input() -> bool:
@@ -28,7 +28,7 @@ def by_place_input() -> bool:
         _COMPARED,
         "compared",
         shows_label=False,
-        help="Averaged, what only moved within the picture, as under a flip, hardly shows. Place "
+        help="Averaged, what only moved within the image, as under a flip, hardly shows. Place "
         "by place it does, as much as what became another.",
     )
     keep("compared", chosen)
@@ -49,7 +49,7 @@ def chart(
     )
     reading = "" if by_place else _reading_maps(stages["model"].tolist())
     place.caption(
-        "From the first layers to the embedding: 1 where nothing changed, 0 where both pictures "
+        "From the first layers to the embedding: 1 where nothing changed, 0 where both images "
         f"are as alike as unrelated ones. {reading}"
     )
 

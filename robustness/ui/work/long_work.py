@@ -134,7 +134,7 @@ def _row(place: DeltaGenerator) -> DeltaGenerator:
 class Measuring(Work):
     """Work on ``pictures`` whose results are kept for every session under its key.
 
-    ``events`` begins it, given the pictures without the names that this session has for them;
+    ``events`` begins it, given the images without the names that this session has for them;
     about ``total`` come of it, each counted by its ``effort``, of which those of the types
     ``results`` are kept. ``said`` and ``effort`` are those of ``shown``.
     """
@@ -152,7 +152,7 @@ class Measuring(Work):
 
     @property
     def found(self) -> list[Any] | None:
-        """The results, with this session's names of the pictures; None while there are none."""
+        """The results, with this session's names of the images; None while there are none."""
         kept = KEPT.get(self.key)
         return None if kept is None else named(kept, self.pictures)
 

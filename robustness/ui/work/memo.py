@@ -1,6 +1,6 @@
 """Calls of the core, remembered across reruns and sessions, keyed by digests of pixels and weights.
 
-Left to itself, Streamlit samples large arrays when it hashes them, and would take a changed picture
+Left to itself, Streamlit samples large arrays when it hashes them, and would take a changed image
 for the old one.
 """
 
@@ -52,7 +52,7 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 
 def is_sample(picture: Picture) -> bool:
-    """Whether it is a bundled sample, rather than a picture that merely goes by its name."""
+    """Whether it is a bundled sample, rather than an image that merely goes by its name."""
     if picture.name not in SAMPLES:
         return False
     return sample_picture(picture.name, picture.fit).digest == picture.digest
@@ -68,7 +68,7 @@ def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
 
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _decoded(data: bytes, fit: str) -> Picture | str:
-    """The picture, or the sentence on what is wrong with it, worked out once; both without a name.
+    """The image, or the sentence on what is wrong with it, worked out once; both without a name.
 
     What is kept knows ``data`` by a digest.
     """
@@ -82,19 +82,19 @@ def _decoded(data: bytes, fit: str) -> Picture | str:
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)
 def original_png(picture: Picture) -> bytes:
-    """The clean picture as a PNG, encoded once."""
+    """The clean image as a PNG, encoded once."""
     return to_png(picture.image)
 
 
 @dataclass(frozen=True)
 class Change:
-    """A picture under one condition: the ``batch`` that models are asked."""
+    """An image under one condition: the ``batch`` that models are asked."""
 
     batch: Batch
 
     @property
     def image(self) -> Images:
-        """The perturbed picture, (S, S, 3)."""
+        """The perturbed image, (S, S, 3)."""
         return self.batch.frames[0, 1]
 
     @property
@@ -105,7 +105,7 @@ class Change:
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=KEYS)
 def change(picture: Picture, condition: Condition, seed: int) -> Change:
-    """The picture under ``condition``."""
+    """The image under ``condition``."""
     return Change(prepare([picture], [condition], seed))
 
 
@@ -134,7 +134,7 @@ def answers(
 
     They come as they are known, each in a turn of ``who``, by default this session; what that had
     asked before, and still waits for its turn, is dropped with ``SupersededError``. The clean pass
-    of a picture is computed once a model, however often the condition changes.
+    of an image is computed once a model, however often the condition changes.
     """
     who = who or session()
     wish = LINE.wish(who)
@@ -170,7 +170,7 @@ def by_place(spec: RunSpec, picture: Picture, model: str, altered: Change) -> St
 
 
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
-    """What ``model`` makes of ``changed``, a picture made of ``picture`` by no perturbation.
+    """What ``model`` makes of ``changed``, an image made of ``picture`` by no perturbation.
 
     It stands in the row under the only condition of ``spec``.
     """
@@ -181,7 +181,7 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
-    """The picture (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
+    """The image (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
     judge = f"{models.digest(models.REGISTRY[model])} {chosen()}"
     return _attacked(picture, condition, seed, model, judge)
 

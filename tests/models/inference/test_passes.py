@@ -56,7 +56,7 @@ def test_they_answer_the_same(openvino: OpenVinoPass, tensorflow: TensorFlowPass
     expected, expected_features = tensorflow(images(MANY))
     assert probabilities.shape == (MANY, 10)
     assert np.abs(probabilities - expected).max() <= 1e-6
-    assert probabilities.std(axis=0).max() > 1e-3, "the pictures are told apart"
+    assert probabilities.std(axis=0).max() > 1e-3, "the images are told apart"
     assert_equal_by_stage(features, expected_features)
     assert {stage: values.shape for stage, values in features.items()} == {
         "map": (MANY, 8),
@@ -131,7 +131,7 @@ def test_beside_other_models_one_picture_takes_one_core_with_the_same_answer(
     assert forward._most is not None
     if forward._most.streams > 1:
         assert forward._soonest is None, "compiled when it is asked alone"
-    assert forward._most.streams == _threads(forward._most), "a picture a core"
+    assert forward._most.streams == _threads(forward._most), "an image a core"
     np.testing.assert_allclose(found, openvino(images(1))[0], atol=1e-6)
 
 

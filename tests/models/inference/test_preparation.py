@@ -29,7 +29,7 @@ def resized(images: Floats, size: int) -> Floats:
 
 
 def edges(side: int) -> Floats:
-    """Noise of black and white, and a picture of two edges and a ramp; bicubic overshoots."""
+    """Noise of black and white, and an image of two edges and a ramp; bicubic overshoots."""
     noise = np.random.default_rng(side).integers(0, 2, (side, side, 3)).astype(np.float32)
     plain = np.zeros_like(noise)
     plain[side // 2 :, :, 0] = 1
@@ -43,7 +43,7 @@ def edges(side: int) -> Floats:
 def test_images_are_resized_ordered_and_normalised(side: int, size: int, kind: str) -> None:
     normalisation, images = NORMALISATIONS[kind], edges(side)
     pixels = resized(images, size)
-    assert side == size or pixels.max() > 1, "these pictures would not show that it is clipped"
+    assert side == size or pixels.max() > 1, "these images would not show that it is clipped"
     pixels = pixels.clip(0, 1)[..., :: 1 if normalisation.order == "RGB" else -1]
     expected = (pixels * normalisation.scale - normalisation.mean) / normalisation.std
     found = np.asarray(preparation(normalisation, size, side)(images))

@@ -20,7 +20,7 @@ REFUSED = """addEventListener("securitypolicyviolation", event => {
 ATTACK = """() => new Promise(done => {
     const script = document.createElement("script")
     script.textContent = "window.ran = true"
-    const picture = new Image()
+    const image = new Image()
     picture.onload = picture.onerror = () => done([window.ran ?? false, window.refused])
     document.head.append(script)
     picture.src = "http://192.0.2.7/secret.png"

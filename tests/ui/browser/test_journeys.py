@@ -207,7 +207,7 @@ def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
 
 @pytest.fixture
 def held(datasets: Path) -> Iterator[Path]:
-    """The one dataset on the server, five pictures; no run gets beyond the last while this file is
+    """The one dataset on the server, five images; no run gets beyond the last while this file is
     there."""
     folder = flat_folder(datasets / "five", 5)
     held = folder / "00004.jpg.held"
@@ -223,7 +223,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     page.get_by_text("On the server").click()
     page.get_by_role("button", name="Evaluate").click()
     under_way = page.locator(".st-key-under-way")
-    expect(under_way.get_by_text(re.compile(r"\d of 5 pictures"))).to_be_visible()
+    expect(under_way.get_by_text(re.compile(r"\d of 5 images"))).to_be_visible()
     under_way.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("This run is not finished")).to_be_visible()
     # At once, while it may have yet to stop; and by another page, as whoever has the link may.

@@ -36,7 +36,7 @@ from tests.support.server import post, until
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
-"""Seconds that a slider is held, or longer where it takes that until pictures and verdicts follow:
+"""Seconds that a slider is held, or longer where it takes that until images and verdicts follow:
 how many do in a time is measured in ``benchmarks/``."""
 
 
@@ -47,7 +47,7 @@ def assert_steady(found: dict[str, float]) -> None:
 
 
 def assert_shows(page: Page, strength: str, noise: float) -> None:
-    """The link, the box, the picture and the session all say ``strength``."""
+    """The link, the box, the image and the session all say ``strength``."""
     expect(page).to_have_url(re.compile(rf"gaussian_noise={re.escape(strength)}(&|$)"))
     assert page.locator(".rb-number").input_value() == strength
     expected = compose(sample("coffee").image[None], {"gaussian_noise": noise}, seed=0)[0]

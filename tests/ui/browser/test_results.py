@@ -1,5 +1,5 @@
 """The results of a run on the Dataset page: a cell of the heatmap, the way back from one of its
-pictures, and the files that it hands out."""
+images, and the files that it hands out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own controls in the browser: sliders that report while held, the stack, pictures to compare.
+"""Our own controls in the browser: sliders that report while held, the stack, images to compare.
 
 Each is a version 2 component of Streamlit made of the files beside this one, which need no build
 step and load nothing from elsewhere. What they report comes from a browser and is not trusted.
@@ -128,12 +128,12 @@ def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], lis
 
 
 def pair(key: str, header: Mapping[str, Any], before: bytes, after: bytes) -> None:
-    """Two pictures to compare, PNGs of one size; ``before`` is empty if it is the one shown."""
+    """Two images to compare, PNGs of one size; ``before`` is empty if it is the one shown."""
     _pair(key=key, data=pack(header, [before, after]))
 
 
 class Answers(NamedTuple):
-    """What the models answer: over the pictures, below them, a card a model, and in small print."""
+    """What the models answer: over the images, below them, a card a model, and in small print."""
 
     headline: Html
     verdicts: Html
@@ -142,7 +142,7 @@ class Answers(NamedTuple):
 
 
 def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> None:
-    """Draws the cards in ``place``, and the rest beside the pictures."""
+    """Draws the cards in ``place``, and the rest beside the images."""
     with place:
         _answers(key=key, data=shown._asdict())
 
@@ -183,7 +183,7 @@ def escape(key: str, pressed: Callable[[], None]) -> None:
 
 
 def place(key: str, what: str) -> None:
-    """Has the browser come back to where a link to a picture of ``what`` was followed."""
+    """Has the browser come back to where a link to an image of ``what`` was followed."""
     _place(key=key, data={"id": what})
 
 

@@ -1,4 +1,4 @@
-// What the models answer: a card each here, the headline and the verdicts beside the pictures.
+// What the models answer: a card each here, the headline and the verdicts beside the images.
 // All of it is HTML that the server has made, with every text in it escaped.
 
 function fill(place, content) {

@@ -1,6 +1,6 @@
 // A running camera: its frames go through the stack, past the page's script, a few times a second.
 
-const SHORT_SIDE = 256; // pixels: as large as the default fit needs a picture
+const SHORT_SIDE = 256; // pixels: as large as the default fit needs an image
 const EVERY_FRAME = 200; // milliseconds from one frame to the next, at the least
 
 class Camera {
@@ -82,7 +82,7 @@ class Camera {
     this.root.dataset.frames = Number(this.root.dataset.frames ?? 0) + 1;
   }
 
-  // One frame, whole, becomes the picture of the page.
+  // One frame, whole, becomes the image of the page.
   async take() {
     const reader = new FileReader();
     reader.onload = () => {

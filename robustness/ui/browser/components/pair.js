@@ -1,9 +1,9 @@
-// Two pictures to compare: side by side, by a wipe, blinking, or their difference; magnified
+// Two images to compare: side by side, by a wipe, blinking, or their difference; magnified
 // together. Pixels are drawn as they came: nothing is encoded again.
 
 const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
-const BLINK = 600; // milliseconds a picture stands: below three changes a second
-const NEAREST = 8; // times that a picture can be magnified
+const BLINK = 600; // milliseconds an image stands: below three changes a second
+const NEAREST = 8; // times that an image can be magnified
 const MIDDLE = 50; // percent, where a wipe begins
 const VIEW = "view"; // parameters of the link
 const WIPE = "wipe";
@@ -27,7 +27,7 @@ class Pair {
       const box = make("div", "rb-box");
       const canvas = make("canvas", "", { width: 224, height: 224 });
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", "A picture that is on its way");
+      canvas.setAttribute("aria-label", "An image that is on its way");
       const layer = make("div", `rb-layer rb-of-${name}`);
       layer.append(canvas);
       box.append(layer);
@@ -38,14 +38,14 @@ class Pair {
     this.wipe = make("input", "rb-wipe", { type: "range", min: 0, max: 100 });
     const place = Number.parseFloat(link.get(WIPE) ?? MIDDLE); // the input keeps it within its ends
     this.wipe.value = Number.isFinite(place) ? place : MIDDLE;
-    this.wipe.setAttribute("aria-label", "Wipe from the original to the other picture");
+    this.wipe.setAttribute("aria-label", "Wipe from the original to the other image");
     this.wipe.addEventListener("input", () => this.place());
     this.wipe.addEventListener("change", () => this.tell());
     const handle = make("div", "rb-handle");
     this.canvases.after.closest(".rb-box").append(this.wipe, handle);
     this.bar = make("div", "rb-views");
     this.bar.setAttribute("role", "group");
-    this.bar.setAttribute("aria-label", "View of the pictures");
+    this.bar.setAttribute("aria-label", "View of the images");
     for (const view of VIEWS) {
       const node = make("button", "rb-view", { type: "button", textContent: view });
       node.addEventListener("click", () => {
@@ -124,7 +124,7 @@ class Pair {
     if (view === "Blink") {
       this.blinking = setInterval(() => this.root.classList.toggle("rb-first"), BLINK);
     }
-    // In one frame, the original lies over the other picture.
+    // In one frame, the original lies over the other image.
     const together = view === "Wipe" || view === "Blink";
     const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
     figure.firstChild.append(this.canvases.before.parentElement);
@@ -168,7 +168,7 @@ class Pair {
   // --- what is done to it ---
 
   listen() {
-    // On a phone what stands above the pictures may scroll away, and they stay.
+    // On a phone what stands above the images may scroll away, and they stay.
     new ResizeObserver(() => {
       this.root.closest(".st-key-live")?.style.setProperty("--above", `${this.frames.offsetTop}px`);
     }).observe(this.root);

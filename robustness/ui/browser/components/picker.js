@@ -3,7 +3,7 @@
 const NAMES = RECORDS.map((record) => record.name);
 const UNANSWERED = { names: [], no_match: "The server did not answer. Try again." };
 
-// The search for a perturbation to add, each with the current picture under it.
+// The search for a perturbation to add, each with the current image under it.
 class Picker {
   constructor(stack) {
     this.stack = stack;

@@ -20,7 +20,7 @@ function followed(id) {
   };
 }
 
-// Pictures and charts above come one by one and move what is below: it is held for a while.
+// Images and charts above come one by one and move what is below: it is held for a while.
 function restore({ href, which, y }, main, own) {
   const began = performance.now();
   let seen = null;

@@ -12,7 +12,7 @@ function button(name, text, label, press) {
   return node;
 }
 
-const EVERY = 60; // milliseconds from one picture to the next, to leave the models their share
+const EVERY = 60; // milliseconds from one image to the next, to leave the models their share
 
 // Runs `step` again and again while it is wanted, one at a time: the newest value, never a queue.
 class Loop {
@@ -67,7 +67,7 @@ class Stack {
     this.tabs = make("div", "rb-tabs");
     this.list = make("ol", "rb-steps");
     this.empty = make("p", "rb-none", {
-      textContent: "Nothing is on: both pictures are the same. Tap a chip, or search.",
+      textContent: "Nothing is on: both images are the same. Tap a chip, or search.",
     });
     this.root.append(heading, this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
     parent.append(this.root);

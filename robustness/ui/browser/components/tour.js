@@ -3,7 +3,7 @@
 const STEPS = [
   [".st-key-gallery", "Choose a picture, or upload one of your own."],
   [".rb-chips, .rb-picker", "Put a perturbation on: tap one, or search for what could happen to it."],
-  [".rb-slider", "Drag the slider: picture and answers follow while you hold it."],
+  [".rb-slider", "Drag the slider: image and answers follow while you hold it."],
   [".rb-below", "Here each model says whether its answer was kept. Stories show where to look."],
 ];
 const DONE = "robustness tour done";
