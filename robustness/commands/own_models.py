@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ _SHOWN_TRIALS = 4
 def add(actions: Parsers) -> None:
     """Adds ``models add`` and ``models remove``."""
     adding = add_command(actions, "add", add_model_command, asks_models=False)
-    adding.add_argument("file", type=Path, metavar="FILE", help="the model file")
+    adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
     adding.add_argument(
         "--labels", metavar="imagenet|FILE", help="imagenet, or a file with one class per line"
@@ -57,32 +56,48 @@ def add_model_command(options: argparse.Namespace) -> None:
 
     Asks only for what the file does not tell; tries the usual normalisations on labelled images.
     """
-    from robustness.models.adding.proposal import propose
+    from robustness.models.adding import package
 
-    given = _given(options)
-    asking = sys.stdin.isatty() and not options.json
-    while True:
-        console.progress(f"reading {options.file.name} ...")
-        found = propose(options.file, given, name=options.name, images=options.images)
-        console.end_progress()
-        if not found.missing:
-            break
-        if not asking:
-            raise ParameterError(_lacking(found))
-        given[found.missing[0]] = _answer(found)
-    file = None if options.dry_run else found.write()
+    with package.opened(options.file) as (path, unpacked):
+        found = _complete(path, options)
+        file = None if options.dry_run else found.write(unpacked)
     if options.json:
-        console.print_json(_document(found, file))
+        console.print_json({**found.document(), "written_to": str(file) if file else None})
         return
     _say(found)
     console.say(f"written to {file}" if file else "nothing was written")
 
 
+def _complete(path: Path, options: argparse.Namespace) -> Proposal:
+    """The proposal with nothing missing; what is missing is allowed to ``--dry-run --json``."""
+    from robustness.models.adding.proposal import name_of, propose
+
+    given = _given(options)
+    asking = sys.stdin.isatty() and not options.json
+    name = options.name or name_of(options.file)
+
+    def said(step: str) -> None:
+        console.progress(f"{path.name}: {step} ...")
+
+    while True:
+        found = propose(path, given, name=name, images=options.images, said=said)
+        console.end_progress()
+        if not found.missing or (options.dry_run and options.json):
+            return found
+        if not asking:
+            raise ParameterError(_lacking(found))
+        given[found.missing[0]] = _answer(found)
+
+
 def remove_model_command(options: argparse.Namespace) -> None:
-    """Take a model of your own out of models.toml; its file stays."""
-    from robustness.models.adding import entry
+    """Remove a model of your own from models.toml.
+
+    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
+    """
+    from robustness.models.adding import entry, package
 
     file = entry.remove(options.name)
+    package.discard(options.name)
     if options.json:
         console.print_json({"name": options.name, "removed_from": str(file)})
     else:
@@ -173,18 +188,3 @@ def _say(found: Proposal) -> None:
             f"the images, and its probabilities differ by up to {found.native.largest:.2f}"
         )
     console.say(found.toml.rstrip())
-
-
-def _document(found: Proposal, file: Path | None) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "format": found.kind,
-        "entry": dict(found.values),
-        "told_by": dict(found.sources),
-        "toml": found.toml,
-        "trials": [asdict(trial) for trial in found.trials],
-        "tried_on": found.tried_on,
-        "samples": [dict(answer) for answer in found.samples],
-        "native": asdict(found.native) if found.native else None,
-        "written_to": str(file) if file else None,
-    }

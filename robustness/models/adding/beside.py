@@ -11,6 +11,7 @@ from typing import Any
 
 from robustness.base.disk import read_regular
 from robustness.base.zips import BoundedZip
+from robustness.models.adding.package import JATIC, jatic
 from robustness.models.file_formats.kinds import ONNX, TFLITE
 from robustness.models.file_formats.onnx_file import onnx_facts
 from robustness.models.file_formats.tflite_file import Quantisation, tflite_facts
@@ -29,7 +30,7 @@ def classes_told(path: Path, count: int) -> tuple[str, ...]:
     """The names of the ``count`` classes of the model file ``path``; empty if none are told.
 
     In the metadata of an ONNX file, in the archive at the end of a TensorFlow Lite file, and in the
-    ``config.json`` of its folder or a JSON file of its own name.
+    ``config.json`` of its folder, a JSON file of its own name, or JATIC_ONNX metadata beside it.
     """
     for read in (_in_metadata, _in_archive, _in_json):
         with suppress(Exception):  # what others wrote there may be anything
@@ -56,6 +57,8 @@ def _in_archive(path: Path) -> Iterator[list[str]]:
 
 
 def _in_json(path: Path) -> Iterator[list[str]]:
+    if (told := jatic(path)).get("index2label"):
+        yield _names(told["index2label"])
     for file in (path.with_suffix(".json"), path.parent / _CONFIG):
         with suppress(OSError, ValueError):
             told = _json(file)
@@ -87,7 +90,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 def normalisation_told(path: Path) -> tuple[Normalisation, str] | None:
     """The normalisation of the model file ``path`` and what tells it; None where nothing does."""
-    for read in (_of_integers, _of_hugging_face, _of_timm):
+    for read in (_of_integers, _of_jatic, _of_hugging_face, _of_timm):
         with suppress(Exception):  # as above
             if found := read(path):
                 return found
@@ -105,6 +108,11 @@ def of_integers(quantised: Quantisation) -> Normalisation:
     """What makes the values 0 to 255 of a pixel the integers of a quantised input, one by one."""
     zero = float(quantised.zero_point - quantised.lowest)
     return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
+
+
+def _of_jatic(path: Path) -> tuple[Normalisation, str] | None:
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return (plain, JATIC) if jatic(path) else None
 
 
 def _of_hugging_face(path: Path) -> tuple[Normalisation, str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.models import user_models
-from robustness.models.adding import beside, entry, trial
+from robustness.models.adding import beside, entry, package, trial
 from robustness.models.file_formats.kinds import FORMATS, is_graph_file
 from robustness.models.graph_files.examine import told
 from robustness.models.labels import Labels, folded, imagenet
@@ -51,14 +51,51 @@ class Proposal:
         """The table as it is written."""
         return entry.entry_text(self.name, self.values)
 
-    def write(self) -> Path:
-        """Writes it, and the classes that the file names; gives the file that describes models.
+    def document(self) -> dict[str, Any]:
+        """The proposal as JSON-ready values; ``of`` reads it back."""
+        return {
+            "name": self.name,
+            "format": self.kind,
+            "entry": dict(self.values),
+            "missing": list(self.missing),
+            "told_by": dict(self.sources),
+            "classes": list(self.label_names),
+            "toml": self.toml,
+            "trials": [asdict(trial) for trial in self.trials],
+            "tried_on": self.tried_on,
+            "samples": [dict(answer) for answer in self.samples],
+            "native": asdict(self.native) if self.native else None,
+        }
 
-        Raises ``ParameterError`` where something is missing or cannot be written.
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> Proposal:
+        """The proposal that ``document`` describes."""
+        return Proposal(
+            document["name"],
+            document["format"],
+            document["entry"],
+            tuple(document["missing"]),
+            document["told_by"],
+            tuple(document["classes"]),
+            tuple(trial.Trial(**each) for each in document["trials"]),
+            document["tried_on"],
+            document["samples"],
+            trial.Difference(**document["native"]) if document["native"] else None,
+        )
+
+    def write(self, kept_in: Path | None = None) -> Path:
+        """Write the description and the classes that the file names; return the file it is in.
+
+        ``kept_in`` is a temporary folder with the model, which is copied to stay. Raises
+        ``ParameterError`` where something is missing or cannot be written.
         """
         if self.missing:
             raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
         file = user_models.described_in()
+        if kept_in is not None:
+            entry.check(self.name, self.values)
+            path = _relative(package.store(kept_in, self.name))
+            return replace(self, values={**self.values, "path": path}).write()
         if self.label_names:
             try:
                 write_whole(file.parent / self.values["labels"], _lines(self.label_names))
@@ -68,25 +105,30 @@ class Proposal:
 
 
 def propose(
-    path: Path, given: Mapping[str, Any], *, name: str = "", images: Path | None = None
+    path: Path,
+    given: Mapping[str, Any],
+    *,
+    name: str = "",
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
     """What can be known of the model file ``path``, beside the keys and values that are ``given``.
 
     ``images`` is a folder of sub-folders named after classes; without it the bundled photographs
-    serve for ImageNet's classes. Raises ``WeightsError`` for a file that cannot be used, and
-    ``ParameterError`` for values that describe no model.
+    serve for ImageNet's classes. ``said`` is told of each step. Raises ``WeightsError`` for a file
+    that cannot be used, and ``ParameterError`` for values that describe no model.
     """
-    path = path.resolve()
-    if not path.exists():
-        raise ParameterError(f"There is no model at {path}.")
-    name = name or _name(path)
+    path = package.model_file(path.resolve())
+    name = name or name_of(path)
     values: dict[str, Any] = {"path": _relative(path)}
     sources: dict[str, str] = {}
     read = told if is_graph_file(path) else keras_told
-    facts = read(path, given.get("input_size"))
+    side = package.jatic_side(package.jatic(path))
+    said("reading the file")
+    facts = read(path, given.get("input_size", side))
     if facts["size"] is not None:
         values["input_size"] = facts["size"]
-        sources["input_size"] = "the file"
+        sources["input_size"] = package.JATIC if facts["size"] == side else "the file"
     if facts["classes"] is not None:
         classes, names = _labels(path, facts["classes"], name)
         values |= classes
@@ -105,10 +147,10 @@ def propose(
     values = _ordered(values)
     missing = tuple(key for key in user_models.REQUIRED if key not in values)
     proposal = Proposal(name, kind, values, missing, sources, names)
-    return proposal if set(missing) - {"normalisation"} else _tried(proposal, images)
+    return proposal if set(missing) - {"normalisation"} else _tried(proposal, images, said)
 
 
-def _tried(proposal: Proposal, images: Path | None) -> Proposal:
+def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None]) -> Proposal:
     """``proposal`` with its normalisation, if that is not known, and answers to the samples."""
     values, sources = dict(proposal.values), dict(proposal.sources)
     entry.check(proposal.name, {"normalisation": "0..1", **values})
@@ -121,7 +163,7 @@ def _tried(proposal: Proposal, images: Path | None) -> Proposal:
         if known is None and labels == imagenet():
             known = trial.samples(side)
         if known is not None:
-            found = trial.trials(ask, known)
+            found = trial.trials(ask, known, said)
         if "normalisation" not in values and found and trial.is_clear(found):
             values["normalisation"] = found[0].value
             sources["normalisation"] = "the images it was tried on"
@@ -132,6 +174,7 @@ def _tried(proposal: Proposal, images: Path | None) -> Proposal:
             record = _record(replace(proposal, values=values), Path(folder))
             shown = trial.sample_images(side)
             answers = trial.answers(ask(shown, record.normalisation), labels)
+            said("comparing runtimes")
             native = trial.difference(record, shown if known is None else known.images)
     return replace(
         proposal,
@@ -185,8 +228,8 @@ def _are_imagenet(names: Sequence[str]) -> bool:
     return len(names) == len(ours) and alike >= _ALIKE * len(ours)
 
 
-def _name(path: Path) -> str:
-    """A name for the model at ``path``."""
+def name_of(path: Path) -> str:
+    """A valid name for the model at ``path``."""
     found = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
     return found[:64] or "model"
 

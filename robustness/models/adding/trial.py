@@ -179,10 +179,16 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
     )
 
 
-def trials(ask: Callable[[Floats, Normalisation], Floats], labelled: Labelled) -> tuple[Trial, ...]:
+def trials(
+    ask: Callable[[Floats, Normalisation], Floats],
+    labelled: Labelled,
+    said: Callable[[str], None] = lambda _: None,
+) -> tuple[Trial, ...]:
     """Every usual normalisation, in either order of the channels, the best first."""
     found = []
-    for name, known in _usual():
+    usual = tuple(_usual())
+    for place, (name, known) in enumerate(usual, start=1):
+        said(f"trying normalisation {place} of {len(usual)}")
         probabilities = ask(labelled.images, known)
         right = [
             int(row.argmax()) in classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tomllib
 import zipfile
 from pathlib import Path
@@ -32,14 +33,21 @@ COLOURS = {
 """Each is a class, and the one colour of its images."""
 
 
-def colour_model(*metadata: tuple[str, str], image: bytes = onnx.IMAGE) -> bytes:
-    """Tells the nearest of ``COLOURS`` from the mean of pixels in [-1, 1]."""
-    seen = np.array(list(COLOURS.values()), np.float32) / 127.5 - 1
+def colour_model(
+    *metadata: tuple[str, str], image: bytes = onnx.IMAGE, from_zero: bool = False
+) -> bytes:
+    """Tells the nearest of ``COLOURS`` from the mean of pixels in [-1, 1].
+
+    ``from_zero``: in [0, 1], and it gives probabilities.
+    """
+    pixels = np.array(list(COLOURS.values()), np.float32)
+    seen = (pixels / 255 if from_zero else pixels / 127.5 - 1).astype(np.float32)
     arrays = {"w": 80 * seen.T, "b": -40 * (seen**2).sum(axis=1)}
     nodes = [
         onnx.node("GlobalAveragePool", ["image"], ["mean"]),
         onnx.node("Flatten", ["mean"], ["flat"]),
-        onnx.node("Gemm", ["flat", "w", "b"], ["answer"]),
+        onnx.node("Gemm", ["flat", "w", "b"], ["logits" if from_zero else "answer"]),
+        *([onnx.node("Softmax", ["logits"], ["answer"])] if from_zero else []),
     ]
     tensors = [onnx.tensor(name, np.ascontiguousarray(each)) for name, each in arrays.items()]
     answer = onnx.value("answer", ["n", len(COLOURS)])
@@ -164,6 +172,71 @@ def test_classes_in_the_file_become_its_labels(
     assert found["entry"]["labels"] == "named.labels.txt"
     assert (folder / "named.labels.txt").read_text().split() == list(COLOURS)
     assert models.REGISTRY["named"].labels().names == tuple(COLOURS)
+
+
+def jatic_package(folder: Path, **changes: Any) -> Path:
+    """A JATIC_ONNX folder with a colour model that takes pixels from 0 to 1, and gives scores."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(colour_model(from_zero=True))
+    told = {
+        "interface": {"name": "JATIC_ONNX", "version": "v1"},
+        "io": {
+            "interface": "IMAGE_CLASSIFICATION",
+            "input": {"channels": "RGB", "height": 8, "width": 8},
+            "output": {"nClasses": len(COLOURS)},
+            **changes,
+        },
+        "index2label": {str(place): name for place, name in enumerate(COLOURS)},
+    }
+    (folder / "model-metadata.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_jatic_package_tells_all_of_itself_as_a_folder_and_as_an_archive(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = jatic_package(folder / "package")
+    shutil.make_archive(str(folder / "packed"), "zip", folder, "package")
+    found = added(capsys, str(package))
+    assert found["told_by"]["normalisation"] == "JATIC_ONNX"
+    assert found["entry"]["normalisation"] == "0..1"
+    added(capsys, "packed.zip")
+    assert (folder / described(folder)["packed"]["path"]).is_file()
+    for name in ("package", "packed"):
+        assert models.REGISTRY[name].labels().names == tuple(COLOURS)
+        assert main.main(["predict", "images/red/1.png", "--models", name, "--json"]) == 0
+        top = json.loads(capsys.readouterr().out)["predictions"][0]["top"][0]["name"]
+        assert top == "red"
+    assert run("remove", "packed") == 0
+    assert list((folder / "added-models").iterdir()) == []
+
+
+def test_a_package_that_holds_no_classifier_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jatic_package(folder / "detector", interface="IMAGE_OBJECT_DETECTION")
+    with zipfile.ZipFile(folder / "empty.zip", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.onnx", bytes(40 * 2**20))
+    (folder / "broken.zip").write_bytes(b"PK no archive")
+    for file, reason in {
+        "detector": "IMAGE_OBJECT_DETECTION",
+        "empty.zip": "got none",
+        "bomb.zip": "unpack",
+        "broken.zip": "zip archive",
+        "images": "one model",
+    }.items():
+        assert run("add", file) == 2
+        assert reason in capsys.readouterr().err
+    assert not (folder / "models.toml").exists()
+
+
+def test_a_dry_run_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = added(capsys, "colours.onnx", "--dry-run")
+    assert found["missing"] == ["labels", "normalisation"]
+    assert found["entry"]["input_size"] == 8
+    assert not (folder / "models.toml").exists()
 
 
 # --- the file of descriptions ---------------------------------------------------------------------
