@@ -34,7 +34,7 @@ from benchmarks import (
     study_speed,
 )
 from benchmarks.study_networks import NAMES
-from robustness.models.runtime import tensorflow
+from robustness.models.in_tensorflow.runtime import tensorflow
 
 _TABLES = {
     perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 image",

@@ -25,8 +25,8 @@ from benchmarks.study_networks import study_graph
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.gradients import logits
-from robustness.models.runtime import tensorflow
+from robustness.models.in_tensorflow.gradients import logits
+from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_path

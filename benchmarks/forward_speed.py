@@ -21,8 +21,8 @@ from benchmarks.study_networks import random_classifier, study_graph
 from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord, Preset
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
-from robustness.models.runtime import tensorflow
+from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 
 CALLS_A_TURN = {1: 4, 11: 2}
 """By batch size; a pass of many images lasts too long for the others' threads to matter."""

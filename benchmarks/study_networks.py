@@ -11,10 +11,10 @@ from robustness import models
 from robustness.models import Classifier, Preset, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
-from robustness.models.loading import load_network
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.model_record import Stages
-from robustness.models.runtime import keras
-from robustness.models.study_graph import StudyGraph
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 
@@ -50,4 +50,4 @@ def stand_in() -> None:
     ready = WeightsState(True, Path("random"), "")
     patch("robustness.models.load", random_classifier).start()
     patch("robustness.models.state", lambda record: ready).start()
-    patch("robustness.models.weights.state", lambda record: ready).start()
+    patch("robustness.models.weights.ready.state", lambda record: ready).start()

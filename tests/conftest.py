@@ -21,7 +21,8 @@ from streamlit.testing.v1 import local_script_runner
 
 from robustness import models
 from robustness.base import settings
-from robustness.models import memory, user_models
+from robustness.models import memory
+from robustness.models.own import user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.session import access

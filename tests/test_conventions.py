@@ -63,7 +63,7 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
-    "keras_hub": ["robustness/models/transformers.py"],
+    "keras_hub": ["robustness/models/in_tensorflow/transformers.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
     "fpdf": ["robustness/report/formats/pdf_paper.py"],
     "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
@@ -177,7 +177,8 @@ def test_text_needs_no_plotly() -> None:
     assert not faults(users, lambda path: room(path) not in {"charts", "report", "ui"})
 
 
-def test_tensorflow_is_imported_late_and_by_the_models_alone() -> None:
+def test_tensorflow_is_imported_late_and_behind_one_wall() -> None:
+    wall = ROOT / "robustness" / "models" / "in_tensorflow"
     users = [path for path in PRODUCT if third_parties(tree(path)) & HEAVY]
     assert users
 
@@ -185,8 +186,10 @@ def test_tensorflow_is_imported_late_and_by_the_models_alone() -> None:
         return third_parties(*(node for node in tree(path).body if not _deferred(node))) & HEAVY
 
     assert not faults(users, early)
-    rooms = {"models", "models/explain", "attacks"}
-    assert not faults(users, lambda path: room(path) not in rooms)
+    outside = [path for path in PRODUCT if wall not in path.parents]
+    assert not faults(outside, lambda path: third_parties(tree(path)) & HEAVY)
+    hands_out = {f"robustness.models.in_tensorflow.runtime.{name}" for name in HEAVY}
+    assert not faults(outside, lambda path: hands_out & set(imports(tree(path))))
 
 
 def test_what_is_optional_or_slow_is_imported_late_and_in_its_own_files() -> None:

@@ -17,7 +17,7 @@ from robustness import attacks, metrics, models, report
 from robustness.base import settings
 from robustness.evaluation.request_file import read_request
 from robustness.metrics import metric
-from robustness.models import user_models
+from robustness.models.own import user_models
 from robustness.pictures import decoding
 from robustness.runs import gate
 from tests.support.documents import (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks.norms import Norm, Sizes
 from robustness.base.registry import Registry
-from robustness.models.gradients import ALL_OTHERS
+from robustness.models.in_tensorflow.gradients import ALL_OTHERS
 from robustness.perturbations import Images
 
 if TYPE_CHECKING:

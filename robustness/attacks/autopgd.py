@@ -13,7 +13,7 @@ import numpy as np
 from robustness.attacks.attack_record import State, Task, moves
 from robustness.attacks.gradient_steps import anywhere
 from robustness.attacks.norms import column
-from robustness.models.gradients import BEST_OTHER
+from robustness.models.in_tensorflow.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_STEP = 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks.attack_record import REGISTRY, Attack, Classes, State, Task
 from robustness.attacks.norms import Sizes
-from robustness.models.gradients import ALL_OTHERS, BEST_OTHER
+from robustness.models.in_tensorflow.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images
 
 Bools = NDArray[np.bool_]

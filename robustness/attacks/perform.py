@@ -14,7 +14,7 @@ from robustness.attacks.loop import Enough, Found, Step, any_success, search
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
-from robustness.models.gradients import ALL_OTHERS
+from robustness.models.in_tensorflow.gradients import ALL_OTHERS
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
 from robustness.pictures.picture import image_digest

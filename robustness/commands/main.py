@@ -47,7 +47,7 @@ def _end(options: argparse.Namespace) -> int:
     """Runs the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
     try:
         if options.asks_models:
-            from robustness.models import user_models
+            from robustness.models.own import user_models
 
             user_models.refresh()
         status: int | None = options.command(options)

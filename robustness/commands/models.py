@@ -65,7 +65,7 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.loaded import engine_text
-    from robustness.models.weights import parameters_text, size
+    from robustness.models.weights.ready import parameters_text, size
 
     found = [(record, models.state(record)) for record in models.REGISTRY]
     if options.json:
@@ -94,7 +94,7 @@ def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
     from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
-    from robustness.models.fetching.download import download
+    from robustness.models.weights.download import download
 
     rows: list[dict[str, Any]] = []
     for record in _asked_for(options):  # all of them, before the first download
@@ -124,7 +124,7 @@ def download_command(options: argparse.Namespace) -> int:
 
 def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
-    from robustness.models.fetching.download import downloadable
+    from robustness.models.weights.download import downloadable
 
     kinds = models.PublishedFile | models.Preset
     offered = [record for record in models.REGISTRY if isinstance(record.weights, kinds)]
@@ -159,7 +159,7 @@ def _shown(name: str) -> Callable[[int, int], None]:
 def verify_command(options: argparse.Namespace) -> int:
     """Read every weight file again and say what is wrong; status 1 if anything is."""
     from robustness import models
-    from robustness.models.fetching import verify
+    from robustness.models.weights import verify
 
     names = dict.fromkeys(options.names or models.REGISTRY.names)
     records = [models.REGISTRY[name] for name in names]  # all, before the first file is read

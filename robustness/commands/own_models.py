@@ -13,7 +13,7 @@ from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.models.adding.proposal import Proposal
+    from robustness.models.own.proposal import Proposal
 
 _SHOWN_TRIALS = 4
 
@@ -56,7 +56,7 @@ def add_model_command(options: argparse.Namespace) -> None:
 
     Asks only for what the file does not tell; tries the usual normalisations on labelled images.
     """
-    from robustness.models.adding import package
+    from robustness.models.own import package
 
     with package.opened(options.file) as (path, unpacked):
         found = _complete(path, options)
@@ -70,7 +70,7 @@ def add_model_command(options: argparse.Namespace) -> None:
 
 def _complete(path: Path, options: argparse.Namespace) -> Proposal:
     """The proposal with nothing missing; what is missing is allowed to ``--dry-run --json``."""
-    from robustness.models.adding.proposal import name_of, propose
+    from robustness.models.own.proposal import name_of, propose
 
     given = _given(options)
     asking = sys.stdin.isatty() and not options.json
@@ -94,7 +94,7 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
     """
-    from robustness.models.adding import entry, package
+    from robustness.models.own import entry, package
 
     file = entry.remove(options.name)
     package.discard(options.name)

@@ -26,7 +26,7 @@ from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.fetching.places import product_cache
+from robustness.models.weights.places import product_cache
 from robustness.perturbations import Images
 from robustness.pictures import fitting, samples
 from robustness.pictures.eight_bits import round_to_grid

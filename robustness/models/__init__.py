@@ -22,7 +22,14 @@ from robustness.models.model_record import (
     class_name,
     label,
 )
-from robustness.models.weights import WeightsState, default_names, digest, require, resolve, state
+from robustness.models.weights.ready import (
+    WeightsState,
+    default_names,
+    digest,
+    require,
+    resolve,
+    state,
+)
 
 __all__ = [
     "MODERN",

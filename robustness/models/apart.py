@@ -12,7 +12,7 @@ from robustness.base.errors import RobustnessError, WeightsError
 from robustness.models.inference.choice import OPENVINO, chosen
 from robustness.models.inference.kept import place
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights import default_names, digest
+from robustness.models.weights.ready import default_names, digest
 
 _POLL_SECONDS = 0.05
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.gradients import Gradients, Network
+from robustness.models.in_tensorflow.gradients import Gradients, Network
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
 from robustness.models.model_record import ModelRecord, Stages
-from robustness.models.study_graph import StudyGraph
 from robustness.pictures.fitting import STUDY_SIDE
 
 MAX_BATCH = 16

@@ -13,16 +13,16 @@ from robustness.models import memory
 from robustness.models.classifier import Classifier
 from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, runtime
 from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
-from robustness.models.gradients import Network
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import NativePass
+from robustness.models.in_tensorflow.gradients import Network
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
 from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
-from robustness.models.loading import load_network
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
-from robustness.models.study_graph import StudyGraph
-from robustness.models.weights import digest, megabytes, require, state
+from robustness.models.weights.ready import digest, megabytes, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustness.base import allocator, settings
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights import size
+from robustness.models.weights.ready import size
 
 GRAPH_BYTES = 90 * 10**6
 """What a loaded model takes beside its weights. Measured: 6 (VGG16) to 85 MB (DenseNet121)."""

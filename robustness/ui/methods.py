@@ -7,7 +7,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.models.weights import parameters_text, size_text, state_text
+from robustness.models.weights.ready import parameters_text, size_text, state_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_notes, method_tables

@@ -10,11 +10,11 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
 from robustness.base.text import counted, plain
-from robustness.models.fetching.places import all_places
 from robustness.models.inference.choice import chosen
 from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights import NOT_DOWNLOADED, parameters_text, size_text, state_text
+from robustness.models.weights.places import all_places
+from robustness.models.weights.ready import NOT_DOWNLOADED, parameters_text, size_text, state_text
 from robustness.report import method_notes, method_tables
 from robustness.ui.browser.html import html
 from robustness.ui.controls.downloads import download_button

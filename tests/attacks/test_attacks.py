@@ -26,7 +26,7 @@ from robustness.attacks import (
 from robustness.attacks.eight_bits import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier, Outputs
-from robustness.models.gradients import Gradients, Slope
+from robustness.models.in_tensorflow.gradients import Gradients, Slope
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
 from tests.conftest import trace_count

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.perform import make_task
 from robustness.models import Classifier
-from robustness.models.loading import load_network
-from robustness.models.runtime import keras, tensorflow
-from robustness.models.study_graph import StudyGraph
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
 from tests.support.twelve_classes import of_twelve_classes

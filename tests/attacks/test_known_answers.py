@@ -19,8 +19,8 @@ from robustness.attacks.ensembles import no_move
 from robustness.attacks.loop import FAILED, Found, any_success, search
 from robustness.attacks.perform import drained, make_task
 from robustness.models import Classifier
-from robustness.models.gradients import BEST_OTHER
-from robustness.models.runtime import keras
+from robustness.models.in_tensorflow.gradients import BEST_OTHER
+from robustness.models.in_tensorflow.runtime import keras
 from robustness.pictures.picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 

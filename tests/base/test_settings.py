@@ -9,8 +9,8 @@ import pytest
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
-from robustness.models.fetching.places import places, product_cache
 from robustness.models.model_record import PublishedFile
+from robustness.models.weights.places import places, product_cache
 from tests.support.pages import run
 from tests.support.places import ROOT
 

@@ -175,7 +175,7 @@ def test_a_download_starts_only_when_every_name_is_known(
 ) -> None:
     fetched: list[str] = []
     monkeypatch.setattr(
-        "robustness.models.fetching.download.download", lambda name, _: fetched.append(name)
+        "robustness.models.weights.download.download", lambda name, _: fetched.append(name)
     )
     assert "'DensNet121'" in refused("models", "download", "VGG16", "DensNet121")
     assert fetched == []

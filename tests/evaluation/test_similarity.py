@@ -19,9 +19,9 @@ from robustness.evaluation.spec import make_spec
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED, cosine, euclidean
 from robustness.models import Classifier
-from robustness.models.loading import load_network
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
-from robustness.models.runtime import keras
 from robustness.pictures.eight_bits import to_uint8
 from tests.support.pages import sample
 from tests.support.stand_ins import StandIn

@@ -17,8 +17,8 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models.explain import HeatMaps, heat_maps
 from robustness.models.explain.gradcam import _explainer
-from robustness.models.loading import load_network
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from tests.conftest import trace_count
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
 from tests.support.small_graph import small_graph

@@ -13,11 +13,11 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import ExplanationError
-from robustness.models import user_models
 from robustness.models.explain import heat_maps
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.in_tensorflow.transformers import Transformer
 from robustness.models.labels import Labels
-from robustness.models.runtime import keras, tensorflow
-from robustness.models.transformers import Transformer
+from robustness.models.own import user_models
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
 from tests.support.transformer_oracle import needs_hub, normalised, preset, randomise
 from tests.support.user_models import DIGITS, describe, small_network

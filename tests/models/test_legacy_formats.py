@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from robustness.base.errors import WeightsError
-from robustness.models.legacy_formats import read_legacy_torch
+from robustness.models.file_formats.legacy_torch import read_legacy_torch
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 

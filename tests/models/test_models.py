@@ -18,10 +18,10 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.explain.grid import grip
-from robustness.models.folding import fold_batch_normalisation
-from robustness.models.replay.network import Replay
-from robustness.models.study_graph import StudyGraph
+from robustness.models.in_tensorflow.folding import fold_batch_normalisation
+from robustness.models.in_tensorflow.grid import grip
+from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from tests.conftest import OFFLINE_NAMES

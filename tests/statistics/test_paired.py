@@ -17,7 +17,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness.metrics.intervals import difference_bounds
-from robustness.models import user_models
+from robustness.models.own import user_models
 from robustness.statistics import (
     FEWEST_TO_PLAN,
     advice,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from robustness import models
-from robustness.models.fetching.places import keras_cache, product_cache
+from robustness.models.weights.places import keras_cache, product_cache
 from tests.conftest import register
 
 CONTENT = hashlib.sha256(b"weights").digest() * 10_000 + b"end"  # ten chunks, the last one short
@@ -164,7 +164,7 @@ def running(server: ThreadingHTTPServer) -> Iterator[None]:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serves small files in place of two models' weights; every cache is empty."""
     other_machine(monkeypatch, tmp_path / "caches")
-    monkeypatch.setattr("robustness.models.fetching.fetch.BACKOFF_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("robustness.models.weights.fetch.BACKOFF_SECONDS", (0.01, 0.01))
     server = Server()
     for name in (FIRST, SECOND):
         serve_published(monkeypatch, server, name, CONTENT)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.labels import Labels
 from robustness.models.model_record import Normalisation
-from robustness.models.runtime import keras
-from robustness.models.study_graph import StudyGraph
 
 SIDE = 16
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from robustness import models
+from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.in_tensorflow.transformers import Transformer
 from robustness.models.model_record import Preset
-from robustness.models.runtime import keras
-from robustness.models.transformers import Transformer
 
 Floats = NDArray[Any]
 

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.models import explain, user_models
+from robustness.models import explain
+from robustness.models.own import user_models
 from robustness.pictures.fitting import to_png
 from robustness.ui.session.kept import KEPT
 from robustness.ui.shown import attention

@@ -17,7 +17,7 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import sweep
-from robustness.models import user_models
+from robustness.models.own import user_models
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures import untrusted
 from robustness.pictures.picture import Picture

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.models import user_models
+from robustness.models.own import user_models
 from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import headline, html, perturb, run
 from tests.support.places import ROOT

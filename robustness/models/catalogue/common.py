@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from robustness.models.in_tensorflow.keras_applications import keras_application
 from robustness.models.model_record import REGISTRY, ModelRecord, Normalisation, PublishedFile
-from robustness.models.runtime import keras
 
 CAFFE = Normalisation("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 TORCH = Normalisation("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -30,11 +30,6 @@ TESTBED = (
     "imagenet-testbed, on ImageNet-C's published JPEG files with torchvision's weights of the same "
     "architecture; relative mCE by the testbed's own AlexNet"
 )
-
-
-def keras_application(name: str, **options: Any) -> Any:
-    """The network ``name`` of ``keras.applications`` without weights."""
-    return getattr(keras().applications, name)(weights=None, **options)
 
 
 def add_keras_application(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from robustness.models.catalogue.common import (
@@ -12,65 +11,10 @@ from robustness.models.catalogue.common import (
     RESNET50_STAGES,
     TORCH,
     add_keras_application,
-    keras_application,
 )
+from robustness.models.in_tensorflow.keras_applications import convnext_tiny, mobilenet_v3_large
+from robustness.models.in_tensorflow.transformers import STAGES, Transformer
 from robustness.models.model_record import MODERN, REGISTRY, ModelRecord, PublishedScores
-from robustness.models.runtime import keras, tensorflow
-from robustness.models.transformers import STAGES, Transformer
-
-
-def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
-    """A clone of ``network`` without weights, with layers for stages that have none of their name.
-
-    ``readers`` maps a layer to the name of the stage that it reads. ``replace`` makes a layer's
-    clone, where that is not to be of its own class.
-    """
-    identity = keras().layers.Identity
-
-    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        if layer.name in readers:
-            read, *others = arguments
-            arguments = (identity(name=readers[layer.name])(read), *others)
-        return layer(*arguments, **options)
-
-    return keras().models.clone_model(network, clone_function=replace, call_function=call)
-
-
-def _mobilenet_v3_large() -> Any:
-    """Keras numbers the layer before the last afresh for each network of a process."""
-    network = keras_application("MobileNetV3Large", input_shape=(224, 224, 3))
-    return _with_named_stages(network, {"logits": "embedding"})
-
-
-def _convnext_tiny() -> Any:
-    """Keras' ConvNeXt-Tiny with named stages and depthwise convolutions as such.
-
-    Keras makes them convolutions in as many groups as channels, which TensorFlow runs on a CPU
-    only through XLA: compiled anew for each batch size and, on two cores, at a quarter to a fifth
-    of the speed.
-    """
-    k, tf = keras(), tensorflow()
-
-    class Depthwise(k.layers.Conv2D):  # type: ignore[name-defined]
-        """Has the weights of the convolution in groups, so that the published file fits."""
-
-        def call(self, inputs: Any) -> Any:
-            kernel = tf.transpose(tf.convert_to_tensor(self.kernel), (0, 1, 3, 2))
-            output = tf.nn.depthwise_conv2d(inputs, kernel, (1, 1, 1, 1), "SAME")
-            return tf.nn.bias_add(output, tf.convert_to_tensor(self.bias))
-
-    def replace(layer: Any) -> Any:
-        depthwise = type(layer) is k.layers.Conv2D and layer.groups == layer.filters
-        return (Depthwise if depthwise else type(layer)).from_config(layer.get_config())
-
-    readers = {
-        "convnext_tiny_downsampling_block_0": "stage1",
-        "convnext_tiny_downsampling_block_1": "stage2",
-        "convnext_tiny_downsampling_block_2": "stage3",
-        "convnext_tiny_head_gap": "stage4",
-    }
-    return _with_named_stages(keras_application("ConvNeXtTiny"), readers, replace)
-
 
 add_keras_application(
     "ResNet50V2",
@@ -102,7 +46,7 @@ add_keras_application(
     ),
     path="tensorflow/keras-applications/mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float.h5",
     digest="md5:59e551e166be033d707958cf9e29a6a7",
-    build=_mobilenet_v3_large,
+    build=mobilenet_v3_large,
     published=PublishedScores(75.6, source="the table in keras/src/applications/mobilenet_v3.py"),
 )
 add_keras_application(
@@ -142,7 +86,7 @@ add_keras_application(
     ),
     path="tensorflow/keras-applications/convnext/convnext_tiny.h5",
     digest="sha256:8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
-    build=_convnext_tiny,
+    build=convnext_tiny,
     published=PublishedScores(81.3, source=KERAS_TABLE),
 )
 

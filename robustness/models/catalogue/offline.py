@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from robustness.models import networks
 from robustness.models.catalogue.common import CAFFE, TESTBED
+from robustness.models.in_tensorflow import networks
 from robustness.models.model_record import (
     OFFLINE,
     REGISTRY,

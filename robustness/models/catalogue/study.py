@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from robustness.models.catalogue.common import (
     CAFFE,
@@ -12,29 +12,9 @@ from robustness.models.catalogue.common import (
     TESTBED,
     TORCH,
     add_keras_application,
-    keras_application,
 )
+from robustness.models.in_tensorflow.keras_applications import efficientnet_b0
 from robustness.models.model_record import STUDY, PublishedScores
-from robustness.models.runtime import keras
-
-
-def _efficientnet_b0() -> Any:
-    """Keras' EfficientNet-B0 with the rescaling that it adds only for ``weights="imagenet"``.
-
-    The published file holds standard deviations where its normalisation layer takes variances,
-    so Keras divides by their square roots once more: keras/src/applications/efficientnet.py.
-    """
-    k = keras()
-
-    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        output = layer(*arguments, **options)
-        if isinstance(layer, k.layers.Normalization):
-            scale = [std**-0.5 for std in TORCH.std]
-            return k.layers.Rescaling(scale, name="normalization_rescaling")(output)
-        return output
-
-    return k.models.clone_model(keras_application("EfficientNetB0"), call_function=call)
-
 
 add_keras_application(
     "VGG16",
@@ -107,6 +87,6 @@ add_keras_application(
     path="keras-applications/efficientnetb0.h5",
     size=21_834_768,
     digest="md5:902e53a9f72be733fc0bcb005b3ebbac",
-    build=_efficientnet_b0,
+    build=partial(efficientnet_b0, TORCH.std),
     published=PublishedScores(77.1, 93.3, KERAS_TABLE, 76.1, 98.6, TESTBED),
 )

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,9 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.models.classifier import MAX_BATCH, Classifier
-from robustness.models.explain.grid import grip
-from robustness.models.replay.network import Replay
-from robustness.models.runtime import tensorflow
+from robustness.models.in_tensorflow.explainer import Explainer
+from robustness.models.in_tensorflow.replay.network import Replay
 
 Floats = NDArray[np.float32]
 
@@ -83,48 +81,6 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
 
 
-class Explainer:
-    """The compiled pass from images and class indices to heat maps, of one classifier.
-
-    It shares the weights of the classifier, and does not keep the classifier itself alive.
-    """
-
-    def __init__(self, classifier: Classifier) -> None:
-        tf = tensorflow()
-        network = _replay(classifier)
-        held, side = grip(network.label, network.graph), network.side
-        self.rows = network.rows or MAX_BATCH
-        signature = [
-            tf.TensorSpec((network.rows, side, side, 3), tf.float32),
-            tf.TensorSpec((network.rows,), tf.int32),
-        ]
-
-        @tf.function(input_signature=signature, autograph=False)
-        def maps(images: Any, classes: Any) -> Any:
-            scores, (features,) = network.with_scores(images, [held.output])
-            chosen = tf.gather(scores, classes, batch_dims=1)
-            # Images do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
-            # tf.gradients goes back no further than to the features.
-            (gradient,) = tf.gradients(chosen, features.tensor)
-            if gradient is None:
-                raise LookupError("no differentiable way from the features to the answer")
-            grid, slopes = (held.as_grid(t, features.order) for t in (features.tensor, gradient))
-            weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
-            found = tf.nn.relu(tf.reduce_sum(weights * grid, -1))
-            larger = tf.image.resize(found[..., None], (side, side), "bilinear")
-            return larger[..., 0], tf.shape(found)[1:]
-
-        self._compiled = maps
-        self._traced = maps.get_concrete_function()
-
-    def __call__(self, images: Floats, classes: NDArray[np.int32]) -> tuple[Floats, Any]:
-        """The maps (N, S, S) of one batch, and the height and width of their grid."""
-        tf = tensorflow()
-        values, cells = self._traced(tf.constant(images), tf.constant(classes))
-        height, width = cells.numpy()
-        return values.numpy(), (int(height), int(width))
-
-
 def _replay(classifier: Classifier) -> Replay:
     label = classifier.record.label
     try:
@@ -149,5 +105,5 @@ def _explainer(classifier: Classifier) -> Explainer:
     with _building:
         found = _explainers.get(classifier)
         if found is None:
-            found = _explainers[classifier] = Explainer(classifier)
+            found = _explainers[classifier] = Explainer(_replay(classifier), MAX_BATCH)
         return found

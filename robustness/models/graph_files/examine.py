@@ -23,7 +23,7 @@ from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 from robustness.models.graph_files.study_model import Use
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.weights import mark_unusable
+from robustness.models.weights.ready import mark_unusable
 
 SECONDS = 60
 """Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""

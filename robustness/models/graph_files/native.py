@@ -6,8 +6,6 @@ TensorFlow's own interpreter runs TensorFlow Lite files; onnxruntime, if install
 from __future__ import annotations
 
 import importlib
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +16,12 @@ from numpy.typing import NDArray
 
 from robustness.models.file_formats.kinds import ONNXRUNTIME, TENSORFLOW, runtime
 from robustness.models.file_formats.tflite_file import Quantisation
-from robustness.models.gradients import Network
 from robustness.models.graph_files.study_model import Use
+from robustness.models.in_tensorflow.gradients import Network
+from robustness.models.in_tensorflow.runtime import tflite_interpreter
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.model_record import UserFile
 from robustness.models.preparation import bicubic, factors
-from robustness.models.runtime import tensorflow
 
 _TINY = 1e-12
 
@@ -80,9 +78,7 @@ def session_maker(path: Path, package: str, use: Use) -> Callable[[], Session]:
 
 
 def _tflite(path: Path, use: Use) -> Session:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it names the package that is to replace it
-        interpreter = tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
+    interpreter = tflite_interpreter(path)
     (first, *_) = interpreter.get_input_details()
     shape = [1, *(int(size) for size in first["shape"][1:])]
     interpreter.resize_tensor_input(first["index"], shape)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeVar, get_args
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
+from robustness.models.in_tensorflow.runtime import has_gpu
 from robustness.models.inference.forward_pass import BF16, F32, Precision
 from robustness.models.inference.openvino_core import core
-from robustness.models.runtime import tensorflow
 
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"
 ENGINES = (OPENVINO, TENSORFLOW)
@@ -45,7 +43,7 @@ def chosen() -> Choice:
     engine = _one_of(settings.ENGINE, ENGINES)
     precision = _one_of(settings.PRECISION, PRECISIONS) or F32
     if engine is None:
-        engine = TENSORFLOW if _has_gpu() else OPENVINO
+        engine = TENSORFLOW if has_gpu() else OPENVINO
     if engine == TENSORFLOW and precision != F32:
         raise ParameterError(
             f"The setting 'precision' may be {precision!r} with the engine 'openvino' alone; "
@@ -70,15 +68,6 @@ def _one_of(setting: settings.Setting, known: tuple[Known, ...]) -> Known | None
         f"The setting {setting.name!r} must be one of {', '.join(known)}, got {given!r}. "
         f"{did_you_mean(given, known)}."
     )
-
-
-@cache
-def _has_gpu() -> bool:
-    """Whether TensorFlow sees one; asked only where the system has a device, as asking is slow."""
-    devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
-    if not devices or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return False
-    return bool(tensorflow().config.list_physical_devices("GPU"))
 
 
 @cache

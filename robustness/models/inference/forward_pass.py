@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.gradients import Network
+from robustness.models.in_tensorflow.gradients import Network
 
 Floats = NDArray[np.float32]
 

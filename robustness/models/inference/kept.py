@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import TEMPORARY, alone, put_whole, read_regular, write_whole
-from robustness.models.fetching.digests import file_digest, fresh_digest
-from robustness.models.fetching.places import product_cache
+from robustness.models.in_tensorflow.conversion import RefusalError, convert
+from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
-from robustness.models.inference.conversion import RefusalError, convert
 from robustness.models.inference.forward_pass import ForwardPass, Precision
 from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.model_record import ModelRecord
-from robustness.models.study_graph import StudyGraph
+from robustness.models.weights.digests import file_digest, fresh_digest
+from robustness.models.weights.places import product_cache
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.gradients import Network
+from robustness.models.in_tensorflow.gradients import Network
+from robustness.models.in_tensorflow.replay.network import Replay
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import BESIDE_OTHERS, F32, Floats, Precision
-from robustness.models.replay.network import Replay
 
 ROWS_AT_ONCE = 4
 """Images in one inference of a large network, which reads all of its weights for each; and of whole

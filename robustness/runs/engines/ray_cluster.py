@@ -33,7 +33,7 @@ class Worker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
     def __init__(self, job: Job, folder: str) -> None:
-        from robustness.models import user_models
+        from robustness.models.own import user_models
 
         if Path(folder).is_dir():  # what is relative there, such as models.toml, is so here
             os.chdir(folder)

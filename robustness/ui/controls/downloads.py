@@ -7,8 +7,8 @@ import streamlit as st
 from robustness import models
 from robustness.base.access import Action
 from robustness.base.pace import MEGABYTES, Pace
-from robustness.models.fetching.download import download
-from robustness.models.weights import find_whole, size_text
+from robustness.models.weights.download import download
+from robustness.models.weights.ready import find_whole, size_text
 from robustness.ui.frame.page import boundary
 from robustness.ui.session import access
 from robustness.ui.work.long_work import Work

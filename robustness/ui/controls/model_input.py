@@ -12,7 +12,7 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.models.weights import size_text, state_text
+from robustness.models.weights.ready import size_text, state_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.controls.downloads import download_button
 from robustness.ui.session import access

@@ -12,7 +12,7 @@ from robustness.base import access, settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.charts import film
-from robustness.models import user_models
+from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html

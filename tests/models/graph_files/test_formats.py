@@ -19,11 +19,12 @@ from robustness import models
 from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.base.errors import WeightsError
 from robustness.commands import main
-from robustness.models import Classifier, user_models
+from robustness.models import Classifier
 from robustness.models.graph_files.study_model import Use, study_models
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.inference.openvino_core import core
 from robustness.models.model_record import Normalisation
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.own import user_models
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from tests.support import onnx_files as onnx

@@ -15,8 +15,8 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models import user_models
 from robustness.models.graph_files import examine
+from robustness.models.own import user_models
 from tests.support import onnx_files as onnx
 from tests.support.user_models import describe
 

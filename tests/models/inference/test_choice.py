@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.models.in_tensorflow import runtime
+from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.inference import choice
 from robustness.models.inference.choice import Choice, chosen
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
-from robustness.models.runtime import tensorflow
 
 Floats = NDArray[np.float32]
 
@@ -24,7 +25,7 @@ SIDE = 64
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "_has_gpu", lambda: False)
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_half_precision_is_refused_where_the_processor_lacks_it(
 
 
 def test_with_a_gpu_it_is_tensorflow_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "_has_gpu", lambda: True)
+    monkeypatch.setattr(choice, "has_gpu", lambda: True)
     assert chosen() == Choice("tensorflow", "f32")
     monkeypatch.setenv("ROBUSTNESS_ENGINE", "openvino")
     assert chosen() == Choice("openvino", "f32")
@@ -131,9 +132,9 @@ def test_a_gpu_is_what_tensorflow_lists_where_there_is_a_device(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(choice, "Path", lambda _: tmp_path)
-    monkeypatch.setattr(choice, "tensorflow", stand_in)
-    assert choice._has_gpu.__wrapped__() is expected
+    monkeypatch.setattr(runtime, "Path", lambda _: tmp_path)
+    monkeypatch.setattr(runtime, "tensorflow", stand_in)
+    assert runtime.has_gpu.__wrapped__() is expected
     assert bool(asked) is (listed is not None)
 
 

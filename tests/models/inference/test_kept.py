@@ -21,15 +21,16 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.base.disk import files_below
-from robustness.models.inference import conversion, kept
+from robustness.models.in_tensorflow import conversion
+from robustness.models.in_tensorflow.conversion import RefusalError
+from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
+from robustness.models.inference import kept
 from robustness.models.inference.choice import OPENVINO, Choice
-from robustness.models.inference.conversion import RefusalError
 from robustness.models.inference.forward_pass import ForwardPass
 from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
 from robustness.models.labels import Labels
 from robustness.models.model_record import ModelRecord
-from robustness.models.study_graph import StudyGraph
 from tests.support.small_graph import RECORD, SIDE, images, small_graph
 
 CHOICE = Choice(OPENVINO, "f32")

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.models import Classifier, loaded, user_models
+from robustness.models import Classifier, loaded
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.inference import kept
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
-from robustness.models.runtime import keras, tensorflow
+from robustness.models.own import user_models
 from tests.support.user_models import describe, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

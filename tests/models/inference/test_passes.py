@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robustness.models.in_tensorflow.conversion import convert
+from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.inference import openvino_pass
 from robustness.models.inference.compiled import Compiled
-from robustness.models.inference.conversion import convert
 from robustness.models.inference.forward_pass import BESIDE_OTHERS
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
-from robustness.models.inference.tensorflow_pass import TensorFlowPass
-from robustness.models.study_graph import StudyGraph
 from tests.support.places import ROOT
 from tests.support.small_graph import images, small_graph
 

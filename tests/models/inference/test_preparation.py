@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.in_tensorflow.study_graph import preparation
 from robustness.models.model_record import Normalisation
 from robustness.models.preparation import bicubic
-from robustness.models.runtime import tensorflow
-from robustness.models.study_graph import preparation
 
 Floats = NDArray[np.float32]
 

@@ -1,1 +1,0 @@
-"""How weights get here: where they lie, how they are fetched, and whether they are right."""

@@ -1,0 +1,170 @@
+"""An OpenVINO graph, and its replay in TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from robustness.models.in_tensorflow.replay import arranging, elementwise, places, sums  # noqa: F401  (the table)
+from robustness.models.in_tensorflow.replay.operation import TABLE, Node, node_of
+from robustness.models.in_tensorflow.replay.value import Value
+from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.inference import openvino_core  # noqa: F401  (keeps OpenVINO silent)
+
+Output = tuple[str, int]
+"""One of a graph's values: the name of the node that gives it, and the number among its outputs."""
+
+_GIVEN = {"Parameter", "Constant"}
+_SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
+"""Operations whose result has as many elements as what they read: one open size is what is left."""
+
+_ROUNDING = {"FakeQuantize", "Round"}
+_SMOOTH = 1 << 22
+"""Levels between which what is rounded makes no difference."""
+
+
+class UnknownOperationError(Exception):
+    """A graph has an operation, or a form of one, that cannot be replayed; the message names it."""
+
+
+def simplified(model: Any) -> Any:
+    """A copy of an OpenVINO model with what is known before any image computed, as few shapes are
+    left to compute as can be."""
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.passes import ConstantFolding, Manager
+
+    found = model.clone()
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(found)
+    types = {node.get_type_name() for node in found.get_ops()}
+    if "ShapeOf" in types or types - set(TABLE) - _GIVEN:
+        # For most graphs that is all; these take seconds where dense layers are large.
+        apply_moc_transformations(found, cf=True)
+    return found
+
+
+class Graph:
+    """The operations of a ``simplified`` OpenVINO model of one input, each after what it reads.
+
+    ``results`` are the model's outputs, in its order. Raises ``UnknownOperationError``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        found = model.get_ordered_ops()
+        self._held = model  # the memory of its constants
+        self.nodes = {node.name: node for node in map(node_of, found)}
+        (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
+        self.results: list[Output] = [(node.get_name(), 0) for node in model.get_results()]
+        self.known = {
+            (node.get_name(), 0): Value(_array(node))
+            for node in found
+            if node.get_type_name() == "Constant"
+        }
+        self._needed = self._back_from(self.results)
+        self._check_types()
+        self._compute_known()
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it rounds something that depends on the image, as quantised models do."""
+        return any(map(self._is_rounding, self._in_order(self._needed)))
+
+    def _is_rounding(self, node: Node) -> bool:
+        small = node.type == "Convert" and node.kinds[0] in elementwise.SMALL_INTEGERS
+        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.known
+
+    def reads(self, node: Node) -> tuple[Output, ...]:
+        """The values that the replay of ``node`` reads: not a shape that is known without."""
+        open_sizes = None if node.shapes[0] is None else node.shapes[0].count(None)
+        if node.type in _SHAPED and open_sizes is not None and open_sizes <= 1:
+            return node.reads[:1]
+        return node.reads
+
+    def _back_from(self, outputs: Iterable[Output]) -> set[str]:
+        """Names of all nodes of which ``outputs`` are computed."""
+        found: set[str] = set()
+        pending = [name for name, _ in outputs]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += [source for source, _ in self.reads(self.nodes[name])]
+        return found
+
+    def _check_types(self) -> None:
+        types = {self.nodes[name].type for name in self._needed}
+        if missing := sorted(types - set(TABLE) - _GIVEN):
+            raise UnknownOperationError(", ".join(missing))
+
+    def _compute_known(self) -> None:
+        tf = tensorflow()
+        for node in self._in_order(self._needed):
+            sources = self.reads(node)
+            if sources and all(source in self.known for source in sources):
+                with tf.init_scope():
+                    for place, value in enumerate(replayed(node, sources, self.known)):
+                        self.known[node.name, place] = Value(np.asarray(value.plain))
+
+    def _in_order(self, names: set[str]) -> list[Node]:
+        return [n for n in self.nodes.values() if n.name in names and n.type not in _GIVEN]
+
+    def run(self, images: Any, wanted: Sequence[Output], *, smooth: bool = False) -> list[Value]:
+        """In TensorFlow: the values of ``wanted``, computed of ``images``.
+
+        ``smooth`` rounds nothing that depends on the image: it quantises in too many levels.
+        """
+        values = {**self.known, (self.input, 0): Value(images)}
+        for node in self._in_order(self._back_from(wanted)):
+            if (node.name, 0) in values:
+                continue
+            if smooth and self._is_rounding(node):
+                if node.type != "FakeQuantize":
+                    values[node.name, 0] = values[node.reads[0]]
+                    continue
+                node = replace(node, attributes={**node.attributes, "levels": _SMOOTH})
+            for place, value in enumerate(replayed(node, self.reads(node), values)):
+                values[node.name, place] = _shaped(node, place, value)
+        return [values[output] for output in wanted]
+
+    def smoothed(self) -> Any:
+        """The OpenVINO model, changed to what ``run`` computes with ``smooth``."""
+        from openvino import opset15 as operations
+
+        for node in self._held.get_ordered_ops():
+            if not self._is_rounding(self.nodes[node.get_name()]):
+                continue
+            smooth = node.input_value(0)
+            if node.get_type_name() == "FakeQuantize":
+                smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH).output(0)
+            for reader in node.output(0).get_target_inputs():
+                reader.replace_source_output(smooth)
+        self._held.validate_nodes_and_infer_types()
+        return self._held
+
+
+def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:
+    """What ``node`` gives, of the values that it reads."""
+    try:
+        found = TABLE[node.type](node, *(values[source] for source in sources))
+    except NotImplementedError as error:
+        raise UnknownOperationError(f"{node.type} ({error})") from error
+    return found if isinstance(found, list) else [found]
+
+
+def _shaped(node: Node, place: int, value: Value) -> Value:
+    """``value`` with the sizes that OpenVINO knows of it."""
+    shape = node.shapes[place]
+    if shape is not None and not value.known and None in value.stored:
+        value.tensor.set_shape([shape[axis] for axis in value.order])
+    return value
+
+
+def _array(constant: Any) -> Any:
+    data = constant.get_data()
+    kind = constant.get_element_type().get_type_name()
+    wide = kind in elementwise.FLOATS | elementwise.SMALL_INTEGERS
+    return data.astype(np.float32, copy=False) if wide else data

@@ -1,0 +1,108 @@
+"""Values of a replayed graph: their axes may lie in another order than the graph says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.models.in_tensorflow.runtime import tensorflow
+
+_INLINE = 1024
+"""Elements up to which a constant becomes part of TensorFlow's graph, where it can be folded."""
+
+Shape = tuple[int | None, ...]
+
+
+class Value:
+    """A tensor whose axis k is the graph's axis ``order[k]``.
+
+    OpenVINO's convolutions have channels first, TensorFlow's have them last. With the order kept
+    beside the tensor, a transpose costs nothing until an operation needs the axes in place. The
+    tensor of a value that is known before any image is a NumPy array, in the graph's own order.
+    """
+
+    def __init__(self, tensor: Any, order: Sequence[int] | None = None) -> None:
+        self.tensor = tensor
+        self.order = tuple(range(len(tensor.shape)) if order is None else order)
+        self._constants: dict[tuple[int, ...], Any] = {}
+
+    @property
+    def known(self) -> bool:
+        return isinstance(self.tensor, np.ndarray)
+
+    @property
+    def rank(self) -> int:
+        return len(self.order)
+
+    @property
+    def stored(self) -> Shape:
+        """Sizes of the tensor's axes; None where one is not fixed."""
+        return tuple(self.tensor.shape)
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the graph's axes; None where one is not fixed."""
+        return tuple(self.stored[self.order.index(axis)] for axis in range(self.rank))
+
+    @property
+    def plain(self) -> Any:
+        """The tensor with its axes in the graph's order."""
+        return self.at(range(self.rank))
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The known value. Raises ``NotImplementedError`` for one that depends on the image."""
+        if not self.known:
+            raise NotImplementedError("a setting that depends on the image")
+        return self.tensor
+
+    def at(self, order: Sequence[int]) -> Any:
+        """The tensor with its axes in ``order``; of a known value it is made once."""
+        order = tuple(order)
+        if self.known:
+            if order not in self._constants:
+                self._constants[order] = _constant(self.tensor.transpose(order))
+            return self._constants[order]
+        return _transposed(self.tensor, [self.order.index(axis) for axis in order])
+
+    def transposed(self, axes: Sequence[int]) -> Value:
+        """The value whose axis k is this one's axis ``axes[k]``."""
+        if self.known:
+            return Value(self.tensor.transpose(axes))
+        return Value(self.tensor, [list(axes).index(axis) for axis in self.order])
+
+    def expanded(self, rank: int) -> Value:
+        """The value with axes of size 1 in front, up to ``rank``."""
+        more = rank - self.rank
+        if more <= 0:
+            return self
+        front = self.tensor[(None,) * more]
+        return Value(front, (*range(more), *(axis + more for axis in self.order)))
+
+    def stored_axes(self, axes: Sequence[int]) -> list[int]:
+        """Where the graph's ``axes``, which may be negative, lie in the tensor."""
+        return [self.order.index(axis % self.rank) for axis in axes]
+
+
+def _constant(array: NDArray[Any]) -> Any:
+    """``array`` as TensorFlow takes it; a large one lies outside of the graph that uses it."""
+    if array.size <= _INLINE:
+        return array
+    tf = tensorflow()
+    with tf.init_scope():
+        return tf.constant(array)
+
+
+def _transposed(tensor: Any, axes: list[int]) -> Any:
+    """``tensor`` with its axes in another order; only relabelled where no data has to move."""
+    if axes == sorted(axes):
+        return tensor
+    tf = tensorflow()
+    sizes = tensor.shape
+    moved = [axis for axis in axes if sizes[axis] != 1]
+    if moved == sorted(moved) and sum(sizes[axis] is None for axis in axes) <= 1:
+        return tf.reshape(tensor, [-1 if sizes[a] is None else sizes[a] for a in axes])
+    return tf.transpose(tensor, axes)

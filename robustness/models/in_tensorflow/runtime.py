@@ -1,0 +1,142 @@
+"""TensorFlow, imported late and set up once.
+
+The import takes seconds, so nothing that ``--help`` or the first paint of a page needs may import
+TensorFlow at module level; whoever needs it calls ``tensorflow()`` or ``keras()``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from robustness.models.memory import use_returnable_memory
+
+_importing = threading.Lock()
+_START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
+_DONE_WITHOUT = frozenset({"cv2", "matplotlib", "pandas", "scipy", "sklearn"})
+"""Packages that TensorFlow and Keras look for, for uses that no network has, and do without."""
+
+
+def tensorflow() -> Any:
+    """The ``tensorflow`` module; quiet, with Keras on its TensorFlow backend."""
+    loaded = sys.modules.get("tensorflow")
+    if loaded is not None and not _importing.locked():
+        return loaded
+    with _importing:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        if "tensorflow" in sys.modules:
+            return sys.modules["tensorflow"]
+        use_returnable_memory()
+        with _without_start_up_noise(), _garbage_left_alone(), _without_extras():
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()  # looks for accelerators, and logs about it
+        return tf
+
+
+@cache
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU; asked only where there is a device, as that is slow."""
+    devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
+    if not devices or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return bool(tensorflow().config.list_physical_devices("GPU"))
+
+
+def keras() -> Any:
+    """The ``keras`` module on its TensorFlow backend."""
+    tensorflow()
+    import keras as keras_module
+
+    keras_module.backend.clear_session = _keep_session
+    return keras_module
+
+
+def tflite_interpreter(path: Path) -> Any:
+    """TensorFlow Lite's interpreter of the file ``path``, on all cores."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it names the package that is to replace it
+        return tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
+
+
+def _keep_session() -> None:
+    """Stands for ``keras.backend.clear_session``, which Streamlit calls after every script run.
+
+    That throws away the prepared kernels of every loaded model, in use or not: the next pass of
+    one image took up to twelve times as long. Models here live as long as the process.
+    """
+
+
+@contextlib.contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """What an import makes is there to stay: to look for garbage among it is an eighth of
+    TensorFlow's."""
+    looked_for = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looked_for:
+            gc.enable()
+
+
+class _Refused:
+    """An importer before all others, that has no ``packages`` for the thread that makes it."""
+
+    def __init__(self, packages: frozenset[str]) -> None:
+        self._packages = packages
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
+        package = name.partition(".")[0]
+        if package in self._packages and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@contextlib.contextmanager
+def _without_extras() -> Iterator[None]:
+    """``_DONE_WITHOUT`` is not found, but for what this process has imported already: it is up to
+    half of the time of TensorFlow's import."""
+    refused = _Refused(_DONE_WITHOUT.difference(sys.modules))
+    sys.meta_path.insert(0, refused)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(refused)
+
+
+@contextlib.contextmanager
+def _without_start_up_noise() -> Iterator[None]:
+    """Drops the lines that TensorFlow's C++ writes to stderr while it starts.
+
+    It writes them before it reads its log level, so no setting silences them. Everything else
+    written to stderr meanwhile is passed on afterwards.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # no stderr to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as capture:
+        os.dup2(capture.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            capture.seek(0)
+            for line in capture:
+                if not _START_UP_NOISE.match(line):
+                    os.write(2, line)

@@ -1,0 +1,301 @@
+"""Opens a model of the user's: read safely, checked against its description, stages chosen."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import WeightsError
+from robustness.base.zips import BoundedZip
+from robustness.models.in_tensorflow.layer_output import layer_output
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.model_record import ModelRecord, Stages, UserFile
+
+MOST_STAGES = 6
+SIMPLEX_TOLERANCE = 1e-3
+"""How far the probabilities of an image may be from summing to 1 (half precision rounds)."""
+
+_CHANGE_NOTHING = {"Dropout", "SpatialDropout2D", "ZeroPadding2D", "Rescaling", "Normalization"}
+"""Layers that are no stage: they leave the features as they are, or belong to the input."""
+
+_CONFIG = "config.json"
+_LARGEST_CONFIG = 8 * 2**20
+_MOST_FILES = 10_000
+_MAX_RATIO = 20
+"""Bytes unpacked for each byte of the file; Keras does not pack, and weights hardly shrink."""
+
+_FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot, and does no harm
+_ANSWER = "answer"
+
+
+def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]:
+    """The functional model of ``record``, giving probabilities, and its feature stages.
+
+    Raises ``WeightsError`` for a file that is not what its description says: no Keras model, code
+    of its own in it, other classes or images, no probabilities. It says what is wrong, after the
+    name of the model.
+    """
+    k = keras()
+    side = record.input_size
+    network = _saved_model(file.path, side) if file.path.is_dir() else _keras_file(file.path)
+    _check_shapes(network, side, len(record.labels()))
+    _check_answers(record, file, network)
+    stages = _stages(file, network)
+    if file.output == "logits":
+        answer = k.layers.Softmax(name="probabilities", dtype="float32")(network.output)
+        network = k.Model(network.inputs, answer)
+    return network, stages
+
+
+def keras_told(path: Path, size: int | None) -> dict[str, Any]:
+    """What a Keras model tells: its ``size``, its ``classes``, and whether it gives ``logits``.
+
+    Each is None where it does not tell: of a SavedModel all, unless ``size`` is given. Raises
+    ``WeightsError`` for a file that is not loaded.
+    """
+    if path.is_dir() and size is None:
+        return {"size": None, "classes": None, "logits": None}
+    network = _saved_model(path, size or 0) if path.is_dir() else _keras_file(path)
+    side, classes = network.inputs[0].shape[1], network.outputs[0].shape[-1]
+    found = {"size": side or size, "classes": classes, "logits": None}
+    if found["size"] and len(network.inputs[0].shape) == 4:
+        images = np.random.default_rng(0).random((2, found["size"], found["size"], 3), np.float32)
+        with suppress(Exception):  # reading it says what is wrong with it
+            answers = network(tensorflow().constant(images), training=False).numpy()
+            found["logits"] = not is_distribution(answers)
+    return found
+
+
+def is_distribution(answers: Any) -> bool:
+    """Whether each row is finite, not negative, and sums to 1."""
+    rows = np.asarray(answers, np.float64)
+    return bool(
+        np.isfinite(rows).all()
+        and (rows >= -SIMPLEX_TOLERANCE).all()
+        and np.abs(rows.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
+    )
+
+
+def _screen(path: Path) -> None:
+    """Raises ``WeightsError`` unless ``path`` is a ``.keras`` archive of Keras' own layers alone.
+
+    Reads its configuration as data; nothing of it is run. A ``Lambda`` layer holds code, and a
+    class of another package would have that package imported.
+    """
+    try:
+        with BoundedZip(path, _MOST_FILES) as archive:
+            _check_sizes(path, archive)
+            if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
+                raise WeightsError(f"the configuration in {path} is too large to be one.")
+            config = json.loads(archive.read(_CONFIG))
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile raises nearly anything on hostile bytes
+        raise WeightsError(
+            f"{path} is not a model in Keras 3's own format; expected what model.save('x.keras') "
+            "writes."
+        ) from error
+    for item in _objects(config):
+        name, module = str(item["class_name"]), str(item.get("module") or "")
+        if name == "Lambda" or "lambda" in name.lower():
+            raise WeightsError(
+                "it holds a Lambda layer, which is code that would run here, so it is not loaded; "
+                "replace that layer by one of Keras' own and save the model again."
+            )
+        package = module.partition(".")[0]
+        if (module and package not in ("keras", "builtins")) or ">" in str(
+            item.get("registered_name") or ""
+        ):
+            raise WeightsError(
+                f"it uses {name}, which is not part of Keras and so not loaded; export the model "
+                "as a SavedModel with model.export(folder) instead."
+            )
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises ``WeightsError`` for a file that would take far more memory than its bytes explain.
+
+    The weights are HDF5 within the archive, which can promise arrays that it does not hold.
+    """
+    packed = path.stat().st_size
+    most = max(_FREE_BYTES, _MAX_RATIO * packed)
+    promised = sum(info.file_size for info in archive.infolist())
+    if promised <= most:
+        if any(name.endswith(".npz") for name in archive.namelist()):
+            raise ValueError("an archive in the archive, which Keras does not write")
+        weights = [name for name in archive.namelist() if name.endswith(".h5")]
+        promised = max(promised, sum(_array_bytes(archive.read(name)) for name in weights))
+    if promised > most:
+        raise WeightsError(
+            f"{path} is not loaded: its {packed:,} bytes would unpack to {promised:,}, as no "
+            "weights do; save the model again with model.save('x.keras')."
+        )
+
+
+def _array_bytes(content: bytes) -> int:
+    """Bytes of all arrays that the HDF5 file ``content`` says it has, whether it holds them."""
+    import h5py
+
+    found: list[int] = []
+
+    def add(_name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            found.append(math.prod(item.shape) * item.dtype.itemsize)
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(add)
+    return sum(found)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every serialised object within ``value``, which is JSON."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, dict):
+            if "class_name" in current:
+                yield current
+            pending += current.values()
+        elif isinstance(current, list):
+            pending += current
+
+
+def _keras_file(path: Path) -> Any:
+    k = keras()
+    _screen(path)
+    try:
+        model = k.saving.load_model(str(path), compile=False, safe_mode=True)
+        outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
+        return k.Model(model.inputs, outputs)
+    except Exception as error:  # Keras raises whatever its parts do for a file that is damaged
+        raise WeightsError(
+            f"{path} cannot be loaded as a functional or sequential Keras model "
+            f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}."
+        ) from error
+
+
+def _saved_model(path: Path, side: int) -> Any:
+    """A functional model around a SavedModel; its answer is all that can be seen of it."""
+    if any(not (part.is_file() or part.is_dir()) for part in path.rglob("*")):
+        raise WeightsError(
+            f"{path} holds a pipe, a device or a broken link: expected the files and folders of a "
+            "SavedModel alone."
+        )
+    k = keras()
+    inputs = k.layers.Input((side, side, 3))
+    for endpoint in ("serving_default", "serve"):
+        try:
+            outputs = k.layers.TFSMLayer(str(path), call_endpoint=endpoint)(inputs)
+        except Exception as error:  # as above; and another endpoint may do
+            reason = error
+            continue
+        answers = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+        if len(answers) != 1 or isinstance(answers[0], list | tuple):
+            raise WeightsError(f"expected one output of {path}, got {len(answers)}.")
+        return k.Model(inputs, k.layers.Identity(name=_ANSWER)(answers[0]))
+    raise WeightsError(
+        f"{path} cannot be used as a SavedModel ({type(reason).__name__}): expected a signature "
+        f"'serving_default' or 'serve' from images (N, {side}, {side}, 3) in float32 "
+        "to one output."
+    )
+
+
+def _check_shapes(network: Any, side: int, classes: int) -> None:
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise WeightsError(
+            f"expected a model with one input and one output, got {len(network.inputs)} and "
+            f"{len(network.outputs)}."
+        )
+    shape = tuple(network.inputs[0].shape)
+    if len(shape) != 4 or any(
+        got not in (None, wanted) for got, wanted in zip(shape[1:], (side, side, 3), strict=True)
+    ):
+        raise WeightsError(
+            f"expected input images of shape (N, {side}, {side}, 3), got {shape}; correct "
+            "input_size, or use a model of RGB images, channels last."
+        )
+    answer = tuple(network.outputs[0].shape)
+    if len(answer) != 2:
+        raise WeightsError(f"expected an output of shape (N, classes), got {answer}.")
+    if answer[1] != classes:
+        raise WeightsError(
+            f"the model has {answer[1]} classes, but its label file names {classes}."
+        )
+
+
+def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
+    """Shows the model two images, and sees whether its answers are what they should be."""
+    tf = tensorflow()
+    side = record.input_size
+    pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
+    pictures = (pictures * record.normalisation.scale).astype(np.float32)
+    try:
+        answers = network(tf.constant(pictures), training=False).numpy().astype(np.float64)
+    except Exception as error:  # a graph may fail in any way on its first image
+        raise WeightsError(
+            f"the model fails on an image of its own size ({type(error).__name__})."
+        ) from error
+    distribution = is_distribution(answers)
+    if file.output == "logits" and distribution:
+        raise WeightsError(
+            'its output is probabilities already; write output = "probabilities", or leave that '
+            "line out."
+        )
+    if file.output != "logits" and not distribution:
+        raise WeightsError(
+            f"its output is not a distribution over the classes (an image's values sum to "
+            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
+            'write output = "logits".'
+        )
+
+
+def _stages(file: UserFile, network: Any) -> Stages:
+    """The layers that the description names, or the last one of each size of its activations."""
+    outputs = {layer.name: layer_output(network, layer) for layer in network.layers}
+    usable = {
+        name: tuple(output.shape)
+        for name, output in outputs.items()
+        if output is not None and 2 <= len(output.shape) <= 4 and output is not network.inputs[0]
+    }
+    for name in file.features:
+        if name not in usable:
+            raise WeightsError(
+                f"there is no layer {name!r} whose features could be compared; among its layers "
+                f"are {', '.join(list(usable)[-8:])}."
+            )
+    chosen = file.features or _automatic(network, usable)
+    return tuple((name, name) for name in chosen)
+
+
+def _automatic(network: Any, usable: dict[str, tuple[int, ...]]) -> Sequence[str]:
+    """Up to ``MOST_STAGES`` layers, shallow to deep; the last is what the head reads.
+
+    Of feature maps the last layer at each resolution counts, of token sequences and vectors those
+    with weights. The head is the last layer that has weights, and whatever follows it.
+    """
+    weighted = [layer.name for layer in network.layers if layer.weights and layer.name in usable]
+    idle = {layer.name for layer in network.layers if type(layer).__name__ in _CHANGE_NOTHING}
+    names = list(usable)
+    body = names[: names.index(weighted[-1])] if weighted else []
+    body = [name for name in body if name not in idle]
+    if not body:
+        return names[-1:]
+    last: dict[Any, str] = {}
+    for name in body:
+        shape = usable[name]
+        if len(shape) != 4:
+            if name in weighted:
+                last[name] = name
+        elif shape[1:3] != (1, 1):  # those weigh channels, beside the main path
+            last[shape[1:3]] = name
+    stages = [name for name in body if name in set(last.values()) | {body[-1]}]
+    places = np.linspace(0, len(stages) - 1, min(MOST_STAGES, len(stages))).round().astype(int)
+    return [stages[place] for place in places]

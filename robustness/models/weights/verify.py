@@ -1,0 +1,105 @@
+"""Reads every weight file again, wherever it lies, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.base.disk import occupied
+from robustness.models.file_formats.kinds import all_files, is_graph_file
+from robustness.models.model_record import ModelRecord, UserFile
+from robustness.models.weights.digests import fresh_digest
+from robustness.models.weights.download import leftovers
+from robustness.models.weights.places import all_places
+from robustness.models.weights.ready import megabytes, wanted
+
+OK = "ok"
+UNPUBLISHED = "ok, no published hash"
+DAMAGED = "damaged"
+MISSING = "missing"
+LEFT = "left over"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file: ``reason`` says what is wrong with it, empty if nothing is.
+
+    ``path`` is None where nothing says where it would lie.
+    """
+
+    state: str
+    path: Path | None
+    reason: str = ""
+
+
+def findings(record: ModelRecord) -> Iterator[Finding]:
+    """What there is of the weights of ``record``, place by place; one that is missing if nothing.
+
+    What an earlier download left beside a place is ``left over``: it is never used.
+    """
+    weights = record.weights
+    found = False
+    candidates = all_places(record)
+    for path in candidates:
+        if os.path.exists(path):  # "no" where a folder may not be entered
+            found = True
+            if isinstance(weights, UserFile):
+                yield _of_user(path)
+            else:
+                for file, digest in wanted(weights, path).items():
+                    yield _read_again(file, digest, listed=file != path)
+        if not isinstance(weights, UserFile):
+            for left in leftovers(path):
+                yield Finding(LEFT, left, _left(left))
+    if not found:
+        yield Finding(MISSING, candidates[-1] if candidates else None)
+
+
+def _of_user(path: Path) -> Finding:
+    """A model of the user's: whether it can be read whole; loading it says the rest."""
+    try:
+        if is_graph_file(path):  # it holds no sums
+            for file in all_files(path):
+                fresh_digest(file, "sha256:")
+            reason = ""
+        elif os.path.isdir(path):
+            whole = any(path.glob("saved_model.pb*"))
+            reason = "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
+        else:
+            with zipfile.ZipFile(path) as archive:
+                part = archive.testzip()
+            reason = f"its part {part} does not match its sum" if part else ""
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        reason = "it is no whole archive in Keras 3's own format"
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or error}"
+    return Finding(DAMAGED if reason else UNPUBLISHED, path, reason)
+
+
+def _read_again(path: Path, digest: str | None, *, listed: bool) -> Finding:
+    """The file ``path`` from first to last; ``digest`` is ``listed`` beside it, or published."""
+    try:
+        actual = fresh_digest(path, digest or "sha256:")
+    except OSError as error:
+        return Finding(DAMAGED, path, f"it cannot be read: {error.strerror}")
+    if digest is None:
+        return Finding(UNPUBLISHED, path)
+    if actual == digest:
+        return Finding(OK, path)
+    algorithm, _, known = digest.partition(":")
+    reason = (
+        f"its {algorithm.upper()} differs from the {'listed' if listed else 'published'} one"
+        if known
+        else "the list of sums beside it has none of it"
+    )
+    return Finding(DAMAGED, path, reason)
+
+
+def _left(path: Path) -> str:
+    if path.name.endswith(".damaged"):
+        return "set aside as damaged, may be deleted"
+    return f"unfinished download of {megabytes(occupied(path))}, may be deleted"

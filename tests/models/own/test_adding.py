@@ -1,0 +1,349 @@
+"""Adding a model file: what is found in it and tried on images, what is asked, what is written."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustness import models
+from robustness.commands import main
+from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.model_record import Normalisation
+from robustness.models.own import beside, entry
+from tests.support import onnx_files as onnx
+
+COLOURS = {
+    "red": (230, 20, 20),
+    "green": (20, 200, 20),
+    "blue": (20, 20, 230),
+    "grey": (120, 120, 120),
+    "light": (180, 180, 180),
+    "dark": (10, 30, 60),
+    "pale": (250, 240, 200),
+}
+"""Each is a class, and the one colour of its images."""
+
+
+def colour_model(
+    *metadata: tuple[str, str], image: bytes = onnx.IMAGE, from_zero: bool = False
+) -> bytes:
+    """Tells the nearest of ``COLOURS`` from the mean of pixels in [-1, 1].
+
+    ``from_zero``: in [0, 1], and it gives probabilities.
+    """
+    pixels = np.array(list(COLOURS.values()), np.float32)
+    seen = (pixels / 255 if from_zero else pixels / 127.5 - 1).astype(np.float32)
+    arrays = {"w": 80 * seen.T, "b": -40 * (seen**2).sum(axis=1)}
+    nodes = [
+        onnx.node("GlobalAveragePool", ["image"], ["mean"]),
+        onnx.node("Flatten", ["mean"], ["flat"]),
+        onnx.node("Gemm", ["flat", "w", "b"], ["logits" if from_zero else "answer"]),
+        *([onnx.node("Softmax", ["logits"], ["answer"])] if from_zero else []),
+    ]
+    tensors = [onnx.tensor(name, np.ascontiguousarray(each)) for name, each in arrays.items()]
+    answer = onnx.value("answer", ["n", len(COLOURS)])
+    return onnx.model(nodes, [image], [answer], tensors, metadata)
+
+
+@pytest.fixture(autouse=True)
+def folder(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the model, its labels, and images of each class; the working folder."""
+    monkeypatch.chdir(models_folder)
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(models_folder / "cache"))
+    (models_folder / "colours.onnx").write_bytes(colour_model())
+    (models_folder / "colours.txt").write_text("\n".join(COLOURS) + "\n")
+    for name, colour in COLOURS.items():
+        (models_folder / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (12, 12), colour).save(models_folder / "images" / name / "1.png")
+    return models_folder
+
+
+def run(*arguments: str) -> int:
+    return main.main(["models", *arguments])
+
+
+def added(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run("add", *arguments, "--json") == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def described(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "models.toml").read_text())
+
+
+# --- by command -----------------------------------------------------------------------------------
+
+
+def test_what_the_file_and_the_images_tell_is_not_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = added(capsys, "colours.onnx", "--labels", "colours.txt", "--images", "images")
+    assert found["entry"] == described(folder)["colours"]
+    assert found["entry"] | {"labels": "", "path": ""} == {
+        "path": "",
+        "labels": "",
+        "input_size": 8,
+        "normalisation": "-1..1",
+        "output": "logits",
+    }
+    assert found["tried_on"] == len(COLOURS)
+    assert [found["trials"][0][key] for key in ("name", "correct")] == ["-1..1", len(COLOURS)]
+    assert found["trials"][-1]["correct"] < len(COLOURS)
+    assert len(found["trials"]) == 10
+    assert [answer["class"] in COLOURS for answer in found["samples"]] == [True] * 5
+    assert run("remove", "colours") == 0
+    assert described(folder) == {}
+    assert "colours" not in models.REGISTRY
+
+
+def test_told_all_it_asks_nothing_and_the_model_is_used_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--labels", "colours.txt", "--output", "logits", "--title", "Colours"]
+    table = '{order = "BGR", scale = 2, mean = [1, 1, 1], std = [1, 1, 1]}'
+    assert added(capsys, "colours.onnx", *told, "--normalisation", table, "--dry-run")
+    assert not (folder / "models.toml").exists()
+    found = added(capsys, "colours.onnx", "--name", "c.1", *told, "--normalisation", table)
+    assert tomllib.loads(found["toml"]) == described(folder)
+    assert described(folder)["c.1"]["normalisation"]["order"] == "BGR"
+    assert models.REGISTRY["c.1"].label == "Colours"
+    assert run("add", "colours.onnx", "--name", "c.1", *told, "--normalisation", "torch") == 2
+    assert "already" in capsys.readouterr().err
+    assert main.main(["predict", "images/red/1.png", "--models", "c.1", "--json"]) == 0
+    top = json.loads(capsys.readouterr().out)["predictions"][0]["top"][0]["name"]
+    assert top == "blue", "its channels are turned"
+
+
+def test_what_nothing_tells_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def lacking(*arguments: str) -> str:
+        assert run("add", *arguments) == 2
+        assert not (folder / "models.toml").exists()
+        return capsys.readouterr().err
+
+    assert "--labels" in lacking("colours.onnx")
+    assert "--normalisation" in lacking("colours.onnx", "--labels", "colours.txt")
+    free = onnx.value("image", ["n", 3, "h", "w"])
+    (folder / "free.onnx").write_bytes(colour_model(image=free))
+    assert "--input-size" in lacking("free.onnx", "--labels", "colours.txt")
+    assert "There is no model" in lacking("missing.onnx")
+    wrong = ["colours.onnx", "--labels", "colours.txt", "--normalisation", "0..2"]
+    assert "0..2" in lacking(*wrong)
+    (folder / "bad.onnx").write_bytes(b"no model")
+    assert "bad.onnx cannot be used" in lacking("bad.onnx")
+    assert "sub-folders" in lacking("colours.onnx", "--labels", "colours.txt", "--images", "cache")
+
+
+def test_the_rest_is_asked_for_on_a_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    replies = iter(["colours.txt", ""])
+
+    def reply(prompt: str) -> str:
+        asked.append(prompt)
+        return next(replies)
+
+    monkeypatch.setattr("builtins.input", reply)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for name in set(COLOURS) - {"green", "pale"}:  # of which several normalisations are right
+        (folder / "images" / name / "1.png").unlink()
+    assert run("add", "colours.onnx", "--images", "images") == 0
+    assert [prompt.split()[0] for prompt in asked] == ["labels", "normalisation"]
+    assert described(folder)["colours"]["normalisation"]
+    assert "written to" in capsys.readouterr().out
+
+
+def test_classes_in_the_file_become_its_labels(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = dict(enumerate(COLOURS))
+    (folder / "named.onnx").write_bytes(colour_model(("names", str(names))))
+    found = added(capsys, "named.onnx", "--images", "images")
+    assert found["entry"]["labels"] == "named.labels.txt"
+    assert (folder / "named.labels.txt").read_text().split() == list(COLOURS)
+    assert models.REGISTRY["named"].labels().names == tuple(COLOURS)
+
+
+def jatic_package(folder: Path, **changes: Any) -> Path:
+    """A JATIC_ONNX folder with a colour model that takes pixels from 0 to 1, and gives scores."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(colour_model(from_zero=True))
+    told = {
+        "interface": {"name": "JATIC_ONNX", "version": "v1"},
+        "io": {
+            "interface": "IMAGE_CLASSIFICATION",
+            "input": {"channels": "RGB", "height": 8, "width": 8},
+            "output": {"nClasses": len(COLOURS)},
+            **changes,
+        },
+        "index2label": {str(place): name for place, name in enumerate(COLOURS)},
+    }
+    (folder / "model-metadata.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_jatic_package_tells_all_of_itself_as_a_folder_and_as_an_archive(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = jatic_package(folder / "package")
+    shutil.make_archive(str(folder / "packed"), "zip", folder, "package")
+    found = added(capsys, str(package))
+    assert found["told_by"]["normalisation"] == "JATIC_ONNX"
+    assert found["entry"]["normalisation"] == "0..1"
+    added(capsys, "packed.zip")
+    assert (folder / described(folder)["packed"]["path"]).is_file()
+    for name in ("package", "packed"):
+        assert models.REGISTRY[name].labels().names == tuple(COLOURS)
+        assert main.main(["predict", "images/red/1.png", "--models", name, "--json"]) == 0
+        top = json.loads(capsys.readouterr().out)["predictions"][0]["top"][0]["name"]
+        assert top == "red"
+    assert run("remove", "packed") == 0
+    assert list((folder / "added-models").iterdir()) == []
+
+
+def test_a_package_that_holds_no_classifier_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jatic_package(folder / "detector", interface="IMAGE_OBJECT_DETECTION")
+    with zipfile.ZipFile(folder / "empty.zip", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.onnx", bytes(40 * 2**20))
+    (folder / "broken.zip").write_bytes(b"PK no archive")
+    for file, reason in {
+        "detector": "IMAGE_OBJECT_DETECTION",
+        "empty.zip": "got none",
+        "bomb.zip": "unpack",
+        "broken.zip": "zip archive",
+        "images": "one model",
+    }.items():
+        assert run("add", file) == 2
+        assert reason in capsys.readouterr().err
+    assert not (folder / "models.toml").exists()
+
+
+def test_a_dry_run_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = added(capsys, "colours.onnx", "--dry-run")
+    assert found["missing"] == ["labels", "normalisation"]
+    assert found["entry"]["input_size"] == 8
+    assert not (folder / "models.toml").exists()
+
+
+# --- the file of descriptions ---------------------------------------------------------------------
+
+OTHERS = """\
+# my models
+[one]  # the first
+path = "colours.onnx"
+labels = "colours.txt"
+input_size = 8
+normalisation = "torch"
+
+[one.check]
+image = "a.png"
+class = "red"
+
+["two.b"]
+path = "colours.onnx"
+labels = "colours.txt"
+input_size = 8
+normalisation = {order = "RGB", scale = 1, mean = [0,
+  0, 0], std = [1, 1, 1]}
+"""
+
+
+@pytest.mark.parametrize(("gone", "kept"), [("one", "two.b"), ("two.b", "one")])
+def test_removing_one_leaves_the_others_as_they_are(folder: Path, gone: str, kept: str) -> None:
+    (folder / "models.toml").write_text(OTHERS)
+    before = described(folder)
+    assert run("remove", gone) == 0
+    assert described(folder) == {kept: before[kept]}
+    assert "# my models" in (folder / "models.toml").read_text()
+    assert (folder / "colours.onnx").exists()
+
+
+def test_what_cannot_be_removed_line_by_line_is_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ('three = {path = "x"}\n', 'three.path = "x"\n', '[one]\na = """\n[three]\n"""\n'):
+        (folder / "models.toml").write_text(text)
+        assert run("remove", "three") == 2
+        assert (folder / "models.toml").read_text() == text
+    (folder / "models.toml").write_text("")
+    assert "no model called 'three'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ['a "quoted" \\ one', "é\t\u007f", "]\n[x"])
+def test_any_text_is_written_as_toml(text: str) -> None:
+    table = {"title": text, "mean": [1.0, 2], "check": {"image": text, "class": "x"}}
+    assert tomllib.loads(entry.entry_text("a", table)) == {"a": table}
+
+
+# --- what others wrote beside or into the file ----------------------------------------------------
+
+
+def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> None:
+    names = tuple(COLOURS)
+    numbered = {str(place): name for place, name in enumerate(names)}
+    texts = {
+        "names": str(dict(enumerate(names))),
+        "classes": json.dumps(names),
+        "labels": ",".join(names),
+        "id2label": json.dumps(numbered),
+    }
+    for key, text in texts.items():
+        (folder / "told.onnx").write_bytes(colour_model((key, text)))
+        assert beside.classes_told(folder / "told.onnx", len(COLOURS)) == names
+    assert beside.classes_told(folder / "told.onnx", 5) == ()
+    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == ()
+    (folder / "config.json").write_text(json.dumps({"id2label": numbered}))
+    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "x": "blue"}}))
+    assert beside.classes_told(folder / "colours.onnx", 2) == ()
+    (folder / "colours.json").write_text(json.dumps({"index2label": numbered}))
+    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    archive = io.BytesIO(b"TFL3" * 10)
+    with zipfile.ZipFile(archive, "a") as labels:
+        labels.writestr("labels.txt", "\n".join(names))
+    (folder / "other").mkdir()
+    (folder / "other" / "model.tflite").write_bytes(archive.getvalue())
+    assert beside.classes_told(folder / "other" / "model.tflite", len(COLOURS)) == names
+
+
+def test_normalisations_are_read_from_configurations(folder: Path) -> None:
+    file = folder / "colours.onnx"
+    assert beside.normalisation_told(file) is None
+    told = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "rescale_factor": 1 / 255}
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    expected = Normalisation("RGB", 1.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    assert beside.normalisation_told(file) == (expected, "preprocessor_config.json")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "do_normalize": False}))
+    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert beside.normalisation_told(file) == (plain, "preprocessor_config.json")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "image_std": [0, 1, 1]}))
+    assert beside.normalisation_told(file) is None
+    (folder / "config.json").write_text(
+        json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}})
+    )
+    assert beside.normalisation_told(file) == (expected, "config.json")
+
+
+@pytest.mark.parametrize(
+    "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
+)
+def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
+    found = beside.of_integers(quantised)
+    values = np.arange(256)
+    real = (values - found.mean[0]) / found.std[0]
+    integers = real / quantised.scale + quantised.zero_point
+    np.testing.assert_allclose(integers - quantised.lowest, values, atol=1e-9)

@@ -1,0 +1,672 @@
+"""The user's own models: described in a file, loaded safely, and used like any other."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.errors import ParameterError, RobustnessError, WeightsError
+from robustness.commands import main
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.spec import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.loaded import LOADED
+from robustness.models.own import user_models
+from robustness.models.selfcheck import self_check
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
+from robustness.statistics.scorecard import summarise
+from tests.support.process_memory import growing_at_most
+from tests.support.user_models import (
+    DIGITS,
+    describe,
+    digit_file,
+    digits_images,
+    small_network,
+    with_lambda,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that has learned the digits, as a ``.keras`` file."""
+    keras().utils.set_random_seed(0)
+    network = small_network()
+    optimizer = keras().optimizers.Adam(0.01)
+    network.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    images, classes = digits_images()
+    network.fit(images[:1500], classes[:1500], epochs=8, batch_size=50, verbose=0)
+    assert network.evaluate(images[1500:], classes[1500:], verbose=0)[1] > 0.85
+    path = tmp_path_factory.mktemp("trained") / "digits.keras"
+    network.save(path)
+    return path
+
+
+@cache
+def network_file(**options: Any) -> bytes:
+    """A small untrained network in the ``.keras`` format."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.keras"
+        small_network(**options).save(path)
+        return path.read_bytes()
+
+
+def answers(network: Any, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(network(pictures, training=False))
+
+
+# --- used like any other --------------------------------------------------------------------------
+
+
+def test_a_model_of_digits_is_studied_from_the_command_line(
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = {"image": digit_file(models_folder, 7).name, "class": "seven"}
+    describe(models_folder, path=str(trained), check=check, title="My digits", year=2026)
+    pictures = [str(digit_file(models_folder, number)) for number in (0, 4, 7)]
+
+    assert main.main(["models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["digits"]["ready"]
+    assert rows["digits"]["group"] == "own"
+    assert rows["digits"]["weights_bytes"] == trained.stat().st_size
+
+    assert main.main(["predict", *pictures, "--models", "digits", "--json"]) == 0
+    predictions = json.loads(capsys.readouterr().out)["predictions"]
+    assert [entry["top"][0]["name"] for entry in predictions] == ["zero", "four", "seven"]
+    assert all(answer["synset"] is None for answer in predictions[0]["top"])
+
+    assert main.main(["study", *pictures, "--models", "digits,SqueezeNet", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    mine = [row for row in result["measurements"] if row["model"] == "digits"]
+    assert len(mine) == 3 * 10
+    assert {row["perturbation"] for row in mine} == {
+        step for condition in study_conditions() for step, _ in condition.steps
+    }
+    assert all(0 <= row["top1"] < 10 and len(row["top5"]) == 5 for row in mine)
+    assert 0 < sum(row["consistent"] for row in mine) < 30
+    assert all(-1 <= row["cosine"] <= 1 and 0 <= row["euclidean"] <= 1 for row in mine)
+    assert [entry["label_set"] for entry in result["summary"]] == ["digits", "ImageNet-1k"]
+
+    checked = self_check("digits")
+    assert checked.right
+    assert (checked.answers[0].picture, checked.answers[0].top1) == ("seven.png", "seven")
+    assert checked.milliseconds is not None
+
+
+def test_a_dataset_is_ranked_by_each_set_of_classes(
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe(models_folder, path=str(trained))
+    pictures = models_folder / "pictures"
+    pictures.mkdir()
+    digit_file(pictures, 3)
+    asked = [
+        "evaluate",
+        str(pictures),
+        "--models",
+        "digits,SqueezeNet",
+        "--out",
+        str(models_folder / "r"),
+    ]
+    assert main.main([*asked, "--perturbations", "fog"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("models of digits:")
+    assert lines[first + 1].split()[:2] == ["1", "digits"]
+    assert lines[first + 2] == "models of ImageNet-1k:"
+    assert lines[first + 3].split()[:2] == ["1", "SqueezeNet"]
+
+
+def test_own_models_sweep_and_join_the_default_selection(
+    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe(models_folder, path=str(trained))
+    command = ["sweep", str(digit_file(models_folder, 3)), "--perturbation", "rotation", "--json"]
+    assert main.main([*command, "--models", "digits", "--steps", "5"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {point["model"] for point in result["points"]} == {"digits"}
+    assert models.default_names()[-1] == "digits"
+
+
+def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
+    describe(models_folder, path=str(trained))
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    outputs = models.load("digits", side=8)(picture)
+    network = keras().saving.load_model(trained)
+    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
+    assert list(outputs.features) == ["active1", "conv2", "pool2"]
+    layer = keras().Model(network.inputs, network.get_layer("conv2").output)
+    expected = answers(layer, picture).mean((1, 2))
+    np.testing.assert_allclose(outputs.features["conv2"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "prepare"),
+    [
+        ("0..255", lambda pixels: pixels * 255),
+        ("-1..1", lambda pixels: pixels * 2 - 1),
+        ("caffe", lambda pixels: keras().applications.vgg16.preprocess_input(pixels * 255)),
+        ("torch", lambda pixels: keras().applications.densenet.preprocess_input(pixels * 255)),
+        (
+            {"order": "BGR", "scale": 2, "mean": [0.5, 1, 1.5], "std": [1, 2, 4]},
+            lambda pixels: (pixels[..., ::-1] * 2 - [0.5, 1, 1.5]) / [1, 2, 4],
+        ),
+    ],
+    ids=["0..255", "-1..1", "caffe", "torch", "a table"],
+)
+def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, prepare: Any) -> None:
+    network = small_network(side=16)
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, normalisation=value, input_size=16)
+    user_models.refresh()
+    picture = study_image(sample_bytes("chelsea"), side=16)[None]
+    expected = answers(network, np.asarray(prepare(picture.astype(np.float64)), np.float32))
+    found = models.load("digits", side=16)(picture).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - answers(network, picture)).max() > 1e-3
+
+
+@pytest.mark.parametrize("how", ["export", "saved_model.save"])
+def test_a_saved_model_answers_the_same(models_folder: Path, how: str) -> None:
+    network = small_network()
+    if how == "export":
+        network.export(models_folder / "saved", verbose=False)
+    else:
+        tensorflow().saved_model.save(network, str(models_folder / "saved"))
+    describe(models_folder, path="saved")
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    outputs = models.load("digits", side=8)(picture)
+    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
+    np.testing.assert_allclose(outputs.features["answer"], outputs.probabilities, atol=1e-6)
+    rows = list(
+        evaluate(
+            make_spec(["digits"], study_conditions(["fog"]), side=8), [Picture.of("c", picture[0])]
+        )
+    )
+    assert [row.perturbation for row in rows] == ["fog"]
+
+
+def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
+    network = small_network(activation=None)
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, output="logits")
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    logits = answers(network, picture).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    found = models.load("digits", side=8)(picture).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_named_features_are_compared_and_a_nested_model_serves(models_folder: Path) -> None:
+    layers = keras().layers
+    base = keras().Sequential(
+        [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, name="inner"), layers.ReLU()], name="base"
+    )
+    stack = [layers.Input((8, 8, 3)), base, layers.Flatten(name="flat"), layers.Dense(10)]
+    network = keras().Sequential([*stack, layers.Softmax()])
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, features=["base", "flat"])
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    outputs = models.load("digits", side=8)(picture)
+    assert {stage: f.shape for stage, f in outputs.features.items()} == {
+        "base": (1, 4),
+        "flat": (1, 144),
+    }
+    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
+
+
+def test_half_precision_gives_float32(models_folder: Path) -> None:
+    keras().config.set_dtype_policy("mixed_float16")
+    try:
+        network = small_network()
+    finally:
+        keras().config.set_dtype_policy("float32")
+    network.save(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    outputs = models.load("digits", side=8)(np.full((2, 8, 8, 3), 0.5, np.float32))
+    assert outputs.probabilities.dtype == np.float32
+    assert all(features.dtype == np.float32 for features in outputs.features.values())
+
+
+def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:
+    small_network(classes=1000).save(models_folder / "digits.keras")
+    describe(models_folder, labels="imagenet")
+    user_models.refresh()
+    assert len(models.load("digits", side=8)(np.zeros((1, 8, 8, 3), np.float32)).probabilities[0])
+    ((labels, names),) = models.by_labels(["SqueezeNet", "digits"])
+    assert (labels.title, names) == ("ImageNet-1k", ("SqueezeNet", "digits"))
+
+
+# --- the file changes -----------------------------------------------------------------------------
+
+
+def test_a_changed_description_or_model_is_another_model(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    record = models.REGISTRY["digits"]
+    user_models.refresh()
+    assert models.REGISTRY["digits"] is record, "unchanged"
+    first = models.digest(record)
+    picture = np.full((1, 8, 8, 3), 0.5, np.float32)
+    before = models.load("digits", side=8)(picture).probabilities
+
+    describe(models_folder, normalisation="-1..1")
+    user_models.refresh()
+    second = models.digest(models.REGISTRY["digits"])
+    assert second != first
+    assert np.abs(models.load("digits", side=8)(picture).probabilities - before).max() > 1e-4
+
+    small_network().save(models_folder / "digits.keras")
+    assert models.digest(models.REGISTRY["digits"]) not in (first, second)
+
+    (models_folder / "models.toml").write_text("")
+    user_models.refresh()
+    assert "digits" not in models.REGISTRY
+    assert models.REGISTRY.names[0] == "VGG16"
+
+
+def test_without_a_file_there_is_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = models.REGISTRY.names
+    monkeypatch.delenv("ROBUSTNESS_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    user_models.refresh()
+    assert models.REGISTRY.names == before
+    small_network().save(tmp_path / "digits.keras")
+    describe(tmp_path)
+    user_models.refresh()
+    assert models.REGISTRY.names == (*before, "digits")
+    (tmp_path / "models.toml").unlink()
+    user_models.refresh()
+    assert models.REGISTRY.names == before
+
+
+# --- what is refused, each in a sentence ----------------------------------------------------------
+
+
+def assert_one_sentence(error: BaseException) -> None:
+    text = str(error)
+    assert isinstance(error, RobustnessError)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) < 500
+
+
+DESCRIPTIONS = {
+    "a key too few": ({"labels": None}, "'labels' is missing"),
+    "an unknown key": ({"labls": "x"}, r"nothing called 'labls'\. Did you mean 'labels'\? Known: "),
+    "a size as text": ({"input_size": "8"}, "expected input_size to be a whole number"),
+    "a size too large": ({"input_size": 5000}, "from 8 to 1024, got 5000"),
+    "an unknown output": ({"output": "scores"}, "probabilities, logits, got 'scores'"),
+    "an unknown normalisation": ({"normalisation": "zscore"}, "\"-1..1\".*got 'zscore'"),
+    "a normalisation without std": ({"normalisation": {"mean": [0, 0, 0]}}, "std = "),
+    "a std of zero": (
+        {"normalisation": {"order": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [0, 1, 1]}},
+        "expected normalisation",
+    ),
+    "a mean of one number": (
+        {"normalisation": {"order": "RGB", "scale": 255, "mean": 127, "std": [1, 1, 1]}},
+        "expected normalisation",
+    ),
+    "a scale beyond all floats": (
+        {"normalisation": {"order": "RGB", "scale": 10**400, "mean": [0] * 3, "std": [1] * 3}},
+        "expected normalisation",
+    ),
+    "a mean that is no number": (
+        {
+            "normalisation": {
+                "order": "RGB",
+                "scale": 1,
+                "mean": [0, 0, float("nan")],
+                "std": [1] * 3,
+            }
+        },
+        "expected normalisation",
+    ),
+    "a path in nobody's home": ({"path": "~nobody-here/x.keras"}, "a user without a home"),
+    "a path with a zero": ({"labels": "a\0b"}, "a character of code 0"),
+    "a year too large": ({"year": 10**22}, "from 1900 to 2100"),
+    "an empty title": ({"title": " "}, "a title that no other model has, got ''"),
+    "another model's title": ({"title": "SqueezeNet 1.1"}, "title that no other model has"),
+    "features as a number": ({"features": 3}, '"auto" or a list of layer names'),
+    "a check without a class": ({"check": {"image": "x.png"}}, "expected check = "),
+    "a name that is taken": ({"name": "VGG16"}, "a model of that name is built in"),
+    "a name with a slash": ({"name": "a/b"}, "letters, digits"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), DESCRIPTIONS.values(), ids=DESCRIPTIONS.keys())
+def test_a_bad_description_is_refused(
+    models_folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+) -> None:
+    before = models.REGISTRY.names
+    describe(models_folder, **changes)
+    with pytest.raises(ParameterError, match=said) as caught:
+        user_models.refresh()
+    assert_one_sentence(caught.value)
+    assert "models.toml" in str(caught.value)
+    assert models.REGISTRY.names == before
+    assert main.main(["models"]) == 2
+    assert "models.toml" in capsys.readouterr().err
+
+
+def test_two_models_of_one_title_are_refused(models_folder: Path) -> None:
+    file = describe(models_folder, title="Digits")
+    file.write_text(file.read_text() + file.read_text().replace("digits", "others", 1))
+    with pytest.raises(ParameterError, match="2 models have the title 'Digits'") as caught:
+        user_models.refresh()
+    assert_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[digits\n", "not a TOML file"),
+        ("digits = 3\n", "expected a table"),
+        (b"\xff\xfe", "UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_description_is_refused(
+    models_folder: Path, text: str | bytes, said: str
+) -> None:
+    data = text if isinstance(text, bytes) else text.encode()
+    (models_folder / "models.toml").write_bytes(data)
+    with pytest.raises(ParameterError, match=said) as caught:
+        user_models.refresh()
+    assert_one_sentence(caught.value)
+
+
+def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
+    with pytest.raises(ParameterError, match=r"no file .*models\.toml") as caught:
+        user_models.refresh()
+    assert_one_sentence(caught.value)
+
+
+def with_a_class_of_its_own(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(network_file())
+    edit_config(models_folder / "digits.keras", '"module": "keras.layers"', '"module": "os.path"')
+
+
+def edit_config(path: Path, old: str, new: str) -> None:
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    assert old in parts["config.json"].decode()
+    parts["config.json"] = parts["config.json"].decode().replace(old, new).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
+def damaged(models_folder: Path) -> None:
+    data = network_file()
+    (models_folder / "digits.keras").write_bytes(data[: len(data) // 2])
+
+
+def bad_weights(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(network_file())
+    edit_config(models_folder / "digits.keras", '"filters": 16', '"filters": 17')
+
+
+def two_outputs(models_folder: Path) -> None:
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    x = layers.Flatten()(inputs)
+    outputs = [layers.Dense(10, activation="softmax")(x) for _ in range(2)]
+    keras().Model(inputs, outputs).save(models_folder / "digits.keras")
+
+
+def a_map(models_folder: Path) -> None:
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    keras().Model(inputs, layers.Conv2D(10, 3)(inputs)).save(models_folder / "digits.keras")
+
+
+def grey(models_folder: Path) -> None:
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 1))
+    x = layers.Dense(10, activation="softmax")(layers.Flatten()(inputs))
+    keras().Model(inputs, x).save(models_folder / "digits.keras")
+
+
+def saved(**options: Any) -> Any:
+    return lambda models_folder: (models_folder / "digits.keras").write_bytes(
+        network_file(**options)
+    )
+
+
+def not_a_model(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(b"PK\x03\x04 something else")
+
+
+def not_a_saved_model(models_folder: Path) -> None:
+    (models_folder / "digits.keras").mkdir()
+    (models_folder / "digits.keras" / "saved_model.pb").write_bytes(b"nothing")
+
+
+def a_pipe(models_folder: Path) -> None:
+    os.mkfifo(models_folder / "digits.keras")
+
+
+def a_pipe_within(models_folder: Path) -> None:
+    (models_folder / "digits.keras").mkdir()
+    os.mkfifo(models_folder / "digits.keras" / "saved_model.pb")
+
+
+MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "a Lambda layer": (with_lambda, {}, "holds a Lambda layer"),
+    "a class of another package": (with_a_class_of_its_own, {}, "not part of Keras"),
+    "half a file": (damaged, {}, "not a model in Keras 3's own format"),
+    "something else": (not_a_model, {}, "not a model in Keras 3's own format"),
+    "weights of another shape": (bad_weights, {}, "cannot be loaded"),
+    "two outputs": (two_outputs, {}, "one input and one output, got 1 and 2"),
+    "a map instead of classes": (a_map, {}, r"output of shape \(N, classes\)"),
+    "grey images": (grey, {}, r"shape \(N, 8, 8, 3\), got \(None, 8, 8, 1\)"),
+    "another size": (saved(), {"input_size": 16}, r"\(N, 16, 16, 3\), got"),
+    "too few labels": (saved(classes=11), {}, "has 11 classes, but its label file names 10"),
+    "logits undeclared": (saved(activation=None), {}, 'not a distribution.*output = "logits"'),
+    "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),
+    "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
+    "no SavedModel": (not_a_saved_model, {}, "cannot be used as a SavedModel"),
+    "a pipe": (a_pipe, {}, "cannot be read: it is a pipe or device"),
+    "a SavedModel with a pipe": (a_pipe_within, {}, "holds a pipe, a device or a broken link"),
+}
+
+
+@pytest.mark.parametrize(("make", "changes", "said"), MODELS.values(), ids=MODELS.keys())
+def test_a_model_that_is_not_as_described_is_refused(
+    models_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Any,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    make(models_folder)
+    describe(models_folder, **changes)
+    user_models.refresh()
+    with pytest.raises(WeightsError, match=said) as caught:
+        models.load("digits")
+    assert_one_sentence(caught.value)
+    assert "digits" not in LOADED.names()
+    state = models.state(models.REGISTRY["digits"])
+    assert not state.ready, "what failed once is not offered again"
+    assert state.reason == str(caught.value)
+    assert main.main(["study", str(digit_file(models_folder, 1)), "--models", "digits"]) == 2
+    assert str(caught.value) in capsys.readouterr().err
+    describe(models_folder)
+    small = models_folder / "digits.keras"
+    if small.is_file():
+        small.write_bytes(network_file())
+        user_models.refresh()
+        assert models.state(models.REGISTRY["digits"]).ready, "mended"
+
+
+def swollen(path: Path) -> None:
+    """The weights as 120 MB of zeros, packed into 120 KB."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        with archive.open("model.weights.h5", "w") as weights:
+            for _ in range(120):
+                weights.write(bytes(1_000_000))
+
+
+def promising(path: Path) -> None:
+    """Weights whose file says that they have 400 MB, and holds none of it."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.create_dataset("layers/head/vars/0", (100_000, 1000), "f4", chunks=(1000, 1000))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", content.getvalue())
+
+
+def nested(path: Path) -> None:
+    """The weights as an archive in the archive, which nobody has looked into."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.npz", b"PK")
+
+
+def crowded(path: Path) -> None:
+    """A list of contents that names one file for ever."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    data = path.read_bytes()
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entries = data[start:end] * 200_000
+    sizes = struct.pack("<HHLL", 9, 9, len(entries), start)
+    path.write_bytes(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (swollen, "would unpack to 120,000,002, as no weights do"),
+        (promising, "would unpack to 400,000,000, as no weights do"),
+        (nested, "is not a model in Keras 3's own format"),
+        (crowded, "is not a model in Keras 3's own format"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_bomb_is_refused_before_it_takes_memory(
+    models_folder: Path, make: Callable[[Path], None], said: str
+) -> None:
+    make(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    keras()
+    with growing_at_most(60), pytest.raises(WeightsError, match=said) as caught:
+        models.load("digits")
+    assert_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (None, "label file .* cannot be read: No such file"),
+        (b"one\n", "two or more different classes, one a line, got 1"),
+        (b"one\ntwo\none\n", "'one' stands in it twice"),
+        (b"\xff\xff\n", "not UTF-8"),
+        (b"one\ntwo\n\nfour\n", "line 3 is empty"),
+    ],
+)
+def test_a_label_file_that_cannot_serve_is_named(
+    models_folder: Path, labels: bytes | None, said: str
+) -> None:
+    small_network().save(models_folder / "digits.keras")
+    describe(models_folder, labels="mine.txt")
+    if labels is not None:
+        (models_folder / "mine.txt").write_bytes(labels)
+    user_models.refresh()
+    state = models.state(models.REGISTRY["digits"])
+    assert not state.ready
+    with pytest.raises(WeightsError, match=said) as caught:
+        models.load("digits")
+    assert_one_sentence(caught.value)
+    assert "digits" not in models.default_names()
+
+
+def test_files_of_a_windows_editor_are_read_as_they_are_meant(models_folder: Path) -> None:
+    small_network().save(models_folder / "digits.keras")
+    for file in (describe(models_folder), models_folder / "digits.txt"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    user_models.refresh()
+    assert models.REGISTRY["digits"].labels().names == DIGITS
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "closed/digits.keras"], ids=["long", "no folder"])
+def test_a_path_that_cannot_be_looked_at_is_a_missing_model(models_folder: Path, path: str) -> None:
+    describe(models_folder, path=path)
+    assert main.main(["models"]) == 0
+    assert "there is no model at" in models.state(models.REGISTRY["digits"]).reason
+
+
+def test_a_missing_model_is_named(models_folder: Path) -> None:
+    describe(models_folder)
+    user_models.refresh()
+    state = models.state(models.REGISTRY["digits"])
+    assert not state.ready
+    with pytest.raises(WeightsError, match="there is no model at"):
+        models.resolve(["digits"])
+
+
+def test_a_check_of_a_class_that_is_not_there_is_refused(
+    models_folder: Path, trained: Path
+) -> None:
+    check = {"image": digit_file(models_folder, 7).name, "class": "seventy"}
+    describe(models_folder, path=str(trained), check=check)
+    user_models.refresh()
+    with pytest.raises(ParameterError, match="no class called 'seventy'"):
+        self_check("digits")
+
+
+def test_a_model_that_was_never_trained_fails_its_check(models_folder: Path) -> None:
+    (models_folder / "digits.keras").write_bytes(network_file())
+    checks = [
+        {"image": digit_file(models_folder, n).name, "class": DIGITS[n]} for n in (0, 1, 4, 7)
+    ]
+    results = []
+    for check in checks:
+        describe(models_folder, check=check)
+        user_models.refresh()
+        results.append(self_check("digits").right)
+    assert not all(results)
+
+
+def test_the_summary_of_mixed_models_ranks_each_set_of_classes(
+    models_folder: Path, trained: Path
+) -> None:
+    describe(models_folder, path=str(trained))
+    user_models.refresh()
+    conditions = study_conditions(["fog", "gaussian_blur"])
+    spec = make_spec(["SqueezeNet", "digits", "EfficientNetLite0"], conditions)
+    picture = Picture.of("coffee", study_image(sample_bytes("coffee")))
+    summary = summarise(list(evaluate(spec, [picture])))
+    sets = [entry["label_set"] for entry in summary]
+    assert sorted(sets[:2] + sets[2:]) == ["ImageNet-1k", "ImageNet-1k", "digits"]
+    assert sets in (["ImageNet-1k", "ImageNet-1k", "digits"], ["digits", *["ImageNet-1k"] * 2])

