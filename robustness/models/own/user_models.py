@@ -1,31 +1,32 @@
-"""The user's own models: a TOML file describes them, and they join the registry beside the others.
+"""The user's own models: described in a TOML file, registered beside the others.
 
 [digits]
 path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel folder
-labels = "digits.txt"        # one class a line, or "imagenet"
+labels = "digits.txt"        # one class per line, or "imagenet"
 input_size = 32              # pixels
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
 """
 
 from __future__ import annotations
 
-import math
+import json
 import re
-import reprlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, InstanceOf, Strict
 
 from robustness.base import settings
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
+from robustness.base.validation import Table, ValidationInfo, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
-from robustness.models.file_formats.kinds import RUNTIMES, stands_in
+from robustness.models.file_formats.kinds import stands_in
 from robustness.models.labels import Labels, imagenet
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
@@ -46,27 +47,24 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
     "torch": TORCH,
     "caffe": CAFFE,
 }
-"""By the range of pixels that a model was trained on, or the name of Keras' preprocessing mode."""
+"""Keyed by the range of pixels the model was trained on, or by Keras' preprocessing mode."""
 
-OUTPUTS = ("probabilities", "logits")
 STAND_IN = " (as OpenVINO computes it)"
-"""What the title of a quantised model ends with that is not asked by its own runtime."""
+"""Suffix of the title of a quantised model that its own runtime does not run."""
 
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
-REQUIRED = ("path", "labels", "input_size", "normalisation")
-OPTIONAL = ("output", "features", "runtime", "title", "family", "year", "check")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _changing = threading.Lock()
 
 
 def refresh() -> None:
-    """Has the registry hold the models of the user's file as it is now; cheap when unchanged.
+    """Update the registry to the models in the user's file; cheap if the file is unchanged.
 
-    The file is ``models.toml`` in the working folder, or what the setting ``models`` names. Raises
-    ``ParameterError`` for a file that cannot be understood; then the registry holds none of them.
+    The file is ``models.toml`` in the working folder, or the one named by the setting ``models``.
+    Raises ``ParameterError`` for an invalid file; then the registry holds none of its models.
     """
     with _changing:
         present = {record.name: record for record in REGISTRY if record.group == OWN}
@@ -81,7 +79,7 @@ def refresh() -> None:
 
 
 def described_in() -> Path:
-    """The file that describes the user's models, be it there or not."""
+    """The path of the file that describes the user's models; the file may not exist."""
     return settings.path(settings.MODELS) or Path.cwd() / DEFAULT_FILE
 
 
@@ -92,8 +90,8 @@ def _described() -> tuple[ModelRecord, ...]:
     except OSError:
         if settings.path(settings.MODELS):
             raise ParameterError(
-                f"There is no file {file}; the setting 'models' names it as the description of "
-                "your own models."
+                f"Expected your models in {file}, as the setting 'models' says, but there is no "
+                "file there: create it, or change the setting."
             ) from None
         return ()
     return _records(file, found)
@@ -105,158 +103,145 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
-    """The models that ``tables`` of ``file`` describe; raises ``ParameterError`` as ``refresh``."""
-    records = tuple(_record(_Table(file, name, table)) for name, table in tables.items())
+    """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
+    records = tuple(_record(file, name, table) for name, table in tables.items())
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
             raise ParameterError(f"{file}: {times} models have the title {title!r}.")
     return records
 
 
-class _Table:
-    """One model's table: values by key, each checked as it is asked for."""
-
-    def __init__(self, file: Path, name: str, values: Any) -> None:
-        self.file = file
-        self.name = name
-        if not isinstance(values, dict):
-            raise self.error(f"expected a table [{name}] for each model, got {values!r}")
-        self.values = values
-
-    def error(self, problem: str) -> ParameterError:
-        return ParameterError(f"{self.file}, model {self.name!r}: {problem}.")
-
-    def get(self, key: str, kind: type, default: Any = None) -> Any:
-        value = self.values.get(key, default)
-        if key in self.values and (not isinstance(value, kind) or isinstance(value, bool)):
-            kinds = {str: "a text", int: "a whole number", dict: "a table"}
-            raise self.error(f"expected {key} to be {kinds[kind]}, got {value!r}")
-        return value
-
-    def file_at(self, text: str) -> Path:
-        try:
-            return settings.located(text, self.file.parent)
-        except ParameterError as error:
-            raise ParameterError(f"{self.file}, model {self.name!r}: {error}") from error
+def _located(value: Any, info: ValidationInfo) -> Any:
+    """A path relative to the file of descriptions, which is the context."""
+    file: Any = info.context
+    return settings.located(value, file.parent) if isinstance(value, str) else value
 
 
-def _record(table: _Table) -> ModelRecord:
-    _check_keys(table)
-    size = table.get("input_size", int)
-    if not SMALLEST <= size <= LARGEST:
-        raise table.error(f"expected an input_size from {SMALLEST} to {LARGEST}, got {size}")
-    output = table.get("output", str, OUTPUTS[0])
-    if output not in OUTPUTS:
-        raise table.error(f"expected output to be one of {', '.join(OUTPUTS)}, got {output!r}")
-    path = table.file_at(table.get("path", str))
-    asked = table.get("runtime", str, "")
-    if asked not in ("", *RUNTIMES):
-        raise table.error(f"expected runtime to be one of {', '.join(RUNTIMES)}, got {asked!r}")
+Place = Annotated[Path, BeforeValidator(_located), expected("a path")]
+Positive = Annotated[float, Field(gt=0, lt=1e30)]
+Finite = Annotated[float, Field(gt=-1e30, lt=1e30)]
+
+
+class _Scaling(Table):
+    """A normalisation that has no name."""
+
+    order: Literal["RGB", "BGR"]
+    scale: Positive
+    mean: Annotated[tuple[Finite, Finite, Finite], Strict(False)]
+    std: Annotated[tuple[Positive, Positive, Positive], Strict(False)]
+
+
+def _normalisation(value: Any) -> Any:
+    if isinstance(value, str):
+        return NORMALISATIONS.get(value)
+    return Normalisation(**_Scaling.model_validate(value).model_dump())
+
+
+_SIDE = f"a whole number from {SMALLEST} to {LARGEST}"
+_NORMALISATION = (
+    f"one of {', '.join(map(json.dumps, NORMALISATIONS))}, or a table "
+    '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}'
+)
+
+
+class _Check(Table):
+    """An image that the model knows."""
+
+    image: Place
+    class_: str = Field(alias="class")
+
+
+class Description(Table):
+    """A model's table in the file; the keys are in the order in which they are documented."""
+
+    path: Place
+    labels: Annotated[
+        Literal["imagenet"] | Place,
+        Field(union_mode="left_to_right"),
+        expected('"imagenet" or a file with one class per line'),
+    ]
+    input_size: Annotated[
+        int,
+        Field(ge=SMALLEST, le=LARGEST),
+        expected(_SIDE),
+    ]
+    normalisation: Annotated[
+        InstanceOf[Normalisation],
+        BeforeValidator(_normalisation),
+        expected(_NORMALISATION),
+    ]
+    output: Literal["probabilities", "logits"] = "probabilities"
+    features: Annotated[
+        Literal["auto"] | Annotated[list[str], Field(min_length=1)],
+        expected('"auto" or a list of layer names'),
+    ] = "auto"
+    runtime: Literal["native", "openvino", ""] = ""
+    title: str | None = None
+    family: str = "Your own"
+    year: Annotated[int | None, Field(ge=1900, le=2100), expected("a year from 1900 to 2100")] = (
+        None
+    )
+    check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
+
+
+REQUIRED = tuple(key for key, field in Description.model_fields.items() if field.is_required())
+OPTIONAL = tuple(key for key in Description.known() if key not in REQUIRED)
+
+
+def _record(file: Path, name: str, values: Any) -> ModelRecord:
+    where = f"{file}, model {name!r}"
+    if problem := _problem(name):
+        raise ParameterError(f"{where}: {problem}.")
+    table = checked(Description, values, where, context=file)
+    title = name if table.title is None else table.title.strip()
+    if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
+        raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
     return ModelRecord(
-        name=table.name,
-        label=_title(table) + (STAND_IN if stands_in(path, asked) else ""),
+        name=name,
+        label=title + (STAND_IN if stands_in(table.path, table.runtime) else ""),
         group=OWN,
-        family=table.get("family", str, "Your own"),
-        year=_year(table),
+        family=table.family,
+        year=table.year,
         parameters=None,
-        input_size=size,
-        normalisation=_normalisation(table),
+        input_size=table.input_size,
+        normalisation=table.normalisation,
         stages=(),
-        weights=UserFile(path, output, _features(table), asked),
+        weights=UserFile(
+            table.path,
+            table.output,
+            () if table.features == "auto" else tuple(dict.fromkeys(table.features)),
+            table.runtime,
+        ),
         build=_not_built,
-        labels=_labels(table),
-        known_pictures=_known_pictures(table),
+        labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),
+        known_pictures=(
+            () if table.check is None else (KnownPicture(table.check.image, (table.check.class_,)),)
+        ),
     )
 
 
-def _title(table: _Table) -> str:
-    """What the pages call it, which must tell it from every other model."""
-    title: str = table.get("title", str, table.name).strip()
-    if not title or title in {r.label for r in REGISTRY if r.group != OWN}:
-        raise table.error(f"expected a title that no other model has, got {title!r}")
-    return title
-
-
-def _year(table: _Table) -> int | None:
-    year: int | None = table.get("year", int)
-    if year is not None and not 1900 <= year <= 2100:
-        raise table.error(f"expected a year from 1900 to 2100, got {year}")
-    return year
+def _problem(name: str) -> str:
+    """What is wrong with the name of a model; empty if nothing is."""
+    if not _NAME.fullmatch(name):
+        return "a name consists of letters, digits, '_', '.' and '-'"
+    if name in REGISTRY and REGISTRY[name].group != OWN:
+        return "a model of that name is built in; choose another name"
+    return ""
 
 
 def _not_built() -> Any:
     raise TypeError("a model of the user's is loaded whole, never built")
 
 
-def _check_keys(table: _Table) -> None:
-    if not _NAME.fullmatch(table.name):
-        raise table.error("a name consists of letters, digits, '_', '.' and '-'")
-    if table.name in REGISTRY and REGISTRY[table.name].group != OWN:
-        raise table.error("a model of that name is built in; choose another name")
-    missing = [key for key in REQUIRED if key not in table.values]
-    if missing:
-        raise table.error(f"{missing[0]!r} is missing; needed are {', '.join(REQUIRED)}")
-    unknown = [key for key in table.values if key not in REQUIRED + OPTIONAL]
-    if unknown:
-        hint = did_you_mean(unknown[0], REQUIRED + OPTIONAL)
-        raise table.error(f"there is nothing called {unknown[0]!r}. {hint}")
-
-
-def _normalisation(table: _Table) -> Normalisation:
-    value = table.values["normalisation"]
-    if isinstance(value, str) and value in NORMALISATIONS:
-        return NORMALISATIONS[value]
-    if isinstance(value, dict) and set(value) == {"order", "scale", "mean", "std"}:
-        (scale,), mean, std = (
-            _numbers(numbers) for numbers in ([value["scale"]], value["mean"], value["std"])
-        )
-        if (
-            value["order"] in ("RGB", "BGR")
-            and len(mean) == len(std) == 3
-            and all(map(math.isfinite, (scale, *mean, *std)))
-            and min(scale, *std) > 0
-        ):
-            return Normalisation(value["order"], scale, mean, std)
-    known = ", ".join(f'"{name}"' for name in NORMALISATIONS)
-    raise table.error(
-        f'expected normalisation to be one of {known}, or a table {{order = "RGB", scale = 255, '
-        f"mean = [r, g, b], std = [r, g, b]}}, got {reprlib.repr(value)}"
-    )
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    """``values`` of a list as numbers, NaN for each that is none; of anything else, none."""
-
-    def number(value: Any) -> float:
-        kind = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if kind and abs(value) < 1e30 else math.nan
-
-    return tuple(map(number, values)) if isinstance(values, list) else ()
-
-
-def _features(table: _Table) -> tuple[str, ...]:
-    value = table.values.get("features", "auto")
-    if value == "auto":
-        return ()
-    if isinstance(value, list) and value and all(isinstance(layer, str) for layer in value):
-        return tuple(dict.fromkeys(value))
-    raise table.error(f'expected features to be "auto" or a list of layer names, got {value!r}')
-
-
-def _labels(table: _Table) -> Callable[[], Labels]:
-    value = table.get("labels", str)
-    return imagenet if value == "imagenet" else partial(labels_of, table.file_at(value))
-
-
 def labels_of(file: Path) -> Labels:
-    """The classes in ``file``, one a line; raises ``ParameterError`` if it cannot serve."""
+    """The classes in ``file``, one per line; raises ``ParameterError`` if it is unusable."""
     try:
         return _read_labels(file, version(file))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ParameterError(
-            f"The label file {file} cannot be read: {reason}. Expected a text file with one class "
-            "a line."
+            f"Expected {file} to be a text file with one class per line; it cannot be read: "
+            f"{reason}."
         ) from error
 
 
@@ -271,19 +256,10 @@ def _read_labels(file: Path, _version: Version) -> Labels:
     if "" in names:
         problem = f"line {names.index('') + 1} is empty"
     elif len(set(names)) < len(names):
-        problem = f"{Counter(names).most_common(1)[0][0]!r} stands in it twice"
+        problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
     if problem:
         raise ParameterError(
-            f"The label file {file} cannot be used: expected two or more different classes, one a "
-            f"line, {problem}."
+            f"Expected the label file {file} to list two or more different classes, one per "
+            f"line; {problem}."
         )
     return Labels(title=file.stem, names=tuple(names))
-
-
-def _known_pictures(table: _Table) -> tuple[KnownPicture, ...]:
-    value = table.get("check", dict)
-    if value is None:
-        return ()
-    if set(value) != {"image", "class"} or not all(isinstance(v, str) for v in value.values()):
-        raise table.error(f'expected check = {{image = "file", class = "name"}}, got {value!r}')
-    return (KnownPicture(table.file_at(value["image"]), (value["class"],)),)

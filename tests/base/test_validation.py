@@ -1,0 +1,66 @@
+"""Structured input: nothing is converted, and whatever is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import AfterValidator, Field
+
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.registry import Registry
+from robustness.base.validation import Table, checked, expected
+
+
+class Part(Table):
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Whole(Table):
+    count: int
+    kind: Literal["big", "small"] = "big"
+    size: Annotated[int, Field(ge=8, le=64), expected("a size from 8 to 64")] = 8
+    parts: list[Part] = Field(default_factory=list)
+    on: bool = False
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "it: 'count' is missing: add it."),
+        ({"count": 1, "knd": "big"}, "it: there is no 'knd'. Did you mean 'kind'? Known: "),
+        ({"count": "1"}, "it: expected count to be a whole number, got '1'."),
+        ({"count": True}, "it: expected count to be a whole number, got True."),
+        ({"count": 1.0}, "it: expected count to be a whole number, got 1.0."),
+        ({"count": 1, "on": "true"}, "it: expected on to be "),
+        ({"count": 1, "kind": "huge"}, "it: expected kind to be 'big' or 'small', got 'huge'."),
+        ({"count": 1, "size": 5000}, "it: expected size to be a size from 8 to 64, got 5000."),
+        ({"count": 1, "size": []}, "it: expected size to be a size from 8 to 64, got []."),
+        ({"count": 1, "parts": 3}, "it: expected parts to be a list, got 3."),
+        ({"count": 1, "parts": [3]}, "it: parts 1: expected a table, got 3."),
+        ({"count": 1, "parts": [{}, {"share": 2}]}, "it: parts 2: expected share to be "),
+        ({"count": 1, "parts": [{"share": float("nan")}]}, "it: parts 1: expected share to be "),
+        ({"count": 1, "parts": [{"share": 10**400}]}, "it: parts 1: expected share to be "),
+        ({"count": 1, "parts": [{"shar": 0}]}, "it: parts 1: there is no 'shar'. Did you mean "),
+        ({"count": "x" * 10**6}, "it: expected count to be a whole number, got 'xxx"),
+        ("text", "it: expected a table, got 'text'."),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_one_sentence(values: Any, said: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        checked(Whole, values, "it")
+    text = str(caught.value)
+    assert text.startswith(said)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert len(text) < 200
+
+
+class Painted(Table):
+    colour: Annotated[str, AfterValidator(Registry("colour").__getitem__)]
+
+
+def test_the_error_of_a_registry_keeps_its_kind_and_gets_the_place() -> None:
+    with pytest.raises(UnknownNameError, match=r"^it: There is no colour called 'reed'\."):
+        checked(Painted, {"colour": "reed"}, "it")
