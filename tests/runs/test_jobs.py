@@ -18,6 +18,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.base.own_process import Identity
+from robustness.base.turns import in_turn
 from robustness.commands.main import main
 from robustness.runs import Plan, jobs
 from robustness.runs.jobs import Keeper, queue
@@ -88,9 +89,9 @@ def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
 def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
     many = [Order(f"a{k}", "a", k) for k in range(3)]
     others = [Order("b0", "b", 10), Order("b1", "b", 11), Order("c0", "c", 9)]
-    found = [order.run for order in jobs.in_turn([*others, *many], {})]
+    found = [order.run for order in in_turn([*others, *many], {})]
     assert found == ["a0", "c0", "b0", "a1", "b1", "a2"]
-    served = [order.run for order in jobs.in_turn([*others, *many], {"a": 5.0, "c": 4.0})]
+    served = [order.run for order in in_turn([*others, *many], {"a": 5.0, "c": 4.0})]
     assert served == ["b0", "c0", "a0", "b1", "a1", "a2"]
 
 

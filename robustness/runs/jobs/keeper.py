@@ -15,12 +15,11 @@ from filelock import FileLock, Timeout
 
 from robustness.base import own_process, settings
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.runs.jobs.aside import ASIDE
+from robustness.base.turns import PAUSES, in_turn
 from robustness.runs.jobs.queue import (
     QUEUE,
     Order,
     cancel,
-    in_turn,
     last_served,
     note_served,
     orders,
@@ -93,7 +92,7 @@ class Keeper:
         """Has the processes stop, their work kept and their orders left for the next keeper."""
         self._stopping = True
         self._woken.set()
-        ASIDE.concerns([])
+        PAUSES.concerns([])
         for child in self._children.values():
             child.end()
         for child in self._children.values():
@@ -165,7 +164,7 @@ class Keeper:
         found = {child.process.pid for child in self._children.values()}
         others = (seen(self._runs / run) for run in wanted if run not in self._children)
         found |= {other.worker.pid for other in others if other and other.worker.here}
-        ASIDE.concerns([] if self._stopping or not _is_idle() else found)
+        PAUSES.concerns([] if self._stopping or not _is_idle() else found)
 
     def _is_worked_on(self, order: Order) -> bool:
         """Whether a process of ours, or one that an earlier server has left, is at it."""

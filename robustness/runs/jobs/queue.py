@@ -9,9 +9,8 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from robustness.base.disk import write_whole
@@ -129,19 +128,6 @@ def orders(runs: Path) -> list[Order]:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
     return found
-
-
-def in_turn(waiting: Iterable[Order], served: Mapping[str, float]) -> list[Order]:
-    """``waiting`` in the order in which they are begun: one of everybody's in turn.
-
-    ``served`` says when a process was last started for each who asks. Those go first for whom none
-    was, then those for whom that is longest ago, and of these who asked first.
-    """
-    by: dict[str, list[Order]] = {}
-    for order in sorted(waiting, key=lambda order: order.asked):
-        by.setdefault(order.by, []).append(order)
-    rounds = sorted(by.values(), key=lambda own: (served.get(own[0].by, 0.0), own[0].asked))
-    return [order for each in zip_longest(*rounds) for order in each if order is not None]
 
 
 def last_served(runs: Path) -> dict[str, float]:

@@ -12,12 +12,12 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.base.text import plain
+from robustness.base.turns import PAUSES
 from robustness.charts import answers, look
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
-from robustness.runs.jobs import ASIDE
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import film, held, presenting, stack
@@ -39,7 +39,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(picture, asked.models, seed, asked.condition.id)
-    with ASIDE.answering(), st.container(key="live"):
+    with PAUSES.answering(), st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
     st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
 

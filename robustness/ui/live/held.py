@@ -17,11 +17,11 @@ from starlette.routing import Route
 
 from robustness.base.access import Action
 from robustness.base.errors import AccessError, ImageError
+from robustness.base.turns import PAUSES, SupersededError
 from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs.jobs import ASIDE
 from robustness.ui.browser import components
 from robustness.ui.live.asked import Answer, Asked, shown
 from robustness.ui.live.stack import Stack, checked, said
@@ -29,7 +29,6 @@ from robustness.ui.server.latency import UPDATES
 from robustness.ui.session.sentences import sentence
 from robustness.ui.session.tickets import Tickets, body
 from robustness.ui.shown import results
-from robustness.ui.work.fair_line import SupersededError
 
 MOST_BYTES = 1_000_000
 """Of a request with an image: a camera frame takes 200,000."""
@@ -144,7 +143,7 @@ Make = Callable[[Asked, list[bytes], str], Message]
 
 
 def _made(make: Make, asked: Asked, pictures: list[bytes], who: str) -> Message:
-    with ASIDE.answering():
+    with PAUSES.answering():
         return make(asked, pictures, who)
 
 

@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robustness.base.errors import AccessError, RobustnessError
 from robustness.base.pace import Pace, Unit, duration
+from robustness.base.turns import TURNS
 from robustness.charts.film import Played
 from robustness.ui.browser import components
 from robustness.ui.session.kept import Kept
 from robustness.ui.session.sentences import sentence
 from robustness.ui.session.tickets import Tickets, body
-from robustness.ui.work.fair_line import LINE
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""
@@ -116,7 +116,7 @@ class _Making:
         """The film; nothing, and nothing is kept, once it is given up."""
         offer, events = self._offer, list[Any]()
         pace = Pace(Unit("steps"), offer.total)
-        for event in LINE.in_parts(offer.events(), self._who):
+        for event in TURNS.in_parts(offer.events(), self._who):
             if self.given_up:
                 return []
             events.append(event)

@@ -11,12 +11,13 @@ from robustness import runs
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
+from robustness.base.turns import in_turn
 from robustness.runs import Plan, Seen, jobs, keeping
 from robustness.ui.session import access
 from robustness.ui.session.boundary import fragment
+from robustness.ui.session.identity import session
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
 from robustness.ui.session.sentences import sentence, without_folders
-from robustness.ui.work.fair_line import session
 
 SECONDS_BETWEEN = 1.0
 """From one look at a run that is worked on to the next, where it stands in full."""
@@ -62,7 +63,7 @@ def wanted(folder: Path) -> list[Wanted]:
     """The runs in ``folder`` that are worked on, then those that wait, in turn."""
     found = [(order, runs.seen(folder / order.run)) for order in jobs.orders(folder)]
     working = [(order, seen) for order, seen in found if seen is not None]
-    waiting = jobs.in_turn([o for o, seen in found if seen is None], jobs.last_served(folder))
+    waiting = in_turn([o for o, seen in found if seen is None], jobs.last_served(folder))
     return [
         *(Wanted(folder / order.run, seen, 0) for order, seen in working),
         *(

@@ -11,9 +11,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.pace import Pace, Unit, duration
+from robustness.base.turns import TURNS
 from robustness.pictures.picture import Picture
+from robustness.ui.session.identity import session
 from robustness.ui.session.kept import KEPT, named, nameless
-from robustness.ui.work.fair_line import LINE, session
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]
@@ -102,7 +103,7 @@ class Work:
         pace = Pace(Unit("steps"), total, overall=True)
         done = 0.0
         with self.bar(f"{self.what}: loading the models …", places) as show:
-            for count, item in enumerate(LINE.in_parts(items, session()), start=1):
+            for count, item in enumerate(TURNS.in_parts(items, session()), start=1):
                 if added := effort(item):
                     done += added
                     pace.note(done)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
+from robustness.base.turns import TURNS
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import Batch, measured, measurements, picture_scores, prepare
@@ -34,7 +35,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.work.fair_line import LINE, session
+from robustness.ui.session.identity import session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
@@ -137,11 +138,11 @@ def answers(
     of an image is computed once a model, however often the condition changes.
     """
     who = who or session()
-    wish = LINE.wish(who)
+    wish = TURNS.wish(who)
 
     def answer(name: str) -> Measurement:
         classifier = models.load(name, side=spec.side)
-        row = _answer(spec, picture, classifier, altered.batch, lambda: LINE.turn(who, wish))
+        row = _answer(spec, picture, classifier, altered.batch, lambda: TURNS.turn(who, wish))
         return replace(row, image=picture.name, label=picture.label)
 
     return together(names, answer)

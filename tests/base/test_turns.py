@@ -9,15 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.ui.work import fair_line
-from robustness.ui.work.fair_line import FairLine, SupersededError
+from robustness.base import turns as base_turns
+from robustness.base.turns import SupersededError, Turns
 
 
 class Line:
     """A line with one turn at a time, taken by this test until ``go`` is called."""
 
     def __init__(self) -> None:
-        self.turns = FairLine(1)
+        self.turns = Turns(1)
         self.had: list[str] = []
         self._pool = ThreadPoolExecutor(16)
         self._go = threading.Event()
@@ -90,7 +90,7 @@ def test_long_work_goes_behind_and_is_not_superseded() -> None:
 
 
 def test_long_work_never_has_all_turns() -> None:
-    turns = FairLine(4)
+    turns = Turns(4)
     release, held = threading.Event(), []
 
     def hold(who: str) -> None:
@@ -110,7 +110,7 @@ def test_long_work_never_has_all_turns() -> None:
 
 
 def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() -> None:
-    turns = FairLine(1)
+    turns = Turns(1)
     assert list(turns.in_parts(range(5), "a")) == [0, 1, 2, 3, 4]
 
     def broken() -> Iterator[int]:
@@ -124,8 +124,8 @@ def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() ->
 
 
 def test_sessions_that_have_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_line, "_REMEMBERED", 3)
-    turns = FairLine(1)
+    monkeypatch.setattr(base_turns, "REMEMBERED", 3)
+    turns = Turns(1)
     old = turns.wish("lasting")
     for number in range(20):
         turns.wish("lasting")

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from robustness.runs.jobs import aside
-from robustness.runs.jobs.aside import Aside
+from robustness.base import turns
+from robustness.base.turns import Pauses
 
 
 def within(condition: Callable[[], object], seconds: float = 30.0) -> bool:
@@ -29,25 +29,25 @@ def within(condition: Callable[[], object], seconds: float = 30.0) -> bool:
 class Told(list[tuple[str, int]]):
     """What processes were told, in order."""
 
-    def aside(self) -> Aside:
-        return Aside(lambda pid: self.append(("stop", pid)), lambda pid: self.append(("go", pid)))
+    def pauses(self) -> Pauses:
+        return Pauses(lambda pid: self.append(("stop", pid)), lambda pid: self.append(("go", pid)))
 
 
 @pytest.fixture(autouse=True)
 def able(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "ABLE", True)
+    monkeypatch.setattr(turns, "CAN_PAUSE", True)
 
 
 @pytest.fixture
 def owed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs are owed nothing within the time of a test."""
-    monkeypatch.setattr(aside, "OWED", 1e-6)
+    monkeypatch.setattr(turns, "OWED", 1e-6)
 
 
 @pytest.mark.usefixtures("owed_nothing")
 def test_a_job_stands_still_while_somebody_waits_and_goes_on_after() -> None:
     told = Told()
-    line = told.aside()
+    line = told.pauses()
     line.concerns([7])
     with line.answering():
         assert within(lambda: told == [("stop", 7)])
@@ -61,7 +61,7 @@ class Job:
     """Counts the seconds in which it may work, and those of them in which nobody answers."""
 
     def __init__(self) -> None:
-        self.line = Aside(self._change("still"), self._change("going"))
+        self.line = Pauses(self._change("still"), self._change("going"))
         self.state = "going"
         self.answering = 0
         self.seconds = {"still": 0.0, "going": 0.0, "alone": 0.0}
@@ -123,7 +123,7 @@ def test_a_job_has_its_share_between_answers_without_holding_any_up() -> None:
 @pytest.mark.usefixtures("owed_nothing")
 def test_what_is_no_job_any_more_is_let_go() -> None:
     told = Told()
-    line = told.aside()
+    line = told.pauses()
     line.concerns([7, 8])
     with line.answering():
         assert within(lambda: len(told) == 2)

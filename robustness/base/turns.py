@@ -1,0 +1,255 @@
+"""Turn-taking: sessions share this server's forward passes, and jobs pause beside them.
+
+Passes of one session after those of another take as long as all at once, and each is answered
+sooner. Long work of a page waits behind somebody at a slider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Protocol, TypeVar
+
+AT_ONCE = max(2, os.cpu_count() or 1)
+"""Small passes leave cores idle that others can use: as many at once as ``together`` asks for."""
+
+PATIENCE_SECONDS = 2.0
+"""Long work that has waited this long counts as any other request."""
+
+REMEMBERED = 1000
+"""Sessions whose last turns and wishes are remembered."""
+
+Item = TypeVar("Item")
+
+
+class Asking(Protocol):
+    """Something that ``by`` has waited for since ``asked``."""
+
+    @property
+    def by(self) -> str: ...
+
+    @property
+    def asked(self) -> float: ...
+
+
+Asked = TypeVar("Asked", bound=Asking)
+
+
+def in_turn(waiting: Iterable[Asked], served: Mapping[str, float]) -> list[Asked]:
+    """``waiting`` in round-robin order: one of each asker before the second of any.
+
+    ``served`` maps askers to their last turn. Those without one come first, then those whose turn
+    is longest ago; ties go to who asked first.
+    """
+    by: dict[str, list[Asked]] = {}
+    for asking in sorted(waiting, key=lambda asking: asking.asked):
+        by.setdefault(asking.by, []).append(asking)
+    rounds = sorted(by.values(), key=lambda own: (served.get(own[0].by, 0.0), own[0].asked))
+    return [asking for each in zip_longest(*rounds) for asking in each if asking is not None]
+
+
+class SupersededError(Exception):
+    """The same session has asked for something newer."""
+
+
+@dataclass(eq=False)
+class _Place:
+    by: str
+    wish: int | None
+    asked: float = field(default_factory=time.monotonic)
+    decided: threading.Event = field(default_factory=threading.Event)
+    dropped: bool = False
+
+    @property
+    def long(self) -> bool:
+        return self.wish is None
+
+
+class Turns:
+    """Round-robin queue with ``at_once`` turns at a time; thread-safe.
+
+    A session's newer wish replaces its older one. Long work holds at most half of the turns.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._free = at_once
+        self._free_for_long = max(1, at_once // 2)
+        self._lock = threading.Lock()
+        self._line: list[_Place] = []
+        self._served: dict[str, float] = {}
+        self._newest: dict[str, int] = {}
+        self._count = self._wishes = 0
+
+    def wish(self, who: str) -> int:
+        """The number of a new wish of ``who``; whatever still waits for older ones is dropped."""
+        with self._lock:
+            self._wishes += 1  # one count for all: a forgotten session's old wish stays older
+            self._newest.pop(who, None)
+            self._newest[who] = self._wishes
+            if len(self._newest) > REMEMBERED:
+                del self._newest[next(iter(self._newest))]
+            for place in [p for p in self._line if p.by == who and not p.long]:
+                self._line.remove(place)
+                place.dropped = True
+                place.decided.set()
+            return self._wishes
+
+    @contextlib.contextmanager
+    def turn(self, who: str, wish: int | None = None) -> Iterator[None]:
+        """Waits for a turn of ``who`` and holds it; without a ``wish`` it is part of long work.
+
+        Raises ``SupersededError`` if ``who`` has a newer wish by then.
+        """
+        place = _Place(who, wish)
+        with self._lock:
+            if wish is not None and wish < self._newest.get(who, 0):
+                raise SupersededError
+            self._line.append(place)
+            self._grant()
+        while not place.decided.wait(PATIENCE_SECONDS):
+            with self._lock:
+                self._grant()
+        if place.dropped:
+            raise SupersededError
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._free += 1
+                self._free_for_long += place.long
+                self._grant()
+
+    def in_parts(self, items: Iterable[Item], who: str) -> Iterator[Item]:
+        """``items``, each made in a turn of ``who`` as part of long work."""
+        made = iter(items)
+        while True:
+            with self.turn(who):
+                try:
+                    item = next(made)
+                except StopIteration:
+                    return
+            yield item
+
+    def _grant(self) -> None:
+        while self._free and (able := [p for p in self._line if self._free_for_long or not p.long]):
+            patient = time.monotonic() - PATIENCE_SECONDS
+            urgent = [place for place in able if not place.long or place.asked <= patient]
+            first = in_turn(urgent or able, self._served)[0]
+            self._line.remove(first)
+            self._free -= 1
+            self._free_for_long -= first.long
+            self._count += 1
+            self._served[first.by] = self._count
+            first.decided.set()
+        if not self._line and len(self._served) > REMEMBERED:
+            self._served.clear()
+
+
+TURNS = Turns()
+"""The forward passes of this server."""
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+CAN_PAUSE = sys.platform == "linux"
+"""Elsewhere a paused process would stay paused if this one were killed."""
+
+OWED = 0.5
+"""Seconds of work owed to jobs for each second paused: they keep a third of the time."""
+
+MOST_OWED = 0.2
+"""Seconds owed at which new answers wait until the jobs have had them."""
+
+MOST_SECONDS_CLOSED = 1.0
+"""How long new answers wait for those under way before jobs run beside them."""
+
+
+class Pauses:
+    """Pauses job processes while answers are under way; thread-safe.
+
+    Idle priority is not enough: a job still takes the caches, the memory and the other core, and
+    updates beside it take half as long again. Paused time is counted, so that jobs keep their
+    share: between answers, and if there is no gap, while new answers wait.
+    """
+
+    def __init__(
+        self,
+        pause: Callable[[int], object] = lambda pid: _send(pid, signal.SIGSTOP),
+        resume: Callable[[int], object] = lambda pid: _send(pid, signal.SIGCONT),
+    ) -> None:
+        self._pause, self._resume = pause, resume
+        self._changed = threading.Condition()
+        self._answering = 0
+        self._closed = False
+        self._pids: frozenset[int] = frozenset()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Marks an answer that somebody waits for; waits a moment first if jobs are owed it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._answering += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._answering -= 1
+                self._changed.notify_all()
+
+    def concerns(self, pids: Iterable[int]) -> None:
+        """From now on the jobs are the processes ``pids`` and no others."""
+        with self._changed:
+            self._pids = frozenset(pids if CAN_PAUSE else ())
+            if self._pids and self._thread is None:
+                self._thread = threading.Thread(target=self._tend, name="pauses", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _tend(self) -> None:
+        owed, resumed = 0.0, time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._answering and self._pids)
+                jobs, paused = self._pids, time.monotonic()
+            owed = max(0.0, owed - (paused - resumed))
+            for pid in jobs:
+                self._pause(pid)
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: not self._answering or not self._pids >= jobs,  # noqa: B023
+                    max(0.0, MOST_OWED - owed) / OWED,
+                )
+                owed += OWED * (time.monotonic() - paused)
+                self._closed = owed >= MOST_OWED and self._answering > 0
+            resumed = time.monotonic()
+            for pid in jobs:
+                self._resume(pid)
+            if self._closed:
+                self._pay(owed)
+                owed, resumed = 0.0, time.monotonic()
+
+    def _pay(self, owed: float) -> None:
+        """Lets jobs run alone for ``owed`` seconds, once the answers under way have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
+            self._changed.wait_for(lambda: not self._pids, owed)
+            self._closed = False
+            self._changed.notify_all()
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, number)
+
+
+PAUSES = Pauses()
+"""The jobs of this server."""
