@@ -356,14 +356,3 @@ def test_pictures_of_another_shape_and_labels_of_no_class_are_refused(
         with pytest.raises(ParameterError, match="from 0 to 999"):
             attack(squeezenet, photographs[:1], np.array([label]))
 
-
-@pytest.mark.parametrize("text", ["espresso", "ESPRESSO", " 967", "n07920052"])
-def test_a_class_goes_by_name_index_and_synset(text: str) -> None:
-    assert models.imagenet().index(text) == 967
-
-
-@pytest.mark.parametrize("text", ["expresso", "1000", "-1", "", "n00000000"])
-def test_an_unknown_class_is_named_with_its_like(text: str) -> None:
-    with pytest.raises(UnknownNameError, match="There is no class called") as caught:
-        models.imagenet().index(text)
-    assert ("Did you mean 'espresso'" in str(caught.value)) is (text == "expresso")

@@ -107,6 +107,13 @@ def test_other_turns_agree_with_scikit_image(angle: int) -> None:
         assert psnr(result, np.clip(expected, 0, 1)) > 42
 
 
+def test_random_words_are_uniform_and_independent() -> None:
+    words = random_words(np.random.default_rng(3), (500, 1001), np.int16).ravel() / 65536
+    assert stats.kstest(words, stats.uniform(-0.5, 1).cdf).pvalue > 0.01
+    for lag in (1, 2, 3, 4, 1001):  # four come of each random number
+        assert abs(np.corrcoef(words[lag:], words[:-lag])[0, 1]) < 5 / np.sqrt(words.size)
+
+
 def test_standard_normals_are_standard_normal_and_independent() -> None:
     numbers = standard_normals(np.random.default_rng(3), (500, 1001))
     assert (numbers.shape, numbers.dtype) == (numbers.shape, np.float32)

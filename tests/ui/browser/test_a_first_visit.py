@@ -21,9 +21,9 @@ ATTACK = """() => new Promise(done => {
     const script = document.createElement("script")
     script.textContent = "window.ran = true"
     const image = new Image()
-    picture.onload = picture.onerror = () => done([window.ran ?? false, window.refused])
+    image.onload = image.onerror = () => done([window.ran ?? false, window.refused])
     document.head.append(script)
-    picture.src = "http://192.0.2.7/secret.png"
+    image.src = "http://192.0.2.7/secret.png"
 })"""
 
 
