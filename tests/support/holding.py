@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.support.server import PATIENCE
 
 WATCH = """() => {
-  const seen = (window.watched = { images: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
+  const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });
   const pair = document.querySelector(".rb-pair");
   new MutationObserver((changes) => (seen.pictures += changes.length))
     .observe(pair, { attributes: true, attributeFilter: ["data-drawn"] });

@@ -262,7 +262,7 @@ def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_pat
         "import streamlit as st\n"
         "from robustness.ui.session import run_link\n"
         "for image in run_link.linked_picture():\n"
-        "    st.caption(f'Showing {picture.name}')\n"
+        "    st.caption(f'Showing {image.name}')\n"
     )
     folder = tmp_path / "runs" / saved
     image = str(runs.load(folder).frame()["image"].iat[0])
