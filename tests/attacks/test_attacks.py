@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import models
 from robustness.attacks import (
     NORMS,
     REGISTRY,
@@ -355,4 +354,3 @@ def test_pictures_of_another_shape_and_labels_of_no_class_are_refused(
     for label in (-1, 1000):
         with pytest.raises(ParameterError, match="from 0 to 999"):
             attack(squeezenet, photographs[:1], np.array([label]))
-
