@@ -41,6 +41,7 @@ class Action(Enum):
     DELETE = "delete this run"
     RESTORE = "bring this run back"
     DOWNLOAD_WEIGHTS = "download weights to this server"
+    CHANGE_MODELS = "add or remove models"
     CLEAR_CACHES = "clear the caches of this server"
     OPERATE = "see how this server is doing"
 
@@ -72,6 +73,7 @@ RULES: Mapping[Action, Rule] = {
     Action.DELETE: Rule(Role.EVALUATOR, own=True, writes=True),
     Action.RESTORE: Rule(Role.EVALUATOR, own=True, writes=True),
     Action.DOWNLOAD_WEIGHTS: Rule(Role.OWNER, writes=True),
+    Action.CHANGE_MODELS: Rule(Role.OWNER, writes=True),
     Action.CLEAR_CACHES: Rule(Role.OWNER),
     Action.OPERATE: Rule(Role.OWNER),
 }

@@ -22,18 +22,22 @@ _PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 
 
 def start(
-    arguments: Sequence[str], *, errors: IO[bytes] | int = subprocess.DEVNULL, leads: bool = False
+    arguments: Sequence[str],
+    *,
+    output: IO[bytes] | int = subprocess.DEVNULL,
+    errors: IO[bytes] | int = subprocess.DEVNULL,
+    leads: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start the command line with ``arguments``, with this Python in this working folder.
 
-    Its stdout is discarded and its stderr goes to ``errors``. With ``leads`` it gets no signals
+    Its stdout goes to ``output`` and its stderr to ``errors``. With ``leads`` it gets no signals
     from our terminal, such as Ctrl-C, and may outlive us.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "robustness", *arguments],
         env=environment(),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=errors,
         start_new_session=leads,
     )

@@ -9,25 +9,16 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
-from robustness.base.text import counted, plain
+from robustness.base.text import counted
 from robustness.models.inference.choice import chosen
 from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights.places import all_places
-from robustness.models.weights.ready import NOT_DOWNLOADED, parameters_text, size_text, state_text
+from robustness.models.weights.ready import parameters_text, size_text, state_text
 from robustness.report import method_notes, method_tables
-from robustness.ui.browser.html import html
-from robustness.ui.controls.downloads import download_button
+from robustness.ui import add_model, model_cards
 from robustness.ui.session.kept import KEPT
 from robustness.ui.shown import results
 from robustness.ui.work.long_work import Work
-
-GROUPS: Mapping[str, tuple[str, str]] = {
-    models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
-    models.STUDY: ("The study", "The four networks of the original study."),
-    models.MODERN: ("Modern", "Newer networks, convolutional and transformers."),
-    models.OWN: ("Your own", "Described in your models file."),
-}
 
 
 def show() -> None:
@@ -40,7 +31,8 @@ def show() -> None:
     with place:
         _table(states, checks)
     _fits()
-    _weights(states)
+    model_cards.show(states)
+    add_model.show()
 
 
 def _fits() -> None:
@@ -50,7 +42,7 @@ def _fits() -> None:
 
 
 def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfCheck]) -> None:
-    order = list(GROUPS)
+    order = list(model_cards.GROUPS)
     records = sorted(models.REGISTRY, key=lambda record: order.index(record.group))
     frame = pd.DataFrame(
         [_row(record, states[record.name], checks.get(record.name)) for record in records]
@@ -98,7 +90,7 @@ def _row(
         "State": state_text(record, state),
         "Self-check": _verdict(check) if check else "not run",
         "Latency": check.milliseconds if check else None,
-        "Group": GROUPS[record.group][0],
+        "Group": model_cards.GROUPS[record.group][0],
         "Family": record.family,
         "Year": record.year,
         "Parameters": parameters_text(record),
@@ -190,57 +182,3 @@ def _expected(answer: Answer) -> str:
     names = " or ".join(answer.expected)
     reference = answer.expected_probability
     return names if reference is None else f"{names} {reference:.1%}"
-
-
-# --- weights --------------------------------------------------------------------------------------
-
-
-def _weights(states: Mapping[str, models.WeightsState]) -> None:
-    st.header("Weights", anchor="weights")
-    st.markdown(
-        "Every file is checked against its published hash before use. A model without its weights "
-        "is never replaced by another one."
-    )
-    for group, (title, text) in GROUPS.items():
-        records = [record for record in models.REGISTRY if record.group == group]
-        if not records:
-            continue
-        st.markdown(f"**{title}.** {text}")
-        for record, column in zip(records, results.cells(4), strict=False):
-            with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
-                _card(record, states[record.name])
-
-
-def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
-    text, facts = state_text(record, state), _facts(record)
-    good = None if text == NOT_DOWNLOADED else state.ready
-    st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
-    fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
-    if not state.ready and (state.path or not fetched or "pip install" in state.reason):
-        st.caption(plain(state.reason))
-    with st.container(horizontal=True, gap="small"):
-        with st.popover("Source", icon=":material/info:"):
-            st.html(results.html_table(("Weights", record.label), _origin(record, state)))
-        if not state.ready:
-            download_button(record)
-
-
-def _facts(record: models.ModelRecord) -> str:
-    count = parameters_text(record)
-    parts = [f"{count} parameters" if count else "", size_text(record)]
-    return " · ".join(filter(None, parts))
-
-
-def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
-    weights = record.weights
-    rows = [("Source", weights.source), ("Published hash", weights.digest or "none")]
-    if state.path is not None:
-        rows.append(("Found at", str(state.path)))
-    else:
-        rows.append(("Searched at", "\n".join(map(str, all_places(record)))))
-    published = record.published
-    if published.source:
-        rows.append(("Source of accuracy", published.source))
-    if published.robustness_source:
-        rows.append(("Source of mCE", published.robustness_source))
-    return rows

@@ -29,6 +29,7 @@ TABLE = {
     Action.DELETE: ("EO", "O", True),
     Action.RESTORE: ("EO", "O", True),
     Action.DOWNLOAD_WEIGHTS: ("O", "O", True),
+    Action.CHANGE_MODELS: ("O", "O", True),
     Action.CLEAR_CACHES: ("O", "O", False),
     Action.OPERATE: ("O", "O", False),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from robustness.models.own.package import JATIC, jatic
 
 _MOST_BYTES = 4 * 2**20
 _MOST_FILES = 100
+_LONGEST_LICENCE = 80
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
 """Under which exporters write the classes: Ultralytics, Hugging Face, JATIC, timm."""
 
@@ -38,6 +40,18 @@ def classes_told(path: Path, count: int) -> tuple[str, ...]:
                 if len(names) == count == len(set(names)) and all(map(str.strip, names)):
                     return tuple(" ".join(name.split()) for name in names)
     return ()
+
+
+def licence_told(path: Path) -> str:
+    """The licence of the model file ``path`` by its metadata or the model card beside it; or ""."""
+    with suppress(Exception):  # as above
+        for key, text in onnx_facts(path).metadata if path.suffix.lower() == ONNX else ():
+            if key.lower() in ("license", "licence"):
+                return " ".join(text.split())[:_LONGEST_LICENCE]
+        card = read_regular(path.parent / "README.md", _MOST_BYTES).decode()
+        if found := re.search(r"\A---\n(?:.*\n)*?license: *(\S.*)\n(?:.*\n)*?---\n", card):
+            return found[1][:_LONGEST_LICENCE]
+    return ""
 
 
 def _in_metadata(path: Path) -> Iterator[list[str]]:

@@ -19,15 +19,16 @@ _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_
 
 def entry_text(name: str, values: Mapping[str, Any]) -> str:
     """The table of the model ``name`` as TOML."""
-    header = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-    return f"[{header}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+    header = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else as_toml(name)
+    return f"[{header}]\n" + "".join(f"{key} = {as_toml(value)}\n" for key, value in values.items())
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
+    """``value`` as TOML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(as_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -162,7 +162,8 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         if known is None and labels == imagenet():
             known = trial.samples(side)
         if known is not None:
-            found = trial.trials(ask, known, said)
+            own = record.normalisation if "normalisation" in values else None
+            found = trial.trials(ask, known, said, own)
         if "normalisation" not in values and found and trial.is_clear(found):
             values["normalisation"] = found[0].value
             sources["normalisation"] = "the images it was tried on"

@@ -183,10 +183,13 @@ def trials(
     ask: Callable[[Floats, Normalisation], Floats],
     labelled: Labelled,
     said: Callable[[str], None] = lambda _: None,
+    own: Normalisation | None = None,
 ) -> tuple[Trial, ...]:
-    """Every usual normalisation, in either order of the channels, the best first."""
+    """Every usual normalisation, in either order of the channels, and ``own``; the best first."""
     found = []
-    usual = tuple(_usual())
+    usual = list(_usual())
+    if own is not None and own not in (known for _, known in usual):
+        usual.append(("as described", own))
     for place, (name, known) in enumerate(usual, start=1):
         said(f"trying normalisation {place} of {len(usual)}")
         probabilities = ask(labelled.images, known)
@@ -206,6 +209,19 @@ def is_clear(found: Sequence[Trial]) -> bool:
     """Whether the first of ``found`` is better than the second."""
     best, second = found[0], found[1]
     return best.correct > second.correct or best.confidence > second.confidence + _CLEARLY
+
+
+def clearly_better(found: Sequence[Trial], value: Any, images: int) -> Trial | None:
+    """The best of ``found``, tried on ``images``, if it clearly beats the normalisation ``value``.
+
+    ``value`` is as ``models.toml`` has it; one that was not tried, or is missing, cannot lose.
+    """
+    mine = next((each for each in found if each.value == value), None)
+    if mine is None:
+        return None
+    best = found[0]
+    more = best.correct - mine.correct > _CLEARLY * images
+    return best if more or best.confidence > mine.confidence + _CLEARLY else None
 
 
 def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:

