@@ -10,7 +10,6 @@ from typing import Any
 
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
 
 MAX_BYTES = 1024 * 1024
 _MAX_DEPTH = 32
@@ -27,13 +26,6 @@ def read_toml(file: Path) -> Mapping[str, Any]:
         raise ParameterError(f"{file} is not a TOML file: {reason}.") from error
     except OSError as error:
         raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
-
-
-def check_words(file: Path, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise ``ParameterError`` for a key in ``table`` of ``file`` that is not ``known``."""
-    for word in table:
-        if word not in known:
-            raise ParameterError(f"{file}: there is no {word!r}. {did_you_mean(word, known)}.")
 
 
 @lru_cache(maxsize=16)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    PlainValidator,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -68,14 +69,28 @@ class Table(BaseModel):
         return values
 
 
+def made_by(make: Callable[[Any], Kind]) -> PlainValidator:
+    """An annotation: ``make`` turns the value into the field's; its error keeps the place."""
+
+    def check(value: Any) -> Kind:
+        try:
+            return make(value)
+        except RobustnessError as error:
+            raise RefusedError(str(error).rstrip(".")) from error
+
+    return PlainValidator(check)
+
+
 def expected(what: str) -> WrapValidator:
-    """An annotation: whatever is wrong with the value, the sentence says that it is no ``what``."""
+    """An annotation: the sentence says that ``what`` was expected, unless a validator refused."""
 
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         try:
             return handler(value)
-        except (ValidationError, OverflowError):
-            raise _UnexpectedError(what) from None
+        except ValidationError as error:
+            reasons = (each.get("ctx", {}).get("error") for each in error.errors())
+            refused = (reason for reason in reasons if isinstance(reason, RefusedError))
+            raise next(refused, _UnexpectedError(what)) from None
 
     return WrapValidator(check)
 
@@ -92,8 +107,6 @@ def checked(kind: type[Kind], values: object, where: str, *, context: Any = None
     except ValidationError as error:
         problem = _sentence(dict(error.errors(include_url=False)[0]))
         raise ParameterError(f"{where}: {problem}.") from error
-    except RobustnessError as error:
-        raise type(error)(f"{where}: {error}") from error
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

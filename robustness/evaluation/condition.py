@@ -11,11 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import StrictBool, StrictFloat
 
 from robustness.attacks import NORMS, AttackSpec, adversarial
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.validation import Table, checked, expected
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.picture import Picture
@@ -27,6 +30,21 @@ NOTHING = "no perturbation"
 """How a condition without any is described."""
 
 _ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
+
+
+class _AttackTable(Table):
+    """An attack as ``as_dict`` has it."""
+
+    attack: str
+    epsilon: float
+    norm: str
+    steps: int
+    restarts: int
+    target: int | None = None
+
+
+_Strengths = dict[str, Annotated[StrictFloat | StrictBool, expected("a strength from 0 to 1")]]
+"""Strengths by perturbation; a switch may be on (true)."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +73,15 @@ class Condition:
         return AttackCondition.of_spec(AttackSpec.of(name, **settings))
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Condition:
+    def from_dict(values: Any) -> Condition:
         """The condition that ``as_dict`` gave.
 
-        Raises what ``of`` and ``attack`` raise, and ``KeyError``, ``TypeError`` or ``ValueError``
-        for anything that is no condition.
+        Raises ``ParameterError`` for anything else, and what ``of`` and ``attack`` raise.
         """
-        if "attack" not in values:
-            return Condition.of(values)
-        target = values.get("target")
-        return Condition.attack(
-            str(values["attack"]),
-            epsilon=float(values["epsilon"]),
-            norm=str(values["norm"]),
-            steps=int(values["steps"]),
-            restarts=int(values["restarts"]),
-            target=None if target is None else int(target),
-        )
+        if not isinstance(values, Mapping) or "attack" not in values:
+            return Condition.of(checked(_Strengths, values, "perturbations"))
+        table = checked(_AttackTable, values, f"attack {values['attack']!r}")
+        return Condition.attack(table.attack, **table.model_dump(exclude={"attack"}))
 
     @staticmethod
     def parse(text: str) -> Condition:
@@ -81,13 +91,13 @@ class Condition:
             parts = attack[2].split(",") if attack else text.split("+")
             values: dict[str, Any] = dict(part.split("=") for part in parts)
             if attack:
-                found = Condition.from_dict({"attack": attack[1], **values})
+                values = {"attack": attack[1], **values}
+                values = _AttackTable.model_validate_strings(values, strict=False).model_dump()
             else:
-                found = Condition.of({name: float(value) for name, value in values.items()})
-        except RobustnessError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
+                values = {name: float(value) for name, value in values.items()}
+        except ValueError as error:
             raise ParameterError(f"{text!r} is no condition: expected such as fog=0.6.") from error
+        found = Condition.from_dict(values)
         if found.id != text:
             raise ParameterError(f"{text!r} is no condition as it is written; {found.id!r} is.")
         return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.base.validation import Table, checked, expected
+from robustness.base.validation import Table, checked, expected, made_by
 
 
 class Part(Table):
@@ -22,6 +22,7 @@ class Whole(Table):
     size: Annotated[int, Field(ge=8, le=64), expected("a size from 8 to 64")] = 8
     parts: list[Part] = Field(default_factory=list)
     on: bool = False
+    one: Annotated[Part | None, expected("a part")] = None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ class Whole(Table):
         ({"count": 1, "parts": [{"share": 10**400}]}, "it: parts 1: expected share to be "),
         ({"count": 1, "parts": [{"shar": 0}]}, "it: parts 1: there is no 'shar'. Did you mean "),
         ({"count": "x" * 10**6}, "it: expected count to be a whole number, got 'xxx"),
+        ({"count": 1, "one": {"shar": 1}}, "it: one: there is no 'shar'. Did you mean 'share'?"),
         ("text", "it: expected a table, got 'text'."),
     ],
     ids=str,
@@ -58,9 +60,9 @@ def test_what_is_wrong_is_said_in_one_sentence(values: Any, said: str) -> None:
 
 
 class Painted(Table):
-    colour: Annotated[str, AfterValidator(Registry("colour").__getitem__)]
+    colours: list[Annotated[str, made_by(Registry("colour").__getitem__)]]
 
 
-def test_the_error_of_a_registry_keeps_its_kind_and_gets_the_place() -> None:
-    with pytest.raises(UnknownNameError, match=r"^it: There is no colour called 'reed'\."):
-        checked(Painted, {"colour": "reed"}, "it")
+def test_what_a_registry_says_keeps_its_place() -> None:
+    with pytest.raises(ParameterError, match=r"^it: colours 1: There is no colour called 'reed'\."):
+        checked(Painted, {"colours": ["reed"]}, "it")

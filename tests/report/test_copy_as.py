@@ -221,16 +221,24 @@ def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "expected at least one table [[condition]], got none."),
+        ("", "'condition' is missing"),
         ("conditions = 1", "there is no 'conditions'. Did you mean 'condition'?"),
         ("models = 'SqueezeNet'", "expected models to be a list of names, got 'SqueezeNet'."),
         ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
-        ("[[condition]]\nfog = 'much'", "is no condition: expected names of perturbations"),
-        ("[[condition]]\nattack = 'pgd'", "is no condition"),
-        ("[[condition]]\n[[condition]]\nfog = 1", "a table [[condition]] is empty: expected names"),
+        (
+            "[[condition]]\nfog = 'much'",
+            "condition 1: perturbations: expected fog to be a strength from 0 to 1, got 'much'.",
+        ),
+        ("[[condition]]\nfog = '1'", "expected fog to be a strength from 0 to 1, got '1'."),
+        ("[[condition]]\nattack = 'pgd'", "'epsilon' is missing"),
+        ("condition = []", "expected condition to be "),
+        (
+            "[[condition]]\n[[condition]]\nfog = 1",
+            "condition 1: expected perturbations with strengths",
+        ),
         ("[[condition]]\nfog = 2", "between 0 (no change) and 1 (strongest), got 2."),
         ("[[condition]]\nfrog = 1", "Did you mean 'fog'?"),
-        ("fit = 3\n[[condition]]\nfog = 1", "There is no fit called '3'."),
+        ("fit = 3\n[[condition]]\nfog = 1", "expected fit to be a text, got 3."),
         ("seed = -1\n[[condition]]\nfog = 1", "A seed must be a whole number"),
     ],
 )

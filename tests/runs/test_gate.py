@@ -128,8 +128,10 @@ def test_more_pictures_show_what_few_leave_open(tmp_path: Path) -> None:
         tmp_path, 'when_unsure = "pass"\n[[limit]]\nperturbation = "fog"\nmin_consistency = 0.05'
     )
     assert gate.check(lenient, run(images=20)).passed
-    lenient.rules[0].limits["min_consistency"] = 0.99  # type: ignore[index]
-    assert not gate.check(lenient, run(images=20)).passed
+    broken = replace(
+        lenient, rules=(lenient.rules[0].model_copy(update={"min_consistency": 0.99}),)
+    )
+    assert not gate.check(broken, run(images=20)).passed
 
 
 def test_without_a_perturbation_the_limit_is_on_all_conditions_together(tmp_path: Path) -> None:
@@ -348,7 +350,7 @@ def test_four_pictures_show_nothing(tmp_path: Path) -> None:
 # --- what cannot be checked -----------------------------------------------------------------------
 
 WRONG = {
-    "no table": ('baseline = "x"', "at least one table"),
+    "no table": ('baseline = "x"', "'limit' is missing"),
     "a typo at the top": (
         "basline = 1\n[[limit]]\nmin_consistency = 0.5",
         "Did you mean 'baseline'",
@@ -358,12 +360,12 @@ WRONG = {
     "a limit in percent": ("[[limit]]\nmin_consistency = 50", "between 0 and 1, got 50"),
     "a limit in words": ('[[limit]]\nmin_consistency = "half"', "between 0 and 1, got 'half'"),
     "a truth value": ("[[limit]]\nmin_consistency = true", "got True"),
-    "nothing said": ('[[limit]]\nmodel = "*"', "says nothing"),
+    "nothing said": ('[[limit]]\nmodel = "*"', "expected a limit, one of min_consistency"),
     "a strength of nothing": (
         "[[limit]]\nstrength = 0.6\nmin_consistency = 0.5",
-        "a strength is that of a perturbation",
+        "a strength needs a perturbation",
     ),
-    "breaking over all": ("[[limit]]\nmin_breaking_strength = 0.5", "over all its strengths"),
+    "breaking over all": ("[[limit]]\nmin_breaking_strength = 0.5", "covers all strengths"),
     "another way to be unsure": (
         'when_unsure = "maybe"\n[[limit]]\nmin_consistency = 0.5',
         "got 'maybe'",
@@ -381,7 +383,7 @@ WRONG = {
         '[[limit]]\nperturbation = "fog"\nstrength = 0.5\nmin_consistency = 0.5',
         "no fog at strength 0.5",
     ),
-    "attacks over all": ("[[limit]]\nmax_attack_success = 0.5", "is of an attack"),
+    "attacks over all": ("[[limit]]\nmax_attack_success = 0.5", "needs an attack"),
     "no attack": ('[[limit]]\nperturbation = "fog"\nmax_attack_success = 0.5', "no attack fog"),
     "no labels": ("[[limit]]\nmax_accuracy_drop = 0.5", "have no labels"),
     "no baseline": ("[[limit]]\nmax_regression = 0.5", "needs a run to compare with"),

@@ -24,7 +24,7 @@ from robustness.base import settings
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
-from robustness.base.validation import Table, ValidationInfo, checked, expected
+from robustness.base.validation import RefusedError, Table, ValidationInfo, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.kinds import stands_in
 from robustness.models.labels import Labels, imagenet
@@ -114,7 +114,10 @@ def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]
 def _located(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the file of descriptions, which is the context."""
     file: Any = info.context
-    return settings.located(value, file.parent) if isinstance(value, str) else value
+    try:
+        return settings.located(value, file.parent) if isinstance(value, str) else value
+    except ParameterError as error:
+        raise RefusedError(str(error).rstrip(".")) from error
 
 
 Place = Annotated[Path, BeforeValidator(_located), expected("a path")]
