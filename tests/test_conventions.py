@@ -307,6 +307,15 @@ def test_modules_and_what_they_offer_are_documented() -> None:
     assert not faults(PRODUCT, bare)
 
 
+def test_no_two_classes_have_the_same_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PRODUCT:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(named(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
 @pytest.mark.parametrize("record", models.REGISTRY, ids=models.REGISTRY.names)
 def test_a_model_record_is_complete(record: models.ModelRecord) -> None:
     assert all((record.label, record.family))

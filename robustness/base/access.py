@@ -47,7 +47,7 @@ class Action(Enum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class Permission:
     """Who may have an action done: from which role on, of others' things too, in ``read_only`` too.
 
     Where ``own`` is set, the role is enough for one's own things alone; others' need an owner.
@@ -58,24 +58,24 @@ class Rule:
     writes: bool = False
 
 
-RULES: Mapping[Action, Rule] = {
-    Action.LOOK: Rule(Role.VIEWER),
-    Action.MEASURE: Rule(Role.VIEWER),
-    Action.EXPORT: Rule(Role.VIEWER),
-    Action.ATTACK: Rule(Role.EVALUATOR),
-    Action.UPLOAD: Rule(Role.EVALUATOR),
-    Action.SHARE: Rule(Role.EVALUATOR, writes=True),
-    Action.UNSHARE: Rule(Role.EVALUATOR, own=True, writes=True),
-    Action.EVALUATE: Rule(Role.EVALUATOR, writes=True),
-    Action.CANCEL: Rule(Role.EVALUATOR),  # what was done is kept, and can be continued
-    Action.IMPORT: Rule(Role.EVALUATOR, writes=True),
-    Action.RENAME: Rule(Role.EVALUATOR, own=True, writes=True),
-    Action.DELETE: Rule(Role.EVALUATOR, own=True, writes=True),
-    Action.RESTORE: Rule(Role.EVALUATOR, own=True, writes=True),
-    Action.DOWNLOAD_WEIGHTS: Rule(Role.OWNER, writes=True),
-    Action.CHANGE_MODELS: Rule(Role.OWNER, writes=True),
-    Action.CLEAR_CACHES: Rule(Role.OWNER),
-    Action.OPERATE: Rule(Role.OWNER),
+RULES: Mapping[Action, Permission] = {
+    Action.LOOK: Permission(Role.VIEWER),
+    Action.MEASURE: Permission(Role.VIEWER),
+    Action.EXPORT: Permission(Role.VIEWER),
+    Action.ATTACK: Permission(Role.EVALUATOR),
+    Action.UPLOAD: Permission(Role.EVALUATOR),
+    Action.SHARE: Permission(Role.EVALUATOR, writes=True),
+    Action.UNSHARE: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.EVALUATE: Permission(Role.EVALUATOR, writes=True),
+    Action.CANCEL: Permission(Role.EVALUATOR),  # what was done is kept, and can be continued
+    Action.IMPORT: Permission(Role.EVALUATOR, writes=True),
+    Action.RENAME: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.DELETE: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.RESTORE: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.DOWNLOAD_WEIGHTS: Permission(Role.OWNER, writes=True),
+    Action.CHANGE_MODELS: Permission(Role.OWNER, writes=True),
+    Action.CLEAR_CACHES: Permission(Role.OWNER),
+    Action.OPERATE: Permission(Role.OWNER),
 }
 
 

@@ -49,7 +49,7 @@ _AS_PEOPLE_SAY = {
 """What is expected, by pydantic's type of the error; its own words serve for all others."""
 
 
-class Table(BaseModel):
+class StrictTable(BaseModel):
     """Base of tables with fixed keys; an unknown key is refused with the nearest known one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -138,4 +138,4 @@ def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
     return "".join(f"{place}: " for place in places), name
 
 
-__all__ = ["RefusedError", "Table", "ValidationInfo", "checked", "expected"]
+__all__ = ["RefusedError", "StrictTable", "ValidationInfo", "checked", "expected"]

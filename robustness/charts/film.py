@@ -16,7 +16,7 @@ from robustness.charts.look import model_style
 from robustness.charts.verdict import change, no_change, tally, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
-from robustness.evaluation.film import Film
+from robustness.evaluation.film import FilmRows
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break, resolution
 from robustness.metrics.features import RESCALED
@@ -53,13 +53,15 @@ def moving(perturbation: str) -> str:
     return f"{record.label} from 0 to 1" if record.graded else f"{record.label}, off and on"
 
 
-def title(film: Film) -> str:
+def title(film: FilmRows) -> str:
     """What is to be seen, such as "Fog from 0 to 1, with Gaussian blur 0.4"."""
     fixed = f", with {Condition.of(film.fixed).short}" if film.fixed else ""
     return f"{moving(film.perturbation)}{fixed}"
 
 
-def played(film: Film, picture: Picture, *, breaks: Sequence[Break] = (), note: str = "") -> Played:
+def played(
+    film: FilmRows, picture: Picture, *, breaks: Sequence[Break] = (), note: str = ""
+) -> Played:
     """All of ``film``, a film of ``picture``, for the browser.
 
     ``breaks`` are marked instead of the first frames that change; ``note`` is said below.
@@ -89,7 +91,7 @@ def played(film: Film, picture: Picture, *, breaks: Sequence[Break] = (), note: 
     return data, [to_png(image) for image in images]
 
 
-def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Played:
+def played_sweep(film: FilmRows, picture: Picture, found: Sequence[object]) -> Played:
     """``played`` of the film ``of_sweep``: its marks are the breaks that the sweep ``found``."""
     breaks = [
         event
@@ -103,7 +105,7 @@ def played_sweep(film: Film, picture: Picture, found: Sequence[object]) -> Playe
     return played(film, picture, breaks=breaks, note=note)
 
 
-def _first_change(film: Film, rows: Sequence[Measurement]) -> tuple[float | None, bool | None]:
+def _first_change(film: FilmRows, rows: Sequence[Measurement]) -> tuple[float | None, bool | None]:
     """The strength of the first frame that changes the prediction, and whether it is correct."""
     at = film.breaks[rows[0].model]
     there = (row for row in rows if not row.consistent)

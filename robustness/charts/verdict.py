@@ -20,7 +20,7 @@ from robustness.statistics.scorecard import UNSURE
 Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure"]
 
 
-class Verdict(NamedTuple):
+class Mark(NamedTuple):
     """What is said of a prediction: its class of style, its sign and its words."""
 
     tone: Tone
@@ -47,7 +47,7 @@ HALF = 0.5
 """A prediction that keeps less than this share of the original confidence has low confidence."""
 
 
-def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Verdict:
+def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Mark:
     """The verdict on a prediction that stayed or changed; ``correct`` is None where unknown.
 
     ``unsure`` adds that a correct or unchanged prediction has low confidence.
@@ -62,23 +62,23 @@ def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> V
         sign = _CORRECT if correct else _INCORRECT
         words = [tone, *(["changed"] * (not consistent))]
     if unsure and sign in (_CORRECT, _UNCHANGED):
-        return Verdict("unsure", sign, ", ".join([*words, "low confidence"]))
-    return Verdict(tone, sign, ", ".join(words))
+        return Mark("unsure", sign, ", ".join([*words, "low confidence"]))
+    return Mark(tone, sign, ", ".join(words))
 
 
-def verdict(row: Measurement) -> Verdict:
+def verdict(row: Measurement) -> Mark:
     """The verdict on one measurement."""
     return _verdict(row.label, row.clean_top1, row.top1, row.clean_probability, row.probability)
 
 
-def verdict_of(row: Mapping[str, Any]) -> Verdict:
+def verdict_of(row: Mapping[str, Any]) -> Mark:
     """As ``verdict``, of a row of a frame."""
     return _verdict(
         row["label"], row["clean_top1"], row["top1"], row["clean_probability"], row["probability"]
     )
 
 
-def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Verdict:
+def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Mark:
     return judged(clean == top1, is_correct(label, top1), unsure=now < max(UNSURE, HALF * before))
 
 

@@ -11,7 +11,7 @@ from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
 from robustness.datasets.remote import Remote
-from robustness.datasets.table import SUFFIXES, Table
+from robustness.datasets.table import SUFFIXES, TableDataset
 from robustness.pictures.samples import REGISTRY, sample_bytes
 
 __all__ = [
@@ -83,7 +83,7 @@ def _opened(source: str) -> Dataset:
     if suffix == ".zip":
         return Archive(path)
     if suffix in SUFFIXES:
-        return Table(path)
+        return TableDataset(path)
     raise ParameterError(
         f"{source} is not a dataset: expected a folder of images, a .zip archive or a "
         f"{' or '.join(SUFFIXES)} table; for single images use 'study'."

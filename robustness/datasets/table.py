@@ -25,7 +25,7 @@ _OF_NUMBERS = frozenset({5, 9})  # DELTA_BINARY_PACKED and BYTE_STREAM_SPLIT
 _MAX_RATIO = 100  # bytes of all texts written out, per byte of the Parquet file
 
 
-class Table(Dataset):
+class TableDataset(Dataset):
     """The images that a table names; relative paths start at the table's folder.
 
     A repeated row counts once.

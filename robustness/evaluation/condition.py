@@ -18,7 +18,7 @@ from pydantic import StrictBool, StrictFloat
 from robustness.attacks import NORMS, AttackSpec, adversarial
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.validation import Table, checked, expected
+from robustness.base.validation import StrictTable, checked, expected
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.picture import Picture
@@ -32,7 +32,7 @@ NOTHING = "no perturbation"
 _ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
 
 
-class _AttackTable(Table):
+class _AttackTable(StrictTable):
     """An attack as ``as_dict`` has it."""
 
     attack: str

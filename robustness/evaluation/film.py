@@ -34,7 +34,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmRows:
     """Frames by rising strength, and the rows of each model, one a frame.
 
     ``perturbation`` moves; ``fixed`` are the other steps of the condition, which stay.
@@ -111,7 +111,7 @@ def shoot(
 
 def assembled(
     condition: Condition, perturbation: str, events: Iterable[Frame | Measurement]
-) -> Film:
+) -> FilmRows:
     """The film of all that ``shoot`` yielded."""
     frames, rows = [], dict[str, list[Measurement]]()
     for event in events:
@@ -119,10 +119,10 @@ def assembled(
             frames.append(event)
         else:
             rows.setdefault(event.model, []).append(event)
-    return Film(perturbation, fixed(condition, perturbation), frames, rows)
+    return FilmRows(perturbation, fixed(condition, perturbation), frames, rows)
 
 
-def of_sweep(picture: Picture, perturbation: str, found: Iterable[object], seed: int) -> Film:
+def of_sweep(picture: Picture, perturbation: str, found: Iterable[object], seed: int) -> FilmRows:
     """The film of what ``sweep`` found with ``seed``: no model is asked again."""
     rows: dict[str, list[Measurement]] = {}
     for event in found:
@@ -134,4 +134,4 @@ def of_sweep(picture: Picture, perturbation: str, found: Iterable[object], seed:
     strengths = [row.strength or 0.0 for row in next(iter(rows.values()))]
     asked = [Condition.of({perturbation: strength}) for strength in strengths]
     images = perturbed(picture, asked, seed)
-    return Film(perturbation, {}, list(map(Frame, strengths, np.asarray(images))), rows)
+    return FilmRows(perturbation, {}, list(map(Frame, strengths, np.asarray(images))), rows)

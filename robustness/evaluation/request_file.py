@@ -28,7 +28,7 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
-from robustness.base.validation import Table, checked, expected, made_by
+from robustness.base.validation import StrictTable, checked, expected, made_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.fitting import DEFAULT_FIT
@@ -46,7 +46,7 @@ def _condition(values: Any) -> Condition:
     return Condition.from_dict(values)
 
 
-class Request(Table):
+class RequestFile(StrictTable):
     """The keys of such a file."""
 
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
@@ -58,10 +58,10 @@ class Request(Table):
 def read_request(path: Path) -> RunSpec:
     """The spec that the TOML file ``path`` asks for.
 
-    Raises ``ParameterError`` for a file that is not as ``Request`` says, and what ``make_spec``
+    Raises ``ParameterError`` for a file that is not as ``RequestFile`` says, and what ``make_spec``
     raises.
     """
-    asked = checked(Request, read_toml(path), str(path))
+    asked = checked(RequestFile, read_toml(path), str(path))
     return make_spec(asked.models, asked.condition, seed=asked.seed, fit=asked.fit)
 
 

@@ -35,7 +35,7 @@ _ENDING = re.compile(
 )
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The perturbations found, the best match first; if there are none, words to try instead."""
 
     records: tuple[Perturbation, ...]
@@ -47,7 +47,7 @@ class Found(NamedTuple):
         return f"No match. Try {' or '.join(f'“{word}”' for word in self.instead)}."
 
 
-def find(query: str) -> Found:
+def find(query: str) -> SearchResult:
     """The perturbations that match every word of ``query``, those by their label first.
 
     A word that matches none of them counts as the word that it may be a misspelling of.
@@ -61,7 +61,7 @@ def matches(record: Perturbation, query: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _find(query: str, records: tuple[Perturbation, ...]) -> Found:
+def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
     known = dict.fromkeys(word for record in records for word in _said(record)[-1])
     asked, instead = [], []
     for word in _asked(query):
@@ -72,8 +72,8 @@ def _find(query: str, records: tuple[Perturbation, ...]) -> Found:
     found = [record for record in records if _match(asked, _said(record)[-1])]
     if found:
         exactly = {*words(query)}
-        return Found(tuple(sorted(found, key=lambda record: _place(record, asked, exactly))))
-    return Found((), tuple(instead[:3]) or _USUAL)
+        return SearchResult(tuple(sorted(found, key=lambda record: _place(record, asked, exactly))))
+    return SearchResult((), tuple(instead[:3]) or _USUAL)
 
 
 def _place(record: Perturbation, asked: Sequence[str], exactly: set[str]) -> int:

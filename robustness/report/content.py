@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from robustness.charts.film import Played
 from robustness.charts.tables import Table
-from robustness.charts.verdict import Verdict
+from robustness.charts.verdict import Mark
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Case:
 
     title: str
     shots: Sequence[Shot]
-    verdict: Verdict | None
+    verdict: Mark | None
     lines: Sequence[str]
 
 

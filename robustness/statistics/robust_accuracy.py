@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Budget:
+class AttackBudget:
     """An epsilon in one norm, with the places of conditions among those of a grid.
 
     ``of_norm`` are all attacks in that norm, ``allowed`` those at this epsilon or a smaller one,
@@ -32,7 +32,7 @@ class Budget:
     here: Sequence[int]
 
 
-def budgets(conditions: Sequence[ConditionKey]) -> list[Budget]:
+def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     """Every norm and epsilon of the attacks among ``conditions``, by norm and growing epsilon."""
     tried: dict[str, dict[int, float]] = {}
     for place, key in enumerate(conditions):
@@ -40,7 +40,7 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[Budget]:
         if isinstance(found, AttackCondition):
             tried.setdefault(found.spec.norm, {})[place] = found.spec.epsilon
     return [
-        Budget(
+        AttackBudget(
             norm,
             epsilon,
             list(sizes),
@@ -52,7 +52,7 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[Budget]:
     ]
 
 
-def survived(left: Floats, asked: Sequence[Budget]) -> Floats:
+def survived(left: Floats, asked: Sequence[AttackBudget]) -> Floats:
     """(images, budgets): whether an image is ``left`` by every attack that a budget allows.
 
     ``left`` (images, conditions) is 1 or 0. An image counts that met every attack of the norm, and
@@ -132,7 +132,7 @@ def _left(grid: Grid) -> Floats:
     return grid.values("correct" if is_labelled(grid) else "consistent")
 
 
-def _attacked(grid: Grid, asked: Sequence[Budget]) -> NDArray[np.bool_]:
+def _attacked(grid: Grid, asked: Sequence[AttackBudget]) -> NDArray[np.bool_]:
     """(images, budgets): whether any attack had a prediction to break."""
     counted = ~np.isnan(grid.values("consistent"))
     found = np.zeros((len(counted), len(asked)), bool)

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.base.validation import Table, checked, expected, made_by
+from robustness.base.validation import StrictTable, checked, expected, made_by
 
 
-class Part(Table):
+class Part(StrictTable):
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-class Whole(Table):
+class Whole(StrictTable):
     count: int
     kind: Literal["big", "small"] = "big"
     size: Annotated[int, Field(ge=8, le=64), expected("a size from 8 to 64")] = 8
@@ -59,7 +59,7 @@ def test_what_is_wrong_is_said_in_one_sentence(values: Any, said: str) -> None:
     assert len(text) < 200
 
 
-class Painted(Table):
+class Painted(StrictTable):
     colours: list[Annotated[str, made_by(Registry("colour").__getitem__)]]
 
 

@@ -33,19 +33,23 @@ def picture() -> Picture:
 
 
 @pytest.fixture(scope="module")
-def made(picture: Picture) -> film.Film:
+def made(picture: Picture) -> film.FilmRows:
     events = film.shoot(picture, FOGGY, "fog", NAMES, steps=5, load=Stable().load)
     return film.assembled(FOGGY, "fog", events)
 
 
-def test_the_pictures_read_back_are_the_perturbed_ones(made: film.Film, picture: Picture) -> None:
+def test_the_pictures_read_back_are_the_perturbed_ones(
+    made: film.FilmRows, picture: Picture
+) -> None:
     _, pngs = charts.played(made, picture)
     images = [picture.image, *(frame.image for frame in made.frames)]
     for png, image in zip(pngs, images, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), to_uint8(image))
 
 
-def test_the_data_says_of_each_frame_what_its_rows_say(made: film.Film, picture: Picture) -> None:
+def test_the_data_says_of_each_frame_what_its_rows_say(
+    made: film.FilmRows, picture: Picture
+) -> None:
     told = {name: [labelled(row, "espresso") for row in rows] for name, rows in made.rows.items()}
     made = replace(made, rows=told)
     data, _ = charts.played(made, picture)

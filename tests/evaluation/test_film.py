@@ -29,7 +29,7 @@ def picture() -> Picture:
     return Picture.of("coffee", photos("coffee")[0])
 
 
-def shot(picture: Picture, condition: Condition, name: str, **options: Any) -> film.Film:
+def shot(picture: Picture, condition: Condition, name: str, **options: Any) -> film.FilmRows:
     events = film.shoot(picture, condition, name, NAMES, load=Stable().load, **options)
     return film.assembled(condition, name, events)
 

@@ -20,7 +20,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.in_tensorflow.folding import fold_batch_normalisation
 from robustness.models.in_tensorflow.grid import grip
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
@@ -82,7 +82,7 @@ def test_heat_maps_find_the_last_grid_of_an_offline_network(
     """Keras' own networks have theirs in test_keras_models.py, transformers in
     test_explain_layers.py."""
     network = classifiers[name].graph
-    assert isinstance(network, Replay)
+    assert isinstance(network, ReplayedNetwork)
     layout = grip(name, network.graph).layout
     assert (layout.height, layout.width) == (CELLS[name], CELLS[name])
 

@@ -43,7 +43,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]
     seen: list[tuple[str, Condition, int]] = []
     change = memo.change
 
-    def noted(picture: Picture, condition: Condition, seed: int) -> memo.Change:
+    def noted(picture: Picture, condition: Condition, seed: int) -> memo.Altered:
         seen.append((picture.digest, condition, seed))
         return change(picture, condition, seed)
 

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
 from robustness.ui.live import held
-from robustness.ui.live.asked import Asked
+from robustness.ui.live.asked import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from robustness.ui.session.tickets import body
@@ -41,7 +41,7 @@ def client() -> TestClient:
 def path(monkeypatch: pytest.MonkeyPatch) -> str:
     """Where somebody from another machine asks about a sample."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
-    return f"/live/{held.ticket(Asked(sample('coffee'), Condition.of({}), (), 0))}"
+    return f"/live/{held.ticket(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work, at_once, most = threading.Event(), 0, 0
-    known = Asked.change
+    known = LiveRequest.change
 
-    def change(asked: Asked) -> Any:
+    def change(asked: LiveRequest) -> Any:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -126,7 +126,7 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
         at_once -= 1
         return known(asked)
 
-    monkeypatch.setattr(Asked, "change", change)
+    monkeypatch.setattr(LiveRequest, "change", change)
 
     async def ask() -> list[int]:
         app = httpx.ASGITransport(Starlette(routes=held.ROUTES))

@@ -16,7 +16,7 @@ from robustness.evaluation.condition import Condition
 from robustness.ui import scorecard
 from robustness.ui.browser.html import html
 from robustness.ui.dataset import cases
-from robustness.ui.live.asked import Asked, shown
+from robustness.ui.live.asked import LiveRequest, shown
 from robustness.ui.runs import listing
 from robustness.ui.shown import results
 from tests.support.made_up_saved_runs import measurement
@@ -77,7 +77,7 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
     made = results.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
-    asked = Asked(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
+    asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
     assert_escaped(shown(asked, {"SqueezeNet": row}).verdicts, 3)
     failed = RobustnessError(HOSTILE)
     assert_escaped(shown(asked, {"SqueezeNet": failed}).cards[0], 2)

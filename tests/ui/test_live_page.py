@@ -20,7 +20,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.live import stack, thumbnails
-from robustness.ui.live.stack import Step
+from robustness.ui.live.stack import StackStep
 from robustness.ui.work import memo
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
@@ -140,30 +140,33 @@ def test_steps_come_in_the_order_in_which_they_are_applied_and_once_each() -> No
         {"name": "fog", "strength": 0.123456789},
         {"name": "fog", "strength": 0.5},
     ]
-    assert stack.checked(reported) == [Step("fog", 0.5), Step("jpeg_compression", 0.2, True)]
+    assert stack.checked(reported) == [
+        StackStep("fog", 0.5),
+        StackStep("jpeg_compression", 0.2, True),
+    ]
 
 
 def test_a_link_says_what_is_on_and_is_read_back_as_it() -> None:
-    steps = [Step(record.name, components.first_strength(record)) for record in REGISTRY]
-    query = stack.query([*steps[:-1], Step(steps[-1].name, 0.5, hidden=True)])
+    steps = [StackStep(record.name, components.first_strength(record)) for record in REGISTRY]
+    query = stack.query([*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)])
     assert stack._steps_of(query) == stack._in_order(steps[:-1])
-    assert stack.query([Step("fog", 0.0)]) == {}
+    assert stack.query([StackStep("fog", 0.0)]) == {}
 
 
 @pytest.mark.parametrize("record", REGISTRY, ids=lambda record: record.name)
 def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any) -> None:
     strength = components.first_strength(record)
     assert 0 < strength <= 1
-    assert stack.said(Step(record.name, strength))
-    assert stack.said(Step(record.name, 0.0)).startswith("off")
+    assert stack.said(StackStep(record.name, strength))
+    assert stack.said(StackStep(record.name, 0.0)).startswith("off")
     marked = {mark["value"] for mark in components.marks(record)}
     assert marked >= set(record.severity_strengths)
     assert not record.in_study or not record.graded or record.study_strength in marked
 
 
 def test_a_severity_is_called_exact_only_where_it_is() -> None:
-    assert stack.said(Step("fog", 0.6)).endswith(", severity 3")
-    assert stack.said(Step("fog", 0.55)).endswith(", about severity 3")
+    assert stack.said(StackStep("fog", 0.6)).endswith(", severity 3")
+    assert stack.said(StackStep("fog", 0.55)).endswith(", about severity 3")
 
 
 # --- right, not only kept -------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.models.classifier import MAX_BATCH, Classifier
 from robustness.models.in_tensorflow.explainer import Explainer
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 
 Floats = NDArray[np.float32]
 
@@ -81,7 +81,7 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
 
 
-def _replay(classifier: Classifier) -> Replay:
+def _replay(classifier: Classifier) -> ReplayedNetwork:
     label = classifier.record.label
     try:
         network = classifier.graph
@@ -89,7 +89,7 @@ def _replay(classifier: Classifier) -> Replay:
         raise ExplanationError(
             f"Where {label} looks cannot be shown, as it gives no gradients."
         ) from error
-    if isinstance(network, Replay):
+    if isinstance(network, ReplayedNetwork):
         return network
     raise ExplanationError(
         f"Where {label} looks cannot be shown, as OpenVINO cannot take its network."

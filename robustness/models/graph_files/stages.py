@@ -35,7 +35,7 @@ _TO_LAST, _TO_SECOND = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 @dataclass(frozen=True)
-class Stage:
+class FeatureStage:
     """A feature stage: the operation by its friendly name, and whether its channels come second."""
 
     name: str
@@ -47,14 +47,14 @@ class StageError(ValueError):
     """A stage that is asked for is not there; the message says what is."""
 
 
-def find_stages(model: Any, named: Sequence[str]) -> tuple[Stage, ...]:
+def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
     """The stages of ``model`` for one image, shallow to deep; all its shapes must be known.
 
     Those ``named`` by operation or tensor, else up to ``MOST_STAGES``: the last features at each
     resolution of a convolutional network, the sums of a transformer's blocks, and last the input of
     the head. Empty without a head with weights. Raises ``StageError`` for an unknown name.
     """
-    walk = _Walk(model)
+    walk = _StageWalk(model)
     if named:
         return tuple(walk.named(name) for name in named)
     head = walk.head()
@@ -75,7 +75,7 @@ def name_apart(model: Any) -> None:
         seen.add(operation.get_friendly_name())
 
 
-class _Walk:
+class _StageWalk:
     """What is known of each operation of a model, by its friendly name."""
 
     def __init__(self, model: Any) -> None:
@@ -132,11 +132,11 @@ class _Walk:
             pending += within
         return None
 
-    def stages(self, head: str) -> list[Stage]:
+    def stages(self, head: str) -> list[FeatureStage]:
         """The candidates before ``head``, shallow to deep."""
         before = self._before(head)
         inner = [o for o in self._ordered if o.get_friendly_name() in before]
-        maps: dict[tuple[int, int], Stage] = {}
+        maps: dict[tuple[int, int], FeatureStage] = {}
         for operation in inner:
             name, shape = operation.get_friendly_name(), _shape(operation)
             if not self._is_map(name) or operation.get_type_name() in _NO_STAGES:
@@ -145,9 +145,9 @@ class _Walk:
             (height, width), channels = (shape[2:], shape[1]) if second else (shape[1:3], shape[3])
             if height * width > 1 and channels > 1:
                 maps.pop((height, width), None)  # shallow to deep by the last of each
-                maps[height, width] = Stage(f"{height} x {width}", name, second)
+                maps[height, width] = FeatureStage(f"{height} x {width}", name, second)
         sums = [o.get_friendly_name() for o in inner if self._is_block_sum(o)]
-        blocks = [Stage(f"block {place}", name, False) for place, name in enumerate(sums, 1)]
+        blocks = [FeatureStage(f"block {place}", name, False) for place, name in enumerate(sums, 1)]
         return blocks if len(blocks) > len(maps) else list(maps.values())
 
     def _is_block_sum(self, operation: Any) -> bool:
@@ -174,7 +174,7 @@ class _Walk:
                 pending += [s.get_friendly_name() for s in _sources(self._operations[name])]
         return found
 
-    def named(self, name: str) -> Stage:
+    def named(self, name: str) -> FeatureStage:
         """The stage that a description names."""
         for operation in self._ordered:
             known = {operation.get_friendly_name(), *operation.output(0).get_names()}
@@ -191,11 +191,11 @@ class _Walk:
         name = operation.get_friendly_name()
         return name in self._depends and 2 <= len(_shape(operation)) <= 4
 
-    def stage(self, name: str, operation: str) -> Stage:
+    def stage(self, name: str, operation: str) -> FeatureStage:
         shape = _shape(self._operations[operation])
         # Where no convolution says it, maps of a square image have two equal sides.
         guessed = len(shape) == 4 and shape[2] == shape[3] != shape[1]
-        return Stage(name, operation, self._channels_second.get(operation, guessed))
+        return FeatureStage(name, operation, self._channels_second.get(operation, guessed))
 
 
 def _sources(operation: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.file_formats.tflite_file import Quantisation
-from robustness.models.graph_files.stages import Stage, StageError, find_stages, name_apart
+from robustness.models.graph_files.stages import FeatureStage, StageError, find_stages, name_apart
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.model_record import Normalisation
 from robustness.models.preparation import bicubic, factors
@@ -251,7 +251,7 @@ def _only(model: Any, place: int) -> Any:
 
 
 def _built(
-    model: Any, answer: _Answer, stages: Sequence[Stage], use: Use, batch: int
+    model: Any, answer: _Answer, stages: Sequence[FeatureStage], use: Use, batch: int
 ) -> StudyModel:
     """The study model around ``model``, which becomes a part of it."""
     import openvino
@@ -339,7 +339,7 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     return operations.divide(found, operations.reduce_sum(found, np.array([1]), True))
 
 
-def _channels_last(operation: Any, stage: Stage) -> Any:
+def _channels_last(operation: Any, stage: FeatureStage) -> Any:
     """In the graph: the activations of ``stage`` in float32, (N, ..., channels)."""
     from openvino import opset15 as operations
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.models.in_tensorflow.grid import grip
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.runtime import tensorflow
 
 Floats = NDArray[np.float32]
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 class Explainer:
     """The compiled pass from images and class indices to heat maps, of one network."""
 
-    def __init__(self, network: Replay, most_rows: int) -> None:
+    def __init__(self, network: ReplayedNetwork, most_rows: int) -> None:
         """``most_rows`` images are one batch where ``network`` takes any number.
 
         Raises ``ExplanationError`` for a network whose features have no places.

@@ -66,7 +66,7 @@ def grip(label: str, graph: Graph) -> Grip:
     place are read, such as a class token, it is what the last attention reads. Raises
     ``ExplanationError`` when no single grid of features leads to the answer.
     """
-    walk = _Walk(graph)
+    walk = _GridWalk(graph)
     found = walk.last()
     if found is None:
         raise ExplanationError(
@@ -76,7 +76,7 @@ def grip(label: str, graph: Graph) -> Grip:
     return Grip(found, walk.layouts[found])
 
 
-class _Walk:
+class _GridWalk:
     """What is known of the places of each value of a graph that depends on the image."""
 
     def __init__(self, graph: Graph) -> None:

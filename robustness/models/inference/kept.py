@@ -47,7 +47,7 @@ Save = Callable[[Path], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Kept:
+class Conversion:
     """The record of a conversion: feature stages and digests, or why OpenVINO refused the model."""
 
     stages: tuple[str, ...]
@@ -131,7 +131,7 @@ def _converted(file: Path, graph: StudyGraph, read: Read, precision: Precision) 
         model, result = convert(graph)
     except RefusalError as refusal:
         with contextlib.suppress(OSError):
-            _write_record(file, Kept(graph.stages, str(refusal)))
+            _write_record(file, Conversion(graph.stages, str(refusal)))
         return TensorFlowPass(graph)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a conversion a start
         _write(file, partial(_save, model, graph.stages))
@@ -236,7 +236,7 @@ def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
     )
 
 
-def _read_record(file: Path) -> Kept | None:
+def _read_record(file: Path) -> Conversion | None:
     try:
         told = json.loads(read_regular(file, _LARGEST_RECORD))
         stages, *others = (told[name] for name in ("stages", "refusal", "network", "weights"))
@@ -244,10 +244,10 @@ def _read_record(file: Path) -> Kept | None:
         return None
     if not isinstance(stages, list) or not all(isinstance(text, str) for text in stages + others):
         return None
-    return Kept(tuple(stages), *others)
+    return Conversion(tuple(stages), *others)
 
 
-def _write_record(file: Path, kept: Kept) -> None:
+def _write_record(file: Path, kept: Conversion) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(asdict(kept)).encode())
 
@@ -269,7 +269,7 @@ def _write(file: Path, save: Save) -> None:
         made = Path(folder) / network.name
         stages = save(made)
         parts = made, made.with_suffix(".bin")
-        kept = Kept(stages, "", *(fresh_digest(part, "sha256:") for part in parts))
+        kept = Conversion(stages, "", *(fresh_digest(part, "sha256:") for part in parts))
         for part, target in zip(parts, (network, weights), strict=True):
             put_whole(target, partial(os.replace, part))
     _write_record(file, kept)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.models.in_tensorflow.gradients import Network
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import BESIDE_OTHERS, F32, Floats, Precision
@@ -53,7 +53,7 @@ class OpenVinoPass:
         return probabilities, dict(zip(self.stages, features, strict=True))
 
     def network(self, label: str) -> Network:
-        return Replay(self._model, label)
+        return ReplayedNetwork(self._model, label)
 
     def _for(self, count: int) -> Compiled:
         """What answers about ``count`` images now."""

@@ -24,7 +24,7 @@ from robustness.base import settings
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
-from robustness.base.validation import RefusedError, Table, ValidationInfo, checked, expected
+from robustness.base.validation import RefusedError, StrictTable, ValidationInfo, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.kinds import stands_in
 from robustness.models.labels import Labels, imagenet
@@ -125,7 +125,7 @@ Positive = Annotated[float, Field(gt=0, lt=1e30)]
 Finite = Annotated[float, Field(gt=-1e30, lt=1e30)]
 
 
-class _Scaling(Table):
+class _Scaling(StrictTable):
     """A normalisation that has no name."""
 
     order: Literal["RGB", "BGR"]
@@ -147,14 +147,14 @@ _NORMALISATION = (
 )
 
 
-class _Check(Table):
+class _Check(StrictTable):
     """An image that the model knows."""
 
     image: Place
     class_: str = Field(alias="class")
 
 
-class Description(Table):
+class Description(StrictTable):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
     path: Place

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from robustness.charts.film import Played
-from robustness.charts.verdict import Verdict
+from robustness.charts.verdict import Mark
 from robustness.report.content import Case, Cases, Film, Shot
 
 _STILLS = 6
@@ -22,7 +22,7 @@ def _stills(shown: Mapping[str, Any], pictures: Sequence[bytes]) -> Iterator[Cas
     last = len(shown["frames"]) - 1
     for place in dict.fromkeys(round(last * at / (_STILLS - 1)) for at in range(_STILLS)):
         frame = shown["frames"][place]
-        verdicts = [(m["label"], Verdict(*m["frames"][place]["verdict"])) for m in shown["models"]]
+        verdicts = [(m["label"], Mark(*m["frames"][place]["verdict"])) for m in shown["models"]]
         title = f"Strength {frame['strength']:.3g}: {frame['text']}"
         yield Case(
             title=title,

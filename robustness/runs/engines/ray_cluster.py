@@ -29,7 +29,7 @@ _MOST_DEADLY = 20
 """With more groups than this that end every worker it is not an image that is at fault."""
 
 
-class Worker:
+class RayWorker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
     def __init__(self, job: Job, folder: str) -> None:
@@ -165,7 +165,7 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
         override_num_blocks=-(-len(numbers) // group),
     )
     answered = asked.map_batches(
-        Worker,
+        RayWorker,
         fn_constructor_args=(job, os.getcwd()),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),

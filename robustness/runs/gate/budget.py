@@ -29,7 +29,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from robustness.base.toml import read_toml
-from robustness.base.validation import RefusedError, Table, checked, expected
+from robustness.base.validation import RefusedError, StrictTable, checked, expected
 
 ATTACK = "max_attack_success"
 """Only for attacks: the share of correct predictions they break."""
@@ -56,7 +56,7 @@ Share = Annotated[float, Field(ge=0, le=1), expected("a number between 0 and 1")
 Pattern = Annotated[str, Field(min_length=1), expected("a name, or a pattern such as *")]
 
 
-class Rule(Table):
+class Rule(StrictTable):
     """Limits and where they apply: a table ``[[limit]]`` of the file.
 
     ``model`` and ``perturbation`` are patterns as of file names. Without a perturbation the limits
@@ -140,7 +140,7 @@ LIMITS: Mapping[str, str] = {
 """The kinds of limits, all in [0, 1], and what each is a limit on."""
 
 
-class _File(Table):
+class _File(StrictTable):
     baseline: Annotated[str | None, expected("a run's folder or id")] = None
     when_unsure: Literal["fail", "pass"] = "fail"
     limit: list[Rule] = Field(min_length=1)

@@ -22,7 +22,7 @@ from robustness.ui.work import memo
 Answer = Measurement | RobustnessError
 
 
-class Asked(NamedTuple):
+class LiveRequest(NamedTuple):
     """An image under a condition, and the models asked about it."""
 
     picture: Picture
@@ -51,11 +51,13 @@ class Asked(NamedTuple):
         """The condition in words."""
         return NOTHING if self.condition.idle else self.condition.label
 
-    def change(self) -> memo.Change:
+    def change(self) -> memo.Altered:
         """The image under the condition."""
         return memo.change(self.picture, self.condition, self.seed)
 
-    def answers(self, altered: memo.Change, who: str | None = None) -> Iterator[tuple[str, Answer]]:
+    def answers(
+        self, altered: memo.Altered, who: str | None = None
+    ) -> Iterator[tuple[str, Answer]]:
         """Has all models asked from now on, in turns of ``who``; each answer as it comes.
 
         The true class is the label of each.
@@ -64,7 +66,7 @@ class Asked(NamedTuple):
         return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 
-def shown(asked: Asked, found: Mapping[str, Answer], note: str = "") -> components.Answers:
+def shown(asked: LiveRequest, found: Mapping[str, Answer], note: str = "") -> components.Answers:
     """The headline, the verdicts and a card a model, as far as they are ``found``."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
     return components.Answers(
@@ -82,7 +84,7 @@ def _card(name: str, row: Answer | None) -> Html:
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def _headline(asked: Asked, rows: Sequence[Measurement]) -> Html:
+def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
     """The answer in a sentence."""
     idle, total = asked.condition.idle, len(asked.models)
     told = correct_models(rows) if idle else tally(rows)
@@ -93,7 +95,7 @@ def _headline(asked: Asked, rows: Sequence[Measurement]) -> Html:
     return results.headline(f"{'Original' if idle else asked.what}: {told}.")
 
 
-def _verdicts(asked: Asked, answered: Mapping[str, Measurement]) -> Html:
+def _verdicts(asked: LiveRequest, answered: Mapping[str, Measurement]) -> Html:
     """One line a model: what became of its answer, and what it sees now."""
     lines = []
     for name in asked.models:

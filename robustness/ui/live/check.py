@@ -21,7 +21,7 @@ from robustness.pictures.picture import Picture
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import film, held, presenting, stack
-from robustness.ui.live.asked import Answer, Asked, shown
+from robustness.ui.live.asked import Answer, LiveRequest, shown
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.shown import attention, results, stages
 from robustness.ui.shown.copy_button import copy_button
@@ -36,7 +36,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     """Draws the images, the answers and the stack; reruns alone when something is changed."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    asked = Asked(picture, on.condition, _usable(model_names), seed, truth)
+    asked = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(picture, asked.models, seed, asked.condition.id)
     with PAUSES.answering(), st.container(key="live"):
@@ -44,7 +44,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
 
 
-def _begin(asked: Asked, on: stack.Stack) -> None:
+def _begin(asked: LiveRequest, on: stack.Stack) -> None:
     """Draws an image anew, and each answer as it comes: models may have to be loaded."""
     start = time.perf_counter()
     altered = asked.change()
@@ -62,7 +62,7 @@ def _begin(asked: Asked, on: stack.Stack) -> None:
     components.answers(place, "live answers", shown(asked, found, note))
 
 
-def _follow(asked: Asked, on: stack.Stack) -> None:
+def _follow(asked: LiveRequest, on: stack.Stack) -> None:
     """Draws what changes, all at once: nothing is emptied before its successor is there."""
     start = time.perf_counter()
     altered = asked.change()
@@ -106,7 +106,7 @@ def show_details(
 ) -> None:
     """Draws the charts and what else need not move along; reruns once the answers have settled."""
     condition = stack.kept().condition
-    asked = Asked(picture, condition, _usable(model_names), seed, truth)
+    asked = LiveRequest(picture, condition, _usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
     film.show(asked)
     altered = asked.change()

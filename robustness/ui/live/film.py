@@ -9,29 +9,29 @@ import streamlit as st
 from robustness.charts.film import Played, moving, played
 from robustness.evaluation import film
 from robustness.evaluation.correctness import labelled
-from robustness.ui.live.asked import Asked
+from robustness.ui.live.asked import LiveRequest
 from robustness.ui.session.kept import work_key
 from robustness.ui.work import films
 
 
-def show(asked: Asked) -> None:
+def show(asked: LiveRequest) -> None:
     """Draws the place where a film of what is on is played."""
     with st.container(key="live-film"):
         films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
 
 
-def made(asked: Asked) -> list[Played]:
+def made(asked: LiveRequest) -> list[Played]:
     """The films of ``asked`` that have been played and are kept."""
     found = [films.made(offer) for offer in _offers(asked)]
     return [played for played in found if played is not None]
 
 
-def _offers(asked: Asked) -> list[films.Offer]:
+def _offers(asked: LiveRequest) -> list[films.Offer]:
     on = [name for name, strength in asked.condition.steps if strength and asked.models]
     return [_offer(asked, name) for name in on]
 
 
-def _offer(asked: Asked, name: str) -> films.Offer:
+def _offer(asked: LiveRequest, name: str) -> films.Offer:
     picture, condition, seed = asked.picture, asked.condition, asked.seed
     wanted = film.conditions(condition, name)
     key = work_key("film", [picture], asked.models, wanted, seed)

@@ -23,7 +23,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
-from robustness.ui.live.asked import Answer, Asked, shown
+from robustness.ui.live.asked import Answer, LiveRequest, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.session.sentences import sentence
@@ -42,7 +42,7 @@ Message = tuple[dict[str, object], list[bytes]]
 MOST_PIXELS = 1_000_000
 """Of a camera frame: they are sent with a short side of 256."""
 
-_TICKETS: Tickets[Asked] = Tickets("held")
+_TICKETS: Tickets[LiveRequest] = Tickets("held")
 
 _MOST_AT_ONCE = 128
 
@@ -50,7 +50,7 @@ _THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
 """Of our own: those that wait for their turn would keep the rest of the server waiting."""
 
 
-def ticket(asked: Asked) -> str:
+def ticket(asked: LiveRequest) -> str:
     """Lets this session's browser ask for ``asked`` under other conditions; to be named by it."""
     return _TICKETS.give(asked)
 
@@ -67,7 +67,7 @@ async def _answer(request: Request) -> Response:
         return await _answered(request, ticket, asked) if free else Response(status_code=429)
 
 
-async def _answered(request: Request, ticket: str, asked: Asked) -> Response:
+async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Response:
     try:
         _TICKETS.get(ticket, Action.UPLOAD)
         may_not_upload = None
@@ -116,18 +116,18 @@ def _refused(error: AccessError) -> Response:
     return Response(sentence(error), status_code=403, media_type="text/plain")
 
 
-def _picture(asked: Asked, _pictures: list[bytes], _who: str) -> Message:
+def _picture(asked: LiveRequest, _pictures: list[bytes], _who: str) -> Message:
     altered = asked.change()
     header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
     return header, [b"", after]
 
 
-def _answers(asked: Asked, _pictures: list[bytes], who: str) -> Message:
+def _answers(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     found: dict[str, Answer] = dict(asked.answers(asked.change(), who))
     return {"answers": shown(asked, found)._asdict()}, []
 
 
-def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
+def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     """Both for a frame of a camera, in the place of the image."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
@@ -139,10 +139,10 @@ def _camera(asked: Asked, pictures: list[bytes], who: str) -> Message:
     return {**header, **answers}, [to_png(image), after]
 
 
-Make = Callable[[Asked, list[bytes], str], Message]
+Make = Callable[[LiveRequest, list[bytes], str], Message]
 
 
-def _made(make: Make, asked: Asked, pictures: list[bytes], who: str) -> Message:
+def _made(make: Make, asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     with PAUSES.answering():
         return make(asked, pictures, who)
 

@@ -37,7 +37,7 @@ _STEPS, _SEEN, _TAKEN, _REV, _FILES = "steps", "seen link", "steps taken", "step
 
 
 @dataclass(frozen=True)
-class Step:
+class StackStep:
     """One perturbation of the stack; ``hidden`` ones keep their place and do nothing."""
 
     name: str
@@ -49,7 +49,7 @@ class Step:
 class Stack:
     """What is on, in the order in which it is applied; ``held`` while a slider is being moved."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[StackStep, ...]
     held: bool = False
 
     @property
@@ -69,7 +69,7 @@ def current() -> Stack:
         state[_STEPS] = checked(report.get("steps"))
         held = bool(report.get("held"))
     elif _STEPS not in state and not st.query_params:
-        _give([Step(name, strength) for name, strength in FIRST.items()])
+        _give([StackStep(name, strength) for name, strength in FIRST.items()])
     elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
         _give(_steps_of(link))
         state[_SEEN] = link
@@ -109,7 +109,7 @@ def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
     )
 
 
-def said(step: Step) -> str:
+def said(step: StackStep) -> str:
     """What a step is worth, as a person would say it: "3 px, severity 3"."""
     record = REGISTRY[step.name]
     severity = record.severity_at(step.strength)
@@ -119,7 +119,7 @@ def said(step: Step) -> str:
     return f"{record.value_text(step.strength)}{level}"
 
 
-def checked(given: Any) -> list[Step]:
+def checked(given: Any) -> list[StackStep]:
     """The steps of ``given``, which came from a browser: whatever is no step is left out."""
     steps = []
     for entry in given if isinstance(given, list) else []:
@@ -128,7 +128,7 @@ def checked(given: Any) -> list[Step]:
         known = isinstance(name, str) and name in REGISTRY
         if known and isinstance(strength, int | float) and 0 <= strength <= 1:
             exact = round(float(strength), DIGITS)
-            steps.append(Step(str(name), exact, bool(values.get("hidden"))))
+            steps.append(StackStep(str(name), exact, bool(values.get("hidden"))))
     return _in_order(steps)
 
 
@@ -137,14 +137,14 @@ def _speaks(link: Mapping[str, str]) -> bool:
     return bool(link) or not st.session_state.get("arrived")
 
 
-def _give(steps: Sequence[Step]) -> None:
+def _give(steps: Sequence[StackStep]) -> None:
     """Has the browser take over ``steps``."""
     state = st.session_state
     state[_STEPS] = _in_order(steps)
     state[_REV] = state.get(_REV, 0) + 1
 
 
-def _in_order(steps: Iterable[Step]) -> list[Step]:
+def _in_order(steps: Iterable[StackStep]) -> list[StackStep]:
     by_name = {step.name: step for step in steps}
     order = [record.name for record, _ in ordered(dict.fromkeys(by_name, 1.0))]
     return [by_name[name] for name in order]
@@ -159,9 +159,9 @@ def _of_link() -> dict[str, str]:
     return {name: values[-1] for name, values in said.items() if values}
 
 
-def _steps_of(link: Mapping[str, str]) -> list[Step]:
+def _steps_of(link: Mapping[str, str]) -> list[StackStep]:
     read = ((name, _strength(REGISTRY[name], text)) for name, text in link.items())
-    return [Step(name, strength) for name, strength in read if strength]
+    return [StackStep(name, strength) for name, strength in read if strength]
 
 
 def _strength(record: Perturbation, text: str) -> float | None:
@@ -204,12 +204,12 @@ def _meant(name: str) -> str:
     return next(iter(found), "")
 
 
-def query(steps: Iterable[Step]) -> dict[str, str]:
+def query(steps: Iterable[StackStep]) -> dict[str, str]:
     """``steps`` as a link says them."""
     return link_values(Stack(tuple(steps)).condition)
 
 
-def _write(steps: Sequence[Step]) -> None:
+def _write(steps: Sequence[StackStep]) -> None:
     """Has the link say ``steps``, unless it does: one entry in the browser's history."""
     link, wanted = _of_link(), query(steps)
     if _steps_of(link) == _steps_of(wanted) and set(link) >= set(wanted):

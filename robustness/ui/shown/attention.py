@@ -72,7 +72,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Attention:
     """The views class by class and, within, image by image; or why there are none."""
 
     views: tuple[View, ...] = ()
@@ -172,11 +172,11 @@ def _compute(work: Question) -> None:
     if KEPT.get(work.key):  # another session has asked for the same meanwhile
         return
     try:
-        answer = Answer(_views(work))
+        answer = Attention(_views(work))
     except RobustnessError as error:
-        answer = Answer(refusal=sentence(error))
+        answer = Attention(refusal=sentence(error))
     except Exception as error:  # a graph may fail in any way, for want of memory for one
-        answer = Answer(
+        answer = Attention(
             refusal=f"Where {models.label(work.model)} looks could not be computed "
             f"({type(error).__name__})."
         )

@@ -88,7 +88,7 @@ def original_png(picture: Picture) -> bytes:
 
 
 @dataclass(frozen=True)
-class Change:
+class Altered:
     """An image under one condition: the ``batch`` that models are asked."""
 
     batch: Batch
@@ -105,9 +105,9 @@ class Change:
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=KEYS)
-def change(picture: Picture, condition: Condition, seed: int) -> Change:
+def change(picture: Picture, condition: Condition, seed: int) -> Altered:
     """The image under ``condition``."""
-    return Change(prepare([picture], [condition], seed))
+    return Altered(prepare([picture], [condition], seed))
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=KEYS)
@@ -129,7 +129,7 @@ def _answer(
 
 
 def answers(
-    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change, who: str | None = None
+    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered, who: str | None = None
 ) -> Iterator[tuple[str, Measurement | RobustnessError]]:
     """What each of the models ``names`` makes of the only condition of ``spec``, or its error.
 
@@ -149,7 +149,7 @@ def answers(
 
 
 def all_answers(
-    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Change
+    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered
 ) -> list[Measurement]:
     """As ``answers``, in the order of ``names``; raises the first error there is."""
     found = {}
@@ -165,7 +165,7 @@ def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: I
     return at(similarity.by_place(classifier, picture.image[None], _image[None]), 0)
 
 
-def by_place(spec: RunSpec, picture: Picture, model: str, altered: Change) -> Stages:
+def by_place(spec: RunSpec, picture: Picture, model: str, altered: Altered) -> Stages:
     """The ``stages`` of the row that ``answer`` gives, compared place by place."""
     return _by_place(spec, picture, models.load(model, side=spec.side), altered.image)
 

@@ -16,7 +16,7 @@ from robustness import models
 from robustness.models.in_tensorflow.folding import fold_batch_normalisation
 from robustness.models.in_tensorflow.grid import grip
 from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.weights.places import keras_cache
@@ -293,7 +293,7 @@ def test_no_normalisation_is_left_that_could_be_folded(compared: Compared) -> No
 
 def test_heat_maps_find_its_last_grid(compared: Compared) -> None:
     record, network = compared.classifier.record, compared.classifier.graph
-    assert isinstance(network, Replay)
+    assert isinstance(network, ReplayedNetwork)
     layout = grip(record.label, network.graph).layout
     side = 14 if record.name == "VGG16" else 7
     assert (layout.height, layout.width) == (side, side)

@@ -29,7 +29,7 @@ a graph of float16 or of integers. Measured: 1e-6 of 70 networks of three librar
 EfficientNet-Lite0 in 8 bits."""
 
 
-class Replay:
+class ReplayedNetwork:
     """What OpenVINO computes of study images (N, S, S, 3), computed by TensorFlow.
 
     It takes ``rows`` images at once, any number if that is None.

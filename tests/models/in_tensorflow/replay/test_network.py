@@ -16,7 +16,7 @@ from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models.in_tensorflow.grid import grip
 from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.replay.network import Replay
+from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.replay.operation import TABLE
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from tests.conftest import OFFLINE_NAMES
@@ -93,7 +93,9 @@ def test_scores_are_those_under_the_closing_softmax(name: str) -> None:
     """A probability that rounds to 0 or 1 has no gradient left; large logits do."""
     factor = 1 if name == "powers" else 100  # those of large numbers are infinite
     model = network(lambda scores: ENDINGS[name](o.multiply(scores, number(factor))))
-    found = Replay(model, "Small").gradients(IMAGES, np.zeros(3, np.int32), np.ones(3, np.int32))
+    found = ReplayedNetwork(model, "Small").gradients(
+        IMAGES, np.zeros(3, np.int32), np.ones(3, np.int32)
+    )
     np.testing.assert_allclose(found.lead, expected_leads(factor), rtol=1e-3)
     assert (np.abs(found.gradient).max((1, 2, 3)) > 0.01 * factor).all()
 
@@ -104,7 +106,7 @@ def test_without_a_softmax_they_are_logarithms() -> None:
         return o.divide(p, o.reduce_sum(p, whole(1), True))
 
     model = network(shares)
-    found = Replay(model, "Small").gradients(IMAGES, np.zeros(3, np.int32))
+    found = ReplayedNetwork(model, "Small").gradients(IMAGES, np.zeros(3, np.int32))
     expected = openvino.Core().compile_model(model, "CPU")(IMAGES)[0]
     np.testing.assert_allclose(np.exp(found.scores), expected, rtol=1e-4)
 
@@ -112,7 +114,9 @@ def test_without_a_softmax_they_are_logarithms() -> None:
 def test_a_network_for_one_image_is_asked_for_one_at_a_time() -> None:
     made = {batch: network(ENDINGS["softmax"], batch) for batch in (-1, 1, 2)}
     slopes = {
-        batch: Replay(model, "Small").gradients(IMAGES[: 2 * abs(batch)], np.zeros(2, np.int32))
+        batch: ReplayedNetwork(model, "Small").gradients(
+            IMAGES[: 2 * abs(batch)], np.zeros(2, np.int32)
+        )
         for batch, model in made.items()
         if batch != 2
     }
@@ -124,8 +128,8 @@ def test_what_is_quantised_is_differentiated_and_its_scores_are_not_exact() -> N
     def steps(maps: Any) -> Any:
         return o.fake_quantize(maps, *map(number, (0, 16, 0, 16)), 256)
 
-    plain = Replay(network(ENDINGS["softmax"]), "Small")
-    quantised = Replay(network(ENDINGS["softmax"], inner=steps), "Small")
+    plain = ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
+    quantised = ReplayedNetwork(network(ENDINGS["softmax"], inner=steps), "Small")
     assert plain.exact
     assert not quantised.exact
     classes = np.zeros(3, np.int32)
@@ -140,13 +144,13 @@ def test_an_operation_that_is_not_known_is_named() -> None:
         )
 
     with pytest.raises(GradientError, match=r"Small gives no gradients.*PSROIPooling.*'square'"):
-        Replay(network(ENDINGS["softmax"], inner=regions), "Small")
+        ReplayedNetwork(network(ENDINGS["softmax"], inner=regions), "Small")
 
 
 def test_a_replay_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "Relu", TABLE["Abs"])
     with pytest.raises(GradientError, match=r"Small gives no gradients.*differ by.*'square'"):
-        Replay(network(ENDINGS["softmax"]), "Small")
+        ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
 
 
 @pytest.mark.parametrize("name", OFFLINE_NAMES[:2])  # the others are wider and deeper Lite0s
@@ -155,7 +159,7 @@ def test_a_bundled_network_has_the_gradients_that_keras_has(
 ) -> None:
     """Its answers are held against OpenVINO's when it is made."""
     classifier = classifiers[name]
-    assert isinstance(classifier.graph, Replay)
+    assert isinstance(classifier.graph, ReplayedNetwork)
     images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs[:2]])
     classes = classifier(images).probabilities.argmax(1).astype(np.int32)
     keras_network = load_network(classifier.record)
@@ -206,7 +210,7 @@ def transformer(read: str) -> Any:
 @pytest.mark.parametrize(("read", "kind"), [("class token", "MVN"), ("all others", "Slice")])
 def test_a_transformer_is_explained_by_what_its_last_attention_reads(read: str, kind: str) -> None:
     """Or by its last tokens, where all of them are averaged."""
-    replay = Replay(transformer(read), "Small")
+    replay = ReplayedNetwork(transformer(read), "Small")
     found = grip("Small", replay.graph)
     assert replay.graph.nodes[found.output[0]].type == kind
     assert (found.layout.height, found.layout.width) == (3, 3)
