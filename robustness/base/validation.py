@@ -7,8 +7,10 @@ to import than the command line takes to print its help.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import (
@@ -17,7 +19,6 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     WrapValidator,
     model_validator,
 )
@@ -42,6 +43,7 @@ _AS_PEOPLE_SAY = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "model_type": "a table",
+    "dataclass_type": "a table",
     "dict_type": "a table",
     "list_type": "a list",
     "tuple_type": "a list",
@@ -49,10 +51,20 @@ _AS_PEOPLE_SAY = {
 """What is expected, by pydantic's type of the error; its own words serve for all others."""
 
 
-class StrictTable(BaseModel):
-    """Base of tables with fixed keys; an unknown key is refused with the nearest known one."""
+CONFIG = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+"""Of every input; a dataclass has it as ``__pydantic_config__``."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+class StrictRecord(BaseModel):
+    """Base of what programs write; unknown keys are ignored, as a newer version may have more."""
+
+    model_config = CONFIG
+
+
+class StrictTable(StrictRecord):
+    """Base of what people write; an unknown key is refused with the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid")
 
     @classmethod
     def known(cls) -> tuple[str, ...]:
@@ -95,18 +107,40 @@ def expected(what: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def checked(kind: type[Kind], values: object, where: str, *, context: Any = None) -> Kind:
+def checked(kind: type[Kind], values: object, where: str = "", *, context: Any = None) -> Kind:
     """``values`` as ``kind``.
 
     Raises ``ParameterError`` for the first problem, in a sentence that begins with ``where``.
     ``context`` is for validators, which find it in ``ValidationInfo.context``.
     """
-    try:
+    with _told(where):
         found: Kind = _adapter(kind).validate_python(values, context=context)
-        return found
+    return found
+
+
+def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
+    """The JSON ``text`` as ``kind``; raises ``ParameterError`` as ``checked`` does."""
+    with _told(where):
+        found: Kind = _adapter(kind).validate_json(text)
+    return found
+
+
+def kept_json(kind: type[Kind], file: Path) -> Kind | None:
+    """The content of the JSON ``file`` as ``kind``; None if it is missing or something else."""
+    try:
+        return checked_json(kind, file.read_bytes())
+    except (OSError, ParameterError):
+        return None
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         problem = _sentence(dict(error.errors(include_url=False)[0]))
-        raise ParameterError(f"{where}: {problem}.") from error
+        text = f"{where}: {problem}." if where else f"{problem[0].upper()}{problem[1:]}."
+        raise ParameterError(text) from error
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -117,6 +151,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     reason = error.get("ctx", {}).get("error")
     if isinstance(reason, RefusedError):
         return place + (f"{name}: " if name else "") + str(reason)
+    if error["type"] == "json_invalid":
+        return "it is not JSON"
     if error["type"] == "missing":
         return f"{place}{name!r} is missing: add it"
     message = _AS_PEOPLE_SAY.get(error["type"], error["msg"].removeprefix("Input should be "))
@@ -136,6 +172,3 @@ def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
             places.append(str(step))
     name = places.pop() if location and isinstance(location[-1], str) else ""
     return "".join(f"{place}: " for place in places), name
-
-
-__all__ = ["RefusedError", "StrictTable", "ValidationInfo", "checked", "expected"]

@@ -79,7 +79,7 @@ class Condition:
         Raises ``ParameterError`` for anything else, and what ``of`` and ``attack`` raise.
         """
         if not isinstance(values, Mapping) or "attack" not in values:
-            return Condition.of(checked(_Strengths, values, "perturbations"))
+            return Condition.of(checked(_Strengths, values))
         table = checked(_AttackTable, values, f"attack {values['attack']!r}")
         return Condition.attack(table.attack, **table.model_dump(exclude={"attack"}))
 

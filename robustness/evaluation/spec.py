@@ -1,27 +1,40 @@
-"""What was asked: enough to run it again and get the same rows."""
+"""The request of a run: enough to run it again and get the same rows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.base.validation import StrictRecord, checked, made_by
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit
+from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit
+
+
+class _KeptSpec(StrictRecord):
+    """A spec as ``RunSpec.as_dict`` writes it."""
+
+    bits: Literal[8]
+    models: dict[str, str]
+    perturbations: list[Annotated[Condition, made_by(Condition.from_dict)]]
+    seed: Annotated[int, made_by(check_seed)]
+    fit: str
+    side: Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What was asked: enough to run it again and get the same rows.
+    """The request of a run: enough to run it again and get the same rows.
 
-    ``models`` are (name, hash of its weight file). ``digest`` is the key under which results may be
-    kept.
+    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -45,24 +58,11 @@ class RunSpec:
         }
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any]) -> RunSpec:
-        """The spec that ``as_dict`` gave.
-
-        Raises what ``Condition.from_dict`` and ``check_seed`` raise, and ``ParameterError`` for
-        anything that is no spec.
-        """
-        try:
-            if spec["bits"] != BITS:
-                raise ValueError(f"bits={spec['bits']!r}")
-            return cls(
-                models=tuple((str(name), str(hash_)) for name, hash_ in spec["models"].items()),
-                conditions=tuple(Condition.from_dict(steps) for steps in spec["perturbations"]),
-                seed=check_seed(int(spec["seed"])),
-                fit=str(spec["fit"]),
-                side=int(spec["side"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ParameterError(f"This is no spec of a run ({error!r} is amiss).") from error
+    def from_dict(cls, values: Any) -> RunSpec:
+        """The spec that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
+        read = checked(_KeptSpec, values)
+        models = tuple(read.models.items())
+        return cls(models, tuple(read.perturbations), read.seed, read.fit, read.side)
 
     @property
     def digest(self) -> str:
@@ -78,11 +78,11 @@ def make_spec(
     fit: str = DEFAULT_FIT,
     side: int = STUDY_SIDE,
 ) -> RunSpec:
-    """A checked RunSpec; no ``model_names`` means the default selection.
+    """A checked RunSpec; without ``model_names`` it has the default selection.
 
-    What stands twice in ``conditions`` is asked once. Raises ``UnknownNameError`` for a model or a
-    fit that does not exist, ``WeightsError`` for a model without its weights, ``ParameterError``
-    for a seed out of range or no condition at all.
+    Duplicate ``conditions`` count once. Raises ``UnknownNameError`` for an unknown model or fit,
+    ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range or no
+    condition.
     """
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")

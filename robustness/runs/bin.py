@@ -12,9 +12,9 @@ from pathlib import Path
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import RunError
+from robustness.base.validation import StrictRecord, kept_json
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
-from robustness.runs.manifest import AMISS
 from robustness.runs.store import Listed, listed, locked
 
 BIN = ".bin"
@@ -23,6 +23,13 @@ BIN = ".bin"
 DAY = 24 * 3600.0
 
 _FILE = "deleted.json"
+
+
+class _DeletionNote(StrictRecord):
+    """What the file of a deleted run says."""
+
+    when: float
+    by: str
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,8 @@ def empty_bin(runs: Path, days: float) -> list[str]:
 
 def _note(folder: Path) -> tuple[float, str]:
     """When the run was deleted, and by whom."""
-    with suppress(OSError, *AMISS):
-        values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return float(values["when"]), str(values["by"])
+    if (found := kept_json(_DeletionNote, folder / _FILE)) is not None:
+        return found.when, found.by
     with suppress(OSError):
         return folder.stat().st_mtime, ""
     return time.time(), ""

@@ -14,7 +14,8 @@ import pyarrow as pa
 import robustness
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError
-from robustness.runs.manifest import AMISS, FINISHED, Manifest
+from robustness.base.validation import StrictRecord, kept_json
+from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.store import load
 from robustness.statistics import Figures
 
@@ -32,14 +33,22 @@ Headline = Mapping[str, Sequence[Mapping[str, Any]]]
 """By ``models`` the entries of the summary, by ``pairs`` those of the models; [] where unknown."""
 
 
+class _KeptHeadline(StrictRecord):
+    """The file: ``of`` is the digest of the run that its entries are of."""
+
+    of: str
+    models: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+
+
 def kept(folder: Path, manifest: Manifest) -> Headline | None:
     """What ``keep`` wrote for this very run; None where it did not yet."""
+    told = kept_json(_KeptHeadline, folder / FILE)
+    if told is None or told.of != _digest(manifest):
+        return None
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if told["of"] != _digest(manifest):
-            return None
-        return _short(told["models"], told["pairs"])
-    except (OSError, *AMISS):
+        return _short(told.models, told.pairs)
+    except KeyError:
         return None
 
 
@@ -55,7 +64,7 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
         figures = Figures(load(folder).frame())
         found = _short(figures.summary, [*figures.pairs(), *figures.pairs_under_attack])
         text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
-    except (RobustnessError, pa.ArrowException, OSError, *AMISS):
+    except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):
         return _short([], [])
     with contextlib.suppress(OSError):
         write_whole(folder / FILE, text.encode())

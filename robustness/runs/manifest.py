@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from robustness.base.disk import read_regular, write_whole
-from robustness.base.errors import RobustnessError, RunError
+from robustness.base.errors import ParameterError, RunError
+from robustness.base.validation import CONFIG, checked_json, made_by
+from robustness.datasets import LABELLINGS
 from robustness.evaluation.spec import RunSpec
 
 FILE = "manifest.json"
@@ -23,17 +25,20 @@ FORMAT, VERSION = "robustness run", 3
 COUNTED_OTHERWISE = (0, 6, 7)
 """The last version that counted, under attack, images that were incorrect before it."""
 
-UNFINISHED, FINISHED = "unfinished", "finished"
+UNFINISHED: Literal["unfinished"] = "unfinished"
+FINISHED: Literal["finished"] = "finished"
 
-AMISS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
-"""What reading JSON of somebody else's may raise, from brackets without end to infinite numbers."""
+MAX_PICTURES = 2**31 - 1
+"""The largest position that a column of the rows can hold."""
 
-_IN_JSON: Mapping[Any, Any] = {
-    float: int | float,
-    Mapping[str, str]: dict,
-    Mapping[str, int]: dict,
-}
-"""What JSON holds for the types of fields that it has no type for."""
+MAX_TEXT = 4096
+"""Characters of a name."""
+
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Word = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Pictures = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,15 @@ class Asked:
     not. A ``sample`` is drawn with the run's seed.
     """
 
-    source: str
-    title: str
-    labelling: str
-    limit: int | None
-    sample: int | None
-    pictures: int
-    digest: str
+    __pydantic_config__ = CONFIG
+
+    source: Text
+    title: Text
+    labelling: Annotated[str, Field(pattern=f"^({'|'.join(LABELLINGS)})$")]
+    limit: Pictures | None
+    sample: Pictures | None
+    pictures: Pictures
+    digest: Word
 
 
 @dataclass(frozen=True)
@@ -64,21 +71,23 @@ class Manifest:
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     """
 
-    id: str
-    created: str
-    spec: RunSpec
+    __pydantic_config__ = CONFIG
+
+    id: Text
+    created: Word
+    spec: Annotated[RunSpec, made_by(RunSpec.from_dict)]
     dataset: Asked
-    batch: int
-    engine: str
-    versions: Mapping[str, str]
-    status: str = UNFINISHED
-    images: int = 0
-    unreadable: int = 0
-    seconds: float = 0.0
-    startup_seconds: float = 0.0
-    parts: Mapping[str, int] = field(default_factory=dict)
-    content: str | None = None
-    creator: str = ""
+    batch: Annotated[int, Field(ge=1)]
+    engine: Word
+    versions: Mapping[Word, Word]
+    status: Literal["unfinished", "finished"] = UNFINISHED
+    images: Count = 0
+    unreadable: Count = 0
+    seconds: Seconds = 0.0
+    startup_seconds: Seconds = 0.0
+    parts: Mapping[str, Count] = field(default_factory=dict)
+    content: Word | None = None
+    creator: Word = ""
 
     @property
     def counted_otherwise(self) -> bool:
@@ -129,8 +138,8 @@ def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
     path = folder / FILE
     try:
-        text = read_regular(path, MAX_BYTES).decode()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, MAX_BYTES)
+    except OSError as error:
         if not os.path.isdir(folder):
             raise RunError(
                 f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
@@ -139,55 +148,24 @@ def read(folder: Path) -> Manifest:
             f"{folder.name} is no saved run: expected a {FILE} in it that can be read.",
             hint=_where(folder),
         ) from error
+    where = f"The {FILE} of {folder.name} is damaged"
     try:
-        values = json.loads(text)
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        head = checked_json(dict[str, Any], text, where)
+        if head.get("format") != FORMAT:
             raise RunError(
                 f"{folder.name} is no saved run: its {FILE} is of something else.",
                 hint=_where(folder),
             )
-        if values.get("version") != VERSION:
+        if head.get("version") != VERSION:
             raise RunError(
-                f"{folder.name} has run format {values.get('version')!r}, expected {VERSION}: run "
+                f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: run "
                 "it again with this version, or open it with the version that wrote it.",
                 hint=_where(folder),
             )
-        return _from_dict(values)
-    except RunError:
-        raise
-    except (RobustnessError, *AMISS) as error:
-        reason = str(error) if isinstance(error, RobustnessError) else f"{error!r} is amiss"
-        raise RunError(
-            f"The {FILE} of {folder.name} is damaged: {reason}", hint=_where(folder)
-        ) from error
+        return checked_json(Manifest, text, where)
+    except ParameterError as error:
+        raise RunError(str(error), hint=_where(folder)) from error
 
 
 def _where(folder: Path) -> str:
     return f"Its folder is {folder}."
-
-
-@cache
-def _kinds(record: type) -> Mapping[str, Any]:
-    """The type of each field: found out anew, they take longer than all else of a manifest."""
-    return get_type_hints(record)
-
-
-def _from_dict(values: Mapping[str, Any]) -> Manifest:
-    kept = {name: value for name, value in values.items() if name in _kinds(Manifest)}
-    spec = RunSpec.from_dict(values["spec"])
-    manifest = Manifest(**{**kept, "spec": spec, "dataset": Asked(**values["dataset"])})
-    for record in (manifest, manifest.dataset):  # lest a page stumble over it later
-        made_of: type = type(record)
-        for name, kind in _kinds(made_of).items():
-            if not isinstance(getattr(record, name), _IN_JSON.get(kind, kind)):
-                raise TypeError(name)
-    for mapping, kind in ((manifest.versions, str), (manifest.parts, int)):
-        if not all(isinstance(value, kind) for value in mapping.values()):
-            raise TypeError(kind)
-    if not (math.isfinite(manifest.seconds) and math.isfinite(manifest.startup_seconds)):
-        raise ValueError("seconds")
-    if manifest.status not in (UNFINISHED, FINISHED):
-        raise ValueError(manifest.status)
-    if manifest.batch < 1 or manifest.dataset.pictures < 1:
-        raise ValueError("batch")
-    return manifest

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from robustness.base.disk import put_whole
-from robustness.base.errors import RunError
+from robustness.base.errors import ParameterError, RunError
+from robustness.base.validation import StrictRecord, checked_json
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs.engines import Chunk
-from robustness.runs.manifest import AMISS, FINISHED, Manifest
+from robustness.runs.manifest import FINISHED, Manifest
 
 KEY = b"robustness"
 """Under which a file of rows says what it is."""
@@ -42,6 +43,15 @@ class Part:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
+
+
+class _About(StrictRecord):
+    """What a file of rows says of itself beside its rows; as in ``Part``."""
+
+    chunks: tuple[int, ...]
+    images: Annotated[int, Field(ge=0)]
+    unreadable: tuple[tuple[str, str], ...]
+    seconds: Annotated[float, Field(ge=0)]
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
@@ -83,18 +93,11 @@ def read_part(path: Path) -> Part:
     """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
     try:
         with pq.ParquetFile(path) as file:
-            about: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[KEY])
-            if not (file.schema_arrow.equals(SCHEMA) and math.isfinite(about["seconds"])):
-                raise ValueError("schema or seconds")
-            return Part(
-                path=path,
-                chunks=tuple(int(number) for number in about["chunks"]),
-                images=int(about["images"]),
-                unreadable=tuple((str(name), str(why)) for name, why in about["unreadable"]),
-                seconds=float(about["seconds"]),
-                rows=file.metadata.num_rows,
-            )
-    except (pa.ArrowException, OSError, *AMISS) as error:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ParameterError("Expected the columns of rows.")
+            about = checked_json(_About, (file.schema_arrow.metadata or {}).get(KEY, b""))
+            return Part(path, **vars(about), rows=file.metadata.num_rows)
+    except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
             f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
             "alone and continue the run.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robustness.base.own_process import Identity
 from robustness.base.pace import Pace, Unit
-from robustness.runs.manifest import AMISS
+from robustness.base.validation import kept_json
 
 FILE = "progress.json"
 
@@ -77,11 +77,12 @@ class Teller:
 def seen(folder: Path) -> Seen | None:
     """How far the run in ``folder`` is; None unless a process works on it now."""
     file = folder / FILE
+    found = kept_json(Seen, file)
+    if found is None:
+        return None
     try:
         age = time.time() - file.stat().st_mtime
-        said = json.loads(file.read_text(encoding="utf-8"))
-        found = Seen(Progress(**said["progress"]), str(said["text"]), Identity(**said["worker"]))
         alive = found.worker.alive if found.worker.here else age < _ELSEWHERE_SECONDS
-    except (OSError, *AMISS):
+    except (OSError, OverflowError):  # such as of a number that no process can have
         return None
     return found if alive else None

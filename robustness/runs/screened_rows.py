@@ -19,10 +19,8 @@ from robustness import metrics, models
 from robustness.base.errors import RunError
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.features import RESCALED
+from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.parts import Part
-
-MAX_TEXT = 4096
-"""Characters of a name."""
 
 _ROUNDING = 1e-3
 _ROWS_AT_ONCE = 16_384

@@ -348,7 +348,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     ),
     "a huge image": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
-        "no possible size",
+        "expected side to be",
     ),
     "an unknown fit": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"fit": "x"}),
@@ -388,7 +388,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         "parts of the work that there are not",
     ),
     "versions that are no texts": (lambda run: with_manifest(run, versions={"a": []}), "damaged"),
-    "a time below zero": (lambda run: with_manifest(run, seconds=-5.0), "took no possible time"),
+    "a time below zero": (lambda run: with_manifest(run, seconds=-5.0), "expected seconds to be"),
     "a fit of many texts": (replaced("fit", "x" * 5000), "its texts are too long"),
     "another fit": (replaced("fit", "squash"), "other fits"),
     "another seed": (replaced("seed", 9), "expected every seed to be a number from 5 to 5"),

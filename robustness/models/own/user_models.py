@@ -18,13 +18,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, Strict
+from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo
 
 from robustness.base import settings
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
-from robustness.base.validation import RefusedError, StrictTable, ValidationInfo, checked, expected
+from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.kinds import stands_in
 from robustness.models.labels import Labels, imagenet

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import FiniteFloat
+
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError
+from robustness.base.validation import StrictRecord, kept_json
 from robustness.runs import notes
 from robustness.runs.again import plan_again
-from robustness.runs.manifest import AMISS, FINISHED, Manifest, read
+from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.progress import Progress
 from robustness.runs.session import Plan, Session, earlier, reopen, start
 
@@ -33,6 +35,13 @@ _MOST_BYTES = 4096
 
 PATIENCE = 30.0
 """Seconds that an order waits for a process that was told to stop, and has yet to do so."""
+
+
+class _OrderFile(StrictRecord):
+    """The file of an order."""
+
+    by: str
+    asked: float
 
 
 @dataclass(frozen=True)
@@ -113,18 +122,10 @@ def orders(runs: Path) -> list[Order]:
     """The orders in the folder of runs ``runs``; what is no order, or of no run, is removed."""
     found = []
     for file in sorted((runs / QUEUE).glob("*.json")):
-        try:
-            order = Order(run=file.stem, **json.loads(file.read_text(encoding="utf-8")))
-            if not isinstance(order.by, str) or not math.isfinite(order.asked):
-                raise ValueError(order)
-            known = (runs / order.run).is_dir()
-        except FileNotFoundError:  # done just now
-            continue
-        except (OSError, *AMISS):
-            known = False
-        if known:
-            found.append(order)
-        else:
+        said = kept_json(_OrderFile, file)
+        if said is not None and (runs / file.stem).is_dir():
+            found.append(Order(file.stem, said.by, said.asked))
+        elif said is not None or file.exists():  # else it is done just now
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
     return found
@@ -132,11 +133,7 @@ def orders(runs: Path) -> list[Order]:
 
 def last_served(runs: Path) -> dict[str, float]:
     """When a process was last started for each who asked, in seconds since 1970."""
-    try:
-        found = json.loads((runs / QUEUE / _SERVED_FILE).read_text(encoding="utf-8"))
-        return {str(by): float(when) for by, when in found.items()}
-    except (OSError, *AMISS):
-        return {}
+    return kept_json(dict[str, FiniteFloat], runs / QUEUE / _SERVED_FILE) or {}
 
 
 def note_served(runs: Path, by: str) -> None:
