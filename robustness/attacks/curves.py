@@ -46,6 +46,7 @@ class Point:
     top1: int
     retained_probability: float
     flat: bool = False
+    label: int | None = None
 
     def as_row(self) -> dict[str, Any]:
         """The record as one row of a table."""

@@ -30,6 +30,7 @@ class Transfer:
     model: str
     success: bool | None
     clean_top1: int
+    clean_probability: float
     top1: int
     probability: float
     retained_probability: float
@@ -56,12 +57,22 @@ def judged(
     classes = models.REGISTRY[source].labels().key
     for name in names:
         classifier = load(name, side=len(picture.image))
-        own = int(classifier(picture.image[None]).probabilities[0].argmax())
+        before = classifier(picture.image[None]).probabilities[0]
+        own = int(before.argmax())
         answer = classifier(image[None]).probabilities[0]
         top1 = int(answer.argmax())
         known = spec.target is None or classifier.record.labels().key == classes
         success = bool(spec.reached(top1, own)) if known else None
-        yield Transfer(source, name, success, own, top1, float(answer[top1]), float(answer[own]))
+        yield Transfer(
+            source=source,
+            model=name,
+            success=success,
+            clean_top1=own,
+            clean_probability=float(before[own]),
+            top1=top1,
+            probability=float(answer[top1]),
+            retained_probability=float(answer[own]),
+        )
 
 
 def attackable(names: Sequence[str], spec: AttackSpec, of: str) -> list[str]:

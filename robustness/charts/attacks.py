@@ -48,7 +48,9 @@ def epsilon_text(epsilon: float, norm: str) -> str:
 
 
 def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
-    """Confidence of each model in its original class as epsilon grows; open where fooled.
+    """Confidence of each model in its original class as epsilon grows.
+
+    Markers are open where the prediction is incorrect or, without a label, the attack succeeds.
 
     ``points`` has a row a ``curves.Point``, all of one attack. The marks are evenly spaced,
     although epsilon about doubles from one to the next.
@@ -58,7 +60,12 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
             str(model),
             [epsilon_text(value, norm) for value in rows["epsilon"]],
             rows["retained_probability"],
-            kept=[not won for won in rows["success"]],
+            kept=[
+                not won if correct is None else correct
+                for won, correct in zip(
+                    rows["success"], map(is_correct, rows["label"], rows["top1"]), strict=True
+                )
+            ],
             size=10,
             hover="ε %{x}: %{y:.1%}",
         )
@@ -107,7 +114,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
                     "line": {"width": 1.5, "color": colour},
                 },
                 "customdata": [
-                    f"{name}, {setting}{'' if broke else ' (unchanged)'}"
+                    f"{name}, {setting}{'' if broke else ', never changes it'}"
                     for name, setting, broke in zip(
                         rows["label"], rows["setting"], rows["breaks"], strict=True
                     )

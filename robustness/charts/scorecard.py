@@ -13,12 +13,16 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import COLOURS, drawn, heatmap, model_trace, whiskers
-from robustness.charts.verdict import LEGEND, cell
+from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, judged
 from robustness.evaluation.condition import perturbation_label, series
+from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 
 OUTCOMES = f"{LEGEND} Of several images a cell counts the first kind. Blue is correct or unchanged."
 """How ``outcomes`` is to be read."""
+
+MOVEMENT = f"One marker a measurement. {OPEN_MARKERS}"
+"""How ``movement`` is to be read."""
 
 
 def ranking(
@@ -88,20 +92,23 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     """Every measurement by how far its features and its decision moved.
 
     To the right is how far the features are on the way to those of an unrelated image, past the
-    dashed line more than half of it; open markers changed their prediction. Up is the
+    dashed line more than half of it; markers are open as ``OPEN_MARKERS`` says. Up is the
     Jensen-Shannon divergence of the two predictions.
     """
+    correct = map(is_correct, frame["label"], frame["top1"])
+    said = [judged(*case).text for case in zip(frame["consistent"], correct, strict=True)]
+    frame = frame.assign(good=good_rows(frame), said=said)
     traces = [
         model_trace(
             str(model),
             1 - rows["cosine_rescaled"],
             rows["divergence"],
             lines=False,
-            kept=rows["consistent"],
+            kept=rows["good"],
             size=11,
             customdata=[
-                f"{perturbation_label(name)}: {'unchanged' if stays else 'changed'}"
-                for name, stays in zip(rows["perturbation"], rows["consistent"], strict=True)
+                f"{perturbation_label(name)}: {said}"
+                for name, said in zip(rows["perturbation"], rows["said"], strict=True)
             ],
             hover="%{customdata}<br>features %{x:.0%}, decision %{y:.2f}",
         )

@@ -125,12 +125,10 @@ def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
 
 
 def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None) -> None:
-    from robustness.charts.verdict import judged
-    from robustness.evaluation.correctness import is_correct
+    from robustness.charts.verdict import verdict_of
     from robustness.models import class_name
 
-    def verdict(entry: Outcome | Transfer, label: int | None) -> str:
-        return judged(entry.top1 == entry.clean_top1, is_correct(label, entry.top1)).said
+    told = verdict_of({**vars(outcome), "label": label}).said
 
     spec, control = outcome.spec, outcome.control
     aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
@@ -140,7 +138,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None
         f"{outcome.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
         f"{'succeeds' if outcome.success else 'fails'}\n"
         f"prediction    {before} {outcome.clean_probability:.1%} -> {after} "
-        f"{outcome.probability:.1%}  {verdict(outcome, label)}\n"
+        f"{outcome.probability:.1%}  {told}\n"
         f"change        linf {255 * outcome.linf:.3g}/255, l2 {outcome.l2:.3g}, SSIM "
         f"{outcome.ssim:.3f}\n"
         f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
@@ -158,7 +156,7 @@ def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None
                 entry.model,
                 fooled[entry.success],
                 f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}  "
-                f"{verdict(entry, entry.label)}",
+                f"{verdict_of(entry.as_row()).said}",
             )
             for entry in transfer
         ],

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from robustness.attacks.curves import Point
 from robustness.attacks.transfer import Transfer
 from robustness.base.columns import require
 from robustness.datasets.labels import class_index
@@ -35,7 +36,7 @@ def labelled(event: Event, truth: str | None) -> Event:
 
     The label is None where the model has no such class, or where ``truth`` is None.
     """
-    if not isinstance(event, Measurement | Break | Transfer):
+    if not isinstance(event, Measurement | Break | Transfer | Point):
         return event
     return replace(event, label=label_index(event.model, truth))
 

@@ -12,7 +12,7 @@ import streamlit as st
 from robustness import models
 from robustness.base.text import plain, some, visible
 from robustness.charts import answers, look, tables
-from robustness.charts.scorecard import OUTCOMES, movement, outcomes, ranking
+from robustness.charts.scorecard import MOVEMENT, OUTCOMES, movement, outcomes, ranking
 from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
@@ -100,7 +100,7 @@ def show(
     frame = pd.DataFrame([row.as_row() for row in rows])
     _headline(summary, pictures, rows)
     results.warn_of_the_unsure(rows, "consistency means")
-    left, right = st.columns([2, 3], gap="medium")
+    left, right = st.columns([1, 2], gap="medium")
     with left:
         st.header("Ranking", anchor=False)
         table = pd.DataFrame(summary)
@@ -134,7 +134,7 @@ def show(
         st.header("Features moved, decision moved", anchor=False)
         st.markdown(scorecard.insight(rows))
         results.chart(st, movement(frame), "movement", scorecard.insight(rows))
-        st.caption("Open markers: the prediction changed. One marker a measurement.")
+        st.caption(MOVEMENT)
     with right:
         st.header("Where in each network it departs", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")

@@ -75,7 +75,7 @@ def built(found: Outcome | None = None) -> report.Report:
         tuple((name, "sha256:0") for name in NAMES), (AttackCondition.of_spec(ATTACK),), seed=3
     )
     transfer = [
-        Transfer(source, name, source == name, ESPRESSO, TABBY, 0.6, 0.2)
+        Transfer(source, name, source == name, ESPRESSO, 0.8, TABBY, 0.6, 0.2)
         for source in NAMES
         for name in NAMES
     ]

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft, curves
-from robustness.attacks.curves import Smallest, smallest_epsilon
+from robustness.attacks.curves import Point, Smallest, smallest_epsilon
 from robustness.base.errors import GradientError
 from robustness.charts import attacks
 from robustness.charts.verdict import judged
@@ -283,17 +283,11 @@ def test_the_maps_follow_the_perturbation_of_the_adversarial_picture(
 
 
 def test_charts_say_who_is_fooled() -> None:
-    frame = pd.DataFrame(
-        [
-            {"model": "SqueezeNet", "epsilon": 0.0, "success": False, "retained_probability": 0.9},
-            {
-                "model": "SqueezeNet",
-                "epsilon": 0.5 / 255,
-                "success": True,
-                "retained_probability": 0.1,
-            },
-        ]
-    )
+    points = [
+        Point("SqueezeNet", "coffee", "pgd", epsilon, success, 3, 0.5)
+        for epsilon, success in ((0.0, False), (0.5 / 255, True))
+    ]
+    frame = pd.DataFrame([point.as_row() for point in points])
     (trace,) = attacks.over_epsilon(frame, "linf").data
     assert list(trace.x) == ["0", "1/2"]
     assert [symbol.endswith("-open") for symbol in trace.marker.symbol] == [False, True]

@@ -12,8 +12,7 @@ from robustness.attacks import AttackSpec, Outcome, parse_epsilon
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import LEGEND, judged
-from robustness.evaluation.correctness import is_correct
+from robustness.charts.verdict import LEGEND, verdict_of
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
@@ -145,7 +144,7 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
         ("Made on", lambda entry: model(entry.source)),
         ("Judged by", lambda entry: model(entry.model)),
         ("Fooled", lambda entry: words[entry.success]),
-        ("Prediction", _verdict),
+        ("Prediction", lambda entry: verdict_of(entry.as_row()).said),
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
     chart = Chart(
@@ -160,11 +159,6 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
             [chart, Titled("Every pair of models", Table.of(transfer, columns))],
         )
     ]
-
-
-def _verdict(entry: Transfer) -> str:
-    correct = is_correct(entry.label, entry.top1)
-    return judged(entry.top1 == entry.clean_top1, correct).said
 
 
 def _replay(spec: RunSpec, outcome: Outcome) -> str:

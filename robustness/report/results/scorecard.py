@@ -10,7 +10,7 @@ import pandas as pd
 from robustness.charts import answers, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import verdict
+from robustness.charts.verdict import LEGEND, cell, verdict
 from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -73,7 +73,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         ],
         brief=[
             Titled("Ranking", tables.verdicts(summary)),
-            Titled("Unchanged predictions under each perturbation", _kept(rows)),
+            Titled(f"Predictions under each perturbation. {LEGEND}", _cells(frame)),
         ],
         methods=method_notes.blocks(
             spec.conditions,
@@ -134,16 +134,18 @@ def _answers(rows: Sequence[Measurement]) -> Table:
     return Table.of(rows, columns)
 
 
-def _kept(rows: Sequence[Measurement]) -> Table:
-    names = list(dict.fromkeys(row.model for row in rows))
-    kept: dict[tuple[str, str], list[bool]] = {}
-    for row in rows:
-        kept.setdefault((series(row.condition), row.model), []).append(row.consistent)
+def _cells(frame: pd.DataFrame) -> Table:
+    """The texts of the chart of outcomes."""
+    names = list(dict.fromkeys(frame["model"]))
+    told = {
+        key: cell(rows)[1]
+        for key, rows in frame.groupby([frame["condition"].map(series), "model"], sort=False)
+    }
     return Table(
         ("Perturbation", *map(model, names)),
         [
-            (what, *(f"{sum(kept[what, n])} of {len(kept[what, n])}" for n in names))
-            for what in dict.fromkeys(series(row.condition) for row in rows)
+            (what, *(told[what, name] for name in names))
+            for what in dict.fromkeys(what for what, _ in told)
         ],
     )
 
@@ -157,7 +159,7 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
                 "Every measurement by how far features and decision moved",
                 charts_scorecard.movement(frame),
                 scorecard.insight(rows),
-                "Open markers: the prediction changed. One marker a measurement.",
+                charts_scorecard.MOVEMENT,
             ),
             Chart(
                 "Where in each network it departs",

@@ -23,7 +23,7 @@ from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
-from robustness.charts.verdict import LEGEND, judged, percent
+from robustness.charts.verdict import LEGEND, percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
@@ -77,7 +77,7 @@ def show_report(
 def show(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
     """Draw the sections."""
     _transfer(picture, outcome, names, truth)
-    _over_epsilon(picture, outcome, names)
+    _over_epsilon(picture, outcome, names, truth)
     _reach(picture, outcome)
 
 
@@ -133,7 +133,9 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
     )
 
 
-def _over_epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def _over_epsilon(
+    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
+) -> None:
     st.header("Smallest epsilon", anchor=False)
     able = attackable(names, outcome.spec, outcome.model)
     others = ", ".join(models.label(name) for name in names if name not in able)
@@ -161,7 +163,7 @@ def _over_epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> N
         return
     for refusal in (event for event in found if isinstance(event, str)):
         st.warning(plain(refusal), icon=":material/block:")
-    points = [event for event in found if isinstance(event, Point)]
+    points = [labelled(event, truth) for event in found if isinstance(event, Point)]
     smallest = [event for event in found if isinstance(event, Smallest)]
     if smallest:
         _strength_results(spec, points, smallest)
@@ -179,7 +181,10 @@ def _strength_results(
         "Confidence in the original class by epsilon; the table below gives each model's smallest "
         "epsilon.",
     )
-    st.caption(f"Open markers: {spec.record.label} succeeds. Measured before rounding to 8 bits.")
+    st.caption(
+        "Open markers: the prediction is incorrect or, without a true class, "
+        f"{spec.record.label} succeeds. Measured before rounding to 8 bits."
+    )
     st.html(results.html_table(_SMALLEST_HEAD, [_smallest_row(entry) for entry in smallest]))
     if spec.norm == "linf" and any(e.epsilon and e.epsilon < 1 / 255 for e in smallest):
         st.caption(
@@ -256,14 +261,14 @@ def _reach(picture: Picture, outcome: Outcome) -> None:
     )
     with st.expander("All values", icon=":material/table_rows:"):
         ordered = sorted(reaches, key=lambda entry: (not entry.breaks, entry.l2))
-        head = ("Change", "Setting", "L2", "SSIM", "Prediction")
+        head = ("Change", "Setting", "L2", "SSIM", "Changes the prediction")
         values = [
             (
                 e.label,
                 e.setting,
                 f"{e.l2:.3g}",
                 f"{e.ssim:.3f}",
-                judged(not e.breaks, None).text,
+                "yes" if e.breaks else "never",
             )
             for e in ordered
         ]
