@@ -7,6 +7,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.controls import picture_input
 from robustness.ui.session import access
 from tests.support.pages import headline, run
 from tests.support.places import ROOT
@@ -26,25 +27,35 @@ def test_the_headline_names_what_was_scored() -> None:
     assert headline(app).startswith("rocket.png, astronaut.png: ")
 
 
-def test_an_upload_is_used_though_another_request_interrupts_the_call_that_tells_of_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Streamlit ends the script at its next look at the session, inside of a callback too, and does
-    not call that again: to the next run of the script nothing has changed."""
-    app = scorecard()
-    asked = access.refused
+def interrupt_once(monkeypatch: pytest.MonkeyPatch, thing: object, name: str) -> list[object]:
+    """Stops the script at its first call of ``name``, as the next request of a browser does.
 
-    def interrupted(*given: object) -> bool:
+    What is returned holds that call, once it came. Streamlit then ends the script at its next look
+    at the session, inside of a callback too, and does not call that again: to the next run of the
+    script nothing has changed.
+    """
+    asked, stopped = getattr(thing, name), []
+
+    def interrupted(*given: object) -> object:
         context = get_script_run_ctx()
         assert context is not None
         assert context.script_requests is not None
         context.script_requests.request_stop()
-        monkeypatch.setattr(access, "refused", asked)
-        return False
+        monkeypatch.setattr(thing, name, asked)
+        stopped.append(given)
+        return asked(*given)
 
-    monkeypatch.setattr(access, "refused", interrupted)
+    monkeypatch.setattr(thing, name, interrupted)
+    return stopped
+
+
+def test_an_upload_is_used_though_another_request_interrupts_the_callback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = scorecard()
+    stopped = interrupt_once(monkeypatch, access, "refused")
     app.file_uploader(key="upload_0").set_value(FILES).run()
-    assert access.refused is asked, "it was on its way"
+    assert stopped
     app.run()
     assert headline(app).startswith("rocket.png, astronaut.png: ")
     app.button(key="choose_chelsea").click().run()
@@ -52,3 +63,32 @@ def test_an_upload_is_used_though_another_request_interrupts_the_call_that_tells
     app.file_uploader(key="upload_1").set_value(FILES).run()
     app.file_uploader(key="upload_1").set_value([]).run()
     assert headline(app).startswith("chelsea: "), "who takes a file out has the sample again"
+
+
+def test_a_file_is_removed_though_another_request_interrupts_the_callback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = scorecard()
+    app.file_uploader(key="upload_0").set_value(FILES).run()
+    stopped = interrupt_once(monkeypatch, picture_input, "_files")
+    app.file_uploader(key="upload_0").set_value(FILES[:1]).run()
+    assert stopped
+    app.run()
+    assert headline(app).startswith("rocket.png: ")
+    stopped = interrupt_once(monkeypatch, picture_input, "_files")
+    app.file_uploader(key="upload_0").set_value([]).run()
+    assert stopped
+    app.run()
+    assert headline(app).startswith("coffee: ")
+    assert "upload" not in app.query_params
+
+
+def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:
+    """Its uploader there is a new one, which holds no file."""
+    app = run(models="SqueezeNet")
+    app.file_uploader(key="upload_0").upload(*FILES[0]).run()
+    for page in ("pages/breaking_point.py", "pages/methods.py", "app.py"):
+        app.switch_page(str(ROOT / page)).run()
+        app.run()
+        assert not app.exception
+    assert any("rocket" in caption.value for caption in app.caption)

@@ -67,6 +67,7 @@ def _choice(
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
         key = f"upload_{version}"
+        _begin(key)
         refused = access.refusal(Action.UPLOAD)
         files = st.file_uploader(
             "Upload photos" if several else "Upload a photo",
@@ -79,7 +80,9 @@ def _choice(
             help=refused or "It stays on the server that runs this page. Links do not include it.",
         )
         _catch_up(key, files)
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="xsmall", key="image-tools"
+        ):
             if more:
                 components.camera(_LIVE_CAMERA, _freeze)
             else:
@@ -125,6 +128,7 @@ def _freeze() -> None:
 def _camera(key: str) -> None:
     with st.popover("Camera", icon=":material/photo_camera:", **access.allowed(Action.UPLOAD)):
         if st.toggle("Turn the camera on", key="camera_on"):
+            _begin(key)
             _catch_up(
                 key, st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
             )
@@ -147,11 +151,20 @@ def _remember(key: str) -> None:
     _take(key, _files(st.session_state[key]))
 
 
+def _begin(key: str) -> None:
+    """Notes that the uploader ``key`` is empty where it is new: on arrival at each page."""
+    here = st.session_state["page"]
+    if key not in st.session_state or here not in st.session_state.get(f"{key} taken", ()):
+        st.session_state[f"{key} taken"] = (here,)
+
+
 def _catch_up(key: str, given: object) -> None:
-    """Takes what the uploader ``key`` holds if ``_remember`` was interrupted: Streamlit ends a
-    callback at the next request of the browser, and does not call it again."""
+    """Takes what the uploader ``key`` holds if ``_remember`` was interrupted.
+
+    Streamlit ends a callback at the next request of the browser, and does not call it again.
+    """
     files = _files(given)
-    if files and st.session_state.get(f"{key} taken") != [file.file_id for file in files]:
+    if st.session_state[f"{key} taken"] != _noted(files):
         _take(key, files)
 
 
@@ -166,7 +179,12 @@ def _take(key: str, files: Sequence[UploadedFile]) -> None:
             _link_to_own()
         else:
             st.query_params.pop(UPLOAD, None)
-    st.session_state[f"{key} taken"] = [file.file_id for file in files]  # last: all is done
+    st.session_state[f"{key} taken"] = _noted(files)  # last: all is done
+
+
+def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
+    """This page, and the ids of its ``files``."""
+    return (st.session_state["page"], *(file.file_id for file in files))
 
 
 def _link_to_own() -> None:
