@@ -33,6 +33,10 @@ FOLDER = ".shared"
 OWN = "own"
 """What a link says under ``UPLOAD`` of an image that is not shared; else the id of a copy."""
 
+PAGE = "page of shared images"
+AT_ONCE = 10
+"""Shared images that are listed on one page."""
+
 MOST_BYTES = 20 * 10**6
 _MOST_HEAD = 2000
 _DAY = 24 * 3600.0
@@ -124,7 +128,7 @@ def button(files: Sequence[File]) -> None:
             if st.button("Share this image", key="share", icon=":material/share:", **may):
                 st.query_params[UPLOAD] = share(*files[0])
                 st.rerun()
-        for one in mine:
+        for one in _page_of(sorted(mine, key=lambda one: -one.until)):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(plain(f"{one.name}: shared until {one.expiry}"), width="stretch")
                 if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
@@ -132,6 +136,18 @@ def button(files: Sequence[File]) -> None:
                     if linked == one.id:
                         st.query_params[UPLOAD] = OWN
                     st.rerun()
+
+
+def _page_of(copies: Sequence[Shared]) -> Sequence[Shared]:
+    """Those of ``copies`` that stand on the page chosen; draws its number where there are more."""
+    pages = -(-len(copies) // AT_ONCE)
+    if pages < 2:
+        return copies
+    st.caption(f"{len(copies):,} shared images, the newest first.")
+    # Of the last page the last copy may have been deleted.
+    st.session_state[PAGE] = min(st.session_state.get(PAGE, 1), pages)
+    number = st.pagination(pages, key=PAGE)
+    return copies[(number - 1) * AT_ONCE : number * AT_ONCE]
 
 
 def _delete(one: Shared) -> None:
