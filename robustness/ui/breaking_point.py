@@ -25,7 +25,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.answers.sweep import answer, coarsest, with_seeds
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
-from robustness.ui.session.inputs import one_of
+from robustness.ui.session.inputs import listed
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
 from robustness.ui.work import films, memo
@@ -122,9 +122,12 @@ def _curves(
     points: pd.DataFrame,
     truth: str | None,
 ) -> None:
-    quantity = one_of("Curve", QUANTITIES, "quantity", first="retained_probability")
-    axes = {name: AXES[name] for name in axis_names(perturbation)}
-    axis = one_of("Over", axes, f"axis_{perturbation}", first="strength")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        quantity = listed("Curve", QUANTITIES, "quantity", "retained_probability")
+    with right:
+        axes = {name: AXES[name] for name in axis_names(perturbation)}
+        axis = listed("Horizontal axis", axes, f"axis_{perturbation}", "strength")
     clicked = results.clicked(
         over_strength(points, quantity, axis),
         "curve",

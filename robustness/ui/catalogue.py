@@ -41,7 +41,7 @@ def show(sample: str) -> None:
     of = f"{len(found)} of " if len(found) < len(REGISTRY) else ""
     st.caption(
         f"{of}{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
-        f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under a "
+        f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under an "
         "image opens it on the Live page."
     )
     for family, records in families.items():

@@ -53,7 +53,7 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
         height="content",
         placeholder="",
         column_config={
-            "Model": st.column_config.TextColumn(pinned=True),
+            "Model": st.column_config.TextColumn(pinned=True, width=150),
             "Year": st.column_config.NumberColumn(format="%d"),
             "Top-1": _percent("Published ImageNet validation accuracy."),
             "Top-5": _percent("Published ImageNet validation accuracy."),

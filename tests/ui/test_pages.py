@@ -186,7 +186,7 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     assert f">{found.strength:.3f}</td>" in html(app)
     assert f"at strength {found.strength:.2f}" in headline(app)
     for quantity in QUANTITIES:
-        app.segmented_control(key="quantity").set_value(quantity).run()
+        app.selectbox(key="quantity").set_value(quantity).run()
         assert not app.exception
     app.session_state["shown_strength"] = 0.0
     app.run()
@@ -194,7 +194,7 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     link = {name: app.query_params[name] for name in app.query_params}
     link["quantity"] = QUANTITIES["ssim"]  # as the browser writes it
     again = run(ROOT / "pages" / "breaking_point.py", **link)
-    assert again.segmented_control(key="quantity").value == "ssim"
+    assert again.selectbox(key="quantity").value == "ssim"
     assert "identical" in pictures(again)[0]["text"]
 
 
