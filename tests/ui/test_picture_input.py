@@ -34,7 +34,8 @@ def interrupt_once(monkeypatch: pytest.MonkeyPatch, thing: object, name: str) ->
     at the session, inside of a callback too, and does not call that again: to the next run of the
     script nothing has changed.
     """
-    asked, stopped = getattr(thing, name), []
+    asked = getattr(thing, name)
+    stopped: list[object] = []
 
     def interrupted(*given: object) -> object:
         context = get_script_run_ctx()

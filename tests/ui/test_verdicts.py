@@ -21,6 +21,7 @@ from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.film import Film, Frame
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
+from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Cases, Titled
 from robustness.ui.live.asked import Asked, shown
@@ -191,12 +192,18 @@ def test_a_case_has_one_sign_word_and_colour(surface: str) -> None:
         check(EXPECTED[name], text)
 
 
+class Saved(MadeUp):
+    """A run of one image."""
+
+    def picture(self, image_id: str) -> Picture:
+        return PICTURE
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_pages_of_images_say_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = MadeUp(FRAME[FRAME["model"] == name].reset_index(drop=True), (FLIP,), id=tmp_path.name)
-    run.picture = lambda _: PICTURE  # type: ignore[method-assign]
+    run = Saved(FRAME[FRAME["model"] == name].reset_index(drop=True), (FLIP,), id=tmp_path.name)
     monkeypatch.setitem(globals(), "SHOWN", (row(name), run))
     script = tmp_path / "app.py"
     script.write_text(

@@ -144,7 +144,7 @@ def _cells(frame: pd.DataFrame) -> Table:
     return Table(
         ("Perturbation", *map(model, names)),
         [
-            (what, *(told[what, name] for name in names))
+            (str(what), *(told[what, name] for name in names))
             for what in dict.fromkeys(what for what, _ in told)
         ],
     )
