@@ -15,16 +15,16 @@ from robustness import models, report
 from robustness.attacks.curves import Point
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks, film, scorecard, sweep, tables
-from robustness.charts.verdict import Verdict, judged, verdict
+from robustness.charts.verdict import Mark, judged, verdict
 from robustness.commands.main import main
 from robustness.evaluation.condition import AttackCondition, Condition
-from robustness.evaluation.film import Film, Frame
+from robustness.evaluation.film import FilmRows, Frame
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Cases, Titled
-from robustness.ui.live.asked import Asked, shown
+from robustness.ui.live.asked import LiveRequest, shown
 from robustness.ui.shown import results
 from tests.report.test_attack import ATTACK, outcome
 from tests.support import pages
@@ -87,15 +87,15 @@ def cards() -> dict[str, str]:
 
 
 def live_lines() -> dict[str, str]:
-    asked = Asked(PICTURE, FLIP, tuple(CASES), 3)
+    asked = LiveRequest(PICTURE, FLIP, tuple(CASES), 3)
     lines = shown(asked, {made.model: made for made in ROWS}).verdicts
     return by_model(re.findall("<li>.*?</li>", lines, re.DOTALL))
 
 
 def film_frames() -> dict[str, str]:
     frames = [Frame(1.0, PICTURE.image)]
-    made = Film("vertical_flip", {}, frames, {m.model: [m] for m in ROWS})
-    told = [Verdict(*m["frames"][0]["verdict"]) for m in film.played(made, PICTURE)[0]["models"]]
+    made = FilmRows("vertical_flip", {}, frames, {m.model: [m] for m in ROWS})
+    told = [Mark(*m["frames"][0]["verdict"]) for m in film.played(made, PICTURE)[0]["models"]]
     return by_model([f'"rb-{verdict.tone}" {verdict.said}' for verdict in told])
 
 
@@ -176,7 +176,7 @@ SURFACES: Mapping[str, Callable[[], dict[str, str]]] = {
 }
 
 
-def check(told: Verdict, text: str) -> None:
+def check(told: Mark, text: str) -> None:
     """That ``text`` says what ``told`` says, in its colour, and nothing else."""
     said = re.sub("<[^>]*>", " ", text)
     assert set(said) & SIGNS == {told.sign}
