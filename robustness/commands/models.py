@@ -194,6 +194,8 @@ def check_command(options: argparse.Namespace) -> int:
             continue
         if check.problem or not check.answers:
             console.say(f"{check.model:18}{check.problem or 'no reference image'}")
+        if check.better:
+            console.say(f"{check.model:18}{check.better}")
         for answer in check.answers:
             verdict = "as expected" if answer.right else "DIFFERS"
             expected = " or ".join(answer.expected)

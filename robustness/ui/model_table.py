@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
-from robustness.base.text import counted
+from robustness.base.text import counted, plain
 from robustness.models.inference.choice import chosen
 from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
@@ -126,7 +126,8 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         "the reference probability is known, it must match, too: a wrong channel order or scale "
         "can keep the top-1 class and change only the probability. Models run at their own input "
         "size here; other pages give all models the same image of 224 x 224 pixels, so models "
-        "with a larger input have slightly different probabilities there."
+        "with a larger input have slightly different probabilities there. Your own ImageNet models "
+        "are also tried with the usual normalisations."
     )
     keys = {
         name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
@@ -148,6 +149,10 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     if found:
         rows = [row for check in found.values() for row in _rows(check)]
         st.html(results.html_table(_HEAD, rows))
+        for check in found.values():
+            if check.better:
+                label = models.REGISTRY[check.model].label
+                st.warning(plain(f"{label}: {check.better}"), icon=":material/warning:")
         rounded = [check.rounding for check in found.values() if check.rounding is not None]
         if rounded:
             st.caption(

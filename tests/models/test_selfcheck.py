@@ -43,10 +43,10 @@ class PreparedWrongly:
         self._classifier = classifier
         self.record = classifier.record
         self.side = classifier.side
-        self._wrong = WRONG[what](self.record.normalisation)
+        self.wrong = WRONG[what](self.record.normalisation)
 
     def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
-        shown = undone(self.record.normalisation, prepared(self._wrong, images))
+        shown = undone(self.record.normalisation, prepared(self.wrong, images))
         return self._classifier(shown)
 
 
@@ -79,6 +79,27 @@ def test_wrong_preprocessing_cannot_hide(
     if (name, what) == ("EfficientNetLite0", "channels swapped"):
         top1 = [answer.top1 for answer in found.answers]
         assert (top1[0], top1[2]) == ("espresso", "moped"), "the top-1 alone would let it pass"
+
+
+@pytest.mark.parametrize("name", ["SqueezeNet", "EfficientNetLite0"])
+def test_a_clearly_better_normalisation_of_one_s_own_model_is_named(
+    classifiers: Mapping[str, models.Classifier], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = classifiers[name].record
+    register(monkeypatch, replace(right, group=models.OWN))
+    assert self_check(name).better == ""
+    wrong = PreparedWrongly(classifiers[name], "ImageNet's mean and deviation")
+    claimed = replace(right, normalisation=wrong.wrong)
+
+    class Claimed:
+        record, side = claimed, wrong.side
+
+        def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
+            return wrong(images)
+
+    monkeypatch.setattr(selfcheck, "load", lambda *_, **__: Claimed())
+    expected = {"SqueezeNet": ("in BGR", "caffe"), "EfficientNetLite0": ("-1..1",)}
+    assert any(each in self_check(name).better for each in expected[name])
 
 
 def test_wrong_weights_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> None:
