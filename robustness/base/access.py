@@ -11,8 +11,7 @@ from enum import Enum, IntEnum
 from typing import NoReturn
 
 from robustness.base import settings
-from robustness.base.errors import AccessError, ParameterError
-from robustness.base.settings import Setting
+from robustness.base.errors import AccessError
 
 
 class Role(IntEnum):
@@ -124,17 +123,17 @@ class Policy:
 
 def policy() -> Policy:
     """What the settings say now; raises ``ParameterError`` for what is no role or no switch."""
-    login = settings.is_on(settings.LOGIN)
+    login = bool(settings.value(settings.LOGIN))
     return Policy(
         login=login,
-        owners=settings.parts(settings.OWNERS),
-        evaluators=settings.parts(settings.EVALUATORS),
-        viewers=settings.parts(settings.VIEWERS),
+        owners=(settings.value(settings.OWNERS) or ()),
+        evaluators=(settings.value(settings.EVALUATORS) or ()),
+        viewers=(settings.value(settings.VIEWERS) or ()),
         user_role=_role(settings.USER_ROLE, Role.NONE),
         anonymous_role=_role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR),
         local_role=_role(settings.LOCAL_ROLE, Role.OWNER),
-        read_only=settings.is_on(settings.READ_ONLY),
-        contact=settings.text(settings.CONTACT) or Policy.contact,
+        read_only=bool(settings.value(settings.READ_ONLY)),
+        contact=settings.value(settings.CONTACT) or Policy.contact,
     )
 
 
@@ -164,17 +163,9 @@ def _yours(who: Who, role: Role, settled: Policy) -> str:
     return f"yours is {role.name.lower()}" if role else "you have none here"
 
 
-def _role(setting: Setting, default: Role) -> Role:
-    chosen = settings.text(setting)
-    if chosen is None:
-        return default
-    name = chosen.strip().upper()
-    if name not in Role.__members__:
-        known = ", ".join(role.lower() for role in Role.__members__)
-        raise ParameterError(
-            f"The setting {setting.name!r} must be one of {known}, got {chosen!r}."
-        )
-    return Role[name]
+def _role(setting: settings.Setting[str], default: Role) -> Role:
+    chosen = settings.value(setting)
+    return default if chosen is None else Role[chosen.upper()]
 
 
 def address_of(text: str) -> str:

@@ -7,121 +7,176 @@ working folder (``$ROBUSTNESS_CONFIG`` names another file), the table ``[robustn
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import platformdirs
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
+from robustness.base.validation import checked, expected
 
 CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
 CONFIG_FILE = "robustness.toml"
 SECRETS_FILE = Path(".streamlit") / "secrets.toml"
 SECRETS_TABLE = "robustness"
 
-ON, OFF = "on", "off"
-
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([KMG]I?B)?", re.IGNORECASE)
+
+
+def _bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+
+
+def _folded(text: str) -> str:
+    return text.strip().lower()
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _from(text: str, info: ValidationInfo) -> Path:
+    folder: Any = info.context
+    return located(text, folder)
+
+
+Word = BeforeValidator(_folded)
+Switch = Annotated[bool, Word, expected("on or off")]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Whole = Annotated[int, Field(ge=1, lt=10**12), expected("a whole number of at least 1")]
+Size = Annotated[int, BeforeValidator(_bytes), Field(gt=0), expected("a size such as 4GB or 800MB")]
+Seconds = Annotated[
+    float, Field(gt=0, lt=86_400), expected("seconds, a number above 0 and below 86400")
+]
+Role = Annotated[Literal["none", "viewer", "evaluator", "owner"], Word]
+Priority = Annotated[Literal["idle", "normal"], Word]
+Engine = Annotated[Literal["openvino", "tensorflow"], Word]
+Precision = Annotated[Literal["f32", "bf16"], Word]
+Location = Annotated[Path, BeforeValidator(_from)]
+
+Kind = TypeVar("Kind", covariant=True)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A value that the operator may set; ``meaning`` is one line for the documentation.
+class Setting(Generic[Kind]):
+    """A value that the operator may set.
 
-    A switch (``is_switch``) is on or off, in a file also true or false. A list (``is_list``) is
-    separated by commas, in a file also a TOML array.
+    ``meaning`` is one line for the documentation, ``kind`` the type as which ``value`` reads the
+    text. A ``Switch`` may be true or false in a file, ``Names`` a TOML array.
     """
 
     name: str
     meaning: str
-    is_path: bool = False
-    is_switch: bool = False
-    is_list: bool = False
+    kind: Any = str
 
     @property
     def variable(self) -> str:
         """The name of its environment variable."""
         return f"ROBUSTNESS_{self.name.upper()}"
 
-
-REGISTRY: Registry[Setting] = Registry("setting")
-
-
-def _setting(name: str, meaning: str, **kind: bool) -> Setting:
-    return REGISTRY.add(Setting(name, meaning, **kind))
+    @property
+    def is_path(self) -> bool:
+        return self.kind is Location
 
 
-WEIGHTS_DIR = _setting("weights_dir", "folder searched first for weight files", is_path=True)
-WEIGHTS_MIRROR = _setting("weights_mirror", "URL of such a folder, tried before the official host")
-DOWNLOAD_TIMEOUT = _setting(
+REGISTRY: Registry[Setting[Any]] = Registry("setting")
+
+
+def _of(kind: Any) -> Callable[[str, str], Setting[Any]]:
+    return lambda name, meaning: REGISTRY.add(Setting(name, meaning, kind))
+
+
+_text: Callable[[str, str], Setting[str]] = _of(str)
+_path: Callable[[str, str], Setting[Path]] = _of(Location)
+_names: Callable[[str, str], Setting[tuple[str, ...]]] = _of(Names)
+_switch: Callable[[str, str], Setting[bool]] = _of(Switch)
+_whole: Callable[[str, str], Setting[int]] = _of(Whole)
+_size: Callable[[str, str], Setting[int]] = _of(Size)
+_seconds: Callable[[str, str], Setting[float]] = _of(Seconds)
+_role: Callable[[str, str], Setting[str]] = _of(Role)
+_priority: Callable[[str, str], Setting[str]] = _of(Priority)
+_engine: Callable[[str, str], Setting[str]] = _of(Engine)
+_precision: Callable[[str, str], Setting[Literal["f32", "bf16"]]] = _of(Precision)
+
+WEIGHTS_DIR = _path("weights_dir", "folder searched first for weight files")
+WEIGHTS_MIRROR = _text("weights_mirror", "URL of such a folder, tried before the official host")
+DOWNLOAD_TIMEOUT = _seconds(
     "download_timeout", "longest wait for the next bytes of a download, in seconds (default: 20)"
 )
-CACHE = _setting("cache", "folder for files that the product creates or fetches", is_path=True)
-MODELS = _setting(
-    "models", "file that describes your own models (default: models.toml)", is_path=True
-)
-RUNS = _setting("runs", "folder in which the dashboard keeps runs (default: runs)", is_path=True)
-DATASETS = _setting(
-    "datasets", "folder whose subfolders and archives the dashboard may evaluate", is_path=True
-)
-MEMORY = _setting("memory", "memory for loaded models, such as 4GB (default: half of it)")
-JOBS = _setting("jobs", "dataset runs in progress at once (default: 1)")
-JOB_PRIORITY = _setting(
+CACHE = _path("cache", "folder for files that the product creates or fetches")
+MODELS = _path("models", "file that describes your own models (default: models.toml)")
+RUNS = _path("runs", "folder in which the dashboard keeps runs (default: runs)")
+DATASETS = _path("datasets", "folder whose subfolders and archives the dashboard may evaluate")
+MEMORY = _size("memory", "memory for loaded models, such as 4GB (default: half of it)")
+JOBS = _whole("jobs", "dataset runs in progress at once (default: 1)")
+JOB_PRIORITY = _priority(
     "job_priority", "priority of dataset runs: idle (default: only unused cores) or normal"
 )
-ENGINE = _setting(
+ENGINE = _engine(
     "engine", "engine of forward passes: openvino, or tensorflow (the default with a GPU)"
 )
-PRECISION = _setting(
+PRECISION = _precision(
     "precision", "f32 (default), or bf16: faster on some processors, with different predictions"
 )
-LOGIN = _setting("login", "on: users must log in (default: off)", is_switch=True)
-OWNERS = _setting("owners", "e-mail addresses of owners, who may do everything", is_list=True)
-EVALUATORS = _setting("evaluators", "e-mail addresses that may evaluate and attack", is_list=True)
-VIEWERS = _setting("viewers", "e-mail addresses that may look and measure", is_list=True)
-USER_ROLE = _setting("user_role", "role of logged-in users in none of these lists (default: none)")
-ANONYMOUS_ROLE = _setting(
+LOGIN = _switch("login", "on: users must log in (default: off)")
+OWNERS = _names("owners", "e-mail addresses of owners, who may do everything")
+EVALUATORS = _names("evaluators", "e-mail addresses that may evaluate and attack")
+VIEWERS = _names("viewers", "e-mail addresses that may look and measure")
+USER_ROLE = _role("user_role", "role of logged-in users in none of these lists (default: none)")
+ANONYMOUS_ROLE = _role(
     "anonymous_role",
     "role of visitors over the network without a login (default: evaluator; with login: none)",
 )
-LOCAL_ROLE = _setting(
+LOCAL_ROLE = _role(
     "local_role", "role of users at this machine while login is off (default: owner)"
 )
-READ_ONLY = _setting("read_only", "on: nothing stored may change (default: off)", is_switch=True)
-HOSTS = _setting("hosts", "host names the dashboard answers to, besides localhost", is_list=True)
-METRICS_TOKEN = _setting(
-    "metrics_token", "bearer token with which another machine may read /metrics"
+READ_ONLY = _switch("read_only", "on: nothing stored may change (default: off)")
+HOSTS = _names("hosts", "host names the dashboard answers to, besides localhost")
+METRICS_TOKEN = _text("metrics_token", "bearer token with which another machine may read /metrics")
+UPLOAD_LIMIT = _size(
+    "upload_limit", "largest upload per file, at most Streamlit's server.maxUploadSize"
 )
-UPLOAD_LIMIT = _setting(
-    "upload_limit",
-    "largest upload per file, at most Streamlit's server.maxUploadSize",
-)
-PICTURES_LIMIT = _setting("pictures_limit", "most images in one run of the dashboard")
-DISK_LIMIT = _setting("disk_limit", "disk space of the runs folder above which no new run starts")
-RUNS_KEPT = _setting("runs_kept", "number of runs kept of each creator; older ones go to the bin")
-DAYS_KEPT = _setting("days_kept", "days after which a run goes to the bin")
-BIN_DAYS = _setting("bin_days", "days after which a deleted run is removed for good (default: 7)")
-SHARED_DAYS = _setting(
+PICTURES_LIMIT = _whole("pictures_limit", "most images in one run of the dashboard")
+DISK_LIMIT = _size("disk_limit", "disk space of the runs folder above which no new run starts")
+RUNS_KEPT = _whole("runs_kept", "number of runs kept of each creator; older ones go to the bin")
+DAYS_KEPT = _whole("days_kept", "days after which a run goes to the bin")
+BIN_DAYS = _whole("bin_days", "days after which a deleted run is removed for good (default: 7)")
+SHARED_DAYS = _whole(
     "shared_days", "days that an uploaded image can be shared by a link (default: never)"
 )
-CONTACT = _setting("operator_contact", "whom to ask, shown wherever something is refused")
+CONTACT = _text("operator_contact", "whom to ask, shown wherever something is refused")
+DECODE_MEMORY = _size("decode_memory", "memory for decoding images (default: 800MB)")
+UPLOADS = _size("uploads", "memory for all uploads together (default: 2GB)")
 
-DECODE_MEMORY = _setting("decode_memory", "memory for decoding images (default: 800MB)")
-UPLOADS = _setting("uploads", "memory for all uploads together (default: 2GB)")
+
+def value(setting: Setting[Kind]) -> Kind | None:
+    """The value of ``setting``; None if unset or empty. A relative path becomes absolute.
+
+    Raises ``ParameterError`` for a text that is no such value, and as ``text`` does.
+    """
+    for values, folder in _places(setting):
+        if given := values.get(setting.name):
+            where = f"The setting {setting.name!r}"
+            found: Kind = checked(setting.kind, given, where, context=folder)
+            return found
+    return None
 
 
-def text(setting: Setting) -> str | None:
+def text(setting: Setting[Any]) -> str | None:
     """The value of ``setting`` as given; None if unset or empty.
 
     Raises ``ParameterError`` for a file that is not TOML or holds an unknown setting.
@@ -132,67 +187,9 @@ def text(setting: Setting) -> str | None:
     return None
 
 
-def path(setting: Setting) -> Path | None:
-    """The value of ``setting`` as an absolute path; None if unset.
-
-    Raises ``ParameterError`` as ``text`` and ``located`` do.
-    """
-    for values, folder in _places(setting):
-        if values.get(setting.name):
-            return located(values[setting.name], folder)
-    return None
-
-
-def is_on(setting: Setting) -> bool:
-    """Whether the switch ``setting`` is on; raises ``ParameterError`` for any other value."""
-    chosen = (text(setting) or OFF).strip().lower()
-    if chosen in {ON, "true", "1"}:
-        return True
-    if chosen in {OFF, "false", "0"}:
-        return False
-    raise ParameterError(f"The setting {setting.name!r} must be on or off, got {chosen!r}.")
-
-
-def whole(setting: Setting) -> int | None:
-    """``setting`` as a positive whole number; None if unset.
-
-    Raises ``ParameterError`` for anything else.
-    """
-    chosen = text(setting)
-    if chosen is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,12}", chosen.strip()) or int(chosen) < 1:
-        raise ParameterError(
-            f"The setting {setting.name!r} must be a whole number of at least 1, got {chosen!r}."
-        )
-    return int(chosen)
-
-
-def parts(setting: Setting) -> tuple[str, ...]:
-    """The parts of the list ``setting``; none if unset."""
-    return tuple(filter(None, (part.strip() for part in (text(setting) or "").split(","))))
-
-
-def size(setting: Setting) -> int | None:
-    """``setting`` in bytes; None if unset.
-
-    Raises ``ParameterError`` for a text that is not a size.
-    """
-    chosen = text(setting)
-    if chosen is None:
-        return None
-    match = _SIZE.fullmatch(chosen.strip())
-    bytes_ = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
-    if not 0 < bytes_ < math.inf:
-        raise ParameterError(
-            f"The setting {setting.name!r} must be a size such as 4GB or 800MB, got {chosen!r}."
-        )
-    return int(bytes_)
-
-
 def cache_folder() -> Path:
     """Folder for files that this product creates or fetches, by the setting ``cache``."""
-    return path(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
+    return value(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:
@@ -213,10 +210,10 @@ def check_usable() -> None:
     """Raise ``ParameterError`` if the settings cannot be read."""
     for setting in REGISTRY:
         if setting.is_path:
-            path(setting)
+            value(setting)
 
 
-def _places(asked: Setting) -> list[tuple[Mapping[str, str], Path]]:
+def _places(asked: Setting[Any]) -> list[tuple[Mapping[str, str], Path]]:
     """The sources of settings, first to last, each with its folder for relative paths.
 
     From the environment only ``asked`` is read, since every prediction looks up some setting.
@@ -265,10 +262,10 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
     return {name: _as_text(REGISTRY[name], value, file) for name, value in values.items()}
 
 
-def _as_text(setting: Setting, value: Any, file: Path) -> str:
-    if setting.is_switch and isinstance(value, bool):
-        return ON if value else OFF
-    if setting.is_list and isinstance(value, list) and all(isinstance(v, str) for v in value):
+def _as_text(setting: Setting[Any], value: Any, file: Path) -> str:
+    if setting.kind is Switch and isinstance(value, bool):
+        return "on" if value else "off"
+    if setting.kind is Names and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return ", ".join(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ParameterError(f"{file}: expected {setting.name} to be a text, got {value!r}.")

@@ -139,8 +139,8 @@ def _told(where: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         problem = _sentence(dict(error.errors(include_url=False)[0]))
-        text = f"{where}: {problem}." if where else f"{problem[0].upper()}{problem[1:]}."
-        raise ParameterError(text) from error
+        text = f"{where}: {problem}" if where else problem[0].upper() + problem[1:]
+        raise ParameterError(f"{text}.") from error
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

@@ -27,7 +27,7 @@ def budget() -> int:
 
     Raises ``ParameterError`` for a setting that is no size.
     """
-    chosen = settings.size(settings.MEMORY)
+    chosen = settings.value(settings.MEMORY)
     return machine_memory() // 2 if chosen is None else chosen
 
 

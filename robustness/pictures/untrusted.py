@@ -154,4 +154,4 @@ def memory() -> int:
 
     Raises ``ParameterError`` for a setting that is not a size.
     """
-    return settings.size(settings.DECODE_MEMORY) or DEFAULT_MEMORY
+    return settings.value(settings.DECODE_MEMORY) or DEFAULT_MEMORY

@@ -24,12 +24,12 @@ BIN_DAYS = 7
 
 def bin_days() -> int:
     """Days that a deleted run can be brought back."""
-    return settings.whole(settings.BIN_DAYS) or BIN_DAYS
+    return settings.value(settings.BIN_DAYS) or BIN_DAYS
 
 
 def check_begin(runs: Path, pictures: int = 0) -> None:
     """Raises ``AccessError`` where a run of so many ``pictures``, or any, may not be begun."""
-    most, disk = settings.whole(settings.PICTURES_LIMIT), settings.size(settings.DISK_LIMIT)
+    most, disk = settings.value(settings.PICTURES_LIMIT), settings.value(settings.DISK_LIMIT)
     contact = policy().contact
     if most is not None and pictures > most:
         raise AccessError(
@@ -53,7 +53,7 @@ def tidy(runs: Path) -> None:
     if policy().read_only:
         return
     empty_bin(runs, bin_days())
-    most, days = settings.whole(settings.RUNS_KEPT), settings.whole(settings.DAYS_KEPT)
+    most, days = settings.value(settings.RUNS_KEPT), settings.value(settings.DAYS_KEPT)
     if most is None and days is None:
         return
     found = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]

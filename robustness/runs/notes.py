@@ -106,7 +106,7 @@ def check_source(source: str, runs: Path) -> None:
     """
     if source == SAMPLES and not Path(SAMPLES).exists():
         return
-    allowed = [runs / UPLOADS, settings.path(settings.DATASETS)]
+    allowed = [runs / UPLOADS, settings.value(settings.DATASETS)]
     try:
         path = Path(source).resolve()
         inside = any(folder and path.is_relative_to(folder.resolve()) for folder in allowed)

@@ -52,13 +52,13 @@ def test_a_relative_path_is_relative_to_its_file(
     (folder / "etc").mkdir()
     (folder / "etc" / "mine.toml").write_text('weights_dir = "w"\ncache = "/somewhere"\n')
     monkeypatch.setenv("ROBUSTNESS_CONFIG", "etc/mine.toml")
-    assert settings.path(settings.WEIGHTS_DIR) == folder / "etc" / "w"
+    assert settings.value(settings.WEIGHTS_DIR) == folder / "etc" / "w"
     assert product_cache() == Path("/somewhere")
     assert places(FILE)[0] == folder / "etc" / "w" / "weights.h5"
     secrets(folder, '[robustness]\nmodels = "m.toml"\n')
-    assert settings.path(settings.MODELS) == folder / ".streamlit" / "m.toml"
+    assert settings.value(settings.MODELS) == folder / ".streamlit" / "m.toml"
     monkeypatch.setenv("ROBUSTNESS_MODELS", "here.toml")
-    assert settings.path(settings.MODELS) == folder / "here.toml"
+    assert settings.value(settings.MODELS) == folder / "here.toml"
 
 
 def test_a_number_is_read_as_text(folder: Path) -> None:
@@ -70,18 +70,53 @@ def test_a_switch_and_a_list_are_read_as_toml_and_as_text(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = folder / "robustness.toml"
-    assert not settings.is_on(settings.LOGIN)
-    assert settings.parts(settings.OWNERS) == ()
+    assert not settings.value(settings.LOGIN)
+    assert settings.value(settings.OWNERS) is None
     for on in ("true", '"on"', '"On"', "1"):
         file.write_text(f'login = {on}\nowners = ["a@b.example", "*@c.example"]\n')
-        assert settings.is_on(settings.LOGIN)
-        assert settings.parts(settings.OWNERS) == ("a@b.example", "*@c.example")
+        assert settings.value(settings.LOGIN)
+        assert settings.value(settings.OWNERS) == ("a@b.example", "*@c.example")
     file.write_text('login = false\nowners = "a@b.example,*@c.example,"\n')
-    assert not settings.is_on(settings.LOGIN)
-    assert settings.parts(settings.OWNERS) == ("a@b.example", "*@c.example")
+    assert not settings.value(settings.LOGIN)
+    assert settings.value(settings.OWNERS) == ("a@b.example", "*@c.example")
     monkeypatch.setenv("ROBUSTNESS_LOGIN", "perhaps")
-    with pytest.raises(ParameterError, match="'login' must be on or off, got 'perhaps'"):
-        settings.is_on(settings.LOGIN)
+    with pytest.raises(ParameterError, match="'login': expected on or off, got 'perhaps'"):
+        settings.value(settings.LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("memory", "4GB", 4_000_000_000),
+        ("memory", " 1.5 KiB ", 1536),
+        ("memory", "0", None),
+        ("memory", "4 GB or so", None),
+        ("memory", "9" * 400 + "GB", None),
+        ("jobs", "3", 3),
+        ("jobs", "0", None),
+        ("jobs", "1.5", None),
+        ("jobs", "9" * 400, None),
+        ("download_timeout", "2.5", 2.5),
+        ("download_timeout", "0", None),
+        ("download_timeout", "nan", None),
+        ("download_timeout", "100000", None),
+        ("job_priority", "Idle", "idle"),
+        ("job_priority", "lazy", None),
+        ("user_role", "Owner", "owner"),
+        ("user_role", "king", None),
+    ],
+)
+def test_a_value_is_read_as_its_kind_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: object
+) -> None:
+    setting = settings.REGISTRY[name]
+    monkeypatch.setenv(setting.variable, text)
+    if expected is not None:
+        assert settings.value(setting) == expected
+        return
+    with pytest.raises(ParameterError, match=f"'{name}': expected .*, got ") as caught:
+        settings.value(setting)
+    assert len(str(caught.value)) < 200
 
 
 def test_a_changed_file_is_read_again(folder: Path) -> None:
@@ -123,7 +158,7 @@ def test_a_path_that_is_none_is_refused_before_it_is_used(folder: Path) -> None:
         settings.check_usable()
     assert str(caught.value).endswith(".")
     (folder / "robustness.toml").write_text('weights_dir = "~/weights"\n')
-    assert settings.path(settings.WEIGHTS_DIR) == Path.home() / "weights"
+    assert settings.value(settings.WEIGHTS_DIR) == Path.home() / "weights"
 
 
 def test_a_mark_that_an_editor_put_in_front_is_no_part_of_the_file(folder: Path) -> None:

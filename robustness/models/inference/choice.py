@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import TypeVar, get_args
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
 from robustness.models.in_tensorflow.runtime import has_gpu
 from robustness.models.inference.forward_pass import BF16, F32, Precision
 from robustness.models.inference.openvino_core import core
 
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"
-ENGINES = (OPENVINO, TENSORFLOW)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-Known = TypeVar("Known", bound=str)
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,8 @@ def chosen() -> Choice:
     ``ParameterError`` for another engine or precision, or for one that the engine or this processor
     does not have.
     """
-    engine = _one_of(settings.ENGINE, ENGINES)
-    precision = _one_of(settings.PRECISION, PRECISIONS) or F32
+    engine = settings.value(settings.ENGINE)
+    precision = settings.value(settings.PRECISION) or F32
     if engine is None:
         engine = TENSORFLOW if has_gpu() else OPENVINO
     if engine == TENSORFLOW and precision != F32:
@@ -55,19 +49,6 @@ def chosen() -> Choice:
             "compute in bfloat16. Leave it out for float32."
         )
     return Choice(engine, precision)
-
-
-def _one_of(setting: settings.Setting, known: tuple[Known, ...]) -> Known | None:
-    given = settings.text(setting)
-    if given is None:
-        return None
-    for value in known:
-        if given.strip().lower() == value:
-            return value
-    raise ParameterError(
-        f"The setting {setting.name!r} must be one of {', '.join(known)}, got {given!r}. "
-        f"{did_you_mean(given, known)}."
-    )
 
 
 @cache

@@ -80,7 +80,7 @@ def refresh() -> None:
 
 def described_in() -> Path:
     """The path of the file that describes the user's models; the file may not exist."""
-    return settings.path(settings.MODELS) or Path.cwd() / DEFAULT_FILE
+    return settings.value(settings.MODELS) or Path.cwd() / DEFAULT_FILE
 
 
 def _described() -> tuple[ModelRecord, ...]:
@@ -88,7 +88,7 @@ def _described() -> tuple[ModelRecord, ...]:
     try:
         found = version(file)
     except OSError:
-        if settings.path(settings.MODELS):
+        if settings.value(settings.MODELS):
             raise ParameterError(
                 f"Expected your models in {file}, as the setting 'models' says, but there is no "
                 "file there: create it, or change the setting."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robustness.base import settings
 from robustness.base.disk import alone, occupied, write_whole
-from robustness.base.errors import DownloadError, ParameterError, UnknownNameError
+from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.models.model_record import (
     REGISTRY,
     ModelRecord,
@@ -60,7 +60,8 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
         return present
     expected = size(record) or 0
     meter = Meter(progress, expected)
-    sources = Sources(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, _timeout())
+    timeout = settings.value(settings.DOWNLOAD_TIMEOUT) or TIMEOUT_SECONDS
+    sources = Sources(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, timeout)
     get = sources.get if present is None else _copying(present, meter)
     part = _part(target)
     try:
@@ -112,20 +113,6 @@ def _part(target: Path) -> Path:
 
 def _aside(target: Path) -> Path:
     return target.with_name(f"{target.name}.damaged")
-
-
-def _timeout() -> float:
-    given = settings.text(settings.DOWNLOAD_TIMEOUT)
-    try:
-        seconds = float(given) if given else TIMEOUT_SECONDS
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < 86_400:
-        raise ParameterError(
-            f"The setting 'download_timeout' is a time in seconds: expected a number above 0 and "
-            f"below 86400, got {given!r}."
-        )
-    return seconds
 
 
 def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:

@@ -29,7 +29,7 @@ def product_cache() -> Path:
 
 def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
     """Where a file or folder is looked for, first to last; the last is where it is fetched to."""
-    configured = settings.path(settings.WEIGHTS_DIR)
+    configured = settings.value(settings.WEIGHTS_DIR)
     cached = product_cache() / "weights" / weights.name
     if isinstance(weights, Preset):
         chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it

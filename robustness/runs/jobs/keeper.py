@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from robustness.base import own_process, settings
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import RobustnessError
 from robustness.base.turns import PAUSES, in_turn
 from robustness.runs.jobs.queue import (
     QUEUE,
@@ -36,7 +36,6 @@ MOST_DEATHS = 3
 MOST_REFUSALS = 60
 """Looks in a row, about two a second, at which none could be started for a run that was due."""
 
-_NORMAL = "normal"
 _SECONDS_BETWEEN = 0.5
 _SECONDS_TO_STOP = 20.0
 
@@ -235,8 +234,8 @@ def keep(runs: Path) -> Keeper:
     """
     with _MAKING:
         if runs not in _KEEPERS:
-            _check_priority()
-            _KEEPERS[runs] = Keeper(runs, settings.whole(settings.JOBS) or 1)
+            settings.value(settings.JOB_PRIORITY)  # a wrong one is refused here
+            _KEEPERS[runs] = Keeper(runs, settings.value(settings.JOBS) or 1)
         keeper = _KEEPERS[runs]
         keeper.begin()
     return keeper
@@ -251,12 +250,4 @@ def end_all() -> None:
 
 
 def _is_idle() -> bool:
-    return settings.text(settings.JOB_PRIORITY) != _NORMAL
-
-
-def _check_priority() -> None:
-    text = settings.text(settings.JOB_PRIORITY) or "idle"
-    if text not in ("idle", _NORMAL):
-        raise ParameterError(
-            f"The setting 'job_priority' is {text!r}: expected 'idle' or '{_NORMAL}'."
-        )
+    return settings.value(settings.JOB_PRIORITY) != "normal"

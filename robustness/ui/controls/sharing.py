@@ -178,7 +178,7 @@ def _said(id_: str, head: bytes) -> Shared | None:
 
 
 def _days() -> int | None:
-    return settings.whole(settings.SHARED_DAYS)
+    return settings.value(settings.SHARED_DAYS)
 
 
 def _place() -> Path:

@@ -69,7 +69,7 @@ def request_input() -> Request | None:
 
 
 def _source_input() -> str | None:
-    allowed = settings.path(settings.DATASETS)
+    allowed = settings.value(settings.DATASETS)
     kinds = {BUNDLED: "Bundled samples", UPLOADED: "Upload"}
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"

@@ -59,7 +59,7 @@ def _ends(name: str, pattern: str) -> bool:
 def _named() -> tuple[str, ...]:
     """What the setting ``hosts`` names; nothing while the settings cannot be read."""
     try:
-        return tuple(part.lower().rstrip(".") for part in settings.parts(settings.HOSTS))
+        return tuple(part.lower().rstrip(".") for part in (settings.value(settings.HOSTS) or ()))
     except RobustnessError:
         return ()
 

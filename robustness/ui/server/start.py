@@ -22,7 +22,7 @@ def settle() -> None:
 
 def lower_upload_limit() -> None:
     """The smaller of both limits, in whole megabytes, holds; raises ``ParameterError``."""
-    wanted = settings.size(settings.UPLOAD_LIMIT)
+    wanted = settings.value(settings.UPLOAD_LIMIT)
     if wanted is not None:
         allowed = int(config.get_option("server.maxUploadSize"))
         config.set_option("server.maxUploadSize", min(allowed, max(1, wanted // _MEGABYTE)))

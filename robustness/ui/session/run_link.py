@@ -26,7 +26,7 @@ UPLOAD = "upload"
 
 def runs_folder() -> Path:
     """Where the dashboard keeps runs: the setting ``runs``, else ``runs`` in the working folder."""
-    return settings.path(settings.RUNS) or Path("runs").resolve()
+    return settings.value(settings.RUNS) or Path("runs").resolve()
 
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:

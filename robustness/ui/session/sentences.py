@@ -30,6 +30,6 @@ def _roots() -> list[Path]:
     """The folders that the operator named, the working folder and the home folder."""
     found = {Path.cwd(), Path.home()}
     with suppress(ParameterError):  # it is the settings that the sentence may be about
-        named = [settings.path(record) for record in settings.REGISTRY if record.is_path]
+        named = [settings.value(record) for record in settings.REGISTRY if record.is_path]
         found |= {each for path in named if path is not None for each in (path, path.parent)}
     return sorted(found - {Path("/")}, key=lambda path: -len(str(path)))

@@ -35,7 +35,7 @@ def room() -> int:
 
     Raises ``ParameterError`` for a setting that is no size.
     """
-    return settings.size(settings.UPLOADS) or DEFAULT_ROOM
+    return settings.value(settings.UPLOADS) or DEFAULT_ROOM
 
 
 class UploadLimit:
