@@ -19,6 +19,7 @@ from robustness import attacks, metrics, models, perturbations
 from robustness.base.registry import Registry
 from robustness.models import PackagedFile, Preset, PublishedFile
 from robustness.pictures import samples
+from tests.support import shards
 from tests.support.places import PAGES, ROOT
 
 PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
@@ -378,6 +379,11 @@ def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+
+def test_the_shards_name_tests_that_exist() -> None:
+    named = {*shards.LONG, *(path for group in shards.TOGETHER for path in group)}
+    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def tracked() -> list[Path]:

@@ -14,7 +14,7 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.commands.console import OutputError, print_table, say, write_file
+from robustness.commands.console import OutputError, say, write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence
@@ -172,17 +172,6 @@ def test_help_and_errors_name_the_program_as_it_was_called(
     with pytest.raises(SystemExit):
         main(["guess"])
     assert f"\n{name}: error: " in capsys.readouterr().err
-
-
-def test_a_table_has_its_headings_over_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    columns = {"model": "<8", "share": ">7", "  why": ""}
-    print_table(columns, [("One", "12%", "  so"), "others:", ("Two", "3%")])
-    assert capsys.readouterr().out.splitlines() == [
-        "model     share  why",
-        "One         12%  so",
-        "others:",
-        "Two          3%",
-    ]
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ take seconds to load and to trace."""
 LONG = (
     "tests/ui/browser/",
     *TOGETHER[1],
-    "tests/models/test_keras_models.py",
-    "tests/models/test_transformers.py",
+    "tests/models/in_tensorflow/test_keras_models.py",
+    "tests/models/in_tensorflow/test_transformers.py",
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",
 )

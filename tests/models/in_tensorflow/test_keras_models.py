@@ -21,7 +21,7 @@ from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.weights.places import keras_cache
 from tests.conftest import save_official
-from tests.support.preparing import undone
+from tests.support.preparing import prepared, undone
 from tests.support.unset_weights import recycled_weights, unset_weights
 
 Floats = NDArray[np.float32]
@@ -41,6 +41,8 @@ PREPROCESSING = {  # the module of keras.applications whose preprocess_input bel
 }
 DIFFERENT = ("ResNet50", "ResNet50V2", "DenseNet121", "EfficientNetB0")
 """One for each preprocessing that there is."""
+COMPARED = ("EfficientNetB0", "ResNet50V2", "MobileNetV3Large", "ConvNeXtTiny")
+"""All that the catalogue builds in a way of its own, and one of those that Keras builds."""
 
 READERS = {  # stages that have no layer of their own in Keras' network: the layer that reads them
     "MobileNetV3Large": {"embedding": "logits"},
@@ -56,11 +58,9 @@ WIDTHS = {
     "ConvNeXtTiny": [96, 192, 384, 768, 768],
 }
 NOT_FOLDED = {  # batch normalisations that follow no convolution of their own
-    "ResNet50": 0,
     "EfficientNetB0": 0,
     "ResNet50V2": 17,  # before each block's first activation, and the last one
     "MobileNetV3Large": 0,
-    "EfficientNetV2B0": 0,
 }
 CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -213,37 +213,32 @@ def load_through_a_file(
         return models.Classifier.of(record, filled, stages), filled, parameters[0]
 
 
-@pytest.fixture(scope="module", params=PREPROCESSING)
+def kerass_preprocessing(name: str, images: Floats) -> Floats:
+    module = getattr(keras().applications, PREPROCESSING[name])
+    return np.asarray(module.preprocess_input(images * np.float32(255)))
+
+
+@pytest.fixture(scope="module", params=COMPARED)
 def compared(
     request: pytest.FixtureRequest, photographs: Floats, tmp_path_factory: pytest.TempPathFactory
 ) -> Compared:
     record, images = models.REGISTRY[request.param], photographs[:2]
 
-    def prepare(name: str, images: Floats) -> Floats:
-        module = getattr(keras().applications, PREPROCESSING[name])
-        return np.asarray(module.preprocess_input(images * np.float32(255)))
-
-    on_disk = record.name != "VGG16"  # its 553 MB are not written for a test
     with recycled_weights():
-        network = official_network(record) if on_disk else record.build()
+        network = official_network(record)
     randomise(network)
     stages = [activation(network, record.name, layer) for _, layer in record.stages]
-    probabilities, *activations = keras_answers(network, stages, prepare(record.name, images))
-    if on_disk:
-        folder = tmp_path_factory.mktemp("keras")
-        classifier, used, parameters = load_through_a_file(network, record, folder)
-    else:
-        used = network
-        classifier = models.Classifier.of(record, network, record.stages)
-        parameters = network.count_params()
+    probabilities, *activations = keras_answers(
+        network, stages, kerass_preprocessing(record.name, images)
+    )
+    folder = tmp_path_factory.mktemp("keras")
+    classifier, used, parameters = load_through_a_file(network, record, folder)
     own = record.normalisation
     others = [name for name in DIFFERENT if models.REGISTRY[name].normalisation != own]
-    wrong = [undone(own, prepare(name, images[:1])) for name in others]
+    wrong = [undone(own, kerass_preprocessing(name, images[:1])) for name in others]
     shown = np.concatenate([images, *wrong])
-    # Large weights are read for several images at once; all others answer one by one anyway, and
-    # are compiled a second time to be asked about several.
-    batches = np.split(shown, len(shown)) if on_disk else [shown]
-    outputs = models.Outputs.join([classifier(batch) for batch in batches])
+    # One by one: to be asked about several at once, it would be compiled a second time.
+    outputs = models.Outputs.join([classifier(image[None]) for image in shown])
     return Compared(
         classifier,
         used,
@@ -264,6 +259,27 @@ def test_it_answers_as_kerass_own_pipeline(compared: Compared) -> None:
     assert len(compared.wrongly_prepared) == len(DIFFERENT) - 1
     differences = np.abs(compared.wrongly_prepared - compared.keras_probabilities[0]).max(axis=1)
     assert differences.min() > 0.01, "a wrong preprocessing would not show"
+
+
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_the_normalisation_of_a_record_is_kerass_preprocessing(
+    photographs: Floats, name: str
+) -> None:
+    images = photographs[:1]
+    found = prepared(models.REGISTRY[name].normalisation, images)
+    np.testing.assert_allclose(found, kerass_preprocessing(name, images), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in PREPROCESSING if name not in COMPARED])
+def test_a_record_of_keras_has_its_stages_parameters_and_file(name: str) -> None:
+    record = models.REGISTRY[name]
+    with unset_weights():
+        network = official_network(record)
+    assert network.count_params() == record.parameters
+    sides = [network.get_layer(layer).output.shape[1:-1] for _, layer in record.stages]
+    assert sides == sorted(sides, reverse=True)
+    assert len(set(sides)) >= 4
+    assert sides[-1] == ()
 
 
 def test_its_network_has_the_parameters_of_its_record(compared: Compared) -> None:
@@ -295,5 +311,4 @@ def test_heat_maps_find_its_last_grid(compared: Compared) -> None:
     record, network = compared.classifier.record, compared.classifier.graph
     assert isinstance(network, ReplayedNetwork)
     layout = grip(record.label, network.graph).layout
-    side = 14 if record.name == "VGG16" else 7
-    assert (layout.height, layout.width) == (side, side)
+    assert (layout.height, layout.width) == (7, 7)

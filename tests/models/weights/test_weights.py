@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import itertools
 import re
 import socket
@@ -22,7 +21,6 @@ from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
 from robustness.models import labels
 from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation, PackagedFile
 from robustness.models.weights.places import keras_cache
 from tests.conftest import OFFLINE_NAMES, register, save_official
@@ -30,8 +28,6 @@ from tests.support.official_weights import small_network
 
 # Keras' own writer of the HDF5 layout.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-STUDY_NAMES = ("VGG16", "ResNet50", "DenseNet121", "EfficientNetB0")
 
 # --- files in the layout of Keras' official ones --------------------------------------------------
 
@@ -237,38 +233,6 @@ def test_without_any_weights_the_remedy_is_named(
 
 
 # --- what is known beforehand ---------------------------------------------------------------------
-
-
-def test_published_files_are_those_of_the_installed_keras() -> None:
-    keras()
-    apps = {
-        name: importlib.import_module(f"keras.src.applications.{name}")
-        for name in ("vgg16", "resnet", "densenet", "efficientnet")
-    }
-    hashes = {
-        "VGG16": re.findall(r'WEIGHTS_PATH,.*?file_hash="(\w+)"', source(apps["vgg16"]))[0],
-        "ResNet50": apps["resnet"].WEIGHTS_HASHES["resnet50"][0],
-        "DenseNet121": re.findall(
-            r'DENSENET121_WEIGHT_PATH,.*?file_hash="(\w+)"', source(apps["densenet"])
-        )[0],
-        "EfficientNetB0": apps["efficientnet"].WEIGHTS_HASHES["b0"][0],
-    }
-    urls = {
-        "VGG16": apps["vgg16"].WEIGHTS_PATH,
-        "ResNet50": apps["resnet"].BASE_WEIGHTS_PATH
-        + "resnet50_weights_tf_dim_ordering_tf_kernels.h5",
-        "DenseNet121": apps["densenet"].DENSENET121_WEIGHT_PATH,
-        "EfficientNetB0": apps["efficientnet"].BASE_WEIGHTS_PATH + "efficientnetb0.h5",
-    }
-    assert tuple(r.name for r in models.REGISTRY if r.group == models.STUDY) == STUDY_NAMES
-    for name in STUDY_NAMES:
-        file = models.REGISTRY[name].weights
-        assert isinstance(file, models.PublishedFile)
-        assert (file.url, file.digest) == (urls[name], f"md5:{hashes[name]}")
-
-
-def source(module: Any) -> str:
-    return re.sub(r"\s+", " ", inspect.getsource(module))
 
 
 def test_labels_are_the_thousand_classes_without_any_network(
