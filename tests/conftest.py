@@ -6,9 +6,8 @@ import gc
 import hashlib
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import local_script_runner
 
 from robustness import models
 from robustness.base import settings
@@ -26,7 +23,7 @@ from robustness.models.own import user_models
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.session import access
-from tests.support import shards
+from tests.support import pages, shards
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 
@@ -90,32 +87,9 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def installed_components() -> Iterator[None]:
-    """What the installed packages bring along is looked up once, not at every run of a page: that
-    reads the papers of all packages, and was a sixth of the time of the pages' tests."""
+def quick_pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            manifest_scanner,
-            "scan_component_manifests",
-            cache(manifest_scanner.scan_component_manifests),
-        )
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def pages_awaited() -> Iterator[None]:
-    """Streamlit's tests of pages look a thousand times a second whether a page has ended, through
-    all that it has sent; here they wait for its thread."""
-    look = local_script_runner.require_widgets_deltas
-
-    def wait(runner: local_script_runner.LocalScriptRunner, timeout: float = 3) -> None:
-        started = time.monotonic()
-        if runner._script_thread is not None:
-            runner._script_thread.join(timeout)
-        look(runner, max(started + timeout - time.monotonic(), 0.1))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_script_runner, "require_widgets_deltas", wait)
+        pages.quicken(patch)
         yield
 
 

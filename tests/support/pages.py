@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
@@ -23,6 +25,26 @@ from tests.support.places import ROOT
 
 PATIENCE = 120
 """Seconds that a run of a page may take, on a machine that does much else."""
+
+
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """Makes the runs of pages cheaper in this process.
+
+    Streamlit scans all installed packages for components at every run of a page; here it does once.
+    ``AppTest`` looks a thousand times a second whether a page has ended, through all that it has
+    sent; here it waits for the page's thread.
+    """
+    look = local_script_runner.require_widgets_deltas
+
+    def wait(runner: local_script_runner.LocalScriptRunner, timeout: float = 3) -> None:
+        started = time.monotonic()
+        if runner._script_thread is not None:
+            runner._script_thread.join(timeout)
+        look(runner, max(started + timeout - time.monotonic(), 0.1))
+
+    scan = cache(manifest_scanner.scan_component_manifests)
+    patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+    patch.setattr(local_script_runner, "require_widgets_deltas", wait)
 
 
 def run(page: Path = ROOT / "app.py", **query: str | list[str]) -> AppTest:

@@ -16,6 +16,7 @@ SCRIPT = """
 import contextlib, io, json, sys, threading
 
 import numpy as np
+import pytest
 
 from robustness import models
 from robustness.commands import main
@@ -47,6 +48,7 @@ for command in (
         ended = main.main(command)
     note(command[0], ended)
 
+pages.quicken(pytest.MonkeyPatch())
 live = pages.run(models="SqueezeNet", fog="0.2")
 watched = [name for name in sys.modules if name.startswith("robustness.models.explain")]
 watched += [t.name for t in threading.enumerate() if t.name.startswith("attention")]
