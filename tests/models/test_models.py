@@ -55,7 +55,7 @@ class Built:
     network: Any
 
 
-@pytest.fixture(scope="module", params=OFFLINE_NAMES)
+@pytest.fixture(scope="module", params=OFFLINE_NAMES[:2])  # the others are larger Lite0s
 def built(request: pytest.FixtureRequest) -> Built:
     record = models.REGISTRY[request.param]
     return Built(record, record.build())
@@ -63,28 +63,18 @@ def built(request: pytest.FixtureRequest) -> Built:
 
 def test_an_offline_network_has_the_parameters_of_its_record(built: Built) -> None:
     assert built.network.count_params() == built.record.parameters
-    assert built.record.parameters == REFERENCE["models"][built.record.name]["parameters"]
+    for name in OFFLINE_NAMES:
+        assert models.REGISTRY[name].parameters == REFERENCE["models"][name]["parameters"]
 
 
-CELLS = {
-    "SqueezeNet": 13,
-    "EfficientNetLite0": 7,
-    "EfficientNetLite1": 8,
-    "EfficientNetLite2": 9,
-}
-"""Of the last grid of features, a side."""
-
-
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "cells"), [("SqueezeNet", 13), ("EfficientNetLite0", 7)])
 def test_heat_maps_find_the_last_grid_of_an_offline_network(
-    classifiers: Mapping[str, models.Classifier], name: str
+    classifiers: Mapping[str, models.Classifier], name: str, cells: int
 ) -> None:
-    """Keras' own networks have theirs in test_keras_models.py, transformers in
-    test_explain_layers.py."""
     network = classifiers[name].graph
     assert isinstance(network, ReplayedNetwork)
     layout = grip(name, network.graph).layout
-    assert (layout.height, layout.width) == (CELLS[name], CELLS[name])
+    assert (layout.height, layout.width) == (cells, cells)
 
 
 def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(built: Built) -> None:
@@ -148,17 +138,17 @@ def test_another_shape_is_refused(
         classifiers["SqueezeNet"](np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize(("name", "side"), [("SqueezeNet", 200), ("SqueezeNet", 300)])
+@pytest.mark.parametrize("side", [200, 300])
 def test_images_are_resized_to_the_models_size(
-    name: str, side: int, classifiers: Mapping[str, models.Classifier]
+    side: int, classifiers: Mapping[str, models.Classifier]
 ) -> None:
-    at_size = classifiers[name]
+    at_size = classifiers["SqueezeNet"]
     image = study_image(samples.sample_bytes("coffee"), side=side)
     channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
     size = (at_size.side, at_size.side)
     resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
     expected = at_size(np.stack(resized, axis=-1).clip(0, 1)[None])
-    outputs = models.load(name, side=side)(image[None])
+    outputs = models.load("SqueezeNet", side=side)(image[None])
     assert outputs.probabilities.argmax() == 967
     assert np.abs(outputs.probabilities - expected.probabilities).max() <= 1e-3
     for stage, values in expected.features.items():
@@ -179,15 +169,6 @@ def test_threads_that_load_at_once_get_one_classifier() -> None:
     assert np.isfinite(loaded[0](np.ones((2, 64, 64, 3), np.float32)).probabilities).all()
 
 
-PUBLISHED_ROBUSTNESS = {  # imagenet-testbed: mCE, relative mCE
-    "VGG16": (91.1, 118.8),
-    "ResNet50": (78.2, 102.6),
-    "DenseNet121": (76.3, 93.7),
-    "EfficientNetB0": (76.1, 98.6),
-    "SqueezeNet": (104.1, 109.4),
-}
-
-
 def test_published_figures_are_percentages_with_a_source() -> None:
     for record in models.REGISTRY:
         scores = record.published
@@ -196,16 +177,16 @@ def test_published_figures_are_percentages_with_a_source() -> None:
         assert scores.top5 is None or scores.top1 < scores.top5 < 100
         assert scores.source
         assert bool(scores.robustness_source) == (scores.mce is not None)
-    known = {r.name: r.published for r in models.REGISTRY if r.published.mce is not None}
-    figures = {name: (scores.mce, scores.relative_mce) for name, scores in known.items()}
-    assert figures == PUBLISHED_ROBUSTNESS
 
 
 @pytest.mark.parametrize(
     ("text", "index"),
-    [("Cardigan", 264), ("cardigan", 474), (" tench", 0), ("great_white-SHARK", 2)],
+    [
+        *(("Cardigan", 264), ("cardigan", 474), (" tench", 0), ("great_white-SHARK", 2)),
+        *((" 967", 967), ("n07920052", 967)),
+    ],
 )
-def test_a_target_is_a_class_by_its_name(text: str, index: int) -> None:
+def test_a_class_is_found_by_its_name_index_or_synset(text: str, index: int) -> None:
     assert models.imagenet().index(text) == index
 
 
@@ -214,10 +195,11 @@ def test_a_name_that_may_be_either_of_two_is_refused_with_both() -> None:
         models.imagenet().index("CARDIGAN")
 
 
-@pytest.mark.parametrize("text", ["1000", "-1", "9" * 5000])
-def test_a_number_that_is_no_class_is_refused_with_those_that_are(text: str) -> None:
-    with pytest.raises(UnknownNameError, match="an index from 0 to 999"):
+@pytest.mark.parametrize("text", ["expresso", "1000", "-1", "9" * 5000, "", "n00000000"])
+def test_an_unknown_class_is_refused(text: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
         models.imagenet().index(text)
+    assert ("Did you mean 'espresso'" in str(caught.value)) is (text == "expresso")
 
 
 def test_a_class_that_is_not_known_is_called_by_its_index() -> None:
