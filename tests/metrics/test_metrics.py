@@ -171,7 +171,7 @@ def skimage_ssim(clean: Floats, image: Floats) -> float:
     return float(score)
 
 
-@pytest.mark.parametrize("name", perturbations.REGISTRY.names)
+@pytest.mark.parametrize("name", ["gaussian_noise", "fog", "rotation", "occlusion", "pixelate"])
 def test_ssim_and_psnr_equal_scikit_images(name: str) -> None:
     clean = photos("chelsea", "rocket")
     for strength in (0.1, 1.0):

@@ -91,10 +91,8 @@ def resizing() -> models.Classifier:
 def test_shape_range_and_scale(
     classifiers: Mapping[str, models.Classifier],
     photographs: Floats,
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
     classifier = resizing() if name == "one that resizes" else classifiers[name]
     images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs[:3]])
     kept = images.copy()
@@ -144,18 +142,16 @@ def test_one_trace_serves_every_picture_and_class(
     assert trace_count(_explainer(offline)) == 1
 
 
-@pytest.fixture
-def unconverted(monkeypatch: pytest.MonkeyPatch) -> models.Classifier:
-    """One of its own, which a test need not convert to have heat maps of it."""
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
+def squeezenet() -> models.Classifier:
+    """One that nobody has asked before."""
     record = models.REGISTRY["SqueezeNet"]
     return models.Classifier.of(record, *load_network(record))
 
 
 def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
-    photographs: Floats, unconverted: models.Classifier
+    photographs: Floats,
 ) -> None:
-    classifier = unconverted
+    classifier = squeezenet()
     tasks = [(n % 3, index) for n in range(6) for index in (967, 285)]
 
     def ask(task: tuple[int, int]) -> Floats:
@@ -169,12 +165,8 @@ def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
     assert trace_count(_explainer(classifier)) == 1
 
 
-def test_an_explained_classifier_can_be_released(
-    photographs: Floats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
-    record = models.REGISTRY["SqueezeNet"]
-    classifier = models.Classifier.of(record, *load_network(record))
+def test_an_explained_classifier_can_be_released(photographs: Floats) -> None:
+    classifier = squeezenet()
     heat_maps(classifier, photographs[:1], 0)
     alive = weakref.ref(classifier), weakref.ref(_explainer(classifier))
     del classifier

@@ -26,12 +26,6 @@ from tests.support.user_models import DIGITS, describe, small_network
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def unconverted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks of the tests are not converted: heat maps are made in TensorFlow."""
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
-
-
 def small_classifier(network: Any, *, embedding: str | None = None) -> models.Classifier:
     """``network``, from images of 8 pixels to ten digits, as a classifier."""
     record = replace(

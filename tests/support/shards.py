@@ -20,15 +20,19 @@ TOGETHER = (
         *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
         "tests/commands/test_attack_command.py",
     ),
+    (
+        *("tests/models/in_tensorflow/test_transformers.py", "tests/models/test_explain_layers.py"),
+        "tests/models/weights/test_presets.py",
+    ),
 )
-"""What shares a dashboard, and what asks the offline models for gradients: the networks of these
-take seconds to load and to trace."""
+"""What shares a dashboard; what asks the offline models for gradients, as the networks of these
+take seconds to load and to trace; and what imports KerasHub."""
 
 LONG = (
     "tests/ui/browser/",
     *TOGETHER[1],
     "tests/models/in_tensorflow/test_keras_models.py",
-    "tests/models/in_tensorflow/test_transformers.py",
+    *TOGETHER[2],
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",
 )

@@ -32,7 +32,6 @@ from robustness.ui.session import kept
 from robustness.ui.session.kept import Kept
 from robustness.ui.shown import attention
 from robustness.ui.work import long_work as work
-from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
 from tests.support.places import ROOT
 
@@ -83,17 +82,16 @@ def test_it_shows_what_the_core_finds() -> None:
 
 
 def test_a_first_visit_shows_an_attack_that_is_news() -> None:
-    """It errs by far, and no noise of that size does it, whichever offline model is attacked."""
+    """It errs by far, and no noise of that size does it; so does another bundled model."""
     app = run(PAGE)
     assert app.query_params == {"sample": "coffee", "epsilon": "2"}
     assert re.search("makes SqueezeNet 1.1 see consomme .* instead of espresso", headline(app))
     assert "(0 of 16)" in app.success[0].value
-    for name in OFFLINE_NAMES[1:]:  # the first is SqueezeNet
-        spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
-        *_, found = craft(sample(FIRST_SAMPLE), models.load(name), spec)
-        assert isinstance(found, Outcome)
-        assert found.beats_noise, name
-        assert found.probability > 0.9, name
+    spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
+    *_, found = craft(sample(FIRST_SAMPLE), models.load("EfficientNetLite0"), spec)
+    assert isinstance(found, Outcome)
+    assert found.beats_noise
+    assert found.probability > 0.9
 
 
 def test_the_first_settings_leave_links_and_pictures_alone(few_draws: None) -> None:

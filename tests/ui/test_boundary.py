@@ -40,9 +40,7 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     LOADED.release("EfficientNetLite0")
 
 
-@pytest.mark.parametrize(
-    "page", ["app.py", "pages/adversarial.py", "pages/breaking_point.py", "pages/scorecard.py"]
-)
+@pytest.mark.parametrize("page", ["pages/breaking_point.py", "pages/scorecard.py"])
 def test_a_model_beyond_the_memory_budget_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:

@@ -205,9 +205,7 @@ def test_no_model_chosen_asks_for_one() -> None:
     assert "Choose at least one model" in app.info[0].value
 
 
-@pytest.mark.parametrize(
-    "name", ["empty", "text", "truncated JPEG", "30,000 x 30,000 PNG, whole", "random bytes"]
-)
+@pytest.mark.parametrize("name", ["empty", "truncated JPEG", "30,000 x 30,000 PNG, whole"])
 def test_a_bad_upload_gets_one_sentence_and_the_sample_stays(name: str) -> None:
     app = run(sample="coffee", models="SqueezeNet")
     before = html(app)

@@ -48,13 +48,6 @@ def test_every_format_is_offered_and_none_is_made_before_the_click(tmp_path: Pat
     assert not ASKED
 
 
-@pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])
-def test_the_pages_have_the_button(page: str) -> None:
-    app = run(ROOT / page, models="SqueezeNet")
-    assert not app.exception
-    assert len(app.get("download_button")) == len(report.FORMATS) + 1
-
-
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
     """What the button of a page would give from now on."""
