@@ -67,11 +67,6 @@ def run(
 # --- conditions and specs -------------------------------------------------------------------------
 
 
-def test_a_single_condition_states_its_strength_and_physical_value() -> None:
-    assert (TURN.name, TURN.label) == ("rotation", "Rotation")
-    assert (TURN.strength, TURN.parameter) == (0.5, 90.0)
-
-
 def test_a_composition_is_named_in_the_order_in_which_it_runs() -> None:
     turned = Condition.of({"rotation": 0.2, "gaussian_noise": 0.3, "fog": 0.0})
     assert turned == BOTH
@@ -79,29 +74,6 @@ def test_a_composition_is_named_in_the_order_in_which_it_runs() -> None:
     assert turned.label == "Rotation + Random noise"
     assert turned.steps == (("rotation", 0.2), ("gaussian_noise", 0.3))
     assert turned.strength is turned.parameter is None
-
-
-def test_a_condition_that_does_nothing_keeps_one_name() -> None:
-    assert Condition.of({"fog": 0, "rotation": 0.0}).steps == (("fog", 0.0),)
-
-
-def test_a_condition_refuses_unknown_names_and_strengths() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'rotation'"):
-        Condition.of({"rotaton": 0.5})
-    with pytest.raises(ParameterError, match=r"got 1\.5"):
-        Condition.of({"rotation": 1.5})
-
-
-def test_the_study_is_its_ten_at_their_settings() -> None:
-    conditions = study_conditions()
-    names = (
-        "brightness increased_contrast gaussian_blur defocus_blur fog rotation horizontal_flip "
-        "vertical_flip gaussian_noise salt_and_pepper"
-    )
-    assert [condition.name for condition in conditions] == names.split()
-    for condition in conditions:
-        assert condition.strength == REGISTRY[condition.name].study_strength
-    assert conditions[5].parameter == 90.0
 
 
 def test_a_strength_holds_for_all_and_repeats_are_dropped() -> None:
@@ -298,13 +270,6 @@ def test_a_row_says_what_the_model_made_of_the_picture() -> None:
         (0.5, 90.0),
         (None, None),
     ]
-
-
-def test_what_concerns_the_clean_picture_is_the_same_in_all_its_rows() -> None:
-    columns = ("clean_top1", "clean_probability", "clean_top5", "clean_top5_probabilities")
-    rows = run()
-    found = {(row.image, row.model, *(getattr(row, name) for name in columns)) for row in rows}
-    assert len(found) == 4
 
 
 def test_consistent_means_that_the_first_class_is_kept() -> None:

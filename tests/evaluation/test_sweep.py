@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robustness import models
-from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.errors import ParameterError
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import strangers
 from robustness.evaluation.sweep import TOLERANCE, Break, grid, most_fragile, sweep
@@ -248,11 +248,6 @@ def test_the_clean_pass_is_computed_once() -> None:
 def test_bad_numbers_get_a_sentence(options: dict[str, int]) -> None:
     with pytest.raises(ParameterError, match="got"):
         run(lambda *_: True, "brightness", **options)
-
-
-def test_an_unknown_perturbation_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="brightness"):
-        run(lambda *_: True, "brightnes")
 
 
 def test_the_most_fragile_pair_breaks_at_the_smallest_strength() -> None:

@@ -109,24 +109,6 @@ def test_values_are_said_as_people_say_them(record: Perturbation) -> None:
         assert not re.search(r"[\d.]e[+-]?\d", text), "a power of ten"
 
 
-@pytest.mark.parametrize(
-    ("name", "strength", "text"),
-    [
-        ("increased_contrast", 0.5, "contrast 2 x"),
-        ("brightness", 0.6, "brightness +30 %"),
-        ("rotation", 0.5, "90 degrees"),
-        ("greyscale", 1.0, "100 % less colour"),
-        ("snow", 0.1, "flakes cover 0.18 %"),
-        ("pixelate", 1.0, "56 x 56 pixels"),
-        ("cool_cast", 1.0, "20000 K"),
-        ("darkness", 0.5, "-2 stops"),
-        ("vertical_flip", 0.3, "on"),
-    ],
-)
-def test_a_value_as_it_is_said(name: str, strength: float, text: str) -> None:
-    assert REGISTRY[name].value_text(strength) == text
-
-
 @everyone
 def test_severities_lie_on_the_strength_axis(record: Perturbation) -> None:
     if record.imagenet_c is None:
