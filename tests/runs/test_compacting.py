@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,12 +9,10 @@ import pytest
 
 from robustness import runs
 from robustness.base import disk
-from robustness.base.errors import RunError
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs import compacting, engines, parts, session
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.local import chunks
-from robustness.runs.manifest import Manifest
 from robustness.runs.parts import is_compacted
 from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import spec, use_stand_ins
@@ -210,27 +207,3 @@ def test_who_opens_it_while_it_is_finished_gets_the_rows(
     monkeypatch.setattr("robustness.runs.manifest.read", lambda _folder: answers.pop(0))
     assert runs.load(run.folder).table().equals(whole.table())
     assert not answers
-
-
-def test_rows_whose_file_is_gone_get_a_sentence(photos: Path, tmp_path: Path) -> None:
-    run = performed(photos, tmp_path)
-    os.unlink(run.parts[0].path)
-    with pytest.raises(RunError, match="cannot be read any more"):
-        run.table()
-
-
-def test_the_manifest_is_the_switch(photos: Path, tmp_path: Path) -> None:
-    written: list[list[str]] = []
-    write = Manifest.write
-
-    def noted(manifest: Manifest, folder: Path) -> None:
-        write(manifest, folder)
-        if manifest.status == runs.FINISHED:
-            written.append(files(folder))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Manifest, "write", noted)
-        performed(photos, tmp_path)
-    (names,) = written
-    assert sum(map(is_compacted, names)) == 1
-    assert len(names) > FEW, "the others go after it"
