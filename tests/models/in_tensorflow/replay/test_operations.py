@@ -389,6 +389,7 @@ def test_what_has_no_slope_is_openvinos(name: str) -> None:
 
 def test_every_operation_is_tried() -> None:
     """By the types in the graphs as they are replayed, which is not always what was asked for."""
+    tried: list[tuple[Make, tuple[int, ...]]]
     tried = [(make, MAPS) for make in OF_MAPS.values()]
     tried += [(make, TOKENS) for make in ATTENTION.values()]
     found = {"Result"}
