@@ -1,8 +1,4 @@
-"""What a server does as it starts: its models are loaded, and the runs left to do go on.
-
-And it is kept from asking others: Streamlit would look its own address up at a public host, with
-everybody waiting, whenever a connection names a foreign origin.
-"""
+"""Start-up of the server: loads the default models and continues the queued runs."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
-from streamlit import net_util
 from streamlit.starlette import App
 
 from robustness import models
@@ -23,13 +18,14 @@ from robustness.models.loaded import LOADED
 from robustness.models.together import together
 from robustness.runs import jobs
 from robustness.ui.dataset.uploads import tended
+from robustness.ui.server.streamlit_internals import stay_off_the_network
 from robustness.ui.session.run_link import runs_folder
 
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Loads the default models in the background, and sees to the jobs, while the server runs."""
-    net_util.get_external_ip = lambda: None  # the operator names it: server.corsAllowedOrigins
+    stay_off_the_network()
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     with suppress(RobustnessError):  # said on every page

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.models.in_tensorflow.internals import readers, times_used
 from robustness.models.in_tensorflow.runtime import keras
 
 
@@ -61,16 +62,16 @@ def _foldable(layers: Any, model: Any) -> dict[str, str]:
     for layer in model.layers:
         if type(layer) not in (layers.Conv2D, layers.DepthwiseConv2D):
             continue
-        readers = [node.operation for node in layer._outbound_nodes if id(node.operation) in inside]
+        reading = [reader for reader in readers(layer) if id(reader) in inside]
         if (
-            len(readers) == 1
-            and type(readers[0]) is layers.BatchNormalization
-            and readers[0].axis in (-1, 3)  # the channels, not rows or columns
-            and len(readers[0]._inbound_nodes) == 1
+            len(reading) == 1
+            and type(reading[0]) is layers.BatchNormalization
+            and reading[0].axis in (-1, 3)  # the channels, not rows or columns
+            and times_used(reading[0]) == 1
             and layer.activation.__name__ == "linear"
             and not any(layer.output is output for output in model.outputs)
         ):
-            pairs[layer.name] = readers[0].name
+            pairs[layer.name] = reading[0].name
     return pairs
 
 

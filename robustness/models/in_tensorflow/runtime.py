@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from robustness.models.in_tensorflow.internals import keep_kernels
 from robustness.models.memory import use_returnable_memory
 
 _importing = threading.Lock()
@@ -59,7 +60,7 @@ def keras() -> Any:
     tensorflow()
     import keras as keras_module
 
-    keras_module.backend.clear_session = _keep_session
+    keep_kernels(keras_module)
     return keras_module
 
 
@@ -68,14 +69,6 @@ def tflite_interpreter(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it names the package that is to replace it
         return tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
-
-
-def _keep_session() -> None:
-    """Stands for ``keras.backend.clear_session``, which Streamlit calls after every script run.
-
-    That throws away the prepared kernels of every loaded model, in use or not: the next pass of
-    one image took up to twelve times as long. Models here live as long as the process.
-    """
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from robustness.models.in_tensorflow.folding import fold_batch_normalisation
 from robustness.models.in_tensorflow.gradients import Gradients, logits
-from robustness.models.in_tensorflow.layer_output import layer_output
+from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
 from robustness.models.preparation import bicubic, factors

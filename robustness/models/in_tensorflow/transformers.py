@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import WeightsError
+from robustness.models.in_tensorflow.internals import all_layers
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation, Preset
 
@@ -112,7 +113,7 @@ def _load(transformer: Transformer, network: Any, folder: Path) -> None:
     network.load_task_weights(str(folder / HEAD_WEIGHTS))  # the rest: the head alone
     if any(np.isnan(weight.numpy()).any() for weight in network.weights):
         raise ValueError("the files lack weights")
-    for layer in network.backbone._flatten_layers():
+    for layer in all_layers(network.backbone):
         if isinstance(layer, keras().layers.LayerNormalization):
             layer.epsilon = backbone["config"].get("layer_norm_epsilon", layer.epsilon)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from robustness.base.errors import WeightsError
 from robustness.base.zips import BoundedZip
-from robustness.models.in_tensorflow.layer_output import layer_output
+from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.model_record import ModelRecord, Stages, UserFile
 

@@ -23,9 +23,9 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
+from robustness.ui.server.streamlit_internals import forget_files
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep, one_of, restore
-from robustness.ui.session.leaving import forget_files
 from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture
 from robustness.ui.session.sentences import sentence
 from robustness.ui.work.memo import sample_picture, uploaded_picture

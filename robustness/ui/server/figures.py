@@ -23,7 +23,6 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from streamlit import runtime
 
 from robustness.base.disk import occupied
 from robustness.evaluation.provenance import versions
@@ -32,6 +31,7 @@ from robustness.models.memory import budget
 from robustness.runs import deleted, listing
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import BOUNDS, UPDATES
+from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.kept import KEPT
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.work import jobs
@@ -56,7 +56,7 @@ def _server() -> Iterator[Metric]:
     yield info
     yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
     yield _gauge("memory_bytes", "Memory of the server's process.", resident())
-    yield _gauge("sessions", "Browsers that have a page open.", sessions())
+    yield _gauge("sessions", "Browsers that have a page open.", open_sessions())
 
 
 def _models() -> Iterator[Metric]:
@@ -140,12 +140,6 @@ def resident() -> int:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     return 0
-
-
-def sessions() -> int:
-    """How many browsers have a page open."""
-    manager = getattr(runtime.get_instance(), "_session_mgr", None) if runtime.exists() else None
-    return manager.num_active_sessions() if manager else 0
 
 
 _SEEN: dict[Path, tuple[float, tuple[int, int, int]]] = {}

@@ -23,6 +23,7 @@ from robustness.base.access import Action, Policy, Role, Who
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
+from robustness.ui.server.streamlit_internals import user_claims
 from robustness.ui.session.run_link import runs_folder
 
 COOKIE = "robustness_browser"
@@ -75,7 +76,7 @@ def who_of(session: str) -> Who | None:
     running = runtime.get_instance()
     client, app = running.get_client(session), running.get_app_session(session)
     found = _connection(client) if client else None
-    return None if found is None or app is None else _identity(found, app._user_info)
+    return None if found is None or app is None else _identity(found, user_claims(app))
 
 
 def _identity(found: Connection, said: Mapping[str, Any]) -> Who:

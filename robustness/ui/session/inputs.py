@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.state.query_params import (
-    EMBED_QUERY_PARAMS_KEYS,
-    sanitize_query_string,
-)
 
 from robustness.perturbations import REGISTRY
+from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
 """What may be chosen: names with their texts, or names that are texts themselves."""
@@ -81,25 +76,7 @@ def arrive(page: str) -> None:
     """Notes which page this run is of; called first on every page."""
     st.session_state["arrived"] = st.session_state.get("page", page) != page
     st.session_state["page"] = page
-    _go_back()
-
-
-def _go_back() -> None:
-    """Where the browser's Back or Forward has led to a link, all that it says holds.
-
-    Of it Streamlit drops what a control of the page before was bound to, and would show the
-    control as it is at first.
-    """
-    context = get_script_run_ctx()
-    if context is None or not context.is_history_navigation:
-        return
-    link = parse_qs(sanitize_query_string(context.query_string), keep_blank_values=True)
-    shown = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
-    dropped = {name: values for name, values in link.items() if not shown & {name, name.lower()}}
-    if dropped:
-        with context.session_state.query_params() as known:
-            known.set_initial_query_params(context.query_string)
-        st.query_params.update(dropped)
+    restore_link()
 
 
 def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:

@@ -15,9 +15,7 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.models.memory import give_back
 
@@ -43,17 +41,6 @@ def afterwards(action: Callable[[], object]) -> Callable[[], object]:
     """Has ``action`` be done, in a thread, whenever a session has ended; as a decorator."""
     _AFTERWARDS.append(action)
     return action
-
-
-def forget_files(given: object) -> None:
-    """Has the server hold no longer what an uploader, which is gone from the page, was given."""
-    context = get_script_run_ctx()
-    manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
-    if context is None or not isinstance(manager, MemoryUploadedFileManager):
-        return
-    for file in given if isinstance(given, list) else [given]:
-        if isinstance(file, UploadedFile):
-            manager.remove_file(context.session_id, file.file_id)
 
 
 def _disconnected(session_id: str) -> None:

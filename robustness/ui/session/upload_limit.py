@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import cast
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from streamlit.runtime import Runtime
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from robustness.base import settings
 from robustness.base.access import Action
 from robustness.base.errors import AccessError, ParameterError
+from robustness.ui.server.streamlit_internals import uploaded_bytes
 from robustness.ui.session import access
 from robustness.ui.session.sentences import sentence
 
@@ -75,7 +73,7 @@ class UploadLimit:
 
     def _has_room(self, session: str, wanted: int, largest: int) -> bool:
         """Whether so many bytes more, of a file of at most ``largest``, fit into both limits."""
-        held, total = _held(), _room_or_default()
+        held, total = Counter(uploaded_bytes()), _room_or_default()
         own = held[session] + self._under_way[session] + wanted
         everybody = held.total() + self._under_way.total() + wanted
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
@@ -98,15 +96,3 @@ def _room_or_default() -> int:
         return room()
     except ParameterError:  # every page says so
         return DEFAULT_ROOM
-
-
-def _held() -> Counter[str]:
-    """Bytes of the files that each session has uploaded."""
-    files = cast(MemoryUploadedFileManager, Runtime.instance().uploaded_file_mgr).file_storage
-    # As lists: other threads add files meanwhile.
-    return Counter(
-        {
-            session: sum(len(file.data) for file in list(own.values()))
-            for session, own in list(files.items())
-        }
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.models.in_tensorflow.internals import folded_shapes
 from robustness.models.in_tensorflow.replay import arranging, elementwise, places, sums  # noqa: F401  (the table)
 from robustness.models.in_tensorflow.replay.operation import TABLE, Node, node_of
 from robustness.models.in_tensorflow.replay.value import Value
@@ -33,7 +34,6 @@ class UnknownOperationError(Exception):
 def simplified(model: Any) -> Any:
     """A copy of an OpenVINO model with what is known before any image computed, as few shapes are
     left to compute as can be."""
-    from openvino._offline_transformations import apply_moc_transformations
     from openvino.passes import ConstantFolding, Manager
 
     found = model.clone()
@@ -43,7 +43,7 @@ def simplified(model: Any) -> Any:
     types = {node.get_type_name() for node in found.get_ops()}
     if "ShapeOf" in types or types - set(TABLE) - _GIVEN:
         # For most graphs that is all; these take seconds where dense layers are large.
-        apply_moc_transformations(found, cf=True)
+        folded_shapes(found)
     return found
 
 

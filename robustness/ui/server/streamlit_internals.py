@@ -1,0 +1,90 @@
+"""Every private interface of Streamlit that the dashboard uses or replaces.
+
+A new version of Streamlit may change any of them without notice: a test names each that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import streamlit as st
+from streamlit import net_util, runtime
+from streamlit.runtime import Runtime
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+CHECKED_WITH = "1.67.0"
+"""The version of Streamlit that every function here was checked with."""
+
+
+def keep_shared_caches() -> None:
+    """Lets a browser that clears caches clear its own session, not the caches of everybody."""
+    AppSession._handle_clear_cache_request = _clear_own  # type: ignore[method-assign, assignment]
+
+
+def _clear_own(session: AppSession) -> None:
+    session._session_state.clear()
+
+
+def stay_off_the_network() -> None:
+    """Stops the look-up of this server's public address.
+
+    Streamlit asks a public host whenever a connection names a foreign origin, and everybody waits.
+    The operator names the address instead: ``server.corsAllowedOrigins``.
+    """
+    net_util.get_external_ip = lambda: None
+
+
+def user_claims(session: AppSession) -> Mapping[str, Any]:
+    """The login's claims about the user of ``session``, as ``st.user`` shows them to a script."""
+    return session._user_info
+
+
+def open_sessions() -> int:
+    """The number of browsers that have a page open."""
+    manager = getattr(runtime.get_instance(), "_session_mgr", None) if runtime.exists() else None
+    return manager.num_active_sessions() if manager else 0
+
+
+def uploaded_bytes() -> dict[str, int]:
+    """Bytes of the files that each session has uploaded, by session."""
+    manager = Runtime.instance().uploaded_file_mgr
+    assert isinstance(manager, MemoryUploadedFileManager)
+    # As lists: other threads add files meanwhile.
+    return {
+        session: sum(len(file.data) for file in list(own.values()))
+        for session, own in list(manager.file_storage.items())
+    }
+
+
+def forget_files(given: object) -> None:
+    """Frees the files in this server's memory that an uploader, now gone, was ``given``."""
+    context = get_script_run_ctx()
+    manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
+    if context is None or not isinstance(manager, MemoryUploadedFileManager):
+        return
+    for file in given if isinstance(given, list) else [given]:
+        if isinstance(file, UploadedFile):
+            manager.remove_file(context.session_id, file.file_id)
+
+
+def restore_link() -> None:
+    """After the browser's Back or Forward, restores what Streamlit dropped from the link.
+
+    It drops every parameter that a control of the previous page was bound to.
+    """
+    context = get_script_run_ctx()
+    if context is None or not context.is_history_navigation:
+        return
+    link = parse_qs(sanitize_query_string(context.query_string), keep_blank_values=True)
+    shown = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
+    dropped = {name: values for name, values in link.items() if not shown & {name, name.lower()}}
+    if dropped:
+        with context.session_state.query_params() as known:
+            known.set_initial_query_params(context.query_string)
+        st.query_params.update(dropped)
