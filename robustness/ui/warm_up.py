@@ -24,11 +24,11 @@ from robustness.ui.session.run_link import runs_folder
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
-    """Loads the default models in the background, and sees to the jobs, while the server runs."""
+    """Loads the default models in the background and runs the queue of jobs."""
     stay_off_the_network()
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
-    with suppress(RobustnessError):  # said on every page
+    with suppress(RobustnessError):  # every page shows the error
         jobs.keep(runs_folder())
     with tended():
         yield
@@ -37,16 +37,16 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
 
 
 def _load_defaults() -> None:
-    # Modules are there for good, and garbage, looked for whenever sessions end, is not among them.
-    # Networks come later: those of TensorFlow's engine are garbage once they are released.
+    # Modules stay, so garbage collection, at the end of sessions, can skip them. Networks load
+    # later: those of TensorFlow's engine become garbage when released.
     gc.freeze()
-    with suppress(RobustnessError):  # said to whoever asks for these models
+    with suppress(RobustnessError):  # shown to whoever requests these models
         for _ in together(models.default_names(), _ready):
             pass
 
 
 def _ready(name: str) -> None:
-    """Loads a model, and asks it once: it is compiled when it is first asked."""
+    """Loads a model and runs it once, which compiles it."""
     classifier = models.load(name)
     similarity.floors(classifier)
     classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

@@ -273,7 +273,7 @@ def test_who_has_no_role_sees_nothing_but_whom_to_ask(
     assert not app.exception
     assert [error.value.replace("\\", "").replace("\u2060", "") for error in app.error] == [
         "You may not look at this dashboard: that needs the role viewer, and you have none here; "
-        "ask op@example.org."
+        "Ask op@example.org."
     ]
     assert not app.button
     assert not app.header
@@ -302,8 +302,8 @@ def test_a_login_without_a_verified_address_sees_nothing_but_whom_to_ask(
     app = run(RUNS)
     assert not app.exception
     assert [error.value.replace("\\", "").replace("\u2060", "") for error in app.error] == [
-        "Your login vouches for no e-mail address: expected one that its provider has verified; "
-        "ask op@example.org."
+        "Expected a login with an e-mail address that its provider has verified, got none. "
+        "Ask op@example.org."
     ]
     assert [str(button.key) for button in app.button] == ["log out"]
     assert not app.header

@@ -117,8 +117,8 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models=["SqueezeNet", "digits"])
     assert not app.exception
     note = " ".join(element.value.replace("\\", "") for element in app.info)
-    assert "My digits tells 10 classes apart" in note
-    assert "SqueezeNet 1.1 tells 1,000 classes apart" in note
+    assert "My digits has 10 classes" in note
+    assert "SqueezeNet 1.1 has 1,000 classes" in note
     assert headline(app).count("has a consistency of") == 2
     assert "No order is established" not in note
 

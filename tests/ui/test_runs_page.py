@@ -92,7 +92,7 @@ def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> N
     assert app.header[0].value == "3 runs"
     assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
     assert "12 images of photos · SqueezeNet 1.1, EfficientNet-Lite0 · 2 conditions" in html(app)
-    assert app.expander[0].label == "1 folder that is no run"
+    assert app.expander[0].label == "1 folder that is not a run"
     assert "holiday \\<b\\>" in texts(app)
 
 

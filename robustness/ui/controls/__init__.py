@@ -1,1 +1,1 @@
-"""Controls that several pages have."""
+"""Controls that several pages share."""

@@ -1,4 +1,4 @@
-"""The download of a model's weights on a page: a button, how far it is, and a way to stop it."""
+"""Download of a model's weights on a page: button, progress and Cancel."""
 
 from __future__ import annotations
 

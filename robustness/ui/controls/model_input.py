@@ -1,4 +1,4 @@
-"""The choice of models, with the download of those whose weights are missing; and the seed."""
+"""The choice of models and the seed, with downloads for missing weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from robustness import models
 from robustness.base.access import Action
@@ -15,27 +14,28 @@ from robustness.base.text import counted, plain
 from robustness.models.weights.ready import size_text, state_text
 from robustness.perturbations import MAX_SEED
 from robustness.ui.controls.downloads import download_button
+from robustness.ui.server.streamlit_internals import correct_link
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep, restore
 from robustness.ui.session.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
-    """The models to ask and the seed, chosen in the sidebar."""
+    """Draws the choice of models and the seed in the sidebar; returns both."""
     with st.sidebar:
         st.divider()
         return _model_input(), _seed_input()
 
 
 def ask_for_a_model() -> None:
-    """Says that none is chosen."""
+    """Asks the user to choose a model."""
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
 
 
 def require_models(names: Sequence[str]) -> None:
-    """Asks for a model and ends the page where there is none among ``names``.
+    """Stops the page with a hint if ``names`` is empty.
 
-    Raises ``AccessError`` where this session may not measure.
+    Raises ``AccessError`` if this session may not measure.
     """
     access.require(Action.MEASURE)
     if not names:
@@ -44,7 +44,7 @@ def require_models(names: Sequence[str]) -> None:
 
 
 def _model_input() -> tuple[str, ...]:
-    """The models to ask; those without weights are listed with their reason and a download."""
+    """Draws the choice of models; lists those not ready with the reason and a download."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     if not ready:
@@ -70,7 +70,7 @@ def _model_input() -> tuple[str, ...]:
     missing = [record for record in models.REGISTRY if not states[record.name].ready]
     if missing:
         with st.expander(f"{counted(len(missing), 'model')} not ready", icon=":material/download:"):
-            st.caption("Nothing is put in their place. Their published files can be fetched here.")
+            st.caption("No other model replaces them. Download their published files here.")
             for record in missing:
                 state = states[record.name]
                 text = state_text(record, state)
@@ -82,9 +82,9 @@ def _model_input() -> tuple[str, ...]:
 
 
 def _texts() -> Mapping[str, str]:
-    """What each model is called in the list and in the link.
+    """Each model's text in the list and in the link: its label.
 
-    That is its label, or its name where another model has that label for a label or a name.
+    Its name instead, if another model has that label as its label or name.
     """
     said = Counter(text for record in models.REGISTRY for text in {record.name, record.label})
     return {
@@ -94,18 +94,14 @@ def _texts() -> Mapping[str, str]:
 
 
 def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> None:
-    """Chooses the models that the link gives by name, as stories and the command line do.
+    """Selects the models that the link gives by name, as stories and the command line do.
 
-    The control reads and writes labels; so a name is from a link that was just followed.
+    The control reads and writes labels, so a name comes from a link that was just opened.
     """
     asked = st.query_params.get_all("models")
     called = [texts.get(name, name) for name in asked]
-    context = get_script_run_ctx()
-    if called == asked or context is None:
+    if called == asked or not correct_link("models", called):
         return
-    with context.session_state.query_params() as known:  # st.query_params refuses a bound key
-        known.set_corrected_value("models", called, "string_array_value")
-        known.set_initial_query_params_from_current()
     if named := [name for name in ready if texts[name] in called]:
         st.session_state["models"] = named
 
@@ -113,23 +109,23 @@ def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> N
 def _say_what_the_link_cannot_have(
     states: Mapping[str, models.WeightsState], texts: Mapping[str, str]
 ) -> None:
-    """Names each model of the link that cannot run here, until another choice is made."""
+    """Warns of models in the link that cannot run here, until the user chooses others."""
     names = {text: name for name, text in texts.items()}
     asked = [names.get(text, text) for text in st.query_params.get_all("models") if text]
     refused = [name for name in asked if name not in states or not states[name].ready]
-    if refused:  # said again on the next runs, when the link has been mended
+    if refused:  # warned again at the next runs, when the link is corrected
         st.session_state["refused models"] = refused
     for name in st.session_state.get("refused models", []):
         try:
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
             st.warning(
-                plain(f"Asked for by the link: {sentence(error)}"), icon=":material/link_off:"
+                plain(f"Requested by the link: {sentence(error)}"), icon=":material/link_off:"
             )
 
 
 def _seed_input() -> int:
-    """The seed of the random perturbations."""
+    """Draws the seed of the random perturbations."""
     restore("seed", 0)
     seed = st.number_input(
         "Seed",

@@ -33,7 +33,7 @@ from robustness.ui.work.memo import sample_picture, uploaded_picture
 FIRST_SAMPLE = "chelsea"
 
 CAMERA_FILE = "camera.png"
-"""What a frame of the camera is called; it is seen under the perturbations that were on."""
+"""Name of a camera frame."""
 
 _LIVE_CAMERA = "live camera"
 
@@ -41,10 +41,10 @@ _LIVE_CAMERA = "live camera"
 def picture_input(
     names: Sequence[str], more: Callable[[], None] | None = None
 ) -> tuple[Picture, str | None]:
-    """Gallery, upload and camera; the image chosen, and its true class where that is known.
+    """Draws gallery, upload and camera; returns the chosen image and its true class, if known.
 
-    A file that cannot be used is named in one sentence, and the sample stays. The classes are those
-    of the models ``names``. ``more`` draws what else stands beside the camera, which is live then.
+    For an unusable file it shows one sentence and keeps the sample. Classes are those of the
+    models ``names``. With ``more``, the camera is live, and ``more`` draws the rest of its row.
     """
     (picture,), below = _choice(several=False, more=more)
     with below:
@@ -52,7 +52,7 @@ def picture_input(
 
 
 def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, str]]:
-    """As ``picture_input``; further samples and files may join. The true classes are by digest."""
+    """As ``picture_input``, for several images; returns their true classes by digest."""
     pictures, below = _choice(several=True)
     with below:
         return pictures, true_class_input(pictures, names)
@@ -61,7 +61,7 @@ def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, st
 def _choice(
     *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
-    """The images chosen, and the row below the samples."""
+    """The chosen images, and the row below the samples."""
     sample, fit = current_sample(), _current_fit()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
@@ -112,13 +112,13 @@ def _choice(
                 told = "Links include it." if _linked_copy() else "Links do not include uploads."
             st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
     chosen = given or [sample_picture(sample, fit)]
-    if several:  # as the first became square, which may be as a run's images did
+    if several:  # in the first one's fit, which may be a run's
         return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
     return chosen[-1:], below
 
 
 def _freeze() -> None:
-    """The frame that the running camera was frozen at becomes the image."""
+    """Makes the frozen camera frame the image."""
     data = components.frame(_LIVE_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(CAMERA_FILE, data)]
@@ -135,7 +135,7 @@ def _camera(key: str) -> None:
 
 
 def fit_input(key: str) -> str:
-    """How images become square."""
+    """Draws the choice of how images become square."""
     return one_of(
         "Fit to the square that models see",
         FITS,
@@ -147,7 +147,7 @@ def fit_input(key: str) -> str:
 
 
 def _remember(key: str) -> None:
-    """Keeps what was uploaded for the session, so that it goes along to the other pages."""
+    """Stores the upload in the session for the other pages."""
     _take(key, _files(st.session_state[key]))
 
 
@@ -188,7 +188,7 @@ def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
 
 
 def _link_to_own() -> None:
-    """Has the link say that an upload is shown, which it cannot include."""
+    """Marks in the link that an upload is shown, which it cannot include."""
     leave()
     st.query_params[UPLOAD] = sharing.OWN
 
@@ -209,7 +209,7 @@ def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
 
 
 def _shared(fit: str) -> list[Picture]:
-    """The shared image of the link; says so where a sample stands in its place."""
+    """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
         return []
@@ -232,7 +232,7 @@ def _shared(fit: str) -> list[Picture]:
 
 
 def sample_input() -> str:
-    """The gallery alone; the name of the sample chosen."""
+    """Draws only the gallery; returns the name of the chosen sample."""
     sample = current_sample()
     with st.container(key="gallery", width=640):
         _gallery(sample)
@@ -240,7 +240,7 @@ def sample_input() -> str:
 
 
 def current_sample() -> str:
-    """The sample named in the link; the first one, with a sentence, if there is no such sample."""
+    """The link's sample; for an unknown one a warning, and the first sample."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)
     try:
         return SAMPLES[chosen].name
@@ -250,7 +250,7 @@ def current_sample() -> str:
 
 
 def _current_fit() -> str:
-    """How an image becomes square, as chosen on the page or in the link."""
+    """The fit chosen on the page or in the link."""
     fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
     return fit if fit in FITS else DEFAULT_FIT
 

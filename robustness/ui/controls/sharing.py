@@ -1,7 +1,7 @@
-"""Uploaded images that are shared by a link: copies beside the runs, deleted when they expire.
+"""Sharing of uploads by link: copies beside the runs, deleted when they expire.
 
-A copy is as untrusted as any upload: it is decoded again, within limits, for whoever opens it. They
-see its pixels; the file itself goes to nobody.
+A copy is untrusted like any upload: each viewer's request decodes it again, within limits. Viewers
+see its pixels; nobody receives the file itself.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from robustness.ui.session.run_link import UPLOAD, runs_folder
 from robustness.ui.session.upload_limit import room
 
 FOLDER = ".shared"
-"""The folder among the runs in which the copies lie."""
+"""Folder of the copies, among the runs."""
 
 OWN = "own"
-"""What a link says under ``UPLOAD`` of an image that is not shared; else the id of a copy."""
+"""Value of the link parameter ``UPLOAD`` for an image that is not shared."""
 
 PAGE = "page of shared images"
 AT_ONCE = 10
@@ -43,12 +43,12 @@ _DAY = 24 * 3600.0
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 File = tuple[str, bytes]
-"""The name and the bytes of an image."""
+"""An image's name and bytes."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A copy: its id, which cannot be guessed, the image's name, whose it is, and until when."""
+    """A shared copy: unguessable id, the image's name, owner, and expiry."""
 
     id: str
     name: str
@@ -57,13 +57,13 @@ class Shared:
 
     @property
     def expiry(self) -> str:
-        """The day on which it is deleted."""
+        """The day when it is deleted."""
         day = datetime.fromtimestamp(self.until, UTC)
         return f"{day.day} {day:%B %Y}"
 
 
 def shared(id_: str) -> tuple[Shared, bytes] | None:
-    """The copy ``id_`` and its bytes; None where there is none, or nobody shares here any more."""
+    """The copy ``id_`` and its bytes; None if there is none or sharing is off."""
     if not _ID.fullmatch(id_) or _days() is None:
         return None
     with suppress(OSError):
@@ -74,10 +74,10 @@ def shared(id_: str) -> tuple[Shared, bytes] | None:
 
 
 def share(name: str, data: bytes) -> str:
-    """The id of a new copy of ``data``, an image called ``name``, which is this session's.
+    """Makes this session's copy of ``data``, an image called ``name``, and returns its id.
 
-    Raises ``AccessError`` where the session may not share, ``ParameterError`` where the image is
-    too large or there is no room.
+    Raises ``AccessError`` if the session may not share, ``ParameterError`` if the image is too
+    large or there is no room.
     """
     access.require(Action.SHARE, thing=name)
     days = _days()
@@ -87,7 +87,7 @@ def share(name: str, data: bytes) -> str:
     if len(data) > MOST_BYTES or taken + len(data) > room():
         raise ParameterError(
             f"Expected an image of at most {min(MOST_BYTES, room() - taken) / 1e6:,.1f} MB to "
-            f"share, got {len(data) / 1e6:,.1f} MB: upload a smaller copy, or delete shared images."
+            f"share, got {len(data) / 1e6:,.1f} MB. Upload a smaller copy, or delete shared images."
         )
     made = Shared(
         secrets.token_urlsafe(16), name[:100], access.who().name, time.time() + days * _DAY
@@ -99,7 +99,7 @@ def share(name: str, data: bytes) -> str:
 
 
 def forget_expired() -> None:
-    """Deletes the copies whose time is over, and what is no copy."""
+    """Deletes expired copies, and files that are not copies."""
     with suppress(OSError, RobustnessError):
         for path in _place().iterdir():
             found = _head(path)
@@ -108,9 +108,9 @@ def forget_expired() -> None:
 
 
 def button(files: Sequence[File]) -> None:
-    """Draws what shares the only one of ``files``, and deletes what this session may delete.
+    """Draws the menu that shares the only file of ``files`` and deletes this session's copies.
 
-    Nothing where nobody shares.
+    Draws nothing where sharing is off.
     """
     if (days := _days()) is None:
         return
@@ -170,7 +170,7 @@ def _head(path: Path) -> Shared | None:
 
 
 def _said(id_: str, head: bytes) -> Shared | None:
-    """What the first line of a copy says of it; None where that is no copy."""
+    """The record in a copy's first line; None if it is not a copy."""
     with suppress(ValueError, TypeError, KeyError, RecursionError):
         said = json.loads(head)
         return Shared(id_, str(said["name"]), str(said["owner"]), float(said["until"]))

@@ -1,4 +1,4 @@
-"""The true class of an image: known of a sample and of a run's image, or said by somebody."""
+"""The true class of an image: known for samples and labelled images, or entered by the user."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from robustness.ui.session.run_link import UPLOAD, linked_class
 from robustness.ui.work.memo import is_sample
 
 USABLE = "usable uploads"
-"""Where the session keeps the names of the uploaded images that can be shown."""
+"""Session key: names of the usable uploads."""
 
 _SAID = "true classes"
-"""Where the session keeps what was said, by the digest of the image."""
+"""Session key: entered classes by image digest."""
 
 _SHOWN = "image of the true class in the link"
 
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
-    """The true classes of ``pictures`` by digest, of the classes that the models ``names`` have.
+    """Draws the choice of true classes; returns those of ``pictures`` by digest.
 
-    Several images have their controls behind a button.
+    Options are the classes of the models ``names``. Controls of several images are in a popover.
     """
     distinct = {picture.digest: picture for picture in pictures}
     labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
@@ -48,7 +48,7 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
-    """The control of one image. The link names the class of the first one, if it has that."""
+    """Draws the control of one image; the link carries the first image's class."""
     known = _known(picture)
     known = known if known in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
@@ -76,7 +76,7 @@ def _say(digest: str, key: str) -> None:
 def _settle(
     picture: Picture, key: str, known: str | None, options: Sequence[str], *, in_link: bool
 ) -> None:
-    """Gives the control the class of this image: of the link if that has it, else as said."""
+    """Sets the control to this image's class: from the link, or else as entered."""
     said = st.session_state.setdefault(_SAID, {})
     stays = st.session_state.get(_SHOWN, picture.digest) == picture.digest or not in_link
     if in_link:
@@ -90,12 +90,12 @@ def _settle(
     wanted = wanted if wanted in options else known
     st.session_state[key] = wanted
     if in_link and wanted is not None and wanted != known:
-        with suppress(StreamlitAPIException):  # a control that is there has it written
+        with suppress(StreamlitAPIException):  # a control on the page writes it itself
             st.query_params[key] = wanted
 
 
 def _known(picture: Picture) -> str | None:
-    """The class of a sample, or of a run's image by its label; None where neither is known."""
+    """The class of a sample or of a run's labelled image; None if unknown."""
     if known := linked_class(picture):
         return known
     return sample_class(picture.name) if is_sample(picture) else None

@@ -1,4 +1,4 @@
-"""The page that every script draws in: title, style, links to the others, and its boundary."""
+"""The frame of every page: title, style, navigation and error boundary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from robustness.ui.work import jobs
 __all__ = ["boundary", "fragment", "page"]
 
 RUN_PAGE = "Dataset"
-"""Title of the page that shows a run."""
+"""Title of the page for runs."""
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
@@ -42,25 +42,25 @@ PAGES = (
 )
 
 OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
-"""One more, for owners alone."""
+"""Shown only to owners."""
 
 CARRIED = ("sample", RUN, IMAGE, UPLOAD, TRUE_CLASS)
-"""What a click on another page takes along in the link; ``inputs`` keeps the rest."""
+"""Link parameters that a click on another page keeps; ``inputs`` restores the rest."""
 
 CONTENT = "content"
-"""The id of where the page itself begins, behind the links to the others."""
+"""Id of the page's content, after the navigation."""
 
-_ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from the web
+_ICON = Path(__file__).with_name("icon.png")  # Streamlit would fetch a named icon from the web
 _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
 @contextmanager
 def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[None]:
-    """Draws the frame of a page, and says the sentence of any ``RobustnessError`` within.
+    """Draws the frame of a page and shows the sentence of a ``RobustnessError`` inside it.
 
-    ``skips_to`` is the id of the element to which the first link leads who uses the keyboard.
-    Every page's script draws all of itself within, so that each works when opened cold.
+    ``skips_to`` is the id of the element that the first link, for keyboard users, jumps to.
+    Every page's script draws all of itself inside, so that each works when opened first.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(html("style", css=film.style() + components.style()))
@@ -90,7 +90,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     entrance.enter()
     with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
-    with boundary(_SETTINGS_ICON):  # the built-in models go on working
+    with boundary(_SETTINGS_ICON):  # the built-in models keep working
         user_models.refresh()
     with boundary():
         yield

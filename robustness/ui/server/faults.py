@@ -1,6 +1,6 @@
-"""Errors that nobody expected: how many of each kind, and where the last of them arose.
+"""Unexpected errors: counts by type, and where the latest occurred.
 
-Their messages are left out, as they may hold names of somebody's files.
+Messages are left out, as they may contain a user's file names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Fault:
-    """When it was, in seconds since the epoch, what kind of exception, and in which line."""
+    """One error: its time in seconds since the epoch, exception type, and line."""
 
     when: float
     kind: str
@@ -27,7 +27,7 @@ class Fault:
 
 
 class Faults:
-    """The last of them, and counts of all; safe between threads."""
+    """The latest errors and the counts of all; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,25 +35,25 @@ class Faults:
         self._counts: Counter[str] = Counter()
 
     def note(self, error: BaseException) -> None:
-        """``error`` reached the server; leaves what is said of it as it is."""
+        """Counts ``error``."""
         kind = type(error).__name__
         with self._lock:
             self._last.appendleft(Fault(time.time(), kind, _place(error)))
             self._counts[kind] += 1
 
     def last(self) -> list[Fault]:
-        """The last ones, the newest first."""
+        """The latest errors, newest first."""
         with self._lock:
             return list(self._last)
 
     def counts(self) -> dict[str, int]:
-        """How many there were by kind."""
+        """Number of errors by type."""
         with self._lock:
             return dict(sorted(self._counts.items()))
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of this product, else of all, as ``file.py:12``."""
+    """The innermost line of this product, or of any code, as ``file.py:12``."""
     lines = traceback.extract_tb(error.__traceback__)
     own = [line for line in lines if Path(line.filename).is_relative_to(_PACKAGE)]
     if not lines:
@@ -65,4 +65,4 @@ def _place(error: BaseException) -> str:
 
 
 FAULTS = Faults()
-"""Those of this server."""
+"""The errors of this server."""

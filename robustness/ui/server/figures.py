@@ -1,7 +1,7 @@
-"""What the operator is told of this server, in figures without anybody's data.
+"""Figures about this server for its operator, without user data.
 
-To tell more, write a function that yields metrics of ``prometheus_client`` and add it to
-``COLLECTORS``: the operator's page and Prometheus have them then.
+To add one, write a function that yields metrics of ``prometheus_client`` and add it to
+``COLLECTORS``: the Operations page and Prometheus then show it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from robustness.ui.work.films import FILMS
 PREFIX = "robustness_"
 
 FRESH_SECONDS = 15.0
-"""So long the disk is not looked at again."""
+"""Time before the disk is examined again."""
 
 _BEGAN = time.time()
 
@@ -56,37 +56,37 @@ def _server() -> Iterator[Metric]:
     yield info
     yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
     yield _gauge("memory_bytes", "Memory of the server's process.", resident())
-    yield _gauge("sessions", "Browsers that have a page open.", open_sessions())
+    yield _gauge("sessions", "Browsers with a page open.", open_sessions())
 
 
 def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
-    yield _gauge("models_budget_bytes", "Memory that models may take.", budget())
+    yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
     held = KEPT.bytes + FILMS.bytes
-    yield _gauge("results_bytes", "Results and films that are kept for all sessions.", held)
+    yield _gauge("results_bytes", "Cached results and films.", held)
 
 
 def _disk() -> Iterator[Metric]:
     folder = runs_folder()
     kept, binned, taken = _held(folder)
-    yield _gauge("runs", "Runs that are kept.", kept)
+    yield _gauge("runs", "Saved runs.", kept)
     yield _gauge("runs_deleted", "Runs in the bin.", binned)
-    yield _gauge("runs_bytes", "Disk that the folder of runs takes.", taken)
+    yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
     with suppress(OSError):
         free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
-        yield _gauge("disk_free_bytes", "Disk that is free where runs are kept.", free)
+        yield _gauge("disk_free_bytes", "Free disk space where runs are saved.", free)
 
 
 def _jobs() -> Iterator[Metric]:
     found = jobs.wanted(runs_folder())
     working = sum(run.seen is not None for run in found)
-    yield _gauge("jobs_working", "Runs that are worked on.", working)
-    yield _gauge("jobs_waiting", "Runs that wait for their turn.", len(found) - working)
+    yield _gauge("jobs_working", "Running jobs.", working)
+    yield _gauge("jobs_waiting", "Queued jobs.", len(found) - working)
 
 
 def _updates() -> Iterator[Metric]:
-    meaning = "Time of updates of the Live page, by what was asked for."
+    meaning = "Duration of updates of the Live page, by kind."
     told = HistogramMetricFamily(f"{PREFIX}update_seconds", meaning, labels=["kind"])
     uppers = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
     for kind, spread in UPDATES.spreads().items():
@@ -96,7 +96,7 @@ def _updates() -> Iterator[Metric]:
 
 
 def _errors() -> Iterator[Metric]:
-    meaning = "Errors that nobody expected."
+    meaning = "Unexpected errors."
     told = CounterMetricFamily(f"{PREFIX}errors", meaning, labels=["type"])
     for kind, count in FAULTS.counts().items():
         told.add_metric([kind], count)
@@ -111,7 +111,7 @@ COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
     _updates,
     _errors,
 ]
-"""All that is told, in this order."""
+"""All collectors, in order of display."""
 
 
 class _All(Collector):
@@ -125,17 +125,17 @@ _REGISTRY.register(_All())
 
 
 def all_figures() -> list[Metric]:
-    """What all of ``COLLECTORS`` tell."""
+    """The metrics of all ``COLLECTORS``."""
     return list(_REGISTRY.collect())
 
 
 def text() -> str:
-    """The same, as Prometheus reads it (text format 0.0.4)."""
+    """The same in Prometheus's text format 0.0.4."""
     return generate_latest(_REGISTRY).decode()
 
 
 def resident() -> int:
-    """Bytes of this process in physical memory; 0 where the system does not tell."""
+    """Resident bytes of this process; 0 if the system does not say."""
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -146,7 +146,7 @@ _SEEN: dict[Path, tuple[float, tuple[int, int, int]]] = {}
 
 
 def _held(folder: Path) -> tuple[int, int, int]:
-    """How many runs are kept in ``folder``, how many are in its bin, and the bytes of it all."""
+    """Number of runs in ``folder``, number in its bin, and total bytes."""
     when, found = _SEEN.get(folder, (-FRESH_SECONDS, (0, 0, 0)))
     if time.monotonic() - when >= FRESH_SECONDS:
         found = (

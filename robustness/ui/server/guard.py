@@ -1,4 +1,4 @@
-"""What every request passes: the check of its host, and the headers that every answer gets."""
+"""Middleware for every request: checks host, origin and cookies, and sets security headers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustness.ui.session.access import COOKIE, is_own_origin
 COOKIE_SECONDS = 180 * 24 * 3600
 
 MOST_ESCAPES = 200
-"""Backslashes in the cookies of a request: Python's own parser takes seconds for thousands."""
+"""Backslashes in a request's cookies: Python's parser takes seconds for thousands."""
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _TLS = ("https", "wss")
@@ -30,14 +30,14 @@ _INLINE = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
 
 
 class Guard:
-    """Refuses requests that call the server by another's name; sets headers and the cookie."""
+    """Refuses requests with a foreign host or origin; sets headers and the browser's cookie."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """``app`` is what answers to what passes."""
+        """``app`` handles the requests that pass."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or WebSocket."""
+        """Handles one request or WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -65,19 +65,19 @@ class Guard:
 
 
 def _refused_cookies(headers: Headers) -> str:
-    """Why nobody reads the cookies of a request; "" where they may be read."""
+    """Why a request's cookies are refused; "" if they are accepted."""
     if sum(cookies.count("\\") for cookies in headers.getlist("cookie")) <= MOST_ESCAPES:
         return ""
     return (
-        f"Expected cookies with at most {MOST_ESCAPES} escaped characters, got more: delete your "
+        f"Expected cookies with at most {MOST_ESCAPES} escaped characters, got more. Delete your "
         "browser's cookies for this site."
     )
 
 
 def _refused_origin(scope: Scope, headers: Headers) -> str:
-    """Why a connection or a message from a page of another origin is not answered; else "".
+    """Why a connection or a message from another origin is refused; "" if it is accepted.
 
-    A proxy that ends TLS may not say so: then a page of https is let in beside one of http.
+    A proxy that ends TLS may not announce it: then both http and https origins are accepted.
     """
     origin = headers.get("origin")
     if origin is None or scope.get("method") in _READS:
@@ -87,7 +87,7 @@ def _refused_origin(scope: Scope, headers: Headers) -> str:
     if is_own_origin(origin, headers.get("host", ""), schemes):
         return ""
     return (
-        f"Expected a page of this dashboard, got one of {origin[:100]!r}: open the dashboard at "
+        f"Expected a page of this dashboard, got one of {origin[:100]!r}. Open the dashboard at "
         "its own address."
     )
 
@@ -125,10 +125,10 @@ def _fixed() -> dict[str, str]:
 
 
 def _policy() -> str:
-    """The strictest that pages work under.
+    """The strictest content security policy that the pages work under.
 
-    Streamlit makes modules of blobs, fonts of data and styles in the page. Its first page holds a
-    script, which is named by its hash; its numbers of 64 bits are a piece of WebAssembly.
+    Streamlit loads modules from blobs, fonts from data URLs and inline styles. Its index page has
+    an inline script, allowed by its hash; its 64-bit integers use WebAssembly.
     """
     index = (Path(streamlit.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
     digests = [hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(index)]
@@ -151,7 +151,7 @@ def _policy() -> str:
 
 
 def _new_cookie(scope: Scope, headers: Headers) -> str:
-    """The cookie by which a browser is known again: not for scripts, nor for other sites."""
+    """The cookie that identifies a browser; hidden from scripts and other sites."""
     encrypted = scope["scheme"] == "https" or headers.get("x-forwarded-proto") == "https"
     return (
         f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; "

@@ -1,7 +1,7 @@
-"""The names by which this server lets itself be called.
+"""Host names that this server accepts, as a defence against DNS rebinding.
 
-A page of another site may have its own name lead to this machine, and then talk to the dashboard as
-if it were its own: DNS rebinding. Whoever is called by a name that is not theirs does not answer.
+Another site can point its own name at this machine and then call the dashboard as its own origin.
+The server refuses requests that use a name that is not its own.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ _CONFIGURED = ("server.address", "browser.serverAddress")
 
 
 def refusal(host: str) -> str:
-    """Why a request that calls this server ``host`` is not answered; "" where it is."""
+    """Why a request for ``host`` is refused; "" if it is accepted."""
     match = _HOST.fullmatch(host)
     name = match[1].strip("[]").lower().rstrip(".") if match else ""
     if _is_address(name) or _is_among(name, (*_own_names(), *_named())):
         return ""
     shown = f" {name!r}" if name else ""
     return (
-        f"This dashboard does not go by the name{shown} that your browser called it: use the "
-        "address that its operator gave you, or have the operator add the name to the setting "
-        "'hosts'."
+        f"Expected one of this dashboard's own host names, got{shown or ' none'}. Use the address "
+        "that its operator gave you, or ask the operator to add the name to the setting 'hosts'."
     )
 
 
 def _is_address(name: str) -> bool:
-    """Whether ``name`` is an IP address, which nobody else can make lead here."""
+    """Whether ``name`` is an IP address, which no other site can point here."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -45,7 +44,7 @@ def _is_address(name: str) -> bool:
 
 
 def _is_among(name: str, patterns: Iterable[str]) -> bool:
-    """Whether ``name`` is one of ``patterns``, or ends as one that begins with ``*.`` does."""
+    """Whether ``name`` matches one of ``patterns``: itself, ``*``, or ``*.`` and an ending."""
     for pattern in patterns:
         if pattern == "*" or (name and (name == pattern or _ends(name, pattern))):
             return True
@@ -57,7 +56,7 @@ def _ends(name: str, pattern: str) -> bool:
 
 
 def _named() -> tuple[str, ...]:
-    """What the setting ``hosts`` names; nothing while the settings cannot be read."""
+    """The names in the setting ``hosts``; none while the settings cannot be read."""
     try:
         return tuple(part.lower().rstrip(".") for part in (settings.value(settings.HOSTS) or ()))
     except RobustnessError:
@@ -66,6 +65,6 @@ def _named() -> tuple[str, ...]:
 
 @cache
 def _own_names() -> tuple[str, ...]:
-    """The names that need not be set: the machine's, and those of Streamlit's configuration."""
+    """Names that need no setting: the machine's own, and those in Streamlit's configuration."""
     configured = [str(config.get_option(option) or "") for option in _CONFIGURED]
     return tuple(name.lower() for name in ("localhost", socket.gethostname(), *configured) if name)

@@ -1,4 +1,4 @@
-"""How long updates take, as histograms that Prometheus reads and quantiles for people."""
+"""Durations of updates: histograms for Prometheus and quantiles for people."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the buckets in seconds; a last one has none."""
+"""Upper bounds of the buckets in seconds; the last bucket has none."""
 
 
 @dataclass
 class Spread:
-    """How often something took how long; ``counts`` has one more than ``BOUNDS``."""
+    """A histogram of durations; ``counts`` has one entry more than ``BOUNDS``."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     seconds: float = 0.0
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """Number of durations."""
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """Seconds that a ``share`` of all took at most, within a bucket; None without any.
+        """The quantile ``share`` in seconds, interpolated within its bucket; None without data.
 
-        What took longer than the last bound counts as that.
+        Durations beyond the last bound count as that bound.
         """
         wanted, below = share * self.count, 0
         if not self.count:
@@ -42,14 +42,14 @@ class Spread:
 
 
 class Latency:
-    """Spreads by kind of update; safe between threads."""
+    """Histograms by kind of update; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spreads: dict[str, Spread] = {}
 
     def note(self, kind: str, seconds: float) -> None:
-        """One update of ``kind`` took ``seconds``."""
+        """Adds an update of ``kind`` that took ``seconds``."""
         with self._lock:
             spread = self._spreads.setdefault(kind, Spread())
             spread.counts[bisect_left(BOUNDS, seconds)] += 1
@@ -57,13 +57,13 @@ class Latency:
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
-        """Notes how long what is within takes, unless it fails."""
+        """Times its body and adds the duration, unless it fails."""
         start = time.perf_counter()
         yield
         self.note(kind, time.perf_counter() - start)
 
     def spreads(self) -> dict[str, Spread]:
-        """A copy of each, by kind."""
+        """A copy of every histogram, by kind."""
         with self._lock:
             return {
                 kind: Spread(list(spread.counts), spread.seconds)
@@ -72,5 +72,5 @@ class Latency:
 
 
 UPDATES = Latency()
-"""Of the Live page: of its script, and of the images, answers and frames that are asked for
-while a slider is held or a camera runs."""
+"""Updates of the Live page: its script, and the images, predictions and camera frames requested
+while a slider is held or the camera runs."""

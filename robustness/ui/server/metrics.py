@@ -1,4 +1,4 @@
-"""``GET /metrics``: the figures, for this machine itself and for who knows the token."""
+"""``GET /metrics``: the server's figures, for this machine and for holders of the token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATHS = ("/metrics", "/_stcore/metrics")
 
 
 def refusal(address: str, headers: Headers) -> str:
-    """Why whoever asks from ``address`` may not read the figures; "" where they may."""
+    """Why a client at ``address`` may not read the figures; "" if it may."""
     try:
         token, contact = settings.text(settings.METRICS_TOKEN), policy().contact
     except RobustnessError as error:
@@ -34,8 +34,8 @@ def refusal(address: str, headers: Headers) -> str:
     if is_local(Connection(address, dict(headers), {})):
         return ""
     return (
-        "The figures of this dashboard are for its own machine, and for who sends the token of the "
-        f"setting 'metrics_token': ask {contact}."
+        "Expected a request from the dashboard's own machine, or the token of the setting "
+        f"'metrics_token'. Ask {contact}."
     )
 
 
@@ -48,4 +48,4 @@ async def _metrics(request: Request) -> Response:
 
 
 ROUTES = [Route("/metrics", _metrics, methods=["GET"])]
-"""What the server of the dashboard serves beside its pages."""
+"""Routes that the dashboard serves besides its pages."""

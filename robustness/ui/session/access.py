@@ -1,6 +1,6 @@
-"""Who has a page open, and what they may have done: asked wherever something is done.
+"""Identity of the current user, and checks of what they may do.
 
-A button that is hidden or disabled is no check: the function that a click calls asks ``require``.
+Hiding or disabling a button is no check: the function behind a click calls ``require``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from robustness.ui.server.streamlit_internals import user_claims
 from robustness.ui.session.run_link import runs_folder
 
 COOKIE = "robustness_browser"
-"""Holds what tells one browser from another where nobody logs in; the server sets it."""
+"""The cookie that identifies a browser where nobody logs in; the server sets it."""
 
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-"""Headers of which a proxy sends at least one, lower case."""
+"""Headers, in lower case, of which a proxy sends at least one."""
 
 LOGGED = frozenset(Action) - {
     Action.LOOK,
@@ -39,7 +39,7 @@ LOGGED = frozenset(Action) - {
     Action.UPLOAD,
     Action.OPERATE,
 }
-"""What stands in the audit log when it was allowed; what was refused always does."""
+"""Actions that the audit log records when allowed; it records every refusal."""
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
@@ -48,7 +48,7 @@ _WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was r
 
 @dataclass(frozen=True)
 class Connection:
-    """What a browser's connection says: its ``address``, headers by lower-case name, cookies."""
+    """A browser's connection: its ``address``, headers by lower-case name, and cookies."""
 
     address: str
     headers: Mapping[str, str]
@@ -56,9 +56,9 @@ class Connection:
 
 
 def who() -> Who:
-    """Who has this session's page open."""
+    """The user of this session."""
     found = connection()
-    if found is None:  # the browser has gone, and its script is still running
+    if found is None:  # the browser has left while its script still runs
         known: Who = st.session_state.get(_WHO, Who())
         return known
     identity = _identity(found, st.user.to_dict())
@@ -69,9 +69,9 @@ def who() -> Who:
 
 
 def who_of(session: str) -> Who | None:
-    """Who has opened the page of ``session``; None where it has none.
+    """The user of ``session``; None if it has no page open.
 
-    For requests that name a session: without a login, ``name`` is empty.
+    For requests that name a session. Without a login, ``name`` is empty.
     """
     running = runtime.get_instance()
     client, app = running.get_client(session), running.get_app_session(session)
@@ -80,23 +80,23 @@ def who_of(session: str) -> Who | None:
 
 
 def _identity(found: Connection, said: Mapping[str, Any]) -> Who:
-    """Whom a login vouches for, by what it has ``said``; else somebody without a name."""
+    """The user that the login's claims ``said`` verify; otherwise one without a name."""
     email = verified_email(said)
     return Who(email, logged_in=True) if email else Who(local=is_local(found))
 
 
 def me() -> str:
-    """The name under which this session owns things: an e-mail address, or one of its browser."""
+    """The name that owns what this session makes: an e-mail address or a browser's name."""
     return who().name
 
 
 def role() -> Role:
-    """What whoever has this session's page open is to the dashboard."""
+    """The role of this session's user."""
     return access.policy().role(who())
 
 
 def is_owner() -> bool:
-    """Whether it is an owner; not while the settings that say so cannot be read."""
+    """Whether the user is an owner; False while the settings cannot be read."""
     try:
         return role() is Role.OWNER
     except ParameterError:
@@ -106,10 +106,10 @@ def is_owner() -> bool:
 def require(
     action: Action, owner: str | None = None, thing: str = "", by: Who | None = None
 ) -> None:
-    """Raises ``AccessError`` unless this session, or ``by``, may have ``action`` done.
+    """Raises ``AccessError`` unless this session, or ``by``, may do ``action``.
 
-    ``owner`` is the name under which the thing is somebody's, ``thing`` what the audit log calls
-    it: the id of a run, the name of a model. To be asked once a deed, not once a look at it.
+    ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
+    Call it once per action, not whenever a page is drawn.
     """
     asking, settled = by or who(), access.policy()
     try:
@@ -122,9 +122,9 @@ def require(
 
 
 def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
-    """For what a click calls: whether this session may not have it done, as the page then says.
+    """Whether this session may not do ``action``; if so, the page says why. For click handlers.
 
-    Where it may, what does it asks ``require``, which notes it.
+    Where it is allowed, the function that acts calls ``require``, which records it.
     """
     if not (said := refusal(action, owner)):
         return False
@@ -134,14 +134,14 @@ def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
 
 
 def say_what_was_refused() -> None:
-    """Says once what ``refused`` found since the page was last drawn."""
+    """Shows once what ``refused`` found since the page was last drawn."""
     said = st.session_state.pop(_REFUSED, "")
     if said:
         st.error(plain(said), icon=":material/lock:")
 
 
 def refusal(action: Action, owner: str | None = None) -> str:
-    """Why this session may not have ``action`` done; "" where it may."""
+    """Why this session may not do ``action``; "" if it may."""
     try:
         access.check(action, who(), owner, access.policy())
     except AccessError as error:
@@ -150,7 +150,7 @@ def refusal(action: Action, owner: str | None = None) -> str:
 
 
 class Off(TypedDict):
-    """What a button is given that may be of no use."""
+    """Arguments of a button that may be disabled."""
 
     disabled: bool
     help: str | None
@@ -159,9 +159,9 @@ class Off(TypedDict):
 def allowed(
     action: Action, owner: str | None = None, *, disabled: bool = False, help: str | None = None
 ) -> Off:
-    """For a button: it is disabled, and says why, where this session may not have it done.
+    """Arguments that disable a button, and say why, if this session may not do ``action``.
 
-    ``disabled`` and ``help`` hold where it may. ``st.button("Delete", **allowed(...))``.
+    Otherwise ``disabled`` and ``help`` apply: ``st.button("Delete", **allowed(...))``.
     """
     refused = refusal(action, owner)
     return {"disabled": disabled or bool(refused), "help": refused or help}
@@ -182,7 +182,7 @@ def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: 
 
 
 def connection() -> Connection | None:
-    """What the browser of this session says; None where it has gone."""
+    """The connection of this session's browser; None if it has left."""
     running = get_script_run_ctx()
     client = runtime.get_instance().get_client(running.session_id) if running else None
     return _connection(client) if client else None
@@ -197,7 +197,7 @@ def _connection(client: SessionClient) -> Connection | None:
 
 
 def verified_email(said: Mapping[str, Any]) -> str:
-    """The e-mail address that a login vouches for, by what it has ``said``; "" for none."""
+    """The verified e-mail address among the login's claims ``said``; "" for none."""
     verified = said.get("email_verified")
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
@@ -206,7 +206,7 @@ def verified_email(said: Mapping[str, Any]) -> str:
 
 
 def is_local(found: Connection) -> bool:
-    """Whether it is from this machine itself, to a name of its own, and through no proxy."""
+    """Whether it comes from this machine, by one of its own names, and through no proxy."""
     if any(name in found.headers for name in FORWARDED):
         return False
     host = found.headers.get("host", "localhost")
@@ -219,13 +219,13 @@ def is_local(found: Connection) -> bool:
 
 
 def is_own_origin(origin: str, host: str, schemes: Collection[str]) -> bool:
-    """Whether ``origin`` is this server as a request calls it: scheme, host and port."""
+    """Whether ``origin`` is this server's scheme, host and port, as the request names them."""
     found = _origin(origin)
     return found is not None and found in {_origin(f"{scheme}://{host}") for scheme in schemes}
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an origin; None for a text that is none, such as "null"."""
+    """Scheme, host and port of an origin; None for other text, such as "null"."""
     match = _ORIGIN.fullmatch(text.lower())
     if match is None:
         return None
@@ -243,7 +243,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _browser(found: Connection) -> str:
-    """A name for this browser from which its cookie cannot be told; else one for this session."""
+    """A name for this browser that does not reveal its cookie; without one, for this session."""
     secret = found.cookies.get(COOKIE) or st.session_state.setdefault(
         _BROWSER, secrets.token_urlsafe(24)
     )

@@ -1,4 +1,4 @@
-"""Where an error for the user becomes its sentence, whatever part of a page meets it."""
+"""Turns errors on any part of a page into sentences."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ Given = ParamSpec("Given")
 
 @contextmanager
 def boundary(icon: str = ":material/error:") -> Iterator[None]:
-    """Ends what is drawn within at the first ``RobustnessError``, and says what that says.
+    """Stops drawing at the first ``RobustnessError`` and shows its sentence.
 
-    So it does where the disk or a folder refuses itself in a place that expects nothing of the
-    kind; the operator finds that among the faults. What Streamlit raises to stop or rerun a script
-    passes through.
+    Does the same for an unexpected error of the disk, and records that for the operator.
+    Exceptions by which Streamlit stops or reruns a script pass through.
     """
     try:
         yield
@@ -35,8 +34,8 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
         FAULTS.note(error)
         reason = (error.strerror or type(error).__name__).rstrip(".")
         st.error(
-            f"A file that this needs cannot be read or written on the server: {plain(reason)}. "
-            "Nothing that was kept is lost; try again, or ask the operator of this dashboard.",
+            f"The server cannot read or write a file that this needs: {plain(reason)}. "
+            "Saved results are safe. Try again, or ask the operator of this dashboard.",
             icon=icon,
         )
 
@@ -44,7 +43,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
 def fragment(
     draw: Callable[Given, None], *, run_every: float | None = None
 ) -> Callable[Given, None]:
-    """``draw`` as a part of a page that reruns alone: outside of the page's own boundary."""
+    """``draw`` as a part of a page that reruns alone, with a boundary of its own."""
 
     @wraps(draw)
     def entered(*given: Given.args, **named: Given.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""Who may come in: the way to log in and out, and what ends a page for who may not look at it."""
+"""Login, logout, and the check that a user may see a page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from robustness.ui.session import access
 
 
 def enter() -> None:
-    """Ends the page for who may not look at it, and says what was refused at the last click."""
+    """Stops the page for unauthorised users; shows what the last click was refused."""
     settled, who = policy(), access.who()
     if settled.login and st.user.to_dict().get("is_logged_in"):
         _account(who.name, settled.role(who))
         if not who.logged_in:
             _refuse(
-                "Your login vouches for no e-mail address: expected one that its provider has "
-                f"verified; ask {settled.contact}."
+                "Expected a login with an e-mail address that its provider has verified, got none. "
+                f"Ask {settled.contact}."
             )
     refused = access.refusal(Action.LOOK)
     if refused:
@@ -44,8 +44,8 @@ def _log_in(settled: Policy) -> None:
         st.login()
     except StreamlitAPIException:
         _refuse(
-            "The setting 'login' is on, and Streamlit cannot log anybody in: expected a usable "
-            f"table [auth] in .streamlit/secrets.toml; ask {settled.contact}."
+            "The setting 'login' needs a valid table [auth] in .streamlit/secrets.toml, and "
+            f"Streamlit found none. Ask {settled.contact}."
         )
     st.stop()
 

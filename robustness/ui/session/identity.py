@@ -1,4 +1,4 @@
-"""Tells this session from all others."""
+"""Id of the current session."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _KEY = "takes turns as"
 
 
 def session() -> str:
-    """Random id of the session whose script asks; its turns and its runs carry it."""
+    """Random id of the current session; its turns and its runs carry it."""
     return str(st.session_state.setdefault(_KEY, secrets.token_hex(8)))

@@ -1,4 +1,4 @@
-"""Controls that are alike on all pages, and what keeps the value of one from page to page."""
+"""Controls that several pages share, and their values as the user moves between pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustness.perturbations import REGISTRY
 from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
-"""What may be chosen: names with their texts, or names that are texts themselves."""
+"""Choices: names with their texts, or names that are their own texts."""
 
 
 def one_of(
@@ -24,7 +24,7 @@ def one_of(
     in_link: bool = True,
     help: str | None = None,
 ) -> str:
-    """One of ``options`` as buttons; ``first``, else the first of them, until another is chosen."""
+    """Draws ``options`` as buttons and returns the chosen one, by default ``first``."""
     texts = _texts(options, key)
     return st.segmented_control(
         label,
@@ -40,7 +40,7 @@ def one_of(
 
 
 def listed(label: str, options: Options, key: str, first: str | None = None) -> str:
-    """Like ``one_of``, as a list that opens."""
+    """Like ``one_of``, as a drop-down list."""
     texts = _texts(options, key)
     names = list(texts)
     return st.selectbox(
@@ -59,13 +59,13 @@ def _texts(options: Options, key: str) -> Mapping[str, str]:
 
 
 def forget_unless(options: Iterable[str], key: str) -> None:
-    """Empties the control ``key`` if another choice has taken what it holds from its options."""
+    """Empties the control ``key`` if its value is no longer among ``options``."""
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
 
 
 def perturbation_input(label: str, first: str, key: str) -> str:
-    """The name of one perturbation; ``first`` is what a visitor without a link sees."""
+    """Draws a list of perturbations and returns the chosen name; ``first`` is the default."""
     return listed(label, {record.name: record.label for record in REGISTRY}, key, first)
 
 
@@ -73,18 +73,18 @@ def perturbation_input(label: str, first: str, key: str) -> str:
 
 
 def arrive(page: str) -> None:
-    """Notes which page this run is of; called first on every page."""
+    """Records which page this script run draws; called first on every page."""
     st.session_state["arrived"] = st.session_state.get("page", page) != page
     st.session_state["page"] = page
     restore_link()
 
 
 def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
-    """Gives the control ``key`` the value that it had on the page from which one comes.
+    """Gives the control ``key`` the value that it had on the previous page.
 
-    ``text`` is how the control shows a value, or each of several.
-    Called right before the control is drawn. Streamlit forgets a control on leaving its page, and
-    drops what another page's control had bound to the link. What the link itself says goes first.
+    Called right before the control is drawn. Streamlit forgets a control when its page is left,
+    and drops from the link what another page's control had bound. A value in the link wins.
+    ``text`` is how the control shows a value, or each of several values.
     """
     kept = st.session_state.get(f"kept {key}")
     if kept is None or kept == default or key in st.query_params:
@@ -93,10 +93,10 @@ def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
         return
     st.session_state[key] = kept
     several = isinstance(kept, Sequence) and not isinstance(kept, str)
-    # Not written for a first value.
+    # Streamlit does not write a first value to the link.
     st.query_params[key] = [text(value) for value in kept] if several else text(kept)
 
 
 def keep(key: str, value: Any) -> None:
-    """Remembers the ``value`` of the control ``key`` for the other pages of this session."""
+    """Stores the ``value`` of the control ``key`` for the other pages of this session."""
     st.session_state[f"kept {key}"] = value

@@ -1,6 +1,6 @@
-"""Results of long work, kept for every session of this server, and the key that names each.
+"""Cache of long work's results that all sessions of this server share.
 
-What is kept holds no file name of anybody's: the images of the work go by their places.
+Cached results contain no file names: images are numbered.
 """
 
 from __future__ import annotations
@@ -20,25 +20,22 @@ from robustness.models.inference.choice import chosen
 from robustness.pictures.picture import Picture
 
 LIMIT = 48 * 1024 * 1024
-"""Bytes of what is kept when pickled; in memory rows take up to seven times as much. One model's
-sweeps of an image over every perturbation are 1.4 megabytes: two images' by all models stay."""
+"""Pickled bytes; in memory, rows take up to seven times as much. One model's sweeps of an image
+over every perturbation take 1.4 MB, so two images with all models fit."""
 
 
 class Kept:
-    """Results by key; beyond its limit the least recently used are forgotten.
-
-    Safe between threads.
-    """
+    """Results by key; drops the least recently used beyond its limit. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is in bytes of what the results are when pickled."""
+        """``limit`` is in bytes of the pickled results."""
         self._limit = limit
         self._bytes = 0
         self._lock = threading.Lock()
         self._results: OrderedDict[str, tuple[list[Any], int]] = OrderedDict()
 
     def get(self, key: str) -> list[Any] | None:
-        """The results under ``key``, which counts as using them; None if there are none."""
+        """Returns the results under ``key`` and marks them as used; None if there are none."""
         with self._lock:
             if key not in self._results:
                 return None
@@ -46,7 +43,7 @@ class Kept:
             return self._results[key][0]
 
     def put(self, key: str, results: list[Any]) -> None:
-        """Keeps ``results`` under ``key``, whatever their size."""
+        """Stores ``results`` under ``key``, whatever their size."""
         size = len(pickle.dumps(results, pickle.HIGHEST_PROTOCOL))
         with self._lock:
             self._bytes += size - self._results.pop(key, ([], 0))[1]
@@ -55,20 +52,20 @@ class Kept:
                 self._bytes -= self._results.popitem(last=False)[1][1]
 
     def clear(self) -> None:
-        """Forgets all results."""
+        """Drops all results."""
         with self._lock:
             self._results.clear()
             self._bytes = 0
 
     @property
     def bytes(self) -> int:
-        """What is kept takes so many bytes when pickled."""
+        """Bytes of all results when pickled."""
         with self._lock:
             return self._bytes
 
 
 KEPT = Kept(LIMIT)
-"""The results of this server. Those of unfinished work are never kept."""
+"""The cache of this server. Unfinished work is never stored."""
 
 
 def work_key(
@@ -78,21 +75,21 @@ def work_key(
     conditions: Sequence[Condition],
     seed: int,
 ) -> str:
-    """The key of work called ``what``: pixels, conditions, each model's weights, and the engine.
+    """The key of the work ``what``: pixels, conditions, each model's weights, and the engine.
 
-    All of the ``pictures`` have become square in one way.
+    All ``pictures`` share one fit.
     """
     spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     return " ".join([what, spec.digest, str(chosen()), *(picture.digest for picture in pictures)])
 
 
 def nameless(pictures: Sequence[Picture]) -> list[Picture]:
-    """``pictures``, each by its place in the place of its name."""
+    """``pictures``, each named by its number."""
     return [replace(picture, name=str(place)) for place, picture in enumerate(pictures)]
 
 
 def named(results: Sequence[Any], pictures: Sequence[Picture]) -> list[Any]:
-    """``results`` of ``nameless(pictures)`` with the names of ``pictures`` in them."""
+    """``results`` of ``nameless(pictures)`` with the real names of ``pictures``."""
     return [
         replace(result, image=pictures[int(result.image)].name)
         if isinstance(result, Measurement | Point | Smallest)

@@ -1,8 +1,8 @@
-"""The end of a session: what it held is let go of some time after its browser has left.
+"""Frees a session's memory some time after its browser has left.
 
-Streamlit keeps the session of a browser whose connection broke, since it may come back, and then
-leaves it in memory, with all that was uploaded, for as long as nobody else comes or goes. Here it
-is closed and emptied just before Streamlit would no longer let it come back.
+Streamlit keeps a disconnected session, uploads included, in case its browser returns, and removes
+it only when another session comes or goes. This module closes and empties the session just before
+Streamlit would stop accepting its return.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from robustness.models.memory import give_back
 
 _MARGIN = 5.0
-"""Seconds before Streamlit forgets a session, after which nobody could close it."""
+"""Seconds before Streamlit forgets a session and it could no longer be closed."""
 
 _SECONDS_TOGETHER = 2.0
-"""Sessions that end within so long are taken for one."""
+"""Sessions that end within this time are handled together."""
 
 _AFTERWARDS: list[Callable[[], object]] = []
 
@@ -31,23 +31,23 @@ _GIVING_BACK = threading.Lock()
 
 
 def watch() -> None:
-    """Has this session end once its browser has left; to be called whenever a page runs."""
+    """Arranges for this session to end after its browser leaves; call it whenever a page runs."""
     context = get_script_run_ctx()
     if context is not None:
         _connected(context.session_id)
 
 
 def afterwards(action: Callable[[], object]) -> Callable[[], object]:
-    """Has ``action`` be done, in a thread, whenever a session has ended; as a decorator."""
+    """Runs ``action`` in a thread after each session's end; a decorator."""
     _AFTERWARDS.append(action)
     return action
 
 
 def _disconnected(session_id: str) -> None:
-    """A connection of the session is gone, or its caches were cleared."""
+    """Schedules the end of a session that lost its connection or whose caches were cleared."""
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # by a script of it: its browser is there
+    except RuntimeError:  # called from its script: the browser is there
         return
     session = Runtime.instance().get_app_session(session_id)
     wait = max(0.0, float(st.get_option("server.disconnectedSessionTTL")) - _MARGIN)
@@ -57,7 +57,7 @@ def _disconnected(session_id: str) -> None:
 
 @st.cache_resource(scope="session", on_release=_disconnected, show_spinner=False)
 def _connected(session_id: str) -> str:
-    """Kept for as long as one connection of the session's browser lasts."""
+    """Is cached for as long as one connection of the session's browser lasts."""
     return session_id
 
 
@@ -73,7 +73,7 @@ def _end(session: AppSession) -> None:
 
 @afterwards
 def _give_back() -> None:
-    """What the session held goes back to the system; once for several that end together."""
+    """Returns freed memory to the system, once for several sessions that end together."""
     if _GIVING_BACK.acquire(blocking=False):
         try:
             time.sleep(_SECONDS_TOGETHER)

@@ -1,4 +1,4 @@
-"""Links between pages, and the run, with an image of it, that any page's link may name."""
+"""Links between pages, and the run and image that a link may name."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from robustness.pictures.picture import Picture
 from robustness.ui.session.sentences import sentence
 
 RUN, IMAGE = "run", "image"
-"""Parameters of a link: the id of a run, and the name of an image in it."""
+"""Link parameters: the id of a run, and the name of an image in it."""
 
 UPLOAD = "upload"
-"""Parameter of a link that was made while an upload was shown: "own", or the id of its copy."""
+"""Link parameter for an upload: "own", or the id of its shared copy."""
 
 
 def runs_folder() -> Path:
@@ -30,13 +30,13 @@ def runs_folder() -> Path:
 
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
-    """A link to another page; nothing on a page that is itself the main script, without others."""
+    """Draws a link to another page; nothing where a page runs alone as the main script."""
     with contextlib.suppress(StreamlitAPIException):
         st.page_link(page, label=label, icon=icon, query_params=query)
 
 
 def linked_run() -> None:
-    """On a page other than the run's own: where the run of the link is to be found."""
+    """Links to the run that this page's link names, on pages other than the run's own."""
     run_id = st.query_params.get(RUN)
     if run_id is not None and _is_there(run_id):
         label = f"Open the run {plain(run_id)}"
@@ -44,13 +44,13 @@ def linked_run() -> None:
 
 
 def _is_there(run_id: str) -> bool:
-    with contextlib.suppress(RobustnessError):  # it is no name of a run
+    with contextlib.suppress(RobustnessError):  # not a valid run id
         return last_written(runs_folder(), run_id) > 0
     return False
 
 
 def linked_picture() -> list[Picture]:
-    """The image that the link names in a run, if any; with a sentence where it cannot be had."""
+    """The image that the link names, if any; shows a warning if it cannot be read."""
     try:
         found = _linked()
     except RobustnessError as error:
@@ -60,7 +60,7 @@ def linked_picture() -> list[Picture]:
 
 
 def linked_class(picture: Picture) -> str | None:
-    """The class by which ``picture`` is labelled in the run of the link, if any."""
+    """The true class of ``picture`` in the link's run, if known."""
     with contextlib.suppress(RobustnessError):
         found = _linked()
         return found[1] if found and found[0].digest == picture.digest else None
@@ -68,7 +68,7 @@ def linked_class(picture: Picture) -> str | None:
 
 
 def _linked() -> tuple[Picture, str | None] | None:
-    """The image that the link names in a run, and its class; raises where it cannot be had."""
+    """The image that the link names and its true class; raises if it cannot be read."""
     run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
     if run_id is None or name is None:
         return None
@@ -83,9 +83,9 @@ def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture
 
 
 def _class(run: runs.Run, name: str) -> str | None:
-    """The class by which the image ``name`` is labelled in ``run``, if any.
+    """The true class of the image ``name`` in ``run``, if known.
 
-    Asked of one model of each set of classes, as a set may lack the class.
+    Looks at one model for each set of classes, as a set may lack the class.
     """
     known = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
     for labels, (model, *_) in models.by_labels(known) if run.images else ():
@@ -97,10 +97,10 @@ def _class(run: runs.Run, name: str) -> str | None:
 
 
 def last_written(folder: Path, run_id: str) -> int:
-    """When the run was last written to, in nanoseconds since 1970; 0 where there is none.
+    """When the run was last written, in nanoseconds since 1970; 0 if there is none.
 
-    It tells a run from another of its id, as what is kept of it has to. Raises ``RunError`` for
-    what is no name of a run.
+    Cached data of a run needs it, as a run's id may be reused. Raises ``RunError`` for an invalid
+    id.
     """
     try:
         return (runs.place(folder, run_id) / runs.MANIFEST_FILE).stat().st_mtime_ns
@@ -109,16 +109,16 @@ def last_written(folder: Path, run_id: str) -> int:
 
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
-    """Those of the folders ``entries`` that cannot be opened, each with the reason, if any."""
+    """Lists the folders among ``entries`` that cannot be opened as runs, with the reasons."""
     broken = [entry for entry in entries if entry.manifest is None]
     if broken:
-        several = "folders that are no runs" if len(broken) > 1 else "folder that is no run"
+        several = "folders that are not runs" if len(broken) > 1 else "folder that is not a run"
         with st.expander(f"{len(broken)} {several}", icon=":material/folder_off:"):
             for entry in broken:
                 st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
 
 
 def leave() -> None:
-    """Has the link name no image of a run and no upload any more: another one was chosen."""
+    """Removes the run's image and the upload from the link, as another image was chosen."""
     for name in (RUN, IMAGE, UPLOAD):
         st.query_params.pop(name, None)

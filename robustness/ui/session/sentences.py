@@ -1,4 +1,4 @@
-"""What a page says of an error: its sentence, which tells nobody how this server is laid out."""
+"""Error sentences for pages, without the server's folders."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 
 _FOLDERS = re.compile(r"(?<![\w.~:/<])(?:/[^\s/'\"`,;:()]+)+/")
-"""The folders of an absolute path up to its last part, and none of an address or a fraction."""
+"""The folders of an absolute path, but not parts of a web address or a fraction."""
 
 
 def sentence(error: RobustnessError) -> str:
-    """The sentence of ``error``, every absolute path in it by its last part alone."""
+    """The sentence of ``error`` with each absolute path cut to its last part."""
     return without_folders(str(error))
 
 
 def without_folders(text: str) -> str:
-    """``text``, every absolute path in it by its last part alone."""
-    for root in _roots():  # those may have spaces in their names
+    """``text`` with each absolute path cut to its last part."""
+    for root in _roots():  # their names may contain spaces
         text = text.replace(f"{root}{os.sep}", "")
     return _FOLDERS.sub("", text)
 
 
 def _roots() -> list[Path]:
-    """The folders that the operator named, the working folder and the home folder."""
+    """The folders named in settings, the working folder and the home folder."""
     found = {Path.cwd(), Path.home()}
     with suppress(ParameterError):  # it is the settings that the sentence may be about
         named = [settings.value(record) for record in settings.REGISTRY if record.is_path]

@@ -1,4 +1,4 @@
-"""Names that cannot be guessed: what a session's browser may ask for beside the page's script."""
+"""Unguessable names for what a session's browser may request besides the page's script."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from robustness.ui.session import access
 What = TypeVar("What")
 
 MOST_AT_ONCE = 2
-"""Requests of one ticket that may be outstanding: an image and the predictions for it."""
+"""Requests of one ticket that may be open at once: an image and its predictions."""
 
 
 @dataclass(eq=False)
 class _Held(Generic[What]):
-    """Belongs to a session, and is gone with it."""
+    """Lives in a session's state and goes when the session ends."""
 
     ticket: str
     given: tuple[Who, What]
@@ -31,17 +31,17 @@ class _Held(Generic[What]):
 
 
 class Tickets(Generic[What]):
-    """What each session may ask for, by its ticket; safe between threads."""
+    """What each session may request, by its ticket; thread-safe."""
 
     def __init__(self, name: str) -> None:
-        """``name`` tells several tickets of a session apart."""
+        """``name`` distinguishes the tickets of one session."""
         self._name = f"ticket {name}"
         self._held: WeakValueDictionary[str, _Held[What]] = WeakValueDictionary()
 
     def give(self, what: What) -> str:
-        """This session's ticket, which stands for ``what`` from now on.
+        """Returns this session's ticket, which stands for ``what`` from now on.
 
-        Raises ``AccessError`` where the session may not measure.
+        Raises ``AccessError`` if the session may not measure.
         """
         access.require(Action.MEASURE)
         given = access.who(), what
@@ -53,9 +53,9 @@ class Tickets(Generic[What]):
         return held.ticket
 
     def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
-        """What ``ticket`` stands for; None if it is none, or its session has ended.
+        """Returns what ``ticket`` stands for; None if it is unknown or its session has ended.
 
-        Raises ``AccessError`` where whoever it was given to may not have ``action`` done by now.
+        Raises ``AccessError`` if its holder may no longer do ``action``.
         """
         held = self._held.get(ticket)
         if held is None:
@@ -66,9 +66,9 @@ class Tickets(Generic[What]):
 
     @contextmanager
     def place(self, ticket: str) -> Iterator[bool]:
-        """Counts a request of ``ticket`` as outstanding within; whether one more was allowed.
+        """Counts one open request of ``ticket``; yields whether it is allowed.
 
-        For the server's event loop alone.
+        Only for the server's event loop.
         """
         held = self._held.get(ticket)
         if held is None or held.outstanding >= MOST_AT_ONCE:
@@ -82,7 +82,7 @@ class Tickets(Generic[What]):
 
 
 async def body(request: Request, most: int) -> bytes | None:
-    """The body of ``request``; None, and no more is read, where it exceeds ``most`` bytes."""
+    """Reads the body of ``request``; stops and returns None once it exceeds ``most`` bytes."""
     found = bytearray()
     async for part in request.stream():
         found += part

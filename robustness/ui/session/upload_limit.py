@@ -1,4 +1,4 @@
-"""Uploaded files lie in the server's memory: who may send them, and how much they may take."""
+"""Limits on uploads, which are held in the server's memory: who may send them, and how much."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""
 
 SHARE_OF_A_SESSION = 0.5
-"""Of that room, for the files of one session."""
+"""One session's share of it."""
 
 _PATH = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+/?$")
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 def room() -> int:
-    """Bytes that uploads may take in all: in memory, and once more on the disk.
+    """Bytes for all uploads together: in memory, and as much again on disk.
 
-    Raises ``ParameterError`` for a setting that is no size.
+    Raises ``ParameterError`` if the setting is not a size.
     """
     return settings.value(settings.UPLOADS) or DEFAULT_ROOM
 
 
 class UploadLimit:
-    """Refuses, unread, a file from a session that may not upload, or one that exceeds the room.
+    """Refuses, unread, a file from a session that may not upload, or one that does not fit.
 
-    Files that are still under way count as if they were here.
+    Files still in transfer count in full.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """``app`` answers what is not refused."""
+        """``app`` handles every request that is not refused."""
         self._app = app
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or WebSocket."""
+        """Handles one request or WebSocket."""
         found = _PATH.search(scope["path"]) if scope["type"] == "http" else None
         if found is None or scope["method"] != "PUT":
             await self._app(scope, receive, send)
@@ -61,7 +61,9 @@ class UploadLimit:
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
         wanted = int(length) if _LENGTH.fullmatch(length) else largest
         if not self._has_room(session, wanted, largest):
-            refusal = PlainTextResponse("There is no room for more uploads now.", 413)
+            refusal = PlainTextResponse(
+                "No room for more uploads now. Try again later, or send a smaller file.", 413
+            )
             await refusal(scope, receive, send)
             return
         self._under_way[session] += wanted
@@ -69,10 +71,10 @@ class UploadLimit:
             await self._app(scope, receive, send)
         finally:
             self._under_way[session] -= wanted
-            self._under_way += Counter()  # without those at 0
+            self._under_way += Counter()  # drops the zeros
 
     def _has_room(self, session: str, wanted: int, largest: int) -> bool:
-        """Whether so many bytes more, of a file of at most ``largest``, fit into both limits."""
+        """Whether ``wanted`` more bytes, of a file of at most ``largest``, fit both limits."""
         held, total = Counter(uploaded_bytes()), _room_or_default()
         own = held[session] + self._under_way[session] + wanted
         everybody = held.total() + self._under_way.total() + wanted
@@ -80,7 +82,7 @@ class UploadLimit:
 
 
 def _refusal(session: str) -> str:
-    """Why ``session`` may not upload anything; "" where it may."""
+    """Why ``session`` may not upload; "" if it may."""
     who = access.who_of(session)
     if who is None:
         return "This session has ended: reload the page."
@@ -94,5 +96,5 @@ def _refusal(session: str) -> str:
 def _room_or_default() -> int:
     try:
         return room()
-    except ParameterError:  # every page says so
+    except ParameterError:  # every page shows the error
         return DEFAULT_ROOM

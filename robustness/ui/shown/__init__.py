@@ -1,1 +1,1 @@
-"""How results look on a page."""
+"""Parts of pages that show results."""

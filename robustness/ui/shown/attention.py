@@ -1,8 +1,7 @@
-"""Where the models look, on a page: heat maps over images, computed only once asked for.
+"""Heat maps of where models look, computed on request.
 
-They are computed beside the page's script, and nothing waits for them: Streamlit lets the script
-come to its end before it answers to a slider. A fragment of its own looks again and again, shows
-what has come, and ends with the last.
+A thread computes them, so that the page's script never waits: Streamlit finishes a script before
+it reacts to a slider. A fragment polls for finished maps, shows them, and ends with the last.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import results
 
 LOOK_SECONDS = 0.15
-"""How often the page looks for maps that have come, and has the next model asked."""
+"""Seconds between checks for finished maps; each check also starts the next model."""
 
 QUIET_SECONDS = 0.3
-"""So long nothing else must have been asked for before any map is computed: while a slider is
-moved on and on, the models have the machine to themselves."""
+"""Seconds without another request before a map is computed, so that a moving slider has the machine
+to itself."""
 
 _RUNNING = "attention running"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of one model: the maps of ``images`` (N, S, S, 3) for each of ``classes``.
+    """A request to one model: maps of ``images`` (N, S, S, 3) for each of ``classes``.
 
-    ``key`` tells it from all other work.
+    ``key`` identifies it.
     """
 
     key: str
@@ -73,24 +72,24 @@ class View:
 
 @dataclass(frozen=True)
 class Attention:
-    """The views class by class and, within, image by image; or why there are none."""
+    """One view for each class and image, by class first; or why there are none."""
 
     views: tuple[View, ...] = ()
     refusal: str = ""
 
 
 def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequence[int]]) -> None:
-    """A switch, and once it is on, every model's maps.
+    """Draws a switch and, while it is on, every model's maps.
 
     ``pictures`` are (caption, study image). ``classes`` are the distinct class indices to explain
-    by model name, the clean one first. To be drawn last on a page, once; while the switch is off
+    by model name, the original's first. Drawn last on a page, once; while the switch is off,
     nothing is computed or imported.
     """
     asked = st.toggle(
         "**Where does the model look?**",
         key="attention",
         bind="query-params",
-        help="Shows which parts of the image speak for the answer, by Grad-CAM. Takes about as "
+        help="Shows which parts of the image support the prediction (Grad-CAM). Takes about as "
         "long as another forward pass for each image and class.",
     )
     if not asked:
@@ -104,7 +103,7 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
 
 
 def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:
-    """Draws what has come; ``since`` is when it was asked for, None once all of it is there."""
+    """Draws the finished maps; ``since`` is when they were requested, None once all are there."""
     answers = [(KEPT.get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
@@ -120,11 +119,11 @@ def _show(work: Sequence[Question], captions: Sequence[str], since: float | None
             else:
                 _draw(item, captions, answer.views)
     if since is not None and not missing:
-        st.rerun()  # draws the same once more, without looking on
+        st.rerun()  # draws the same once more and stops polling
 
 
 def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> None:
-    """One model's maps: a row of images for each class."""
+    """Draws one model's maps: a row of images for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
     st.html(html("heat_maps", model=model, height=height, width=width))
@@ -159,9 +158,9 @@ def _legend() -> Html:
 
 
 def _begin(work: Question) -> None:
-    """Has ``work`` computed, unless this session's last is still under way.
+    """Starts ``work`` unless this session's last work is still running.
 
-    One model at a time, so that no queue is left to work off when the image changes.
+    One model at a time, so that no queue is left when the image changes.
     """
     running = st.session_state.get(_RUNNING)
     if running is None or running.done():
@@ -169,13 +168,13 @@ def _begin(work: Question) -> None:
 
 
 def _compute(work: Question) -> None:
-    if KEPT.get(work.key):  # another session has asked for the same meanwhile
+    if KEPT.get(work.key):  # another session has requested the same meanwhile
         return
     try:
         answer = Attention(_views(work))
     except RobustnessError as error:
         answer = Attention(refusal=sentence(error))
-    except Exception as error:  # a graph may fail in any way, for want of memory for one
+    except Exception as error:  # a graph may fail in any way, such as for lack of memory
         answer = Attention(
             refusal=f"Where {models.label(work.model)} looks could not be computed "
             f"({type(error).__name__})."
@@ -197,5 +196,5 @@ def _views(work: Question) -> tuple[View, ...]:
 
 @st.cache_resource(show_spinner=False)
 def _worker() -> ThreadPoolExecutor:
-    """One thread for all sessions, so that maps never take more than a part of the machine."""
+    """One thread for all sessions, so that maps never occupy the whole machine."""
     return ThreadPoolExecutor(1, thread_name_prefix="attention")

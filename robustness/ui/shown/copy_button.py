@@ -1,4 +1,4 @@
-"""A button that opens what is on screen as texts to copy: each gives the same answers elsewhere."""
+"""A button that opens the current check as texts to copy, each of which reproduces it."""
 
 from __future__ import annotations
 

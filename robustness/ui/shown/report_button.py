@@ -1,4 +1,4 @@
-"""The button beside a result from which its report is downloaded, in every format."""
+"""The button that downloads a result's report in any format."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ _ICONS = {
 
 
 def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
-    """Draws the button; ``build`` is called, off the page's thread, when a format is clicked.
+    """Draws the button; a click on a format calls ``build`` outside of the page's thread.
 
-    ``name`` is that of the files, without a suffix; ``key`` tells several buttons of a page apart.
-    Nothing is made before the click, and the page does not rerun for it; the button that was
-    clicked shows that it works.
+    ``name`` is the files' name without a suffix; ``key`` distinguishes several buttons on a page.
+    Nothing is built before the click, and the page does not rerun.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
     with st.popover("Report", icon=":material/description:"):
-        st.caption("One file to hand on; it opens without this server.")
+        st.caption("One self-contained file; opens offline.")
         with st.container(key=f"{key}-formats", gap="small"):
             for format in FORMATS.values():
                 files = [(format.label, format.suffix, format.write)]

@@ -1,4 +1,4 @@
-"""How results look: images side by side, a card a model, the charts."""
+"""Drawing of results: image pairs, a card for each model, and charts."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def show_pictures(
     key: str = "pictures",
     follows: bool = False,
 ) -> None:
-    """Original, perturbed and their difference amplified by ``gain``, lossless, to compare.
+    """Draws the original, the perturbed image and their difference times ``gain``, lossless.
 
-    ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows`` the same
-    original was drawn just before, and is not sent again.
+    ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows``, the same
+    original was drawn just before and is not sent again.
     """
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
     original = b"" if follows else original_png(picture)
@@ -59,7 +59,7 @@ def pair_of(
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
 ) -> tuple[dict[str, Any], bytes]:
-    """What is said of both images, and ``image`` as a PNG; as ``show_pictures`` draws them."""
+    """The texts about both images and ``image`` as a PNG, for ``show_pictures``."""
     before, after = captions
     header = {
         "before": before,
@@ -75,17 +75,17 @@ def pair_of(
 def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
     ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
     if not np.isfinite(psnr):
-        return "Nothing is changed: both images are identical (SSIM 1)."
-    return f"How visible it is: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+        return "No change: both images are identical (SSIM 1)."
+    return f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
 
 
 def headline(text: str) -> Html:
-    """The answer of a page in a sentence."""
+    """A page's main result in one sentence."""
     return html("headline", text=text)
 
 
 def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
-    """Names each model that hardly knows what the clean image shows, if any.
+    """Warns of models with a low confidence on the original image.
 
     ``means`` is what then says little: a noun and its verb.
     """
@@ -97,37 +97,37 @@ def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
     )
     if cases:
         st.warning(
-            f"Unsure even of the clean image, so {means} little there: {cases}.",
+            f"Low confidence on the original, so {means} little there: {cases}.",
             icon=":material/help:",
         )
 
 
 def other_classes(names: Sequence[str]) -> str:
-    """Why some of the models ``names`` are not ranked against the others, as Markdown."""
+    """Why some of the models ``names`` are not ranked against others, as Markdown."""
     groups = [
         f"{', '.join(plain(models.label(name)) for name in members)} "
-        f"{'tell' if len(members) > 1 else 'tells'} {len(labels):,} classes apart"
+        f"{'have' if len(members) > 1 else 'has'} {len(labels):,} classes"
         for labels, members in models.by_labels(names)
     ]
     return (
-        f"{'; '.join(groups)}. Keeping an answer among few classes is easier than among many, so "
+        f"{'; '.join(groups)}. Keeping a prediction is easier with fewer classes, so "
         "models are ranked only against those with the same classes."
     )
 
 
 def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:
-    """Places without end, row by row: each row is drawn once its first place is taken."""
+    """Yields cells without end, row by row; a row is drawn when its first cell is taken."""
     while True:
         yield from st.columns(in_a_row, gap=gap)
 
 
 def card_slots(count: int) -> list[DeltaGenerator]:
-    """Places for ``count`` cards, two in a row."""
+    """Cells for ``count`` cards, two in a row."""
     return list(islice(cells(2), count))
 
 
 def card(row: Measurement, changed: str = "Perturbed") -> Html:
-    """One model's verdict and top-5 for both images; ``changed`` heads the second."""
+    """One model's verdict and top-5 for both images; ``changed`` is the second one's title."""
 
     def name(index: int) -> str:
         return models.class_name(row.model, index)
@@ -160,15 +160,15 @@ def card(row: Measurement, changed: str = "Perturbed") -> Html:
 
 
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
-    """A chart with its text alternative, without the toolbar."""
+    """Draws a chart with its text alternative and no toolbar."""
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
 def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "") -> Any:
-    """Draws a ``chart``; returns the ``customdata`` of the point clicked, None without any.
+    """Draws a ``chart`` and returns the ``customdata`` of the clicked point; None without a click.
 
-    It is remembered under ``kept``, if that is named, for a figure that takes the place of this
-    one, and for who comes back to the page; the link then says it under ``link``.
+    With ``kept``, the session stores it under that name for a figure that replaces this one and
+    for a return to the page; the link then carries it as ``link``.
     """
 
     def note() -> None:
@@ -187,7 +187,7 @@ def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "
 
 
 def _in_link(kept: str, link: str) -> Any:
-    """What the session keeps under ``kept``, or what a link says that it did not say before."""
+    """The session's value ``kept``, or the link's if that is new."""
     state, said = st.session_state, st.query_params.get_all(link)
     another = said != state.get(f"{kept} seen", [])
     if another and (said or not state.get("arrived")):
@@ -205,5 +205,5 @@ def _customdata(event: Any) -> Any:
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    """A plain table."""
+    """A table without interaction."""
     return html("table", head=head, rows=rows)

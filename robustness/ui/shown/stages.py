@@ -1,4 +1,4 @@
-"""Where in each network images part: the chart, and how activations are compared in it."""
+"""The chart of where features diverge, and the choice of how activations are compared."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _COMPARED = {AVERAGED: "averaged over the image", BY_PLACE: "place by place"}
 
 
 def by_place_input() -> bool:
-    """Whether activations are compared place by place, or else averaged over height and width."""
+    """Whether activations are compared place by place; otherwise averaged over height and width."""
     restore("compared", AVERAGED)
     chosen = one_of(
         "Activations compared",
         _COMPARED,
         "compared",
         shows_label=False,
-        help="Averaged, what only moved within the image, as under a flip, hardly shows. Place "
-        "by place it does, as much as what became another.",
+        help="Averaging hides content that only moved, such as under a flip. Comparing place by "
+        "place counts it as fully as content that changed.",
     )
     keep("compared", chosen)
     return chosen == BY_PLACE
@@ -38,7 +38,7 @@ def by_place_input() -> bool:
 def chart(
     place: DeltaGenerator | ModuleType, stages: pd.DataFrame, metric: str, by_place: bool
 ) -> None:
-    """The lines of ``answers.stage_frame`` or ``stage_means``, and what they say."""
+    """Draws the lines of ``answers.stage_frame`` or ``stage_means`` with a caption."""
     results.chart(
         place,
         answers.stage_lines(stages, metric),
@@ -49,13 +49,13 @@ def chart(
     )
     reading = "" if by_place else _reading_maps(stages["model"].tolist())
     place.caption(
-        "From the first layers to the embedding: 1 where nothing changed, 0 where both images "
-        f"are as alike as unrelated ones. {reading}"
+        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated "
+        f"images. {reading}"
     )
 
 
 def _reading_maps(names: Sequence[str]) -> str:
-    """Which of the models read more than the average that is compared; nothing if none does."""
+    """Names the models whose head reads more than the average; "" if none does."""
     reading = [n for n in dict.fromkeys(names) if n in MODELS and MODELS[n].head_reads_map]
     whose = " and ".join(f"{plain(models.label(name))}'s" for name in reading)
     return f"{whose} head reads its last stage place by place, not this average." if whose else ""

@@ -1,7 +1,7 @@
-"""Films on a page: made once a film, with how far the work is, and then played by the browser.
+"""Films on a page: rendered once, with progress, and played by the browser.
 
-They are made beside the page's script, by requests of their own: Streamlit lets a script come to
-its end before it answers to a slider, and sends all that a page shows again at every run.
+Separate requests render them, not the page's script: Streamlit finishes a script before it reacts
+to a slider, and sends the whole page again at every run.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from robustness.ui.session.sentences import sentence
 from robustness.ui.session.tickets import Tickets, body
 
 LIMIT = 64 * 1024 * 1024
-"""Bytes of the films that are kept: a film of 41 frames has 2 to 6 million."""
+"""Bytes of cached films; a film of 41 frames takes 2 to 6 million."""
 
 SAY_SECONDS = 0.2
-"""How often the browser is told how far the work is."""
+"""Seconds between progress messages to the browser."""
 
 _MOST_BYTES = 4096
 
 _THREADS = ThreadPoolExecutor(8, thread_name_prefix="film")
-"""Of their own: films that wait for their turns would keep the rest of the server waiting."""
+"""A pool of their own: films waiting for a turn would block the rest of the server."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A film that may be played: about ``total`` events are made, which ``finish`` joins.
+    """A film on offer: ``events`` yields about ``total`` steps, which ``finish`` joins.
 
-    ``key`` says all of what is to be seen; ``finish`` gives what ``charts.film.played`` does.
+    ``key`` identifies its whole content; ``finish`` returns what ``charts.film.played`` does.
     """
 
     key: str
@@ -55,20 +55,20 @@ class Offer:
 _OFFERS: Tickets[dict[str, Offer]] = Tickets("films")
 
 FILMS = Kept(LIMIT)
-"""The films of this server that have been played."""
+"""This server's cache of rendered films."""
 
 _MAKING: dict[str, _Making] = {}
-"""Those that are being made, by their keys; of the server's event loop alone."""
+"""Films in progress by key; only for the server's event loop."""
 
 
 def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
-    """Draws the place where one of ``offers`` is played, once a page; ``nothing`` if none is."""
+    """Draws the player for one of ``offers``, once a page; shows ``nothing`` if there are none."""
     ticket = _OFFERS.give({offer.key: offer for offer in offers})
     components.film_place(key, ticket, [(offer.key, offer.label) for offer in offers], nothing)
 
 
 def made(offer: Offer) -> Played | None:
-    """The film of ``offer`` if it has been played and is kept."""
+    """The film of ``offer`` if it is cached."""
     kept = FILMS.get(offer.key)
     if kept is None:
         return None
@@ -104,7 +104,7 @@ async def _film(request: Request) -> ASGIApp:
 
 
 class _Making:
-    """A film that is being made in a thread, for all who wait for it."""
+    """A film that a thread renders for everyone who waits for it."""
 
     def __init__(self, offer: Offer, who: str) -> None:
         self.waiting, self.given_up = 0, False
@@ -113,7 +113,7 @@ class _Making:
         self.made = _THREADS.submit(self._make)
 
     def _make(self) -> list[bytes]:
-        """The film; nothing, and nothing is kept, once it is given up."""
+        """Renders and caches the film; returns nothing once it is given up."""
         offer, events = self._offer, list[Any]()
         pace = Pace(Unit("steps"), offer.total)
         for event in TURNS.in_parts(offer.events(), self._who):
@@ -130,10 +130,10 @@ class _Making:
 
 
 async def messages(offer: Offer, who: str) -> AsyncGenerator[bytes]:
-    """How far the work is, now and then, and at last the film; each with its length before it.
+    """Yields progress messages and finally the film, each prefixed with its length.
 
-    A film that several wait for is made once, in turns of the first ``who``; it is given up once
-    nobody waits any longer, as after a click on Cancel.
+    A film that several wait for is rendered once, in turns of the first ``who``. It is given up
+    when nobody waits any longer, such as after Cancel.
     """
     kept = FILMS.get(offer.key)
     if kept is None:
@@ -153,7 +153,7 @@ async def messages(offer: Offer, who: str) -> AsyncGenerator[bytes]:
             making.waiting -= 1
             if not making.waiting:
                 making.given_up = True
-                making.made.cancel()  # where it has not begun
+                making.made.cancel()  # if it has not started
                 del _MAKING[offer.key]
     yield _sized(kept[0])
 
@@ -168,4 +168,4 @@ def _sized(message: bytes) -> bytes:
 
 
 ROUTES = [Route("/film/{ticket}", _film, methods=["POST"])]
-"""What the server of the dashboard serves beside its pages."""
+"""Routes that the dashboard serves besides its pages."""

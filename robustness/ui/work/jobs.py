@@ -1,4 +1,4 @@
-"""Runs that are worked on, on every page: how far they are, who is next, and how to stop one."""
+"""Running and queued jobs, as every page shows them: progress, order, and how to stop one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from robustness.ui.session.run_link import RUN, page_link, runs_folder
 from robustness.ui.session.sentences import sentence, without_folders
 
 SECONDS_BETWEEN = 1.0
-"""From one look at a run that is worked on to the next, where it stands in full."""
+"""Seconds between updates of a running job where it is shown in full."""
 
 _SECONDS_BETWEEN_BESIDE = 2.0
-"""The same in the sidebar: every page of every session has one."""
+"""The same in the sidebar, which every page of every session has."""
 
 _WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run that is worked on, or is to be: ``before`` counts those whose turn comes first.
+    """A running or queued job; ``before`` counts the jobs ahead of it.
 
-    ``seen`` is how far it is, None while it waits or its process starts.
+    ``seen`` is its progress; None while it waits or its process starts.
     """
 
     folder: Path
@@ -41,17 +41,17 @@ class Wanted:
 
     @property
     def title(self) -> str:
-        """What people call the run."""
+        """The run's title."""
         return runs.title_of(self.folder)
 
     @property
     def share(self) -> float:
-        """How much of it is done, 0 to 1, as far as is known."""
+        """The share that is done, 0 to 1; 0 if unknown."""
         return self.seen.progress.done / max(1, self.seen.progress.total) if self.seen else 0.0
 
     @property
     def text(self) -> str:
-        """How far it is, with its rate and time left, or what it waits for."""
+        """Its progress with rate and time left, or what it waits for."""
         if self.seen is not None:
             return self.seen.text
         if self.before:
@@ -60,7 +60,7 @@ class Wanted:
 
 
 def wanted(folder: Path) -> list[Wanted]:
-    """The runs in ``folder`` that are worked on, then those that wait, in turn."""
+    """The running jobs in ``folder``, then the queued ones in the order they will start."""
     found = [(order, runs.seen(folder / order.run)) for order in jobs.orders(folder)]
     working = [(order, seen) for order, seen in found if seen is not None]
     waiting = in_turn([o for o, seen in found if seen is None], jobs.last_served(folder))
@@ -74,9 +74,9 @@ def wanted(folder: Path) -> list[Wanted]:
 
 
 def submit(plan: Plan) -> str:
-    """Has ``plan`` be worked on; returns the id of its run, which may be there already.
+    """Queues ``plan`` and returns the id of its run, which may exist already.
 
-    Raises ``AccessError`` where this session may not, and what ``jobs.submit`` raises.
+    Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
     access.require(Action.EVALUATE, thing=plan.asked.title)
     keeping.check_begin(runs_folder(), plan.asked.pictures)
@@ -86,7 +86,7 @@ def submit(plan: Plan) -> str:
 
 
 def ask(folder: Path) -> None:
-    """Has the unfinished run in ``folder`` go on, or says why it cannot; what a button calls."""
+    """Continues the unfinished run in ``folder``, or says why it cannot; for a button."""
     try:
         access.require(Action.EVALUATE, thing=folder.name)
         keeping.check_begin(folder.parent)
@@ -97,7 +97,7 @@ def ask(folder: Path) -> None:
 
 
 def cancel(folder: Path) -> None:
-    """Has the run in ``folder`` be worked on no longer; what a button calls."""
+    """Cancels the run in ``folder``; for a button."""
     st.session_state[_CLICKED] = True
     if access.refused(Action.CANCEL, thing=folder.name):
         return
@@ -107,7 +107,7 @@ def cancel(folder: Path) -> None:
 
 
 def _asker() -> str:
-    """Tells those apart who ask: a person, a browser, or else this session."""
+    """Identifies who asks: a person, a browser, or this session."""
     return access.me() or session()
 
 
@@ -117,7 +117,7 @@ def _watch(folder: Path) -> None:
 
 
 def buttons(folder: Path, active: bool, key: str) -> None:
-    """Cancel for the run in ``folder`` if it is ``active``, else Continue."""
+    """Draws Cancel for the run in ``folder`` if it is ``active``, else Continue."""
     label, icon, does, action = (
         ("Cancel", ":material/stop_circle:", cancel, Action.CANCEL)
         if active
@@ -134,15 +134,15 @@ def buttons(folder: Path, active: bool, key: str) -> None:
 
 
 def said() -> None:
-    """Says what stood against the last click, if anything did."""
+    """Shows why the last click failed, if it did."""
     if text := st.session_state.pop(_SAID, ""):
         st.error(plain(text), icon=":material/error:")
 
 
 def sidebar(opened: str | None) -> None:
-    """The runs that are worked on, and what became of those that this session asked for.
+    """Draws the running and queued jobs, and the outcome of those that this session started.
 
-    The page itself shows the run ``opened``, if any.
+    Leaves out the run ``opened``, which the page itself shows.
     """
     folder = runs_folder()
     st.session_state.pop(_CLICKED, None)
@@ -153,7 +153,7 @@ def sidebar(opened: str | None) -> None:
 
 def _list(folder: Path, opened: str | None) -> None:
     if st.session_state.pop(_CLICKED, False):
-        st.rerun()  # the whole page, which shows the run in several places
+        st.rerun()  # the whole page, as it shows the run in several places
     active = wanted(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
     for entry in active[:3]:

@@ -1,4 +1,4 @@
-"""Long work on a page: asked for, shown with how far it is, cancelled, begun again, and kept."""
+"""Long work on a page: started, shown with its progress, cancelled, started again, and cached."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from robustness.ui.session.kept import KEPT, named, nameless
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]
-"""Shows that a share of the work, from 0 to 1, is done, with a text."""
+"""Shows the share of the work that is done, from 0 to 1, with a text."""
 
 _ASKED, _CANCELLED = "asked for", "cancelled"
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work that this session may ask for and cancel.
+    """Work that this session can start and cancel.
 
-    ``what`` names it to people, and among the works of a page. ``key`` says all of what is asked,
-    so that other work of this name is taken neither for asked for nor for cancelled.
+    ``what`` is its name on the page. ``key`` identifies the whole request, so that other work with
+    this name does not count as started or cancelled.
     """
 
     what: str
@@ -43,11 +43,11 @@ class Work:
         return self._is(_CANCELLED)
 
     def ask(self) -> None:
-        """Has the work be done from now on."""
+        """Starts the work at the next script run."""
         st.session_state[self._place] = _ASKED, self.key
 
     def cancel(self) -> None:
-        """Has it be done no longer."""
+        """Cancels the work."""
         st.session_state[self._place] = _CANCELLED, self.key
 
     @property
@@ -59,11 +59,11 @@ class Work:
 
     @contextmanager
     def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
-        """A bar that says ``text`` until it is given more to say, and a button to cancel.
+        """Draws a progress bar with ``text`` and a Cancel button; removes both at the end.
 
-        They fill the empty ``places``: beside each other if it is one, each its own if two. The
-        button reruns the page, which stops the script when the bar is drawn next. Once the work
-        ends, by an error or not, both are gone and the work is no longer asked for.
+        They fill the empty ``places``: one place holds both, two hold one each. The button reruns
+        the page, which stops the script at the next update of the bar. After the work's end, or an
+        error, the work is no longer requested.
         """
         places = places or [st.empty()]
         first, second = places if len(places) == 2 else 2 * [_row(places[0])]
@@ -75,7 +75,7 @@ class Work:
 
         try:
             yield show
-        except Exception:  # not what Streamlit raises to rerun the page: then the work goes on
+        except Exception:  # but not Streamlit's own exceptions: a rerun continues the work
             self._end(places)
             raise
         self._end(places)
@@ -93,12 +93,11 @@ class Work:
         places: Sequence[DeltaGenerator] = (),
         effort: Callable[[Item], float] = lambda _: 1,
     ) -> Iterator[Item]:
-        """Passes on ``items`` while a bar shows how much of ``total`` is done, and the time left.
+        """Yields ``items`` while a bar shows the share of ``total`` and the time left.
 
-        ``effort`` says how much of it an item was: 0 of one that was there already, which tells
-        nothing of the time that others take. ``said`` gives the text beside the bar, by how many
-        items there are, and what share of the work they are. They are made in turns of this
-        session's, as others want the same cores.
+        ``effort`` is an item's part of ``total``; 0 for a cached one, which says nothing about
+        time. ``said`` makes the bar's text from the number of items and their share. Items are
+        made in turns of this session, as other sessions want the same cores.
         """
         pace = Pace(Unit("steps"), total, overall=True)
         done = 0.0
@@ -113,7 +112,7 @@ class Work:
                 yield item
 
     def is_cancelled(self) -> bool:
-        """Whether it was cancelled; says so, with a button to start again."""
+        """Whether the work was cancelled; if so, says it and offers to start again."""
         if self.cancelled:
             st.warning(
                 "Cancelled. Nothing was lost; start again when you like.", icon=":material/block:"
@@ -123,7 +122,7 @@ class Work:
 
 
 def _left(pace: Pace) -> str:
-    """Such as ", 2 min 5 s left"; "" where that cannot be told, or at the end."""
+    """Such as ", 2 min 5 s left"; "" if unknown, or at the end."""
     return f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
 
 
@@ -133,11 +132,11 @@ def _row(place: DeltaGenerator) -> DeltaGenerator:
 
 @dataclass(frozen=True)
 class Measuring(Work):
-    """Work on ``pictures`` whose results are kept for every session under its key.
+    """Work on ``pictures`` whose results are cached for all sessions under its key.
 
-    ``events`` begins it, given the images without the names that this session has for them;
-    about ``total`` come of it, each counted by its ``effort``, of which those of the types
-    ``results`` are kept. ``said`` and ``effort`` are those of ``shown``.
+    ``events`` starts it on the images without their names and yields items that sum to about
+    ``total`` by ``effort``; those of the types ``results`` are cached. ``said`` and ``effort`` are
+    as in ``shown``.
     """
 
     pictures: Sequence[Picture]
@@ -153,13 +152,13 @@ class Measuring(Work):
 
     @property
     def found(self) -> list[Any] | None:
-        """The results, with this session's names of the images; None while there are none."""
+        """The cached results with this session's image names; None if there are none."""
         kept = KEPT.get(self.key)
         return None if kept is None else named(kept, self.pictures)
 
     def at_once(self) -> list[Any]:
-        """The results, made now unless they are kept; ends the page if that was cancelled."""
-        place = st.empty()  # always there: what follows keeps its place when the results are kept
+        """The results, computed now unless cached; stops the page if that was cancelled."""
+        place = st.empty()  # always drawn, so that what follows keeps its place
         found = self.found
         if found is not None:
             return found
@@ -169,9 +168,9 @@ class Measuring(Work):
         return self._made([place])
 
     def on_request(self, button: str, caption: str) -> list[Any] | None:
-        """The results once ``button`` was pressed, or else None; cancelling brings it back."""
-        # Both states fill the same two places, so that nothing of the one stays in the other, and
-        # no button jumps away from under a click.
+        """The results once ``button`` was pressed, else None; cancelling shows the button again."""
+        # Both states fill the same two places, so that nothing of one stays in the other and no
+        # button moves under a click.
         places = st.empty(), st.empty()
         found = self.found
         if found is None and self.asked:
@@ -184,12 +183,12 @@ class Measuring(Work):
         return found
 
     def in_silence(self) -> list[Any]:
-        """The results, made now unless they are kept; not shown, so that nothing cancels it."""
+        """The results, computed now unless cached; without a progress bar or Cancel."""
         found = self.found
         return self._made() if found is None else found
 
     def _made(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
-        """Makes the results, shown in ``places`` if there are any."""
+        """Computes the results, with progress in ``places`` if there are any."""
         events = self.events(nameless(self.pictures))
         if places:
             events = self.shown(events, self.total, self.said, places, self.effort)

@@ -1,7 +1,6 @@
-"""Calls of the core, remembered across reruns and sessions, keyed by digests of pixels and weights.
+"""Cached calls of the core, shared by all sessions and keyed by digests of pixels and weights.
 
-Left to itself, Streamlit samples large arrays when it hashes them, and would take a changed image
-for the old one.
+Streamlit's own hash samples large arrays and would mistake a changed image for the old one.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ from robustness.ui.session.identity import session
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
     Classifier: lambda asked: (asked.record.name, models.digest(asked.record), asked.engine),
-    # All that one model's row depends on.
+    # Everything that one model's row depends on.
     RunSpec: lambda spec: (spec.conditions, spec.seed, spec.fit),
 }
-"""By what calls are told apart."""
+"""How arguments are hashed."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
@@ -53,14 +52,14 @@ def sample_picture(name: str, fit: str) -> Picture:
 
 
 def is_sample(picture: Picture) -> bool:
-    """Whether it is a bundled sample, rather than an image that merely goes by its name."""
+    """Whether ``picture`` is a bundled sample, not just an image with its name."""
     if picture.name not in SAMPLES:
         return False
     return sample_picture(picture.name, picture.fit).digest == picture.digest
 
 
 def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
-    """An uploaded file as a study image; raises ``ImageError`` with a sentence for a bad one."""
+    """An uploaded file as a study image; raises ``ImageError`` for an unusable one."""
     found = _decoded(data, fit)
     if isinstance(found, str):
         raise ImageError(found.replace(as_subject(""), as_subject(name), 1))
@@ -69,13 +68,13 @@ def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
 
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _decoded(data: bytes, fit: str) -> Picture | str:
-    """The image, or the sentence on what is wrong with it, worked out once; both without a name.
+    """The image or its error sentence, computed once, both without a file name.
 
-    What is kept knows ``data`` by a digest.
+    The cache keys ``data`` by a digest.
     """
     try:
         return Picture.of("", untrusted.study_image(data, fit=fit), fit=fit)
-    except BusyError:  # another time it may be decoded
+    except BusyError:  # a later attempt may succeed
         raise
     except ImageError as error:
         return str(error)
@@ -83,13 +82,13 @@ def _decoded(data: bytes, fit: str) -> Picture | str:
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)
 def original_png(picture: Picture) -> bytes:
-    """The clean image as a PNG, encoded once."""
+    """The original image as a PNG, encoded once."""
     return to_png(picture.image)
 
 
 @dataclass(frozen=True)
 class Altered:
-    """An image under one condition: the ``batch`` that models are asked."""
+    """An image under one condition, as the ``batch`` that models classify."""
 
     batch: Batch
 
@@ -116,7 +115,7 @@ def _clean(classifier: Classifier, picture: Picture) -> Outputs:
 
 
 Turn = Callable[[], AbstractContextManager[None]]
-"""Waits for whose turn it is to have a model asked."""
+"""Makes a context that waits for a turn and holds it."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
@@ -131,11 +130,11 @@ def _answer(
 def answers(
     spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered, who: str | None = None
 ) -> Iterator[tuple[str, Measurement | RobustnessError]]:
-    """What each of the models ``names`` makes of the only condition of ``spec``, or its error.
+    """Yields each model's row under the only condition of ``spec``, or its error, as they finish.
 
-    They come as they are known, each in a turn of ``who``, by default this session; what that had
-    asked before, and still waits for its turn, is dropped with ``SupersededError``. The clean pass
-    of an image is computed once a model, however often the condition changes.
+    Each takes a turn of ``who``, by default this session; its older requests still waiting for a
+    turn end with ``SupersededError``. The pass over the original image is computed once a model,
+    however often the condition changes.
     """
     who = who or session()
     wish = TURNS.wish(who)
@@ -151,7 +150,7 @@ def answers(
 def all_answers(
     spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered
 ) -> list[Measurement]:
-    """As ``answers``, in the order of ``names``; raises the first error there is."""
+    """As ``answers``, in the order of ``names``; raises the first error."""
     found = {}
     for name, row in answers(spec, picture, names, altered):
         if isinstance(row, RobustnessError):
@@ -166,14 +165,14 @@ def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: I
 
 
 def by_place(spec: RunSpec, picture: Picture, model: str, altered: Altered) -> Stages:
-    """The ``stages`` of the row that ``answer`` gives, compared place by place."""
+    """The stages of a model's row, compared place by place."""
     return _by_place(spec, picture, models.load(model, side=spec.side), altered.image)
 
 
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
-    """What ``model`` makes of ``changed``, an image made of ``picture`` by no perturbation.
+    """The row of ``model`` for ``changed``, a variant of ``picture`` that no perturbation made.
 
-    It stands in the row under the only condition of ``spec``.
+    It is stored under the only condition of ``spec``.
     """
     classifier = models.load(model, side=spec.side)
     before, after = (_clean(classifier, shown) for shown in (picture, changed))
@@ -182,7 +181,7 @@ def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) ->
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
-    """The image (S, S, 3) after an attack on ``model``, as a run over a dataset makes it."""
+    """The attacked image (S, S, 3) for ``model``, the same as in a dataset run."""
     judge = f"{models.digest(models.REGISTRY[model])} {chosen()}"
     return _attacked(picture, condition, seed, model, judge)
 
