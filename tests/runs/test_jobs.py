@@ -217,7 +217,7 @@ def test_a_run_that_cannot_be_started_is_in_nobodys_way_and_given_up(tmp_path: P
     for _ in range(MOST_REFUSALS):
         keeper.look()
     assert not jobs.is_ordered(broken)
-    assert "No process can be started for it: Permission denied." in jobs.why_it_stopped(broken)
+    assert "Its process cannot be started: Permission denied." in jobs.why_it_stopped(broken)
 
 
 def test_a_cancelled_process_is_told_to_stop_once(tmp_path: Path) -> None:
@@ -320,10 +320,10 @@ def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_
     folder = jobs.submit(asked, tmp_path, "me")
     manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace(str(asked.asked.source), "/nowhere"))
-    with pytest.raises(RunError, match="cannot go on"):
+    with pytest.raises(RunError, match="cannot continue"):
         list(jobs.work_off(folder))
     assert not jobs.is_ordered(folder)
-    assert "cannot go on" in jobs.why_it_stopped(folder)
+    assert "cannot continue" in jobs.why_it_stopped(folder)
 
 
 def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
 
 def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
     finished = performed(asked.asked.source, tmp_path, asked.job.spec)
-    with pytest.raises(RunError, match="nothing is left to do"):
+    with pytest.raises(RunError, match="nothing to continue"):
         jobs.ask(finished.folder, "me")
     with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:
         pass

@@ -1,8 +1,8 @@
-"""What runs the forward passes: OpenVINO on the processor, or TensorFlow."""
+"""Engines for forward passes: OpenVINO or TensorFlow."""
 
 import sys
 from typing import Any
 
-# OpenVINO tells Google Analytics of every import of it, unless it cannot import this.
+# OpenVINO reports every import to Google Analytics unless this module is missing.
 _modules: dict[str, Any] = sys.modules
 _modules.setdefault("openvino_telemetry", None)

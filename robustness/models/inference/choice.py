@@ -1,4 +1,4 @@
-"""Which engine runs the forward passes, in which precision: as set, else as this machine has it."""
+"""The choice of engine and precision, from the settings or this machine."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ OPENVINO, TENSORFLOW = "openvino", "tensorflow"
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine by name, and the precision it computes in."""
+    """An engine by name, and its precision."""
 
     engine: str
     precision: Precision
 
     def __str__(self) -> str:
-        """The engine with its version and precision, as manifests name it; nothing is imported."""
+        """The engine with version and precision, as in manifests; imports nothing."""
         return f"{self.engine} {version(self.engine)}, {self.precision}"
 
 
 def chosen() -> Choice:
-    """What the settings ``engine`` and ``precision`` ask for.
+    """The choice that the settings ``engine`` and ``precision`` make.
 
-    Without them OpenVINO in float32, or TensorFlow where that sees a GPU. Raises
-    ``ParameterError`` for another engine or precision, or for one that the engine or this processor
-    does not have.
+    By default OpenVINO in float32, or TensorFlow if it sees a GPU. Raises ``ParameterError`` for
+    an unknown engine or precision, or one that the engine or processor lacks.
     """
     engine = settings.value(settings.ENGINE)
     precision = settings.value(settings.PRECISION) or F32
@@ -40,18 +39,18 @@ def chosen() -> Choice:
         engine = TENSORFLOW if has_gpu() else OPENVINO
     if engine == TENSORFLOW and precision != F32:
         raise ParameterError(
-            f"The setting 'precision' may be {precision!r} with the engine 'openvino' alone; "
-            "TensorFlow computes in float32."
+            f"Expected no setting 'precision', or 'f32', with the engine 'tensorflow', got "
+            f"{precision!r}. Set 'engine' to 'openvino', or leave 'precision' out."
         )
     if precision == BF16 and not _has_bf16():
         raise ParameterError(
-            "The setting 'precision' may not be 'bf16' here: this machine's processor does not "
-            "compute in bfloat16. Leave it out for float32."
+            "Expected a processor with bfloat16 for the setting 'precision' = 'bf16', got one "
+            "without it. Leave the setting out for float32."
         )
     return Choice(engine, precision)
 
 
 @cache
 def _has_bf16() -> bool:
-    """Whether OpenVINO finds that this processor does; on others it may fail when asked to."""
+    """Whether OpenVINO finds bfloat16 in this processor; on others it may fail."""
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

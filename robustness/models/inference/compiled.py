@@ -1,4 +1,4 @@
-"""An OpenVINO model compiled for this processor, asked by any number of threads."""
+"""An OpenVINO model compiled for this processor; thread-safe."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from robustness.models.inference.forward_pass import Floats, Precision
 from robustness.models.inference.openvino_core import core
 
 _SHARED = {
-    # Pinned to cores, two models that are asked at once would share the first core.
+    # Pinned to cores, two models running at once would share the first core.
     "ENABLE_CPU_PINNING": False,
 }
 SOONEST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-"""All cores work on one inference: the soonest answer about one image."""
+"""All cores work on one inference: the lowest latency for one image."""
 
 MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
-"""Several inferences at once, each by few cores: the most images a second."""
+"""Several inferences at once, each on few cores: the most images a second."""
 
 
 class Compiled:
-    """A model of one input; calls are safe from several threads at once."""
+    """A model of one input; thread-safe."""
 
     def __init__(
         self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
@@ -31,7 +31,7 @@ class Compiled:
         """``rows`` is the number of images in one inference."""
         asked = {**options, "INFERENCE_PRECISION_HINT": precision}
         threads = os.environ.get("OMP_NUM_THREADS", "")
-        if threads.isdecimal() and int(threads) > 0:  # as Ray sets it for a worker's share
+        if threads.isdecimal() and int(threads) > 0:  # Ray sets it to a worker's share
             asked["INFERENCE_NUM_THREADS"] = int(threads)
         self._model = core().compile_model(model, "CPU", asked)
         self._rows = rows
@@ -39,7 +39,7 @@ class Compiled:
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
     def __call__(self, images: Floats) -> list[Floats]:
-        """Every output for all of ``images``, in the order of the model's."""
+        """Every output for all ``images``, in the model's order."""
         chunks = [
             np.ascontiguousarray(images[start : start + self._rows], np.float32)
             for start in range(0, len(images), self._rows)
@@ -57,7 +57,7 @@ class Compiled:
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _request(self) -> Any:
-        """One of this caller's own, as it holds its results."""
+        """A request for this caller alone, as it holds the results."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -65,6 +65,6 @@ class Compiled:
 
 
 def _outputs(request: Any) -> list[Floats]:
-    """Copies of what ``request`` has found, once it has."""
+    """Waits for ``request`` and copies its results."""
     request.wait()
     return [np.array(tensor.data) for tensor in request.output_tensors]

@@ -1,4 +1,4 @@
-"""What a classifier asks of whatever runs its forward passes."""
+"""The interface between a classifier and the engine of its forward passes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ F32: Precision = "f32"
 BF16: Precision = "bf16"
 
 BESIDE_OTHERS: ContextVar[bool] = ContextVar("beside others", default=False)
-"""Set where other models are asked at the same time, as many as there are cores: each pass then
-leaves the other cores to those."""
+"""Set while as many models as cores run at once: each pass then leaves the other cores free."""
 
 
 class ForwardPass(Protocol):
-    """The pass of one model over study images, for any number of them; safe between threads.
+    """One model's pass over any number of study images; thread-safe.
 
-    An image's answer does not depend on the others of its batch. ``stages`` are the names of the
-    feature stages, shallow to deep; ``engine`` says what runs the pass, and in which version and
-    precision. ``exact`` is whether it computes in float32, as gradients are computed.
+    An image's prediction does not depend on the rest of its batch. ``stages`` are the feature
+    stages, shallow to deep; ``engine`` names engine, version and precision. ``exact`` is whether it
+    computes in float32, as gradients do.
     """
 
     engine: str
@@ -35,21 +34,20 @@ class ForwardPass(Protocol):
     exact: bool
 
     def network(self, label: str) -> Network:
-        """The same model in TensorFlow's graph, for gradients and explanations; made anew.
+        """Builds the same model in TensorFlow's graph, for gradients and explanations.
 
-        ``label`` is its name for people. Raises ``GradientError`` for one that has none.
+        ``label`` is its display name. Raises ``GradientError`` for a model without gradients.
         """
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        """Of (N, S, S, 3) in [0, 1]: probabilities (N, classes), and by stage features (N, D).
+        """For (N, S, S, 3) in [0, 1]: probabilities (N, classes), and features (N, D) by stage.
 
-        Features are the stage's activations, averaged over whatever lies between the images
-        and the channels.
+        Features are the stage's activations averaged over all axes between images and channels.
         """
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """By stage the inner products (N, N) of the images' whole activations.
+        """The inner products (N, N) of the images' full activations, by stage.
 
-        Activations of the first stages are millions of numbers an image. Their products hold
-        every angle and every distance between the images.
+        Full activations are up to millions of numbers per image; their products contain every
+        angle and distance between the images.
         """

@@ -1,7 +1,7 @@
-"""Converted models, kept on disk: what a later start reads instead of importing TensorFlow.
+"""Cache of converted models on disk, so that a later start need not import TensorFlow.
 
-A model lies in OpenVINO's own two files. A record with their SHA-256 lies in another folder and is
-written last. Whatever does not fit its record or its model is converted anew.
+A model is stored in OpenVINO's two files; a record with their SHA-256 is written last, in another
+folder. Anything that does not match its record or its model is converted again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
 _LEFT_SECONDS = 86_400.0
 _KEPT_A_MODEL = 4
-"""Of one model and side, conversions by other versions or of other weights that stay on disk."""
+"""Conversions of one model and side, by versions and weights, that stay on disk."""
 
 
 Read = Callable[[], OpenVinoPass | str | None]
-"""Gives the pass that is kept, or why there is none; None where nothing usable is kept."""
+"""Returns the cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
 
 Save = Callable[[Path], tuple[str, ...]]
-"""Writes a model in OpenVINO's format to a path, and gives its feature stages."""
+"""Writes a model in OpenVINO's format to a path and returns its feature stages."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def forward_pass(
 ) -> ForwardPass:
     """The pass of ``record`` with the weights of digest ``weights``, for images of ``side``.
 
-    For OpenVINO it is converted from ``graph()`` once and then kept; of several processes that
-    need it at once, one converts. TensorFlow runs what OpenVINO cannot take. Raises what
-    ``graph`` does.
+    For OpenVINO, ``graph()`` is converted once and cached; one process converts for all that wait.
+    TensorFlow runs models that OpenVINO refuses. Raises what ``graph`` does.
     """
     if choice.engine == TENSORFLOW:
         return TensorFlowPass(graph())
@@ -82,7 +81,7 @@ def forward_pass(
 def file_pass(
     record: ModelRecord, weights: str, side: int, precision: Precision, save: Save
 ) -> ForwardPass:
-    """As ``forward_pass`` of a model that OpenVINO alone runs, which ``save`` writes as a file.
+    """As ``forward_pass``, for a model that only OpenVINO runs and that ``save`` writes as a file.
 
     Raises what ``save`` does.
     """
@@ -94,7 +93,7 @@ def file_pass(
             found = read()
             if isinstance(found, OpenVinoPass):
                 return found
-        with tempfile.TemporaryDirectory() as folder:  # the cache cannot be written
+        with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
             network = Path(folder) / "network.xml"
             stages = save(network)
             return OpenVinoPass(core().read_model(network), stages, precision=precision)
@@ -111,16 +110,16 @@ def _kept_or_made(
     precision: Precision,
     made: Callable[[Path, Read], ForwardPass],
 ) -> ForwardPass | str:
-    """What is kept, or else ``made`` by one of the processes that need it."""
+    """The cached pass or refusal; otherwise ``made`` by one of the processes that need it."""
     file = place(record, weights, side)
     read = partial(_read, file, side, len(record.labels()), precision)
     found: ForwardPass | str | None = read()
     if found is None:
         with contextlib.ExitStack() as turn:
-            with contextlib.suppress(OSError):  # nothing can be written, so nobody waits
+            with contextlib.suppress(OSError):  # not writable: then nobody waits
                 file.parent.mkdir(parents=True, exist_ok=True)
                 turn.enter_context(alone(file))
-            found = read()  # another process may have kept it meanwhile
+            found = read()  # another process may have written it meanwhile
             if found is None:
                 found = made(file, read)
     return found
@@ -133,17 +132,17 @@ def _converted(file: Path, graph: StudyGraph, read: Read, precision: Precision) 
         with contextlib.suppress(OSError):
             _write_record(file, Conversion(graph.stages, str(refusal)))
         return TensorFlowPass(graph)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs a conversion a start
+    with contextlib.suppress(OSError):  # without a cache, each start converts again
         _write(file, partial(_save, model, graph.stages))
         _forget_older(file)
     found = read()
-    if isinstance(found, OpenVinoPass):  # mapped from its file, it takes no memory of its own
+    if isinstance(found, OpenVinoPass):  # mapped from its file, it needs no memory of its own
         return found
     return _in(precision, model, result)
 
 
 def pass_of(graph: StudyGraph) -> ForwardPass:
-    """The pass of ``graph`` by the engine that is chosen, kept nowhere."""
+    """The pass of ``graph`` by the chosen engine, without a cache."""
     choice = chosen()
     if choice.engine == TENSORFLOW:
         return TensorFlowPass(graph)
@@ -162,7 +161,7 @@ def _in(precision: Precision, model: Any, result: OpenVinoPass) -> OpenVinoPass:
 
 
 def refusal(record: ModelRecord, weights: str, side: int) -> str:
-    """Why OpenVINO does not run this model; empty where it does, or where nobody has tried."""
+    """Why OpenVINO refused this model; empty if it did not, or if nobody has tried."""
     kept = _read_record(place(record, weights, side))
     return "" if kept is None else kept.refusal
 
@@ -171,7 +170,7 @@ def refusal(record: ModelRecord, weights: str, side: int) -> str:
 
 
 def place(record: ModelRecord, weights: str, side: int) -> Path:
-    """The record of the conversion; another one for whatever may change an answer."""
+    """Path of the conversion's record; whatever may change a prediction changes it."""
     asked = (
         *(record.name, weights, side, record.input_size, record.normalisation, record.stages),
         *(record.labels().key, _maker()),
@@ -181,7 +180,7 @@ def place(record: ModelRecord, weights: str, side: int) -> Path:
 
 
 def network_of(file: Path) -> Path:
-    """The network whose record is ``file``, in OpenVINO's format; its weights lie beside it."""
+    """The network of the record ``file``, in OpenVINO's format; its weights are beside it."""
     return file.parent.parent / "openvino" / f"{file.stem}.xml"
 
 
@@ -191,7 +190,7 @@ def _weights_of(file: Path) -> Path:
 
 @cache
 def _maker() -> str:
-    """A digest of all that builds and converts a network: the packages, and our own code."""
+    """Digest of everything that builds and converts a network: packages and our own code."""
     found = hashlib.sha256()
     for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
         with contextlib.suppress(PackageNotFoundError):  # one of them is optional
@@ -203,7 +202,7 @@ def _maker() -> str:
 
 
 def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
-    """The pass that is kept, or why there is none; None where nothing usable is kept."""
+    """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
     kept = _read_record(file)
     if kept is None:
         return None
@@ -217,7 +216,7 @@ def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVino
         if not _fits(model, side, classes, len(kept.stages)):
             return None
         return OpenVinoPass(model, kept.stages, precision=precision)
-    except Exception:  # OpenVINO raises whatever reading a network does
+    except Exception:  # OpenVINO raises many types of exceptions
         return None
 
 
@@ -240,7 +239,7 @@ def _read_record(file: Path) -> Conversion | None:
     try:
         told = json.loads(read_regular(file, _LARGEST_RECORD))
         stages, *others = (told[name] for name in ("stages", "refusal", "network", "weights"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or none of ours
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # missing or invalid
         return None
     if not isinstance(stages, list) or not all(isinstance(text, str) for text in stages + others):
         return None
@@ -257,7 +256,7 @@ def _save(model: Any, stages: tuple[str, ...], target: Path) -> tuple[str, ...]:
 
     try:
         openvino.save_model(model, target, compress_to_fp16=False)
-    except RuntimeError as error:  # what it raises on a full disk
+    except RuntimeError as error:  # raised on a full disk
         raise OSError(str(error)) from error
     return stages
 
@@ -278,7 +277,7 @@ def _write(file: Path, save: Save) -> None:
 def _forget_older(file: Path) -> None:
     """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
     same = file.name.rpartition("-")[0]
-    key = "?" * _KEY_DIGITS  # whole: another model's name may begin like this one's
+    key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
     found = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[_KEPT_A_MODEL - 1 :]:
@@ -288,5 +287,5 @@ def _forget_older(file: Path) -> None:
     ours = folder.glob(f"{same}-{key}.*")
     lost = [part for part in ours if not file.with_name(f"{part.stem}.json").exists()]
     for leftover in (*folder.glob(TEMPORARY), *file.parent.glob(TEMPORARY), *lost):
-        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:  # nobody is writing it
+        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:  # nobody writes it any more
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

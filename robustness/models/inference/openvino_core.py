@@ -1,4 +1,4 @@
-"""OpenVINO's runtime, imported late: when the first model needs it."""
+"""OpenVINO's runtime, imported when the first model needs it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WHERE = (
 
 @cache
 def core() -> Any:
-    """The one of this process."""
+    """OpenVINO's core, one for this process."""
     import openvino
 
     return openvino.Core()
 
 
 def first_line(error: Exception) -> str:
-    """What is wrong, of the lines of an error of OpenVINO.
+    """The line of an OpenVINO error that says what is wrong.
 
-    Where it was found comes first, and what it lacks is listed with dashes.
+    OpenVINO puts source locations first and lists missing operations with dashes.
     """
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(_WHERE)]

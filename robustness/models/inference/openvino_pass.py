@@ -16,21 +16,21 @@ from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import BESIDE_OTHERS, F32, Floats, Precision
 
 ROWS_AT_ONCE = 4
-"""Images in one inference of a large network, which reads all of its weights for each; and of whole
+"""Images in one inference of a large network, which reads all weights each time; also for full
 activations, which then stay in the processor's caches."""
 
 _LARGE = 200 * 10**6
-"""Bytes of weights from which on a network is compiled once, and asked about several at once."""
+"""Bytes of weights from which a network is compiled once and takes several images at once."""
 
 
 class OpenVinoPass:
     """The ``ForwardPass`` of a converted model, compiled for one image at a time.
 
-    For all cores at one image, or for as many images at once as they answer most of: several
-    images, or one beside other models. Each once it is asked for, and both answer the same.
-    Measured on two cores against inferences of two images: of 16, 3 (EfficientNetB0) to 16
-    (EfficientNet-Lite1) percent more images a second; against inferences of four: of four, 3
-    (DenseNet121) to 18 percent more, but of ResNet50 6 percent fewer.
+    Compiled on demand in two ways with equal results: for latency, with all cores on one image;
+    and for throughput, with several images at once or other models beside it. Measured on two
+    cores against inferences of two images: of 16, 3 (EfficientNetB0) to 16 (EfficientNet-Lite1)
+    percent more images a second; against inferences of four: of four, 3 (DenseNet121) to 18
+    percent more, but of ResNet50 6 percent fewer.
     """
 
     def __init__(self, model: Any, stages: tuple[str, ...], *, precision: Precision = F32) -> None:
@@ -56,7 +56,7 @@ class OpenVinoPass:
         return ReplayedNetwork(self._model, label)
 
     def _for(self, count: int) -> Compiled:
-        """What answers about ``count`` images now."""
+        """The compiled model for ``count`` images now."""
         alone = self._large or (count == 1 and not BESIDE_OTHERS.get())
         found = self._soonest if alone else self._most
         if found is not None:
@@ -77,7 +77,7 @@ class OpenVinoPass:
     def _for_most(self) -> Compiled:
         if self._most is None:
             self._most = Compiled(_alone(_pooled(self._model)), self.precision, MOST, 1)
-            if self._most.streams == 1:  # there is no other way
+            if self._most.streams == 1:  # a single stream: both are the same
                 self._soonest = self._soonest or self._most
         return self._most
 
@@ -100,7 +100,7 @@ def _weights_bytes(model: Any) -> int:
 
 
 def _alone(model: Any) -> Any:
-    """``model`` for one image at a time: with every shape known, small networks answer sooner.
+    """``model`` for one image at a time: with fixed shapes, small networks are faster.
 
     Measured on two cores: 5 (EfficientNet-Lite2) to 10 percent (SqueezeNet, EfficientNetB0).
     """
@@ -119,7 +119,7 @@ def _pooled(model: Any) -> Any:
     results = [operations.result(probabilities)]
     for activation in activations:
         rank = len(activation.partial_shape)
-        if rank == 4:  # OpenVINO has channels first inside: averaged so, nothing is transposed
+        if rank == 4:  # OpenVINO puts channels first inside: this order avoids a transposition
             activation = operations.transpose(activation, np.array([0, 3, 1, 2])).output(0)
         between = np.arange(2, 4) if rank == 4 else np.arange(1, rank - 1)
         if rank > 2:

@@ -1,4 +1,4 @@
-"""Runs that are worked on in processes of their own: asked for, in turn, watched and stopped."""
+"""Runs in processes of their own: the queue, and the keeper that starts and watches them."""
 
 from robustness.runs.jobs.keeper import Keeper, end_all, keep
 from robustness.runs.jobs.queue import (

@@ -1,4 +1,4 @@
-"""Starts a process for each order in its turn, and starts it again should it die."""
+"""Starts a process for each order in its turn, and restarts it if it dies."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from robustness.runs.manifest import read
 from robustness.runs.progress import seen
 
 LOG_FILE = "job.log"
-"""What the process of a run has said on stderr, for the operator."""
+"""The stderr of a run's process, for the operator."""
 
 MOST_DEATHS = 3
-"""Processes of one run that may die in a row without getting further."""
+"""Deaths in a row without progress after which a run is given up."""
 
 MOST_REFUSALS = 60
-"""Looks in a row, about two a second, at which none could be started for a run that was due."""
+"""Failed attempts in a row to start a process, about two a second, before a run is given up."""
 
 _SECONDS_BETWEEN = 0.5
 _SECONDS_TO_STOP = 20.0
@@ -44,16 +44,16 @@ Start = Callable[[Path], "subprocess.Popen[bytes]"]
 
 @dataclass
 class _Child:
-    """A process that this keeper has started for ``order`` when ``done`` images were done."""
+    """A process started for ``order`` when ``done`` images were done."""
 
     order: Order
     process: subprocess.Popen[bytes]
     done: int
     told: bool = False
-    """Whether it was told to end."""
+    """Whether it was told to terminate."""
 
     def end(self) -> None:
-        """Has it end, though it may have been stopped; it is told once, lest that cost it rows."""
+        """Terminates it, resuming it if paused; only once, as a second signal could cost rows."""
         if not self.told:
             self.told = True
             self.process.terminate()
@@ -61,10 +61,10 @@ class _Child:
 
 
 class Keeper:
-    """Sees to the orders of one folder of runs, at most ``limit`` of them at once.
+    """Runs the orders of one folder of runs, at most ``limit`` at once.
 
-    Of several keepers of a folder, in this process or another, one at a time does; when that is
-    gone, another. ``start`` begins a process for the run in a folder.
+    Of several keepers of a folder, in any process, one is active at a time; when it ends, another
+    takes over. ``start`` starts a process for the run in a folder.
     """
 
     def __init__(self, runs: Path, limit: int, start: Start | None = None) -> None:
@@ -81,14 +81,14 @@ class Keeper:
         self._trouble = ""
 
     def begin(self) -> None:
-        """Sees to the orders from now on, in a thread; at once where there is already one."""
+        """Starts the keeper's thread, or wakes it if it runs already."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
             self._thread.start()
         self._woken.set()
 
     def end(self) -> None:
-        """Has the processes stop, their work kept and their orders left for the next keeper."""
+        """Stops the processes; their finished work and their orders stay for the next keeper."""
         self._stopping = True
         self._woken.set()
         PAUSES.concerns([])
@@ -107,25 +107,25 @@ class Keeper:
             try:
                 self.look()
                 self._trouble = ""
-            except (OSError, RobustnessError) as error:  # such as a full disk, or a broken setting
+            except (OSError, RobustnessError) as error:  # such as a full disk or an invalid setting
                 self._say(str(error))
 
     def _say(self, trouble: str) -> None:
-        """Tells the operator what holds the queue up, once for as long as it is the same."""
+        """Logs what blocks the queue, once until it changes."""
         if trouble != self._trouble:
             self._trouble = trouble
             logging.getLogger(__name__).warning(
-                "The queue of the runs in %s stands still; once this is mended, it goes on: %s",
+                "The queue of the runs in %s is blocked until this is fixed: %s",
                 self._runs,
                 trouble,
             )
 
     def look(self) -> None:
-        """Starts what is due, and sees what has become of what was started."""
+        """Starts due orders and checks the started processes."""
         wanted = {order.run: order for order in orders(self._runs)}
         for run, child in list(self._children.items()):
             if run not in wanted and child.process.poll() is None:
-                child.end()  # cancelled: it need not come to the end of its chunk
+                child.end()  # cancelled: it need not finish its chunk
             if child.process.poll() is not None:
                 del self._children[run]
                 if run in wanted and self._died_for_good(child):
@@ -142,7 +142,7 @@ class Keeper:
             free -= self._begins(order)
 
     def _begins(self, order: Order) -> bool:
-        """Whether there is a process for ``order`` now; its run is given up if there never is."""
+        """Starts a process for ``order``; returns whether it did. Gives up after many refusals."""
         folder = self._runs / order.run
         try:
             process = self._start(folder)
@@ -159,14 +159,14 @@ class Keeper:
         return True
 
     def _set_aside(self, wanted: Iterable[str]) -> None:
-        """Those processes stand aside that this keeper, or an earlier one here, has started."""
+        """Makes the processes of this keeper, or of an earlier one here, pause beside answers."""
         found = {child.process.pid for child in self._children.values()}
         others = (seen(self._runs / run) for run in wanted if run not in self._children)
         found |= {other.worker.pid for other in others if other and other.worker.here}
         PAUSES.concerns([] if self._stopping or not _is_idle() else found)
 
     def _is_worked_on(self, order: Order) -> bool:
-        """Whether a process of ours, or one that an earlier server has left, is at it."""
+        """Whether a process of ours, or one left by an earlier server, works on it."""
         return order.run in self._children or seen(self._runs / order.run) is not None
 
     def _is_mine(self) -> bool:
@@ -180,7 +180,7 @@ class Keeper:
         return True
 
     def _died_for_good(self, child: _Child) -> bool:
-        """Whether ``child``, which has ended with its order undone, is not to be started again."""
+        """Whether to give up the run of ``child``, which ended before the run did."""
         folder, done = self._runs / child.order.run, _done(self._runs / child.order.run)
         deaths = 1 if done > child.done else self._deaths.get(child.order.run, 0) + 1
         self._deaths[child.order.run] = deaths
@@ -195,15 +195,15 @@ def _said(status: int, deaths: int, done: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     memory = ", as when memory runs out" if status == -9 else ""
     return (
-        f"Its process {how}{memory}, {deaths} times in a row after {done} images: continue it "
-        "when there is room, or ask the operator, who finds more in the run's job.log."
+        f"Its process {how}{memory}, {deaths} times in a row after {done} images. Continue it "
+        "when there is room, or ask the operator to read the run's job.log."
     )
 
 
 def _refused(error: OSError) -> str:
     return (
-        f"No process can be started for it: {error.strerror or error}. Continue it once that is "
-        "mended, or ask the operator: it may be that the run's job.log cannot be written."
+        f"Its process cannot be started: {error.strerror or error}. Continue it once that is "
+        "fixed, or ask the operator whether the run's job.log can be written."
     )
 
 
@@ -228,9 +228,9 @@ _MAKING = threading.Lock()
 
 
 def keep(runs: Path) -> Keeper:
-    """The keeper of the folder ``runs`` in this process; it sees to the orders from now on.
+    """Starts this process's keeper of the folder ``runs`` and returns it.
 
-    How many are worked on at once is the setting ``jobs``.
+    The setting ``jobs`` says how many run at once.
     """
     with _MAKING:
         if runs not in _KEEPERS:
@@ -242,7 +242,7 @@ def keep(runs: Path) -> Keeper:
 
 
 def end_all() -> None:
-    """Ends every keeper of this process, as ``Keeper.end`` says."""
+    """Ends every keeper of this process."""
     with _MAKING:
         for keeper in _KEEPERS.values():
             keeper.end()

@@ -1,6 +1,6 @@
-"""Who wants which run to be worked on: a file an order beside the runs, gone once it is done.
+"""The queue of jobs: one file for each order, beside the runs, deleted when the run is done.
 
-A run that stopped before its end, by an error or because nobody wanted it any more, holds why.
+A run that stopped early, by an error or a cancellation, stores the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from robustness.runs.progress import Progress
 from robustness.runs.session import Plan, Session, earlier, reopen, start
 
 QUEUE = ".queue"
-"""The folder beside the runs that holds the orders."""
+"""The folder of orders, beside the runs."""
 
 CANCELLED = "It was cancelled."
 
@@ -34,7 +34,7 @@ _REMEMBERED = 24 * 3600.0
 _MOST_BYTES = 4096
 
 PATIENCE = 30.0
-"""Seconds that an order waits for a process that was told to stop, and has yet to do so."""
+"""Seconds to wait for a process that was told to stop."""
 
 
 class _OrderFile(StrictRecord):
@@ -46,9 +46,9 @@ class _OrderFile(StrictRecord):
 
 @dataclass(frozen=True)
 class Order:
-    """A run that somebody wants to be worked on.
+    """A request to work on a run.
 
-    ``by`` tells those apart who ask; ``asked`` is in seconds since 1970.
+    ``by`` identifies who asks; ``asked`` is in seconds since 1970.
     """
 
     run: str
@@ -57,10 +57,10 @@ class Order:
 
 
 def submit(plan: Plan, runs: Path, by: str) -> Path:
-    """Has ``plan`` be worked on in turn, a new run for ``by``; returns the folder of its run.
+    """Queues ``plan`` for ``by`` and returns the folder of its run.
 
-    That is the newest run of the same request, an unfinished one first, and else a new one. Raises
-    what ``start`` raises.
+    Reuses the newest run of the same request, preferably an unfinished one; otherwise starts a new
+    one. Raises what ``start`` raises.
     """
     folder = earlier(plan, runs)
     if folder is None:
@@ -72,25 +72,25 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
 
 
 def ask(folder: Path, by: str) -> None:
-    """Has the unfinished run in ``folder`` be worked on in turn, as its manifest says.
+    """Queues the unfinished run in ``folder`` for ``by``.
 
-    Raises ``RunError`` for a finished one, one of another machine, or where that cannot be noted.
+    Raises ``RunError`` if it is finished or imported, or if the order cannot be written.
     """
     manifest = read(folder)
     if manifest.status == FINISHED:
-        raise RunError(f"The run {manifest.id} is finished: nothing is left to do.")
+        raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
     if notes.is_imported(folder):
         raise RunError(
-            f"The run {manifest.id} came from another machine: it goes on only where it was begun."
+            f"The run {manifest.id} was imported. Continue it on the machine that started it."
         )
     if not is_ordered(folder):
         _place(folder, Order(folder.name, by, time.time()))
 
 
 def cancel(folder: Path, why: str = CANCELLED) -> None:
-    """Has the run in ``folder`` be worked on no longer; it holds ``why`` from then on.
+    """Cancels the run in ``folder`` and stores ``why`` in it.
 
-    A process that works on it stops between two chunks; what is done stays.
+    Its process stops between two chunks; finished chunks stay.
     """
     with contextlib.suppress(OSError):
         if folder.is_dir():
@@ -99,13 +99,13 @@ def cancel(folder: Path, why: str = CANCELLED) -> None:
 
 
 def drop(folder: Path) -> None:
-    """Forgets the order of the run in ``folder``, if there is one."""
+    """Deletes the order of the run in ``folder``, if there is one."""
     with contextlib.suppress(OSError):
         _file(folder).unlink(missing_ok=True)
 
 
 def why_it_stopped(folder: Path) -> str:
-    """Why the unfinished run in ``folder`` is no longer worked on, in a sentence; "" if unknown."""
+    """Why the unfinished run in ``folder`` stopped, in a sentence; "" if unknown."""
     try:
         with (folder / _STOPPED_FILE).open("rb") as file:
             return file.read(_MOST_BYTES).decode(errors="replace")
@@ -114,12 +114,12 @@ def why_it_stopped(folder: Path) -> str:
 
 
 def is_ordered(folder: Path) -> bool:
-    """Whether somebody wants the run in ``folder`` to be worked on."""
+    """Whether the run in ``folder`` is queued or running."""
     return _file(folder).exists()
 
 
 def orders(runs: Path) -> list[Order]:
-    """The orders in the folder of runs ``runs``; what is no order, or of no run, is removed."""
+    """The orders in the folder ``runs``; deletes files that are not the order of a run."""
     found = []
     for file in sorted((runs / QUEUE).glob("*.json")):
         said = kept_json(_OrderFile, file)
@@ -137,7 +137,7 @@ def last_served(runs: Path) -> dict[str, float]:
 
 
 def note_served(runs: Path, by: str) -> None:
-    """Notes that a process is started for ``by`` now."""
+    """Records that a process is starting for ``by`` now."""
     now = time.time()
     kept = {who: when for who, when in last_served(runs).items() if now - when < _REMEMBERED}
     with contextlib.suppress(OSError):
@@ -147,11 +147,11 @@ def note_served(runs: Path, by: str) -> None:
 def work_off(
     folder: Path, *, engine: str = "local", address: str | None = None
 ) -> Generator[Progress, None, None]:
-    """Goes on with the run in ``folder``, to its end or until its order is gone, if it has one.
+    """Works on the run in ``folder`` to its end, or until its order is deleted, if it has one.
 
-    Yields as ``Session.perform`` does. At the end the order is gone; an error ends it, too, and
-    the run then holds the sentence. Raises ``RunError`` where the run cannot go on, and what its
-    engine raises.
+    Yields as ``Session.perform`` does. Deletes the order at the end and at an error, whose sentence
+    the run then stores. Raises ``RunError`` if the run cannot continue, and what its engine
+    raises.
     """
     ordered = is_ordered(folder)
     try:
@@ -174,7 +174,7 @@ def _reopened(folder: Path) -> Session:
     except RunError:
         raise
     except RobustnessError as error:
-        raise RunError(f"The run {manifest.id} cannot go on: {error}") from error
+        raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
 
 
 def _place(folder: Path, order: Order) -> None:
