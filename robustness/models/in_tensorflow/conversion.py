@@ -1,4 +1,4 @@
-"""From a network in TensorFlow to the same one in OpenVINO, shown to answer the same."""
+"""Conversion of a network from TensorFlow to OpenVINO, verified on images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import UserFile
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability. In float32 the two differ by less than 1e-6; a network that
-asks for half precision is computed in float32, and differs by more."""
+"""Largest accepted difference of a probability. In float32 both differ by less than 1e-6; a network
+in half precision is computed in float32 and differs by more."""
 
 
 class RefusalError(RobustnessError):
-    """OpenVINO cannot take a network; the message says why."""
+    """OpenVINO cannot run a network; the message says why."""
 
 
 def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
-    """The OpenVINO model of ``graph``, and its pass.
+    """Converts ``graph``; returns its OpenVINO model and pass.
 
-    The model maps study images (N, S, S, 3) to probabilities and each stage's whole activations.
-    It holds copies of the weights. Raises ``RefusalError`` for a network with something that
-    OpenVINO lacks, or that answers otherwise there.
+    The model maps study images (N, S, S, 3) to probabilities and each stage's full activations.
+    It copies the weights. Raises ``RefusalError`` if OpenVINO lacks something that the network
+    needs, or if its predictions differ.
     """
     tf = tensorflow()
     side = graph.side
@@ -47,7 +47,7 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
         pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
         pictures[1] = pictures[1, :1, :1]  # one colour
         probabilities = np.concatenate([result(one)[0] for one in pictures[:, None]])
-    except Exception as error:  # its front end raises whatever an operation's translation does
+    except Exception as error:  # the front end raises many types of exceptions
         raise RefusalError(f"OpenVINO cannot take it ({first_line(error)})") from error
     difference = np.abs(probabilities - traced(tf.constant(pictures))[0].numpy()).max()
     if not difference <= TOLERANCE:
@@ -56,5 +56,5 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
 
 
 def _has_functions(graph: StudyGraph) -> bool:
-    """Whether its variables may lie in functions of its own, as a SavedModel's do."""
+    """Whether its variables may be inside functions, as in a SavedModel."""
     return isinstance(graph.record.weights, UserFile)

@@ -1,7 +1,7 @@
-"""TensorFlow, imported late and set up once.
+"""TensorFlow and Keras, imported on demand and set up once.
 
-The import takes seconds, so nothing that ``--help`` or the first paint of a page needs may import
-TensorFlow at module level; whoever needs it calls ``tensorflow()`` or ``keras()``.
+The import takes seconds, so no module imports them at its top: call ``tensorflow()`` or
+``keras()``. Then ``--help`` and a page's first paint never wait for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from robustness.models.memory import use_returnable_memory
 _importing = threading.Lock()
 _START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
 _DONE_WITHOUT = frozenset({"cv2", "matplotlib", "pandas", "scipy", "sklearn"})
-"""Packages that TensorFlow and Keras look for, for uses that no network has, and do without."""
+"""Optional packages that TensorFlow and Keras try to import and no network needs."""
 
 
 def tensorflow() -> Any:
@@ -42,7 +42,7 @@ def tensorflow() -> Any:
         with _without_start_up_noise(), _garbage_left_alone(), _without_extras():
             import tensorflow as tf
 
-            tf.config.list_logical_devices()  # looks for accelerators, and logs about it
+            tf.config.list_logical_devices()  # looks for accelerators and logs about them
         return tf
 
 
@@ -67,14 +67,13 @@ def keras() -> Any:
 def tflite_interpreter(path: Path) -> Any:
     """TensorFlow Lite's interpreter of the file ``path``, on all cores."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it names the package that is to replace it
+        warnings.simplefilter("ignore")  # it announces its replacement
         return tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
 
 
 @contextlib.contextmanager
 def _garbage_left_alone() -> Iterator[None]:
-    """What an import makes is there to stay: to look for garbage among it is an eighth of
-    TensorFlow's."""
+    """Pauses garbage collection, which takes an eighth of TensorFlow's import and finds nothing."""
     looked_for = gc.isenabled()
     gc.disable()
     try:
@@ -85,7 +84,7 @@ def _garbage_left_alone() -> Iterator[None]:
 
 
 class _Refused:
-    """An importer before all others, that has no ``packages`` for the thread that makes it."""
+    """An importer that hides ``packages`` from the thread that creates it."""
 
     def __init__(self, packages: frozenset[str]) -> None:
         self._packages = packages
@@ -99,8 +98,7 @@ class _Refused:
 
 @contextlib.contextmanager
 def _without_extras() -> Iterator[None]:
-    """``_DONE_WITHOUT`` is not found, but for what this process has imported already: it is up to
-    half of the time of TensorFlow's import."""
+    """Hides ``_DONE_WITHOUT``, up to half of TensorFlow's import time, unless imported already."""
     refused = _Refused(_DONE_WITHOUT.difference(sys.modules))
     sys.meta_path.insert(0, refused)
     try:
@@ -111,14 +109,14 @@ def _without_extras() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_start_up_noise() -> Iterator[None]:
-    """Drops the lines that TensorFlow's C++ writes to stderr while it starts.
+    """Drops the lines that TensorFlow's C++ code writes to stderr at start-up.
 
-    It writes them before it reads its log level, so no setting silences them. Everything else
-    written to stderr meanwhile is passed on afterwards.
+    It writes them before it reads its log level, so no setting silences them. Other lines are
+    passed on afterwards.
     """
     try:
         kept = os.dup(2)
-    except OSError:  # no stderr to keep clean
+    except OSError:  # there is no stderr
         yield
         return
     with tempfile.TemporaryFile() as capture:

@@ -22,7 +22,7 @@ MOST_ROWS = 16
 
 
 class TensorFlowPass:
-    """The ``ForwardPass`` of a graph, traced once for any number of images and warmed once."""
+    """The ``ForwardPass`` of a graph, traced and warmed up once for any number of images."""
 
     def __init__(self, graph: StudyGraph) -> None:
         tf = tensorflow()
@@ -40,7 +40,7 @@ class TensorFlowPass:
             return probabilities, [_pooled(activation) for activation in activations]
 
         self._compiled = forward
-        # Called as traced: of several models' first calls TensorFlow warns as of one's retracing.
+        # Calls the traced function: else TensorFlow takes several models' first calls for retracing.
         self._traced = forward.get_concrete_function()
         self(np.zeros((1, graph.side, graph.side, 3), np.float32))  # sets up the kernels
 
@@ -54,7 +54,7 @@ class TensorFlowPass:
         return probabilities, dict(zip(self.stages, features, strict=True))
 
     def network(self, label: str) -> Network:
-        """As of the model in OpenVINO; the network itself where OpenVINO cannot take it."""
+        """The network replayed from OpenVINO, or the graph itself if OpenVINO refuses it."""
         try:
             return convert(self.graph)[1].network(label)
         except (RefusalError, GradientError):
@@ -84,6 +84,6 @@ class TensorFlowPass:
 
 
 def _pooled(activation: Any) -> Any:
-    """(N, ..., D) to (N, D): averaged over whatever lies between."""
+    """Averages (N, ..., D) over its inner axes to (N, D)."""
     between = tuple(range(1, activation.shape.rank - 1))
     return tensorflow().reduce_mean(activation, between) if between else activation

@@ -1,4 +1,4 @@
-"""Hashes of weight files, and the list of them that lies beside the files of a preset."""
+"""Hashes of weight files, and the list of hashes beside a preset's files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from robustness.base.disk import Version, files_below, require_regular, version
 
 SUMS = "SHA256SUMS"
-"""Beside the files of a preset: their sums in the format of ``sha256sum``."""
+"""The list of hashes beside a preset's files, in the format of ``sha256sum``."""
 
 
 def file_digest(path: Path, wanted: str) -> str:
-    """The hash of the file ``path`` by the algorithm of ``wanted``, written as that is.
+    """The hash of the file ``path``, in the algorithm and notation of ``wanted``.
 
-    That of a file that has not changed since is remembered. Raises ``OSError`` where it cannot be
-    read.
+    Cached while the file does not change. Raises ``OSError`` if the file cannot be read.
     """
     return _digest(path, wanted.partition(":")[0], version(path))
 
@@ -28,7 +27,7 @@ def _digest(path: Path, algorithm: str, _version: Version) -> str:
 
 
 def fresh_digest(path: Path, wanted: str) -> str:
-    """As ``file_digest``, of what the file holds now, read again."""
+    """As ``file_digest``, but reads the file again."""
     algorithm = wanted.partition(":")[0]
     require_regular(path)
     with open(path, "rb") as stream:
@@ -36,7 +35,7 @@ def fresh_digest(path: Path, wanted: str) -> str:
 
 
 def content_digest(path: Path, names: Sequence[str] | None) -> str:
-    """The SHA-256 of a file, or of the list of those in a folder (all, unless named)."""
+    """The SHA-256 of a file, or of the hashes of a folder's files, all or the ``names``."""
     if path.is_file():
         return file_digest(path, "sha256:")
     files = [path / name for name in names] if names else files_below(path)
@@ -45,9 +44,9 @@ def content_digest(path: Path, names: Sequence[str] | None) -> str:
 
 
 def sums(folder: Path) -> dict[str, str] | None:
-    """{file name: digest} from the list of sums in ``folder``; None if there is no list.
+    """{file name: digest} from the list in ``folder``; None if there is no list.
 
-    A line that is not one of a list is left out, so that its file has no sum.
+    Skips invalid lines, so that their files have no hash.
     """
     try:
         return parsed_sums((folder / SUMS).read_text(encoding="utf-8", errors="replace"))
@@ -56,7 +55,7 @@ def sums(folder: Path) -> dict[str, str] | None:
 
 
 def parsed_sums(text: str) -> dict[str, str]:
-    """{file name: digest} from the text of a list of sums."""
+    """{file name: digest} from the text of a list."""
     pairs = [line.split(maxsplit=1) for line in text.splitlines()]
     return {
         pair[1].strip().lstrip("*"): f"sha256:{pair[0].lower()}"
@@ -66,5 +65,5 @@ def parsed_sums(text: str) -> dict[str, str]:
 
 
 def sums_text(digests: Mapping[str, str]) -> str:
-    """The text of a list of sums for {file name: digest}."""
+    """The text of a list for {file name: digest}."""
     return "".join(f"{digest.partition(':')[2]}  {name}\n" for name, digest in digests.items())

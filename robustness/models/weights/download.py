@@ -1,4 +1,4 @@
-"""Fetches published weights to where they are looked for: whole and verified, or not at all."""
+"""Downloads published weights: whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHA256 = "sha256:"
 _CHUNK = 1 << 20
 
 Get = Callable[[str, Path], None]
-"""Fills a file with what is called so at the source."""
+"""Fills a file with the source's file of a given name."""
 
 
 def download(name: str, progress: Progress | None = None, to: Path | None = None) -> Path:
@@ -67,7 +67,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with alone(target, lambda: meter.at(occupied(part))):
-            if fault(weights, target):  # else another one fetched it while this one waited
+            if fault(weights, target):  # otherwise another process fetched it meanwhile
                 _check_room(record, target, expected - occupied(part))
                 _set_aside(target)
                 try:
@@ -86,7 +86,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
 
 
 def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
-    """The record called ``name`` and what can be fetched; raises ``UnknownNameError`` if none."""
+    """The record ``name`` and its downloadable weights; raises ``UnknownNameError`` if none."""
     record = REGISTRY[name]
     weights = record.weights
     if isinstance(weights, PublishedFile | Preset):
@@ -97,13 +97,13 @@ def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
         )
     brought = f"with '{weights.source}'" if weights.requirement else "as part of the dashboard"
     raise UnknownNameError(
-        f"The weights of {name} come {brought} and are not downloaded: where they are missing, "
+        f"The weights of {name} come {brought} and are not downloaded. If they are missing, "
         f"{weights.remedy}."
     )
 
 
 def leftovers(path: Path) -> tuple[Path, ...]:
-    """What an interrupted or a damaged download has left beside the final place ``path``."""
+    """Leftovers of interrupted or damaged downloads beside ``path``."""
     return tuple(p for p in (_part(path), _aside(path)) if os.path.exists(p))
 
 
@@ -116,13 +116,13 @@ def _aside(target: Path) -> Path:
 
 
 def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:
-    """Fills the folder ``part``. Finished files have their sums in a list beside them."""
+    """Fills the folder ``part``, with the hashes of finished files in a list beside them."""
     files = weights.files if isinstance(weights, Preset) else (weights.name,)
     if part.is_file():  # an earlier version's
         part.unlink()
     part.mkdir(exist_ok=True)
     have = sums(part) or {}
-    # The configurations first: they are small, and show at once whether a source has it.
+    # Configurations first: they are small and show at once whether a source has the preset.
     for file in sorted(files, key=lambda name: not name.endswith(".json")):
         final = part / file
         if not final.is_file() or fresh_digest(final, _SHA256) != have.get(file):
@@ -136,7 +136,7 @@ def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) 
 
 
 def _copying(present: Path, meter: Meter) -> Get:
-    """Copies the file ``present``, or files of that folder, on this machine."""
+    """Makes a ``Get`` that copies from the file or folder ``present``."""
 
     def copy(file: str, target: Path) -> None:
         original = present / file if present.is_dir() else present
@@ -154,7 +154,7 @@ def _copying(present: Path, meter: Meter) -> Get:
 
 
 def _set_aside(target: Path) -> None:
-    """Has nothing wrong lie under the final name, even if fetching it anew fails."""
+    """Moves a faulty file away from the final name, even if the next download fails."""
     if target.exists():
         _remove(_aside(target))
         os.replace(target, _aside(target))

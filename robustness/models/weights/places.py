@@ -1,4 +1,4 @@
-"""Where weights lie and where they come from, before anything is read."""
+"""Paths of weights, without reading any file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from robustness.models.model_record import (
 
 
 def keras_cache() -> Path:
-    """Folder in which Keras keeps downloaded weight files (``$KERAS_HOME/models``)."""
+    """Keras's folder of downloaded weights (``$KERAS_HOME/models``)."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
 def product_cache() -> Path:
-    """Folder of files that this product makes or fetches; the setting ``cache`` moves it."""
+    """This product's cache folder; the setting ``cache`` moves it."""
     return settings.cache_folder()
 
 
@@ -32,7 +32,7 @@ def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
     configured = settings.value(settings.WEIGHTS_DIR)
     cached = product_cache() / "weights" / weights.name
     if isinstance(weights, Preset):
-        chosen = os.environ.get("KAGGLEHUB_CACHE")  # as KerasHub's own downloads have it
+        chosen = os.environ.get("KAGGLEHUB_CACHE")  # where KerasHub downloads to
         hub = Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
         found = (hub / "models" / weights.handle, cached)
     else:
@@ -41,9 +41,9 @@ def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
 
 
 def all_places(record: ModelRecord) -> tuple[Path, ...]:
-    """Where the weights of ``record`` are looked for, whatever kind they are.
+    """Paths to search for the weights of ``record``, of any kind.
 
-    Nowhere if they come with a package that is not installed.
+    Empty if they come with a package that is not installed.
     """
     weights = record.weights
     if isinstance(weights, UserFile):

