@@ -287,7 +287,7 @@ def test_behind_a_login_one_is_asked_to_log_in_first(
     assert [str(button.key) for button in app.button] == ["log in"]
     app.button(key="log in").click().run()
     assert not app.exception
-    assert "expected a usable table [auth]" in app.error[0].value.replace("\\", "")
+    assert "a valid table [auth]" in app.error[0].value.replace("\\", "")
 
 
 def test_a_login_without_a_verified_address_sees_nothing_but_whom_to_ask(

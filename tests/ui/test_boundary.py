@@ -163,6 +163,6 @@ def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     app = AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=120).run()
     assert not app.exception
     (said,) = sentences(app)
-    assert "cannot be read or written on the server: No space left on device" in said
+    assert "cannot read or write a file that this needs: No space left on device" in said
     assert "secret" not in said
     assert FAULTS.last()[0].kind == "OSError"

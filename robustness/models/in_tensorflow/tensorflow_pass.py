@@ -40,7 +40,7 @@ class TensorFlowPass:
             return probabilities, [_pooled(activation) for activation in activations]
 
         self._compiled = forward
-        # Calls the traced function: else TensorFlow takes several models' first calls for retracing.
+        # The traced function: else TensorFlow takes several models' first calls for retracing.
         self._traced = forward.get_concrete_function()
         self(np.zeros((1, graph.side, graph.side, 3), np.float32))  # sets up the kernels
 

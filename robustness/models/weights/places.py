@@ -28,7 +28,7 @@ def product_cache() -> Path:
 
 
 def places(weights: PublishedFile | Preset) -> tuple[Path, ...]:
-    """Where a file or folder is looked for, first to last; the last is where it is fetched to."""
+    """Paths to search for a file or folder, in order; downloads go to the last."""
     configured = settings.value(settings.WEIGHTS_DIR)
     cached = product_cache() / "weights" / weights.name
     if isinstance(weights, Preset):

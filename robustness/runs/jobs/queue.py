@@ -132,7 +132,7 @@ def orders(runs: Path) -> list[Order]:
 
 
 def last_served(runs: Path) -> dict[str, float]:
-    """When a process was last started for each who asked, in seconds since 1970."""
+    """When a process was last started for each asker, in seconds since 1970."""
     return kept_json(dict[str, FiniteFloat], runs / QUEUE / _SERVED_FILE) or {}
 
 

@@ -179,7 +179,7 @@ def _take(key: str, files: Sequence[UploadedFile]) -> None:
             _link_to_own()
         else:
             st.query_params.pop(UPLOAD, None)
-    st.session_state[f"{key} taken"] = _noted(files)  # last: all is done
+    st.session_state[f"{key} taken"] = _noted(files)  # last, as it marks the rest as done
 
 
 def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
