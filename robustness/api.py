@@ -54,6 +54,7 @@ __all__ = [
     "RobustnessError",
     "Run",
     "RunSpec",
+    "add_model",
     "check",
     "compare",
     "evaluate",
@@ -74,6 +75,48 @@ def model_names(*, ready: bool = True) -> tuple[str, ...]:
     return tuple(
         record.name for record in models.REGISTRY if not ready or models.state(record).ready
     )
+
+
+def add_model(
+    name: str,
+    what: Any,
+    *,
+    labels: str | PathLike[str] | Sequence[str] | None = None,
+    input_size: int | None = None,
+    normalisation: str | Mapping[str, Any] | None = None,
+    output: str | None = None,
+    weights: str | PathLike[str] | None = None,
+    features: Sequence[str] | None = None,
+    runtime: str | None = None,
+    title: str | None = None,
+    family: str | None = None,
+    year: int | None = None,
+    **calls: Any,
+) -> models.ModelRecord:
+    """Add the model ``what`` as ``name`` until this process ends; return its record.
+
+    ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
+    Hugging Face's format, ``"timm:NAME"`` with local ``weights``, a maite model, or a function of
+    normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
+    keys of ``models.toml``; ``labels`` may also be a list of names. ``calls`` limit the calls of a
+    function: ``batch``, ``concurrency``, ``retries``, ``timeout``, ``per_second``, ``cache``,
+    ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
+    model that cannot be used.
+    """
+    from robustness.models.own.from_python import add_model as add
+
+    given = {
+        "labels": labels,
+        "input_size": input_size,
+        "normalisation": normalisation,
+        "output": output,
+        "features": None if features is None else list(features),
+        "runtime": runtime,
+        "title": title,
+        "family": family,
+        "year": year,
+    }
+    return add(name, what, given, calls, None if weights is None else Path(fspath(weights)))
 
 
 def load_model(name: str) -> models.Classifier:

@@ -47,6 +47,10 @@ class WeightsError(RobustnessError):
     """A model's weight file is missing, damaged or not the published one."""
 
 
+class AnswerError(RobustnessError):
+    """A model in Python gave no usable answer for an image."""
+
+
 class GradientError(RobustnessError):
     """A model cannot be differentiated, and an attack needs its gradient."""
 

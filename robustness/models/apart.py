@@ -67,6 +67,6 @@ APART = Apart()
 
 
 def convert_apart(record: ModelRecord, side: int) -> None:
-    """As ``Apart.convert`` of this process; at once where the engine needs no conversion."""
-    if chosen().engine == OPENVINO:
+    """As ``Apart.convert`` of this process; at once where nothing is to be converted."""
+    if chosen().engine == OPENVINO and not getattr(record.weights, "kind", ""):
         APART.convert(record, side)

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from robustness.base.errors import WeightsError
@@ -22,6 +23,10 @@ from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
 from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
+from robustness.models.python_models.function_pass import FunctionPass
+from robustness.models.python_models.graphs import as_graph
+from robustness.models.python_models.kinds import opened_reference
+from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.ready import digest, megabytes, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -76,6 +81,8 @@ class Loaded:
             return _graph(record, side)
 
         file = record.weights
+        if isinstance(file, PythonModel):
+            return self._built_of_code(key, record, file)
         if isinstance(file, UserFile) and is_graph_file(file.path):
             save = partial(examine, record, file, side)
             forward = file_pass(record, weights, side, choice.precision, save)
@@ -88,6 +95,25 @@ class Loaded:
         return Classifier(
             record, forward, lambda: self._network_beside(key, record, forward), side, name
         )
+
+    def _built_of_code(self, key: Key, record: ModelRecord, model: PythonModel) -> Classifier:
+        """The classifier of a model in Python: of the graph it is exported to, or of its calls."""
+        _, side, weights, choice = key
+        ask = model.ask
+        if model.reference:
+            found = opened_reference(record, model)
+
+            def load(exported: ModelRecord) -> Classifier:
+                own = exported.name, side, digest(exported), choice
+                return self._built(own, exported, side)
+
+            built = as_graph(record, found, load)
+            if isinstance(built, Classifier):
+                return built
+            ask, model = found.ask, replace(model, kind=found.kind, limit=built)
+        forward = FunctionPass(record, model, ask, side)
+        name = f"{place(record, weights, side).stem}-{forward.engine}"
+        return Classifier(record, forward, lambda: forward.network(record.label), side, name)
 
     def _network_beside(self, key: Key, record: ModelRecord, forward: ForwardPass) -> Network:
         """The model in TensorFlow's graph of a classifier that is loaded, counted with it."""
@@ -206,6 +232,8 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
 def engine_text(record: ModelRecord) -> str:
     """What runs the passes of ``record``, for people; why not OpenVINO, where that refused it."""
     choice, file = chosen(), record.weights
+    if isinstance(file, PythonModel):
+        return f"Python, {file.kind}"
     if isinstance(file, UserFile) and is_graph_file(file.path):
         native = {TFLITE_RUNTIME: "TensorFlow Lite", ONNXRUNTIME: "onnxruntime"}
         return native.get(runtime(file.path, file.runtime), "OpenVINO")

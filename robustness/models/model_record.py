@@ -134,12 +134,16 @@ class UserFile:
     is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are compared,
     shallow to deep; empty where they are to be chosen. ``runtime`` is one of
     ``file_formats.kinds.RUNTIMES``, or empty: then quantised files are asked by their own.
+    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of
+    what it holds, where its bytes are not always the same.
     """
 
     path: Path
     output: str
     features: tuple[str, ...]
     runtime: str = ""
+    kind: str = ""
+    content: str = ""
 
     digest: ClassVar[str] = ""  # as above
 
@@ -147,6 +151,11 @@ class UserFile:
     def source(self) -> str:
         """Where it lies, for people."""
         return str(self.path)
+
+    @property
+    def variant(self) -> str:
+        """What tells its answers from those of others with the same file; part of its digest."""
+        return self.kind
 
 
 Weights = PublishedFile | PackagedFile | Preset | UserFile

@@ -54,8 +54,10 @@ class _About(StrictRecord):
     seconds: Annotated[float, Field(ge=0)]
 
 
-def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
-    """Writes ``chunks`` (at least one) as one file, whole or not at all.
+def write_part(
+    folder: Path, chunks: Sequence[Chunk], seconds: float, path: Path | None = None
+) -> Part:
+    """Writes ``chunks`` (at least one) as one file, whole or not at all; in place of ``path``.
 
     Raises ``OSError`` where the disk does not take it.
     """
@@ -68,7 +70,7 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
     }
     table = pa.concat_tables([chunk.table for chunk in ordered])
     described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
-    path = folder / part_name(ordered[0].number)
+    path = path or folder / part_name(ordered[0].number)
     try:
         put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
     except OSError as error:

@@ -28,6 +28,7 @@ from robustness.runs.manifest import FINISHED, Asked, Manifest, read
 from robustness.runs.parts import Part, all_parts, content, remove_superseded, write_part
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
+from robustness.runs.unanswered import unfinished_again, without_unanswered
 
 MAX_BATCH = 1024
 
@@ -98,6 +99,8 @@ class Session:
             leftover.unlink()
         remove_superseded(folder, manifest)
         self._parts = all_parts(folder, manifest)
+        if not self.finished:
+            self._parts = without_unanswered(self._job, self._parts)
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.job.dataset))
@@ -204,10 +207,10 @@ def start(
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
     A new one is ``creator``'s. Where there is no unfinished one, ``resume`` takes a finished one of
-    the same plan, with nothing left to do, else begins. Raises ``ParameterError`` for an
-    engine that cannot be used here, ``RunError`` where the folder cannot be written to, or where
-    the run is still being written by somebody else after ``patience`` seconds; no new run is left
-    behind then.
+    the same plan, in which only unanswered images are left to do, else begins. Raises
+    ``ParameterError`` for an engine that cannot be used here, ``RunError`` where the folder cannot
+    be written to, or where the run is still being written by somebody else after ``patience``
+    seconds; no new run is left behind then.
     """
     chosen = ENGINES[engine]
     fresh = _fresh(plan, chosen.name, creator)
@@ -283,6 +286,7 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
+            manifest = unfinished_again(folder, manifest)
         return Session(plan, folder, manifest, lock)
     except BaseException:
         lock.release()

@@ -34,6 +34,8 @@ def as_toml(value: Any) -> str:
 
 def check(name: str, values: Mapping[str, Any]) -> None:
     """Raises ``ParameterError`` unless ``values`` can describe a further model called ``name``."""
+    if "function" in values:
+        raise ParameterError(f"A function is code: describe {name!r} by hand in models.toml.")
     file = user_models.described_in()
     tables = _tables(file, _text(file))
     if name in tables:

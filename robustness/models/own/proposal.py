@@ -211,13 +211,13 @@ def _lines(names: Sequence[str]) -> bytes:
 def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The value of ``labels``, if it can be told, and the names that are to be in that file."""
     names = beside.classes_told(path, count)
-    if names and not _are_imagenet(names):
+    if names and not are_imagenet(names):
         return {"labels": f"{name}.labels.txt"}, names
     known = count in (len(imagenet()), len(imagenet()) + 1)
     return ({"labels": IMAGENET_LABELS} if known else {}), ()
 
 
-def _are_imagenet(names: Sequence[str]) -> bool:
+def are_imagenet(names: Sequence[str]) -> bool:
     """Whether ``names`` are ImageNet's classes, with or without a background ahead of them."""
     ours: Labels = imagenet()
     names = names[-len(ours) :]

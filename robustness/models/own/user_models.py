@@ -16,18 +16,18 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo
+from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo, model_validator
 
 from robustness.base import settings
-from robustness.base.disk import Version, read_regular, version
+from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.kinds import stands_in
-from robustness.models.labels import Labels, imagenet
+from robustness.models.labels import imagenet
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
     OWN,
@@ -37,6 +37,10 @@ from robustness.models.model_record import (
     Normalisation,
     UserFile,
 )
+from robustness.models.own.label_files import labels_of
+from robustness.models.python_models.in_process import ADDED
+from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonModel
+from robustness.models.python_models.references import source_of
 
 DEFAULT_FILE = "models.toml"
 
@@ -55,7 +59,6 @@ STAND_IN = " (as OpenVINO computes it)"
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
-_LARGEST_LABELS = 16 * 2**20  # bytes of the file
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _changing = threading.Lock()
 
@@ -68,14 +71,23 @@ def refresh() -> None:
     """
     with _changing:
         present = {record.name: record for record in REGISTRY if record.group == OWN}
-        wanted: dict[str, ModelRecord] = {}
+        wanted = dict(ADDED)
         try:
-            wanted = {record.name: record for record in _described()}
+            wanted = {record.name: record for record in _described()} | ADDED
         finally:
             if wanted != present:
                 REGISTRY.exchange(present, wanted.values())
                 for name in set(present) & set(LOADED.names()):
                     LOADED.release(name)
+
+
+def add_to_process(record: ModelRecord) -> ModelRecord:
+    """Register ``record`` until this process ends, in place of an earlier one; return it."""
+    with _changing:
+        ADDED[record.name] = record
+        REGISTRY.exchange([record.name], [record])
+        LOADED.release(record.name)
+    return record
 
 
 def described_in() -> Path:
@@ -154,10 +166,31 @@ class _Check(StrictTable):
     class_: str = Field(alias="class")
 
 
-class Description(StrictTable):
+class Calls(StrictTable):
+    """How a function may be called; see ``CallOptions``."""
+
+    batch: Annotated[int, Field(ge=1, le=64)] = 16
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    per_second: Annotated[float | None, Field(gt=0, le=1000)] = None
+    cache: bool = True
+    version: str = ""
+
+    @property
+    def options(self) -> CallOptions:
+        return CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
+
+
+class Description(Calls):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
-    path: Place
+    path: Place | None = None
+    function: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"),
+        expected('"module:name"'),
+    ] = None
     labels: Annotated[
         Literal["imagenet"] | Place,
         Field(union_mode="left_to_right"),
@@ -186,8 +219,31 @@ class Description(StrictTable):
     )
     check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
 
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.path is None) == (self.function is None):
+            raise RefusedError("expected either path, a model file, or function")
+        if self.path and (called := self.model_fields_set.intersection(CALL_KEYS)):
+            raise RefusedError(f"expected {min(called)} with a function only")
+        return self
 
-REQUIRED = tuple(key for key, field in Description.model_fields.items() if field.is_required())
+    def weights(self, folder: Path) -> UserFile:
+        """The model; its module is looked for in ``folder``, too."""
+        features = () if self.features == "auto" else tuple(dict.fromkeys(self.features))
+        if self.path:
+            return UserFile(self.path, self.output, features, self.runtime)
+        reference = self.function or ""
+        return PythonModel(
+            source_of(reference, folder),
+            self.output,
+            features,
+            reference=reference,
+            folder=folder,
+            calls=self.options,
+        )
+
+
+REQUIRED = ("path", "labels", "input_size", "normalisation")
 OPTIONAL = tuple(key for key in Description.known() if key not in REQUIRED)
 
 
@@ -199,9 +255,10 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     title = name if table.title is None else table.title.strip()
     if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
         raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
+    weights = table.weights(file.parent)
     return ModelRecord(
         name=name,
-        label=title + (STAND_IN if stands_in(table.path, table.runtime) else ""),
+        label=title + (STAND_IN if stands_in(weights.path, table.runtime) else ""),
         group=OWN,
         family=table.family,
         year=table.year,
@@ -209,12 +266,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         input_size=table.input_size,
         normalisation=table.normalisation,
         stages=(),
-        weights=UserFile(
-            table.path,
-            table.output,
-            () if table.features == "auto" else tuple(dict.fromkeys(table.features)),
-            table.runtime,
-        ),
+        weights=weights,
         build=_not_built,
         labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),
         known_pictures=(
@@ -234,35 +286,3 @@ def _problem(name: str) -> str:
 
 def _not_built() -> Any:
     raise TypeError("a model of the user's is loaded whole, never built")
-
-
-def labels_of(file: Path) -> Labels:
-    """The classes in ``file``, one per line; raises ``ParameterError`` if it is unusable."""
-    try:
-        return _read_labels(file, version(file))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ParameterError(
-            f"Expected {file} to be a text file with one class per line; it cannot be read: "
-            f"{reason}."
-        ) from error
-
-
-@lru_cache(maxsize=16)
-def _read_labels(file: Path, _version: Version) -> Labels:
-    # Some editors write a mark before the text.
-    text = read_regular(file, _LARGEST_LABELS).decode("utf-8-sig")
-    names = [line.strip() for line in text.split("\n")]
-    while names and not names[-1]:
-        names.pop()
-    problem = "" if len(names) > 1 else f"got {len(names)}"
-    if "" in names:
-        problem = f"line {names.index('') + 1} is empty"
-    elif len(set(names)) < len(names):
-        problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
-    if problem:
-        raise ParameterError(
-            f"Expected the label file {file} to list two or more different classes, one per "
-            f"line; {problem}."
-        )
-    return Labels(title=file.stem, names=tuple(names))

@@ -22,6 +22,7 @@ from robustness.models.model_record import (
     PublishedFile,
     UserFile,
 )
+from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.digests import content_digest, file_digest, sums
 from robustness.models.weights.places import all_places, places
 
@@ -49,6 +50,8 @@ def size(record: ModelRecord) -> int | None:
     For a user's model, the size on disk; None if it is missing.
     """
     weights = record.weights
+    if isinstance(weights, PythonModel):
+        return None
     if isinstance(weights, UserFile):
         return sum(map(occupied, all_files(weights.path))) or None
     return weights.size or 4 * (record.parameters or 0) or None  # float32
@@ -182,8 +185,11 @@ def digest(record: ModelRecord) -> str:
         use = record.input_size, record.normalisation, weights.output, weights.features
         if by := runtime(weights.path, weights.runtime):
             use = (*use, by)  # type: ignore[assignment]
+        if weights.variant:
+            use = (*use, weights.variant)  # type: ignore[assignment]
         use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
-        return f"{_user_files_digest(weights.path)}+{use_digest}"
+        found = weights.content or _user_files_digest(weights.path)
+        return f"{weights.kind} {found}+{use_digest}".lstrip()
     if isinstance(weights, Preset):
         return content_digest(require(record), weights.files)
     if isinstance(weights, PackagedFile) and weights.converted_from:

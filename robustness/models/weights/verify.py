@@ -12,6 +12,7 @@ from pathlib import Path
 from robustness.base.disk import occupied
 from robustness.models.file_formats.kinds import all_files, is_graph_file
 from robustness.models.model_record import ModelRecord, UserFile
+from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.digests import fresh_digest
 from robustness.models.weights.download import leftovers
 from robustness.models.weights.places import all_places
@@ -48,7 +49,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
         if os.path.exists(path):  # False where a folder may not be entered
             found = True
             if isinstance(weights, UserFile):
-                yield _of_user(path)
+                yield _of_user(path, isinstance(weights, PythonModel))
             else:
                 for file, digest in wanted(weights, path).items():
                     yield _read_again(file, digest, listed=file != path)
@@ -59,10 +60,10 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
         yield Finding(MISSING, candidates[-1] if candidates else None)
 
 
-def _of_user(path: Path) -> Finding:
+def _of_user(path: Path, is_code: bool) -> Finding:
     """Checks that a user's model can be read completely; loading it shows the rest."""
     try:
-        if is_graph_file(path):  # it contains no hashes
+        if is_graph_file(path) or is_code:  # neither contains hashes
             for file in all_files(path):
                 fresh_digest(file, "sha256:")
             reason = ""

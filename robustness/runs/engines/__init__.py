@@ -4,6 +4,15 @@ Importing this package registers them all.
 """
 
 from robustness.runs.engines import local, ray_cluster
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job, default_batch
+from robustness.runs.engines.engine import REGISTRY, UNANSWERED, Chunk, Engine, Job, default_batch
 
-__all__ = ["REGISTRY", "Chunk", "Engine", "Job", "default_batch", "local", "ray_cluster"]
+__all__ = [
+    "REGISTRY",
+    "UNANSWERED",
+    "Chunk",
+    "Engine",
+    "Job",
+    "default_batch",
+    "local",
+    "ray_cluster",
+]

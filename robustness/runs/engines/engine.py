@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from robustness import models
-from robustness.base.errors import ImageError
+from robustness.base.errors import AnswerError, ImageError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset
 from robustness.evaluation.loop import Batch, answers, prepare
@@ -24,6 +24,10 @@ from robustness.pictures.untrusted import study_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
+
+
+UNANSWERED = "No answer:"
+"""What the reason begins with for an image that was read, but that a model did not answer."""
 
 
 def default_batch(spec: RunSpec) -> int:
@@ -117,16 +121,44 @@ def prepared(job: Job, number: int) -> Prepared:
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
-    """Asks every model about the images of a prepared chunk."""
+    """Asks every model about the images of a prepared chunk.
+
+    An image for which a model in Python gives no answer is listed among the unreadable ones.
+    """
     if ready.batch is None:
         return Chunk(ready.number, SCHEMA.empty_table(), 0, ready.unreadable)
+    try:
+        return _answered(job, ready, ready.batch, load)
+    except AnswerError as error:
+        if len(ready.positions) == 1:
+            name = ready.batch.pictures[0].name
+            unreadable = (*ready.unreadable, (name, f"{UNANSWERED} {error}"))
+            return Chunk(ready.number, SCHEMA.empty_table(), 0, unreadable)
+    alone = [answered(job, each, load) for each in _each_alone(ready, ready.batch)]
+    return Chunk(
+        ready.number,
+        pa.concat_tables([chunk.table for chunk in alone]),
+        sum(chunk.images for chunk in alone),
+        ready.unreadable + tuple(pair for chunk in alone for pair in chunk.unreadable),
+    )
+
+
+def _each_alone(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
+    """The images of ``ready``, which were read, one by one."""
+    for place, position in enumerate(ready.positions):
+        rows = slice(place, place + 1)
+        own = Batch(batch.pictures[rows], batch.frames[rows], batch.seen[rows])
+        yield Prepared(ready.number, (position,), own, ())
+
+
+def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Classifier]) -> Chunk:
     by_picture: list[list[Measurement]] = [[] for _ in ready.positions]
 
     def labels(record: ModelRecord) -> list[int | None]:
         known = job.labels[record.labels().key]
         return [known[position] for position in ready.positions]
 
-    for found in answers(job.spec, ready.batch, load=load, labels=labels):
+    for found in answers(job.spec, batch, load=load, labels=labels):
         for own, rows in zip(by_picture, found, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]

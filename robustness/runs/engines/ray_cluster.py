@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.own_process import environment
+from robustness.models.python_models.in_process import require_described
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
 from robustness.runs.engines.local import chunks as local_chunks
 
@@ -62,6 +63,7 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
     ends every worker is unreadable. Raises ``ParameterError`` without Ray or without the cluster,
     ``RunError`` when it breaks down.
     """
+    require_described(job.spec.model_names, "a Ray cluster")
     ray = _ray()
     _connect(ray, address)
     try:

@@ -17,11 +17,13 @@ from pydantic import FiniteFloat
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.validation import StrictRecord, kept_json
+from robustness.models.python_models.in_process import require_described
 from robustness.runs import notes
 from robustness.runs.again import plan_again
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.progress import Progress
 from robustness.runs.session import Plan, Session, earlier, reopen, start
+from robustness.runs.unanswered import has_unanswered
 
 QUEUE = ".queue"
 """The folder of orders, beside the runs."""
@@ -62,11 +64,12 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     Reuses the newest run of the same request, preferably an unfinished one; otherwise starts a new
     one. Raises what ``start`` raises.
     """
+    require_described(plan.job.spec.model_names, "a job")
     folder = earlier(plan, runs)
     if folder is None:
         with start(plan, runs, creator=by) as session:
             folder = session.folder
-    if read(folder).status != FINISHED:
+    if _left_to_do(folder, read(folder)):
         _place(folder, Order(folder.name, by, time.time()))
     return folder
 
@@ -77,7 +80,7 @@ def ask(folder: Path, by: str) -> None:
     Raises ``RunError`` if it is finished or imported, or if the order cannot be written.
     """
     manifest = read(folder)
-    if manifest.status == FINISHED:
+    if not _left_to_do(folder, manifest):
         raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
     if notes.is_imported(folder):
         raise RunError(
@@ -85,6 +88,10 @@ def ask(folder: Path, by: str) -> None:
         )
     if not is_ordered(folder):
         _place(folder, Order(folder.name, by, time.time()))
+
+
+def _left_to_do(folder: Path, manifest: Manifest) -> bool:
+    return manifest.status != FINISHED or has_unanswered(folder, manifest)
 
 
 def cancel(folder: Path, why: str = CANCELLED) -> None:

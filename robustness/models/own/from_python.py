@@ -1,0 +1,207 @@
+"""Models added from Python: what they do not tell is asked for, then they join the registry."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.validation import checked
+from robustness.models.classifier import Classifier
+from robustness.models.graph_files.native import prepared
+from robustness.models.graph_files.study_model import Use
+from robustness.models.in_tensorflow.user_network import is_distribution
+from robustness.models.loaded import LOADED
+from robustness.models.model_record import OWN, REGISTRY, ModelRecord
+from robustness.models.own import user_models
+from robustness.models.own.beside import normalisation_told
+from robustness.models.own.label_files import labels_of
+from robustness.models.own.proposal import IMAGENET_LABELS, are_imagenet, propose
+from robustness.models.own.trial import value_of
+from robustness.models.python_models import torch_modules
+from robustness.models.python_models.calls import Caller, Floats
+from robustness.models.python_models.function_pass import problem, trial_images, use_of_answers
+from robustness.models.python_models.graphs import as_graph, new_folder, source_text
+from robustness.models.python_models.in_process import ADDED
+from robustness.models.python_models.kinds import opened
+from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.record import CallOptions, PythonModel
+from robustness.pictures.fitting import STUDY_SIDE
+
+_WHERE = Path("add_model")
+"""What stands in place of the file of descriptions in messages."""
+
+_EXPECTED = {
+    "labels": 'a list of names, a file with one class a line, or "imagenet"',
+    "input_size": "the side of its input in pixels",
+    "normalisation": '"0..1", "-1..1", "0..255", "torch", "caffe", or a table',
+    "output": '"probabilities" or "logits"',
+}
+
+
+def add_model(
+    name: str, what: Any, given: Mapping[str, Any], calls: Mapping[str, Any], weights: Path | None
+) -> ModelRecord:
+    """Registers ``what`` as ``name``; ``given`` are keys of ``models.toml`` that are not None.
+
+    Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
+    be used.
+    """
+    user_models.refresh()
+    if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
+        raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
+    values = dict(given)
+    values["labels"], names = _labels(name, values.get("labels"))
+    text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
+    if text and not text.startswith(torch_modules.TIMM):
+        path = Path(text).resolve()
+        if not torch_modules.is_hugging_face(path):
+            record = _of_file(name, path, values)
+            return user_models.add_to_process(record)
+        found = torch_modules.opened_hugging_face(path)
+        if told := normalisation_told(path / torch_modules.SAFETENSORS):
+            found = replace(found, normalisation=told[0])
+    elif text:
+        count = len(names) if names else None
+        found = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
+    else:
+        found = opened(what)
+    options = checked(user_models.Calls, calls, name).options
+    return user_models.add_to_process(_of_model(name, what, found, values, options))
+
+
+def _labels(name: str, given: Any) -> tuple[str | None, tuple[str, ...]]:
+    """The value of ``labels`` for ``models.toml``, and the names if they were given as such."""
+    if given is None or given == IMAGENET_LABELS:
+        return given, ()
+    if isinstance(given, str | os.PathLike):
+        path = Path(given).resolve()
+        return str(path), labels_of(path).names
+    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
+        raise ParameterError(f"Expected labels of {name} to be {_EXPECTED['labels']}.")
+    return _label_file(name, given), tuple(given)
+
+
+def _label_file(name: str, names: Sequence[str]) -> str:
+    path = new_folder() / f"{name}.txt"
+    path.write_text("\n".join(" ".join(each.split()) for each in names) + "\n", encoding="utf-8")
+    labels_of(path)
+    return str(path)
+
+
+def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
+    known = {key: value for key, value in values.items() if value is not None}
+    described: dict[str, Any] = {"path": str(path), **known}
+    if missing := _missing(described):
+        found = propose(path, known, name=name)
+        described = {**found.values, "path": str(path)}
+        if found.label_names:
+            described["labels"] = _label_file(name, found.label_names)
+        if missing := _missing(described):
+            raise _asked_for(name, missing, "the file")
+    return _record(name, described)
+
+
+def _missing(values: Mapping[str, Any]) -> str:
+    """The first key that is needed and missing; empty if none is."""
+    return next((key for key in user_models.REQUIRED if values.get(key) is None), "")
+
+
+def _asked_for(name: str, key: str, kind: str) -> ParameterError:
+    return ParameterError(
+        f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not tell it."
+    )
+
+
+def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
+    known = {key: value for key, value in values.items() if value is not None}
+    (record,) = user_models.records_of(_WHERE, {name: known})
+    if any(each.label == record.label and each.name != name for each in REGISTRY):
+        raise ParameterError(f"{name}: expected a title that no other model has.")
+    return record
+
+
+def _of_model(
+    name: str, what: Any, model: LiveModel, given: Mapping[str, Any], calls: CallOptions
+) -> ModelRecord:
+    source = new_folder() / f"{name}.txt"
+    values = {**given, "path": str(source)}
+    if values["labels"] is None and model.labels:
+        known = are_imagenet(model.labels)
+        values["labels"] = IMAGENET_LABELS if known else _label_file(name, model.labels)
+    if values.get("input_size") is None:
+        values["input_size"] = model.size
+    if values.get("normalisation") is None and model.normalisation:
+        values["normalisation"] = value_of(model.normalisation)
+    if missing := _missing(values):
+        raise _asked_for(name, missing, f"a {model.kind}")
+    output = values.get("output")
+    record = _record(name, {**values, "output": output or "logits"})
+    answers = _answers(record, model, calls)
+    if output is None:
+        record = _record(name, {**values, "output": _output(name, answers)})
+    _check_output(name, use_of_answers(record, STUDY_SIDE), answers)
+    found = as_graph(record, model, lambda exported: LOADED.get(exported, STUDY_SIDE))
+    if isinstance(found, Classifier):
+        return found.record
+    if given.get("features") is not None:
+        raise ParameterError(f"{name}: expected no features, since {found}.")
+    if model.export:
+        warnings.warn(
+            f"{name} is asked as a function, since {found}: attacks other than Square, heat maps "
+            "and features need its graph.",
+            stacklevel=4,
+        )
+    source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
+    python = PythonModel(
+        path=source,
+        output=_output_of(record),
+        features=(),
+        kind=model.kind,
+        ask=model.ask,
+        limit=found,
+        calls=calls,
+    )
+    return replace(record, weights=python)
+
+
+def _output_of(record: ModelRecord) -> str:
+    return "logits" if use_of_answers(record, STUDY_SIDE).logits else "probabilities"
+
+
+def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
+    """The model's own answers to two images; raises ``WeightsError`` where there are none."""
+    use = replace(use_of_answers(record, record.input_size), logits=True)
+    pixels = np.asarray(
+        prepared(trial_images(use.side), use, False, np.dtype(np.float32)), np.float32
+    )
+    caller = Caller(model.ask, calls, lambda rows, count: problem(use, rows, count))
+    found = caller.answers(["0", "1"], lambda places: pixels[places])
+    for answer in found:
+        if isinstance(answer, str):
+            raise WeightsError(f"{record.name} cannot be used: {answer}.")
+    return np.stack([np.asarray(answer) for answer in found])
+
+
+def _output(name: str, answers: Floats) -> str:
+    if is_distribution(answers):
+        return "probabilities"
+    if answers.min() < 0:
+        return "logits"
+    raise ParameterError(
+        f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: they are "
+        f"not negative and the values of an image sum to {answers[0].sum():.3g}."
+    )
+
+
+def _check_output(name: str, use: Use, answers: Floats) -> None:
+    if use.logits and is_distribution(answers):
+        raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
+    if wrong := problem(use, answers, len(answers)):
+        raise ParameterError(f"{name}: {wrong}.")

@@ -1,0 +1,1 @@
+"""Models that Python code answers for: functions, networks of other frameworks, remote services."""

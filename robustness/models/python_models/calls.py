@@ -1,0 +1,160 @@
+"""Calls of a user's function: in batches, within limits, each answer checked and kept."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.models.python_models.record import CallOptions
+
+Floats = NDArray[np.float32]
+Ask = Callable[[Floats], Any]
+"""Maps normalised pixels (N, H, W, 3) to answers (N, classes)."""
+
+Answer = Floats | str
+"""The values of one image, or the reason why there are none."""
+
+FIRST_WAIT = 0.5
+"""Seconds before the first retry; each further one waits twice as long."""
+
+_KEPT_BYTES = 64 * 2**20
+_REASON = 300
+"""Characters of an error that are quoted."""
+
+
+class BadAnswerError(ValueError):
+    """An answer is not what was expected; the message says how."""
+
+
+class Caller:
+    """Calls one function within its limits; safe between threads."""
+
+    def __init__(
+        self, ask: Ask, options: CallOptions, check: Callable[[Floats, int], str] = lambda *_: ""
+    ) -> None:
+        """``check(answers, count)`` says what is wrong with the answers to ``count`` images."""
+        self._ask = ask
+        self._options = options
+        self._check = check
+        self._free = threading.BoundedSemaphore(options.concurrency)
+        self._changing = threading.Lock()
+        self._next_call = 0.0
+        self._kept: OrderedDict[str, Floats] = OrderedDict()
+        self._bytes = 0
+
+    def answers(self, keys: Sequence[str], pixels: Callable[[list[int]], Floats]) -> list[Answer]:
+        """The answer to each image, or why there is none.
+
+        ``keys`` identify the images; ``pixels`` gives those at some places. An image that was
+        answered before is not asked about again.
+        """
+        found: list[Answer | None] = [self._known(key) for key in keys]
+        missing = [place for place, answer in enumerate(found) if answer is None]
+        parts = [
+            missing[start : start + self._options.batch]
+            for start in range(0, len(missing), self._options.batch)
+        ]
+        if parts:
+            shown = dict(zip(missing, pixels(missing), strict=True))
+            batches = [np.stack([shown[place] for place in part]) for part in parts]
+            with ThreadPoolExecutor(min(self._options.concurrency, len(parts)), "call") as pool:
+                for part, rows in zip(parts, pool.map(self._rows, batches), strict=True):
+                    for place, row in zip(part, rows, strict=True):
+                        found[place] = row
+                        self._keep(keys[place], row)
+        return [answer for answer in found if answer is not None]
+
+    def _rows(self, pixels: Floats) -> list[Answer]:
+        """The answers to ``pixels``; of a batch that fails, each image is asked about alone."""
+        try:
+            return list(self._asked(pixels))
+        except Exception as error:  # a function of the user's raises anything
+            reason = _reason(error)
+            if len(pixels) == 1 or isinstance(error, TimeoutError):
+                return [reason] * len(pixels)
+        return [self._rows(image[None])[0] for image in pixels]
+
+    def _asked(self, pixels: Floats) -> Floats:
+        for attempt in range(self._options.retries + 1):
+            try:
+                return self._call(pixels)
+            except Exception:
+                if attempt == self._options.retries:
+                    raise
+                time.sleep(FIRST_WAIT * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _call(self, pixels: Floats) -> Floats:
+        with self._free:
+            self._await_turn()
+            answers = as_array(_within(self._options.timeout, lambda: self._ask(pixels)))
+        if problem := self._check(answers, len(pixels)):
+            raise BadAnswerError(problem)
+        return answers
+
+    def _await_turn(self) -> None:
+        if self._options.per_second is None:
+            return
+        with self._changing:
+            turn = max(time.monotonic(), self._next_call)
+            self._next_call = turn + 1 / self._options.per_second
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+    def _known(self, key: str) -> Floats | None:
+        with self._changing:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: str, answer: Answer) -> None:
+        if isinstance(answer, str) or not self._options.cache:
+            return
+        with self._changing:
+            if key not in self._kept:
+                self._kept[key] = answer
+                self._bytes += answer.nbytes
+            while self._bytes > _KEPT_BYTES:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def as_array(values: Any) -> Floats:
+    """``values`` as float32, from the processor's or a graphics card's memory."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    elif isinstance(values, list | tuple):
+        values = [as_array(row) for row in values]
+    return np.asarray(values, np.float32)
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What ``call`` returns or raises; ``TimeoutError`` after ``seconds``, while it goes on."""
+    found: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            found.put((call(), None))
+        except BaseException as error:
+            found.put((None, error))
+
+    threading.Thread(target=run, name="call", daemon=True).start()
+    try:
+        value, error = found.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return value
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:_REASON]
+    told = isinstance(error, TimeoutError | BadAnswerError) and text
+    return text if told else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -1,0 +1,113 @@
+"""The forward pass of a function: probabilities alone, asked for within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import AnswerError, GradientError, WeightsError
+from robustness.models.graph_files.native import native_probabilities, prepared
+from robustness.models.graph_files.study_model import Use
+from robustness.models.in_tensorflow.gradients import Network
+from robustness.models.in_tensorflow.user_network import is_distribution
+from robustness.models.inference.forward_pass import Floats
+from robustness.models.labels import imagenet
+from robustness.models.model_record import ModelRecord, UserFile
+from robustness.models.python_models.calls import Ask, Caller
+from robustness.models.python_models.record import PythonModel
+from robustness.pictures.picture import image_digest
+
+STAGE = "answer"
+"""The only features of a function are its probabilities, as of a SavedModel."""
+
+
+class FunctionPass:
+    """The ``ForwardPass`` of a function; its one feature stage is its answer."""
+
+    exact = False
+    stages: tuple[str, ...] = (STAGE,)
+
+    def __init__(self, record: ModelRecord, model: PythonModel, ask: Ask, side: int) -> None:
+        """Asks about two images, to see that answers are as described.
+
+        Raises ``WeightsError`` where they are not.
+        """
+        self.engine = f"Python, {model.kind}"
+        self._record = record
+        self._limit = model.limit
+        self._use = use_of_answers(record, side)
+        self._caller = Caller(ask, model.calls, partial(problem, self._use))
+        try:
+            self(trial_images(side))
+        except AnswerError as error:
+            raise WeightsError(str(error)) from error
+
+    def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
+        """Raises ``AnswerError`` where an image has no answer; the others' are kept."""
+
+        def pixels(places: list[int]) -> Floats:
+            shown = prepared(images[places], self._use, False, np.dtype(np.float32))
+            return np.asarray(shown, np.float32)
+
+        found = self._caller.answers([image_digest(image) for image in images], pixels)
+        reasons = [answer for answer in found if isinstance(answer, str)]
+        if reasons:
+            raise AnswerError(
+                f"{self._record.name} gave no answer for {len(reasons)} of {len(images)} versions "
+                f"of an image: {reasons[0]}."
+            )
+        rows = np.stack([answer for answer in found if not isinstance(answer, str)])
+        probabilities = native_probabilities(rows, self._use)
+        return probabilities, {STAGE: probabilities}
+
+    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
+        flat = self(images)[0].astype(np.float64)
+        return {STAGE: flat @ flat.T}
+
+    def network(self, label: str) -> Network:
+        raise GradientError(
+            f"{label} has no gradients, since {self._limit}: attack it with Square, which needs "
+            "none."
+        )
+
+
+def use_of_answers(record: ModelRecord, side: int) -> Use:
+    """How answers of the model of ``record`` to study images of ``side`` are to be read."""
+    labels, weights = record.labels(), record.weights
+    assert isinstance(weights, UserFile), "a model of the user's"
+    return Use(
+        side=side,
+        size=record.input_size,
+        normalisation=record.normalisation,
+        logits=weights.output == "logits",
+        classes=len(labels),
+        background=labels == imagenet(),
+    )
+
+
+def trial_images(side: int) -> Floats:
+    """Noise, and an image of one colour: two study images, (2, ``side``, ``side``, 3)."""
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)) / np.float32(255)
+    images[1] = images[1, :1, :1]
+    return images.astype(np.float32)
+
+
+def problem(use: Use, answers: Floats, count: int) -> str:
+    """What is wrong with ``answers`` to ``count`` images; empty if nothing is."""
+    classes = {use.classes, use.classes + 1} if use.background else {use.classes}
+    if answers.ndim != 2 or len(answers) != count or answers.shape[1] not in classes:
+        return (
+            f"expected answers of shape ({count}, {use.classes}), one row for each image and one "
+            f"column for each class, got {answers.shape}"
+        )
+    if not np.isfinite(answers).all():
+        return "expected finite numbers, got NaN or infinity"
+    if not use.logits and not is_distribution(answers):
+        return (
+            f"expected probabilities, got values that sum to {answers[0].sum():.3g} (the least is "
+            f'{answers.min():.3g}); if these are logits, say output="logits"'
+        )
+    return ""

@@ -1,0 +1,78 @@
+"""From a network in Python to a model file, which everything works with."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import RobustnessError
+from robustness.models.classifier import Classifier
+from robustness.models.graph_files.native import native_probabilities, prepared
+from robustness.models.model_record import ModelRecord, UserFile
+from robustness.models.python_models.calls import as_array
+from robustness.models.python_models.function_pass import trial_images, use_of_answers
+from robustness.models.python_models.live_model import LiveModel
+
+_TOLERANCE = 1e-3
+"""Largest difference of a probability between a network and the file made of it."""
+
+
+@cache
+def _workplace() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="robustness-")
+
+
+def new_folder() -> Path:
+    """An empty folder that lasts as long as this process."""
+    return Path(tempfile.mkdtemp(dir=_workplace().name))
+
+
+def as_graph(
+    record: ModelRecord, model: LiveModel, load: Callable[[ModelRecord], Classifier]
+) -> Classifier | str:
+    """The classifier of the file that ``model`` is exported to, or why there is none, as a clause.
+
+    ``load`` loads a record. The file's predictions must be those of the model.
+    """
+    if model.export is None:
+        return model.limit
+    weights = record.weights
+    assert isinstance(weights, UserFile), "a model of the user's"
+    try:
+        path = model.export(new_folder(), record.input_size)
+        content = model.content() if model.content else ""
+        file = UserFile(path, weights.output, weights.features, "", model.kind, content)
+        classifier = load(replace(record, weights=file))
+    except Exception as error:  # an exporter raises anything
+        text = " ".join(str(error).split())[:300].removesuffix(".")
+        told = text if isinstance(error, RobustnessError) else f"{type(error).__name__}: {text}"
+        return f"its graph could not be exported ({told})"
+    shown = trial_images(classifier.side)
+    use = use_of_answers(record, classifier.side)
+    rows = as_array(model.ask(prepared(shown, use, False, np.dtype(np.float32))))
+    apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
+    if apart > _TOLERANCE:
+        return f"the exported graph predicts otherwise (probabilities differ by {apart:.2g})"
+    return classifier
+
+
+def source_text(what: Any, answers: Any) -> str:
+    """What tells the function ``what`` from others: its source, and its ``answers`` to two images.
+
+    Weights that it holds elsewhere show in the answers alone.
+    """
+    found = getattr(what, "__wrapped__", what)
+    try:
+        text = inspect.getsource(found if inspect.isroutine(found) else type(found))
+    except (OSError, TypeError):
+        text = f"{type(what).__module__}.{type(what).__qualname__}"
+    rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0
+    return f"{text}\nanswers: {hashlib.sha256(rounded.tobytes()).hexdigest()}\n"

@@ -1,0 +1,89 @@
+"""What an object from Python is: how it is asked, and what it tells of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import ParameterError, RobustnessError, WeightsError
+from robustness.models.model_record import ModelRecord
+from robustness.models.python_models.calls import as_array
+from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.record import FUNCTION, PythonModel
+from robustness.models.python_models.references import imported
+
+KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
+
+
+def opened(what: Any) -> LiveModel:
+    """The model ``what``, an object; raises ``ParameterError`` for one that is none."""
+    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    if callable(what) and _index2label(what):
+        return _maite(what)
+    if keras is not None and isinstance(what, keras.Model):
+        return _keras(what)
+    if torch is not None and isinstance(what, torch.nn.Module):
+        from robustness.models.python_models.torch_modules import opened_module
+
+        return opened_module(what)
+    if callable(what) and not isinstance(what, type):
+        return LiveModel(FUNCTION, what)
+    raise ParameterError(
+        "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
+        f'format, "timm:NAME", a maite model or a function, got {type(what).__name__}.'
+    )
+
+
+def opened_reference(record: ModelRecord, model: PythonModel) -> LiveModel:
+    """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
+    try:
+        return opened(imported(model.reference, model.path, model.folder))
+    except RobustnessError as error:
+        raise WeightsError(f"{record.name}: {error}") from error
+
+
+def _index2label(what: Any) -> Mapping[Any, Any]:
+    metadata = getattr(what, "metadata", None)
+    found = metadata.get("index2label") if isinstance(metadata, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _maite(model: Any) -> LiveModel:
+    """maite's protocol: a sequence of images (C, H, W) in, a sequence of answers out."""
+    names = _index2label(model)
+    try:
+        labels = tuple(str(names[index]) for index in sorted(names, key=int))
+    except ValueError as error:
+        raise ParameterError(
+            "Expected whole numbers as keys of the model's index2label, got others."
+        ) from error
+
+    def ask(pixels: Any) -> Any:
+        return as_array(list(model(list(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))))))
+
+    return LiveModel(MAITE_MODEL, ask, labels, limit="maite's protocol shows no graph")
+
+
+def _keras(model: Any) -> LiveModel:
+    def ask(pixels: Any) -> Any:
+        return np.asarray(model(pixels, training=False))
+
+    def export(folder: Path, _side: int) -> Path:
+        path = folder / "model.keras"
+        model.save(path)
+        return path
+
+    def content() -> str:
+        found = hashlib.sha256(model.to_json().encode())
+        for weights in model.get_weights():
+            found.update(np.ascontiguousarray(weights).tobytes())
+        return f"sha256:{found.hexdigest()}"
+
+    shape = tuple(getattr(model, "input_shape", None) or ())
+    size = shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None
+    return LiveModel(KERAS_MODEL, ask, size=size, export=export, content=content)

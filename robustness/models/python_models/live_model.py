@@ -1,0 +1,32 @@
+"""A model in Python that can be asked, with what it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.models.model_record import Normalisation
+from robustness.models.python_models.calls import Ask
+
+Export = Callable[[Path, int], Path]
+"""Writes the model into a folder, for images of a side, and gives its file."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
+    model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
+    of what is exported, for a format whose files hold the time as well.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    size: int | None = None
+    normalisation: Normalisation | None = None
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"

@@ -1,0 +1,257 @@
+"""Networks of torch: modules, timm's architectures, and folders in Hugging Face's format.
+
+Weights are read from safetensors, or by ``torch.load`` with ``weights_only``; code beside them is
+never run.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.disk import read_regular
+from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.text import nearest
+from robustness.models.model_record import Normalisation
+from robustness.models.python_models.live_model import LiveModel
+
+TORCH_MODULE = "torch module"
+TIMM = "timm:"
+CONFIG, PREPROCESSOR, SAFETENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
+
+_MOST_BYTES = 4 * 2**20  # of a file in JSON
+_NESTED = ("state_dict", "model", "state_dict_ema", "model_ema")
+"""Under which training scripts keep the weights in a checkpoint."""
+
+
+def package(name: str) -> Any:
+    """The optional package ``name``; raises ``ParameterError`` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ParameterError(
+            f"This model needs the package {name}: run 'pip install {name}'."
+        ) from error
+
+
+def opened_module(module: Any) -> LiveModel:
+    """A ``torch.nn.Module`` from images (N, 3, H, W) to answers (N, classes), as it is now."""
+    torch = package("torch")
+    network = copy.deepcopy(module).cpu().float().eval()
+
+    module_type: Any = torch.nn.Module
+
+    class Logits(module_type):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            found = self.network(images)
+            return getattr(found, "logits", found)
+
+    answers = Logits().eval()
+
+    def ask(pixels: Any) -> Any:
+        with torch.inference_mode():
+            images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+            return answers(torch.from_numpy(images))
+
+    def export(folder: Path, side: int) -> Path:
+        path = folder / "model.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # The older exporter: a third of the time of OpenVINO's own, and any batch.
+            torch.onnx.export(
+                answers,
+                (torch.zeros(1, 3, side, side),),
+                str(path),
+                dynamo=False,
+                input_names=["image"],
+                dynamic_axes={"image": {0: "n"}},
+            )
+        return path
+
+    told = getattr(module, "pretrained_cfg", None)
+    size, normalisation = _timm_told(told) if isinstance(told, Mapping) else (None, None)
+    return LiveModel(TORCH_MODULE, ask, size=size, normalisation=normalisation, export=export)
+
+
+def _timm_told(told: Mapping[str, Any]) -> tuple[int | None, Normalisation | None]:
+    try:
+        mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            return None, None
+        return int(told["input_size"][-1]), Normalisation("RGB", 1.0, mean, std)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None, None
+
+
+# --- timm -----------------------------------------------------------------------------------------
+
+
+def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveModel:
+    """timm's architecture ``name`` with the weights of a local file; nothing is downloaded.
+
+    ``classes`` is their number where that is known. Raises ``ParameterError`` for an unknown name
+    or a missing package, ``WeightsError`` for a file that cannot be used.
+    """
+    timm = package("timm")
+    if not timm.is_model(name):
+        near = " or ".join(map(repr, nearest(name, timm.list_models())))
+        hint = f" Did you mean {near}?" if near else ""
+        raise ParameterError(f"timm has no architecture called {name!r}.{hint}")
+    if weights is None:
+        raise ParameterError(
+            f"Expected weights=, a local file with the weights of {name} (.safetensors, or of "
+            "torch.save), got none: nothing is downloaded."
+        )
+    state = read_state(weights)
+    known = {} if classes is None else {"num_classes": classes}
+    network = timm.create_model(name, pretrained=False, **known)
+    _fill(network, state, weights)
+    return replace(opened_module(network), kind=f"timm {name}")
+
+
+def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    got = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(expected.keys() | got.keys()):
+        if expected.get(key) != got.get(key):
+            raise WeightsError(
+                f"{path.name} does not fit this architecture: expected {key} with shape "
+                f"{expected.get(key, 'none')}, got {got.get(key, 'none')}."
+            )
+    network.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The tensors in a file of safetensors, or of ``torch.save`` without code, by name.
+
+    Raises ``WeightsError`` for another file, and for sizes that it does not hold.
+    """
+    torch = package("torch")
+    if not path.is_file():
+        raise WeightsError(f"There is no file of weights at {path}.")
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors(path)
+    try:
+        _check_archive(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except Exception as error:  # unpickling raises anything
+        raise WeightsError(
+            f"{path.name} is not loaded: expected tensors alone, as torch.save(model.state_dict()) "
+            f"writes them, got a file that is damaged or holds code ({type(error).__name__})."
+        ) from error
+    while isinstance(state, dict) and (inner := next((k for k in _NESTED if k in state), "")):
+        state = state[inner]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
+    held = path.stat().st_size
+    for key, tensor in state.items():
+        size = math.prod(tensor.shape) * tensor.element_size()
+        if size > min(held, tensor.untyped_storage().nbytes()):
+            raise WeightsError(
+                f"{path.name} is not loaded: its tensor {key} claims {size:,} bytes, more than "
+                "the file holds."
+            )
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ``WeightsError`` for an archive that would unpack to more than it holds."""
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a file of torch.save in its current format."
+        )
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise WeightsError(
+                f"{path.name} is not loaded: it would unpack to more bytes than it has."
+            )
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return dict(package("safetensors.torch").load_file(str(path)))
+    except ParameterError:
+        raise
+    except Exception as error:  # its error is a class of its own
+        raise WeightsError(
+            f"{path.name} is not a whole file of safetensors ({' '.join(str(error).split())})."
+        ) from error
+
+
+# --- Hugging Face ---------------------------------------------------------------------------------
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether ``folder`` is in Hugging Face's format, going by its files."""
+    return (folder / CONFIG).is_file() and not (folder / "saved_model.pb").exists()
+
+
+def opened_hugging_face(folder: Path) -> LiveModel:
+    """The image classifier in ``folder``: config.json, model.safetensors, and its preprocessing.
+
+    Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
+    used.
+    """
+    transformers, torch = package("transformers"), package("torch")
+    weights = folder / SAFETENSORS
+    if not weights.is_file():
+        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), **local)
+        with torch.device("meta"):  # takes no memory
+            made = transformers.AutoModelForImageClassification.from_config(config)
+        needed = sum(parameter.numel() for parameter in made.parameters())
+        if needed > weights.stat().st_size:
+            raise WeightsError(
+                f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
+            )
+        network, told = transformers.AutoModelForImageClassification.from_pretrained(
+            str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
+        )
+    except Exception as error:  # it raises anything for a folder that is none
+        text = " ".join(str(error).split())[:300]
+        if "trust_remote_code" in text:
+            text = "transformers does not know its architecture"
+        raise WeightsError(
+            f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
+            "its own is never run."
+        ) from error
+    if missing := sorted(told["missing_keys"]):
+        raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
+    names = getattr(config, "id2label", None) or {}
+    return replace(
+        opened_module(network),
+        kind=f"Hugging Face {config.model_type}",
+        labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
+        size=_size_told(folder) or getattr(config, "image_size", None),
+    )
+
+
+def _size_told(folder: Path) -> int | None:
+    """The side in ``preprocessor_config.json``: of the crop, or else of the resized image."""
+    try:
+        told = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))
+    except (OSError, ValueError, TypeError):
+        return None
+    for value in (told.get("crop_size"), told.get("size")):
+        side = value.get("height", value.get("shortest_edge")) if isinstance(value, dict) else value
+        if isinstance(side, int):
+            return side
+    return None

@@ -1,0 +1,379 @@
+"""Functions as models: added from Python or named in models.toml, called within limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness import api, models, runs
+from robustness.attacks.perform import attack
+from robustness.attacks.spec import AttackSpec
+from robustness.base.errors import GradientError, ParameterError, WeightsError
+from robustness.models.loaded import LOADED
+from robustness.models.own import entry, user_models
+from robustness.models.python_models import calls
+from robustness.models.python_models.calls import Caller
+from robustness.models.python_models.record import CallOptions
+from robustness.runs import jobs, session
+from tests.support.user_models import describe
+
+COLOURS = ("red", "green", "blue")
+DESCRIBED: dict[str, Any] = {"labels": COLOURS, "input_size": 16, "normalisation": "0..1"}
+
+Floats = NDArray[np.float32]
+
+
+def logits(pixels: Floats) -> Floats:
+    """The mean of each colour, around 0."""
+    return 9 * np.asarray(pixels.mean((1, 2)), np.float32) - 4
+
+
+def probabilities(pixels: Floats) -> Floats:
+    found = np.exp(logits(pixels))
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def colour(*values: float) -> Floats:
+    return np.full((1, 224, 224, 3), values, np.float32).round(3)
+
+
+def test_a_function_is_a_model_like_any_other() -> None:
+    record = api.add_model("colours", logits, **DESCRIBED)
+    assert "colours" in api.model_names()
+    assert models.digest(record).startswith("function sha256:")
+    spec = api.make_spec(["colours"], perturbations=["fog"])
+    assert dict(spec.models)["colours"] == models.digest(record)
+    rows = api.evaluate_pictures({"coffee": "sample:coffee"}, spec)
+    image = api.load_model("colours")(colour(0.2, 0.4, 0.9))
+    expected = probabilities(np.full((1, 16, 16, 3), (0.2, 0.4, 0.9), np.float32))
+    assert rows["model"].tolist() == ["colours"]
+    assert image.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_function_is_attacked_by_square_alone_and_the_error_says_why() -> None:
+    api.add_model("colours", logits, **DESCRIBED)
+    classifier, image = api.load_model("colours"), colour(0.5, 0.5, 0.5)
+    with pytest.raises(GradientError, match="Square"):
+        attack(classifier, image, spec=AttackSpec.of("pgd"))
+    found = attack(classifier, image, spec=AttackSpec.of("square"))
+    assert classifier(found).probabilities.argmax() != classifier(image).probabilities.argmax()
+
+
+@pytest.mark.parametrize("missing", ["labels", "input_size", "normalisation"])
+def test_what_a_function_does_not_tell_is_asked_for(missing: str) -> None:
+    given = {key: value for key, value in DESCRIBED.items() if key != missing}
+    with pytest.raises(ParameterError, match=f"expected {missing}="):
+        api.add_model("colours", logits, **given)
+    assert "colours" not in models.REGISTRY
+
+
+def test_probabilities_and_logits_are_told_apart_or_asked_for() -> None:
+    for name, function in (("probabilities", probabilities), ("logits", logits)):
+        weights = api.add_model(name, function, **DESCRIBED).weights
+        assert isinstance(weights, models.UserFile)
+        assert weights.output == name
+    with pytest.raises(ParameterError, match="expected output="):
+        api.add_model("c", lambda pixels: pixels.mean((1, 2)), **DESCRIBED)
+    api.add_model("c", lambda pixels: pixels.mean((1, 2)), output="logits", **DESCRIBED)
+    with pytest.raises(ParameterError, match="got probabilities"):
+        api.add_model("d", probabilities, output="logits", **DESCRIBED)
+    with pytest.raises(ParameterError, match='say output="logits"'):
+        api.add_model("d", logits, output="probabilities", **DESCRIBED)
+
+
+def fails(_pixels: Floats) -> Floats:
+    raise ConnectionError("no route to host")
+
+
+def hangs(pixels: Floats) -> Floats:
+    time.sleep(5)
+    return logits(pixels)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda pixels: logits(pixels) * np.nan, "NaN"),
+        (lambda pixels: logits(pixels)[:, :2], r"\(1, 3\).*\(1, 2\)"),
+        (lambda pixels: logits(pixels)[:-1], r"\(1, 3\).*\(0, 3\)"),
+        (lambda pixels: logits(pixels)[..., None], r"\(1, 3, 1\)"),
+        (lambda _: "cat", "ValueError"),
+        (lambda _: None, "got"),
+        (fails, "ConnectionError: no route to host"),
+        (hangs, r"no answer within 0.1 s"),
+    ],
+)
+def test_an_answer_that_is_none_gets_a_sentence(function: Any, said: str) -> None:
+    with pytest.raises(WeightsError, match=said) as caught:
+        api.add_model("colours", function, timeout=0.1, **DESCRIBED)
+    assert str(caught.value).count("\n") == 0
+    assert "colours" not in models.REGISTRY
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"timeout": -1.0}, {"retry": 1}, {"retries": "2"}])
+def test_a_wrong_limit_gets_a_sentence(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        api.add_model("colours", logits, **DESCRIBED, **wrong)
+
+
+def test_maite_models_tell_their_classes_and_see_channels_first() -> None:
+    class Maite:
+        metadata = {"id": "colours", "index2label": dict(enumerate(COLOURS))}  # noqa: RUF012
+
+        def __call__(self, batch: Any) -> list[Floats]:
+            return [logits(image.transpose(1, 2, 0)[None])[0] for image in batch]
+
+    record = api.add_model("colours", Maite(), input_size=16, normalisation="0..1")
+    assert record.labels().names == COLOURS
+    found = api.load_model("colours")(colour(0.1, 0.8, 0.3)).probabilities
+    assert found.argmax() == 1
+
+
+def test_an_object_that_is_no_model_gets_a_sentence() -> None:
+    with pytest.raises(ParameterError, match="got int"):
+        api.add_model("colours", 3, **DESCRIBED)
+    api.add_model("colours", logits, **DESCRIBED)
+    with pytest.raises(ParameterError, match="built in"):
+        api.add_model("SqueezeNet", logits, **DESCRIBED)
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def asked(caller: Caller, images: Floats) -> list[Any]:
+    keys = [str(image.mean()) for image in images]
+    return caller.answers(keys, lambda places: images[places])
+
+
+IMAGES = np.arange(10, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2, 3), np.float32)
+
+
+def test_calls_hold_no_more_images_than_they_may_and_no_image_twice() -> None:
+    sizes: list[int] = []
+
+    def function(pixels: Floats) -> Floats:
+        sizes.append(len(pixels))
+        return logits(pixels)
+
+    caller = Caller(function, CallOptions(batch=4))
+    first = asked(caller, IMAGES)
+    assert sizes == [4, 4, 2]
+    assert np.array_equal(asked(caller, IMAGES[::-1]), first[::-1])
+    assert sizes == [4, 4, 2]
+    asked(Caller(function, CallOptions(batch=10, cache=False)), IMAGES)
+    assert sizes == [4, 4, 2, 10]
+
+
+def test_no_more_calls_run_at_a_time_than_may() -> None:
+    running, most, changing = [0], [0], threading.Lock()
+
+    def function(pixels: Floats) -> Floats:
+        with changing:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        with changing:
+            running[0] -= 1
+        return logits(pixels)
+
+    asked(Caller(function, CallOptions(batch=1, concurrency=3)), IMAGES)
+    assert most[0] == 3
+
+
+def test_calls_are_spaced() -> None:
+    began: list[float] = []
+
+    def function(pixels: Floats) -> Floats:
+        began.append(time.monotonic())
+        return logits(pixels)
+
+    asked(Caller(function, CallOptions(batch=1, concurrency=4, per_second=100)), IMAGES[:5])
+    assert max(began) - min(began) >= 0.039
+
+
+def test_a_failed_call_is_repeated_and_waits_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(calls.time, "sleep", waits.append)
+    left = [ConnectionError("busy"), TimeoutError("late")]
+
+    def function(pixels: Floats) -> Floats:
+        if left:
+            raise left.pop()
+        return logits(pixels)
+
+    found = asked(Caller(function, CallOptions(retries=2)), IMAGES[:2])
+    assert np.array_equal(found, logits(IMAGES[:2]))
+    assert [wait for wait in waits if wait] == [0.5, 1.0]
+
+
+def test_one_image_without_an_answer_leaves_the_others_theirs() -> None:
+    def function(pixels: Floats) -> Floats:
+        if 3 in pixels:
+            raise ValueError("refused by the filter")
+        return logits(pixels)
+
+    found = asked(Caller(function, CallOptions(batch=8)), IMAGES)
+    assert found[3] == "ValueError: refused by the filter"
+    assert np.array_equal([*found[:3], *found[4:]], logits(np.delete(IMAGES, 3, axis=0)))
+
+
+# --- models.toml ----------------------------------------------------------------------------------
+
+MODULE = """
+import numpy as np
+
+def ask(pixels):
+    return np.repeat(pixels.mean((1, 2, 3))[:, None], 10, 1) * np.arange(10) - {}
+"""
+
+
+def described(folder: Path, module: str, text: str, **changes: Any) -> models.ModelRecord:
+    (folder / f"{module}.py").write_text(text)
+    values = {"path": None, "function": f"{module}:ask", "output": "logits", **changes}
+    describe(folder, **values)
+    user_models.refresh()
+    return models.REGISTRY["digits"]
+
+
+def test_a_function_is_loaded_by_the_name_of_its_module(models_folder: Path) -> None:
+    record = described(models_folder, "answers_of_one", MODULE.format(1), batch=2)
+    assert models.state(record).ready
+    before = models.digest(record)
+    classifier = api.load_model("digits")
+    assert classifier(colour(0.5, 0.5, 0.5)).probabilities.argmax() == 9
+    changed = described(models_folder, "answers_of_one", MODULE.format("50 * np.eye(10)[9]"))
+    assert models.digest(changed) != before
+    assert api.load_model("digits")(colour(0.5, 0.5, 0.5)).probabilities.argmax() == 8
+    assert models.digest(described(models_folder, "answers_of_one", MODULE.format(1), version="2"))
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "said"),
+    [
+        ("answers_of_none", "", "has no 'ask'"),
+        ("answers_of_two", "import no_such_module", "ModuleNotFoundError"),
+        ("answers_of_three", "ask = 3", "got int"),
+        ("answers_of_four", "def ask(pixels): return pixels", "expected answers of shape"),
+    ],
+)
+def test_a_module_without_a_model_gets_a_sentence(
+    models_folder: Path, module: str, text: str, said: str
+) -> None:
+    described(models_folder, module, text)
+    with pytest.raises(WeightsError, match=said):
+        api.load_model("digits")
+
+
+def test_a_module_that_is_missing_is_named(models_folder: Path) -> None:
+    record = described(models_folder, "answers_of_five", "", function="no_such_answers:ask")
+    assert "no_such_answers.py" in models.state(record).reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "digits.onnx", "function": "a:b"},
+        {"path": None},
+        {"path": "digits.onnx", "retries": 2},
+        {"path": None, "function": "no name"},
+        {"path": None, "function": "a:b", "concurrency": 0},
+    ],
+)
+def test_a_wrong_description_gets_a_sentence(models_folder: Path, changes: Any) -> None:
+    describe(models_folder, **changes)
+    with pytest.raises(ParameterError, match="expected"):
+        user_models.refresh()
+
+
+def test_functions_are_described_by_hand_alone(models_folder: Path) -> None:
+    with pytest.raises(ParameterError, match="by hand"):
+        entry.add("x", {"function": "os:system", "labels": "imagenet"})
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(10):
+        grey = np.full((224, 224, 3), 20 * number + 10, np.uint8)
+        grey[..., number % 3] += 40
+        Image.fromarray(grey).save(folder / f"{number}.png")
+    return folder
+
+
+def performed(plan: Callable[[], runs.session.Plan], out: Path, *, resume: bool) -> runs.Run:
+    with runs.start(plan(), out, resume=resume) as sitting:
+        for _ in () if sitting.finished else sitting.perform():
+            pass
+    return runs.load(sitting.folder)
+
+
+@pytest.mark.parametrize("rows", [1, 1000], ids=["many files", "one file"])
+def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_resumed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(session, "_ROWS_TO_WRITE", rows)
+    answering, counted = [True], [0]
+
+    def function(pixels: Floats) -> Floats:
+        counted[0] += len(pixels)
+        fourth = np.abs(255 * pixels[:, 0, 0] - (90, 130, 90)).max(axis=1) < 0.1
+        if not answering[0] and fourth.any():
+            raise ConnectionError("no route")
+        return logits(pixels)
+
+    api.add_model("colours", function, **DESCRIBED, cache=False)
+    spec = api.make_spec(["colours"], perturbations=["contrast", "brightness"])
+
+    def plan() -> runs.session.Plan:
+        return runs.plan(str(photos), spec, batch=1 if rows == 1 else 3)
+
+    whole = performed(plan, tmp_path / "whole", resume=False)
+    answering[0] = False
+    run = performed(plan, tmp_path / "runs", resume=False)
+    assert run.finished
+    ((name, reason),) = run.unreadable
+    assert name == "4.png"
+    assert "ConnectionError: no route" in reason
+    assert run.images == 9
+
+    counted[0] = 0
+    assert len(performed(plan, tmp_path / "runs", resume=True).unreadable) == 1
+    answering[0] = True
+    again = performed(plan, tmp_path / "runs", resume=True)
+    assert (again.id, again.finished, again.unreadable) == (run.id, True, [])
+    assert again.table().equals(whole.table())
+    asked_before = counted[0]
+    performed(plan, tmp_path / "runs", resume=True)
+    assert counted[0] == asked_before
+
+
+def test_jobs_and_clusters_refuse_what_only_this_process_has(photos: Path, tmp_path: Path) -> None:
+    api.add_model("colours", logits, **DESCRIBED)
+    plan = runs.plan(str(photos), api.make_spec(["colours"], perturbations=["contrast"]))
+    with pytest.raises(ParameterError, match=r"a job.*module:name"):
+        jobs.submit(plan, tmp_path / "runs", "somebody")
+    with pytest.raises(ParameterError, match="Ray cluster"):
+        next(runs.engines.ray_cluster.chunks(plan.job, [0], None))
+
+
+def test_a_model_added_again_takes_the_place_of_the_first() -> None:
+    api.add_model("colours", logits, **DESCRIBED)
+    api.load_model("colours")
+    api.add_model("colours", lambda pixels: -logits(pixels), **DESCRIBED)
+    assert "colours" not in LOADED.names()
+    user_models.refresh()
+    assert api.load_model("colours")(colour(0.9, 0.5, 0.1)).probabilities.argmax() == 2

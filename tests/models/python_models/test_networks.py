@@ -1,0 +1,219 @@
+"""Networks of Keras and torch as models: exported to a graph where that is possible."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import api, models
+from robustness.base.errors import GradientError, ParameterError, WeightsError
+from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.model_record import UserFile
+from robustness.models.own.trial import value_of
+from robustness.pictures.fitting import study_image
+from robustness.pictures.samples import sample_bytes
+from tests.support.onnx_files import small_model
+from tests.support.user_models import DIGITS, small_network
+
+IMAGE = study_image(sample_bytes("coffee"))[None]
+
+
+def file(record: models.ModelRecord) -> UserFile:
+    assert isinstance(record.weights, UserFile)
+    return record.weights
+
+
+def test_a_keras_model_is_used_as_its_file_would_be() -> None:
+    network = small_network(activation=None)
+    record = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
+    assert (record.input_size, file(record).output, file(record).kind) == (
+        8,
+        "logits",
+        "Keras model",
+    )
+    assert api.load_model("digits").stages == ("active1", "conv2", "pool2")
+    again = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
+    assert models.digest(again) == models.digest(record)
+    network.layers[-1].set_weights([2 * each for each in network.layers[-1].get_weights()])
+    changed = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
+    assert models.digest(changed) != models.digest(record)
+
+
+def test_a_keras_model_with_layers_of_its_own_is_asked_as_a_function() -> None:
+    class Twice(keras().layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    outputs = layers.Dense(10, activation="softmax")(layers.Flatten()(Twice()(inputs)))
+    with pytest.warns(UserWarning, match="digits is asked as a function.*not part of Keras"):
+        api.add_model("digits", keras().Model(inputs, outputs), labels=DIGITS, normalisation="0..1")
+    found = api.load_model("digits")
+    assert found(IMAGE).probabilities.sum() == pytest.approx(1)
+    with pytest.raises(GradientError, match="not part of Keras"):
+        _ = found.gradients
+
+
+def test_a_file_is_described_as_in_the_toml(tmp_path: Path) -> None:
+    (tmp_path / "digits.onnx").write_bytes(small_model())
+    given: dict[str, Any] = {
+        "labels": DIGITS,
+        "input_size": 8,
+        "normalisation": "torch",
+        "output": "logits",
+    }
+    record = api.add_model("digits", tmp_path / "digits.onnx", **given)
+    assert file(record).path == tmp_path / "digits.onnx"
+    assert api.load_model("digits")(IMAGE).probabilities.shape == (1, 10)
+    del given["normalisation"]
+    with pytest.raises(ParameterError, match="expected normalisation="):
+        api.add_model("digits", tmp_path / "digits.onnx", **given)
+
+
+# --- torch, where it is installed -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    found = pytest.importorskip("torch", reason="torch is not installed")
+    found.manual_seed(0)
+    return found
+
+
+def small_module(torch: Any, classes: int = 10) -> Any:
+    nn = torch.nn
+    parts = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*parts, nn.Linear(8, classes))
+
+
+def test_a_torch_module_has_features_and_gradients(torch: Any) -> None:
+    module = small_module(torch)
+    given: dict[str, Any] = {"labels": DIGITS, "input_size": 16, "normalisation": "torch"}
+    record = api.add_model("digits", module, **given)
+    assert file(record).kind == "torch module"
+    assert module.training
+    found = api.load_model("digits")
+    assert len(found.stages) == 2
+    assert found.gradients(IMAGE, np.zeros(1, np.int32), np.full(1, -1, np.int32)).gradient.any()
+    digest = models.digest(record)
+    assert models.digest(api.add_model("digits", module, **given)) == digest
+    module[-1].bias.data -= 1
+    assert models.digest(api.add_model("digits", module, **given)) != digest
+
+
+def test_a_module_that_is_not_exported_is_asked_as_a_function(torch: Any) -> None:
+    class Determinant(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            return torch.linalg.det(images[:, :, :3, :3]) * 9 - 1
+
+    given: dict[str, Any] = {"labels": ("a", "b", "c"), "input_size": 16, "normalisation": "0..1"}
+    with pytest.warns(UserWarning, match="asked as a function.*Det"):
+        api.add_model("odd", Determinant(), output="logits", **given)
+    assert api.load_model("odd")(IMAGE).probabilities.sum() == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def architecture(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of a network of timm's, and with files that are none."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    folder = tmp_path_factory.mktemp("timm")
+    network = timm.create_model("test_resnet", num_classes=3)
+    safetensors.save_file(network.state_dict(), folder / "a.safetensors")
+    torch.save({"state_dict": network.state_dict()}, folder / "a.pt")
+    torch.save(network, folder / "code.pt")
+    torch.save({"a": torch.zeros(1).expand(10**11)}, folder / "stride.pt")
+    (folder / "old.pt").write_bytes(pickle.dumps({"a": print}))
+    lying = {"a": {"dtype": "F32", "shape": [10**11], "data_offsets": [0, 4 * 10**11]}}
+    header = json.dumps(lying).encode()
+    (folder / "lying.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    return folder
+
+
+def test_timms_architectures_take_local_weights(architecture: Path) -> None:
+    answers = []
+    for name in ("a.safetensors", "a.pt"):
+        record = api.add_model(
+            "small", "timm:test_resnet", weights=architecture / name, labels=("a", "b", "c")
+        )
+        assert file(record).kind == "timm test_resnet"
+        answers.append(api.load_model("small")(IMAGE).probabilities)
+    assert np.array_equal(answers[0], answers[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("code.pt", 3, "holds code"),
+        ("stride.pt", 3, "claims 400,000,000,000 bytes"),
+        ("old.pt", 3, "current format"),
+        ("lying.safetensors", 3, "not a whole file of safetensors"),
+        ("missing.pt", 3, "no file of weights"),
+        ("a.pt", 4, r"shape \(4,.*got \(3,"),
+    ],
+)
+def test_weights_that_are_none_get_a_sentence(
+    architecture: Path, name: str, labels: int, said: str
+) -> None:
+    names = [str(index) for index in range(labels)]
+    with pytest.raises(WeightsError, match=said):
+        api.add_model("small", "timm:test_resnet", weights=architecture / name, labels=names)
+    with pytest.raises(ParameterError, match="no architecture"):
+        api.add_model("small", "timm:hf-hub:a/b", weights=architecture / name, labels=names)
+
+
+@pytest.fixture
+def hugging_face(torch: Any, tmp_path: Path) -> Path:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    names = dict(enumerate(("red", "green", "blue")))
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=3, id2label=names
+    )
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    told = {"crop_size": {"height": 32}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+    return tmp_path
+
+
+def test_a_folder_of_hugging_faces_tells_everything(hugging_face: Path) -> None:
+    record = api.add_model("colours", hugging_face)
+    assert record.labels().names == ("red", "green", "blue")
+    assert record.input_size == 32
+    scaled = {"order": "RGB", "scale": 1.0, "mean": [0.5] * 3, "std": [0.25] * 3}
+    assert value_of(record.normalisation) == scaled
+    assert api.load_model("colours")(IMAGE).probabilities.shape == (1, 3)
+
+
+def enlarged(config: dict[str, Any]) -> None:
+    config |= {"hidden_sizes": [10**6], "embedding_size": 10**5}
+
+
+def unknown(config: dict[str, Any]) -> None:
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+
+
+def deeper(config: dict[str, Any]) -> None:
+    config["depths"] = [2]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(enlarged, "more than model.safetensors holds"), (unknown, "never run"), (deeper, "lacks")],
+)
+def test_a_folder_that_is_not_what_it_says_gets_a_sentence(
+    hugging_face: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    config = json.loads((hugging_face / "config.json").read_text())
+    change(config)
+    (hugging_face / "config.json").write_text(json.dumps(config))
+    (hugging_face / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(WeightsError, match=said):
+        api.add_model("colours", hugging_face)
