@@ -1,4 +1,4 @@
-"""Models are converted by a process of its own, so that TensorFlow stays out of this one."""
+"""Converts models in another process, so that TensorFlow stays out of this one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_SECONDS = 0.05
 
 
 class Apart:
-    """Converts models for this process; one process at a time does, for all who wait."""
+    """Converts models for this process, in one other process at a time for everyone who waits."""
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
@@ -26,10 +26,10 @@ class Apart:
         self._stopped = False
 
     def convert(self, record: ModelRecord, side: int) -> None:
-        """Returns once ``record`` is converted for ``side``, or has turned out not to be.
+        """Waits until ``record`` is converted for ``side``, or the conversion has failed.
 
-        The default models are converted along with it, as they are wanted next. Raises
-        ``WeightsError`` once this was stopped.
+        Also converts the default models, which are needed next. Raises ``WeightsError`` after
+        ``stop``.
         """
         while not _is_kept(record, side):
             with self._starting:
@@ -41,11 +41,11 @@ class Apart:
             process = self._process
             while process and process.poll() is None and not _is_kept(record, side):
                 time.sleep(_POLL_SECONDS)
-            if not running and not self._stopped:  # begun for it: loading it meets what went wrong
+            if not running and not self._stopped:  # started for it: loading shows the error
                 return
 
     def stop(self) -> None:
-        """Ends the conversion and all waiting for it: a thread that waits keeps a server alive."""
+        """Ends the conversion and all waiting, which would keep the server alive."""
         with self._starting:
             self._stopped = True
             if self._process is not None:
@@ -54,7 +54,7 @@ class Apart:
 
 def _started(record: ModelRecord, side: int) -> subprocess.Popen[bytes]:
     names = [record.name]
-    with suppress(RobustnessError):  # where no model is ready
+    with suppress(RobustnessError):  # no model is ready
         names += [name for name in default_names() if name != record.name]
     return own_process.start(["models", "convert", f"--side={side}", *names])
 

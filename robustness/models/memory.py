@@ -1,4 +1,4 @@
-"""How much memory loaded models may take, how much one takes, and how it is given back."""
+"""Memory of loaded models: the budget, estimates, and its return to the system."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from robustness.models.model_record import ModelRecord
 from robustness.models.weights.ready import size
 
 GRAPH_BYTES = 90 * 10**6
-"""What a loaded model takes beside its weights. Measured: 6 (VGG16) to 85 MB (DenseNet121)."""
+"""Memory of a loaded model besides its weights. Measured: 6 (VGG16) to 85 MB (DenseNet121)."""
 
 WHILE_LOADING = 3
-"""How many times of what it keeps a model takes while it is loaded. Measured: 2.2 GB for VGG16."""
+"""Peak memory while loading, as a multiple of what stays. Measured: 2.2 GB for VGG16."""
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -32,7 +32,7 @@ def budget() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine, or the container around this process, has."""
+    """Bytes of memory of this machine, or of the container around this process."""
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in _CGROUP_LIMITS:
         try:
@@ -43,12 +43,12 @@ def machine_memory() -> int:
 
 
 def needed(record: ModelRecord) -> int:
-    """Bytes that the loaded model takes, estimated from its weights."""
+    """Estimated bytes of the loaded model, from its weights."""
     return int(1.1 * (size(record) or 0)) + GRAPH_BYTES
 
 
 def use_returnable_memory() -> None:
-    """Has TensorFlow take its memory where it can be given back; to be called before it starts.
+    """Makes TensorFlow use memory that can be returned; called before it starts.
 
     Its own pool for oneDNN never shrinks: after VGG16 was released, 1.6 GB stayed. The system's
     allocator returns it, but by default maps and unmaps every large activation, which made a pass
@@ -59,9 +59,9 @@ def use_returnable_memory() -> None:
 
 
 def give_back(*, garbage: bool = True) -> None:
-    """Returns to the system what is no longer used: models released, buffers of loading.
+    """Returns unused memory to the system, such as released models and buffers of loading.
 
-    Looking for ``garbage``, as TensorFlow's networks leave it, takes up to a third of a second.
+    Collecting ``garbage``, which TensorFlow's networks leave, takes up to a third of a second.
     """
     if garbage:
         gc.collect()

@@ -1,4 +1,4 @@
-"""Matrices that turn study images into the pixels that a network reads, for every engine."""
+"""Matrices that turn study images into a network's input, for every engine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _KEYS = -0.5
 """Parameter of the cubic kernel: Keys, IEEE Trans. ASSP 1981."""
 
 _TABLE = np.float32(1024)
-"""Where TensorFlow enlarges, it reads the kernel from a table of this many places a pixel."""
+"""For enlarging, TensorFlow reads the kernel from a table with this many entries a pixel."""
 
 
 def bicubic(side: int, size: int) -> NDArray[np.float32]:
     """The matrix (``size``, ``side``) that resizes a column of ``side`` pixels as TensorFlow does.
 
-    Bicubic, and antialiased where it makes smaller.
+    Bicubic; antialiased when shrinking.
     """
     ratio, half = np.float32(side / size), np.float32(0.5)
     centres = (np.arange(size, dtype=np.float32) + half) * ratio - half
@@ -38,6 +38,6 @@ def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
 
 
 def factors(normalisation: Normalisation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What pixels in [0, 1] are multiplied by, and what is added then, by channel in its order."""
+    """Factor and offset of each channel, in the model's order, for pixels in [0, 1]."""
     mean, std = np.array(normalisation.mean), np.array(normalisation.std)
     return (normalisation.scale / std).astype(np.float32), (-mean / std).astype(np.float32)

@@ -18,9 +18,9 @@ class Explainer:
     """The compiled pass from images and class indices to heat maps, of one network."""
 
     def __init__(self, network: ReplayedNetwork, most_rows: int) -> None:
-        """``most_rows`` images are one batch where ``network`` takes any number.
+        """``most_rows`` is the batch size if ``network`` takes any number of images.
 
-        Raises ``ExplanationError`` for a network whose features have no places.
+        Raises ``ExplanationError`` for a network whose features have no positions.
         """
         tf = tensorflow()
         held, side = grip(network.label, network.graph), network.side
@@ -34,7 +34,7 @@ class Explainer:
         def maps(images: Any, classes: Any) -> Any:
             scores, (features,) = network.with_scores(images, [held.output])
             chosen = tf.gather(scores, classes, batch_dims=1)
-            # Images do not mix, so the gradient of the sum holds each one's own. Unlike a tape,
+            # Images do not mix, so the gradient of the sum contains each one's. Unlike a tape,
             # tf.gradients goes back no further than to the features.
             (gradient,) = tf.gradients(chosen, features.tensor)
             if gradient is None:

@@ -1,4 +1,4 @@
-"""How a model's answer changes with the pixels: one compiled pass forward and back."""
+"""Gradients of a model's scores with respect to pixels, in one compiled pass."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Floats = NDArray[np.float32]
 Classes = NDArray[np.int32]
 
 ALL_OTHERS, BEST_OTHER = -1, -2
-"""As a rival: all classes but the one in question, together; and the most probable one of them."""
+"""Rivals: all other classes together, or the most probable other class."""
 
 _MOST_ROWS = 16
 """Images in one pass forward and back: larger batches gain nothing on a CPU and cost memory."""
 
 _TRANSPARENT = {"Identity", "Cast", "StopGradient", "Reshape", "Squeeze"}
-"""Operations after a softmax that leave the distribution what it is."""
+"""Operations after a softmax that do not change the distribution."""
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Of N study images: how far the rivals lead over a class, and the gradient of that lead.
+    """For N study images: the rivals' lead over a class, and its gradient.
 
-    ``lead`` is (N,), in natural-log units; ``scores`` (N, classes) are logits, or the logarithms
-    of probabilities where a model has no softmax; ``gradient`` is (N, S, S, 3), the change of the
-    lead for each unit of a pixel's value; 0 where that is not finite.
+    ``lead`` is (N,), in natural-log units; ``scores`` (N, classes) are logits, or logarithms of
+    probabilities for a model without a softmax; ``gradient`` (N, S, S, 3) is the lead's change per
+    unit of pixel value, 0 where it is not finite.
     """
 
     lead: Floats
@@ -41,8 +41,8 @@ class Slope:
 class Network(Protocol):
     """A model over study images of ``side`` pixels in TensorFlow's graph.
 
-    ``label`` is the model's name for people. It takes ``rows`` images at once, any number if that
-    is None. ``exact`` is whether its scores are those that the model answers with.
+    ``label`` is the model's display name. It takes ``rows`` images at once, any number if None.
+    ``exact`` is whether its scores equal those of the model's predictions.
     """
 
     label: str
@@ -51,14 +51,14 @@ class Network(Protocol):
 
     @property
     def classes(self) -> int:
-        """How many the model tells apart."""
+        """Number of classes."""
 
     @property
     def exact(self) -> bool: ...
 
     @property
     def gradients(self) -> Gradients:
-        """The pass that attacks need; raises ``GradientError`` where there is none."""
+        """The pass that attacks need; raises ``GradientError`` if there is none."""
 
     def scores(self, images: Any) -> Any:
         """In the graph: logits, or the logarithms of probabilities, (N, classes)."""
@@ -68,7 +68,7 @@ class Gradients:
     """The pass of one model, traced once for any number of images, classes and rivals."""
 
     def __init__(self, network: Network) -> None:
-        """Raises ``GradientError`` where no gradient leads from the answer back to the pixels."""
+        """Raises ``GradientError`` if no gradient leads from the scores back to the pixels."""
         tf = tensorflow()
         side, classes, rows = network.side, network.classes, network.rows
         some = tf.TensorSpec((rows,), tf.int32)
@@ -93,7 +93,7 @@ class Gradients:
             gradient = tape.gradient(lead, images)
             if gradient is None:
                 raise LookupError("no differentiable way from the pixels to the answer")
-            # One pixel of no slope, such as that of a root at 0, would spoil the whole change.
+            # One pixel without a slope, such as of a root at 0, would spoil the whole gradient.
             return lead, scores, tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
         self._rows = rows or _MOST_ROWS
@@ -121,7 +121,7 @@ class Gradients:
         of the cross-entropy log(1 + exp(lead)) does. Unlike that one it does not vanish as p nears
         1. ``scaled`` divides the lead by a spread of the scores, which makes it the difference of
         logits ratio (DLR) of Croce & Hein, ICML 2020: equation 6 for the ``BEST_OTHER``, 7 for one
-        class. A model of fewer than four classes has no such spread, and its lead stays as it is.
+        class. A model with fewer than four classes has no such spread; its lead is not scaled.
         """
         tf = tensorflow()
         if rivals is None:
@@ -140,7 +140,7 @@ class Gradients:
 
 
 def _spread(scores: Any, rivals: Any) -> Any:
-    """From the highest score to the third, or for a single rival to the mean of third and fourth.
+    """The highest score minus the third, or for a single rival minus the mean of third and fourth.
 
     The 1e-12 is that of the authors' code.
     """
@@ -153,7 +153,7 @@ def _spread(scores: Any, rivals: Any) -> Any:
 def logits(probabilities: Any) -> Any:
     """The logits under a closing softmax; where there is none, the logarithms of probabilities.
 
-    The softmax of a confident answer rounds to 0 and 1, and no gradient passes through that.
+    A confident softmax rounds to 0 and 1, which no gradient passes through.
     """
     tf = tensorflow()
     tensor = probabilities

@@ -33,10 +33,10 @@ def efficientnet_b0(deviations: Sequence[float]) -> Any:
 
 
 def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
-    """A clone of ``network`` without weights, with layers for stages that have none of their name.
+    """A clone of ``network`` without weights, with named layers for stages that have none.
 
     ``readers`` maps a layer to the name of the stage that it reads. ``replace`` makes a layer's
-    clone, where that is not to be of its own class.
+    clone if its class changes.
     """
     identity = keras().layers.Identity
 
@@ -50,22 +50,21 @@ def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = 
 
 
 def mobilenet_v3_large() -> Any:
-    """Keras numbers the layer before the last afresh for each network of a process."""
+    """MobileNetV3-Large with a fixed name for a layer that Keras numbers per process."""
     network = keras_application("MobileNetV3Large", input_shape=(224, 224, 3))
     return _with_named_stages(network, {"logits": "embedding"})
 
 
 def convnext_tiny() -> Any:
-    """Keras' ConvNeXt-Tiny with named stages and depthwise convolutions as such.
+    """Keras' ConvNeXt-Tiny with named stages and true depthwise convolutions.
 
-    Keras makes them convolutions in as many groups as channels, which TensorFlow runs on a CPU
-    only through XLA: compiled anew for each batch size and, on two cores, at a quarter to a fifth
-    of the speed.
+    Keras uses convolutions with as many groups as channels, which TensorFlow runs on a CPU only
+    through XLA: compiled again for each batch size, and four to five times slower on two cores.
     """
     k, tf = keras(), tensorflow()
 
     class Depthwise(k.layers.Conv2D):  # type: ignore[name-defined]
-        """Has the weights of the convolution in groups, so that the published file fits."""
+        """Keeps the weights of the grouped convolution, so that the published file fits."""
 
         def call(self, inputs: Any) -> Any:
             kernel = tf.transpose(tf.convert_to_tensor(self.kernel), (0, 1, 3, 2))

@@ -1,4 +1,4 @@
-"""From a record to a Keras model with its verified weights, ready to be compiled into one pass."""
+"""Loading of a record's Keras model with verified weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustness.models.weights.ready import mark_unusable, require, verified_byt
 def load_network(record: ModelRecord) -> tuple[Any, Stages]:
     """The functional Keras model of ``record`` with its weights, and its feature stages.
 
-    Raises ``WeightsError`` when they are missing, damaged or do not fit.
+    Raises ``WeightsError`` if weights are missing, damaged or do not fit.
     """
     path = require(record)  # before the seconds that TensorFlow takes to import
     weights = record.weights

@@ -14,7 +14,7 @@ from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import LayerWeights
 
 UNSET = "zeros"
-"""How weights begin that are read from a file: random ones take a third of the time of a build."""
+"""Initialiser of weights that a file fills: random ones take a third of a build's time."""
 
 SQUEEZENET_FIRES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}
 """Squeeze width of each fire module; the two expansions have four times that.

@@ -1,4 +1,4 @@
-"""A network over study images in TensorFlow: what is differentiated, explained and converted."""
+"""A network over study images in TensorFlow, for gradients, explanations and conversion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StudyGraph:
         self.side = side
         self.rows: int | None = None
         self.stages = tuple(stage for stage, _ in stages)
-        if not isinstance(record.weights, UserFile):  # that may hold any layer there is
+        if not isinstance(record.weights, UserFile):  # which may contain any layer
             network = fold_batch_normalisation(network)
         outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
         self.model = keras().Model(network.inputs, [network.output, *outputs])
@@ -42,7 +42,7 @@ class StudyGraph:
 
     @property
     def classes(self) -> int:
-        """How many the model tells apart."""
+        """Number of classes."""
         return int(self.model.outputs[0].shape[-1])
 
     @property
@@ -74,10 +74,10 @@ class StudyGraph:
 
 
 def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
-    """A function in the graph: study images to normalised pixels of ``size``.
+    """A function in the graph from study images to normalised pixels of ``size``.
 
     Resizing, the order of channels and the normalisation are products with constant matrices:
-    faster than TensorFlow's own operations for them, and known to every engine.
+    faster than TensorFlow's own operations for them, and every engine supports them.
     """
     tf = tensorflow()
     scale, offset = factors(normalisation)

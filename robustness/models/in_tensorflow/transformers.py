@@ -1,7 +1,7 @@
-"""Vision Transformers from KerasHub presets: their architecture, their weights, their stages.
+"""Vision Transformers from KerasHub presets: architecture, weights and stages.
 
-KerasHub is optional and imported only to load one of these models. Of a preset its weights are
-read as plain HDF5 and its configurations as data: no class that they name is ever built.
+KerasHub is optional and imported only to load one of these models. A preset's weights are read as
+plain HDF5 and its configurations as data; no class that they name is built.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation, Preset
 
 SIDE, PATCH, CLASSES = 224, 16, 1000
-"""What all of them share: pixels of the input and of a patch, ImageNet classes."""
+"""Shared by all: pixels of the input and of a patch, and ImageNet classes."""
 
 STAGES = (
     ("block1", "block1"),
@@ -48,10 +48,10 @@ _EPSILONS = (1e-6, 1e-12)
 
 @dataclass(frozen=True)
 class Transformer:
-    """An architecture: ``family`` begins KerasHub's class names, ``width`` is that of a token.
+    """An architecture: ``family`` begins KerasHub's class names, ``width`` is a token's.
 
-    ``blocks`` are those of the encoder, of which a model with all of ``STAGES`` has more than nine.
-    ``normalisation`` is what the preset's own preprocessing must amount to.
+    ``blocks`` is the number of encoder blocks, more than nine for all of ``STAGES``.
+    ``normalisation`` is what the preset's own preprocessing must equal.
     """
 
     family: str
@@ -62,7 +62,7 @@ class Transformer:
 
     @property
     def backbone(self) -> dict[str, Any]:
-        """The arguments of KerasHub's backbone, as they also stand in a preset."""
+        """The arguments of KerasHub's backbone, as in a preset."""
         hidden = "mlp_dim" if self.family == "ViT" else "intermediate_dim"
         return {
             "image_shape": (SIDE, SIDE, 3),
@@ -74,7 +74,7 @@ class Transformer:
         }
 
     def build(self) -> Any:
-        """KerasHub's image classifier without weights; it answers with logits."""
+        """KerasHub's image classifier without weights; it outputs logits."""
         keras()  # first, because it chooses the backend
         import keras_hub  # type: ignore[import-untyped]
 
@@ -97,7 +97,7 @@ class Transformer:
 def _load(transformer: Transformer, network: Any, folder: Path) -> None:
     """Sets the weights of ``network`` from the preset in ``folder``.
 
-    Raises ``WeightsError`` when its configurations are not those of ``transformer``, and
+    Raises ``WeightsError`` if its configurations differ from ``transformer``, and
     ``ValueError``, ``OSError`` or ``KeyError`` when its weights do not fit.
     """
     backbone, task = _read(folder / CONFIG), _read(folder / TASK)
@@ -119,17 +119,16 @@ def _load(transformer: Transformer, network: Any, folder: Path) -> None:
 
 
 def _rewire(family: str, network: Any) -> Any:
-    """``network`` layer by layer with the layers of ``STAGES``, answering with probabilities.
+    """Rebuilds ``network`` layer by layer with the layers of ``STAGES``; outputs probabilities.
 
-    Each encoder block is a layer of KerasHub's encoder, whose outputs cannot be asked for. At a
-    stage the class token is taken from the other tokens and put back in front of them, so that
-    it has a layer on the way to the answer. The last block comes in two parts, around
-    ``READ_TOKENS``.
+    KerasHub's encoder hides the outputs of its blocks. At a stage, the class token is split from
+    the other tokens and put back in front of them, so that it has a layer on the path to the
+    output. The last block has two parts, around ``READ_TOKENS``.
     """
     k = keras()
 
     class TokensOf(k.layers.Layer):  # type: ignore[name-defined]
-        """An encoder block without the attention scores, mostly none, that DeiT's returns too."""
+        """An encoder block without the attention scores that DeiT's block returns, too."""
 
         def __init__(self, block: Any) -> None:
             super().__init__()
@@ -179,7 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _fault(transformer: Transformer, backbone: dict[str, Any], task: dict[str, Any]) -> str:
-    """How the configurations differ from ``transformer``; empty when they do not."""
+    """How the configurations differ from ``transformer``; "" if they do not."""
     family, head = transformer.family, _config(task)
     nested = head.get("backbone")
     preprocessor = _config(head.get("preprocessor"))
@@ -203,7 +202,7 @@ def _fault(transformer: Transformer, backbone: dict[str, Any], task: dict[str, A
         if epsilon not in _EPSILONS:
             return f"expected layer_norm_epsilon 1e-06 or 1e-12, got {_short(epsilon)}"
     activation = head.get("activation")
-    if activation not in (None, "linear", "softmax"):  # the answer is the softmax in any case
+    if activation not in (None, "linear", "softmax"):  # the output is the softmax in any case
         return f"expected the activation softmax or none, got {_short(activation)}"
     expected_head = {"num_classes": CLASSES, "pooling": "token"}
     if head.get("intermediate_dim") is not None:
@@ -269,6 +268,6 @@ def _normalisation(config: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def _short(value: Any) -> str:
-    """``value`` of a file from outside, short enough for a sentence."""
+    """``value`` from an untrusted file, shortened for a sentence."""
     text = "nothing" if value is None else " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Opens a model of the user's: read safely, checked against its description, stages chosen."""
+"""Opens a user's model: reads it safely, checks it against its description, chooses stages."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from robustness.models.model_record import ModelRecord, Stages, UserFile
 
 MOST_STAGES = 6
 SIMPLEX_TOLERANCE = 1e-3
-"""How far the probabilities of an image may be from summing to 1 (half precision rounds)."""
+"""Accepted distance of an image's probabilities from a sum of 1; half precision rounds."""
 
 _CHANGE_NOTHING = {"Dropout", "SpatialDropout2D", "ZeroPadding2D", "Rescaling", "Normalization"}
-"""Layers that are no stage: they leave the features as they are, or belong to the input."""
+"""Layers that are not stages: they do not change features, or belong to the input."""
 
 _CONFIG = "config.json"
 _LARGEST_CONFIG = 8 * 2**20
 _MOST_FILES = 10_000
 _MAX_RATIO = 20
-"""Bytes unpacked for each byte of the file; Keras does not pack, and weights hardly shrink."""
+"""Unpacked bytes per byte of file; Keras does not compress, and weights hardly shrink."""
 
-_FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot, and does no harm
+_FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot and is harmless
 _ANSWER = "answer"
 
 
 def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]:
-    """The functional model of ``record``, giving probabilities, and its feature stages.
+    """The functional model of ``record``, with probabilities as output, and its feature stages.
 
-    Raises ``WeightsError`` for a file that is not what its description says: no Keras model, code
-    of its own in it, other classes or images, no probabilities. It says what is wrong, after the
-    name of the model.
+    Raises ``WeightsError`` for a file that differs from its description: not a Keras model, with
+    code inside, for other classes or images, or without probabilities. The message continues a
+    sentence that begins with the model's name.
     """
     k = keras()
     side = record.input_size
@@ -56,10 +56,10 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
 
 
 def keras_told(path: Path, size: int | None) -> dict[str, Any]:
-    """What a Keras model tells: its ``size``, its ``classes``, and whether it gives ``logits``.
+    """Facts about a Keras model: its ``size``, ``classes``, and whether it outputs ``logits``.
 
-    Each is None where it does not tell: of a SavedModel all, unless ``size`` is given. Raises
-    ``WeightsError`` for a file that is not loaded.
+    Each is None if unknown, which for a SavedModel are all unless ``size`` is given. Raises
+    ``WeightsError`` for a file that is refused.
     """
     if path.is_dir() and size is None:
         return {"size": None, "classes": None, "logits": None}
@@ -68,7 +68,7 @@ def keras_told(path: Path, size: int | None) -> dict[str, Any]:
     found = {"size": side or size, "classes": classes, "logits": None}
     if found["size"] and len(network.inputs[0].shape) == 4:
         images = np.random.default_rng(0).random((2, found["size"], found["size"], 3), np.float32)
-        with suppress(Exception):  # reading it says what is wrong with it
+        with suppress(Exception):  # opening it later says what is wrong
             answers = network(tensorflow().constant(images), training=False).numpy()
             found["logits"] = not is_distribution(answers)
     return found
@@ -121,9 +121,9 @@ def _screen(path: Path) -> None:
 
 
 def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raises ``WeightsError`` for a file that would take far more memory than its bytes explain.
+    """Raises ``WeightsError`` for a file that would take far more memory than its size explains.
 
-    The weights are HDF5 within the archive, which can promise arrays that it does not hold.
+    The weights are HDF5 inside the archive, which can declare arrays that it does not contain.
     """
     packed = path.stat().st_size
     most = max(_FREE_BYTES, _MAX_RATIO * packed)
@@ -141,7 +141,7 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _array_bytes(content: bytes) -> int:
-    """Bytes of all arrays that the HDF5 file ``content`` says it has, whether it holds them."""
+    """Bytes of all arrays that the HDF5 file ``content`` declares."""
     import h5py
 
     found: list[int] = []
@@ -156,7 +156,7 @@ def _array_bytes(content: bytes) -> int:
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every serialised object within ``value``, which is JSON."""
+    """Every serialised object inside the JSON ``value``."""
     pending = [value]
     while pending:
         current = pending.pop()
@@ -175,7 +175,7 @@ def _keras_file(path: Path) -> Any:
         model = k.saving.load_model(str(path), compile=False, safe_mode=True)
         outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
         return k.Model(model.inputs, outputs)
-    except Exception as error:  # Keras raises whatever its parts do for a file that is damaged
+    except Exception as error:  # Keras raises many types for a damaged file
         raise WeightsError(
             f"{path} cannot be loaded as a functional or sequential Keras model "
             f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}."
@@ -183,7 +183,7 @@ def _keras_file(path: Path) -> Any:
 
 
 def _saved_model(path: Path, side: int) -> Any:
-    """A functional model around a SavedModel; its answer is all that can be seen of it."""
+    """A functional model around a SavedModel, of which only the output is visible."""
     if any(not (part.is_file() or part.is_dir()) for part in path.rglob("*")):
         raise WeightsError(
             f"{path} holds a pipe, a device or a broken link: expected the files and folders of a "
@@ -194,7 +194,7 @@ def _saved_model(path: Path, side: int) -> Any:
     for endpoint in ("serving_default", "serve"):
         try:
             outputs = k.layers.TFSMLayer(str(path), call_endpoint=endpoint)(inputs)
-        except Exception as error:  # as above; and another endpoint may do
+        except Exception as error:  # as above; another endpoint may work
             reason = error
             continue
         answers = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
@@ -232,7 +232,7 @@ def _check_shapes(network: Any, side: int, classes: int) -> None:
 
 
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
-    """Shows the model two images, and sees whether its answers are what they should be."""
+    """Runs the model on two images and checks its outputs."""
     tf = tensorflow()
     side = record.input_size
     pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
@@ -258,7 +258,7 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
 
 
 def _stages(file: UserFile, network: Any) -> Stages:
-    """The layers that the description names, or the last one of each size of its activations."""
+    """The layers that the description names, or the last one of each activation size."""
     outputs = {layer.name: layer_output(network, layer) for layer in network.layers}
     usable = {
         name: tuple(output.shape)
@@ -278,8 +278,8 @@ def _stages(file: UserFile, network: Any) -> Stages:
 def _automatic(network: Any, usable: dict[str, tuple[int, ...]]) -> Sequence[str]:
     """Up to ``MOST_STAGES`` layers, shallow to deep; the last is what the head reads.
 
-    Of feature maps the last layer at each resolution counts, of token sequences and vectors those
-    with weights. The head is the last layer that has weights, and whatever follows it.
+    For feature maps, the last layer at each resolution counts; for tokens and vectors, layers with
+    weights. The head is the last layer with weights and everything after it.
     """
     weighted = [layer.name for layer in network.layers if layer.weights and layer.name in usable]
     idle = {layer.name for layer in network.layers if type(layer).__name__ in _CHANGE_NOTHING}

@@ -1,4 +1,4 @@
-"""Where a graph's answer comes from: the scores under its closing softmax."""
+"""The scores under a graph's closing softmax."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 
 _LEAVING = {"Result", "Convert", "FakeQuantize", "Round", "Clamp"}
-"""Operations after a softmax that leave probabilities about what they are."""
+"""Operations after a softmax that hardly change probabilities."""
 
 _MOVING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlice"}
-"""Operations that only choose and arrange them: of scores they do the same."""
+"""Operations that only select and arrange values, so they apply to scores as well."""
 
 _SCALING = {"Multiply", "Divide", "Add", "Subtract"}
 
 
 class Ending:
-    """How a graph comes from scores to its first result, probabilities (N, classes)."""
+    """The path from scores to a graph's first result, probabilities (N, classes)."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -34,8 +34,8 @@ class Ending:
     def of(self, images: Any, beside: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
         """In TensorFlow: the scores (N, classes), whose differences are those of logarithms.
 
-        Probabilities of a confident answer round to 0 and 1, and no gradient passes through that.
-        With them the values of the outputs ``beside``, of which the scores are computed.
+        Confident probabilities round to 0 and 1, which no gradient passes through. Also returns the
+        values of the outputs ``beside``, which lead to the scores.
         """
         tf = tensorflow()
         start = self._scores or self._graph.results[0]
@@ -48,7 +48,7 @@ class Ending:
         return found.plain, others
 
     def _under(self, output: Output) -> Output | None:
-        """What the last softmax on the way to ``output`` reads; None where there is none."""
+        """The input of the last softmax before ``output``; None if there is none."""
         while True:
             node = self._graph.nodes[output[0]]
             if node.type in ("Softmax", "Exp"):
@@ -66,7 +66,7 @@ class Ending:
             output = node.reads[0]
 
     def _way_through(self, node: Node) -> list[Output]:
-        """What ``node`` scales by one number for all classes of an image; empty if it does not."""
+        """Values that ``node`` scales by one number for all classes of an image; maybe none."""
         first, second = node.reads
         sizes: dict[Output, Value | None] = {way: self._graph.known.get(way) for way in node.reads}
         for way, other in ((first, second), (second, first)):

@@ -16,24 +16,23 @@ from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.inference import openvino_core  # noqa: F401  (keeps OpenVINO silent)
 
 Output = tuple[str, int]
-"""One of a graph's values: the name of the node that gives it, and the number among its outputs."""
+"""A value of a graph: the name of its node, and the number of the output."""
 
 _GIVEN = {"Parameter", "Constant"}
 _SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
-"""Operations whose result has as many elements as what they read: one open size is what is left."""
+"""Operations that keep the number of elements, so that one open size can be derived."""
 
 _ROUNDING = {"FakeQuantize", "Round"}
 _SMOOTH = 1 << 22
-"""Levels between which what is rounded makes no difference."""
+"""So many levels that rounding makes no difference."""
 
 
 class UnknownOperationError(Exception):
-    """A graph has an operation, or a form of one, that cannot be replayed; the message names it."""
+    """A graph has an operation, or a form of it, that cannot be replayed; the message names it."""
 
 
 def simplified(model: Any) -> Any:
-    """A copy of an OpenVINO model with what is known before any image computed, as few shapes are
-    left to compute as can be."""
+    """A copy of an OpenVINO model with constants folded and as few computed shapes as possible."""
     from openvino.passes import ConstantFolding, Manager
 
     found = model.clone()
@@ -48,7 +47,7 @@ def simplified(model: Any) -> Any:
 
 
 class Graph:
-    """The operations of a ``simplified`` OpenVINO model of one input, each after what it reads.
+    """The operations of a ``simplified`` OpenVINO model with one input, in order of evaluation.
 
     ``results`` are the model's outputs, in its order. Raises ``UnknownOperationError``.
     """
@@ -70,7 +69,7 @@ class Graph:
 
     @property
     def rounds(self) -> bool:
-        """Whether it rounds something that depends on the image, as quantised models do."""
+        """Whether it rounds values that depend on the image, as quantised models do."""
         return any(map(self._is_rounding, self._in_order(self._needed)))
 
     def _is_rounding(self, node: Node) -> bool:
@@ -78,14 +77,14 @@ class Graph:
         return (node.type in _ROUNDING or small) and (node.name, 0) not in self.known
 
     def reads(self, node: Node) -> tuple[Output, ...]:
-        """The values that the replay of ``node`` reads: not a shape that is known without."""
+        """The values that the replay of ``node`` reads, without shapes that are known already."""
         open_sizes = None if node.shapes[0] is None else node.shapes[0].count(None)
         if node.type in _SHAPED and open_sizes is not None and open_sizes <= 1:
             return node.reads[:1]
         return node.reads
 
     def _back_from(self, outputs: Iterable[Output]) -> set[str]:
-        """Names of all nodes of which ``outputs`` are computed."""
+        """Names of all nodes that ``outputs`` depend on."""
         found: set[str] = set()
         pending = [name for name, _ in outputs]
         while pending:
@@ -113,9 +112,9 @@ class Graph:
         return [n for n in self.nodes.values() if n.name in names and n.type not in _GIVEN]
 
     def run(self, images: Any, wanted: Sequence[Output], *, smooth: bool = False) -> list[Value]:
-        """In TensorFlow: the values of ``wanted``, computed of ``images``.
+        """In TensorFlow: the values of ``wanted`` for ``images``.
 
-        ``smooth`` rounds nothing that depends on the image: it quantises in too many levels.
+        With ``smooth``, quantisation has so many levels that nothing is rounded.
         """
         values = {**self.known, (self.input, 0): Value(images)}
         for node in self._in_order(self._back_from(wanted)):
@@ -147,7 +146,7 @@ class Graph:
 
 
 def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:
-    """What ``node`` gives, of the values that it reads."""
+    """The outputs of ``node`` for the values that it reads."""
     try:
         found = TABLE[node.type](node, *(values[source] for source in sources))
     except NotImplementedError as error:
@@ -156,7 +155,7 @@ def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Valu
 
 
 def _shaped(node: Node, place: int, value: Value) -> Value:
-    """``value`` with the sizes that OpenVINO knows of it."""
+    """``value`` with the sizes that OpenVINO knows."""
     shape = node.shapes[place]
     if shape is not None and not value.known and None in value.stored:
         value.tensor.set_shape([shape[axis] for axis in value.order])

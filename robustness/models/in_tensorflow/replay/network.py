@@ -24,22 +24,22 @@ from robustness.models.inference.openvino_core import core
 from robustness.pictures.eight_bits import LEVELS
 
 TOLERANCE, COARSE_TOLERANCE = 1e-4, 1e-3
-"""How far an answer may be from OpenVINO's, as a share of its largest probability; the second for
-a graph of float16 or of integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
+"""Accepted difference from OpenVINO, as a share of the largest probability; the second one for
+graphs in float16 or integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
 EfficientNet-Lite0 in 8 bits."""
 
 
 class ReplayedNetwork:
-    """What OpenVINO computes of study images (N, S, S, 3), computed by TensorFlow.
+    """An OpenVINO model over study images (N, S, S, 3), computed by TensorFlow.
 
-    It takes ``rows`` images at once, any number if that is None.
+    It takes ``rows`` images at once, any number if None.
     """
 
     def __init__(self, model: Any, label: str) -> None:
-        """``model`` maps study images to probabilities (N, classes), and maybe to more.
+        """``model`` maps study images to probabilities (N, classes) and optionally to more.
 
-        Raises ``GradientError`` for one with an operation that is not known, or whose replay does
-        not answer as OpenVINO does.
+        Raises ``GradientError`` for an unknown operation, or if the replay's outputs differ from
+        OpenVINO's.
         """
         self.label = label
         batch, self.side = (model.inputs[0].partial_shape[axis] for axis in (0, 1))
@@ -60,7 +60,7 @@ class ReplayedNetwork:
 
     @property
     def exact(self) -> bool:
-        """Whether its scores are those of the model; one that rounds may be a step off."""
+        """Whether its scores equal the model's; a quantised model may be one step off."""
         return not self.graph.rounds
 
     def scores(self, images: Any) -> Any:
@@ -68,14 +68,14 @@ class ReplayedNetwork:
         return self.with_scores(images)[0]
 
     def with_scores(self, images: Any, beside: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
-        """In TensorFlow's graph: the scores, and values ``beside`` that they are computed of."""
+        """In TensorFlow's graph: the scores, and the values ``beside`` that lead to them."""
         return self._ending.of(images, beside)
 
     @property
     def gradients(self) -> Gradients:
         """The pass that attacks need, compiled when it is first asked for.
 
-        Raises ``GradientError`` where no gradient leads back to the pixels.
+        Raises ``GradientError`` if no gradient leads back to the pixels.
         """
         with self._compiling:
             if self._gradients is None:
@@ -83,9 +83,9 @@ class ReplayedNetwork:
             return self._gradients
 
     def _check(self) -> None:
-        """Raises ``GradientError`` unless it answers as OpenVINO does.
+        """Raises ``GradientError`` unless its outputs match OpenVINO's.
 
-        Both without rounding, where a last bit would decide about a whole step.
+        Both run without rounding, where the last bit could decide a whole step.
         """
         images = np.random.default_rng(0).integers(0, LEVELS + 1, (2, self.side, self.side, 3))
         images[1] = images[1, :1, :1]  # one colour

@@ -1,4 +1,4 @@
-"""The table of operations that can be replayed, and what each is told of its place in the graph."""
+"""The table of replayable operations, and the description of an operation's node."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from robustness.models.in_tensorflow.replay.value import Shape, Value
 class Node:
     """An operation of an OpenVINO graph.
 
-    ``reads`` are its inputs, as names of nodes and numbers of their outputs; ``sources`` the
-    element types of these, ``kinds`` those of its own outputs; ``shapes`` are of its outputs, with
-    None for a size that is not fixed.
+    ``reads`` are its inputs, as names of nodes and output numbers; ``sources`` are their element
+    types, ``kinds`` those of its outputs; ``shapes`` are its outputs' shapes, with None for a size
+    that is not fixed.
     """
 
     name: str
@@ -37,13 +37,12 @@ class Node:
 Function = Callable[..., Value | list[Value]]
 
 TABLE: dict[str, Function] = {}
-"""By type of operation what replays it: a function of its ``Node`` and the values it reads, to its
-one output or the list of all. It raises ``NotImplementedError`` for a form that it does not know,
-with what that is."""
+"""By operation type, the function that replays it: from its ``Node`` and input values to its one
+output or the list of all. It raises ``NotImplementedError`` with the name of an unknown form."""
 
 
 def operation(*types: str) -> Callable[[Function], Function]:
-    """Puts the function below it into the table, for each of ``types``."""
+    """A decorator that adds a function to the table for each of ``types``."""
 
     def register(function: Function) -> Function:
         TABLE.update(dict.fromkeys(types, function))
@@ -53,7 +52,7 @@ def operation(*types: str) -> Callable[[Function], Function]:
 
 
 def node_of(found: Any) -> Node:
-    """The ``Node`` of a node of OpenVINO."""
+    """The ``Node`` of an OpenVINO node."""
     inputs = [source.get_source_output() for source in found.inputs()]
     return Node(
         name=found.get_name(),

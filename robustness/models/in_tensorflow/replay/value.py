@@ -1,4 +1,4 @@
-"""Values of a replayed graph: their axes may lie in another order than the graph says."""
+"""Values of a replayed graph, whose axes may be in another order than the graph's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Shape = tuple[int | None, ...]
 class Value:
     """A tensor whose axis k is the graph's axis ``order[k]``.
 
-    OpenVINO's convolutions have channels first, TensorFlow's have them last. With the order kept
-    beside the tensor, a transpose costs nothing until an operation needs the axes in place. The
-    tensor of a value that is known before any image is a NumPy array, in the graph's own order.
+    OpenVINO's convolutions have channels first, TensorFlow's last. With the order stored beside
+    the tensor, a transposition costs nothing until an operation needs the axes in place. Values
+    that do not depend on the image are NumPy arrays in the graph's order.
     """
 
     def __init__(self, tensor: Any, order: Sequence[int] | None = None) -> None:
@@ -60,7 +60,7 @@ class Value:
         return self.tensor
 
     def at(self, order: Sequence[int]) -> Any:
-        """The tensor with its axes in ``order``; of a known value it is made once."""
+        """The tensor with its axes in ``order``; computed once for a known value."""
         order = tuple(order)
         if self.known:
             if order not in self._constants:
@@ -83,12 +83,12 @@ class Value:
         return Value(front, (*range(more), *(axis + more for axis in self.order)))
 
     def stored_axes(self, axes: Sequence[int]) -> list[int]:
-        """Where the graph's ``axes``, which may be negative, lie in the tensor."""
+        """Positions in the tensor of the graph's ``axes``, which may be negative."""
         return [self.order.index(axis % self.rank) for axis in axes]
 
 
 def _constant(array: NDArray[Any]) -> Any:
-    """``array`` as TensorFlow takes it; a large one lies outside of the graph that uses it."""
+    """``array`` for TensorFlow; a large one is stored outside of the graph that uses it."""
     if array.size <= _INLINE:
         return array
     tf = tensorflow()
@@ -97,7 +97,7 @@ def _constant(array: NDArray[Any]) -> Any:
 
 
 def _transposed(tensor: Any, axes: list[int]) -> Any:
-    """``tensor`` with its axes in another order; only relabelled where no data has to move."""
+    """``tensor`` with its axes in another order; reshaped if no data has to move."""
     if axes == sorted(axes):
         return tensor
     tf = tensorflow()
