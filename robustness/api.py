@@ -30,7 +30,7 @@ from robustness import models, runs, statistics
 from robustness import report as reports
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import FOLDERS
-from robustness.evaluation import loop, request_file, spec
+from robustness.evaluation import loop, request_file, sides, spec
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.rows import NUMBERS, to_frame, to_table
@@ -38,7 +38,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
 from robustness.pictures import fitting
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
 from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
@@ -139,6 +139,7 @@ def make_spec(
     conditions: Sequence[Condition] | None = None,
     seed: int = 0,
     fit: str = DEFAULT_FIT,
+    side: int | str = STUDY_SIDE,
 ) -> RunSpec:
     """What is to be asked: models, and perturbations with their strengths.
 
@@ -146,7 +147,8 @@ def make_spec(
     (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each image as JPEG), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that, compositions included. ``fit`` is
-    crop, squash or letterbox. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
+    crop, squash or letterbox; ``side`` is in pixels, or "model" for the published side of models
+    that share one. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
     for what does not exist.
     """
     if conditions is None:
@@ -155,7 +157,9 @@ def make_spec(
             if perturbations is None
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
-    return spec.make_spec(model_names, conditions, seed=seed, fit=fit)
+    names = models.resolve(list(model_names) if model_names else None)
+    asked = sides.one_side(str(side), names)
+    return spec.make_spec(names, conditions, seed=seed, fit=fit, side=asked)
 
 
 def read_request(path: str | PathLike[str]) -> RunSpec:

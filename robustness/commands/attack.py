@@ -50,7 +50,7 @@ def add(parsers: Parsers) -> None:
         metavar="OUT.png",
         help="write the image, lossless; --fit squash reads it back as it is",
     )
-    add_shared(attack, "--true-class", "--seed", "--fit")
+    add_shared(attack, "--true-class", "--seed", "--fit", "--side")
 
 
 def attack_command(options: argparse.Namespace) -> None:
@@ -58,6 +58,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import label_index, labelled, true_class
+    from robustness.evaluation.sides import one_side
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
@@ -67,11 +68,12 @@ def attack_command(options: argparse.Namespace) -> None:
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
-    image = load_study_image(picture_file(options.image), fit=options.fit)
+    side = one_side(options.side, [name])
+    image = load_study_image(picture_file(options.image), fit=options.fit, side=side)
     picture = Picture.of(options.image, image, fit=options.fit)
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
-    for event in craft(picture, models.load(name), spec):
+    for event in craft(picture, models.load(name, side=side), spec):
         if isinstance(event, Outcome):
             outcome = event  # the last event
         elif event.done % every == 0:

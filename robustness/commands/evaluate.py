@@ -75,7 +75,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         metavar="1-5",
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
-    add_shared(evaluated, "--seed", "--fit")
+    add_shared(evaluated, "--seed", "--fit", "--side")
     evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
     evaluated.add_argument("--sample", type=int, metavar="N", help="N images drawn by the seed")
     evaluated.add_argument(
@@ -143,7 +143,7 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 
 _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "suite", "strength", "severities", "epsilon"),
-    *("attack_steps", "attack_restarts", "seed", "fit"),
+    *("attack_steps", "attack_restarts", "seed", "fit", "side"),
 )
 _UNSAID = {
     **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
@@ -155,10 +155,14 @@ _UNSAID = {
 def _spec(options: argparse.Namespace) -> RunSpec:
     """What is asked, by a file or by the options."""
     from robustness.evaluation.request_file import read_request
+    from robustness.evaluation.sides import one_side
     from robustness.evaluation.spec import make_spec
+    from robustness.models import resolve
 
     if options.request is None:
-        return make_spec(options.models, _conditions(options), seed=options.seed, fit=options.fit)
+        names = resolve(options.models)
+        how = {"seed": options.seed, "fit": options.fit, "side": one_side(options.side, names)}
+        return make_spec(names, _conditions(options), **how)
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"{options.request} says what {twice} would: expected one of them.")
     return read_request(options.request)

@@ -49,6 +49,10 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": "crop",
         "help": "how an image becomes square (default: crop)",
     },
+    "--side": {
+        "metavar": "PIXELS|model",
+        "help": "side of the square image; model: each one's published side (default: 224)",
+    },
     "--true-class": {
         "metavar": "CLASS",
         "help": "what the image shows, by name or synset (known of most samples)",

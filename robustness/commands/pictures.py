@@ -37,6 +37,7 @@ def add(parsers: Parsers) -> None:
         "fog=0.6+rotation=0.25, or clean",
     )
     add_shared(predict, "--true-class")
+    add_shared(predict, "--side", help="default: as above; model: each one's published side")
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False)
     add_shared(perturb, "image")
@@ -67,8 +68,8 @@ def perturbations_command(options: argparse.Namespace) -> None:
 def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of images, and whether the prediction is correct or changed.
 
-    Each model is asked at its own published input size; about an image of 224 x 224 pixels, which
-    is a study image already, at that size, as everything else asks it. So it is with --under.
+    By default each model is asked at its own published input size. An image of 224 x 224 pixels is
+    a study image already and keeps that size. With --under the default is 224, as elsewhere.
     """
     from robustness import models
     from robustness.charts.verdict import verdict_of
@@ -109,8 +110,9 @@ Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """What each model makes of each image, at its own input size."""
+    """What each model makes of each image, at its own input size unless another is given."""
     from robustness import models
+    from robustness.evaluation.sides import one_side
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
     from robustness.pictures.fitting import STUDY_SIDE, fit
@@ -123,6 +125,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
         for place, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
             side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
+            side = side if options.side is None else one_side(options.side, [name])
             if (place, side) not in fitted:
                 fitted[place, side] = fit(picture, fit=options.fit, side=side)
             probabilities = models.load(name, side=side)(fitted[place, side][None]).probabilities
@@ -136,18 +139,23 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """What each model makes of each image under ``condition``."""
     from robustness.evaluation.loop import evaluate
+    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
 
-    images = [load_study_image(picture_file(image), fit=options.fit) for image in options.images]
-    pictures = [Picture.of(str(place), image) for place, image in enumerate(images)]
-    spec = make_spec(names, [condition], seed=options.seed, fit=options.fit)
-    for row in evaluate(spec, pictures):
-        console.progress(f"{row.model} ...")
-        top = list(zip(row.top5, row.top5_probabilities, strict=True))
-        yield (int(row.image), row.model), {**row.as_row(), "top": top}
+    how = {"seed": options.seed, "fit": options.fit}
+    for side, group in by_side(options.side, names).items():
+        spec = make_spec(group, [condition], side=side, **how)
+        pictures = [
+            Picture.of(str(place), load_study_image(picture_file(image), fit=spec.fit, side=side))
+            for place, image in enumerate(options.images)
+        ]
+        for row in evaluate(spec, pictures):
+            console.progress(f"{row.model} ...")
+            top = list(zip(row.top5, row.top5_probabilities, strict=True))
+            yield (int(row.image), row.model), {**row.as_row(), "top": top}
 
 
 def _told(name: str, index: int, probability: float) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from robustness.commands.options import Parsers, add_command, add_shared, names
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.sweep import Break
+    from robustness.pictures.picture import Picture
 
 
 def add(parsers: Parsers) -> None:
@@ -25,7 +28,7 @@ def add(parsers: Parsers) -> None:
         "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
     )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
-    add_shared(study, "--true-class", "--seed", "--fit")
+    add_shared(study, "--true-class", "--seed", "--fit", "--side")
 
     swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
     which = swept.add_mutually_exclusive_group()
@@ -38,7 +41,7 @@ def add(parsers: Parsers) -> None:
     swept.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
     )
-    add_shared(swept, "--true-class", "--seed", "--fit")
+    add_shared(swept, "--true-class", "--seed", "--fit", "--side")
 
 
 def study_command(options: argparse.Namespace) -> None:
@@ -46,36 +49,48 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
+    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.suites import study_conditions
-    from robustness.pictures.fitting import load_study_image, to_png
-    from robustness.pictures.picture import Picture
-    from robustness.pictures.samples import picture_file
+    from robustness.models import resolve
+    from robustness.pictures.fitting import to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
-    spec = make_spec(options.models, conditions, seed=options.seed, fit=options.fit)
-    pictures = [
-        Picture.of(image, load_study_image(picture_file(image), fit=options.fit), fit=options.fit)
-        for image in options.images
+    how = {"seed": options.seed, "fit": options.fit}
+    names = resolve(options.models)
+    specs = [
+        make_spec(group, conditions, side=side, **how)
+        for side, group in by_side(options.side, names).items()
     ]
+    shown = [
+        [_picture(image, options.fit, spec.side) for image in options.images] for spec in specs
+    ]
+    pictures = shown[0]
     if options.out is not None:
         console.make_folder(options.out)  # now rather than after all the work
     truths = {
-        picture.name: true_class(picture.name, options.true_class, spec.model_names)
-        for picture in pictures
+        picture.name: true_class(picture.name, options.true_class, names) for picture in pictures
     }
     rows: list[Measurement] = []
-    total = len(pictures) * len(spec.models) * len(conditions)
-    console.progress(f"loading {', '.join(spec.model_names)} ...")
-    for row in evaluate(spec, pictures):
-        rows.append(labelled(row, truths[row.image]))
-        if len(rows) % len(conditions) == 0:
-            console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
+    total = len(pictures) * len(names) * len(conditions)
+    console.progress(f"loading {', '.join(names)} ...")
+    for spec, fitted in zip(specs, shown, strict=True):
+        for row in evaluate(spec, fitted):
+            rows.append(labelled(row, truths[row.image]))
+            if len(rows) % len(conditions) == 0:
+                console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
     console.end_progress()
+    manifests = [
+        manifest(spec, [(picture.name, picture.digest) for picture in fitted])
+        for spec, fitted in zip(specs, shown, strict=True)
+    ]
+    # At any side an image is one image.
+    source = {picture.name: picture.digest for picture in pictures}
     result: dict[str, Any] = {
-        "manifest": manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
-        "summary": summarise(rows),
+        "manifest": manifests[0],
+        **({"manifests": manifests} if len(manifests) > 1 else {}),
+        "summary": summarise([replace(row, image_digest=source[row.image]) for row in rows]),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
@@ -86,13 +101,14 @@ def study_command(options: argparse.Namespace) -> None:
         console.write_file(
             options.out / "measurements.csv", table.encode(errors="backslashreplace")
         )
-        for number, picture in enumerate(pictures, start=1):
-            folder = options.out / f"picture-{number}"
-            console.write_file(folder / "clean.png", to_png(picture.image))
-            for condition, image in zip(
-                conditions, perturbed(picture, conditions, spec.seed), strict=True
-            ):
-                console.write_file(folder / f"{condition.name}.png", to_png(image))
+        for fitted in shown:
+            for number, picture in enumerate(fitted, start=1):
+                at = "" if fitted is pictures else f"-{len(picture.image)}"
+                folder = options.out / f"picture-{number}{at}"
+                console.write_file(folder / "clean.png", to_png(picture.image))
+                made = perturbed(picture, conditions, options.seed)
+                for condition, image in zip(conditions, made, strict=True):
+                    console.write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
         console.print_json(result)
     else:
@@ -102,6 +118,14 @@ def study_command(options: argparse.Namespace) -> None:
         )
         console.print_ranking(result["summary"])
         _print_doubts(result["summary"])
+
+
+def _picture(image: str, fit: str, side: int) -> Picture:
+    from robustness.pictures.fitting import load_study_image
+    from robustness.pictures.picture import Picture
+    from robustness.pictures.samples import picture_file
+
+    return Picture.of(image, load_study_image(picture_file(image), fit=fit, side=side), fit=fit)
 
 
 def _print_doubts(summary: list[dict[str, Any]]) -> None:
@@ -118,32 +142,34 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.charts import tables
     from robustness.evaluation.correctness import labelled, true_class
+    from robustness.evaluation.sides import by_side
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
-    from robustness.pictures.fitting import load_study_image
-    from robustness.pictures.picture import Picture
-    from robustness.pictures.samples import picture_file
     from robustness.report.answers.sweep import answer
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
     else:
         names = [record.name for record in REGISTRY if options.all or record.in_study]
-    image = load_study_image(picture_file(options.image), fit=options.fit)
-    picture = Picture.of(options.image, image, fit=options.fit)
-    truth = true_class(options.image, options.true_class, models.resolve(options.models))
+    chosen = models.resolve(options.models)
+    truth = true_class(options.image, options.true_class, chosen)
     points: list[Measurement] = []
     breaks: list[Break] = []
     console.progress("loading the models ...")
-    for event in sweep(
-        picture,
-        names,
-        options.models,
-        steps=options.steps,
-        repeats=options.repeats,
-        seed=options.seed,
-        fit=options.fit,
-    ):
+    swept = (
+        sweep(
+            _picture(options.image, options.fit, side),
+            names,
+            group,
+            steps=options.steps,
+            repeats=options.repeats,
+            seed=options.seed,
+            fit=options.fit,
+            side=side,
+        )
+        for side, group in by_side(options.side, chosen).items()
+    )
+    for event in chain.from_iterable(swept):
         if isinstance(event, Break):
             breaks.append(labelled(event, truth))
             console.progress(f"{event.perturbation}, {event.model}: done")
@@ -169,5 +195,5 @@ def sweep_command(options: argparse.Namespace) -> None:
     widths = [2 + max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     columns = {title: f"<{width}" for title, width in zip(titles, widths, strict=True)}
     console.print_table({**columns, titles[-1]: ""}, rows)
-    for sentence in answer(breaks, picture.name):
+    for sentence in answer(breaks, options.image):
         console.say(f"\n{sentence}")

@@ -5,6 +5,7 @@
     models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
     seed = 7                                      # default: 0
     fit = "crop"
+    side = 224                                    # pixels
 
     [[condition]]                                 # perturbations with strengths
     fog = 0.6
@@ -31,7 +32,7 @@ from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked, expected, made_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 
 _CLEAN = "brightness"
 """At strength 0 it stands for the original image, which has no other name in such a file."""
@@ -52,6 +53,7 @@ class RequestFile(StrictTable):
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     seed: int = 0
     fit: str = DEFAULT_FIT
+    side: int = STUDY_SIDE
     condition: list[Annotated[Condition, made_by(_condition)]] = Field(min_length=1)
 
 
@@ -62,7 +64,7 @@ def read_request(path: Path) -> RunSpec:
     raises.
     """
     asked = checked(RequestFile, read_toml(path), str(path))
-    return make_spec(asked.models, asked.condition, seed=asked.seed, fit=asked.fit)
+    return make_spec(asked.models, asked.condition, seed=asked.seed, fit=asked.fit, side=asked.side)
 
 
 def as_toml(spec: RunSpec) -> str:
@@ -74,6 +76,7 @@ def as_toml(spec: RunSpec) -> str:
         f"models = {json.dumps(spec.model_names)}",
         f"seed = {spec.seed}",
         f"fit = {json.dumps(spec.fit)}",
+        *([f"side = {spec.side}"] if spec.side != STUDY_SIDE else []),
     ]
     for condition in spec.conditions:
         values = condition.as_dict() or {_CLEAN: 0.0}

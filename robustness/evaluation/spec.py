@@ -16,7 +16,7 @@ from robustness.base.validation import StrictRecord, checked, made_by
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit
+from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit, check_side
 
 
 class _KeptSpec(StrictRecord):
@@ -89,4 +89,6 @@ def make_spec(
     check_fit(fit)
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(hashes, tuple(dict.fromkeys(conditions)), check_seed(seed), fit, side)
+    return RunSpec(
+        hashes, tuple(dict.fromkeys(conditions)), check_seed(seed), fit, check_side(side)
+    )

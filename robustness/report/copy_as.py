@@ -14,7 +14,7 @@ from robustness.evaluation.correctness import sample_class
 from robustness.evaluation.request_file import as_toml
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.samples import SAMPLE
 
 TRUE_CLASS = "shows"
@@ -91,6 +91,8 @@ def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | 
         words += ["--seed", str(spec.seed)]
     if spec.fit != DEFAULT_FIT:
         words += ["--fit", spec.fit]
+    if spec.side != STUDY_SIDE:
+        words += ["--side", str(spec.side)]
     return shlex.join(words)
 
 
@@ -121,6 +123,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
         f"    conditions=[{condition}],",
         f"    seed={spec.seed},",
         f"    fit={spec.fit!r},",
+        *([f"    side={spec.side},"] if spec.side != STUDY_SIDE else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
         f"print(rows[{json.dumps(columns)}])",

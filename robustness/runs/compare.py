@@ -38,10 +38,14 @@ class Comparison:
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
     """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
 
+    Images are matched by what the models see; at different sides, by their source.
+
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
     columns = (*DIFFERENCE_COLUMNS, "image")
     frames = [run.frame(columns) for run in (baseline, other)]
+    if baseline.manifest.spec.side != other.manifest.spec.side:
+        frames[1] = _by_source(frames[0], frames[1], baseline.manifest, other.manifest)
     first, second = (set(frame["image_digest"]) for frame in frames)
     return Comparison(
         baseline=baseline,
@@ -54,6 +58,21 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
             *filter(None, map(told, (baseline, other), frames)),
         ),
     )
+
+
+def _by_source(
+    frame: pd.DataFrame, of_other: pd.DataFrame, baseline: Manifest, other: Manifest
+) -> pd.DataFrame:
+    """``of_other`` with the digests of ``frame`` for images of one source.
+
+    Those are images of one name in equal datasets, of one fit.
+    """
+    if baseline.dataset.digest != other.dataset.digest or baseline.spec.fit != other.spec.fit:
+        return of_other
+    names, digests = (frame[key].astype(str) for key in ("image", "image_digest"))
+    known = dict(zip(names, digests, strict=True))
+    own = of_other["image_digest"].astype(str)
+    return of_other.assign(image_digest=of_other["image"].astype(str).map(known).fillna(own))
 
 
 def told(run: Run, frame: pd.DataFrame) -> str:

@@ -42,7 +42,9 @@ def show(sample: str) -> None:
     st.caption(
         f"{of}{len(REGISTRY)} perturbations on “{SAMPLES[sample].label}”, seed 0, from strength "
         f"{STRENGTHS[0]} on the left to {STRENGTHS[-1]:g} on the right. The strength under an "
-        "image opens it on the Live page."
+        "image opens it on the Live page. Lengths in pixels are for images of 224 pixels and scale "
+        "with the side, so that a strength looks the same at any side; resolution and compression "
+        "act on the pixels there are."
     )
     for family, records in families.items():
         st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))

@@ -176,6 +176,27 @@ def test_works_at_other_sides(record: Perturbation) -> None:
         assert distance(result, images) > 0.005, side
 
 
+OF_THE_GRID = {
+    "pixelate",
+    "low_resolution",
+    "jpeg_compression",
+    "webp_compression",
+    "saved_as_jpeg",
+}
+"""Perturbations relative to the pixels that there are: more pixels lose less of what one sees."""
+
+
+@everyone
+def test_a_severity_looks_the_same_at_another_side(record: Perturbation) -> None:
+    for strength in (0.3, 0.8) if record.graded else (1.0,):
+        small, large = (
+            distance(apply(record, images, strength, digests=["one", "two"]), images)
+            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384))
+        )
+        least = 0.6 if record.name in OF_THE_GRID else 0.8
+        assert least < large / small < 1.25, strength
+
+
 @everyone
 def test_an_empty_batch_stays_empty(record: Perturbation) -> None:
     nothing = np.empty((0, 224, 224, 3), dtype=np.float32)
