@@ -1,14 +1,14 @@
-"""What was done to an image, whole: perturbations that compose, or an attack.
+"""Conditions: what was done to an image, as perturbations with strengths or as an attack.
 
-A condition's ``id`` is a text that carries all of what was asked, such as ``fog=0.6``,
-``fog=0.2+gaussian_blur=0.4`` or ``pgd(epsilon=0.03,norm=l2,restarts=1,steps=20)``. Every row
-carries it, equal conditions have equal ids, and everything groups by it.
+A condition's ``id`` describes it completely, such as ``fog=0.6``, ``fog=0.2+gaussian_blur=0.4`` or
+``pgd(epsilon=0.03,norm=l2,restarts=1,steps=20)``. Equal conditions have equal ids. Every row has
+one, and tables and charts group by it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
@@ -24,10 +24,10 @@ from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.picture import Picture
 
 CLEAN = "clean"
-"""What people call an image to which nothing is done."""
+"""The name of the original image on the command line."""
 
 NOTHING = "no perturbation"
-"""How a condition without any is described."""
+"""The description of a condition without perturbations."""
 
 _ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
 
@@ -49,34 +49,36 @@ _Strengths = dict[str, Annotated[StrictFloat | StrictBool, expected("a strength 
 
 @dataclass(frozen=True)
 class Condition:
-    """One or several perturbations with their strengths, in the order in which they compose.
+    """Perturbations with their strengths, in the order in which they are applied.
 
-    Made by ``Condition.of``, which checks names and strengths, by ``Condition.attack``, and from
-    their texts by ``from_dict`` and ``parse``.
+    Created by ``of``, ``attack``, ``from_dict`` and ``parse``, which check their arguments.
     """
 
     steps: tuple[tuple[str, float], ...]
 
     needs_model: ClassVar[bool] = False
-    """Whether the image depends on the model that is asked, as an attack's does."""
+    """Whether the image depends on the model, as that of an attack does."""
 
     @staticmethod
     def of(strengths: Mapping[str, float]) -> Condition:
-        """Raises ``UnknownNameError`` or ``ParameterError`` for a bad name or strength."""
+        """The condition of ``strengths`` by perturbation.
+
+        Raises ``UnknownNameError`` or ``ParameterError`` for a bad name or strength.
+        """
         active = [(record.name, strength) for record, strength in ordered(strengths)]
         idle = [(name, 0.0) for name in strengths if name not in dict(active)]
         return Condition(tuple(active or idle[:1]))
 
     @staticmethod
     def attack(name: str, **settings: Any) -> AttackCondition:
-        """An attack with the ``settings`` of ``AttackSpec.of``, which raises for a bad one."""
+        """The attack ``name`` with the ``settings`` of ``AttackSpec.of``; raises as that does."""
         return AttackCondition.of_spec(AttackSpec.of(name, **settings))
 
     @staticmethod
     def from_dict(values: Any) -> Condition:
-        """The condition that ``as_dict`` gave.
+        """The condition from the result of ``as_dict``.
 
-        Raises ``ParameterError`` for anything else, and what ``of`` and ``attack`` raise.
+        Raises ``ParameterError`` for anything else, and as ``of`` and ``attack`` do.
         """
         if not isinstance(values, Mapping) or "attack" not in values:
             return Condition.of(checked(_Strengths, values))
@@ -85,7 +87,7 @@ class Condition:
 
     @staticmethod
     def parse(text: str) -> Condition:
-        """The condition whose ``id`` is ``text``; raises ``ParameterError`` if it is none."""
+        """The condition with the id ``text``; raises ``ParameterError`` for an invalid id."""
         try:
             attack = _ATTACK_ID.fullmatch(text)
             parts = attack[2].split(",") if attack else text.split("+")
@@ -96,10 +98,12 @@ class Condition:
             else:
                 values = {name: float(value) for name, value in values.items()}
         except ValueError as error:
-            raise ParameterError(f"{text!r} is no condition: expected such as fog=0.6.") from error
+            raise ParameterError(f"Expected a condition such as fog=0.6, got {text!r}.") from error
         found = Condition.from_dict(values)
         if found.id != text:
-            raise ParameterError(f"{text!r} is no condition as it is written; {found.id!r} is.")
+            raise ParameterError(
+                f"Expected the condition to be written as {found.id!r}, got {text!r}."
+            )
         return found
 
     @property
@@ -108,11 +112,11 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Names of what is applied, joined by "+": the column ``perturbation`` of a row."""
+        """Names of the perturbations or of the attack, joined by "+"; a row's ``perturbation``."""
         return "+".join(name for name, _ in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """The condition as it stands in a spec: {perturbation: strength}."""
+        """{perturbation: strength}, as in the spec of a run."""
         return dict(self.steps)
 
     @property
@@ -121,7 +125,7 @@ class Condition:
 
     @property
     def described(self) -> str:
-        """The label with strengths; of a single perturbation with its physical value, too."""
+        """The label with strengths, and with the physical value of a single perturbation."""
         if len(self.steps) != 1 or not REGISTRY[self.name].graded:
             return self.short
         ((name, strength),) = self.steps
@@ -129,7 +133,7 @@ class Condition:
 
     @property
     def named(self) -> str:
-        """Its names as a command takes them, with strengths."""
+        """The names used on the command line, with strengths."""
         return " + ".join(f"{name} {strength:g}" for name, strength in self.steps)
 
     @property
@@ -139,18 +143,18 @@ class Condition:
 
     @property
     def setting(self) -> str:
-        """What tells it apart from others of the same ``name``."""
+        """The strengths as text; distinguishes conditions of the same ``name``."""
         steps = self.steps if self.degree is None else (self.degree,)
         return " + ".join(f"{strength:g}" for _, strength in steps)
 
     @property
     def series(self) -> str:
-        """The label of all conditions that differ from this one in strength alone."""
+        """The label shared by all conditions that differ only in strength."""
         return self.short if self.degree is None else self.label
 
     @property
     def degree(self) -> tuple[str, float] | None:
-        """The only step, or the only one of several that is no switch; None where more are."""
+        """The only step, or the only one that is not a switch; None if there are several."""
         if len(self.steps) == 1:
             return self.steps[0]
         graded = [(name, strength) for name, strength in self.steps if REGISTRY[name].graded]
@@ -158,12 +162,12 @@ class Condition:
 
     @property
     def strength(self) -> float | None:
-        """The strength of ``degree``; None where several perturbations have one."""
+        """The strength of ``degree``; None if several perturbations have a strength."""
         return None if self.degree is None else self.degree[1]
 
     @property
     def parameter(self) -> float | None:
-        """The physical value of ``degree``; None where several perturbations have one."""
+        """The physical value of ``degree``; None if several perturbations have a strength."""
         if self.degree is None:
             return None
         name, strength = self.degree
@@ -171,12 +175,15 @@ class Condition:
 
     @property
     def idle(self) -> bool:
-        """Whether it changes nothing, as strength 0 does."""
+        """Whether the condition changes nothing, as at strength 0."""
         return all(strength == 0 for _, strength in self.steps)
 
     @property
     def effect(self) -> str:
-        """The ``id`` of all that give the same images: a switch is on at any strength above 0."""
+        """Canonical id: conditions that produce the same images share it.
+
+        A switch is on at any strength above 0.
+        """
         whole = ((n, s if REGISTRY[n].graded or s == 0 else 1.0) for n, s in self.steps)
         return Condition(tuple(whole)).id
 
@@ -187,15 +194,15 @@ class Condition:
 
     @property
     def attacks(self) -> tuple[AttackSpec, ...]:
-        """The attack performed; nothing where there is none."""
+        """The attack, if the condition is one."""
         return ()
 
     def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
-        """``clean`` (N, S, S, 3) under the condition, as far as that needs no model."""
+        """``clean`` (N, S, S, 3) under the condition, as far as no model is needed."""
         return compose(clean, dict(self.steps), seed=seed, digests=digests)
 
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
-        """The image (S, S, 3) under the condition, where ``classifier`` is asked about it."""
+        """The image (S, S, 3) under the condition, as ``classifier`` sees it."""
         return self.images(picture.image[None], [picture.digest], seed)[0]
 
 
@@ -206,10 +213,7 @@ def _step(name: str, strength: float) -> str:
 
 @dataclass(frozen=True)
 class AttackCondition(Condition):
-    """An attack in the place of perturbations; its strength is epsilon.
-
-    ``spec`` is the attack; the seed is that of the run. Made by ``Condition.attack``.
-    """
+    """An attack; its strength is epsilon, its seed that of the run. See ``Condition.attack``."""
 
     spec: AttackSpec
 
@@ -217,7 +221,7 @@ class AttackCondition(Condition):
 
     @staticmethod
     def of_spec(spec: AttackSpec) -> AttackCondition:
-        """The attack of ``spec``, whatever its seed."""
+        """The condition of the attack ``spec``, ignoring its seed."""
         return AttackCondition(((spec.name, spec.epsilon),), spec.seeded(0))
 
     @property
@@ -227,7 +231,7 @@ class AttackCondition(Condition):
         return f"{name}({','.join(f'{key}={value}' for key, value in sorted(values.items()))})"
 
     def as_dict(self) -> dict[str, Any]:
-        """The condition as it stands in a spec; ``from_dict`` reads it."""
+        """The settings of the attack, as in the spec of a run."""
         spec = self.spec
         aim = {} if spec.target is None else {"target": spec.target}
         return {
@@ -261,7 +265,7 @@ class AttackCondition(Condition):
 
     @property
     def setting(self) -> str:
-        """Epsilon, and whatever else is not the attack's default."""
+        """Epsilon, and every other setting that is not the default of the attack."""
         return ", ".join([f"epsilon {self.spec.size_text}", *self._unusual])
 
     @property
@@ -270,7 +274,7 @@ class AttackCondition(Condition):
 
     @property
     def _unusual(self) -> list[str]:
-        """Every setting but epsilon that is not the attack's default, as a text each."""
+        """Texts of the settings, other than epsilon, that are not the default of the attack."""
         spec, record = self.spec, self.spec.record
         parts = []
         if spec.norm != record.norms[0]:
@@ -296,14 +300,14 @@ class AttackCondition(Condition):
         return (self.spec,)
 
     def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
-        """The clean images: which model is attacked is not known yet."""
+        """``clean`` itself: the attack needs a model."""
         return clean
 
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
         """The image (S, S, 3) after the attack on ``classifier``, in 8 bits.
 
-        It leads to its target, else away from the image's label where that is known, else from
-        the model's answer.
+        Without a target it leads away from the image's label, or from the model's prediction if
+        the label is unknown.
         """
         label = picture.label
         if label is None:
@@ -312,47 +316,9 @@ class AttackCondition(Condition):
         return adversarial(classifier, picture.image, label, spec, picture.digest)
 
 
-def setting(text: str) -> str:
-    """``Condition.setting`` of an ``id``; what it says where it is of something not known here."""
-    found = readable(text)
-    return text.partition("=")[2] if found is None else found.setting
-
-
-def named(text: str) -> str:
-    """``Condition.named`` of an ``id``, such as "fog 0.6"; what it says where it is not known."""
-    found = readable(text)
-    return text.replace("=", " ") if found is None else found.named
-
-
-def short(text: str) -> str:
-    """``Condition.short`` of an ``id``, such as "Fog 0.6"; what it says where it is not known."""
-    found = readable(text)
-    if found is None:
-        return f"{perturbation_label(text.partition('=')[0])} {setting(text)}".strip()
-    return found.short
-
-
-def series(text: str) -> str:
-    """``Condition.series`` of an ``id``; a readable name where it says no more than one."""
-    found = readable(text)
-    return perturbation_label(text.partition("=")[0]) if found is None else found.series
-
-
-def degree(text: str) -> tuple[str, float] | None:
-    """``Condition.degree`` of an ``id``; None also where it is not known."""
-    found = readable(text)
-    return None if found is None else found.degree
-
-
-def effect(text: str) -> str:
-    """``Condition.effect`` of an ``id``; the text itself where it is not known."""
-    found = readable(text)
-    return text if found is None else found.effect
-
-
 @lru_cache(maxsize=1024)
 def readable(text: str) -> Condition | None:
-    """The condition whose ``id`` is ``text``; None where it is of something not known here."""
+    """The condition with the id ``text``; None if it is unknown in this version."""
     try:
         return Condition.parse(text)
     except RobustnessError:
@@ -361,11 +327,35 @@ def readable(text: str) -> Condition | None:
 
 @lru_cache(maxsize=1024)
 def unspecified(perturbation: str, strength: float | None) -> str:
-    """An id of what a row without one says: its name and strength, and no more than that."""
+    """An id made of name and strength, for rows that have no id."""
     return perturbation if strength is None else f"{perturbation}={float(strength)!r}"
 
 
 def perturbation_label(name: str) -> str:
-    """The readable name of a perturbation, of several joined by "+", or of an attack."""
+    """The label of a perturbation or an attack, or of several joined by "+"."""
     known = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
     return " + ".join(known.get(part, part) for part in name.split("+"))
+
+
+def _of_id(name: str, unknown: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A function from an id to the property ``name``; for an unknown id it is ``unknown`` of it."""
+
+    def found(text: str) -> Any:
+        condition = readable(text)
+        return unknown(text) if condition is None else getattr(condition, name)
+
+    return found
+
+
+def _label(text: str) -> str:
+    return perturbation_label(text.partition("=")[0])
+
+
+setting: Callable[[str], str] = _of_id("setting", lambda text: text.partition("=")[2])
+named: Callable[[str], str] = _of_id("named", lambda text: text.replace("=", " "))
+short: Callable[[str], str] = _of_id(
+    "short", lambda text: f"{_label(text)} {setting(text)}".strip()
+)
+series: Callable[[str], str] = _of_id("series", _label)
+effect: Callable[[str], str] = _of_id("effect", str)
+degree: Callable[[str], tuple[str, float] | None] = _of_id("degree", lambda _text: None)

@@ -40,10 +40,9 @@ _SECONDS_TO_WRITE = 5.0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run is to do; nothing is computed or written yet."""
+class Plan(Job):
+    """A planned run: the work, and what its manifest says of the images. Nothing is written yet."""
 
-    job: Job
     asked: Asked
 
 
@@ -80,7 +79,7 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
     )
-    return Plan(Job(spec, dataset, labels, batch or default_batch(spec)), asked)
+    return Plan(spec, dataset, labels, batch or default_batch(spec), asked)
 
 
 class Session:
@@ -94,7 +93,7 @@ class Session:
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
-        self._job = Job(manifest.spec, plan.job.dataset, plan.job.labels, manifest.batch)
+        self._job = replace(plan, spec=manifest.spec, batch=manifest.batch)
         for leftover in folder.glob(TEMPORARY):
             leftover.unlink()
         remove_superseded(folder, manifest)
@@ -103,7 +102,7 @@ class Session:
             self._parts = without_unanswered(self._job, self._parts)
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
-        self._teller = Teller(folder, len(plan.job.dataset))
+        self._teller = Teller(folder, len(plan.dataset))
 
     @property
     def finished(self) -> bool:
@@ -241,9 +240,9 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
     return Manifest(
         id=_new_id(plan.asked.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=plan.job.spec,
+        spec=plan.spec,
         dataset=plan.asked,
-        batch=plan.job.batch,
+        batch=plan.batch,
         engine=engine,
         versions=versions(),
         creator=creator,
@@ -257,7 +256,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
     else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    now = replace(manifest, spec=plan.job.spec, dataset=plan.asked, versions=versions())
+    now = replace(manifest, spec=plan.spec, dataset=plan.asked, versions=versions())
     if now.key != manifest.key:
         raise RunError(
             f"The run {manifest.id} cannot go on: its images or the versions of what computes "

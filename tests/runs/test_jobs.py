@@ -123,7 +123,7 @@ def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path: Path) -> None:
-    whole = performed(asked.asked.source, tmp_path / "whole", asked.job.spec)
+    whole = performed(asked.asked.source, tmp_path / "whole", asked.spec)
     folder = jobs.submit(asked, tmp_path / "runs", "me")
     states = jobs.work_off(folder)
     while next(states).done < 2:
@@ -337,7 +337,7 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
 
 
 def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
-    finished = performed(asked.asked.source, tmp_path, asked.job.spec)
+    finished = performed(asked.asked.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
         jobs.ask(finished.folder, "me")
     with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:

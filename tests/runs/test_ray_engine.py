@@ -84,10 +84,10 @@ def survived(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Survived:
     notes = tmp_path_factory.mktemp("notes")
-    names = [entry.name for entry in plan.job.dataset.entries]
+    names = [entry.name for entry in plan.dataset.entries]
     # The one that ends them all is the last, so that no other can go down with it.
     dataset = DeadlyFolder(folder, notes, once=names[3], always=names[-1])
-    deadly = replace(plan, job=replace(plan.job, dataset=dataset))
+    deadly = replace(plan, dataset=dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
         with runs.start(deadly, tmp_path_factory.mktemp("ray"), engine="ray") as session:
@@ -172,7 +172,7 @@ def test_every_machine_has_a_worker_and_what_comes_in_any_order_counts_once(
     (asked,) = made.asked
     assert asked["compute"] == {"size": 2, "max_tasks_in_flight_per_actor": 2}, "not on the head"
     assert asked["num_cpus"] == 2, "one of the smaller machine's stays free"
-    assert asked["blocks"] == plan.job.chunk_count == 5
+    assert asked["blocks"] == plan.chunk_count == 5
     assert asked["ray_remote_args_fn"]() == {"max_restarts": -1, "max_task_retries": 2}
 
 

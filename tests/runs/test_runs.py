@@ -158,11 +158,11 @@ def test_few_chunks_are_in_memory_at_a_time(
         return prepared(job, number)
 
     monkeypatch.setattr(engines.local, "prepared", counted)
-    work = chunks(plan.job, range(plan.job.chunk_count), load=Stable().load)
+    work = chunks(plan, range(plan.chunk_count), load=Stable().load)
     for done, _ in enumerate(work):  # the first is the news that the models are loaded
         time.sleep(0.05)
         assert len(begun) <= done + PREPARERS
-    assert sorted(begun) == list(range(plan.job.chunk_count))
+    assert sorted(begun) == list(range(plan.chunk_count))
 
 
 # --- going on -------------------------------------------------------------------------------------

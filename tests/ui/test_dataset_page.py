@@ -192,7 +192,7 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
     assert path.is_relative_to(tmp_path / "runs" / ".uploads")
     assert path == uploads._keep("uploaded pictures.zip", packed)
     plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
-    assert [entry.name for entry in plan.job.dataset.entries] == ["a.png", "a (2).png", "b.png"]
+    assert [entry.name for entry in plan.dataset.entries] == ["a.png", "a (2).png", "b.png"]
     hostile = uploads._keep("../../../x.zip", packed)
     assert hostile.is_relative_to(tmp_path / "runs" / ".uploads")
 

@@ -64,7 +64,7 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     Reuses the newest run of the same request, preferably an unfinished one; otherwise starts a new
     one. Raises what ``start`` raises.
     """
-    require_described(plan.job.spec.model_names, "a job")
+    require_described(plan.spec.model_names, "a job")
     folder = earlier(plan, runs)
     if folder is None:
         with start(plan, runs, creator=by) as session:

@@ -367,7 +367,7 @@ def test_jobs_and_clusters_refuse_what_only_this_process_has(photos: Path, tmp_p
     with pytest.raises(ParameterError, match=r"a job.*module:name"):
         jobs.submit(plan, tmp_path / "runs", "somebody")
     with pytest.raises(ParameterError, match="Ray cluster"):
-        next(runs.engines.ray_cluster.chunks(plan.job, [0], None))
+        next(runs.engines.ray_cluster.chunks(plan, [0], None))
 
 
 def test_a_model_added_again_takes_the_place_of_the_first() -> None:
