@@ -91,10 +91,8 @@ def document(text: str | bytes) -> Any:
     ("arguments", "unneeded"),
     [
         (["--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "streamlit"}),
-        (["study", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
         (["attack", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
         (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
-        (["perturbations", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )

@@ -23,7 +23,6 @@ RGB = tuple[int, int, int]
 RED: RGB = (255, 0, 0)
 BLUE: RGB = (0, 0, 255)
 WHITE: RGB = (255, 255, 255)
-BLACK: RGB = (0, 0, 0)
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -44,9 +44,6 @@ def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:
     return text
 
 
-Written = Callable[[Path], bytes]
-
-
 def _nested_if(depth: int) -> onnx.Graph:
     name = f"inner{depth}"
     body = onnx.node("Identity", ["image"], [name])

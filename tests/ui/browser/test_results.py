@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from robustness import models, runs
+from robustness import runs
 from robustness.commands import main
-from tests.support.journeys import asked, hand_back, settled, visit, visiting
+from tests.support.journeys import asked, settled, visiting
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
 
@@ -69,23 +69,6 @@ def test_a_click_anywhere_in_a_cell_shows_its_pictures(results: tuple[Page, runs
         cell = urlencode({"cell": first_row})
         expect(page).to_have_url(re.compile(f"{re.escape(cell)}&cell="))
         page.wait_for_timeout(DOUBLE_CLICK)
-
-
-def test_the_label_of_a_case_goes_along_to_every_page(
-    results: tuple[Page, runs.Run], browser: Browser, address: str
-) -> None:
-    _, run = results
-    row = run.frame().iloc[0]
-    label = models.class_name("SqueezeNet", int(row["label"]))
-    link = f"{address}/?run={run.id}&image={row['image']}&models=SqueezeNet&gaussian_blur=0.4"
-    page = settled(visit(browser, link))
-    for name in ("Scorecard", "Breaking point", "Live check"):
-        expect(page.get_by_role("combobox", name="True class")).to_have_value(label)
-        page.get_by_role("link", name=name, exact=True).click()
-        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(name.split()[0]))
-    expect(page.get_by_role("combobox", name="True class")).to_have_value(label)
-    settled(page)
-    hand_back(page)
 
 
 def test_the_page_gives_the_file_that_the_command_writes(
