@@ -115,13 +115,6 @@ def test_a_value_out_of_range_is_refused(
     assert words in refused(*study, "--json")
 
 
-def test_predict_refuses_an_unknown_fit_before_it_loads_a_model(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robustness.models.load", None)
-    assert "Known: crop, squash" in refused("predict", COFFEE, "--models=SqueezeNet", "--fit=cut")
-
-
 def test_an_unknown_perturbation_is_refused_with_a_suggestion(
     refused: Refused, tmp_path: Path
 ) -> None:
@@ -154,31 +147,6 @@ def test_a_download_starts_only_when_every_name_is_known(
     )
     assert "'DensNet121'" in refused("models", "download", "VGG16", "DensNet121")
     assert fetched == []
-
-
-# --- weights --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("command", ["predict", "study"])
-def test_a_model_without_its_weights_is_refused_and_not_replaced(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    sentence = refused(command, COFFEE, "--models", "SqueezeNet,VGG16", "--json")
-    assert "VGG16: weights missing, 553 MB" in sentence
-    assert "python -m robustness models download VGG16" in sentence
-
-
-def test_a_weight_file_that_is_not_the_published_one_is_refused(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    file = tmp_path / "models" / "efficientnetb0.h5"
-    file.parent.mkdir()
-    file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    sentence = refused("predict", COFFEE, "--models", "EfficientNetB0")
-    assert f"{file} is not the published one" in sentence
-    assert "delete it and download it again" in sentence
 
 
 # --- where to write -------------------------------------------------------------------------------
@@ -266,10 +234,3 @@ def test_the_process_itself_exits_with_2_and_the_sentence(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     check_sentence(done.stderr)
     assert "got text" in done.stderr
-
-
-@pytest.mark.parametrize("side", ["0", "-5", "100000"])
-def test_a_side_that_no_picture_has_is_refused(refused: Refused, side: str) -> None:
-    assert "A side must lie between 1 and" in refused(
-        "models", "convert", "SqueezeNet", f"--side={side}"
-    )

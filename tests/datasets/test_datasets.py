@@ -145,12 +145,6 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
 
 
-def test_a_near_miss_gets_a_hint(tmp_path: Path) -> None:
-    put(tmp_path / "egyptian catt" / "a.png")
-    with pytest.raises(ParameterError, match="Did you mean 'Egyptian cat'"):
-        labelled(open_dataset(str(tmp_path)), [imagenet()])
-
-
 def test_names_that_only_case_tells_apart_are_told_apart_by_it(tmp_path: Path) -> None:
     letters = Labels("letters", (*"0123456789", *"ABC", *"abc"))
     for name in ("A", "a"):
@@ -187,12 +181,6 @@ def test_a_name_goes_before_an_index() -> None:
 )
 def test_zeros_before_an_index_make_no_difference(text: str, index: int | None) -> None:
     assert class_index(text, imagenet()) == index
-
-
-def test_a_label_below_zero_is_no_class() -> None:
-    for labels in (imagenet(), Labels("figures", tuple("0123456789"))):
-        assert class_index("1", labels) == 1
-        assert class_index("-1", labels) is None
 
 
 def test_a_name_with_zeros_before_it_is_a_name() -> None:

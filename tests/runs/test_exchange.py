@@ -178,20 +178,6 @@ def test_no_source_leads_out_of_what_is_allowed(
     assert len(there.frame()) == len(run.frame()), "everything else is there"
 
 
-def test_a_source_that_the_system_refuses_gets_a_sentence(run: runs.Run, tmp_path: Path) -> None:
-    uploads = tmp_path / "there" / runs.UPLOADS
-    uploads.mkdir(parents=True)
-    there = imported_with_source(run, str(uploads / ("x" * 300)), tmp_path / "there")
-    with pytest.raises(RunError, match="cannot be opened again: they are not"):
-        there.dataset  # noqa: B018
-
-
-def test_the_archive_does_not_say_whether_a_run_is_imported(run: runs.Run, tmp_path: Path) -> None:
-    there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
-    again = runs.import_run(io.BytesIO(archive_of(there)), tmp_path / "third")
-    assert again.imported
-
-
 def test_an_imported_run_stands_in_for_no_evaluation(
     run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path
 ) -> None:
@@ -491,11 +477,6 @@ def test_a_run_that_is_being_written_is_not_deleted(
         runs.delete(session.folder)
     runs.delete(session.folder)
     assert not list(tmp_path.iterdir())
-
-
-def test_what_is_wrong_with_a_manifest_is_said_in_a_sentence(run: runs.Run, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^The manifest\.json of the archive is damaged: "):
-        runs.import_run(with_manifest(run, spec={}), tmp_path)
 
 
 def test_a_file_that_has_gone_is_not_said_of_where_the_archive_goes(

