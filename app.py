@@ -1,4 +1,4 @@
-"""The Live page: an image and sliders in; images side by side, answers and charts out."""
+"""The Live page: an image and sliders in; images side by side, predictions and charts out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustness.ui.work import films
 if __name__ == "__main__":  # as the script of a page
     with page(
         "Live robustness check",
-        "Choose a photo, move a slider, and see what real ImageNet classifiers make of it.",
+        "Choose an image, move a slider, and see how ImageNet classifiers respond.",
         skips_to="perturbations",
     ):
         model_names, seed = sidebar_input()

@@ -20,8 +20,8 @@ from robustness.ui.shown.report_button import report_button
 
 with page(
     "Breaking point",
-    "How strong must a perturbation be until a prediction changes or becomes incorrect? A sweep "
-    "over the strength, finer where a prediction is close to changing.",
+    "The strength at which each model's prediction changes or becomes incorrect, from a sweep that "
+    "is finer where a prediction is close to changing.",
 ):
     model_names, seed = sidebar_input()
     story = st.container()

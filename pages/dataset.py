@@ -15,8 +15,8 @@ from robustness.ui.shown.report_button import report_button
 
 with page(
     "Dataset",
-    "Many images at once: who keeps the answer, how certain that is, and which images break "
-    "it. Runs go on when the page is closed, are saved, and open by their link.",
+    "Many images at once: which models stay correct, with intervals, and where they fail. "
+    "Runs continue in the background, are saved, and open by their link.",
 ):
     model_names, seed = sidebar_input()
     if model_names:

@@ -1,4 +1,4 @@
-"""The Methods page: what is measured, with which formulas, and what the numbers cannot say."""
+"""The Methods page: measures, formulas and limits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from robustness.ui.frame.page import page
 
 with page(
     "Methods",
-    "What is done to the image, what is asked of the models, and how to read the numbers.",
+    "How images are perturbed, how predictions are measured, and how to read the numbers.",
 ):
     methods.show()

@@ -1,4 +1,4 @@
-"""The Models page: what there is, what is published of it, its weights, and whether it works."""
+"""The Models page: published figures, weights and self-check of every model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from robustness.ui.frame.page import page
 
 with page(
     "Models",
-    "Every classifier with what is published of it, where its weights come from, and a self-check "
-    "that shows whether it answers a known image as it should.",
+    "Every classifier with its published figures and the source of its weights. The self-check "
+    "compares its predictions with known ones.",
 ):
     model_table.show()

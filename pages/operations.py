@@ -1,4 +1,4 @@
-"""The Operations page: how this server is doing, for its operator."""
+"""The Operations page: the state of the server, for its operator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from robustness.ui.frame.page import page
 
 with page(
     "Operations",
-    "How this server is doing: memory, disk, updates and errors. It holds nobody's images or "
-    "names, and only an owner sees it.",
+    "The state of this server: memory, disk, updates and errors. It shows no images or names of "
+    "users, and only owners see it.",
 ):
     operations.show()

@@ -1,4 +1,4 @@
-"""The Runs page: what is kept, what changed between runs, and their way to another machine."""
+"""The Runs page: saved runs, comparisons, import and export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from robustness.ui.runs import listing
 
 with page(
     "Runs",
-    "Every evaluation of a dataset is kept. Tick two or more to see what got better or worse; the "
-    "link holds the choice.",
+    "All saved runs. Tick two or more to compare them; the link includes the choice.",
 ):
     listing.show()

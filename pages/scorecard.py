@@ -1,4 +1,4 @@
-"""The Scorecard page: the whole study on one image, or a handful."""
+"""The Scorecard page: the ten perturbations of the study on one or more images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from robustness.ui.shown.report_button import report_button
 
 with page(
     "Scorecard",
-    "The study's ten perturbations on one image or a handful: who keeps the answer, how far the "
-    "features move, and what the numbers can and cannot say.",
+    "The study's ten perturbations on one or more images: which predictions change, and how "
+    "far the features move.",
 ):
     model_names, seed = sidebar_input()
     pictures, true_classes = pictures_input(model_names)

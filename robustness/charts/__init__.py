@@ -1,1 +1,1 @@
-"""Results as Plotly figures and as tables of text: the same for pages and reports."""
+"""Results as Plotly figures and text tables, for pages and reports."""

@@ -1,4 +1,4 @@
-"""Plotly figures of a few answers: similarity, probability of the clean class, stages."""
+"""Plotly figures of a few predictions: similarity, confidence in the original class, stages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PATTERNS = [
 ]
 
 _FOR_WORDS = 0.6
-"""Room for the words at the end of a bar, in lengths of a full one; three charts share a row."""
+"""Space for the text at the end of a bar, in lengths of a full bar."""
 
 
 def similarity_bars(frame: pd.DataFrame) -> go.Figure:
-    """Similarity of the embedding from its floor, in brackets raw, one pair of bars a model.
+    """Rescaled similarity of the embeddings, unscaled in parentheses: a pair of bars per model.
 
     ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
@@ -45,7 +45,7 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
 
 
 def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
-    """Probability of the clean top-1 class before and after, one pair of bars a model.
+    """Confidence in the original class before and after: a pair of bars per model.
 
     ``frame`` has the columns ``model``, ``clean_probability`` and ``retained_probability``.
     """
@@ -63,7 +63,7 @@ def _bars(
     words: Mapping[str, Sequence[str]],
     xaxis: Mapping[str, Any],
 ) -> go.Figure:
-    """A pair of bars a model, told apart by pattern and colour, with their ``words`` at the end.
+    """A pair of bars per model, distinguished by pattern and colour, with ``words`` at the end.
 
     ``series`` are (label, colour) by column.
     """
@@ -81,7 +81,7 @@ def _bars(
 def _bar(
     frame: pd.DataFrame, column: str, label: str, marker: Mapping[str, Any], words: Sequence[str]
 ) -> dict[str, Any]:
-    """One horizontal bar a model: ``column``, with ``words`` at its end."""
+    """One horizontal bar per model: ``column``, with ``words`` at its end."""
     return {
         "type": "bar",
         "name": label,
@@ -97,10 +97,10 @@ def _bar(
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
-    """Similarity from its floor at each stage of each network, shallow to deep.
+    """Rescaled similarity at each stage of each network, from shallow to deep.
 
-    ``frame`` has one row a model and stage: ``model``, ``stage``, ``depth`` (0 at the first
-    stage, 1 at the last), the metric's column, which the pointer is told, and that ``RESCALED``.
+    ``frame`` has one row per model and stage: ``model``, ``stage``, ``depth`` (0 at the first
+    stage, 1 at the last), the metric's column for the hover text, and its ``RESCALED`` column.
     """
     height = RESCALED[metric]
     traces = [
@@ -130,13 +130,13 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
 
 
 def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
-    """One row a measurement and stage: model, stage, depth (0 first, 1 last), the similarities."""
+    """One row per measurement and stage: model, stage, depth (0 first, 1 last), similarities."""
     return pd.DataFrame(
         [
             {"model": row.model, "stage": stage, "depth": depth, **scores}
             for row in rows
             for depth, (stage, scores) in zip(
-                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage is the last
+                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage counts as the last
                 row.stages.items(),
                 strict=True,
             )
@@ -145,6 +145,6 @@ def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def stage_means(rows: Sequence[Measurement]) -> pd.DataFrame:
-    """As ``stage_frame``, one row a model and stage: the mean over its measurements."""
+    """As ``stage_frame``, with the mean over the measurements of each model and stage."""
     stages = stage_frame(rows)
     return stages.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()

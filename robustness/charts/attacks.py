@@ -18,10 +18,10 @@ from robustness.pictures.eight_bits import LEVELS
 
 
 def transfer(frame: pd.DataFrame) -> go.Figure:
-    """Heatmap of models: attacked on the rows, judging in the columns.
+    """Heatmap of models: attacked in the rows, tested in the columns.
 
-    ``frame`` has a row a ``transfer.Transfer``. A cell shows the sign of the judge's prediction,
-    and the judge's confidence in its original class.
+    ``frame`` has a row per ``transfer.Transfer``. A cell shows the sign of the tested model's
+    prediction and its confidence in its original class.
     """
     pairs = frame.set_index(["source", "model"])
     left = pairs["retained_probability"].astype(float).unstack(sort=False)
@@ -31,7 +31,7 @@ def transfer(frame: pd.DataFrame) -> go.Figure:
         words.to_numpy().tolist(),
         columns=[models.label(str(judge)) for judge in left.columns],
         rows=[f"on {models.label(str(source))}" for source in left.index],
-        hover="made %{y}, judged by %{x}: %{text} for its original class",
+        hover="attack %{y}, tested on %{x}: %{text} for its original class",
     )
 
 
@@ -41,7 +41,7 @@ def _sign(row: pd.Series) -> str:
 
 
 def epsilon_text(epsilon: float, norm: str) -> str:
-    """A mark on the epsilon axis: 255ths as a fraction, or the plain length."""
+    """A tick label of the epsilon axis: a fraction of 255, or the L2 length."""
     if norm == "linf":
         return str(Fraction(epsilon * LEVELS).limit_denominator(64))
     return f"{epsilon:g}"
@@ -51,9 +51,8 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
     """Confidence of each model in its original class as epsilon grows.
 
     Markers are open where the prediction is incorrect or, without a label, the attack succeeds.
-
-    ``points`` has a row a ``curves.Point``, all of one attack. The marks are evenly spaced,
-    although epsilon about doubles from one to the next.
+    ``points`` has a row per ``curves.Point``, all of one attack. Ticks are evenly spaced although
+    epsilon about doubles at each.
     """
     traces = [
         model_trace(
@@ -85,10 +84,9 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
 
 
 def reach(frame: pd.DataFrame) -> go.Figure:
-    """Every change of the image by how far it moved it when the prediction first changed.
+    """Size (x, L2, logarithmic) and SSIM (y) of each change where the prediction first changes.
 
-    ``frame`` has a row a ``reach.Reach``. To the right is a longer change (L2, logarithmic), to
-    the top one that looks more like the original. Open markers never change it.
+    ``frame`` has a row per ``reach.Reach``. Markers are open where the prediction never changes.
     """
     styles = {
         NATURAL: ("natural perturbations", COLOURS[0], "circle", 11),
@@ -133,7 +131,7 @@ def reach(frame: pd.DataFrame) -> go.Figure:
             "type": "log",
             "range": [low - 0.3, high + 0.3],
             "tickvals": [10.0**power for power in decades],
-            "title": "How far the image moved (L2 distance)",
+            "title": "Change of the image (L2 distance)",
         },
         yaxis={"range": [lowest - 0.05, 1.08], "title": "SSIM (1 is identical)"},
     )

@@ -1,7 +1,6 @@
 """Plotly figures of a run over many images, from the tables of ``robustness.statistics``.
 
-``entries`` are a table as it comes from there: flat dictionaries, None for what is not known.
-Intervals are 95 %.
+``entries`` are flat dictionaries; unknown values are None. Intervals are 95 %.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ QUANTITIES = {
     "euclidean": metrics.REGISTRY["euclidean"].label,
     "euclidean_rescaled": f"{metrics.REGISTRY['euclidean'].label}, rescaled",
 }
-"""Figures that the curves and the heatmap can show, at most 1 and, unless unlike strangers, at
-least 0; the accuracies need labels, and the robust one is of a whole run."""
+"""Figures for the curves and the heatmap, with titles. Accuracies need labels; robust accuracy
+is for a whole run only."""
 
 LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
-"""What the curves can run over."""
+"""Horizontal axes of the curves."""
 
 _SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
 _GREY = "#8796a5"
@@ -121,7 +120,7 @@ def _tint(colour: str) -> str:
 
 
 def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
-    """Perturbation x model: ``quantity``, the worst perturbation on top; every cell can be clicked.
+    """Heatmap perturbation x model of ``quantity``, the worst perturbation on top; clickable cells.
 
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
     cell is their mean. A click reports the ``customdata`` (series, model).
@@ -154,7 +153,7 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
     )
 
 
-_TARGETS = {  # Plotly's heatmaps report no selection: markers that nobody sees do it for them
+_TARGETS = {  # invisible markers, since Plotly's heatmaps report no selection
     "type": "scatter",
     "mode": "markers",
     "marker": {"symbol": "square", "size": 26, "opacity": 0},
@@ -178,12 +177,9 @@ def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
 
 
 FEWEST_OF_A_CLASS = 10
-"""With fewer images than this, the loss of a class is that of one or two of them."""
+"""Fewest images of a class for per-class results: with fewer, one image decides the loss."""
 
-TOO_FEW_OF_A_CLASS = (
-    f"No class has {FEWEST_OF_A_CLASS} images, so it is not told which classes lose most: of "
-    "fewer, the largest loss is that of some single image."
-)
+TOO_FEW_OF_A_CLASS = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
 
 CLASS_NOTE = (
     f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
@@ -192,12 +188,12 @@ CLASS_NOTE = (
 
 
 def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
-    """Those entries of ``by_class`` with images enough to say what their class loses."""
+    """The entries of ``by_class`` with enough images."""
     return [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
-    """The ``count`` classes that lose most accuracy, in order of the mean drop over the models.
+    """The ``count`` classes with the largest mean loss of accuracy over the models.
 
     ``entries`` are of ``by_class``, of models with the same classes.
     """
@@ -240,13 +236,13 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
 
 
 _LANE = 0.7
-"""Of the height of a class: its models stand below each other in it, whatever they lose."""
+"""Share of the height of a class over which its models are spread."""
 
 
 def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
-    """Share of right answers over confidence, clean (filled) and perturbed (hollow markers).
+    """Share of correct predictions over confidence: original (filled), perturbed (open markers).
 
-    ``entries`` are of ``reliability``. Below the diagonal a model claims more than it knows.
+    ``entries`` are of ``reliability``. Below the diagonal a model is overconfident.
     """
     traces: list[dict[str, Any]] = [
         {
@@ -268,8 +264,8 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
                 [row["confidence"] for row in rows],
                 [row["accuracy"] for row in rows],
                 customdata=[row["n"] for row in rows],
-                hover="sure to %{x:.0%}, right in %{y:.0%} of %{customdata}",
-                name=f"{models.label(model)}, {kind}",
+                hover="confidence %{x:.0%}, correct in %{y:.0%} of %{customdata}",
+                name=f"{models.label(model)}, {'original' if clean else kind}",
                 line={"color": colour, "dash": "solid" if clean else "dot", "width": 2},
                 kept=[clean] * len(rows),
             )
@@ -278,5 +274,5 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
         traces,
         height=400,
         xaxis={"title": "Confidence", **_SHARE},
-        yaxis={"title": "Right answers", **_SHARE},
+        yaxis={"title": "Correct predictions", **_SHARE},
     )

@@ -1,6 +1,6 @@
-"""A film as the browser plays it: plain data and images, and the script and style that show it.
+"""A film for the browser: plain data and images, and the script and style that show it.
 
-Pages and HTML reports use the same files, which ask for nothing and need no build step.
+Pages and HTML reports use the same files, which load nothing and need no build step.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from robustness.pictures.picture import Picture
 _FILES = Path(__file__).parent / "browser"
 
 SLIDER = _FILES / "slider.js"
-"""What the player needs before it, as all other controls of ours do."""
+"""The slider script, which the player and all other components need before them."""
 
 _STYLE = (_FILES / "answers.css", _FILES / "slider.css", _FILES / "film.css")
 
 Played = tuple[Mapping[str, Any], Sequence[bytes]]
-"""What ``film.js`` shows, JSON-ready, and PNGs: the original image, then each frame's."""
+"""JSON-ready data for ``film.js``, and PNGs: the original, then each frame."""
 
 
 @cache
 def script() -> str:
-    """What makes ``new Film(place, data, pictures)`` known to a script that follows."""
+    """The script that defines ``new Film(place, data, pictures)``."""
     return "\n".join(path.read_text("utf-8") for path in (SLIDER, _FILES / "film.js"))
 
 
 @cache
 def style() -> str:
-    """How a film looks, by day and by night: its text takes the colour of what is around it."""
+    """The CSS of a film, for light and dark pages."""
     return "\n".join(path.read_text("utf-8") for path in _STYLE)
 
 
 def moving(perturbation: str) -> str:
-    """What moves in a film, such as "Fog from 0 to 1"."""
+    """The perturbation that moves in a film, such as "Fog from 0 to 1"."""
     record = REGISTRY[perturbation]
     return f"{record.label} from 0 to 1" if record.graded else f"{record.label}, off and on"
 
 
 def title(film: FilmRows) -> str:
-    """What is to be seen, such as "Fog from 0 to 1, with Gaussian blur 0.4"."""
+    """The title of a film, such as "Fog from 0 to 1, with Gaussian blur 0.4"."""
     fixed = f", with {Condition.of(film.fixed).short}" if film.fixed else ""
     return f"{moving(film.perturbation)}{fixed}"
 
@@ -64,7 +64,7 @@ def played(
 ) -> Played:
     """All of ``film``, a film of ``picture``, for the browser.
 
-    ``breaks`` are marked instead of the first frames that change; ``note`` is said below.
+    ``breaks`` replace the first changed frames as marks; ``note`` is shown below.
     """
     marked = {entry.model: (entry.strength, entry.correct) for entry in breaks}
     marked = marked or {name: _first_change(film, rows) for name, rows in film.rows.items()}
@@ -92,7 +92,7 @@ def played(
 
 
 def played_sweep(film: FilmRows, picture: Picture, found: Sequence[object]) -> Played:
-    """``played`` of the film ``of_sweep``: its marks are the breaks that the sweep ``found``."""
+    """``played`` of the film ``of_sweep``, with the breaks in ``found`` as marks."""
     breaks = [
         event
         for event in found
@@ -115,7 +115,7 @@ def _first_change(film: FilmRows, rows: Sequence[Measurement]) -> tuple[float | 
 def _model(
     rows: Sequence[Measurement], strength: float | None, after: bool | None, perturbation: str
 ) -> dict[str, Any]:
-    """One model's part; ``classes`` are named once, the clean one first.
+    """The data of one model; ``classes`` lists each name once, the original class first.
 
     It changes at ``strength``, to a prediction that is correct or not (``after``).
     """
@@ -150,7 +150,7 @@ def _model(
 def _broken(
     perturbation: str, strength: float | None, before: bool | None, after: bool | None
 ) -> str:
-    """Where a model breaks, as it follows its name."""
+    """Where the prediction first changes, as a clause after the name of the model."""
     record = REGISTRY[perturbation]
     if strength is None:
         return no_change(before)

@@ -1,6 +1,6 @@
-"""Tables of what the labels say: accuracy, calibration, corruption errors, and under attack.
+"""Tables for labelled runs: accuracy, calibration, corruption errors, robust accuracy.
 
-``entries`` are a table of ``robustness.statistics``; what is not known is an empty cell.
+``entries`` are a table of ``robustness.statistics``; unknown values are empty cells.
 """
 
 from __future__ import annotations
@@ -26,42 +26,39 @@ from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 
 
 def accuracy(labelled: Sequence[Entry]) -> Table:
-    """What the labels say per model; ``labelled`` are entries of ``summary`` that have labels."""
+    """Accuracies per model; ``labelled`` are entries of ``summary`` with labels."""
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
-        ("Top-1 clean", figure("clean_accuracy", ".1%")),
+        ("Top-1 original", figure("clean_accuracy", ".1%")),
         ("perturbed", figure("perturbed_accuracy", ".1%")),
         ("Lost", figure("drop", ".1%")),
         ("95 % interval", lambda entry: interval(entry, "drop", 1)),
-        ("Of the clean", figure("relative_drop", ".1%")),
-        ("Top-5 clean", figure("clean_accuracy_top5", ".1%")),
+        ("Relative loss", figure("relative_drop", ".1%")),
+        ("Top-5 original", figure("clean_accuracy_top5", ".1%")),
         ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
     ]
     return Table.of(labelled, columns)
 
 
 def calibration(labelled: Sequence[Entry]) -> Table:
-    """Expected calibration errors per model, and by how much it is too sure.
-
-    ``labelled`` are entries that have labels.
-    """
+    """Expected calibration error and overconfidence per model; ``labelled`` have labels."""
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
-        ("ECE clean", _ece("clean_ece")),
+        ("ECE original", _ece("clean_ece")),
         ("by chance", figure("clean_ece_by_chance", ".3f")),
         ("perturbed", _ece("perturbed_ece")),
         ("per condition", _ece("condition_ece")),
         ("by chance", figure("condition_ece_by_chance", ".3f")),
-        ("Too sure, clean", _too_sure("clean_overconfidence")),
+        ("Overconfidence, original", _too_sure("clean_overconfidence")),
         ("perturbed", _too_sure("overconfidence")),
     ]
     return Table.of(labelled, columns)
 
 
 def corruption_errors(entries: Sequence[Entry]) -> Table:
-    """CE of every corruption and their means, in percent of AlexNet's error, with intervals."""
+    """CE of every corruption and their means, in percent of AlexNet's errors, with intervals."""
     names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
     head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
     mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
@@ -86,11 +83,10 @@ def _ce(entry: Entry, name: str) -> str:
 
 CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
-    "of confidence. Perturbed: of all rows together, where too sure under one condition makes up "
-    "for too unsure under another; per condition: the mean of each condition's own. By chance: "
-    "what a perfectly calibrated model would show on so few images, which the 95 % intervals in "
-    "brackets allow for: they may begin far below the figure. Too sure: mean confidence less "
-    "accuracy, in points; below 0 it is too unsure."
+    "of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
+    "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
+    "as few images. Overconfidence: mean confidence minus accuracy, in points. 95 % intervals in "
+    "parentheses."
 )
 
 
@@ -104,7 +100,7 @@ def _too_sure(name: str) -> Callable[[Entry], str]:
 
 
 def robust_accuracy(entries: Sequence[Entry]) -> Table:
-    """What no attack broke, per model and epsilon, and which attack broke most by itself."""
+    """Robust accuracy per model and epsilon, with the strongest single attack."""
     columns: list[Column] = [
         ("Model", label()),
         ("Measured by", lambda entry: NORMS[entry["norm"]].label),
@@ -114,7 +110,7 @@ def robust_accuracy(entries: Sequence[Entry]) -> Table:
         ("Robust", lambda entry: with_interval(entry, "robust")),
         ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
         ("Strongest attack", lambda entry: _attack(entry).series),
-        ("left by it alone", figure("strongest_left", ".1%")),
+        ("robust to it", figure("strongest_left", ".1%")),
     ]
     return Table.of(entries, columns)
 
@@ -128,6 +124,5 @@ def _attack(entry: Entry) -> AttackCondition:
 ROBUST_NOTE = (
     "Robust: the share of all labelled images that are correct under every attack tried at this "
     "epsilon and all smaller ones (without labels: unchanged). It is an upper bound: a stronger "
-    "attack may break more. Success counts only images that the model got right before the attack; "
-    "an attack has nothing to break in the others, which count neither as unchanged nor as changed."
+    "attack may break more. Success counts only images that were correct before the attack."
 )

@@ -1,6 +1,6 @@
 """Plotly figures from tidy frames; used by pages and reports alike.
 
-Frames have one row a measurement unless stated otherwise. Every model keeps its colour, marker and
+Frames have one row per measurement unless stated otherwise. A model has the same colour, marker and
 dash in every chart, so that colour is never the only signal.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.text import unhidden, visible
 
-# Okabe & Ito's colour-blind safe palette, without black and yellow, which vanish on one ground.
+# Okabe & Ito's colour-blind safe palette, without black and yellow: invisible on dark or light.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
 
 _MARKERS = (
@@ -29,27 +29,27 @@ _MARKERS = (
 )
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _ELSEWHERE = range(32, 128)
-"""Places of models that are not registered here, beyond those that are."""
+"""Style numbers of models that are not registered here."""
 
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
-"""Of an axis of differences: on either ground, and in front of the grid."""
+"""The zero line of an axis of differences, visible on light and dark."""
 
 BAD_TO_GOOD = ((0.0, "#b35806"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#2166ac"))
-"""Colour scale of heatmaps, low to high; told apart by the colour-blind."""
+"""Colour scale of heatmaps, low to high; colour-blind safe."""
 
 
 def model_style(name: str) -> tuple[str, str, str]:
     """(colour, marker symbol, dash) of the model called ``name``, the same everywhere.
 
     No two of 48 registered models have the same marker and dash, nor of 128 the same marker and
-    colour. One that is not registered, as in a run from another machine, goes by its name.
+    colour. The style of an unregistered model, as in an imported run, depends on its name.
     """
     if name in models.REGISTRY:
         place = models.REGISTRY.names.index(name)
     else:
         place = _ELSEWHERE[zlib.crc32(name.encode()) % len(_ELSEWHERE)]
     lap, marker = divmod(place, len(_MARKERS))
-    colour = (place + 3 * lap) % len(COLOURS)  # else every lap would give a marker its old colour
+    colour = (place + 3 * lap) % len(COLOURS)  # else a marker would get the same colour again
     return COLOURS[colour], _MARKERS[marker], _DASHES[place % len(_DASHES)]
 
 
@@ -66,8 +66,7 @@ def model_trace(
 ) -> dict[str, Any]:
     """A trace of ``model`` in its style: markers, open where not ``kept``, joined by ``lines``.
 
-    ``hover`` is what the pointer is told, beside the model's name; ``more`` are other parts of the
-    trace, in place of these.
+    ``hover`` is the hover text beside the model's name; ``more`` overrides parts of the trace.
     """
     colour, symbol, dash = model_style(model)
     marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour}
@@ -90,14 +89,14 @@ def model_trace(
 
 
 _ALIKE, _APART = 0.008, 0.015
-"""Markers nearer than this share of the height cover each other; they move by that of the width."""
+"""Markers closer than the first, a share of the height, overlap; they move by the second."""
 
 
 def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str, Any]]:
-    """``traces`` in which no marker covers another at the same x: such move apart sideways.
+    """``traces`` with overlapping markers at the same x moved apart sideways.
 
-    x and y are numbers, and ``height`` is the span of the y axis. The pointer is told the x that a
-    marker belongs to, and none passes its neighbours.
+    x and y are numbers, and ``height`` is the span of the y axis. The hover text keeps the true x,
+    and no marker passes its neighbours.
     """
     moved = [{**trace, "x": list(trace["x"])} for trace in traces]
     places = sorted({x for trace in traces for x in trace["x"]})
@@ -124,7 +123,7 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
 def _covering(
     here: Sequence[tuple[float, int, int]], near: float
 ) -> list[list[tuple[float, int, int]]]:
-    """``here``, in order of y, in groups of which each member is ``near`` the one before."""
+    """``here``, sorted by y, in groups whose consecutive members are ``near`` each other."""
     groups: list[list[tuple[float, int, int]]] = []
     for each in here:
         if groups and each[0] - groups[-1][-1][0] <= near:
@@ -135,7 +134,7 @@ def _covering(
 
 
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
-    """The ``error_x`` of markers at the figures ``name``: none where an entry has no interval."""
+    """The ``error_x`` of markers at the figures ``name``; none for entries without an interval."""
 
     def lengths(start: str, end: str) -> list[float]:
         return [
@@ -161,10 +160,10 @@ def drawn(
     yaxis: Mapping[str, Any],
     **layout: Any,
 ) -> go.Figure:
-    """A figure in the layout that all charts share, ``height`` in pixels.
+    """A figure in the common layout, ``height`` in pixels.
 
-    Made in one go: Plotly checks a figure anew at each later change of it, which took ten times
-    as long. What Plotly would read as a tag in a text is shown as it is.
+    Built in one call: Plotly validates a figure at each later change, which took ten times as
+    long. Tags in texts are escaped.
     """
     shared = {"automargin": True, "fixedrange": True}
     return go.Figure(
@@ -186,7 +185,7 @@ def drawn(
 
 
 _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
-"""Parts of traces and axes in which a name from outside may stand."""
+"""Parts of traces and axes that may contain untrusted names."""
 
 _BREAK = "<br>"
 _TAG = re.compile(rf"<(?!{_BREAK[1:]})")
@@ -195,9 +194,9 @@ _ESCAPED = re.compile(r"&(lt|amp);")
 
 
 def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
-    """``part`` of a figure, in whose words there is no tag but a break, and nothing hidden.
+    """``part`` of a figure with all tags escaped but line breaks, and invisible characters shown.
 
-    ``customdata`` that no pointer is told is what a click reports, and stays.
+    ``customdata`` that is not in the hover text is what a click reports, and stays.
     """
     told = "customdata" in (part.get("hovertemplate") or "")
     return {
@@ -213,13 +212,13 @@ def _escaped(value: Any) -> Any:
 
 
 def words(text: str) -> str:
-    """A text of a figure that ``drawn`` made as people read it, on one line."""
+    """A text of a figure from ``drawn`` as readers see it, on one line."""
     line = visible(text.replace(_BREAK, " "))
     return _ESCAPED.sub(lambda found: {"lt": "<", "amp": "&"}[found[1]], line)
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
-    """A text alternative: every model with its values, for those who cannot see the chart."""
+    """A text alternative of a chart: every model with its values."""
     return "; ".join(
         f"{models.label(row['model'])}: "
         + ", ".join(
@@ -241,10 +240,10 @@ def heatmap(
     targets: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> go.Figure:
-    """Cells of ``values`` from 0 (bad) to 1 (good) that say ``words``.
+    """A heatmap of ``values`` from 0 (bad) to 1 (good) with ``words`` in its cells.
 
-    ``targets`` is a trace of markers over the cells: pointer and clicks are answered by the
-    nearest of them, in place of the cells. ``more`` are other parts of the trace of cells.
+    ``targets`` is a trace of markers over the cells that answers hover and clicks instead of them.
+    ``more`` are other parts of the trace of cells.
     """
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -258,7 +257,7 @@ def heatmap(
         "zmax": 1,
         "xgap": 3,
         "ygap": 3,
-        "showscale": False,  # each cell says its number
+        "showscale": False,  # the cells have numbers
         "hovertemplate": hover + "<extra></extra>",
         **more,
     }

@@ -1,6 +1,6 @@
 """Plotly figures of the Scorecard: ranking, outcomes, and features against decision.
 
-Frames have one row a measurement (``Measurement.as_row``) unless stated otherwise.
+Frames have one row per measurement (``Measurement.as_row``) unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
 
-OUTCOMES = f"{LEGEND} Of several images a cell counts the first kind. Blue is correct or unchanged."
-"""How ``outcomes`` is to be read."""
+OUTCOMES = f"{LEGEND} Cells of several images count the good predictions. Blue is good."
+"""How to read ``outcomes``."""
 
-MOVEMENT = f"One marker a measurement. {OPEN_MARKERS}"
-"""How ``movement`` is to be read."""
+MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
+"""How to read ``movement``."""
 
 
 def ranking(
@@ -30,9 +30,8 @@ def ranking(
 ) -> go.Figure:
     """A rate of each model with its 95 % interval if known, in the order of ``summary``.
 
-    ``summary`` has a row a model with ``quantity`` and its bounds, as ``scorecard.summarise`` gives
-    them. Where the study published a consistency for the model it stands beside as a hollow
-    diamond.
+    ``summary`` has a row per model with ``quantity`` and its bounds, as from
+    ``scorecard.summarise``. An open diamond is the consistency that the study published.
     """
     bounded = summary[f"{quantity}_low"].notna().any()
     traces: list[dict[str, Any]] = [
@@ -69,10 +68,10 @@ def ranking(
 
 
 def outcomes(frame: pd.DataFrame) -> go.Figure:
-    """Heatmap perturbation x model: the prediction, or how many of several are correct.
+    """Heatmap perturbation x model: the verdict, or the number of correct predictions of several.
 
-    Without labels it is how many are unchanged. Colour and text say the same. The mean probability
-    of the original class is for the pointer alone.
+    Without labels it counts unchanged ones. The hover text has the mean confidence in the original
+    class.
     """
     grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
     left = grouped["retained_probability"].mean().unstack(sort=False)
@@ -89,11 +88,10 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
 
 
 def movement(frame: pd.DataFrame) -> go.Figure:
-    """Every measurement by how far its features and its decision moved.
+    """Every measurement by its feature shift (x) and the divergence of the predictions (y).
 
-    To the right is how far the features are on the way to those of an unrelated image, past the
-    dashed line more than half of it; markers are open as ``OPEN_MARKERS`` says. Up is the
-    Jensen-Shannon divergence of the two predictions.
+    A feature shift of 100 % is that of an unrelated image; the dashed line is at half of it.
+    Markers are open as in ``OPEN_MARKERS``.
     """
     correct = map(is_correct, frame["label"], frame["top1"])
     said = [judged(*case).text for case in zip(frame["consistent"], correct, strict=True)]
@@ -110,7 +108,7 @@ def movement(frame: pd.DataFrame) -> go.Figure:
                 f"{perturbation_label(name)}: {said}"
                 for name, said in zip(rows["perturbation"], rows["said"], strict=True)
             ],
-            hover="%{customdata}<br>features %{x:.0%}, decision %{y:.2f}",
+            hover="%{customdata}<br>feature shift %{x:.0%}, divergence %{y:.2f}",
         )
         for model, rows in frame.groupby("model", sort=False)
     ]
@@ -119,11 +117,11 @@ def movement(frame: pd.DataFrame) -> go.Figure:
         traces,
         height=420,
         xaxis={
-            "title": "Features moved (share of the way to a stranger's)",
+            "title": "Feature shift (100 % = an unrelated image)",
             "rangemode": "tozero",
             "tickformat": ".0%",
         },
-        yaxis={"title": "Decision moved (divergence, bits)", "range": [-0.04, 1.1]},
+        yaxis={"title": "Divergence of the predictions (bits)", "range": [-0.04, 1.1]},
         shapes=[
             {
                 "type": "line",
@@ -146,8 +144,8 @@ def movement(frame: pd.DataFrame) -> go.Figure:
                 "xanchor": anchor,
             }
             for side, text, anchor in (
-                (0.0, "features stayed", "left"),
-                (1.0, "features moved", "right"),
+                (0.0, "features stable", "left"),
+                (1.0, "features shifted", "right"),
             )
         ],
     )

@@ -1,7 +1,7 @@
-"""Plotly figures of the Breaking-point page: what happens as the strength grows.
+"""Plotly figures of the Breaking-point page: predictions over strength.
 
-``points`` has one row a measurement (``Measurement.as_row``) of one perturbation; several repeats
-of a random one are drawn as their mean.
+``points`` has one row per measurement (``Measurement.as_row``) of one perturbation. Repeats of a
+random perturbation are averaged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ QUANTITIES = {
     "euclidean_rescaled": "Euclidean similarity, rescaled",
     "ssim": "SSIM",
 }
-"""Columns that ``over_strength`` can draw, with their axis titles."""
+"""Columns for ``over_strength``, with their axis titles."""
 
-_NEVER = 1.05  # sorts and colours beyond every strength
+_NEVER = 1.05  # beyond every strength, for order and colour
 
 AXES = {
     "strength": "Strength",
@@ -35,7 +35,7 @@ AXES = {
     "severity": "ImageNet-C severity",
     "ssim": "SSIM (1 is identical)",
 }
-"""What the x axis can show; severity only where ImageNet-C has the perturbation."""
+"""Horizontal axes; severity only for perturbations of ImageNet-C."""
 
 
 def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
@@ -44,14 +44,14 @@ def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
 
 
 def axis_names(perturbation: str) -> list[str]:
-    """The axes that make sense for a perturbation."""
+    """The axes available for a perturbation."""
     record = REGISTRY[perturbation]
     names = [name for name in AXES if name != "severity" or record.severity_strengths]
     return names if record.graded else ["strength"]
 
 
 def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -> go.Figure:
-    """``quantity`` of each model against ``axis``; markers are open as ``OPEN_MARKERS`` says.
+    """``quantity`` of each model against ``axis``; markers are open as in ``OPEN_MARKERS``.
 
     The ``customdata`` of each point is its strength.
     """
@@ -85,9 +85,9 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
 def breaking_table(breaks: pd.DataFrame) -> go.Figure:
     """Heatmap perturbation x model of breaking strengths, most fragile perturbation first.
 
-    ``breaks`` has one row a ``sweep.Break``. An orange cell breaks early; "never" is in words.
-    A model that is incorrect on the original is orange throughout. Switches, which have no
-    strength to break at, come last and say what they do to the prediction.
+    ``breaks`` has one row per ``sweep.Break``. Orange cells break early, and models that are
+    incorrect on the original are orange throughout. Switches have no strength: they come last,
+    with a verdict.
     """
     cells = {(row["perturbation"], row["model"]): _cell(row) for _, row in breaks.iterrows()}
     value = [cells[key][0] for key in zip(breaks["perturbation"], breaks["model"], strict=True)]

@@ -1,6 +1,6 @@
-"""Results as tables of text: head and rows, for the pages and the reports alike.
+"""Results as text tables for pages and reports.
 
-``entries`` are a table of ``robustness.statistics``; what is not known is an empty cell.
+``entries`` are a table of ``robustness.statistics``; unknown values are empty cells.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from robustness.statistics import scorecard
 
 Entry = Mapping[str, Any]
 Column = tuple[str, Callable[[Any], str]]
-"""The title of a column, and what its cell says of an entry."""
+"""The title of a column, and the function from an entry to the text of its cell."""
 
 
 class Table(NamedTuple):
-    """The titles of the columns, and the rows: text that nobody has escaped yet."""
+    """Column titles and rows of text, not escaped."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     @classmethod
     def of(cls, entries: Iterable[Any], columns: Sequence[Column]) -> Self:
-        """A row for each of ``entries``."""
+        """A table with a row per entry."""
         return cls(
             tuple(title for title, _ in columns),
             [tuple(say(entry) for _, say in columns) for entry in entries],
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 def interval(entry: Entry, name: str, digits: int = 0) -> str:
-    """The interval of the share ``name`` as text; "no interval" where there is none."""
+    """The interval of the share ``name`` as text, or "no interval"."""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
     if low is None:
         return "no interval"
@@ -49,23 +49,23 @@ def interval(entry: Entry, name: str, digits: int = 0) -> str:
 
 
 def in_brackets(entry: Entry, name: str, form: str = ".1%") -> str:
-    """The interval of the figure ``name`` in brackets, after a space; nothing if there is none."""
+    """The interval of the figure ``name`` in parentheses after a space; "" if there is none."""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
     return "" if low is None else f" ({low:{form}} to {high:{form}})"
 
 
 def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
-    """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; nothing if there is none."""
+    """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; "" if there is none."""
     return "" if entry[name] is None else f"{entry[name]:{form}}{in_brackets(entry, name, form)}"
 
 
 def figure(name: str, form: str) -> Callable[[Entry], str]:
-    """What says the figure ``name`` of an entry; nothing where there is none."""
+    """A function from an entry to its figure ``name`` as text; "" if there is none."""
     return lambda entry: "" if entry[name] is None else f"{entry[name]:{form}}"
 
 
 def label(name: str = "model") -> Callable[[Entry], str]:
-    """What says the readable name of the model that an entry has under ``name``."""
+    """A function from an entry to the label of the model in its field ``name``."""
     return lambda entry: models.label(entry[name])
 
 
@@ -81,7 +81,7 @@ def ranking(entries: Sequence[Entry]) -> Table:
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns[4:4] = [
             LABELLED,
-            ("Accuracy clean", figure("clean_accuracy", ".1%")),
+            ("Accuracy original", figure("clean_accuracy", ".1%")),
             ("perturbed", figure("perturbed_accuracy", ".1%")),
         ]
     if any(entry["robust_accuracy"] is not None for entry in entries):
@@ -93,7 +93,7 @@ def ranking(entries: Sequence[Entry]) -> Table:
 
 
 def labelled_images(entry: Entry) -> str:
-    """On how many of its images the accuracies of an entry rest, "3 of 40"."""
+    """The number of labelled images of an entry, "3 of 40"."""
     return f"{entry['n_labelled']:,} of {entry['n_images']:,}"
 
 
@@ -101,7 +101,7 @@ LABELLED: Column = ("Labelled images", labelled_images)
 
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
-    """A sentence on the labels that an accuracy rests on; nothing where every image has one."""
+    """A sentence on the number of labels behind an accuracy; "" if every image has one."""
     partly = [entry for entry in entries if entry["n_labelled"] < entry["n_images"]]
     if "accuracy" not in quantity or not partly:
         return ""
@@ -110,7 +110,7 @@ def labels_note(entries: Sequence[Entry], quantity: str) -> str:
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
-    """The success of attacks, with the number of images that it rests on."""
+    """The success rate of attacks with the number of images behind it."""
     if entry[name] is None:
         return "no correct image to break"
     images = "image" if entry.get("of") == "consistency" else "correct image"
@@ -120,7 +120,7 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
 def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
-    """Each similarity of the embedding, and rescaled unless the rows are older than that."""
+    """A column per similarity of the embeddings, also rescaled unless the rows are too old."""
     return [_similarity(entries, form, name, RESCALED[name]) for name in names]
 
 
@@ -141,7 +141,7 @@ def _place(entry: Entry) -> str:
 
 
 def pairs(entries: Sequence[Entry]) -> Table:
-    """Every pair of models: the difference, the test, and what more images would do."""
+    """Every pair of models: the difference, its test, and advice on more images."""
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
@@ -164,7 +164,7 @@ def _points(value: float) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value as text, not more exact than it is of use."""
+    """A p-value as text with four digits."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
@@ -180,7 +180,7 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
             "Only A": entry["only_a"],
             "Only B": entry["only_b"],
             "p, corrected": p_text(entry["p_holm"]),
-            "Established": entry["established"],
+            "Significant": entry["established"],
         }
         for entry in entries
     )
@@ -196,18 +196,18 @@ _FIGURES = {
     "euclidean": "Euclidean",
     "euclidean_rescaled": "Euclidean, rescaled",
     "ssim": "SSIM",
-    "clean_accuracy": "Clean accuracy",
+    "clean_accuracy": "Original accuracy",
     "perturbed_accuracy": "Perturbed accuracy",
-    "clean_accuracy_top5": "Clean top-5",
+    "clean_accuracy_top5": "Original top-5",
     "perturbed_accuracy_top5": "Perturbed top-5",
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
-_ECE = {"clean_ece": "ECE clean", "perturbed_ece": "ECE perturbed"}
+_ECE = {"clean_ece": "ECE original", "perturbed_ece": "ECE perturbed"}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
-    """All figures per model and condition with their intervals, as a frame."""
+    """All figures per model and condition with intervals, as a frame."""
     known = [name for name in _FIGURES if any(entry[name] is not None for entry in entries)]
     labelled = "clean_accuracy" in known
     attacked = any(entry["n_attacked"] is not None for entry in entries)
@@ -231,7 +231,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def decimal(value: float | None) -> str:
-    """A figure as text; nothing where there is none."""
+    """A figure as text; "" if there is none."""
     return "" if value is None else f"{value:.3f}"
 
 
@@ -273,9 +273,9 @@ def published(summary: Sequence[Entry]) -> Table:
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
-    """Where each model changes under one perturbation, and the range over its repeats.
+    """The strength at which each prediction changes, and its range over the repeats.
 
-    With a true class also where each becomes incorrect.
+    With a true class also the strength at which it becomes incorrect.
     """
     columns: list[Column] = [
         ("Model", lambda entry: models.label(entry.model)),

@@ -1,8 +1,7 @@
 """The signs and words for a prediction: pages, reports, films and commands take them from here.
 
-With a true class a tick is a correct prediction and a cross an incorrect one; that the model
-changed its prediction is said in words. Without one, "=" is an unchanged prediction and "≠" a
-changed one.
+With a true class ✓ is a correct prediction and ✗ an incorrect one; "changed" is in words. Without
+one, = is an unchanged prediction and ≠ a changed one.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure"]
 
 
 class Mark(NamedTuple):
-    """What is said of a prediction: its class of style, its sign and its words."""
+    """The mark of a prediction: its CSS tone, sign and words."""
 
     tone: Tone
     sign: str
@@ -44,11 +43,11 @@ LEGEND = "✓ correct, ✗ incorrect. Without a true class: = unchanged, ≠ cha
 OPEN_MARKERS = "Open markers: incorrect or, without a true class, changed."
 
 HALF = 0.5
-"""A prediction that keeps less than this share of the original confidence has low confidence."""
+"""A prediction below this share of the original confidence has low confidence."""
 
 
 def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Mark:
-    """The verdict on a prediction that stayed or changed; ``correct`` is None where unknown.
+    """The verdict on an unchanged or changed prediction; ``correct`` is None if unknown.
 
     ``unsure`` adds that a correct or unchanged prediction has low confidence.
     """
@@ -72,7 +71,7 @@ def verdict(row: Measurement) -> Mark:
 
 
 def verdict_of(row: Mapping[str, Any]) -> Mark:
-    """As ``verdict``, of a row of a frame."""
+    """As ``verdict``, for a row of a frame."""
     return _verdict(
         row["label"], row["clean_top1"], row["top1"], row["clean_probability"], row["probability"]
     )
@@ -83,7 +82,7 @@ def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Ma
 
 
 def outcomes(frame: pd.DataFrame) -> tuple[str, str]:
-    """What the predictions of ``frame`` may be in words, the good kind first."""
+    """The words for good and bad predictions of ``frame``, such as ("correct", "incorrect")."""
     known = frame["label"].notna()
     if not len(known) or not known.any():
         return "unchanged", "changed"
@@ -104,9 +103,9 @@ def cell(frame: pd.DataFrame) -> tuple[float, str]:
 
 
 def change(before: bool | None, after: bool | None, where: str) -> str:
-    """What a model does where its prediction first changes, such as at a strength.
+    """The clause for a model whose prediction first changes ``where``, such as at a strength.
 
-    ``before`` and ``after`` say whether its predictions are correct, None where unknown.
+    ``before`` and ``after``: whether its predictions are correct, None if unknown.
     """
     if before is None:
         return f"changes {where}"
@@ -116,14 +115,14 @@ def change(before: bool | None, after: bool | None, where: str) -> str:
 
 
 def no_change(before: bool | None) -> str:
-    """What a model does whose prediction never changes; ``before`` as in ``change``."""
+    """The clause for a model whose prediction never changes; ``before`` as in ``change``."""
     return {None: "does not change", True: "stays correct", False: "stays incorrect"}[before]
 
 
 def tally(rows: Sequence[Measurement]) -> str:
-    """How many models are correct where the true class is known, and how many changed.
+    """The numbers of correct and changed models: "3 of 4 models are correct; 2 changed ...".
 
-    ``rows`` are one a model; such as "3 of 4 models are correct; 2 changed their prediction".
+    ``rows`` has one row per model.
     """
     changed, total = sum(not row.consistent for row in rows), len(rows)
     correct = correct_models(rows)
@@ -139,7 +138,7 @@ def tally(rows: Sequence[Measurement]) -> str:
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:
-    """Such as "3 of 4 models are correct"; nothing where no model has the true class."""
+    """Such as "3 of 4 models are correct"; "" if no model has the true class."""
     known = [row.top1 == row.label for row in rows if row.label is not None]
     if not known:
         return ""
@@ -155,9 +154,9 @@ def _of(count: int, total: int) -> str:
 
 
 def percent(probability: float) -> str:
-    """``probability`` in whole percents, but none that belies it: "94%", "<1%", "29.6%".
+    """``probability`` in whole percents: "94%", "<1%".
 
-    The last is ``UNSURE``, which 30 % is not.
+    Values just below ``UNSURE`` keep a decimal, "29.6%", so that they do not read as 30 %.
     """
     if 0 < probability < 0.005:
         return "<1%"

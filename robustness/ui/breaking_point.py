@@ -1,4 +1,4 @@
-"""How the Breaking-point page looks: the summary, the curves, and the image at a point."""
+"""The Breaking-point page: the summary, the curves, and the image at a strength."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REPEATS = 5
 
 
 def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
-    """The sweep of one perturbation: its points, a ``Measurement`` each, and its breaks."""
+    """The sweep of one perturbation; its events are ``Measurement`` and ``Break``."""
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
     condition = Condition.of({perturbation: 1.0})
@@ -65,9 +65,9 @@ def show(
     found: Sequence[Measurement | Break],
     truth: str | None,
 ) -> None:
-    """Draws the answer for one perturbation: sentence, table, curves, the image at a point.
+    """Draw the result for one perturbation: sentence, table, curves, the image at a strength.
 
-    ``truth`` is the true class, which labels what was ``found``.
+    ``truth`` is the true class with which ``found`` is labelled.
     """
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
@@ -82,7 +82,7 @@ def show(
             f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
         )
         st.info(
-            "Not monotone: at a higher strength the original prediction comes back"
+            "Not monotone: the original prediction comes back at a higher strength"
             f"{with_seeds(returning)}: {cases}.",
             icon=":material/swap_vert:",
         )
@@ -99,7 +99,7 @@ def _film(
     found: Sequence[Measurement | Break],
     truth: str | None,
 ) -> films.Offer:
-    """The film of the sweep: its images are made again, and no model is asked again."""
+    """The film of the sweep: it makes the images again and reuses the predictions."""
     return films.Offer(
         key=f"film {sweeping(picture, perturbation, names, seed).key} {truth}",
         label=moving(perturbation),
@@ -132,7 +132,7 @@ def _curves(
         over_strength(points, quantity, axis),
         "curve",
         f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
-        "the breaking strengths stand in the table above.",
+        "the table above has the breaking strengths.",
     )
     strengths = sorted(set(points["strength"]))
     if clicked is not None and clicked != st.session_state.get("strength clicked"):
@@ -153,7 +153,7 @@ def _at_one_strength(
     strengths: Sequence[float],
     truth: str | None,
 ) -> None:
-    """The image and the predictions at one of ``strengths``, while a slider is moved over them."""
+    """Draw the image and the predictions at one of ``strengths``, chosen by a slider."""
     record = REGISTRY[perturbation]
     strength = components.choice(
         "Strength of the image",
@@ -182,12 +182,12 @@ def _are(count: int, of: str = "") -> str:
 
 
 def _after(done: int) -> str:
-    """The perturbation whose turn it is once ``done`` of them have had theirs."""
+    """The perturbation that follows the first ``done``."""
     return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
 
 
 def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
-    """All perturbations against all models, once asked for: it takes a while."""
+    """Draw the breaking strengths of all perturbations and models; computed on request."""
     st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
     missing = {name: work.total for name, work in sweeps.items() if not work.is_kept}
@@ -206,7 +206,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str |
             f"Sweep all {len(sweeps)} perturbations",
             f"{_are(len(sweeps) - len(missing), f'of {len(sweeps)} ')} done on "
             f"{plain(picture.name)} with {counted(len(names), 'model')}, {_are(len(missing))} "
-            "left. Each one that is done is kept if you cancel.",
+            "left. Finished ones are kept if you cancel.",
         )
         if missing
         else every.in_silence()
@@ -219,7 +219,7 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str |
         st,
         breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
         "breaking_table",
-        "Breaking strength of every model under every perturbation; the same numbers can be had "
-        "as JSON from the sweep command.",
+        "Breaking strength of every model under every perturbation; the sweep command gives the "
+        "same numbers as JSON.",
     )
     st.caption(f"Resolution of the strengths: {coarsest(breaks)}.")

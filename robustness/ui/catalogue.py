@@ -29,7 +29,7 @@ def show(sample: str) -> None:
         "Search",
         key="search",
         bind="query-params",
-        placeholder="Name, family or what happens in the world: rain, jpg, night",
+        placeholder="Name, family or cause: rain, jpg, night",
     )
     found, _ = answer = find(query or "")
     if not found:

@@ -1,4 +1,4 @@
-"""The Scorecard: its conditions, ranking and verdicts, outcomes, gallery, the study's insight."""
+"""The Scorecard: conditions, ranking and verdicts, outcomes, gallery, features."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results, stages
 from robustness.ui.work.long_work import Measuring
 
-STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN = "study settings", "one dial", "each its own"
+STUDY, SAME, INDIVIDUAL = "Study settings", "Same strength", "Individual strengths"
+_RENAMED = {"one dial": SAME, "each its own": INDIVIDUAL}
+"""Modes in links of earlier versions."""
 
 
 def study_conditions_input() -> tuple[Condition, ...]:
-    """The study's ten conditions: at its settings, all at one strength, or each at its own."""
-    modes = (STUDY_SETTINGS, ONE_DIAL, EACH_ITS_OWN)
-    mode = one_of("Strength of the ten perturbations", modes, "mode")
-    if mode == ONE_DIAL:
+    """The study's ten conditions: at its settings, at one strength, or at individual strengths."""
+    if (said := st.query_params.get("mode")) in _RENAMED:
+        st.session_state["mode"] = st.query_params["mode"] = _RENAMED[said]
+    mode = one_of("Strength of the ten perturbations", (STUDY, SAME, INDIVIDUAL), "mode")
+    if mode == SAME:
         values = [round(0.05 * step, 2) for step in range(1, 21)]
         dial = components.choice(
             "Strength of all ten",
@@ -54,10 +57,10 @@ def study_conditions_input() -> tuple[Condition, ...]:
         )
         st.caption(
             "Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity 5. "
-            "Flips have no strength: they are applied whole."
+            "Flips have no strength."
         )
         return study_conditions(strength=dial)
-    if mode == EACH_ITS_OWN:
+    if mode == INDIVIDUAL:
         records = [record for record in REGISTRY if record.in_study]
         conditions = []
         for record, column in zip(records, results.cells(5, gap="medium"), strict=False):
@@ -78,7 +81,7 @@ def _own_strength(record: Perturbation) -> float:
 def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
-    """The rows of the scorecard, kept or computed with progress; ends the page if cancelled."""
+    """The rows of the scorecard, cached or computed with progress; stops the page if cancelled."""
     spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     return Measuring(
         "Scoring",
@@ -95,7 +98,7 @@ def show(
     conditions: Sequence[Condition],
     seed: int,
 ) -> None:
-    """Draws the sections top to bottom."""
+    """Draw the sections."""
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
     _headline(summary, pictures, rows)
@@ -125,18 +128,18 @@ def show(
         st,
         outcomes(frame),
         "outcomes",
-        "The prediction of each model under each perturbation; each stands under its image below.",
+        "The prediction of each model under each perturbation; the images below show each one.",
     )
-    st.caption(f"{OUTCOMES} Point at a cell for the confidence in the original class.")
+    st.caption(f"{OUTCOMES} Hover over a cell for the confidence in the original class.")
     _gallery(rows, pictures, conditions, seed)
     left, right = st.columns(2, gap="large")
     with left:
-        st.header("Features moved, decision moved", anchor=False)
+        st.header("Features and predictions", anchor=False)
         st.markdown(scorecard.insight(rows))
         results.chart(st, movement(frame), "movement", scorecard.insight(rows))
         st.caption(MOVEMENT)
     with right:
-        st.header("Where in each network it departs", anchor=False)
+        st.header("Where the features diverge", anchor=False)
         st.markdown("Mean similarity over all perturbations, from the first stage to the last.")
         metric = one_of(
             "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
@@ -153,7 +156,7 @@ def _by_place(
     conditions: Sequence[Condition],
     seed: int,
 ) -> list[Measurement]:
-    """``rows`` with their stages compared place by place, kept or computed with progress."""
+    """``rows`` with their stages compared place by place, cached or computed with progress."""
     names = list(dict.fromkeys(row.model for row in rows))
     spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
     what = "Comparing place by place"
@@ -188,7 +191,7 @@ def _gallery(
     conditions: Sequence[Condition],
     seed: int,
 ) -> None:
-    st.header("The perturbed images and the answers", anchor=False)
+    st.header("Perturbed images and predictions", anchor=False)
     picture = pictures[0]
     if len(pictures) > 1:
         by_name = {f"{place}: {visible(p.name)}": p for place, p in enumerate(pictures, start=1)}

@@ -76,7 +76,10 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
     assert on(app) == {"darkness": 0.25}
     said = [warning.value.replace("\\", "") for warning in app.warning]
     assert len(said) == 3
-    assert "fog=strong, which is left out: expected a strength from 0 to 1." in said[-1] + said[1]
+    assert (
+        "Expected a strength from 0 to 1, got fog=strong in the link; it is ignored."
+        in said[-1] + said[1]
+    )
     assert any("brightness=7" in text for text in said)
     assert any("vertical_flip=no" in text and "true or false" in text for text in said)
     assert not perturb(app, fog=0.5).warning
@@ -85,7 +88,7 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
 def test_a_slip_in_the_name_of_a_perturbation_is_said() -> None:
     app = run(sample="rocket", gausian_blur="0.6", models="SqueezeNet", utm_source="a mail")
     (said,) = (warning.value.replace("\\", "") for warning in app.warning)
-    assert "The link asks for gausian_blur, which is left out" in said
+    assert "The link names gausian_blur, which is no perturbation" in said
     assert "Did you mean gaussian_blur?" in said
 
 

@@ -148,14 +148,14 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
             assert escape(record.label) in text
     assert "SqueezeNet 1.1 has a consistency of" in headline(app)
     assert "DenseNet121" in text  # the published figures stand there whatever was run
-    dial = app.segmented_control(key="mode").set_value("one dial").run()
+    dial = app.segmented_control(key="mode").set_value("Same strength").run()
     assert not dial.exception
     dial.query_params["dial"] = "0.05"
     weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
     (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
     assert f"consistency of {expected['consistency']:.0%}" in headline(weak)
-    own = weak.segmented_control(key="mode").set_value("each its own").run()
+    own = weak.segmented_control(key="mode").set_value("Individual strengths").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5
     sliders = [shown["label"] for shown in components(own, "choice")]

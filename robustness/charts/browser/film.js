@@ -1,14 +1,14 @@
-// A film of one perturbation from strength 0 to 1: plays and scrubs by itself, and asks for nothing.
-// Nothing here knows of Streamlit; `slider.js` stands before it. All text is set as text.
+// A film of one perturbation from strength 0 to 1; it plays and scrubs without requests.
+// Independent of Streamlit; needs `slider.js` before it. All text is set as text.
 
 const LONGEST = 8000; // milliseconds from the first frame to the last
-const A_FRAME = 1000; // milliseconds that a frame of a short film stands
+const A_FRAME = 1000; // milliseconds per frame of a short film
 
 function percent(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
 
-// One model: its verdict, its five most likely classes, and how far its features moved.
+// One model: its verdict, its top-5 classes and its feature similarity.
 class FilmCard {
   constructor(model) {
     this.model = model;
@@ -45,14 +45,14 @@ class FilmCard {
       bar.firstChild.textContent = name;
       bar.lastChild.textContent = percent(share);
     });
-    this.left.textContent = `${percent(left)} left for ${this.model.classes[0]}`;
+    this.left.textContent = `${this.model.classes[0]}: ${percent(left)}`;
     this.left.title = this.left.textContent;
     this.similar.textContent = `cosine ${cosine.toFixed(2)}, Euclidean ${euclidean.toFixed(2)}, rescaled`;
     this.similar.title = this.similar.textContent;
   }
 }
 
-// How far the features of every model have moved, over all frames, and where the film is.
+// The feature similarity of every model over all frames, and the current position.
 class FilmCurve {
   constructor(models) {
     const svg = (tag, attributes) => {
@@ -64,10 +64,10 @@ class FilmCurve {
     const values = models.map((model) => model.frames.map((frame) => frame.cosine));
     const low = Math.min(0, ...values.flat());
     const height = (value) => (100 * (1 - value)) / (1 - low);
-    const text = "Cosine similarity of the features, rescaled: 1 is unmoved";
+    const text = "Cosine similarity of the features, rescaled: 1 is identical";
     this.root = make("figure", "rb-film-curve");
     const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" });
-    drawing.setAttribute("aria-label", `${text}; the cards hold each model's at this frame`);
+    drawing.setAttribute("aria-label", `${text}; the cards have the values at this frame`);
     drawing.append(svg("line", { x1: 0, x2: 100, y1: height(0), y2: height(0), class: "rb-film-zero" }));
     values.forEach((line, index) => {
       const points = line.map((value, at) => `${(100 * at) / this.last},${height(value).toFixed(2)}`);
@@ -84,7 +84,7 @@ class FilmCurve {
 }
 
 class Film {
-  // `pictures` are the bytes of PNGs: the original, then one a frame.
+  // `pictures` are PNG bytes: the original, then one per frame.
   constructor(place, data, pictures, { autoplay = false } = {}) {
     this.data = data;
     this.at = -1;
@@ -153,7 +153,7 @@ class Film {
     if (autoplay && !calm) this.play();
   }
 
-  // --- where the models break ---
+  // --- where predictions change ---
 
   marks() {
     return this.data.models
@@ -164,7 +164,7 @@ class Film {
       }));
   }
 
-  // The marks of the slider in the colours of their models.
+  // Marks of the slider in the colours of the models.
   colour() {
     const broken = this.data.models.filter((model) => model.break !== null);
     [...this.slider.root.querySelectorAll(".rb-ticks > i")].forEach((tick, index) => {
@@ -173,10 +173,10 @@ class Film {
     });
   }
 
-  // The same in words; a click leads there.
+  // The same in words; a click moves the film there.
   breaks() {
     const list = make("ul", "rb-film-breaks");
-    list.setAttribute("aria-label", "Where each model breaks");
+    list.setAttribute("aria-label", "Where each prediction changes");
     for (const model of this.data.models) {
       const item = make("li");
       const dot = make("i", "rb-film-dot");
@@ -196,12 +196,12 @@ class Film {
     return list;
   }
 
-  // The first frame at or beyond a place between frames, where a model's answer has changed.
+  // The first frame at or after a position between frames: its prediction has changed.
   reached(value) {
     return Math.min(this.last, Math.max(0, Math.ceil(value - 1e-6)));
   }
 
-  // --- what is shown ---
+  // --- display ---
 
   show(at) {
     if (at !== this.at) {

@@ -1,8 +1,8 @@
-// A slider that reports while it is held. Nothing here knows of Streamlit: the other files use it.
+// A slider that reports while it is held. Independent of Streamlit; the other files use it.
 
-const SWIPE = 6; // pixels a finger moves sideways before it drags; upwards the page scrolls
-const SNAP = 5; // pixels within which a mark attracts
-const REST = 300; // milliseconds after the last key until it counts as let go
+const SWIPE = 6; // pixels a finger moves sideways before it drags; vertical movement scrolls
+const SNAP = 5; // pixels within which the slider snaps to a mark
+const REST = 300; // milliseconds after the last key until it counts as released
 
 function make(tag, name, properties = {}) {
   const node = document.createElement(tag);
@@ -11,7 +11,7 @@ function make(tag, name, properties = {}) {
   return node;
 }
 
-// One slider. `changed(value, held)` is told of every move, at last with `held` false.
+// One slider. `changed(value, held)` is called for every move, last with `held` false.
 class Slider {
   constructor({ label, min = 0, max = 1, step = 0.01, value = min, marks = [], home = min, changed }) {
     Object.assign(this, { min, max, step, marks, home, changed });
@@ -33,14 +33,14 @@ class Slider {
     return (value - this.min) / (this.max - this.min);
   }
 
-  // Shows `value`; does not report.
+  // Show `value` without a report.
   set(value) {
     this.value = value;
     this.input.value = value;
     this.root.style.setProperty("--share", this.share(value));
   }
 
-  // What the value means, for those who hear it.
+  // The value in words, for screen readers.
   say(text) {
     this.input.setAttribute("aria-valuetext", text);
   }
@@ -53,7 +53,7 @@ class Slider {
 
   at(x) {
     const box = this.root.getBoundingClientRect();
-    const inset = 11; // half of the thumb, which stays within the track
+    const inset = 11; // half of the thumb, which stays inside the track
     const width = box.width - 2 * inset;
     const share = Math.min(1, Math.max(0, (x - box.left - inset) / width));
     const near = this.marks.find((mark) => Math.abs(this.share(mark.value) - share) * width <= SNAP);
@@ -69,7 +69,7 @@ class Slider {
       if (event.button || this.input.disabled) return;
       const touch = event.pointerType === "touch";
       grip = { from: event.clientX, dragging: !touch };
-      if (touch) return; // it may become a swipe that scrolls
+      if (touch) return; // it may become a scroll
       event.preventDefault();
       root.setPointerCapture(event.pointerId);
       this.input.focus({ preventScroll: true });
@@ -91,7 +91,7 @@ class Slider {
     });
     root.addEventListener("pointercancel", () => {
       if (grip && grip.dragging) this.move(this.value, false);
-      grip = null; // the page scrolls, and nothing has changed
+      grip = null; // the page scrolls; no change
     });
     root.addEventListener("dblclick", () => this.move(this.home, false));
     let resting = 0;
@@ -103,7 +103,7 @@ class Slider {
   }
 }
 
-// Sends the newest value once the last one is answered: never a queue, and the last always arrives.
+// Sends the newest value once the previous one is answered: no queue, and the last value arrives.
 class Sender {
   constructor() {
     this.sent = 0;
@@ -111,7 +111,7 @@ class Sender {
     this.next = null;
   }
 
-  // `send(n)` carries the number that the answer brings back.
+  // `send(n)`: the answer returns the number n.
   offer(send) {
     this.next = send;
     if (!this.waiting) this.go();
@@ -122,7 +122,7 @@ class Sender {
     this.next = null;
     this.waiting = ++this.sent;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.answered(this.waiting), 10000); // its answer is lost
+    this.timer = setTimeout(() => this.answered(this.waiting), 10000); // the answer is lost
     send(this.waiting);
   }
 
@@ -139,10 +139,10 @@ class Sender {
   }
 }
 
-// Where the parts of a page find each other: each is a module of its own.
+// Shared references: each part of a page is a module.
 const PARTS = (window.robustness ??= {});
 
-// `header` and `pictures` (bytes each) as one message, which `unpack` of the server reads.
+// `header` and `pictures` (bytes) as one message for `unpack` of the server.
 function pack(header, pictures = []) {
   const sizes = pictures.map((picture) => picture.length);
   const head = new TextEncoder().encode(JSON.stringify({ ...header, sizes }));
@@ -151,7 +151,7 @@ function pack(header, pictures = []) {
   return new Blob([length, head, ...pictures]);
 }
 
-// {...header, pictures: [bytes]} of what `pack` of the server made.
+// {...header, pictures: [bytes]} of a message from `pack` of the server.
 function unpack(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = view.getUint32(0);
@@ -165,7 +165,7 @@ function unpack(bytes) {
   return { ...header, pictures };
 }
 
-// The image of a PNG, pixel by pixel as it was saved.
+// The image of a PNG, with exact pixels.
 function decoded(bytes) {
   return createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
 }

@@ -1,4 +1,4 @@
-"""The one place of the pages that makes HTML: from the macros of a template, all of it escaped."""
+"""The only place where pages make HTML: from the macros of a template, escaped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from robustness.base.text import unhidden
 from robustness.charts.verdict import percent
 
 Html = NewType("Html", str)
-"""Safe to show: no text in it is read as a tag. Only ``html`` makes it."""
+"""Safe HTML: all text in it is escaped. Only ``html`` makes it."""
 
 
 def html(part: str, **values: Any) -> Html:
-    """The macro ``part`` of the template filled with ``values``, all of which it must name.
+    """The macro ``part`` of the template filled with ``values``.
 
-    What is ``Html`` already stays as it is; everything else is escaped, and characters that cannot
-    be seen stand as their numbers.
+    ``Html`` stays as it is. Everything else is escaped, and invisible characters become numbers.
     """
     return Html(getattr(_parts(), part)(**values))
 

@@ -70,7 +70,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     with st.sidebar:
         st.html(html("skip", target=skips_to))
         st.markdown("### Robustness")
-        st.caption("Is the classifier still right when the image is not perfect?")
+        st.caption("Are image classifiers still correct when the image is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
         for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
             page_link(path, label, icon, carried)

@@ -1,4 +1,4 @@
-"""What the Live page shows: an image under a condition, and what the models answer to it."""
+"""What the Live page shows: an image under a condition, and the models' predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answer = Measurement | RobustnessError
 
 
 class LiveRequest(NamedTuple):
-    """An image under a condition, and the models asked about it."""
+    """An image under a condition, and the models that predict it."""
 
     picture: Picture
     condition: Condition
@@ -34,12 +34,12 @@ class LiveRequest(NamedTuple):
 
     @property
     def of_whom(self) -> tuple[str, ...]:
-        """The image and the models."""
+        """The image, its true class and the models."""
         return (self.picture.digest, str(self.truth), *self.models)
 
     @property
     def id(self) -> str:
-        """Tells it from all else that may be shown."""
+        """Identifies all that is shown."""
         return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
 
     @property
@@ -58,16 +58,16 @@ class LiveRequest(NamedTuple):
     def answers(
         self, altered: memo.Altered, who: str | None = None
     ) -> Iterator[tuple[str, Answer]]:
-        """Has all models asked from now on, in turns of ``who``; each answer as it comes.
+        """Start all forward passes, in the turns of ``who``; yield each result as it arrives.
 
-        The true class is the label of each.
+        Each row gets the true class as its label.
         """
         coming = memo.answers(self.spec, self.picture, self.models, altered, who)
         return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 
 def shown(asked: LiveRequest, found: Mapping[str, Answer], note: str = "") -> components.Answers:
-    """The headline, the verdicts and a card a model, as far as they are ``found``."""
+    """The headline, the verdicts and a card per model; ``found`` holds the results so far."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
     return components.Answers(
         headline=_headline(asked, list(rows.values())),
@@ -80,12 +80,12 @@ def shown(asked: LiveRequest, found: Mapping[str, Answer], note: str = "") -> co
 def _card(name: str, row: Answer | None) -> Html:
     if isinstance(row, Measurement):
         return results.card(row)
-    text = "Asking …" if row is None else str(row)
+    text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
 def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
-    """The answer in a sentence."""
+    """The result in one sentence."""
     idle, total = asked.condition.idle, len(asked.models)
     told = correct_models(rows) if idle else tally(rows)
     if len(rows) < total or not total:
@@ -96,7 +96,7 @@ def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
 
 
 def _verdicts(asked: LiveRequest, answered: Mapping[str, Measurement]) -> Html:
-    """One line a model: what became of its answer, and what it sees now."""
+    """One line per model: its verdict and its prediction."""
     lines = []
     for name in asked.models:
         row = answered.get(name)

@@ -1,4 +1,4 @@
-"""The check of one image, live: images and answers at every move, charts once it rests."""
+"""The live check of one image: images and predictions follow the slider, charts come at rest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STANDING = "standing"
 
 @fragment
 def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
-    """Draws the images, the answers and the stack; reruns alone when something is changed."""
+    """Draw the images, the predictions and the stack; a fragment that reruns alone."""
     on = stack.current()
     _say_who_cannot_run(model_names)
     asked = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
@@ -41,11 +41,11 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     presenting.told(picture, asked.models, seed, asked.condition.id)
     with PAUSES.answering(), st.container(key="live"):
         (_follow if follows else _begin)(asked, on)
-    st.session_state[_STANDING] = asked.of_whom  # only once all of it stands
+    st.session_state[_STANDING] = asked.of_whom  # last: only a complete page can be followed
 
 
 def _begin(asked: LiveRequest, on: stack.Stack) -> None:
-    """Draws an image anew, and each answer as it comes: models may have to be loaded."""
+    """Draw a new image, and each prediction as it arrives: models may have to load."""
     start = time.perf_counter()
     altered = asked.change()
     asking, coming = time.perf_counter(), asked.answers(altered)  # while the images are drawn
@@ -63,7 +63,7 @@ def _begin(asked: LiveRequest, on: stack.Stack) -> None:
 
 
 def _follow(asked: LiveRequest, on: stack.Stack) -> None:
-    """Draws what changes, all at once: nothing is emptied before its successor is there."""
+    """Draw all changes at once, so that no part of the page is empty in between."""
     start = time.perf_counter()
     altered = asked.change()
     asking, coming = time.perf_counter(), asked.answers(altered)
@@ -71,14 +71,14 @@ def _follow(asked: LiveRequest, on: stack.Stack) -> None:
     found = dict(coming)
     note = _pace(asking, start)
     components.answers(nullcontext(), "live answers", shown(asked, found, note))
-    # Last: once the browser has it, it may ask for more, and what is unsent then is dropped.
+    # Last: the browser may then ask for more, which would drop what is not sent yet.
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
 
 
 def _pace(asking: float, start: float) -> str:
-    """How long it took from ``start``, once all have answered who are asked since ``asking``.
+    """The times of this update, which began at ``start`` and its forward passes at ``asking``.
 
-    An image that was perturbed before takes no time again.
+    A cached perturbed image takes no time.
     """
     now = time.perf_counter()
     UPDATES.note("page", now - start)
@@ -90,7 +90,7 @@ def _pace(asking: float, start: float) -> str:
 
 
 def _usable(model_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the models that can run: one of the user's may have turned out unusable."""
+    """The models that can run: a user's own model may have failed to load."""
     return tuple(name for name in model_names if models.state(MODELS[name]).ready)
 
 
@@ -104,7 +104,7 @@ def _say_who_cannot_run(model_names: Sequence[str]) -> None:
 def show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
-    """Draws the charts and what else need not move along; reruns once the answers have settled."""
+    """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
     condition = stack.kept().condition
     asked = LiveRequest(picture, condition, _usable(model_names), seed, truth)
     components.settled("details settled", asked.id)
@@ -129,13 +129,13 @@ def show_details(
 
 
 def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:
-    """Similarity of features, probability of the clean class, similarity per stage.
+    """Draw feature similarity, confidence in the original class, and similarity per stage.
 
-    ``by_place`` gives the stages of a model's row compared place by place.
+    ``by_place`` returns the stages of a model compared place by place.
     """
     frame = pd.DataFrame([row.as_row() for row in rows])
     similarity, left, departs = st.columns(3, gap="medium")
-    similarity.markdown("### How far the features moved")
+    similarity.markdown("### Feature similarity")
     results.chart(
         similarity,
         answers.similarity_bars(frame),
@@ -143,19 +143,18 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         look.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
     )
     similarity.caption(
-        "Similarity of the embeddings of both images: 1 where nothing moved, 0 where they are as "
-        "alike as those of unrelated images. In brackets what it is before it is rescaled so. "
-        "Euclidean: 1 - ‖a - b‖ / (‖a‖ + ‖b‖)."
+        "Similarity of the two images to the network: 1 is identical, 0 is as different as "
+        "unrelated images. Unscaled values in parentheses."
     )
-    left.markdown("### What is left for the original class")
+    left.markdown("### Confidence in the original class")
     results.chart(
         left,
         answers.clean_class_bars(frame),
         "clean_class",
         look.describe(frame, ["clean_probability", "retained_probability"]),
     )
-    left.caption("Probability of the class that each model names for the original.")
-    departs.markdown("### Where in the network it departs")
+    left.caption("Probability of the class that each model predicts for the original.")
+    departs.markdown("### Where the features diverge")
     with departs:
         chosen = stages.by_place_input()
     if chosen:

@@ -1,4 +1,4 @@
-"""The film of what is on: one of its perturbations from 0 to 1, the others as they are."""
+"""The film of a condition: one perturbation moves from 0 to 1, the others stay."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from robustness.ui.work import films
 
 
 def show(asked: LiveRequest) -> None:
-    """Draws the place where a film of what is on is played."""
+    """Draw the film player."""
     with st.container(key="live-film"):
-        films.show("film", _offers(asked), "Put a perturbation on to play it from strength 0 to 1.")
+        films.show("film", _offers(asked), "Add a perturbation to play it from strength 0 to 1.")
 
 
 def made(asked: LiveRequest) -> list[Played]:
-    """The films of ``asked`` that have been played and are kept."""
+    """The cached films of ``asked``."""
     found = [films.made(offer) for offer in _offers(asked)]
     return [played for played in found if played is not None]
 

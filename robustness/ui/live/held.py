@@ -1,7 +1,7 @@
-"""Images and answers while a slider is held, by requests of their own.
+"""Images and predictions while a slider is held, served past the page's script.
 
-A run of the page's script takes longer than a hand waits for, and draws the whole page. Nothing
-that is said here lasts: once the slider is let go, the script runs and shows what was asked last.
+A run of the script draws the whole page, which is too slow for a moving slider. These answers are
+temporary: once the slider is released, the script runs and shows the last state.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from robustness.ui.session.tickets import Tickets, body
 from robustness.ui.shown import results
 
 MOST_BYTES = 1_000_000
-"""Of a request with an image: a camera frame takes 200,000."""
+"""Limit of a request with an image; a camera frame takes 200,000."""
 
 MOST_BYTES_OF_STEPS = 50_000
-"""Of a request without one: each perturbation takes 100."""
+"""Limit of a request without an image; each perturbation takes 100."""
 
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
 
 MOST_PIXELS = 1_000_000
-"""Of a camera frame: they are sent with a short side of 256."""
+"""Limit of a camera frame, which has a short side of 256."""
 
 _TICKETS: Tickets[LiveRequest] = Tickets("held")
 
 _MOST_AT_ONCE = 128
 
 _THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
-"""Of our own: those that wait for their turn would keep the rest of the server waiting."""
+"""A separate pool: requests that wait for their turn must not block the server."""
 
 
 def ticket(asked: LiveRequest) -> str:
-    """Lets this session's browser ask for ``asked`` under other conditions; to be named by it."""
+    """A new ticket with which this session's browser may ask for ``asked`` under any condition."""
     return _TICKETS.give(asked)
 
 
@@ -101,7 +101,7 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
 
 
 async def _found(request: Request) -> Response:
-    """The names of the perturbations that the search of the stack finds."""
+    """The names of the perturbations that match a search."""
     try:
         if _TICKETS.get(request.path_params["ticket"]) is None:
             return Response(status_code=404)
@@ -128,7 +128,7 @@ def _answers(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
 
 
 def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
-    """Both for a frame of a camera, in the place of the image."""
+    """The image and predictions of a camera frame, which replaces the image."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     fit = asked.picture.fit
@@ -157,4 +157,4 @@ ROUTES = [
     Route("/live/{ticket}", _answer, methods=["POST"]),
     Route("/live/{ticket}/perturbations", _found, methods=["GET"]),
 ]
-"""What the server of the dashboard serves beside its pages."""
+"""Routes that the server serves beside the pages."""

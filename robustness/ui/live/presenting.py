@@ -1,4 +1,4 @@
-"""The presenter's view of the Live page, which the link says; and the stories that can be told."""
+"""Present mode of the Live page, the stories and the tour."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _STYLE = Path(__file__).with_name("present.css")
 
 
 def presenting() -> bool:
-    """Whether the link asks for the presenter's view."""
+    """Whether the link asks for Present mode."""
     return str(st.query_params.get(_PRESENT)) == "true"
 
 
 def frame() -> None:
-    """What frames the page: in the presenter's view the way back, otherwise the tour.
+    """Draw the exit of Present mode and its style, otherwise the tour.
 
-    The first hides all that is not shown to others. What follows keeps its place in either.
+    Both take one place, so that the elements below keep theirs.
     """
     with st.container(key="presenting"):
         if presenting():
@@ -48,11 +48,11 @@ def _present() -> None:
 
 
 def buttons() -> None:
-    """What leads into a presentation: the stories, and the presenter's view."""
-    # With each it is drawn anew, and so closed: else it would lie over what there is to watch.
+    """Draw the Stories menu and the Present button."""
+    # A new key closes the menu after a choice: open, it would cover the page.
     begun = f"stories {st.query_params.get('story')} {st.session_state.get(_TOURS, 0)}"
     with st.popover("Stories", icon=":material/auto_stories:", key=begun):
-        st.caption("To show somebody; each is measured on the four models that come along.")
+        st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
             page_link(story.page, story.title, ":material/play_circle:", story.link)
         st.button("Take the tour", icon=":material/tour:", on_click=_ask_for_the_tour)
@@ -61,12 +61,12 @@ def buttons() -> None:
         icon=":material/present_to_all:",
         key="present",
         on_click=_present,
-        help="Large type, and nothing but images, answers and the stack. Escape leaves it.",
+        help="Large type for an audience: images, predictions and sliders only. Escape ends it.",
     )
 
 
 def _tour() -> None:
-    """The tour: on a first visit without a link, and whenever it is asked for."""
+    """Draw the tour: on a first visit without a link, and on request."""
     first = st.session_state.setdefault(_FIRST, not st.query_params)
     components.tour("tour", first, st.session_state.get(_TOURS, 0))
 
@@ -76,9 +76,9 @@ def _ask_for_the_tour() -> None:
 
 
 def told(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
-    """What to watch, where the link is that of a story and the page still shows what that tells of.
+    """Draw what to watch, if the link names a story and the page still shows it.
 
-    ``subject`` is what the page shows, as ``Story.subject`` has it.
+    ``subject`` is what the page shows, in the form of ``Story.subject``.
     """
     story = next((one for one in STORIES if one.name == st.query_params.get("story")), None)
     if story is None or not (
@@ -87,6 +87,6 @@ def told(picture: Picture, names: Sequence[str], seed: int, subject: str) -> Non
         and set(story.query["models"]) <= {*names}
         and (seed, subject) == (0, story.subject)
     ):
-        st.empty()  # in its place: what follows keeps its own
+        st.empty()  # holds the place, so that the elements below keep theirs
     else:
         st.info(f"**{plain(story.title)}.** {plain(story.watch)}", icon=":material/auto_stories:")

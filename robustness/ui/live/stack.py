@@ -1,7 +1,7 @@
-"""The perturbations that are on: what the stack in the browser, the link and the session say of it.
+"""The active perturbations, in step between the stack in the browser, the link and the session.
 
-The newest word counts: what was moved in the browser, or a link that is not the one last seen, as
-when somebody goes back.
+The latest change wins: a move in the browser, or a link that differs from the last one seen, as
+after Back.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from robustness.ui.controls.picture_input import CAMERA_FILE, USABLE
 from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}
-"""What a visitor without a link sees first: a change that some models survive and some do not."""
+"""The first view without a link: a perturbation that only some models withstand."""
 
 _ALIKE = 0.8
-"""From which on a name in the link is taken for a perturbation's with a slip of the pen."""
+"""Names in the link at least this similar to a perturbation count as a typing error."""
 
 DIGITS = 4
-"""Of a strength: as fine as the link is exact."""
+"""Decimal digits of a strength, in the stack as in the link."""
 
 _KEY = "stack"
 _STEPS, _SEEN, _TAKEN, _REV, _FILES = "steps", "seen link", "steps taken", "steps given", "of files"
@@ -38,7 +38,7 @@ _STEPS, _SEEN, _TAKEN, _REV, _FILES = "steps", "seen link", "steps taken", "step
 
 @dataclass(frozen=True)
 class StackStep:
-    """One perturbation of the stack; ``hidden`` ones keep their place and do nothing."""
+    """One perturbation of the stack; a ``hidden`` one keeps its place without effect."""
 
     name: str
     strength: float
@@ -47,19 +47,19 @@ class StackStep:
 
 @dataclass(frozen=True)
 class Stack:
-    """What is on, in the order in which it is applied; ``held`` while a slider is being moved."""
+    """The perturbations in the order of application; ``held`` while a slider is moved."""
 
     steps: tuple[StackStep, ...]
     held: bool = False
 
     @property
     def condition(self) -> Condition:
-        """What the image is put under."""
+        """The condition of the visible steps."""
         return Condition.of({step.name: step.strength for step in self.steps if not step.hidden})
 
 
 def current() -> Stack:
-    """The stack as it is now; keeps the link in step unless a slider is held."""
+    """The current stack; updates the link unless a slider is held."""
     state = st.session_state
     report = components.sent(_KEY, "stack")
     link = _of_link()
@@ -85,12 +85,12 @@ def current() -> Stack:
 
 
 def kept() -> Stack:
-    """The stack as ``current`` last found it."""
+    """The stack that ``current`` returned last."""
     return Stack(tuple(st.session_state[_STEPS]))
 
 
 def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
-    """Draws the stack; ``shown`` names what the page now shows, ``ticket`` is that of ``held``."""
+    """Draw the stack; ``shown`` is the id of what the page shows, ``ticket`` is of ``held``."""
     state = st.session_state
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     components.stack(
@@ -110,7 +110,7 @@ def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
 
 
 def said(step: StackStep) -> str:
-    """What a step is worth, as a person would say it: "3 px, severity 3"."""
+    """The physical value and severity of a step, such as "3 px, severity 3"."""
     record = REGISTRY[step.name]
     severity = record.severity_at(step.strength)
     exact = severity and record.severity_strengths[severity - 1] == step.strength
@@ -120,7 +120,7 @@ def said(step: StackStep) -> str:
 
 
 def checked(given: Any) -> list[StackStep]:
-    """The steps of ``given``, which came from a browser: whatever is no step is left out."""
+    """The valid steps of ``given``, which comes from a browser."""
     steps = []
     for entry in given if isinstance(given, list) else []:
         values = entry if isinstance(entry, dict) else {}
@@ -133,12 +133,12 @@ def checked(given: Any) -> list[StackStep]:
 
 
 def _speaks(link: Mapping[str, str]) -> bool:
-    """Whether the link decides: one that brings a visitor from another page may say nothing."""
+    """Whether the link decides: on arrival from another page it may name no perturbation."""
     return bool(link) or not st.session_state.get("arrived")
 
 
 def _give(steps: Sequence[StackStep]) -> None:
-    """Has the browser take over ``steps``."""
+    """Send ``steps`` to the browser."""
     state = st.session_state
     state[_STEPS] = _in_order(steps)
     state[_REV] = state.get(_REV, 0) + 1
@@ -154,7 +154,7 @@ def _in_order(steps: Iterable[StackStep]) -> list[StackStep]:
 
 
 def _of_link() -> dict[str, str]:
-    """What the link says of perturbations."""
+    """The perturbations of the link, with their texts."""
     said = {name: st.query_params.get_all(name) for name in REGISTRY.names}
     return {name: values[-1] for name, values in said.items() if values}
 
@@ -165,7 +165,7 @@ def _steps_of(link: Mapping[str, str]) -> list[StackStep]:
 
 
 def _strength(record: Perturbation, text: str) -> float | None:
-    """What the link's ``text`` means for ``record``; None if it is no strength."""
+    """The strength of ``record`` that the link's ``text`` gives; None if it is invalid."""
     if not record.graded and text.lower() in ("true", "false"):
         return float(text.lower() == "true")
     try:
@@ -177,44 +177,44 @@ def _strength(record: Perturbation, text: str) -> float | None:
 
 
 def _problems(link: Mapping[str, str]) -> list[str]:
-    """A sentence for each perturbation of the link whose strength means nothing."""
+    """A sentence for each perturbation of the link with an invalid strength."""
     return [
-        f"The link asks for {name}={text}, which is left out: expected a strength from 0 to 1"
-        + ("." if REGISTRY[name].graded else ", true or false.")
+        "Expected a strength from 0 to 1"
+        + ("" if REGISTRY[name].graded else ", true or false")
+        + f", got {name}={text} in the link; it is ignored."
         for name, text in link.items()
         if _strength(REGISTRY[name], text) is None
     ]
 
 
 def _strangers() -> list[str]:
-    """A sentence for each name in the link that is nearly a perturbation's."""
+    """A sentence for each name in the link that resembles a perturbation."""
     return [
-        f"The link asks for {name}, which is left out: there is no such perturbation. Did you mean "
-        f"{meant}?"
+        f"The link names {name}, which is no perturbation and is ignored. Did you mean {meant}?"
         for name in st.query_params
         if name not in REGISTRY and (meant := _meant(name))
     ]
 
 
-@lru_cache(maxsize=256)  # it is asked at every move
+@lru_cache(maxsize=256)  # called at every move
 def _meant(name: str) -> str:
-    """The perturbation that ``name`` is nearly; "" for something else."""
+    """The perturbation that ``name`` resembles; "" if there is none."""
     longest = max(map(len, REGISTRY.names))
     found = nearest(name, REGISTRY.names, cutoff=_ALIKE) if len(name) <= 2 * longest else ()
     return next(iter(found), "")
 
 
 def query(steps: Iterable[StackStep]) -> dict[str, str]:
-    """``steps`` as a link says them."""
+    """``steps`` as parameters of a link."""
     return link_values(Stack(tuple(steps)).condition)
 
 
 def _write(steps: Sequence[StackStep]) -> None:
-    """Has the link say ``steps``, unless it does: one entry in the browser's history."""
+    """Write ``steps`` to the link if they differ: one entry in the browser's history."""
     link, wanted = _of_link(), query(steps)
     if _steps_of(link) == _steps_of(wanted) and set(link) >= set(wanted):
         st.session_state[_SEEN] = link
         return
     gone: dict[str, list[str]] = {name: [] for name in link if name not in wanted}
-    st.query_params.update({**gone, **wanted})  # an empty list takes it out of the link
+    st.query_params.update({**gone, **wanted})  # an empty list removes a name
     st.session_state[_SEEN] = wanted

@@ -1,7 +1,6 @@
-"""Five stories to begin with: a link each, what to watch there, and what it claims.
+"""Five stories: each a link, what to watch there, and its claims.
 
-Everything that a sentence names was measured on the offline models and is held against them by a
-test, with room to spare: ``claims`` says it for machines.
+``claims`` state every sentence in a form that a test checks on the offline models, with a margin.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ BREAKING_POINT = "pages/breaking_point.py"
 ADVERSARIAL = "pages/adversarial.py"
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
-"""The models of every story, which are ready wherever the product runs."""
+"""The models of every story, which are always ready."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What ``model`` makes of a story's sample under ``condition``, with seed 0 and cropped.
+    """Predictions of ``model`` on the sample of a story under ``condition``; seed 0, cropped.
 
-    It answers ``before`` for the clean image and ``after`` for the other one, there with at least
-    the probability ``sure`` and at least ``ahead`` of the next class. ``cosine`` bounds the
-    rescaled cosine similarity of the embeddings from below and above. An attack is ``news`` where
-    no noise of its size changes the answer.
+    It predicts ``before`` for the original and ``after`` for the perturbed image, there with at
+    least the probability ``sure`` and at least ``ahead`` of the next class. ``cosine`` bounds the
+    rescaled cosine similarity of the embeddings from below and above. An attack is ``news`` if no
+    noise of its size changes the prediction.
     """
 
     model: str
@@ -44,7 +43,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Story:
-    """A link to ``page`` with ``query``, its ``title``, and the sentence of what to ``watch``."""
+    """A link to ``page`` with ``query``, its ``title``, and what to ``watch`` in a sentence."""
 
     page: str
     query: Mapping[str, str | Sequence[str]]
@@ -54,17 +53,17 @@ class Story:
 
     @property
     def name(self) -> str:
-        """How a link calls it."""
+        """The name of the story in a link."""
         return "-".join(re.findall(r"[a-z]+", self.title.lower()))
 
     @property
     def link(self) -> dict[str, str | Sequence[str]]:
-        """The query of its link, which says that it is this story's."""
+        """The query of its link, with the name of the story."""
         return {**self.query, "story": self.name}
 
     @property
     def subject(self) -> str:
-        """What its page shows: a perturbation, a condition's id, or that and who is attacked."""
+        """What its page shows: a perturbation, or a condition id, for an attack with the model."""
         first = self.claims[0]
         if self.page == BREAKING_POINT:
             return first.condition.name
@@ -72,7 +71,7 @@ class Story:
 
     @property
     def sample(self) -> str:
-        """The name of the bundled photograph."""
+        """The name of the sample."""
         return str(self.query["sample"])
 
 
@@ -91,8 +90,8 @@ STORIES = (
         LIVE,
         _live("coffee", _BRIGHT),
         "A little too much light",
-        "The image is only 1.5 stops too bright, and SqueezeNet 1.1 now sees consomme; the "
-        "three EfficientNet-Lites still see espresso.",
+        "The image is 1.5 stops too bright. SqueezeNet 1.1 now predicts consomme; the three "
+        "EfficientNet-Lites still predict espresso.",
         (
             Claim("SqueezeNet", _BRIGHT, "espresso", "consomme", 0.8, 0.6),
             *(Claim(name, _BRIGHT, "espresso", "espresso", 0.35, 0.25) for name in OFFLINE[1:]),
@@ -102,23 +101,23 @@ STORIES = (
         LIVE,
         _live("coffee", _GRAIN),
         "Grain that all survive",
-        "Noise of 9 % covers the whole image, and all four models still see espresso.",
+        "Noise of 9 % covers the whole image. All four models still predict espresso.",
         tuple(Claim(name, _GRAIN, "espresso", "espresso", 0.5, 0.35) for name in OFFLINE),
     ),
     Story(
         LIVE,
         _live("coffee", _BLUR),
         "Features move, the answer stays",
-        "Under a blur of 6 px the features of SqueezeNet 1.1 have moved far (rescaled cosine "
-        "similarity below 0.6, where 1 is not at all), and it still sees espresso.",
+        "A blur of 6 px moves the features of SqueezeNet 1.1 far: their rescaled cosine "
+        "similarity is below 0.6, where 1 is identical. It still predicts espresso.",
         (Claim("SqueezeNet", _BLUR, "espresso", "espresso", 0.6, 0.5, cosine=(0.3, 0.6)),),
     ),
     Story(
         ADVERSARIAL,
         {"sample": "coffee", "epsilon": "2", "models": OFFLINE},
         "An attack, and noise of the same size",
-        "No pixel changes by more than 2 of 255: as noise that does nothing, and aimed it makes "
-        "SqueezeNet 1.1 see consomme.",
+        "No pixel changes by more than 2 of 255. Noise of this size has no effect; the attack "
+        "makes SqueezeNet 1.1 predict consomme.",
         (Claim("SqueezeNet", _ATTACK, "espresso", "consomme", 0.9, 0.8, news=True),),
     ),
     Story(
@@ -129,8 +128,8 @@ STORIES = (
             "models": OFFLINE,
         },
         "An answer that comes back",
-        "Seen from 15 degrees aside SqueezeNet 1.1 takes the motorcycle for a disk brake; from 45 "
-        "degrees it sees the moped again, surer than at first.",
+        "At 15 degrees from the side SqueezeNet 1.1 predicts disk brake for the motorcycle. At "
+        "45 degrees it predicts moped again, with a higher confidence than on the original.",
         (
             Claim("SqueezeNet", _SLANTED, "moped", "disk brake", 0.6, 0.4),
             Claim("SqueezeNet", _MORE_SLANTED, "moped", "moped", 0.8, 0.6),

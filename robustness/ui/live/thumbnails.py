@@ -1,4 +1,4 @@
-"""What each perturbation makes of the current image, small: the images under the search."""
+"""Thumbnails of the current image under each perturbation, for the search."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from robustness.ui.browser.components import first_strength
 from robustness.ui.work import memo
 
 SIDE = 72
-"""Pixels along a thumbnail; parameters in pixels scale with it."""
+"""Side of a thumbnail in pixels; parameters in pixels scale with it."""
 
 
 @st.cache_data(show_spinner=False, max_entries=16, hash_funcs=memo.KEYS)
 def thumbnails(picture: Picture) -> str:
-    """All perturbations of ``picture`` beside each other, in the registry's order: a JPEG, base64.
+    """All perturbations of ``picture`` in one row, in the registry's order, as a base64 JPEG.
 
-    Each is at the strength at which it is put on. Only to look at: nothing is measured on it.
+    Each has its first strength. For display only: nothing is measured on it.
     """
     small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clean = np.asarray(small, dtype=np.float32)[np.newaxis]

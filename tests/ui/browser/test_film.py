@@ -132,7 +132,7 @@ def test_a_film_says_whether_it_was_cancelled_or_is_no_longer_what_is_on(
     page.goto((tmp_path / "empty.html").as_uri())
     script = Path(components.__file__).with_name("film_page.js").read_text("utf-8")
     said = page.evaluate(STOPPED, f"{player()}\n{script}")
-    assert said == ["Cancelled.", "What is on has changed meanwhile."]
+    assert said == ["Cancelled.", "The perturbations have changed. Play again."]
     page.close()
 
 

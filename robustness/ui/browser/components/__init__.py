@@ -1,7 +1,7 @@
-"""Our own controls in the browser: sliders that report while held, the stack, images to compare.
+"""Our own browser components: sliders that report while held, the stack, images to compare.
 
-Each is a version 2 component of Streamlit made of the files beside this one, which need no build
-step and load nothing from elsewhere. What they report comes from a browser and is not trusted.
+Each is a version 2 component of Streamlit built from the files in this folder. They need no build
+step and load nothing from elsewhere. Their reports come from a browser and are not trusted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from robustness.ui.browser.html import Html
 _HERE = Path(__file__).parent
 
 FIRST_STRENGTH = 0.6
-"""Where a perturbation begins that the study has no setting of: ImageNet-C's severity 3."""
+"""First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
 
 
 def _script(*names: str) -> str:
@@ -36,19 +36,19 @@ def _script(*names: str) -> str:
 
 @cache
 def style() -> str:
-    """How the components look: CSS for the page."""
+    """The CSS of the components."""
     return (_HERE / "components.css").read_text("utf-8")
 
 
 def first_strength(record: Perturbation) -> float:
-    """The strength at which ``record`` is put on."""
+    """The strength with which ``record`` is added."""
     if not record.graded:
         return 1.0
     return FIRST_STRENGTH if record.study_strength is None else record.study_strength
 
 
 def marks(record: Perturbation) -> list[dict[str, Any]]:
-    """What a slider of ``record`` marks: the study's setting and ImageNet-C's severities."""
+    """The marks of the slider of ``record``: the study's setting and ImageNet-C's severities."""
     if not record.graded:
         return []
     found: dict[float, list[str]] = {}
@@ -63,7 +63,7 @@ def marks(record: Perturbation) -> list[dict[str, Any]]:
 
 
 def _records() -> list[dict[str, Any]]:
-    """All that the stack shows of each perturbation, in the order of the registry."""
+    """The data of each perturbation that the stack shows, in the order of the registry."""
     order = [record.name for record, _ in ordered(dict.fromkeys(REGISTRY.names, 1.0))]
     return [
         {
@@ -82,7 +82,7 @@ def _records() -> list[dict[str, Any]]:
 
 
 def _component(name: str, script: str) -> ComponentRenderer:
-    """A component that looks as the page does."""
+    """A component without isolated styles."""
     return st.components.v2.component(f"robustness_{name}", js=script, isolate_styles=False)
 
 
@@ -103,37 +103,37 @@ _film = _component("film", f"{film.script()}\n{_script('film_page.js')}")
 
 
 def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
-    """``header`` and ``pictures`` as one message, which ``unpack`` of the scripts reads."""
+    """``header`` and ``pictures`` as one message for ``unpack`` of the scripts."""
     head = json.dumps({**header, "sizes": [len(picture) for picture in pictures]}).encode()
     return b"".join([struct.pack(">I", len(head)), head, *pictures])
 
 
 def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], list[bytes]]:
-    """The header that ``pack`` was given, with ``sizes``, and each image.
+    """The header given to ``pack``, with ``sizes``, and the images.
 
-    Raises ``ValueError``, and copies nothing, unless the sizes are those of at most ``most`` images
-    that fill the rest of the message.
+    Raises ``ValueError``, before any copy, unless the sizes add up to the rest of the message and
+    are at most ``most``.
     """
     if len(message) < 4:
-        raise ValueError("a message without a header")
+        raise ValueError("expected a message with a header")
     at = 4 + int.from_bytes(message[:4])
     header = json.loads(message[4:at])
     sizes = header.get("sizes") if isinstance(header, dict) else None
     if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
-        raise ValueError("sizes that are none")
+        raise ValueError("expected sizes of at least 0")
     if (most is not None and len(sizes) > most) or at + sum(sizes) != len(message):
-        raise ValueError("sizes of other images")
+        raise ValueError("expected sizes that add up to the message")
     ends = [at + end for end in accumulate(sizes)]
     return header, [message[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def pair(key: str, header: Mapping[str, Any], before: bytes, after: bytes) -> None:
-    """Two images to compare, PNGs of one size; ``before`` is empty if it is the one shown."""
+    """Draw two PNGs of one size to compare; an empty ``before`` keeps the one shown."""
     _pair(key=key, data=pack(header, [before, after]))
 
 
 class Answers(NamedTuple):
-    """What the models answer: over the images, below them, a card a model, and in small print."""
+    """The predictions: a headline, a line and a card per model, and a note."""
 
     headline: Html
     verdicts: Html
@@ -142,29 +142,29 @@ class Answers(NamedTuple):
 
 
 def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> None:
-    """Draws the cards in ``place``, and the rest beside the images."""
+    """Draw the cards in ``place``, and the rest beside the images."""
     with place:
         _answers(key=key, data=shown._asdict())
 
 
 def film_place(key: str, ticket: str, films: Sequence[tuple[str, str]], nothing: str) -> None:
-    """Where the films of ``ticket`` are played: their keys and labels; ``nothing`` if none is."""
+    """Draw the player of the films (key, label) of ``ticket``; ``nothing`` if there are none."""
     offered = [{"key": name, "label": label} for name, label in films]
     _film(key=key, data={"ticket": ticket, "films": offered, "nothing": nothing})
 
 
 def settled(key: str, shown: str) -> None:
-    """Within a fragment: has it rerun once the answers above it have settled on another id."""
+    """Rerun the fragment around it once the predictions have settled on another id."""
     _settled(key=key, data={"shown": shown}, on_settled_change=nothing)
 
 
 def camera(key: str, frozen: Callable[[], None]) -> None:
-    """A running camera; calls ``frozen`` once there is one of its frames, see ``frame``."""
+    """Draw a live camera; calls ``frozen`` when ``frame`` has a new frame."""
     _camera(key=key, on_frozen_change=frozen, width="content")
 
 
 def frame(key: str) -> bytes | None:
-    """The frame (a file, not to be trusted) that the camera ``key`` was frozen at, if any."""
+    """The frozen frame of the camera ``key``, an untrusted file; None without one."""
     report = sent(key, "frozen") or {}
     try:
         return base64.b64decode(report["png"], validate=True)
@@ -173,27 +173,27 @@ def frame(key: str) -> bytes | None:
 
 
 def tour(key: str, first: bool, asked: int) -> None:
-    """The tour, shown on a ``first`` visit, and again whenever ``asked`` is another number."""
+    """Draw the tour on a ``first`` visit, and again whenever ``asked`` changes."""
     _tour(key=key, data={"first": first, "asked": asked})
 
 
 def escape(key: str, pressed: Callable[[], None]) -> None:
-    """Calls ``pressed`` when the Escape key is."""
+    """Call ``pressed`` when the Escape key is pressed."""
     _escape(key=key, on_pressed_change=pressed)
 
 
 def place(key: str, what: str) -> None:
-    """Has the browser come back to where a link to an image of ``what`` was followed."""
+    """Scroll back to the link to an image of ``what`` that was followed."""
     _place(key=key, data={"id": what})
 
 
 def history(key: str) -> None:
-    """Has the browser's Back lead from a page to the one whose link to it was followed."""
+    """Make the browser's Back lead to the previous page."""
     _history(key=key)
 
 
 def nothing() -> None:
-    """A component reports only what somebody listens to."""
+    """An empty callback: a component reports only values with a callback."""
 
 
 def choice(
@@ -207,11 +207,11 @@ def choice(
     live: bool = True,
     in_link: bool = False,
 ) -> float:
-    """One of ``values``, by a slider; ``texts`` say each, ``marked`` ones attract.
+    """One of ``values`` from a slider with their ``texts``; it snaps to ``marked`` values.
 
-    It is ``first`` until another is chosen, and ``st.session_state[key]`` where that is set before.
-    With ``live`` it reports while it is held, otherwise once let go. With ``in_link`` the link
-    says it under ``key``; what a link says that is none of ``values`` is ignored.
+    ``st.session_state[key]`` sets it, else it starts at ``first``. A ``live`` slider reports while
+    held, others on release. With ``in_link`` the link holds it under ``key``; an invalid value in a
+    link is ignored.
     """
     state = st.session_state
     report = sent(f"{key} slider", "value")
@@ -255,7 +255,7 @@ def choice(
 
 
 def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
-    """The one of ``values`` that a link says; ``first`` if it says none of them."""
+    """The value in the link; ``first`` if it is none of ``values``."""
     try:
         found = float(said or "")
     except ValueError:
@@ -266,7 +266,7 @@ def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
 def strength(
     record: Perturbation, key: str, label: str, *, first: float, live: bool = True
 ) -> float:
-    """A strength of ``record`` by a slider that says what it is worth; the link says it, too."""
+    """A strength of ``record`` from a slider with its physical value; also in the link."""
     values = sorted({*(round(0.01 * step, 2) for step in range(101)), first})
     return choice(
         label,
@@ -281,7 +281,7 @@ def strength(
 
 
 def sent(key: str, name: str) -> dict[str, Any] | None:
-    """What the component ``key`` last reported as ``name``, with its number ``n``; else None."""
+    """The last report ``name`` of the component ``key``, with its number ``n``; else None."""
     try:
         found = st.session_state[key][name]
     except (KeyError, TypeError):

@@ -1,5 +1,5 @@
-// What the models answer: a card each here, the headline and the verdicts beside the images.
-// All of it is HTML that the server has made, with every text in it escaped.
+// The predictions: a card per model here, the headline and the verdicts beside the images.
+// The server made this HTML and escaped every text in it.
 
 function fill(place, content) {
   if (place && place.rbContent !== content) {
@@ -23,7 +23,7 @@ function show(parentElement, data) {
   data.cards.forEach((card, index) => fill(cards.children[index], card));
   note.textContent = data.note;
   const beside = () => {
-    if (!parentElement.isConnected) return true; // another has taken its place meanwhile
+    if (!parentElement.isConnected) return true; // replaced in the meantime
     const pair = document.querySelector(".rb-pair");
     fill(pair?.querySelector(".rb-top"), data.headline);
     fill(pair?.querySelector(".rb-below"), data.verdicts);
@@ -34,7 +34,7 @@ function show(parentElement, data) {
 }
 
 export default function ({ parentElement, data }) {
-  // While this text is loaded, what was to be shown first may have been replaced: it comes last then.
+  // While this module loads, newer data may already be shown.
   if (!parentElement.isConnected) return;
   PARTS.stillAnswers = () => show(parentElement, data);
   if (!PARTS.camera?.running) PARTS.stillAnswers();

@@ -1,7 +1,7 @@
-// A running camera: its frames go through the stack, past the page's script, a few times a second.
+// A live camera: its frames pass through the stack several times a second, not the page's script.
 
-const SHORT_SIDE = 256; // pixels: as large as the default fit needs an image
-const EVERY_FRAME = 200; // milliseconds from one frame to the next, at the least
+const SHORT_SIDE = 256; // pixels, which the default fit needs
+const EVERY_FRAME = 200; // milliseconds between frames, at least
 
 class Camera {
   constructor(parent) {
@@ -24,7 +24,7 @@ class Camera {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch (error) {
       const why = navigator.mediaDevices ? error.message : "the page is not served by https";
-      this.note.textContent = `The camera cannot be used: ${why}.`;
+      this.note.textContent = `The camera is not available: ${why}.`;
       return;
     }
     this.video.srcObject = this.stream;
@@ -53,7 +53,7 @@ class Camera {
     this.freeze.hidden = !running;
   }
 
-  // The video as it is now, its short side `side` pixels long, as a PNG.
+  // The current frame as a PNG; its short side has `side` pixels.
   async picture(side) {
     const { videoWidth: width, videoHeight: height } = this.video;
     const scale = Math.min(1, side / Math.min(width, height));
@@ -72,17 +72,17 @@ class Camera {
     const data = await PARTS.stack?.fetch("camera", [png]);
     if (!this.running) return;
     if (!data) {
-      this.note.textContent = "The server does not answer to the camera.";
+      this.note.textContent = "The server does not respond. Try again.";
       this.stop();
       return;
     }
-    if (!data.answers) return; // it was not this frame's turn
+    if (!data.answers) return; // a newer frame replaced this one
     await PARTS.pair?.update(data);
     PARTS.answers?.(data.answers);
     this.root.dataset.frames = Number(this.root.dataset.frames ?? 0) + 1;
   }
 
-  // One frame, whole, becomes the image of the page.
+  // One frame at full size becomes the image of the page.
   async take() {
     const reader = new FileReader();
     reader.onload = () => {

@@ -1,4 +1,4 @@
-// Tells its page that Escape was pressed, unless something that is open takes it first.
+// Reports Escape to the page, unless an open element handles it.
 
 export default function ({ parentElement, setTriggerValue }) {
   const pressed = (event) => {

@@ -1,7 +1,7 @@
-// A film on a page: what may be played, the work for it with its progress, and the film itself.
-// The server is asked once a film; after that the browser plays and scrubs alone.
+// The film player of a page: the choice, the progress of the computation, and the film.
+// One request per film; the browser then plays and scrubs without the server.
 
-// The messages of a stream, each with its length before it.
+// The messages of a stream, each preceded by its length.
 async function* messages(stream) {
   const reader = stream.getReader();
   let parts = [];
@@ -32,16 +32,16 @@ async function* messages(stream) {
   }
 }
 
-const CHANGED = "What is on has changed meanwhile.";
+const CHANGED = "The perturbations have changed. Play again.";
 
 class FilmPlace {
   constructor(parent) {
     this.bar = make("div", "rb-film rb-film-bar");
     this.start = make("button", "rb-film-start", { type: "button" });
     this.choice = make("select");
-    this.choice.setAttribute("aria-label", "Which perturbation the film plays");
+    this.choice.setAttribute("aria-label", "Perturbation of the film");
     this.progress = make("progress", "", { max: 1, value: 0 });
-    this.progress.setAttribute("aria-label", "How far the film is");
+    this.progress.setAttribute("aria-label", "Progress of the film");
     this.cancel = make("button", "", { type: "button", textContent: "Cancel" });
     this.said = make("span", "rb-film-said");
     this.place = make("div");
@@ -73,10 +73,10 @@ class FilmPlace {
     this.progress.hidden = this.cancel.hidden = !busy;
     const old = !films.some(({ key }) => key === this.shown);
     const title = this.film?.data.title;
-    this.said.setAttribute("aria-live", busy ? "off" : "polite"); // not every percent is news
+    this.said.setAttribute("aria-live", busy ? "off" : "polite"); // do not announce every percent
     this.said.textContent = [
       text || (films.length ? "" : nothing),
-      title && old ? `Below is the film of an earlier setting: ${title}.` : "",
+      title && old ? `The film below is of an earlier setting: ${title}.` : "",
       title && this.start.hidden && !busy && !old ? title : "",
     ].join(" ");
   }
@@ -87,7 +87,7 @@ class FilmPlace {
     this.progress.value = 0;
     this.draw("Starting …");
     this.cancel.focus({ preventScroll: true });
-    let end = "The film could not be made: the server did not answer.";
+    let end = "The server did not respond, so there is no film. Try again.";
     try {
       const response = await fetch(new URL(`film/${this.data.ticket}`, location.href), {
         method: "POST",
@@ -112,7 +112,7 @@ class FilmPlace {
     } catch {
       if (this.work.signal.aborted) end = this.work.signal.reason;
     }
-    const mine = this.bar.contains(document.activeElement); // or else somebody is elsewhere by now
+    const mine = this.bar.contains(document.activeElement); // otherwise the focus has moved on
     this.work = null;
     this.draw(end);
     if (mine) (end ? this.start : this.film.button).focus({ preventScroll: true });

@@ -1,11 +1,10 @@
-// One entry a page in the browser's history, so that Back leads to the page before.
+// One entry per page in the browser's history, so that Back leads to the previous page.
 
 const PAGE_LINKS = "[data-testid=stPageLink] a[href]";
 const GIVE_UP_MS = 30000;
 
-// Streamlit adds several on the way to another page: of this page with what that one is asked for,
-// and one for each value that a control there brings along. All but the first take the place of the
-// one before them until the other page has arrived.
+// Streamlit adds several while it changes the page: one of this page with the new query, and one per
+// value of a control there. All but the first replace the previous entry until the page has arrived.
 let stop = () => {};
 
 function oneEntry(link) {
@@ -36,7 +35,7 @@ function oneEntry(link) {
 
 export default function ({ parentElement }) {
   const clicked = (event) => {
-    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey; // in a tab of its own
+    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey; // opens a new tab
     const link = event.target.closest?.(PAGE_LINKS);
     if (link && !elsewhere) oneEntry(link);
   };

@@ -1,10 +1,10 @@
-// Two images to compare: side by side, by a wipe, blinking, or their difference; magnified
-// together. Pixels are drawn as they came: nothing is encoded again.
+// Two images to compare: side by side, wiped, blinking, or their difference, with a common zoom.
+// Pixels are drawn exactly as received.
 
 const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
-const BLINK = 600; // milliseconds an image stands: below three changes a second
-const NEAREST = 8; // times that an image can be magnified
-const MIDDLE = 50; // percent, where a wipe begins
+const BLINK = 600; // milliseconds per image: fewer than three changes a second
+const NEAREST = 8; // largest zoom
+const MIDDLE = 50; // percent, first position of the wipe
 const VIEW = "view"; // parameters of the link
 const WIPE = "wipe";
 
@@ -27,7 +27,7 @@ class Pair {
       const box = make("div", "rb-box");
       const canvas = make("canvas", "", { width: 224, height: 224 });
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", "An image that is on its way");
+      canvas.setAttribute("aria-label", "Image loading");
       const layer = make("div", `rb-layer rb-of-${name}`);
       layer.append(canvas);
       box.append(layer);
@@ -36,7 +36,7 @@ class Pair {
       this.canvases[name] = canvas;
     }
     this.wipe = make("input", "rb-wipe", { type: "range", min: 0, max: 100 });
-    const place = Number.parseFloat(link.get(WIPE) ?? MIDDLE); // the input keeps it within its ends
+    const place = Number.parseFloat(link.get(WIPE) ?? MIDDLE); // the input clamps it
     this.wipe.value = Number.isFinite(place) ? place : MIDDLE;
     this.wipe.setAttribute("aria-label", "Wipe from the original to the other image");
     this.wipe.addEventListener("input", () => this.place());
@@ -69,21 +69,21 @@ class Pair {
     this.look(this.view);
   }
 
-  // --- what is shown ---
+  // --- display ---
 
   async update(data) {
     this.data = data;
     const [before, after] = await Promise.all(
       data.pictures.map((bytes) => (bytes.length ? decoded(bytes) : null)),
     );
-    if (data !== this.data) return; // a newer one has come meanwhile
+    if (data !== this.data) return; // newer data has arrived
     if (before) draw(this.canvases.before, before);
     draw(this.canvases.after, after);
     this.subtract(data.gain);
     for (const [name, caption, alt] of [
       ["before", data.before, data.altBefore],
       ["after", data.after, data.altAfter],
-      ["difference", `Difference x ${data.gain}`, "Where the two differ: black where nothing changed"],
+      ["difference", `Difference x ${data.gain}`, "Difference of the images; black is unchanged"],
     ]) {
       this.canvases[name].setAttribute("aria-label", alt);
       const said = this.frames.querySelector(`.rb-${name} > figcaption`);
@@ -91,7 +91,7 @@ class Pair {
       said.dataset.before = data.before;
     }
     this.text.textContent = data.text;
-    this.tell(); // the server may have written the link anew
+    this.tell(); // the server may have rewritten the link
     this.root.dataset.n = data.n;
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   }
@@ -124,15 +124,15 @@ class Pair {
     if (view === "Blink") {
       this.blinking = setInterval(() => this.root.classList.toggle("rb-first"), BLINK);
     }
-    // In one frame, the original lies over the other image.
+    // In one frame, the original covers the other image.
     const together = view === "Wipe" || view === "Blink";
     const figure = this.frames.querySelector(together ? ".rb-after" : ".rb-before");
     figure.firstChild.append(this.canvases.before.parentElement);
     this.place();
   }
 
-  // Has the link say the view and the wipe where they are not as they are at first. The server
-  // need not know: it hands on what it finds in the link.
+  // Write view and wipe to the link unless they have their defaults. The server passes on what it
+  // finds in the link.
   tell() {
     if (!this.root.isConnected) return;
     const url = new URL(location.href);
@@ -141,14 +141,14 @@ class Pair {
       [VIEW, this.view === VIEWS[0] ? null : this.view.toLowerCase()],
       [WIPE, wiped ? this.wipe.value : null],
     ]) {
-      if (url.searchParams.get(name) === value) continue; // setting it would write all anew
+      if (url.searchParams.get(name) === value) continue; // setting it would rewrite the link
       if (value === null) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
       history.replaceState(history.state, "", url);
     }
   }
 
-  // Puts the wipe and the magnified part in their places.
+  // Apply the position of the wipe and the zoom.
   place() {
     this.root.style.setProperty("--wipe", `${this.wipe.value}%`);
     const [x, y] = this.centre;
@@ -165,10 +165,10 @@ class Pair {
     this.place();
   }
 
-  // --- what is done to it ---
+  // --- interaction ---
 
   listen() {
-    // On a phone what stands above the images may scroll away, and they stay.
+    // On a phone the images stay while the content above scrolls away.
     new ResizeObserver(() => {
       this.root.closest(".st-key-live")?.style.setProperty("--above", `${this.frames.offsetTop}px`);
     }).observe(this.root);

@@ -1,9 +1,9 @@
 // The search for a perturbation. `RECORDS` and `make` stand above.
 
 const NAMES = RECORDS.map((record) => record.name);
-const UNANSWERED = { names: [], no_match: "The server did not answer. Try again." };
+const UNANSWERED = { names: [], no_match: "The server did not respond. Try again." };
 
-// The search for a perturbation to add, each with the current image under it.
+// The search for a perturbation to add, each with a thumbnail of the current image.
 class Picker {
   constructor(stack) {
     this.stack = stack;
@@ -80,7 +80,7 @@ class Picker {
     this.answered = this.show(this.search.value);
   }
 
-  // The options that match ``query``, the best first, unless something else is asked by then.
+  // The options that match `query`, best first; nothing if a newer query has been sent.
   async show(query) {
     const { names, no_match } = query.trim() ? await this.find(query) : { names: NAMES };
     if (query !== this.search.value || this.list.hidden) return;

@@ -1,4 +1,4 @@
-// Brings back the place at which a link of the page was followed, once the page is there again.
+// Restores the scroll position at which a link was followed, once the page is back.
 
 const PLACE = "robustness-place";
 const LINKS = "[data-testid=stMain] a[href*='image=']";
@@ -20,7 +20,7 @@ function followed(id) {
   };
 }
 
-// Images and charts above come one by one and move what is below: it is held for a while.
+// Images and charts above load one by one and shift the page: hold the position for a while.
 function restore({ href, which, y }, main, own) {
   const began = performance.now();
   let seen = null;
@@ -45,7 +45,7 @@ function restore({ href, which, y }, main, own) {
   own.frame = requestAnimationFrame(step);
 }
 
-const TAKES = ["wheel", "touchstart", "pointerdown", "keydown"]; // whoever moves goes first
+const TAKES = ["wheel", "touchstart", "pointerdown", "keydown"]; // user input takes precedence
 
 export default function ({ parentElement, data }) {
   const { id } = data;

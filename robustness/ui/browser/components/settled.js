@@ -1,4 +1,4 @@
-// Has its part of the page drawn anew once the answers above it have settled on something else.
+// Redraws its fragment once the predictions have settled on another state.
 
 export default function ({ parentElement, data, setTriggerValue }) {
   let asked = null;

@@ -1,9 +1,9 @@
-// The stack: the perturbations that are on, as cards in the order in which they are applied.
-// `RECORDS` stands above, put there by the server: all that is known of each perturbation.
+// The stack: the active perturbations as cards, in the order of application.
+// The server defines `RECORDS` above: the data of each perturbation.
 
 const BY_NAME = new Map(RECORDS.map((record, index) => [record.name, { ...record, index }]));
 const KEPT_STEPS = 100;
-const NEWER = {}; // instead of an answer: a newer request replaces this one, or two are outstanding
+const NEWER = {}; // no answer: a newer request replaced this one, or two are outstanding
 
 function button(name, text, label, press) {
   const node = make("button", name, { type: "button", textContent: text, title: label });
@@ -12,9 +12,9 @@ function button(name, text, label, press) {
   return node;
 }
 
-const EVERY = 60; // milliseconds from one image to the next, to leave the models their share
+const EVERY = 60; // milliseconds between images, to leave time for the models
 
-// Runs `step` again and again while it is wanted, one at a time: the newest value, never a queue.
+// Runs `step` repeatedly while wanted, one at a time: the newest value, never a queue.
 class Loop {
   constructor(step, every) {
     Object.assign(this, { step, every, running: false, wanted: false });
@@ -67,13 +67,13 @@ class Stack {
     this.tabs = make("div", "rb-tabs");
     this.list = make("ol", "rb-steps");
     this.empty = make("p", "rb-none", {
-      textContent: "Nothing is on: both images are the same. Tap a chip, or search.",
+      textContent: "No perturbation yet. Pick one or search.",
     });
     this.root.append(heading, this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
     parent.append(this.root);
   }
 
-  // --- what the server says ---
+  // --- data from the server ---
 
   update(data, set) {
     this.set = set;
@@ -95,7 +95,7 @@ class Stack {
     this.mark(data.shown);
   }
 
-  // Tells the rest of the page when what is shown is what was asked for last.
+  // Tell the page when it shows the last state requested.
   mark(shown) {
     const idle = this.sender.idle && !this.held;
     document.documentElement.toggleAttribute("data-rb-asking", !idle);
@@ -103,19 +103,19 @@ class Stack {
     if (idle) window.dispatchEvent(new Event("robustness-settled"));
   }
 
-  // While a slider is held, asks past the page's script, which would draw all of the page.
+  // While a slider is held, ask the server directly: the script would draw the whole page.
   async ask(want) {
     const data = await this.fetch(want);
-    if (!this.held) return; // let go meanwhile: the script's answer counts
+    if (!this.held) return; // released: the script's answer counts
     if (data === NEWER) return;
     if (!data) {
-      this.cut = true; // no way past the script: it is asked from now on
+      this.cut = true; // no direct connection: use the script from now on
       this.report(true);
     } else if (want === "picture") await PARTS.pair.update(data);
     else PARTS.answers?.(data.answers);
   }
 
-  // What the server says to `want` of the steps as they are now; null if it does not answer.
+  // The answer of the server to `want` for the current steps; null without one.
   async fetch(want, pictures) {
     try {
       const response = await fetch(new URL(`live/${this.data.ticket}`, location.href), {
@@ -132,7 +132,7 @@ class Stack {
     }
   }
 
-  // --- what is done to it ---
+  // --- interaction ---
 
   remember() {
     this.past.push(JSON.stringify(this.settled ?? []));
@@ -155,7 +155,7 @@ class Stack {
     this.report(false);
   }
 
-  // Off if it is on; else on, where it is first put.
+  // Remove it if active, else add it with its first strength.
   toggle(name) {
     if (this.steps.some((step) => step.name === name)) {
       this.change(this.steps.filter((step) => step.name !== name));
@@ -171,7 +171,7 @@ class Stack {
     );
   }
 
-  // The slider of what is on, or its switch, takes the keyboard.
+  // Focus the slider, or the switch, of a perturbation.
   focus(name) {
     this.current = name;
     this.draw();
@@ -183,7 +183,7 @@ class Stack {
     this.change(this.steps.map((step) => (step.name === name ? { ...step, ...values } : step)));
   }
 
-  // A slider moves: one change in the history for the whole of it.
+  // A slider moves: one change in the history per drag.
   slide(name, strength, held) {
     if (!this.held) this.remember();
     this.held = held;
@@ -194,7 +194,7 @@ class Stack {
 
   report(held) {
     this.held = held;
-    if (held && PARTS.camera?.running) return; // its next frame has the steps
+    if (held && PARTS.camera?.running) return; // the next frame uses these steps
     if (held && PARTS.pair && !this.cut) {
       this.picture.want();
       this.answers.want();
@@ -207,7 +207,7 @@ class Stack {
     PARTS.shown = null;
   }
 
-  // --- how it looks ---
+  // --- display ---
 
   draw() {
     this.settled = this.steps;
@@ -255,7 +255,7 @@ class Stack {
   }
 }
 
-// One perturbation that is on.
+// One active perturbation.
 class Card {
   constructor(stack, step) {
     const record = BY_NAME.get(step.name);

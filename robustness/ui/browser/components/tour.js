@@ -1,10 +1,10 @@
-// Four steps for a first visit: a card that says what a part of the page is for, and marks it.
+// Four steps for a first visit: a card explains a part of the page and highlights it.
 
 const STEPS = [
-  [".st-key-gallery", "Choose a picture, or upload one of your own."],
-  [".rb-chips, .rb-picker", "Put a perturbation on: tap one, or search for what could happen to it."],
-  [".rb-slider", "Drag the slider: image and answers follow while you hold it."],
-  [".rb-below", "Here each model says whether its answer was kept. Stories show where to look."],
+  [".st-key-gallery", "Choose an image, or upload a photo."],
+  [".rb-chips, .rb-picker", "Add a perturbation: pick one, or search, such as rain or night."],
+  [".rb-slider", "Drag the slider: image and predictions follow."],
+  [".rb-below", "Each model's prediction: correct or incorrect, changed or not. Stories show examples."],
 ];
 const DONE = "robustness tour done";
 
@@ -51,7 +51,7 @@ class Tour {
     try {
       localStorage.setItem(DONE, "1");
     } catch {
-      // a browser that keeps nothing shows the tour again
+      // without storage the tour is shown again
     }
   }
 
