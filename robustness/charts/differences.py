@@ -17,16 +17,16 @@ from robustness.evaluation.condition import short
 
 
 def pair_differences(entries: Sequence[Entry]) -> go.Figure:
-    """Difference of each pair of models, with its paired interval.
+    """How much better one model of each pair is, with its paired interval.
 
-    ``entries`` are of ``compare``. Filled markers are significant, open ones are not.
+    ``entries`` are of ``compare``. Filled markers are established, hollow ones are not.
     """
     labels = [f"{models.label(e['better'])}<br>over {models.label(e['worse'])}" for e in entries]
     return _forest(labels, entries, "difference", [e["established"] for e in entries], "Difference")
 
 
 def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
-    """Change from the first to the second run, with paired intervals; better is to the right.
+    """What the second of two runs does better (right) or worse (left), with paired intervals.
 
     ``entries`` are of ``difference``; those without a figure are left out.
     """
@@ -49,9 +49,9 @@ def _forest(
     established: Sequence[bool],
     title: str,
 ) -> go.Figure:
-    """A marker and interval per label; significant ones are filled."""
+    """A marker with its interval a label; established ones are filled."""
     traces = []
-    for wanted, name in ((True, "significant"), (False, "not significant")):
+    for wanted, name in ((True, "established"), (False, "not established")):
         chosen = [at for at in range(len(labels)) if established[at] is wanted]
         rows = [entries[at] for at in chosen]
         traces.append(
@@ -87,7 +87,7 @@ def _forest(
 
 
 def _around_zero(entries: Sequence[Entry], value: str) -> list[float]:
-    """The range of all intervals and 0, with a margin."""
+    """From the lowest to the highest end of an interval, 0 among them, with room on both sides."""
     ends = [entry[name] for entry in entries for name in (value, f"{value}_low", f"{value}_high")]
     known = [0.0, *(end for end in ends if end is not None)]
     room = 0.08 * (max(known) - min(known)) or 0.01

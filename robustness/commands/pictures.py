@@ -33,8 +33,8 @@ def add(parsers: Parsers) -> None:
     predict.add_argument(
         "--under",
         metavar="CONDITION",
-        help="ask about the study image, as everything else does, under such as "
-        "fog=0.6+rotation=0.25, or clean",
+        help="predict the study image under a condition such as fog=0.6+rotation=0.25; "
+        "`clean` is the original",
     )
     add_shared(predict, "--true-class")
     add_shared(predict, "--side", help="default: as above; model: each one's published side")

@@ -1,4 +1,4 @@
-"""The words of the pages and reports, each in a sentence or two, in the order of reading."""
+"""The terms of the pages and reports, each in a sentence or two, in reading order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "Perturbation",
         "A change that the world, a camera or a file format may make to an image, such as fog, "
-        "blur, a rotation or JPEG compression. The image before it is the clean image.",
+        "blur, a rotation or JPEG compression. The image before it is the original.",
     ),
     (
         "Strength",
@@ -25,77 +25,78 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Top-1 and top-5",
-        "The class that a model finds most probable, which is its answer, and the five classes "
-        "that it finds most probable.",
+        "The most probable class, which is the prediction of the model, and the five most probable "
+        "classes. Confidence is the probability of the top-1 class.",
+    ),
+    (
+        "Correct and changed",
+        "With a true class a prediction is correct or incorrect. It is changed if it differs from "
+        "the prediction on the original, otherwise unchanged.",
     ),
     (
         METRICS["consistent"].label,
-        "The share of perturbed images for which the answer is the one that the model gave for "
-        "the clean image. It is not accuracy: a model that is wrong and stays wrong is "
-        "consistent.",
+        "The share of perturbed images with an unchanged prediction. It is not accuracy: a model "
+        "that stays incorrect is consistent.",
     ),
     (
         "Flip rate",
-        "The share of perturbed images with a changed prediction: 1 - consistency. An attack has "
-        "nothing to break in a labelled image that the model already gets wrong, so such an image "
-        "counts neither as changed nor as unchanged.",
+        "The share of perturbed images with a changed prediction: 1 - consistency. Under attack, "
+        "labelled images that were incorrect before count neither as changed nor as unchanged.",
     ),
     (
         "Attack success",
-        "The share of the images that a model got right before an attack, and wrong after it. "
-        "Without labels: the share of all images whose prediction changed.",
+        "The share of the images that were correct before an attack and are incorrect after it. "
+        "Without labels: the share of all images with a changed prediction.",
     ),
     (
         METRICS["top5_overlap"].label,
-        "The share of the clean image's top-5 that is still among the top-5, in any order.",
+        "The share of the original top-5 classes that are still in the top-5, in any order.",
     ),
     (
         METRICS["confidence_change"].label,
-        "By how much the probability of the clean image's answer rose; it is negative where it "
-        "fell.",
+        "The change in the probability of the original top-1 class; negative is a loss.",
     ),
     (
         METRICS["divergence"].label,
-        "How far apart the probabilities of all classes lie before and after, in bits: 0 where "
-        "they are equal, 1 where no class has a probability in both.",
+        "The distance between the class probabilities before and after, in bits: 0 if they are "
+        "equal, 1 if no class has a probability in both.",
     ),
     (
         "Feature similarity",
-        "How alike the clean and the perturbed image are to the network itself: what its stages "
-        "compute of them is compared, rather than the answer. Features may move while the answer "
-        "stays, and the other way round.",
+        "The similarity of the original and the perturbed image in the network: it compares the "
+        "features of a stage, not the predictions. Features can change while the prediction does "
+        "not, and the reverse.",
     ),
     (
         METRICS["cosine"].label,
-        "Compares the direction of two features, whatever their length: 1 where it is the same, 0 "
-        "where they have nothing in common.",
+        "Compares the direction of two features, not their length: 1 for the same direction, 0 if "
+        "they have nothing in common.",
     ),
     (
         METRICS["euclidean"].label,
-        "Compares direction and length: 1 less the distance of the two features, divided by the "
-        "sum of their lengths. 1 where they are equal, 0 where they point in opposite directions.",
+        "Compares direction and length: 1 minus the distance of the two features divided by the "
+        "sum of their lengths. 1 if they are equal, 0 if they point in opposite directions.",
     ),
     (
         "Rescaled similarity",
-        "A similarity of features on a scale of the model and stage: 1 where nothing moved, 0 "
-        "where the two images are as alike as unrelated ones. Models and stages are compared by "
-        "this one.",
+        "A feature similarity on a scale per model and stage: 1 is identical, 0 is as different as "
+        "unrelated images. Use it to compare models and stages.",
     ),
     (
         METRICS["ssim"].label,
-        "Structural similarity: how alike two images look, by the brightness, contrast and "
-        "structure around each pixel. 1 where they are identical.",
+        "Structural similarity of two images, from the brightness, contrast and structure around "
+        "each pixel. 1 is identical.",
     ),
     (
         METRICS["psnr"].label,
-        "Peak signal-to-noise ratio: how small the squared difference of two images is, in "
-        "decibels. The higher, the more alike; infinite where they are identical.",
+        "Peak signal-to-noise ratio of two images, from their mean squared difference, in "
+        "decibels. Higher is more similar; infinite if they are identical.",
     ),
     (
         "Breaking point",
-        "The smallest strength at which the answer was seen to change: on a grid of "
-        f"{DEFAULT_STEPS} strengths, and finer where the answer is close to changing. Of a random "
-        f"perturbation it is the median over {DEFAULT_REPEATS} seeds.",
+        "The smallest strength at which the prediction changes or, with a true class, becomes "
+        f"incorrect: on a grid of {DEFAULT_STEPS} strengths, finer where the prediction is close "
+        f"to changing. For a random perturbation: the median over {DEFAULT_REPEATS} seeds.",
     ),
     (
         "Epsilon",
@@ -109,9 +110,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Robust accuracy",
-        "The share of all labelled images that a model gets right under every attack that was "
-        "tried up to an epsilon: one attack that succeeds is enough to lose an image. Without "
-        "labels it is the share of unchanged predictions.",
+        "The share of all labelled images that are correct under every attack tried up to an "
+        "epsilon: one successful attack loses the image. Without labels: the share of unchanged "
+        "predictions.",
     ),
     (
         "mCE",
@@ -121,9 +122,13 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "95 % confidence interval",
-        "A range around a figure, made so that in about 95 of 100 runs on other images of the "
-        "kind it holds what all of them would give. It takes the image as the unit, however many "
-        f"perturbations each has met; fewer than {FEWEST} images are too few for one.",
+        "A range around a figure that contains the value for all images of the kind in about 95 "
+        f"of 100 runs. Its unit is the image; fewer than {FEWEST} images are too few for one.",
+    ),
+    (
+        "Significant",
+        "A difference is significant if its paired interval excludes 0 and its test, corrected "
+        "for the number of comparisons, has p < 0.05.",
     ),
 )
 """(term, what it means)"""

@@ -152,7 +152,7 @@ def test_what_a_class_loses_is_told_from_ten_pictures_on() -> None:
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = reliability(run())
     figure = dataset.reliability_diagram(entries)
-    clean = named(figure, "SqueezeNet 1.1, clean")
+    clean = named(figure, "SqueezeNet 1.1, original")
     perturbed = named(figure, "SqueezeNet 1.1, perturbed")
     assert clean.marker.symbol != perturbed.marker.symbol
     assert list(clean.x) == [pytest.approx(0.9)]

@@ -78,7 +78,7 @@ def test_the_live_page_offers_what_is_on_and_a_frame_has_the_row_of_its_strength
     app.run()
     (shown,) = components(app, "film")
     assert shown["films"] == []
-    assert "Put a perturbation on" in shown["nothing"]
+    assert "Add a perturbation" in shown["nothing"]
 
 
 class Work:

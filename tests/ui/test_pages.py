@@ -163,6 +163,14 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     assert sliders == study, "in its order, also where a phone has them below each other"
 
 
+@pytest.mark.parametrize("mode", ["one dial", "Same strength"])
+def test_links_keep_the_mode_of_the_scorecard(mode: str) -> None:
+    """Also those of versions that called it otherwise."""
+    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", mode=mode)
+    assert app.segmented_control(key="mode").value == "Same strength"
+    assert not app.exception
+
+
 def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
     app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", also="rocket")
     assert "of 20" in html(app)
