@@ -343,7 +343,7 @@ def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: P
     with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:
         pass
     (session.folder / "imported").touch()
-    with pytest.raises(RunError, match="came from another machine"):
+    with pytest.raises(RunError, match="was imported"):
         jobs.ask(session.folder, "me")
 
 

@@ -273,7 +273,7 @@ def test_who_has_no_role_sees_nothing_but_whom_to_ask(
     assert not app.exception
     assert [error.value.replace("\\", "").replace("\u2060", "") for error in app.error] == [
         "You may not look at this dashboard: that needs the role viewer, and you have none here; "
-        "Ask op@example.org."
+        "ask op@example.org."
     ]
     assert not app.button
     assert not app.header
