@@ -1,4 +1,4 @@
-"""The command that attacks a model on an image."""
+"""The command ``attack``, which attacks a model on an image."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from robustness.pictures.picture import Picture
 
 REPORTS = 10
-"""How many lines of progress an attack of many steps prints."""
+"""Most progress lines of an attack."""
 
 _TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<15", "prediction": ""}
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``attack``."""
+    """Add ``attack``."""
     attack = add_command(parsers, "attack", attack_command, "--json", "image")
     attack._negative_number_matcher = re.compile(r"-[\d.]")  # so that -8/255 gets its sentence
-    attack.add_argument("--model", required=True, metavar="NAME", help="the model attacked")
+    attack.add_argument("--model", required=True, metavar="NAME", help="model to attack")
     attack.add_argument(
         "--attack",
         default="pgd",
         metavar="NAME",
-        help="default: pgd; others are apgd, autoattack, square (an unknown name lists all)",
+        help="default: pgd; others: apgd, autoattack, square (an unknown name lists all)",
     )
     attack.add_argument(
         "--epsilon",
         metavar="E",
-        help="largest change, of the full range of a pixel (default: 8/255; in l2 0.5)",
+        help="largest change of a pixel, as a share of its range (default: 8/255; in l2: 0.5)",
     )
-    attack.add_argument("--steps", type=int, metavar="N", help="default: the attack's own")
-    attack.add_argument("--norm", metavar="linf|l2", help="default: the attack's own")
-    attack.add_argument("--target", metavar="CLASS", help="name of the class to reach")
+    attack.add_argument("--steps", type=int, metavar="N", help="default: that of the attack")
+    attack.add_argument("--norm", metavar="linf|l2", help="default: that of the attack")
+    attack.add_argument("--target", metavar="CLASS", help="class to reach")
     attack.add_argument(
         "--restarts", type=int, default=1, metavar="N", help="random starts (default: 1)"
     )
@@ -48,13 +48,13 @@ def add(parsers: Parsers) -> None:
         "--to",
         type=Path,
         metavar="OUT.png",
-        help="write the image, lossless; --fit squash reads it back as it is",
+        help="write the image as PNG; read it back with --fit squash",
     )
     add_shared(attack, "--true-class", "--seed", "--fit", "--side")
 
 
 def attack_command(options: argparse.Namespace) -> None:
-    """Change an image as little as possible so that a model errs."""
+    """Change an image slightly so that a model predicts another class."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import label_index, labelled, true_class
@@ -110,7 +110,7 @@ def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
 
 
 def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
-    """The answers of all other models that are ready; one that fails is named and left out."""
+    """The predictions of all other models with weights; models that fail are skipped by name."""
     from robustness import models
     from robustness.attacks.transfer import judged
 

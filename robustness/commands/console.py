@@ -1,4 +1,4 @@
-"""What the command line says: lines, tables, JSON and files out, remarks and progress on stderr."""
+"""Output of the command line: text, tables, JSON and files; remarks and progress on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WITH_ATTACKS = {"robust accuracy": ">17", "  attacks succeed": ""}
 
 
 class OutputError(Exception):
-    """Stdout or stderr takes nothing more, for the reason ``cause``."""
+    """Stdout or stderr cannot be written, because of ``cause``."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(cause)
@@ -35,12 +35,12 @@ class OutputError(Exception):
 
 
 def say(text: str) -> None:
-    """Prints ``text`` on stdout at once; raises ``OutputError`` if it cannot be written."""
+    """Print ``text`` on stdout and flush; raises ``OutputError`` if that fails."""
     _print(text, sys.stdout)
 
 
 def remark(text: str) -> None:
-    """Prints ``text`` on stderr in a line that stays."""
+    """Print ``text`` on stderr, on a line of its own."""
     end_progress()
     _print(text, sys.stderr)
 
@@ -102,18 +102,18 @@ def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
 
 
 def _similarity(entry: Mapping[str, Any], name: str) -> str:
-    """The mean similarity, and from its floor unless the rows are older than that."""
+    """The mean similarity, and the rescaled one if the rows have it."""
     from_floor = entry[f"{name}_rescaled"]
     return f"{entry[name]:.3f}" + ("" if from_floor is None else f"  {from_floor:.3f}")
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """What follows on a difference in points: its interval, " (-1.2 to +3.4)", if it is known."""
+    """The interval of a difference in points, such as " (-1.2 to +3.4)"; "" if unknown."""
     return "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder ``path``; raises ``ParameterError`` with the reason if it cannot be."""
+    """Create the folder ``path``; raises ``ParameterError`` if that fails."""
     with _written(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -143,7 +143,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def expect_png(path: Path, what: str) -> None:
-    """Raises ``ParameterError`` unless ``what``, an image, can go to ``path`` losslessly."""
+    """Raise ``ParameterError`` unless ``path`` is a PNG file; ``what`` names the image."""
     if path.suffix.lower() != ".png":
         raise ParameterError(
             f"{what} is written losslessly: expected --to to end in .png, got {str(path)!r}."
@@ -157,7 +157,7 @@ def as_json(document: Any) -> str:
 
 
 def print_json(document: Any) -> None:
-    """Prints ``document`` on stdout as the only thing there."""
+    """Print ``document`` on stdout as JSON."""
     end_progress()
     say(as_json(document))
 
@@ -166,7 +166,7 @@ _progress_shown = False
 
 
 def progress(text: str) -> None:
-    """Says on stderr what is being done: on a terminal in one line that overwrites itself."""
+    """Show on stderr what is being done; on a terminal in one line that is overwritten."""
     global _progress_shown
     if sys.stderr.isatty():
         _print(f"\r\033[K{text}", sys.stderr, end="")
@@ -176,7 +176,7 @@ def progress(text: str) -> None:
 
 
 def end_progress() -> None:
-    """Clears the line of ``progress`` on a terminal."""
+    """Clear the line of ``progress`` on a terminal."""
     global _progress_shown
     if _progress_shown:
         _progress_shown = False

@@ -1,4 +1,4 @@
-"""The command that evaluates a whole dataset and saves the run."""
+"""The command ``evaluate``, which evaluates a dataset and saves the run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 EXIT_NOTHING = 2
 _SHOWN = 10
-"""Unreadable images that are printed one by one; the JSON has them all."""
+"""Most unreadable images that are printed; the JSON lists all."""
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``evaluate``."""
+    """Add ``evaluate``."""
     evaluated = add_command(parsers, "evaluate", evaluate_command, "--json")
     evaluated.add_argument(
         "source",
         metavar="SOURCE",
-        help="a folder (flat, or one sub-folder a class), a .csv or .parquet of paths and labels, "
+        help="a folder (flat, or one subfolder per class), a .csv or .parquet of paths and labels, "
         "a .zip, a URL such as s3://bucket/photos, or 'samples'",
     )
     add_shared(evaluated, "--out")
@@ -39,12 +39,12 @@ def add(parsers: Parsers) -> None:
 
 
 def add_request(evaluated: argparse.ArgumentParser) -> None:
-    """What is asked of a dataset, and where it is worked on."""
+    """Add the options of a request, and of where it runs."""
     evaluated.add_argument(
         "--request",
         type=Path,
         metavar="FILE.toml",
-        help="models, conditions, seed and fit of a file, in place of the options that say them",
+        help="read models, conditions, seed and fit from a file instead of options",
     )
     add_shared(evaluated, "--models")
     which = evaluated.add_mutually_exclusive_group()
@@ -52,20 +52,22 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         "--perturbations",
         metavar="A,B",
         type=names,
-        help="instead of a suite; attacks such as pgd count as perturbations",
+        help="perturbations or attacks, instead of a suite",
     )
     which.add_argument(
         "--suite",
         choices=("study", "imagenet-c", "imagenet-c-jpeg"),
-        help="default: study, ten perturbations; imagenet-c-jpeg saves each corrupted image as "
-        "JPEG of quality 85, as the published ones were",
+        help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
+        "quality 85, as in the published images",
     )
     how = evaluated.add_mutually_exclusive_group()
-    how.add_argument("--strength", type=_strengths, metavar="S[,S]", help="0 to 1, one or several")
-    evaluated.add_argument(
-        "--epsilon", metavar="E[,E]", type=names, help="of attacks, such as 2/255,8/255"
+    how.add_argument(
+        "--strength", type=_strengths, metavar="S[,S]", help="one or several, from 0 to 1"
     )
-    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="of attacks")
+    evaluated.add_argument(
+        "--epsilon", metavar="E[,E]", type=names, help="epsilon of attacks, such as 2/255,8/255"
+    )
+    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="steps of attacks")
     evaluated.add_argument(
         "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
     )
@@ -77,15 +79,17 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     )
     add_shared(evaluated, "--seed", "--fit", "--side")
     evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
-    evaluated.add_argument("--sample", type=int, metavar="N", help="N images drawn by the seed")
     evaluated.add_argument(
-        "--batch", type=int, metavar="N", help="images worked on at once (default: by memory)"
+        "--sample", type=int, metavar="N", help="N images drawn at random with the seed"
+    )
+    evaluated.add_argument(
+        "--batch", type=int, metavar="N", help="images per batch (default: by memory)"
     )
     evaluated.add_argument(
         "--labels",
         choices=("folders", "none"),
         default=_UNSAID["labels"],
-        help="classes from sub-folders or the table's column (default), or none",
+        help="true classes from subfolders or the table (default), or none",
     )
     add_shared(evaluated, "--engine", "--address")
 
@@ -95,7 +99,7 @@ def _strengths(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected a number, or several with commas between, got {text!r}"
+            f"expected a number, or several separated by commas, got {text!r}"
         ) from None
 
 
@@ -105,7 +109,7 @@ def _severities(text: str) -> list[int]:
         for part in text.split(","):
             first, _, last = part.partition("-")
             start = int(first)
-            stop = min(int(last or first), start + 10)  # there are five; the rest gets its sentence
+            stop = min(int(last or first), start + 10)  # larger ones are refused later
             levels += range(start, stop + 1)
     except ValueError:
         levels = []
@@ -115,7 +119,7 @@ def _severities(text: str) -> list[int]:
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
-    """Evaluate a whole dataset and save the run. Exit status 2 if no image could be read."""
+    """Evaluate a dataset and save the run. Exit status 2 if no image could be read."""
     run = evaluated(options, options.source, resume=options.resume)
     if options.json:
         console.print_json(_document(run))
@@ -125,7 +129,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
 
 
 def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
-    """The run of what ``options`` ask of ``source``, which may be there already if ``resume``."""
+    """The run of ``source`` with ``options``; with ``resume`` it may exist already."""
     from robustness import runs
 
     plan = runs.plan(
@@ -149,11 +153,11 @@ _UNSAID = {
     **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
     "labels": "folders",
 }
-"""What options are that nobody gave, where it is not None."""
+"""Defaults of options, other than None."""
 
 
 def _spec(options: argparse.Namespace) -> RunSpec:
-    """What is asked, by a file or by the options."""
+    """The request, from a file or from the options."""
     from robustness.evaluation.request_file import read_request
     from robustness.evaluation.sides import one_side
     from robustness.evaluation.spec import make_spec
@@ -164,12 +168,12 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         how = {"seed": options.seed, "fit": options.fit, "side": one_side(options.side, names)}
         return make_spec(names, _conditions(options), **how)
     if twice := _said(options, _SAID_BY_A_REQUEST):
-        raise ParameterError(f"{options.request} says what {twice} would: expected one of them.")
+        raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
     return read_request(options.request)
 
 
 def said(options: argparse.Namespace) -> str:
-    """Those of the options of ``add_request`` that were given, by their names; "" for none."""
+    """The names of the options of ``add_request`` that were given; "" for none."""
     also = ("request", "limit", "sample", "batch", "labels", "engine", "address")
     return _said(options, (*_SAID_BY_A_REQUEST, *also))
 
@@ -189,8 +193,8 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     if attacks and not plain:
         if options.strength is not None or options.severities:
             raise ParameterError(
-                "--strength and --severities are for perturbations, and only attacks are asked "
-                "for: expected --epsilon, such as 2/255,8/255."
+                "Attacks take no --strength or --severities: expected --epsilon, such as "
+                "2/255,8/255."
             )
         return attacked
     suite, severities = options.suite or suites.STUDY_SUITE, options.severities
@@ -205,15 +209,15 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
     """The attacks ``names`` at every epsilon.
 
-    Steps and restarts go to those that have any, unless none has: then they are refused.
+    Steps and restarts apply to the attacks that have any; if none has, they are refused.
     """
     from robustness.attacks import REGISTRY, parse_epsilon
     from robustness.evaluation.condition import Condition
 
     if (options.epsilon or options.attack_steps or options.attack_restarts) and not names:
         raise ParameterError(
-            "--epsilon, --attack-steps and --attack-restarts are for attacks: name one in "
-            f"--perturbations. Known: {', '.join(REGISTRY.names)}."
+            "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
+            f"Known: {', '.join(REGISTRY.names)}."
         )
     records = [REGISTRY[name] for name in names]
     stepping = [record for record in records if record.most_steps > 1] or records
@@ -232,12 +236,12 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:
-    """Runs to the end, and says how far it is; on an interruption, how to continue."""
+    """Run to the end and report progress; after an interruption, say how to continue."""
     from robustness.base.pace import Pace, Unit
 
     total = session.manifest.dataset.pictures
     if session.finished:
-        console.progress(f"{session.folder.name} is finished: nothing is left to do")
+        console.progress(f"{session.folder.name} is already finished")
         return
     if session.resumed:
         console.progress(
@@ -251,7 +255,7 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
             console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
     except KeyboardInterrupt:
         console.remark(
-            f"robustness: what is done is kept in {session.folder}; the same command with "
+            f"robustness: finished work is kept in {session.folder}; the same command with "
             "--resume continues it."
         )
         raise
@@ -287,7 +291,7 @@ def _print_run(run: Run) -> None:
     if len(run.unreadable) > _SHOWN:
         console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable images")
     if not run.images:
-        console.say("\nNo image could be read, so there is nothing to tell.")
+        console.say("\nNo image could be read, so there are no results.")
         return
     found = statistics.Figures(run.frame())
     if found.copies_note:
@@ -304,25 +308,25 @@ def _print_run(run: Run) -> None:
 
 
 def _print_robust(entries: list[dict[str, Any]]) -> None:
-    """What no attack broke, with the one that broke most."""
+    """Print the robust accuracy, and the strongest attack."""
     from robustness.charts.tables import broken_by_attacks
     from robustness.evaluation.condition import named
 
     if entries:
-        console.say("\nWhat no attack broke, with its 95 % interval:")
+        console.say("\nRobust accuracy under all attacks, with its 95 % interval:")
     for entry in entries:
         low, high = entry["robust_low"], entry["robust_high"]
         between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
         console.say(
             f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}) of "
             f"{counted(entry['n_images'], 'image')}; most broken by "
-            f"{named(entry['strongest'])}, which left {entry['strongest_left']:.1%}; attacks "
+            f"{named(entry['strongest'])}, which leaves {entry['strongest_left']:.1%}; attacks "
             f"succeed on {broken_by_attacks(entry, 'success')}"
         )
 
 
 def _print_pairs(pairs: list[dict[str, Any]]) -> None:
-    """Which differences are established, and what would settle the others."""
+    """Print which differences are significant, and how many images would decide the others."""
     from robustness.statistics import advice
 
     if pairs:

@@ -1,4 +1,4 @@
-"""The command that holds a run against a budget, for people and for continuous integration."""
+"""The command ``check``, which checks a run against a budget."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from robustness.runs.gate import Check
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable in which GitHub Actions names the file that a step's summary is appended to."""
+"""The variable with which GitHub Actions names the file for the summary of a step."""
 
 _COLUMNS = {"": "<16", "model": "<20", "condition": "<34", "limit": "<23", "wanted": ""}
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``check``."""
+    """Add ``check``."""
     checked = add_command(parsers, "check", check_command, "--json")
     checked.add_argument(
-        "run", metavar="RUN|SOURCE", help=f"{RUN}; or what evaluate takes, which is evaluated"
+        "run",
+        metavar="RUN|SOURCE",
+        help=f"{RUN}; or a source as for evaluate, which is then evaluated",
     )
     checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
-    checked.add_argument("--baseline", metavar="RUN", help="instead of the one that FILE names")
+    checked.add_argument("--baseline", metavar="RUN", help="overrides the baseline in the budget")
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
     checked.add_argument(
@@ -40,7 +42,7 @@ def add(parsers: Parsers) -> None:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Hold a run against a budget of limits. Exit status 1 if a limit is broken, 2 if it cannot."""
+    """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
     from robustness import runs
     from robustness.runs import gate
 
@@ -48,14 +50,14 @@ def check_command(options: argparse.Namespace) -> int:
     named = options.baseline or budget.baseline
     baseline = None if named is None else _baseline(named, options)
     if options.github and not os.environ.get(STEP_SUMMARY):
-        raise ParameterError(f"--github needs the variable {STEP_SUMMARY}, which is not set.")
+        raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
         run = evaluate.evaluated(options, options.run, resume=True)
     elif said := evaluate.said(options):
         raise ParameterError(
-            f"{options.run} is a saved run, of which {said} can change nothing: expected a source "
-            "to evaluate, or none of these options."
+            f"{options.run} is a saved run, which {said} cannot change: expected a source to "
+            "evaluate, or none of these options."
         )
     else:
         run = runs.load(folder, anywhere=True)
@@ -69,7 +71,7 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 def _baseline(named: str, options: argparse.Namespace) -> Run:
-    """The run called ``named``; a path in a budget starts from the budget's folder."""
+    """The run ``named``; a path in a budget is relative to the budget's folder."""
     from robustness import runs
 
     beside = options.budget.parent / named
@@ -79,7 +81,7 @@ def _baseline(named: str, options: argparse.Namespace) -> Run:
 
 
 def _saved(options: argparse.Namespace) -> Path | None:
-    """The folder of the run that is meant; None for a source that is to be evaluated."""
+    """The folder of the run; None for a source to evaluate."""
     from robustness import runs
 
     for folder in (options.out / options.run, Path(options.run)):

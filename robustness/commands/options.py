@@ -12,36 +12,36 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What a family adds its commands to."""
+"""The parsers to which a family adds its commands."""
 
 Action: TypeAlias = Callable[[argparse.Namespace], int | None]
 """Performs a command of parsed options; returns the exit status, None for 0. Its docstring is
 what the help says of the command."""
 
-RUN = "the folder of a run, or the id of one in RUNS"
-"""What stands for a saved run."""
+RUN = "folder of a run, or its id in RUNS"
+"""Help for an argument that names a saved run."""
 
 
 def names(text: str) -> list[str]:
-    """The names in ``text``, which has commas between them."""
+    """The comma-separated names in ``text``."""
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
-        raise argparse.ArgumentTypeError(f"expected names with commas between, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
     return found
 
 
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "image": {"metavar": "IMAGE", "help": "an image file, or such as sample:coffee"},
+    "image": {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"},
     "images": {
         "metavar": "IMAGE",
-        "help": "an image file, or such as sample:coffee",
+        "help": "image file, or a sample such as sample:coffee",
         "nargs": "+",
     },
     "--json": {"action": "store_true", "help": "print one JSON document"},
     "--models": {
         "metavar": "A,B",
         "type": names,
-        "help": "default: the study's that are ready, else the offline ones",
+        "help": "default: the study's models with weights, otherwise the bundled ones",
     },
     "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
     "--fit": {
@@ -55,22 +55,22 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     },
     "--true-class": {
         "metavar": "CLASS",
-        "help": "what the image shows, by name or synset (known of most samples)",
+        "help": "true class, by name or synset (known for most samples)",
     },
     "--out": {
         "metavar": "RUNS",
         "type": Path,
         "default": Path("runs"),
-        "help": "the folder that holds runs (default: runs)",
+        "help": "folder of runs (default: runs)",
     },
     "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
-    "--address": {"metavar": "HOST:PORT", "help": "of a running Ray cluster"},
+    "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
 }
-"""What means the same wherever it is taken."""
+"""Options with the same meaning in every command."""
 
 
 def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) -> None:
-    """Adds ``options`` of ``SHARED`` to ``command``, each with ``changes``."""
+    """Add ``options`` of ``SHARED`` to ``command``, with ``changes`` to each."""
     for option in options:
         command.add_argument(option, **{**SHARED[option], **changes})
 

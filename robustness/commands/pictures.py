@@ -1,4 +1,4 @@
-"""The commands on images: list the perturbations, ask models, write a perturbed image."""
+"""The commands ``perturbations``, ``predict`` and ``perturb``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOLD = (
     *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
     *("study_strength", "monotone", "imagenet_c", "severity_strengths", "source"),
 )
-"""What ``perturbations --json`` tells of a record."""
+"""Fields of a perturbation in ``perturbations --json``."""
 
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``perturbations``, ``predict`` and ``perturb``."""
+    """Add ``perturbations``, ``predict`` and ``perturb``."""
     listing = add_command(parsers, "perturbations", perturbations_command, asks_models=False)
-    listing.add_argument("words", nargs="*", metavar="WORD", help="only those found by these words")
+    listing.add_argument("words", nargs="*", metavar="WORD", help="only matching perturbations")
     add_shared(listing, "--json")
 
     shared = ("--json", "images", "--models", "--seed", "--fit")
@@ -48,7 +48,7 @@ def add(parsers: Parsers) -> None:
 
 
 def perturbations_command(options: argparse.Namespace) -> None:
-    """List the perturbations, or those that words such as "too dark" find, the best match first."""
+    """List the perturbations, or those that match words such as "too dark", best match first."""
     from robustness.perturbations.search import find
 
     found = find(" ".join(options.words))
@@ -106,7 +106,7 @@ def predict_command(options: argparse.Namespace) -> None:
 
 
 Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
-"""By place of the image and model: top-1 of the original and now, and (class, probability)."""
+"""By image position and model: top-1 on the original and now, and (class, probability)."""
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
@@ -137,7 +137,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """What each model makes of each image under ``condition``."""
+    """The prediction of each model for each image under ``condition``."""
     from robustness.evaluation.loop import evaluate
     from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec

@@ -1,4 +1,4 @@
-"""The commands on saved runs: report, list, compare, hand on, delete and replay."""
+"""The commands on saved runs: ``report``, ``runs`` and ``replay``."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _CHANGES = {
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``report``, ``runs`` with its actions, and ``replay``."""
+    """Add ``report``, ``runs`` with its actions, and ``replay``."""
     reported = add_command(parsers, "report", report_command)
-    reported.add_argument("run", metavar="RUN", help="the folder of a run, or its id in RUNS")
+    reported.add_argument("run", metavar="RUN", help=RUN)
     reported.add_argument(
         "--to",
         required=True,
         type=Path,
         metavar="FILE",
-        help="its suffix is the format: .html, .pdf, .csv, .parquet, .json or .md",
+        help="report file: .html, .pdf, .csv, .parquet, .json or .md",
     )
     add_shared(reported, "--out")
 
@@ -47,11 +47,9 @@ def add(parsers: Parsers) -> None:
     resumed.add_argument(
         "--background",
         action="store_true",
-        help="say nothing unless it fails, and put the rows in order when told to end",
+        help="print only errors, and save the rows in order when terminated",
     )
-    resumed.add_argument(
-        "--idle", action="store_true", help="work only while nobody else wants the cores"
-    )
+    resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
 
     exported = _add_action(actions, "export", export_command)
@@ -63,13 +61,13 @@ def add(parsers: Parsers) -> None:
 
     deleted = _add_action(actions, "delete", delete_command)
     deleted.add_argument("run", metavar="RUN", help=RUN)
-    deleted.add_argument("--yes", action="store_true", help="needed, as nothing brings it back")
+    deleted.add_argument("--yes", action="store_true", help="required: deleting cannot be undone")
 
     replayed = add_command(parsers, "replay", replay_command, "--json")
     replayed.add_argument("run", metavar="RUN", help=RUN)
     add_shared(replayed, "--out")
     replayed.add_argument(
-        "--to", type=Path, metavar="DIR", help="keep the new run among those of this folder"
+        "--to", type=Path, metavar="DIR", help="keep the new run in this folder of runs"
     )
     add_shared(replayed, "--engine", "--address")
 
@@ -83,7 +81,7 @@ def _add_action(
 
 
 def report_command(options: argparse.Namespace) -> None:
-    """Make a report of a saved run that can be handed on."""
+    """Write a self-contained report of a saved run."""
     from robustness import report
 
     report.format_of(options.to)  # now rather than after all the work
@@ -92,9 +90,9 @@ def report_command(options: argparse.Namespace) -> None:
         done = run.images + len(run.unreadable)
         console.remark(
             f"robustness: the run {run.id} is not finished ({done} of "
-            f"{run.manifest.dataset.pictures} images), which the report says."
+            f"{run.manifest.dataset.pictures} images); the report says so."
         )
-    console.progress("working out the figures ...")
+    console.progress("computing the figures ...")
     written = report.write(report.of_run(run), options.to)
     console.end_progress()
     for path in written:
@@ -156,9 +154,9 @@ def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) 
 
 
 def compare_command(options: argparse.Namespace) -> None:
-    """What changed since a run."""
+    """Compare runs with a baseline."""
     if len(options.runs) < 2:
-        options.refuse("expected at least two runs, the first of them the baseline")
+        options.refuse("expected at least two runs; the first is the baseline")
     from robustness import runs
 
     baseline, *others = (_opened(run, options) for run in options.runs)
@@ -214,7 +212,7 @@ def _print_comparison(found: Comparison) -> None:
 
 
 def resume_command(options: argparse.Namespace) -> None:
-    """Go on with an unfinished run, as its manifest says."""
+    """Continue an unfinished run."""
     from robustness import runs
     from robustness.base import own_process
     from robustness.base.pace import Pace, Unit
@@ -241,7 +239,7 @@ def resume_command(options: argparse.Namespace) -> None:
 
 
 def export_command(options: argparse.Namespace) -> None:
-    """Write a run as a zip."""
+    """Export a run as a zip archive."""
     from robustness import runs
 
     run = _opened(options.run, options)
@@ -250,7 +248,7 @@ def export_command(options: argparse.Namespace) -> None:
 
 
 def import_command(options: argparse.Namespace) -> None:
-    """Bring an exported run."""
+    """Import an exported run."""
     from robustness import runs
 
     run = runs.import_run(options.file, options.out)
@@ -258,12 +256,12 @@ def import_command(options: argparse.Namespace) -> None:
 
 
 def delete_command(options: argparse.Namespace) -> None:
-    """Delete a run for good."""
+    """Delete a run permanently."""
     from robustness import runs
 
     folder = runs.folder_of(options.run, options.out)
     if not options.yes:
-        raise ParameterError(f"Nothing brings {folder} back: say --yes to delete it.")
+        raise ParameterError(f"Deleting {folder} cannot be undone: expected --yes.")
     runs.delete(folder)
     _answer(options, {"deleted": folder.name}, f"{folder.name} is deleted")
 
@@ -276,8 +274,8 @@ def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) ->
 
 
 def replay_command(options: argparse.Namespace) -> int:
-    """Run a saved run again and say whether the rows agree. Exit status 1 if they differ, 2 if it
-    cannot."""
+    """Run a saved run again and compare the rows. Exit status 1 if they differ, 2 if it cannot
+    run."""
     import tempfile
 
     from robustness import runs

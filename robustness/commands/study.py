@@ -1,4 +1,4 @@
-"""The commands that measure models on a few images: as the study did, and until they break."""
+"""The commands ``study`` and ``sweep``, which measure models on a few images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``study`` and ``sweep``."""
+    """Add ``study`` and ``sweep``."""
     study = add_command(parsers, "study", study_command, "--json", "images", "--models")
     study.add_argument(
         "--perturbations", metavar="A,B", type=names, help="default: the study's ten"
     )
     study.add_argument(
-        "--strength", type=float, metavar="S", help="0 to 1; default: each one's study setting"
+        "--strength", type=float, metavar="S", help="0 to 1 (default: the study setting of each)"
     )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
     add_shared(study, "--true-class", "--seed", "--fit", "--side")
@@ -33,13 +33,17 @@ def add(parsers: Parsers) -> None:
     swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
     which = swept.add_mutually_exclusive_group()
     which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
-    which.add_argument("--all", action="store_true", help="every perturbation there is")
+    which.add_argument("--all", action="store_true", help="all perturbations")
     add_shared(swept, "--models")
     swept.add_argument(
-        "--steps", type=int, default=21, metavar="N", help="strengths swept (default: 21)"
+        "--steps", type=int, default=21, metavar="N", help="number of strengths (default: 21)"
     )
     swept.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="seeds of a random one (default: 5)"
+        "--repeats",
+        type=int,
+        default=5,
+        metavar="N",
+        help="seeds for a random perturbation (default: 5)",
     )
     add_shared(swept, "--true-class", "--seed", "--fit", "--side")
 

@@ -1,1 +1,1 @@
-"""What is asked of models about perturbed images, and the loop that asks it."""
+"""Requests, conditions, and the loop that measures models on perturbed images."""

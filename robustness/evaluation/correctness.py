@@ -23,7 +23,7 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import SAMPLE
 
 CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
-"""Top-1 and top-5 of the clean and the perturbed image: was the label among them?"""
+"""Whether the label is among the top-1 and top-5 of the original and the perturbed image."""
 
 
 _ANSWERS = ("clean_top1", "top1", "clean_top5", "top5")
@@ -32,9 +32,9 @@ Event = TypeVar("Event")
 
 
 def labelled(event: Event, truth: str | None) -> Event:
-    """``event`` with the class ``truth`` as its label, if it is about a model's prediction.
+    """``event`` with the label ``truth``, if it is a prediction of a model.
 
-    The label is None where the model has no such class, or where ``truth`` is None.
+    The label is None if the model has no such class, or ``truth`` is None.
     """
     if not isinstance(event, Measurement | Break | Transfer | Point):
         return event
@@ -42,16 +42,15 @@ def labelled(event: Event, truth: str | None) -> Event:
 
 
 def sample_class(name: str) -> str | None:
-    """The class that the sample called ``name`` shows; None where ImageNet has no such class."""
+    """The class of the sample ``name``; None if ImageNet has no such class."""
     synset = SAMPLES[name].synset
     return None if synset is None else imagenet().names[imagenet().index(synset)]
 
 
 def true_class(image: str, said: str | None, model_names: Iterable[str]) -> str | None:
-    """The name of the class ``said`` among those of the models, else that of a ``sample:``.
+    """The name of the class ``said``, or of the class of a ``sample:``.
 
-    A class is said by its name, synset or index. Raises ``UnknownNameError`` for one that no model
-    has.
+    ``said`` is a name, synset or index. Raises ``UnknownNameError`` if no model has the class.
     """
     if said is None:
         return sample_class(image.removeprefix(SAMPLE)) if image.startswith(SAMPLE) else None
@@ -72,13 +71,13 @@ def label_index(model: str, truth: str | None) -> int | None:
 
 
 def _named(name: str, labels: Labels) -> int | None:
-    """The class called ``name``, which stands for no index."""
+    """The class called ``name``, never an index."""
     found = class_index(name, labels)
     return found if found is not None and folded(labels.names[found]) == folded(name) else None
 
 
 def is_correct(label: Any, top1: int) -> bool | None:
-    """Whether the class ``top1`` is the label; None without one."""
+    """Whether the class ``top1`` is the label; None without a label."""
     return None if pd.isna(label) else bool(top1 == label)
 
 
@@ -95,7 +94,7 @@ def correctness(row: Measurement) -> dict[str, bool | None]:
 
 
 def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
-    """``frame`` with the columns ``CORRECTNESS``, worked out from its answers if it lacks them.
+    """``frame`` with the columns ``CORRECTNESS``, computed from its predictions if missing.
 
     Raises ``ParameterError`` if it has neither these nor the columns ``label``, ``clean_top1``,
     ``top1``, ``clean_top5`` and ``top5``.

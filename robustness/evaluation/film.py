@@ -1,4 +1,4 @@
-"""A film: one perturbation of a condition from strength 0 to 1, and what every model answers."""
+"""Films: one perturbation from strength 0 to 1, with the predictions of every model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 
 STEPS = 41
-"""Frames of a film, a fortieth of the range apart; a switch has two."""
+"""Frames of a film, 1/40 of the range apart; a switch has two."""
 
 _AT_ONCE = 8
-"""Frames that a model is asked about between two looks at whether anybody still waits."""
+"""Frames per forward pass, between two checks whether the film is still wanted."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a film: ``image`` (S, S, 3) at a ``strength`` of what moves."""
+    """One image of a film: ``image`` (S, S, 3) at ``strength``."""
 
     strength: float
     image: Images
@@ -35,9 +35,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class FilmRows:
-    """Frames by rising strength, and the rows of each model, one a frame.
+    """Frames by increasing strength, and the rows of each model, one per frame.
 
-    ``perturbation`` moves; ``fixed`` are the other steps of the condition, which stay.
+    The strength of ``perturbation`` changes; ``fixed`` are the other steps of the condition.
     """
 
     perturbation: str
@@ -47,7 +47,7 @@ class FilmRows:
 
     @property
     def breaks(self) -> dict[str, float | None]:
-        """By model, the strength of the first frame whose top-1 is not the clean one."""
+        """By model, the strength of the first frame with a changed prediction."""
         return {
             model: next(
                 (
@@ -62,7 +62,7 @@ class FilmRows:
 
 
 def conditions(condition: Condition, perturbation: str, steps: int = STEPS) -> list[Condition]:
-    """``condition`` with ``perturbation`` at each of ``steps`` even strengths, the rest as it is.
+    """``condition`` with ``perturbation`` at each of ``steps`` even strengths.
 
     Raises ``UnknownNameError`` for a perturbation that does not exist.
     """
@@ -73,7 +73,7 @@ def conditions(condition: Condition, perturbation: str, steps: int = STEPS) -> l
 
 
 def fixed(condition: Condition, perturbation: str) -> dict[str, float]:
-    """The steps of ``condition`` that stay while ``perturbation`` moves."""
+    """The steps of ``condition`` other than ``perturbation``."""
     return {
         name: strength for name, strength in condition.steps if strength and name != perturbation
     }
@@ -91,10 +91,10 @@ def shoot(
     side: int = STUDY_SIDE,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Frame | Measurement]:
-    """Yields each frame of a film and each model's row of it, as they come; ``assembled`` joins.
+    """Yield the frames of a film and the rows of each model; ``assembled`` joins them.
 
-    Every image is made once and shared by all models, and all have one seed. Closing the
-    iterator stops the work. Raises what ``conditions``, ``make_spec`` and ``load`` raise.
+    All models share the images, and all images the seed. Closing the iterator stops the work.
+    Raises what ``conditions``, ``make_spec`` and ``load`` raise.
     """
     asked = conditions(condition, perturbation, steps)
     spec = make_spec(model_names, asked, seed=seed, fit=fit, side=side)
@@ -105,14 +105,14 @@ def shoot(
         batch = prepare([picture], part.conditions, seed)
         yield from map(Frame, strengths[start:], batch.frames[0, 1:])
         for name in spec.model_names:
-            classifier = load(name, side=side)  # anew if the memory budget had it released
+            classifier = load(name, side=side)  # again if the memory budget released it
             yield from measured(part, batch, classifier, clean=[clean[name]])[0]
 
 
 def assembled(
     condition: Condition, perturbation: str, events: Iterable[Frame | Measurement]
 ) -> FilmRows:
-    """The film of all that ``shoot`` yielded."""
+    """The film from everything that ``shoot`` yielded."""
     frames, rows = [], dict[str, list[Measurement]]()
     for event in events:
         if isinstance(event, Frame):
@@ -123,7 +123,7 @@ def assembled(
 
 
 def of_sweep(picture: Picture, perturbation: str, found: Iterable[object], seed: int) -> FilmRows:
-    """The film of what ``sweep`` found with ``seed``: no model is asked again."""
+    """The film from the results of ``sweep`` with ``seed``, without new predictions."""
     rows: dict[str, list[Measurement]] = {}
     for event in found:
         if isinstance(event, Measurement) and (event.perturbation, event.seed) == (

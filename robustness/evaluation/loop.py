@@ -1,4 +1,4 @@
-"""The loop over images, conditions and models: perturb, ask, measure."""
+"""The loop over images, conditions and models: perturb, predict, measure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from robustness.pictures.picture import Picture
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
-    """Each image clean and under each condition: float32 (N, 1 + conditions, S, S, 3).
+    """The original and each condition of every image: float32 (N, 1 + conditions, S, S, 3).
 
-    In the place of an attack, which is made on one model, stands the clean image.
+    For an attack, which needs a model, it holds the original.
     """
     clean = np.stack([picture.image for picture in pictures])
     digests = [picture.digest for picture in pictures]
@@ -39,7 +39,7 @@ def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> I
 
 
 def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
-    """Every metric of the images: ``clean`` (1, S, S, 3) against each of ``images``."""
+    """Every image metric, of ``clean`` (1, S, S, 3) with each of ``images``."""
     return {
         metric.name: metric.function(clean, images)
         for metric in metrics.REGISTRY
@@ -55,10 +55,10 @@ def measurements(
     outputs: Outputs,
     seen: Mapping[str, NDArray[np.float64]],
 ) -> list[Measurement]:
-    """The rows of one image and one model, one for each condition of ``spec``.
+    """The rows of one image and one model, one per condition of ``spec``.
 
-    ``clean`` holds the outputs for the clean image (one row), ``outputs`` those for the
-    conditions in their order, ``seen`` the ``picture_scores``.
+    ``clean`` holds the outputs for the original (one row), ``outputs`` those for the conditions in
+    order, ``seen`` the ``picture_scores``.
     """
     stages = similarities(clean.features, outputs.features, floors(classifier))
     answers = {**seen, **stages[list(stages)[-1]]}
@@ -102,7 +102,7 @@ def measurements(
 
 @dataclass(frozen=True)
 class Batch:
-    """Images made ready for the models: their ``frames``, and the ``picture_scores`` of each."""
+    """Prepared images: their ``frames`` and ``picture_scores``."""
 
     pictures: Sequence[Picture]
     frames: Images
@@ -110,7 +110,7 @@ class Batch:
 
 
 def prepare(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Batch:
-    """Perturbs ``pictures`` (at least one) and scores how visible that is; asks no model."""
+    """Perturb ``pictures`` (at least one) and compute the image metrics, without a model."""
     made = frames(pictures, conditions, seed)
     return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
 
@@ -122,10 +122,10 @@ def measured(
     *,
     clean: Sequence[Outputs] | None = None,
 ) -> list[list[Measurement]]:
-    """What one model makes of ``batch``: the rows of each image, one for each condition.
+    """The rows of one model for each image of ``batch``, one per condition.
 
-    The model sees all frames in as few passes as they fill: no image twice under conditions that
-    change nothing, and no clean one where ``clean`` holds what it makes of each.
+    Uses as few forward passes as possible: conditions that change nothing reuse the original, whose
+    outputs may be given as ``clean``.
     """
     active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
     shown = batch.frames[:, active if clean is not None else [0, *active]]
@@ -146,7 +146,7 @@ def measured(
 
 
 Labelling = Callable[[ModelRecord], Sequence[int | None]]
-"""The class of each image of a batch among those of a model."""
+"""The label of each image of a batch, as a class index of the model."""
 
 
 def answers(
@@ -156,10 +156,10 @@ def answers(
     load: Callable[..., Classifier] = models.load,
     labels: Labelling | None = None,
 ) -> Iterator[list[list[Measurement]]]:
-    """Model by model, what ``measured`` gives, with the attacks of ``spec`` made on that model.
+    """The result of ``measured`` for each model, with the attacks of ``spec`` on that model.
 
-    ``labels`` takes the place of the images' own labels. Raises ``GradientError`` for a model
-    that an attack cannot be made on.
+    ``labels`` replaces the images' own labels. Raises ``GradientError`` for a model that cannot be
+    attacked.
     """
     for name in spec.model_names:
         classifier = load(name, side=spec.side)  # anew if the memory budget had it released
@@ -173,7 +173,7 @@ def answers(
 
 
 def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
-    """``batch`` with the attacks of ``spec`` made on ``classifier``; itself if there are none."""
+    """``batch`` with the attacks of ``spec`` on ``classifier``; unchanged if there are none."""
     attacks = [
         (place, condition)
         for place, condition in enumerate(spec.conditions)
@@ -197,13 +197,12 @@ def evaluate(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement]:
-    """Yields the rows image by image, model by model, condition by condition.
+    """Yield the rows by image, model and condition.
 
-    An image is perturbed once and shared by all models; each model sees the clean image and
-    all conditions in one batch. Closing the iterator stops the work. Raises ``WeightsError`` when
-    a model cannot be loaded.
+    All models share the perturbed images; each predicts the original and all conditions in one
+    batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be loaded.
     """
-    for name in spec.model_names:  # one that cannot be loaded says so before any work is done
+    for name in spec.model_names:  # fail before any other work
         load(name, side=spec.side)
     for picture in pictures:
         for (rows,) in answers(spec, prepare([picture], spec.conditions, spec.seed), load=load):
@@ -216,10 +215,10 @@ def stages_by_place(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[tuple[tuple[str, str, str], Stages]]:
-    """Yields in the order of ``evaluate`` what the ``stages`` of its rows are, place by place.
+    """Yield the ``stages`` of the rows of ``evaluate``, computed at each place of the features.
 
-    Before each stands what tells the row: (digest of the image, model, condition). Without
-    attacks, in whose place stands the clean image. Raises as ``evaluate`` does.
+    Each comes with its key (digest of the image, model, condition). Attacks are left out, as if
+    they changed nothing. Raises as ``evaluate`` does.
     """
     for picture in pictures:
         images = perturbed(picture, spec.conditions, spec.seed)

@@ -1,4 +1,4 @@
-"""One tidy row: what one model made of one image under one condition."""
+"""Measurements: one model, one image, one condition."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Measurement:
-    """One tidy row: what one model made of one image under one condition.
+    """One tidy row: the prediction of one model for one image under one condition.
 
-    ``fit`` and ``side`` say how the image became a study image. ``condition`` is its
-    ``Condition.id``. ``clean_top1`` and ``top1`` are class indices; the
-    probabilities beside them are each one's own, ``retained_probability`` is what is left for the
-    clean class. ``scores`` holds every registered metric by name, and those of features by their
-    names in ``features.RESCALED``, too; ``stages`` the metrics of features of each stage likewise.
+    ``fit`` and ``side`` define the study image, ``condition`` is a ``Condition.id``. ``clean_top1``
+    and ``top1`` are class indices, each with its own probability; ``retained_probability`` is that
+    of the original's class under the condition. ``scores`` holds every metric by name, feature
+    metrics also by their names in ``features.RESCALED``; ``stages`` holds them for each stage.
     """
 
     image: str
@@ -48,7 +47,7 @@ class Measurement:
         return self.clean_top1 == self.top1
 
     def as_row(self) -> dict[str, Any]:
-        """The measurement as one flat JSON-ready row; a PSNR of equal images is None."""
+        """The measurement as a flat JSON-ready row; the PSNR of equal images is None."""
         row = asdict(self)
         scores = row.pop("scores")
         stages = row.pop("stages")

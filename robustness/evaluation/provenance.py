@@ -1,4 +1,4 @@
-"""What a row depends on beside the request: the versions of everything that may change it."""
+"""The versions of everything, other than the request, that may change a row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
 
 ENGINE = "inference engine"
-"""What ran the forward passes, among the versions. Between two engines answers agree within
-rounding, as between two versions of one."""
+"""The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
+within rounding."""
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How far an image must move until a model's answer changes: nature and attacks side by side."""
+"""The change of an image that changes a prediction, for perturbations and attacks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NATURAL, ATTACK = "natural", "attack"
 
 @dataclass(frozen=True)
 class Reach:
-    """How far one change moved the image when it first changed the answer of ``model``.
+    """The change of the image at which the prediction of ``model`` first changed.
 
-    ``kind`` is NATURAL or ATTACK; ``setting`` says how strong the change is there. ``l2`` is the
-    length of the change of the study image in [0, 1], ``ssim`` the similarity that is left. Where
-    ``breaks`` is False the answer held, and the figures belong to the strongest setting tried.
+    ``kind`` is NATURAL or ATTACK, ``setting`` the strength in words. ``l2`` is the length of the
+    change of the study image in [0, 1], ``ssim`` the similarity to the original. If ``breaks`` is
+    False, the prediction did not change, and the figures belong to the strongest setting tried.
     """
 
     model: str
@@ -46,9 +46,9 @@ class Reach:
 def natural_reach(
     picture: Picture, model: str, names: Sequence[str], seed: int
 ) -> Iterator[Measurement | Reach]:
-    """Sweeps each perturbation of ``names``; yields its points, then its reach.
+    """Sweep each perturbation of ``names``; yield its points, then its reach.
 
-    A random perturbation is swept with ``seed`` alone. Raises what ``sweep`` raises.
+    A random perturbation is swept with one ``seed``. Raises what ``sweep`` raises.
     """
     clean = picture.image[None]
     for event in sweep(picture, names, [model], repeats=1, seed=seed):
@@ -73,7 +73,7 @@ def natural_reach(
 def attack_reach(
     picture: Picture, model: str, specs: Sequence[AttackSpec]
 ) -> Iterator[Step | Reach]:
-    """The smallest success of each attack of ``specs``; yields the steps, then its reach."""
+    """Find the smallest successful epsilon of each attack; yield the steps, then its reach."""
     for spec in specs:
         classifier = models.load(model, side=len(picture.image))
         for event in smallest_epsilon(picture, classifier, spec):
@@ -94,19 +94,19 @@ def attack_reach(
 
 
 def comparison(reaches: Sequence[Reach]) -> str:
-    """In a sentence, how much further nature must move the image than the best attack."""
+    """A sentence that compares the best attack with the nearest perturbation."""
     broken = [reach for reach in reaches if reach.breaks and reach.l2 > 0]
     attacks = [reach for reach in broken if reach.kind == ATTACK]
     natural = [reach for reach in broken if reach.kind == NATURAL]
     if not attacks:
-        return "No attack changed the answer."
+        return "No attack changed the prediction."
     best = min(attacks, key=lambda reach: reach.l2)
-    start = f"{best.label}, changes the answer with a change of length {best.l2:.2g}"
+    start = f"{best.label}, changes the prediction with a change of length {best.l2:.2g}"
     if not natural:
         return f"{start}; no perturbation changes it at all."
     nearest = min(natural, key=lambda reach: reach.l2)
     times = nearest.l2 / best.l2
     return (
-        f"{start}; of the perturbations {nearest.label} needs least, {nearest.l2:.2g}: "
-        f"{times:.{0 if times >= 10 else 1}f} times as much."
+        f"{start}; of all perturbations {nearest.label} needs the smallest change, "
+        f"{nearest.l2:.2g}: {times:.{0 if times >= 10 else 1}f} times as much."
     )

@@ -1,7 +1,7 @@
-"""Measurements as a table of columns: what is kept on disk and sent between machines.
+"""Measurements as a table, for files and for transfer between machines.
 
-A row has the columns of ``Measurement.as_row``; before them ``position``, the image's place in
-its dataset, and after them those of ``statistics.CORRECTNESS``.
+Columns: ``position`` (of the image in its dataset), those of ``Measurement.as_row``, and
+``statistics.CORRECTNESS``.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ SCHEMA = pa.schema(
 NUMBERS = tuple(
     field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
 )
-"""The columns that hold one value each: enough for every statistic, and small."""
+"""Columns with one value each; enough for every statistic."""
 
 
 def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
-    """``rows`` as a table in ``SCHEMA``; ``positions`` has one number for each of them."""
+    """``rows`` as a table in ``SCHEMA``, with their ``positions``."""
     return pa.Table.from_pylist(
         [_flat(row, position) for row, position in zip(rows, positions, strict=True)], SCHEMA
     )
@@ -74,7 +74,7 @@ def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """``table`` for pandas: texts that repeat as categories, gaps as gaps."""
+    """``table`` for pandas: repeated texts as categories, missing values preserved."""
     words = ["image", "image_digest", "fit", "model", "condition", "perturbation"]
     frame: pd.DataFrame = table.to_pandas(
         categories=[name for name in words if name in table.column_names],
@@ -85,7 +85,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _nullable(kind: pa.DataType) -> object:
-    """The pandas type for columns that may have gaps, which NumPy's whole numbers may not."""
+    """The pandas type of columns with missing values, which NumPy integers do not support."""
     import pandas as pd
 
     return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)

@@ -1,4 +1,4 @@
-"""How alike features are, beside how alike those of unrelated images are: the floor.
+"""Feature similarity, rescaled so that unrelated images (the floor) are at 0.
 
 Features that are never negative, as most are, lie in one corner of their space: two photographs
 that have nothing in common are 0.3 alike there, or 0.8. A similarity says something between models
@@ -36,21 +36,21 @@ Features = Mapping[str, NDArray[np.floating]]
 """By stage, (N, D)."""
 
 Floors = Mapping[str, Mapping[str, float]]
-"""By stage and metric, the mean similarity of strangers."""
+"""By stage and metric, the mean similarity of unrelated images."""
 
 Similarities = dict[str, dict[str, NDArray[np.float64]]]
-"""By stage, shallow to deep: (N,) of every feature metric and, by ``RESCALED``, from its floor."""
+"""By stage, shallow to deep: (N,) of every feature metric, plain and rescaled."""
 
 Stages = Mapping[str, Mapping[str, float]]
-"""``Similarities`` of one image, as a ``Measurement`` has them."""
+"""``Similarities`` of one image, as in a ``Measurement``."""
 
 _BRIGHTER = 0.25
-"""By which the brighter copies of the strangers are brighter, in [0, 1]."""
+"""Added brightness of the brighter copies of unrelated images, in [0, 1]."""
 
 
 @lru_cache(maxsize=4)
 def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
-    """Unrelated images: (N, ``side``, ``side``, 3), and which photograph each is made of, (N,).
+    """Unrelated images (N, ``side``, ``side``, 3), and the photograph each is made from, (N,).
 
     They are the bundled samples, each as it is, brighter and in grey: the five are mostly brown and
     dim, and first stages see little but colour and light. Fifteen go in one pass.
@@ -64,7 +64,7 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
 
 
 def similarities(clean: Features, features: Features, floors: Floors) -> Similarities:
-    """How alike ``features`` are to those of the ``clean`` image, which has one row a stage."""
+    """The similarity of ``features`` to those of the original, ``clean`` (one row per stage)."""
     found: Similarities = {}
     for stage, before in clean.items():
         found[stage] = {}
@@ -81,10 +81,10 @@ def _scores(
 
 
 class _Kept:
-    """The floors of each classifier, measured once and kept on disk; safe between threads."""
+    """The floors of each classifier, measured once and cached on disk; thread-safe."""
 
     def __init__(self, kind: str, features: Callable[[Classifier, Images], Features]) -> None:
-        """``kind`` tells these floors from others of a classifier."""
+        """``kind`` distinguishes these floors from other floors of a classifier."""
         self._kind = kind
         self._features = features
         self._changing = threading.Lock()
@@ -94,7 +94,7 @@ class _Kept:
     def of(self, classifier: Classifier) -> Floors:
         with self._changing:
             measuring = self._measuring.setdefault(classifier, threading.Lock())
-        with measuring:  # of several models at once, each once
+        with measuring:  # once per model
             found = self._floors.get(classifier)
             if found is None:
                 found = self._floors[classifier] = self._read_or_measured(classifier)
@@ -108,13 +108,13 @@ class _Kept:
         images, origins = strangers(classifier.side)
         found = _between(self._features(classifier, images), origins)
         if file:
-            with contextlib.suppress(OSError):  # then they are measured at every start
+            with contextlib.suppress(OSError):  # without the cache they are measured at every start
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(file, json.dumps(found).encode())
         return found
 
     def _place(self, classifier: Classifier) -> Path | None:
-        """The file of its floors: another one for whatever changes them; None if it has no key."""
+        """The file of the floors, named after everything they depend on; None without a key."""
         if not classifier.key:
             return None
         asked = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
@@ -123,19 +123,19 @@ class _Kept:
 
 
 def _floors(kept: Any, stages: Sequence[str]) -> Floors:
-    """``kept`` if it holds a number for every stage and metric; raises what it is instead."""
+    """``kept`` if it has a number for every stage and metric; raises otherwise."""
     return {stage: {name: float(kept[stage][name]) for name in RESCALED} for stage in stages}
 
 
 @cache
 def _measure() -> str:
-    """A digest of the code that says how alike two images are, and what strangers are."""
+    """A digest of the code that computes the floors."""
     files = (__file__, feature_metrics.__file__, fitting.__file__)
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
-    """The mean similarity over all pairs of images that are made of different photographs."""
+    """The mean similarity over all pairs of images from different photographs."""
     first, second = np.nonzero(np.triu(origins[:, None] != origins))
     return {
         stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
@@ -148,7 +148,7 @@ _BY_PLACE = _Kept("by place", lambda classifier, images: classifier.by_place(ima
 
 
 def floors(classifier: Classifier) -> Floors:
-    """How alike strangers are to ``classifier`` at each stage, averaged over height and width.
+    """The similarity of unrelated images at each stage, averaged over height and width.
 
     One pass, the first time on this machine. Raises ``ImageError`` where the samples are missing.
     """
@@ -156,12 +156,12 @@ def floors(classifier: Classifier) -> Floors:
 
 
 def floors_by_place(classifier: Classifier) -> Floors:
-    """As ``floors``, of whole activations compared place by place."""
+    """Like ``floors``, for activations compared at each place."""
     return _BY_PLACE.of(classifier)
 
 
 def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarities:
-    """How alike the whole activations of ``images`` are to those of ``clean``, place by place.
+    """The similarity of the activations of ``images`` to those of ``clean``, at each place.
 
     ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). What moves within the image departs here,
     which an average over the image does not see.
@@ -182,7 +182,7 @@ _FIRST, _OTHERS = slice(0, 1), slice(1, None)
 
 
 def at(found: Similarities, place: int) -> Stages:
-    """What ``found`` says of the image at ``place``."""
+    """The similarities of the image at ``place``."""
     return {
         stage: {name: float(values[place]) for name, values in scores.items()}
         for stage, scores in found.items()

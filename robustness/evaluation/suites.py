@@ -1,4 +1,4 @@
-"""Conditions that belong together: the study's, ImageNet-C's, perturbations by degrees.
+"""Suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
 
 The files of ImageNet-C were saved as JPEG of quality 85 after the corruption, which moves the
 answers of models by up to several points either way. ``imagenet-c`` is without that step,
@@ -16,7 +16,7 @@ from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 def study_conditions(
     names: Iterable[str] | None = None, strength: float | None = None
 ) -> tuple[Condition, ...]:
-    """One condition a perturbation: at its study setting, or all at ``strength``.
+    """One condition per perturbation, at its study setting or at ``strength``.
 
     By default the perturbations of the study. One without a study setting needs ``strength``; it
     is otherwise taken at 0.6, where ImageNet-C has its severity 3.
@@ -57,7 +57,7 @@ def suite_conditions(
     strengths: Iterable[float] | None = None,
     severities: Iterable[int] | None = None,
 ) -> tuple[Condition, ...]:
-    """The perturbations of a suite as ``graded_conditions`` has them.
+    """The perturbations of a suite, as by ``graded_conditions``.
 
     Those of ``imagenet-c-jpeg`` each end as a JPEG file, as the published images did. Raises what
     ``suite_names`` and ``graded_conditions`` raise.

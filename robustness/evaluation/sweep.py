@@ -1,4 +1,4 @@
-"""At which strength each model's prediction changes: a sweep, finer where that is close."""
+"""Sweeps: the strength at which each prediction changes, with a finer search near it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_REPEATS = 5
 MAX_STEPS = 101
 MAX_REPEATS = 50
 TOLERANCE = 0.005
-"""Strengths no further apart than this are not searched between."""
+"""Resolution of the search."""
 
 CLOSE = 4.0
 """An answer may change unseen between two strengths where its lead is below so many times the
@@ -37,7 +37,7 @@ of them by at most 0.026 and one by 0.5. It costs 15 passes beside the 21 instea
 
 @dataclass(frozen=True)
 class Break:
-    """Where one model's top-1 under one perturbation was first seen to differ from the clean top-1.
+    """The strength at which one model's prediction first changes under one perturbation.
 
     With a true class as its ``label``, a model whose original prediction is correct becomes
     incorrect there; one that was incorrect may become correct. ``top1`` is the class there.
@@ -91,19 +91,19 @@ class Break:
 
     @property
     def incorrect_at(self) -> float | None:
-        """Where the prediction is first incorrect, 0 if the original is; None if never."""
+        """Where the prediction is first incorrect; 0 if it is on the original, None if never."""
         if self.clean_correct is None:
             return None
         return self.strength if self.clean_correct else 0.0
 
     @property
     def graded(self) -> bool:
-        """Whether there are strengths to break at: a switch, as a flip is, is on or off."""
+        """Whether the perturbation has strengths; a switch, such as a flip, is on or off."""
         return REGISTRY[self.perturbation].graded
 
     @property
     def at(self) -> str:
-        """Where it changes: "0.250" or "never", and of a switch "when on" or "never"."""
+        """Where it changes: "0.250" or "never"; for a switch "when on" or "never"."""
         if self.strength is None:
             return "never"
         return f"{self.strength:.3f}" if self.graded else "when on"
@@ -115,7 +115,7 @@ def resolution(step: float = 1 / (DEFAULT_STEPS - 1)) -> str:
 
 
 def grid(record: Perturbation, steps: int) -> tuple[float, ...]:
-    """The strengths swept: ``steps`` even ones from 0 to 1, or 0 and 1 for a switch."""
+    """The strengths of a sweep: ``steps`` even ones from 0 to 1; 0 and 1 for a switch."""
     if not record.graded:
         return 0.0, 1.0
     return tuple(round(float(value), 6) for value in np.linspace(0.0, 1.0, steps))
@@ -133,7 +133,7 @@ def sweep(
     side: int = STUDY_SIDE,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement | Break]:
-    """Sweeps each perturbation of ``names``; yields its points as they come, then its breaks.
+    """Sweep each perturbation of ``names``; yield its points, then its breaks.
 
     A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on (0 comes after
     the largest). The points
@@ -178,7 +178,7 @@ def sweep(
 
 @dataclass(frozen=True)
 class _Found:
-    """One repeat's break: last strength kept, first changed (None: never), and what is there."""
+    """The break of one repeat: last strength unchanged, first changed (None: never), its row."""
 
     kept: float
     changed: float | None
@@ -194,7 +194,7 @@ def _search(
     seed: int,
     record: Perturbation,
 ) -> _Found:
-    """The first break of one repeat, whose even steps are ``rows``."""
+    """The first break of one repeat with the even steps ``rows``."""
     own = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
     classes = {row.strength or 0.0: row.top1 for row in rows}
@@ -214,7 +214,7 @@ def _search(
 
 
 def _lead_of(row: Measurement) -> float:
-    """How far the clean class is ahead of all others, in log probability; below 0 it is not."""
+    """The lead of the original class over all others, in log probability; negative if behind."""
     other = row.top5_probabilities[1] if row.consistent else row.probability
     return _lead(row.retained_probability, other, row.consistent)
 
@@ -231,20 +231,20 @@ def _leads(probabilities: NDArray[np.float32], own: int) -> list[float]:
 
 
 def _lead(mine: float, other: float, kept: bool) -> float:
-    """Of equal probabilities the class of the smaller index answers, so ``kept`` has the say."""
+    """Decided by ``kept``: with equal probabilities, the smaller class index wins."""
     size = abs(float(np.log(max(mine, _NIL)) - np.log(max(other, _NIL))))
     return size if kept else min(-size, -_NIL)
 
 
 _AT_ONCE = 32
-"""Strengths that are tried at once: a batch of moderate size."""
+"""Strengths per batch."""
 
 _NIL = 1e-12
-"""In the place of a probability of 0, of which there is no logarithm."""
+"""Replaces a probability of 0, which has no logarithm."""
 
 
 def _first_break(leads: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
-    """The last strength before the first that changes the answer, and that; (1, None) if none."""
+    """The last strength before the first changed prediction, and that; (1, None) if none."""
     for (before, _), (strength, lead) in pairwise(leads):
         if lead < 0:
             return before, strength

@@ -224,4 +224,4 @@ def test_reach_measures_the_picture_at_the_break(coffee: Picture) -> None:
     sentence = comparison([*found, *attacks])
     assert f"{noise.l2 / attacks[0].l2:.0f} times as much" in sentence
     assert "no perturbation" in comparison([brightness, *attacks])
-    assert comparison(found) == "No attack changed the answer."
+    assert comparison(found) == "No attack changed the prediction."

@@ -119,7 +119,7 @@ def test_no_readable_picture_is_no_result_and_no_crash(
     assert (found["images"], found["summary"], len(found["unreadable"])) == (0, [], 1)
     command = ["evaluate", str(tmp_path / "set"), "--out", str(tmp_path / "runs")]
     assert main.main([*command, "--models", "SqueezeNet"]) == 2
-    assert "nothing to tell" in capsys.readouterr().out
+    assert "no results" in capsys.readouterr().out
     assert main.main(["replay", found["run"], "--out", str(tmp_path / "runs")]) == 2
     assert "has no rows" in capsys.readouterr().err
 
@@ -262,12 +262,21 @@ def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) 
         (["--perturbations", "pdg"], "There is no perturbation called 'pdg'"),
         (["--perturbations", "pgd", "--epsilon", "2"], "between 0 and 1"),
         (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
-        (["--perturbations", "fog", "--epsilon", "8/255"], "are for attacks"),
+        (["--perturbations", "fog", "--epsilon", "8/255"], "expect an attack in --perturbations"),
         (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
         (["--perturbations", "fgsm", "--attack-restarts", "5"], "no random start"),
-        (["--perturbations", "fog", "--attack-restarts", "5"], "are for attacks"),
-        (["--perturbations", "pgd", "--strength", "0.5"], "only attacks are asked for"),
-        (["--perturbations", "pgd,fgsm", "--severities", "3"], "only attacks are asked for"),
+        (
+            ["--perturbations", "fog", "--attack-restarts", "5"],
+            "expect an attack in --perturbations",
+        ),
+        (
+            ["--perturbations", "pgd", "--strength", "0.5"],
+            "Attacks take no --strength or --severities",
+        ),
+        (
+            ["--perturbations", "pgd,fgsm", "--severities", "3"],
+            "Attacks take no --strength or --severities",
+        ),
     ],
 )
 def test_bad_attacks_get_a_sentence(

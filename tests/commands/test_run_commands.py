@@ -139,7 +139,7 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     command = ["check", "seed-5", "--budget", "budget.toml"]
     assert main.main([*command, *files]) == 0
     printed = capsys.readouterr().out
-    assert "The budget is kept: 2 limits." in printed
+    assert "The run meets the budget: 2 limits." in printed
     head, first = printed.splitlines()[2:4]
     assert head.index("condition") == first.index("all conditions"), "the heading of the column"
     assert "<testsuites>" in Path("out/a.xml").read_text()
@@ -168,7 +168,7 @@ def test_of_a_saved_run_nothing_is_asked(
     here: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
 ) -> None:
     assert main.main(["check", "seed-5", "--budget", "budget.toml", *option]) == 2
-    assert f"of which {option[0]} can change nothing" in capsys.readouterr().err
+    assert f"which {option[0]} cannot change" in capsys.readouterr().err
 
 
 def test_a_source_is_evaluated_once_and_held_against_the_budget(

@@ -1,4 +1,4 @@
-"""A gate for pipelines: limits that a run must keep, and what is said of those it does not."""
+"""A gate for pipelines: checks a run against the limits of a budget."""
 
 from robustness.runs.gate.budget import LIMITS, Budget, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown

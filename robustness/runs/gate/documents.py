@@ -1,4 +1,4 @@
-"""A check for machines and pipelines: JUnit XML, and Markdown as a step summary shows it."""
+"""Output of a check: JSON, JUnit XML, and Markdown for a step summary."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def as_dict(check: Check) -> dict[str, Any]:
 
 
 def headline(check: Check) -> str:
-    """Whether the budget is kept, in one sentence."""
+    """Whether the run meets the budget, in one sentence."""
     total, broken = len(check.verdicts), check.broken
     limits = f"limit{'s' * (total != 1)}"
     if check.passed:
-        return f"The budget is kept: {total} {limits}."
+        return f"The run meets the budget: {total} {limits}."
     sure = sum(verdict.outcome == BROKEN for verdict in broken)
     unsure = len(broken) - sure
     if not sure:
         return (
-            f"The budget is not shown to be kept: so few images leave {unsure} of {total} "
-            f"{limits} open."
+            f"Too few images to tell whether the run meets the budget: {unsure} of {total} "
+            f"{limits} undecided."
         )
-    text = f"The budget is broken: {sure} of {total} {limits}"
-    return f"{text}, and {unsure} more not shown to be kept." if unsure else f"{text}."
+    text = f"The run breaks the budget: {sure} of {total} {limits}"
+    return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
 
 
 def junit(check: Check) -> bytes:
-    """JUnit's XML: a test case a limit, model and condition; what fails the gate is a failure."""
+    """JUnit XML: one test case for each limit, model and condition."""
     broken = check.broken
     root = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
@@ -76,7 +76,7 @@ def junit(check: Check) -> bytes:
 
 
 def _xml(text: str) -> str:
-    """``text`` without the characters that XML cannot hold."""
+    """``text`` without characters that XML does not allow."""
     return _NOT_XML.sub("\ufffd", text)
 
 
@@ -84,7 +84,7 @@ _SIGNS = {BROKEN: "❌", NOT_SHOWN: "⚠️", KEPT: "✅"}
 
 
 def markdown(check: Check) -> str:
-    """A heading, a sentence and a table; what fails comes first."""
+    """A heading, a sentence and a table, failures first."""
     rows = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
     lines = [
         f"## Robustness: {headline(check)}",
@@ -113,5 +113,5 @@ def _row(verdict: Verdict) -> str:
 
 
 def _plain(text: str) -> str:
-    """``text`` such that Markdown shows it as it is, on one line, and nothing hides in it."""
+    """``text`` escaped for Markdown, on one line, with invisible characters shown."""
     return _MARKDOWN.sub(r"\\\1", visible(text))

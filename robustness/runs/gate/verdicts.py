@@ -1,8 +1,8 @@
-"""The limits of a budget against a run: kept, broken, or not shown by so few images.
+"""Verdicts on the limits of a budget: kept, broken, or not shown with so few images.
 
-A limit is held against the bound of the 95 % interval, not against the figure: a minimum is kept
-where the whole interval lies above it, broken where all of it lies below, and otherwise open, as it
-is with too few images for any interval.
+A verdict compares the limit with the 95 % interval of the figure. A minimum is kept if the whole
+interval is above it, and broken if the whole interval is below it. Otherwise, and with too few
+images for an interval, it is not shown.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 Entry = Mapping[str, Any]
 
 LABEL_FREE = {"consistency", "flip_rate"}
-"""Figures that count all images, labelled or not."""
+"""Figures that need no labels."""
 
 _TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
-"""What a figure on all conditions together is on."""
+"""The condition of figures on all conditions together."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One limit on one model and condition (no ``perturbation``: on all together).
+    """One limit on one model and condition; without ``perturbation``, on all conditions together.
 
-    ``where`` is the condition in words; that of a breaking strength is of all strengths, and its
-    ``condition`` None. ``value`` is the figure with its bounds ``low`` and ``high``, None with too
-    few images. A breaking strength is None where no strength of the run breaks the model; its
-    ``high`` is then None, too. ``of`` names the figure, as ``statistics`` does: that of
-    ``max_regression`` is the robust accuracy under attack on labelled images, else the consistency.
+    ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
+    (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
+    None; ``value`` and ``high`` are None if no strength of the run breaks the model. ``of`` names
+    the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
+    on labelled images, otherwise the consistency.
     """
 
     model: str
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """What was found, against what was wanted."""
+        """The figure and the limit."""
         if self.limit == BREAKING:
             return f"{self.found}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
@@ -84,7 +84,7 @@ class Verdict:
 class Check:
     """The verdicts on a run; ``broken`` are those that fail the gate.
 
-    ``notes`` say which figures of the run and of its baseline differ from what was told before.
+    ``notes`` name figures that earlier versions computed differently.
     """
 
     run: Run
@@ -103,17 +103,16 @@ class Check:
 
 
 def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
-    """Holds ``run`` against ``budget``; ``baseline`` is the run that this names.
+    """Check ``run`` against ``budget``; ``baseline`` is the run that the budget names.
 
-    Raises ``ParameterError`` where a limit cannot be checked: it fits nothing of the run, needs
-    labels that there are none of, or a perturbation at several strengths; ``RunError`` for a run
-    without rows.
+    Raises ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run,
+    needs labels or needs several strengths; ``RunError`` for a run without rows.
     """
     for rule in budget.rules:
         _check_patterns(budget, rule, run)
         if baseline is None and set(rule.limits) & set(REGRESSIONS):
             raise ParameterError(
-                f"{budget.path}: a limit of regression needs a run to compare with: add "
+                f"{budget.path}: a limit on regression needs a run to compare with: add "
                 'baseline = "RUN" at the top.'
             )
     frame = run.frame()
@@ -133,7 +132,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
         missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
-        for verdict in verdicts:  # a later rule takes the place of an earlier one
+        for verdict in verdicts:  # a later rule replaces an earlier one
             found[verdict.model, verdict.where, verdict.limit] = verdict
     notes = [told_before(run, frame)]
     if baseline is not None:
@@ -143,9 +142,9 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
 
 @dataclass(frozen=True)
 class Tables:
-    """What limits are held against.
+    """The figures that limits are compared with.
 
-    ``weights`` are models with the same weights as before; ``labelled`` counts images.
+    ``weights`` are models whose weights did not change; ``labelled`` counts images.
     """
 
     figures: Sequence[Entry]
@@ -155,7 +154,7 @@ class Tables:
 
 
 def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
-    """A pattern that fits nothing is a mistake: the limit would guard nothing."""
+    """Raise ``ParameterError`` for a pattern that matches nothing."""
     names = tuple(dict.fromkeys(condition.name for condition in run.conditions))
     for what, pattern, known in (
         ("model", rule.model, run.manifest.spec.model_names),
@@ -189,7 +188,7 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
 
 
 def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
-    """The verdict on one figure; none where it is not known for want of labels."""
+    """The verdict on one figure; nothing if it is unknown without labels."""
     figure = _figure(limit, entry)
     name = figure if limit in FIGURES else f"{figure}_difference"
     value, low, high = (entry.get(key) for key in (name, f"{name}_low", f"{name}_high"))
@@ -202,8 +201,8 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         images = attacked
     if limit in REGRESSIONS:
         if entry["model"] in tables.weights and not _moved(figure, entry, tables):
-            low = high = 0.0  # the same function gives the same answers to any image
-        # What was lost, not what was won.
+            low = high = 0.0  # the same weights give the same predictions
+        # The loss, so the sign changes.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
     yield Verdict(
         model=entry["model"],
@@ -223,7 +222,7 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
 
 
 def _figure(limit: str, entry: Entry) -> str:
-    """The figure of ``entry`` that ``limit`` is on."""
+    """The figure of ``entry`` that ``limit`` restricts."""
     if limit == "max_regression":
         return str(entry["judged_by"])
     figure = FIGURES.get(limit) or REGRESSIONS[limit]
@@ -232,10 +231,10 @@ def _figure(limit: str, entry: Entry) -> str:
 
 
 def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
-    """Whether any row that ``entry`` counts did better or worse.
+    """Whether any row of ``entry`` changed.
 
-    Of all conditions together each is looked at by itself: what an image won under one and lost
-    under another is 0 in their total.
+    For all conditions together each condition is checked, as gains and losses of an image may
+    cancel in the total.
     """
     return any(
         other[f"{quantity}_moved"]
@@ -260,11 +259,11 @@ def _outcome(limit: str, wanted: float, low: float | None, high: float | None) -
 def _breaking(
     budget: Budget, rule: Rule, wanted: float, figures: Sequence[Entry]
 ) -> Iterator[Verdict]:
-    """The strengths of the run at which consistency falls below the rule's level.
+    """Verdicts on the strengths at which consistency falls below the rule's level.
 
-    ``low`` is the smallest at which it may have fallen (the interval reaches below the level),
-    ``high`` the smallest at which it has. Nothing is known between two strengths of the run, nor
-    below the smallest: where that may have fallen already, no smaller one is shown to be kept.
+    ``low`` is the smallest strength whose interval reaches below the level, ``high`` the smallest
+    whose interval lies below it. Nothing is known between two strengths of the run, nor below the
+    smallest one.
     """
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in figures:
@@ -274,7 +273,7 @@ def _breaking(
     for (model, series), entries in groups.items():
         perturbation = entries[0]["perturbation"]
         if len(entries) < 2:
-            continue  # one strength does not tell where a model breaks
+            continue  # one strength cannot show where a model breaks
         strengths = [entry["strength"] for entry in entries]
         smallest, largest = min(strengths), max(strengths)
         if largest < wanted - _ROUNDING:
@@ -309,7 +308,7 @@ def _breaking(
 
 
 def _bound(entry: Entry, key: str) -> float:
-    """A rate or a bound of it; with too few images for bounds it may be anything."""
+    """A rate or its bound; 0 or 1 with too few images for bounds."""
     known: float | None = entry[key]
     if known is None:
         return 0.0 if key.endswith("_low") else 1.0
@@ -317,8 +316,8 @@ def _bound(entry: Entry, key: str) -> float:
 
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
-    """Why ``limit`` could not be checked on anything."""
-    apart = "the run and its baseline share no image, model and condition that it is on"
+    """Why ``limit`` could not be checked."""
+    apart = "the run and its baseline share no image, model and condition that it covers"
     why = {
         BREAKING: f"the run has {rule.perturbation} at one strength only",
         "max_regression": apart,
@@ -326,7 +325,7 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled images",
         "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",
-        "min_consistency": "no row of the run is what it is on, or counts: every attacked image "
-        "was incorrect before",
+        "min_consistency": "the run has no row that it covers, or every attacked image was "
+        "already incorrect",
     }.get(limit, "the images of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."
