@@ -1,4 +1,4 @@
-"""Whose forward passes are next: in turn, the newest only, and long work behind."""
+"""Round robin of forward passes: newest wishes only, long work behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustness.base.turns import SupersededError, Turns
 
 
 class Line:
-    """A line with one turn at a time, taken by this test until ``go`` is called."""
+    """A queue with one turn, which this test holds until ``go``."""
 
     def __init__(self) -> None:
         self.turns = Turns(1)
@@ -33,7 +33,7 @@ class Line:
         *,
         waits: bool = True,
     ) -> Future[None]:
-        """Has ``who`` wait in the line, and notes when they had their turn."""
+        """Queues ``who`` and records when they get their turn."""
         length = len(self.turns._line)
 
         def take() -> None:
@@ -48,13 +48,13 @@ class Line:
         return future
 
     def go(self) -> list[str]:
-        """Who had a turn, in order, once everybody had."""
+        """Releases the turn; returns who had one, in order."""
         self._go.set()
         self._pool.shutdown()
         return self.had[1:]
 
 
-def test_one_of_everybody_has_a_turn_before_anybody_has_two() -> None:
+def test_everyone_gets_one_turn_before_anyone_gets_two() -> None:
     line = Line()
     wishes = {who: line.turns.wish(who) for who in "abc"}
     for who in "aaabbc":
@@ -62,7 +62,7 @@ def test_one_of_everybody_has_a_turn_before_anybody_has_two() -> None:
     assert line.go() == ["a", "b", "c", "a", "b", "a"]
 
 
-def test_what_has_been_superseded_has_no_turn() -> None:
+def test_a_superseded_wish_gets_no_turn() -> None:
     line = Line()
     old, other = line.turns.wish("a"), line.turns.wish("b")
     dropped = [line.join("a", old) for _ in range(3)]
@@ -78,7 +78,7 @@ def test_what_has_been_superseded_has_no_turn() -> None:
     assert kept.result() is late.result() is None
 
 
-def test_long_work_goes_behind_and_is_not_superseded() -> None:
+def test_long_work_waits_behind_and_is_not_superseded() -> None:
     line = Line()
     long = line.join("a", None)
     wish = line.turns.wish("b")
@@ -89,7 +89,7 @@ def test_long_work_goes_behind_and_is_not_superseded() -> None:
     assert long.result() is None
 
 
-def test_long_work_never_has_all_turns() -> None:
+def test_long_work_never_holds_all_turns() -> None:
     turns = Turns(4)
     release, held = threading.Event(), []
 
@@ -109,7 +109,7 @@ def test_long_work_never_has_all_turns() -> None:
     assert sorted(held) == ["a", "b", "c", "d"]
 
 
-def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() -> None:
+def test_parts_of_long_work_keep_their_order_and_release_the_turn() -> None:
     turns = Turns(1)
     assert list(turns.in_parts(range(5), "a")) == [0, 1, 2, 3, 4]
 
@@ -123,7 +123,7 @@ def test_parts_of_long_work_come_in_order_and_give_the_turn_back_at_the_end() ->
         pass
 
 
-def test_sessions_that_have_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_sessions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_turns, "REMEMBERED", 3)
     turns = Turns(1)
     old = turns.wish("lasting")
