@@ -1,6 +1,6 @@
 """Attacks: one loop, small hooks, each registered with its record.
 
-Importing this package registers them all. TensorFlow is not imported until a model is asked.
+Importing this package registers them all. TensorFlow is imported only when an attack runs.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ from robustness.attacks.outcome import Control, Outcome, adversarial, craft
 from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec, parse_epsilon
 
-# In the order in which they are offered: an import statement would be sorted by name.
+# In the order of the controls: an import statement would be sorted by name.
 for _module in ("gradient_steps", "deepfool", "autopgd", "fab", "square", "ensembles"):
     import_module(f"{__name__}.{_module}")
 

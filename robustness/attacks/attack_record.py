@@ -1,4 +1,4 @@
-"""What is known about an attack, and the registry of all of them.
+"""The record of an attack, and the registry of attacks.
 
 Images are study images: float32 RGB in [0, 1], (N, S, S, 3).
 """
@@ -25,12 +25,12 @@ Classes = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of an attack about N rows, and what its hooks may use.
+    """The request to an attack for N rows, with what its hooks may use.
 
-    ``classes`` are the classes to leave, or to reach when ``targeted``; ``rivals`` those that are
-    to lead over them, as ``models.gradients`` takes them. ``sizes`` are the largest changes
-    allowed, in ``norm``. Each row has its own random stream. A gradient is averaged over
-    ``passes`` of the model, which helps where its answers are random.
+    ``classes`` are the classes to leave, or to reach when ``targeted``; ``rivals`` are those that
+    should lead over them, in the form of ``models.gradients``. ``sizes`` are the largest changes
+    allowed, in ``norm``. Each row has its own random stream. A gradient is the mean over
+    ``passes`` of the model, for models with random predictions.
     """
 
     classifier: Classifier
@@ -46,23 +46,23 @@ class Task:
 
     @property
     def sign(self) -> np.float32:
-        """What a lead over ``classes`` is multiplied by, so that the attack always raises it."""
+        """The factor of a lead over ``classes``, so that the attack always raises it."""
         return np.float32(-1 if self.targeted else 1)
 
     def within(self, images: Images) -> Images:
-        """``images`` moved to the nearest ones that are no larger a change, clipped to [0, 1]."""
+        """The nearest images to ``images`` within the allowed sizes and [0, 1]."""
         changes = self.norm.project(images - self.clean, self.sizes)
         changes += self.clean
         return np.clip(changes, 0, 1, out=changes)
 
     def around(self, draw: Callable[..., Images]) -> Images:
-        """The clean images, each with a change that ``draw`` makes of its stream, full size."""
+        """The originals, each with a change of full size that ``draw`` takes from its stream."""
         drawn = [draw(stream, self.clean.shape[1:]) for stream in self.streams]
         changes = np.stack(drawn) * self.sizes[:, None, None, None]
         return np.clip(self.clean + changes, 0, 1)
 
     def rows(self, places: NDArray[np.intp]) -> Task:
-        """The task of the rows at ``places`` (M,) alone."""
+        """The task of the rows at ``places`` (M,) only."""
         return replace(
             self,
             clean=self.clean[places],
@@ -73,9 +73,9 @@ class Task:
         )
 
     def aimed(self, count: int) -> Task:
-        """Each row ``count`` times, one for each of its most probable other classes, as rivals.
+        """Each row ``count`` times, once per most probable other class as the rival.
 
-        There are fewer where the model has no more classes. The streams are new ones.
+        There are fewer if the model has fewer classes. The streams are new.
         """
         scores = self.classifier(self.clean).probabilities.copy()
         scores[np.arange(len(scores)), self.classes] = -1
@@ -90,12 +90,12 @@ class Task:
 
 @dataclass
 class State:
-    """Where the loop stands, as a hook sees it.
+    """The state of the loop for a hook.
 
-    ``images`` are the rows just looked at. ``gain`` (N,) is how far the attack has come there:
-    the signed lead, scaled if the attack's is. ``scores`` (N, classes) are the model's, in any
-    increasing unit. ``gradient`` is that of the gain; zero for a black-box attack. ``memory`` is
-    the hook's own: arrays of a row each, emptied at each restart.
+    ``images`` are the rows just evaluated. ``gain`` (N,) is their signed lead, scaled if the
+    attack's is. ``scores`` (N, classes) are the model's, in any increasing unit. ``gradient`` is
+    that of the gain; zero for a black-box attack. ``memory`` belongs to the hook: arrays with one
+    row each, emptied at each restart.
     """
 
     images: Images
@@ -106,7 +106,7 @@ class State:
     memory: dict[str, NDArray[Any]]
 
     def rows(self, places: NDArray[np.intp]) -> State:
-        """What the hook sees of the rows at ``places`` alone."""
+        """The state of the rows at ``places`` only."""
         kept: dict[str, Any] = {
             name: value[places]
             for name in ("images", "gain", "scores", "gradient")
@@ -117,15 +117,15 @@ class State:
 
 
 def at_clean(task: Task) -> Images:
-    """The images that an attack without a start of its own begins at."""
+    """The default start of an attack: the originals."""
     return task.clean.copy()
 
 
 @dataclass(frozen=True)
 class Member:
-    """An attack of an ensemble: its name, and ``share``, its steps for one of the ensemble's.
+    """A member of an ensemble: its name, and ``share``, its steps per step of the ensemble.
 
-    Each of its gradients is averaged over ``passes`` of the model.
+    Each gradient is the mean over ``passes`` of the model.
     """
 
     name: str
@@ -135,20 +135,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack and everything that tables, controls and reports say about it.
+    """An attack with its data for tables, controls and reports.
 
-    ``start(task)`` gives the first images and ``move(task, state)`` the next ones, or None where
-    it is through; the loop brings them back into the allowed size. ``norms`` are names of
+    ``start(task)`` returns the first images and ``move(task, state)`` the next ones, or None at
+    the end; the loop projects them into the allowed size. ``norms`` are names of
     ``norms.REGISTRY``, the default first. ``white_box`` attacks use gradients, others only
-    answers. ``targeted`` says whether the attack can aim at a class. ``random`` ones gain by
-    restarts. A ``minimal`` attack looks for the smallest change, heedless of the allowed size
-    until its end. ``steps`` is the default.
+    predictions. A ``targeted`` attack can aim at a class. Restarts help ``random`` attacks. A
+    ``minimal`` attack looks for the smallest change and ignores the allowed size until its end.
+    ``steps`` is the default.
 
-    What is raised is the lead of ``rival``, ``scaled`` or not as ``models.gradients`` has it. With
-    ``rivals`` the attack is run for that many of the most probable other classes, side by side,
-    unless it has a target; the best run counts. An ``eager`` attack asks only whether there is a
-    success, and ends with the first; others go on to the most decided one. An ensemble makes no
-    moves of its own: its ``members`` take turns at what is still unbroken.
+    The attack raises the lead of ``rival``, ``scaled`` or not as in ``models.gradients``. With
+    ``rivals`` it runs for that many of the most probable other classes in parallel, unless it has
+    a target; the best run counts. An ``eager`` attack ends with the first success; others continue
+    to the largest lead. An ensemble makes no moves: its ``members`` work in turn on the rows that
+    are not yet broken.
     """
 
     name: str
@@ -176,7 +176,7 @@ class Attack:
         return self.members or (Member(self.name),)
 
     def total_steps(self, steps: int, restarts: int) -> int:
-        """How many steps the loop takes at most; only ``random`` members are restarted."""
+        """The largest number of steps of the loop; only ``random`` members are restarted."""
         return sum(
             steps * turn.share * (restarts if REGISTRY[turn.name].random else 1)
             for turn in self.turns
@@ -185,4 +185,4 @@ class Attack:
 
 REGISTRY: Registry[Attack] = Registry("attack")
 moves = REGISTRY.decorator(Attack)
-"""Registers the hook ``move`` below it as an attack of its name; keywords give the other fields."""
+"""A decorator that registers the hook ``move`` as an attack; keywords give the other fields."""

@@ -1,4 +1,4 @@
-"""APGD: PGD that finds its step size itself, on the cross-entropy or the logits' ratio.
+"""APGD: PGD with an adaptive step size, on the cross-entropy or the ratio of logits.
 
 Croce & Hein, ICML 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks"; equation and section numbers are theirs, as are all constants.
@@ -17,16 +17,16 @@ from robustness.models.in_tensorflow.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_STEP = 2
-"""In allowed sizes: section 3."""
+"""First step size, in allowed sizes: section 3."""
 
 MOMENTUM = 0.25
-"""Share of the last move that is made again: 1 - alpha of section 3.1."""
+"""Momentum, the share of the last move that is repeated: 1 - alpha of section 3.1."""
 
 RISING = 0.75
 """A step size is kept while more than this share of the moves raise the loss: rho, section 3.2."""
 
 RIVALS = 9
-"""Classes that the targeted attack aims at: section 4."""
+"""Number of target classes of the targeted attack: section 4."""
 
 _apgd = partial(
     moves,
@@ -49,7 +49,7 @@ _FORMULA = (
 
 @_apgd(label="APGD-CE", formula=_FORMULA.format(loss="lead"))
 def apgd_ce(task: Task, state: State) -> Images:
-    """A step up the gradient of the log-odds, whose sign and direction the cross-entropy has."""
+    """A step up the gradient of the log-odds, which has the direction of the cross-entropy."""
     return _step(task, state)
 
 
@@ -78,7 +78,7 @@ def apgd_t(task: Task, state: State) -> Images:
 
 
 def _step(task: Task, state: State) -> Images:
-    """A step up the gradient, and a quarter of the last one again."""
+    """A step up the gradient, plus a quarter of the last move."""
     memory = state.memory
     if not memory:
         memory.update(
@@ -101,8 +101,11 @@ def _step(task: Task, state: State) -> Images:
 
 
 def _watched(task: Task, state: State) -> tuple[Images, Images]:
-    """Where to step from, and the gradient there: at a checkpoint, the best so far of rows that
-    have stopped to rise, whose step size is halved (conditions 1 and 2 of section 3.2)."""
+    """The images to step from, and their gradients.
+
+    At a checkpoint, rows whose loss no longer rises return to their best images with half the step
+    size (conditions 1 and 2 of section 3.2).
+    """
     memory = state.memory
     memory["rises"] = memory["rises"] + (state.gain > memory["last_gain"])
     better = state.gain > memory["best_gain"]
@@ -126,7 +129,7 @@ def _watched(task: Task, state: State) -> tuple[Images, Images]:
 
 @lru_cache(maxsize=64)
 def _windows(steps: int) -> dict[int, int]:
-    """The checkpoints among ``steps``, and how many moves each looks back on: section 3.2.
+    """The checkpoints among ``steps``, and the length of the window before each: section 3.2.
 
     The first is after 22 % of all moves; each further window is 3 % shorter, down to 6 %.
     """

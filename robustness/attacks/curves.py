@@ -1,4 +1,4 @@
-"""How far a model withstands: success over epsilon, the smallest epsilon, signs of masking."""
+"""Success over epsilon, the smallest epsilon, and signs of gradient masking."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ EPSILONS: Mapping[str, tuple[float, ...]] = {
     "linf": tuple(level / LEVELS for level in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)),
     "l2": (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
 }
-"""Where a curve is measured, by norm. Those of L-infinity begin below what 8 bits can hold."""
+"""Epsilons of a curve, by norm. Those of L-infinity begin below the smallest 8-bit change."""
 
 FIRST_GUESS = 0.25 / LEVELS
 TOLERANCE = 0.05
-"""Bisection ends when the two ends of its interval are this share apart."""
+"""Bisection ends when the ends of its interval differ by this share."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is left of a model's answer when an attack has ``epsilon``; of the float image.
+    """The prediction of a model on the float image of an attack with ``epsilon``.
 
-    ``retained_probability`` is what is left for the class that the clean image had. ``flat``
-    says that the model's gradient at the clean image is zero.
+    ``retained_probability`` is the confidence in the original class. ``flat``: the gradient at the
+    original is zero. ``label`` is the true class of the image, if known.
     """
 
     model: str
@@ -62,7 +62,7 @@ def over_epsilon(
     """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
 
     They are at most 16, by default those of ``EPSILONS``; the epsilon of ``spec`` is not used.
-    The points begin with epsilon 0, the clean image. Closing the iterator stops within one step.
+    The points begin with epsilon 0, the original. Closing the iterator stops within one step.
     Raises ``ParameterError`` for a target that is no class of the model.
     """
     clean = picture.image[None]
@@ -94,14 +94,16 @@ def over_epsilon(
 
 
 def masking_signs(points: Sequence[Point]) -> list[str]:
-    """Signs, in sentences, that gradients mislead and a model only seems robust; [] for none.
+    """Sentences on signs that gradients mislead and a model only seems robust; [] for none.
 
     ``points`` are those of one model and image, under any attacks. The signs are those of
     Athalye, Carlini & Wagner, ICML 2018, section 3.1.
     """
     signs = []
     if any(point.flat for point in points):
-        signs.append("The gradient at the clean image is zero, so white-box attacks are blind.")
+        signs.append(
+            "The gradient at the original is zero, so white-box attacks cannot find a direction."
+        )
     names = list(dict.fromkeys(point.attack for point in points))
     fooled: dict[str, set[float]] = {name: set() for name in names}
     missed: dict[str, set[float]] = {name: set() for name in names}
@@ -121,7 +123,7 @@ def masking_signs(points: Sequence[Point]) -> list[str]:
         ahead = (fooled[name] & tried).difference(*(fooled[w] for w in white))
         if ahead:
             signs.append(
-                f"{REGISTRY[name].label}, which sees answers alone, succeeds at "
+                f"{REGISTRY[name].label}, which uses predictions only, succeeds at "
                 f"{_levels(min(ahead))}, where white-box attacks fail."
             )
     return signs
@@ -133,10 +135,10 @@ def _levels(epsilon: float) -> str:
 
 @dataclass(frozen=True)
 class Smallest:
-    """The smallest epsilon at which an attack was seen to succeed; None if it never did.
+    """The smallest epsilon at which an attack succeeds; None if it never does.
 
-    ``kept`` is the largest smaller one at which it was seen to fail. ``picture`` (S, S, 3) is the
-    float image at ``epsilon``, or the clean one; the rest is about it.
+    ``kept`` is the largest smaller epsilon at which it fails. ``picture`` (S, S, 3) is the float
+    image at ``epsilon``, or the original; the other fields describe it.
     """
 
     model: str
@@ -156,8 +158,8 @@ def smallest_epsilon(
 ) -> Iterator[Step | Smallest]:
     """Doubles epsilon until the attack succeeds, then bisects; yields the steps, then the result.
 
-    Of ``spec`` the epsilon is not used. A minimal attack is run once, as its change is the
-    answer. Closing the iterator stops within one step.
+    The epsilon of ``spec`` is not used. A minimal attack runs once: its change is the result.
+    Closing the iterator stops within one step.
     """
     own = int(classifier(picture.image[None]).probabilities[0].argmax())
     kept, broken, best = 0.0, None, picture.image
@@ -195,7 +197,7 @@ def smallest_epsilon(
 
 
 def _next_guess(kept: float, broken: float | None, most: float) -> float | None:
-    """The epsilon to try after ``kept`` failed and ``broken`` succeeded; None when it is known."""
+    """The next epsilon after ``kept`` failed and ``broken`` succeeded; None at the end."""
     if broken is None:
         return min(most, 2 * kept) if kept < most else None
     narrow = broken <= kept * (1 + TOLERANCE) or broken < FIRST_GUESS / 16

@@ -1,4 +1,4 @@
-"""DeepFool: the shortest way over the nearest boundary between classes, taken as straight."""
+"""DeepFool: the shortest step over the nearest linearised boundary between classes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from robustness.attacks.norms import column
 from robustness.perturbations import Images
 
 RIVALS = 9
-"""How many of the most probable other classes are looked at: ten classes in the paper, with the
-first one."""
+"""Number of the most probable other classes considered: ten in the paper with the first one."""
 
 OVERSHOOT = 0.02
-"""How much further than to the boundary, as a share: the paper's eta."""
+"""Overshoot beyond the boundary, as a share: the paper's eta."""
 
 _BEYOND = 1e-4
-"""Added to each distance, so that steps near the boundary do not come to rest on it."""
+"""Added to each distance, so that steps do not stop on the boundary."""
 
 
 @moves(
@@ -32,7 +31,7 @@ _BEYOND = 1e-4
     minimal=True,
 )
 def deepfool(task: Task, state: State) -> Images | None:
-    """The clean images with all steps so far and the next one, overshot."""
+    """The originals with all steps so far and the next one, with overshoot."""
     unbroken = np.flatnonzero(state.scores.argmax(1) == task.classes)
     if not len(unbroken):
         return None

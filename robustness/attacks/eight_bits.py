@@ -1,4 +1,4 @@
-"""An attack's image as it can be saved: rounded to 8 bits without exceeding epsilon."""
+"""Rounds adversarial images to 8 bits within epsilon, so that they can be saved."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from robustness.perturbations import Images
 from robustness.pictures.eight_bits import LEVELS
 
 _SLACK = 1e-4
-"""Of a level: what rounding in single precision may have added to a change."""
+"""Tolerance for rounding in single precision, in levels."""
 
 NOTHING = 1 - _SLACK
-"""A size in levels below which no image in 8 bits but the clean one lies, in either norm."""
+"""Size in levels below which only the original is an 8-bit image, in either norm."""
 
 _HALVINGS = 12
 
 
 def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Images:
-    """``images`` with every value a whole number of 255ths, no further from ``clean`` than asked.
+    """``images`` rounded to whole 255ths within ``sizes`` of ``clean``.
 
     In L-infinity each value goes to the nearest level within its bound. In L2 nearly all changes
     may be below half a level, and plain rounding would undo them: a change is rounded up if its
@@ -55,7 +55,7 @@ def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -
     def rounded(threshold: float) -> Images:
         return _as_images(base + signs * np.floor(length + 1 - threshold))
 
-    low, high = 0.0, 1.0  # at 1 every change is rounded towards the clean image
+    low, high = 0.0, 1.0  # at 1 every change is rounded towards the original
     best = rounded(high - _SLACK)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""AutoAttack: several attacks in turns, each on what the ones before it left unbroken.
+"""AutoAttack: several attacks in turn, each on the images not yet broken.
 
 Croce & Hein, ICML 2020; the versions and their settings are those of the authors' package.
 """
@@ -14,7 +14,7 @@ _SOURCE = (
 
 
 def no_move(task: Task, state: State) -> None:
-    """The move of an ensemble, which leaves all moves to its members."""
+    """The move of an ensemble: none, its members move."""
 
 
 def _ensemble(name: str, label: str, steps: int, formula: str, *members: Member) -> None:
@@ -60,8 +60,8 @@ _ensemble(
     "autoattack_rand",
     "AutoAttack (rand)",
     100,
-    "APGD-CE, then APGD-DLR, each gradient the mean of 20 passes: for a model whose answers are "
-    "random",
+    "APGD-CE, then APGD-DLR, each gradient the mean of 20 passes: for models with random "
+    "predictions",
     Member("apgd_ce", passes=20),
     Member("apgd_dlr", passes=20),
 )

@@ -1,4 +1,4 @@
-"""FAB: along the boundary between two classes to the point of it that is nearest to the image.
+"""FAB: moves along the boundary between two classes to its point nearest to the image.
 
 Croce & Hein, ICML 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
 Attack", whose constants these are, in the targeted version of AutoAttack.
@@ -15,13 +15,13 @@ from robustness.models.in_tensorflow.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 MOST_BIAS = 0.1
-"""The largest weight of the clean image's own way to the boundary: alpha_max."""
+"""The largest weight of the step from the original to the boundary: alpha_max."""
 
 OVERSHOOT = 1.05
-"""How far to go, as a share of the way to the boundary: eta."""
+"""Step length, as a share of the distance to the boundary: eta."""
 
 BACKWARD = 0.9
-"""What is kept of a change that succeeded, before the next step: beta."""
+"""Share of a successful change that is kept before the next step: beta."""
 
 
 @moves(
@@ -35,14 +35,15 @@ BACKWARD = 0.9
     most_steps=1000,
     rival=BEST_OTHER,
     rivals=RIVALS,
-    formula="for each of nine other classes, x ← (1 - a) (x + 1.05 d) + a (clean + 1.05 d'), d and "
+    formula="for each of nine other classes, x ← (1 - a) (x + 1.05 d) + a (x₀ + 1.05 d'), x₀ the "
+    "original, d and "
     "d' the smallest changes of both onto the linearised boundary within [0, 1], a = "
     "min(|d| / (|d| + |d'|), 0.1); after a success 0.9 of the change",
     source="Croce & Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary "
     "Attack, ICML 2020",
 )
 def fab_t(task: Task, state: State) -> Images:
-    """The images projected onto the linearised boundary, with a bias to the clean ones."""
+    """The images projected onto the linearised boundary, with a bias to the originals."""
     images, gain, gradient = state.images.copy(), state.gain.copy(), state.gradient.copy()
     won = np.flatnonzero((state.scores.argmax(1) == task.classes) == task.targeted)
     if len(won):

@@ -12,13 +12,13 @@ from robustness.attacks.norms import column
 from robustness.perturbations import Images
 
 MOMENTUM = 1.0
-"""Share of the gathered direction that is kept each step: Dong et al. 2018, section 4.1."""
+"""Momentum: the share of the direction kept at each step (Dong et al. 2018, section 4.1)."""
 
 _gradient_attack = partial(moves, norms=("linf", "l2"), white_box=True, targeted=True)
 
 
 def anywhere(task: Task) -> Images:
-    """A random start: the clean images with a change drawn within the allowed size."""
+    """A random start: the originals with a random change within the allowed size."""
     return task.around(task.norm.inside)
 
 
@@ -39,10 +39,10 @@ def _stepped(task: Task, state: State, direction: Images, share: float) -> Image
     source="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
 )
 def pgd(task: Task, state: State) -> Images:
-    """A step up the gradient, long at first and ever shorter.
+    """A step up the gradient, of decreasing length.
 
-    At the same number of steps that goes further than steps of 2.5 ε / steps, those of Madry et
-    al. 2018, section B: docs/attacks.md has the figures.
+    With the same number of steps it succeeds more often than steps of 2.5 ε / steps (Madry et al.
+    2018, section B): docs/attacks.md has the figures.
     """
     return _stepped(task, state, state.gradient, 1 + math.cos(math.pi * state.step / task.steps))
 
@@ -56,7 +56,7 @@ def pgd(task: Task, state: State) -> Images:
     "ICLR 2015",
 )
 def fgsm(task: Task, state: State) -> Images:
-    """All of the way up the gradient at once."""
+    """One step of the full size up the gradient."""
     return _stepped(task, state, state.gradient, 1)
 
 
@@ -68,7 +68,7 @@ def fgsm(task: Task, state: State) -> Images:
     source="Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018",
 )
 def mifgsm(task: Task, state: State) -> Images:
-    """A part of the way along the gradients gathered so far."""
+    """A step along the accumulated gradient."""
     total = np.maximum(np.abs(state.gradient).mean((1, 2, 3), keepdims=True), np.float32(1e-20))
     gathered = MOMENTUM * state.memory.get("gathered", np.float32(0)) + state.gradient / total
     state.memory["gathered"] = gathered

@@ -1,4 +1,4 @@
-"""The one loop that all attacks run in."""
+"""The loop of all attacks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from robustness.perturbations import Images
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]
 Enough = Callable[[Attack, Task, Images], Bools]
-"""Of the rows at which an attack has succeeded, and their images: which need no more work."""
+"""A function from the rows with a success, and their images, to those that need no more work."""
 
 FAILED, BEYOND, SUCCEEDED, SETTLED = 0, 1, 2, 3
-"""How far a row is. A success beyond the allowed size is a minimal attack's; a settled one is
-enough."""
+"""Levels of a row. BEYOND: a success of a minimal attack outside the allowed size. SETTLED: a
+success that is enough."""
 
 _SLACK = np.float32(1 + 1e-6)
-"""What rounding in single precision may add to a size."""
+"""Tolerance for rounding in single precision."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where an attack is: ``done`` of at most ``total`` steps over all restarts and members.
+    """Progress: ``done`` of at most ``total`` steps over all restarts and members.
 
-    ``attack`` is the one at work: of an ensemble, a member. ``gain`` is what it raises, averaged
-    over the rows just looked at: positive once the rivals lead. ``succeeded`` counts the rows
-    that have succeeded at any step so far.
+    ``attack`` is the current one, a member for an ensemble. ``gain`` is the mean gain of the rows
+    just evaluated: positive once the rivals lead. ``succeeded`` counts the rows with a success so
+    far.
     """
 
     done: int
@@ -45,11 +45,11 @@ class Step:
 
 @dataclass
 class Found:
-    """The best images of N rows so far: the highest level first, then the highest merit.
+    """The best images of N rows so far: by the highest level, then by the highest merit.
 
     ``images`` are (N, S, S, 3) in [0, 1]; ``level`` (N,) is FAILED, BEYOND, SUCCEEDED or SETTLED;
-    ``merit`` (N,) is the signed lead, or of a minimal attack's success the size of its change
-    below 0; ``by`` (N,) names the attacks that made the images.
+    ``merit`` (N,) is the signed lead, for a success of a minimal attack minus the size of its
+    change; ``by`` (N,) names the attacks that made the images.
     """
 
     images: Images
@@ -59,7 +59,7 @@ class Found:
 
     @classmethod
     def nothing(cls, clean: Images, name: str) -> Found:
-        """That no row is better than clean."""
+        """The start: every row is its original."""
         rows = len(clean)
         merit = np.full(rows, -np.inf, np.float32)
         return cls(clean.copy(), np.full(rows, FAILED), merit, np.full(rows, name, object))
@@ -69,7 +69,7 @@ class Found:
         return self.level >= SUCCEEDED
 
     def take(self, places: Places, other: Found) -> None:
-        """Takes the rows of ``other``, which are of those at ``places``, where they are better."""
+        """Replace the rows at ``places`` by those of ``other`` that are better."""
         held = self.level[places]
         better = (other.level > held) | ((other.level == held) & (other.merit > self.merit[places]))
         for field in fields(self):
@@ -82,7 +82,7 @@ class Found:
         return Found(self.images[places], self.level[places], self.merit[places], self.by[places])
 
     def unsettled(self, group: int) -> Bools:
-        """Which rows still need work, if one success is enough for ``group`` consecutive ones."""
+        """The rows that still need work; one success is enough for ``group`` consecutive rows."""
         settled = (self.level == SETTLED).reshape(-1, group).any(1)
         return np.repeat(~settled, group)
 
@@ -90,10 +90,10 @@ class Found:
 def leads(
     scores: NDArray[np.floating[Any]], classes: Classes, rival: int = ALL_OTHERS
 ) -> NDArray[np.float32]:
-    """How far other classes lead over ``classes``, in natural-log units, (N,).
+    """The lead of other classes over ``classes``, in natural-log units, (N,).
 
-    ``scores`` (N, classes) are logits or the logarithms of probabilities. ``rival`` is
-    ``ALL_OTHERS``, together, or the ``BEST_OTHER``, as ``models.gradients`` has them.
+    ``scores`` (N, classes) are logits or logarithms of probabilities. ``rival`` is ``ALL_OTHERS``
+    together or ``BEST_OTHER``, as in ``models.gradients``.
     """
     rows = np.arange(len(scores))
     others = scores.astype(np.float64)
@@ -104,19 +104,19 @@ def leads(
 
 
 def any_success(attack: Attack, task: Task, images: Images) -> Bools:
-    """Says that every success is enough."""
+    """Every success is enough."""
     return np.ones(len(images), bool)
 
 
 def search(
     attack: Attack, task: Task, restarts: int = 1, *, enough: Enough | None = None
 ) -> Generator[Step, None, Found]:
-    """Runs ``attack`` on the rows of ``task``; yields after every step, returns what it found.
+    """Run ``attack`` on the rows of ``task``; yield after every step, return the best images.
 
-    The images are no larger a change than the task allows. Closing the generator stops the work
-    within one step. A row gets no more work once ``enough`` says so of a success. Without it each
-    gets all steps, and an ensemble's further members work until a success on what is left.
-    Raises ``GradientError`` for a model that the attack cannot use.
+    The changes stay within the sizes of the task. Closing the generator stops within one step. A
+    row is finished once ``enough`` accepts a success. Without ``enough`` each row gets all steps,
+    and later members of an ensemble work on rows without a success. Raises ``GradientError`` for a
+    model that the attack cannot use.
     """
     found = Found.nothing(task.clean, attack.turns[0].name)
     done, total = 0, attack.total_steps(task.steps, restarts)
@@ -145,7 +145,7 @@ def search(
 def _rounds(
     attack: Attack, task: Task, restarts: int, enough: Enough | None
 ) -> Generator[tuple[int, float, int], None, Found]:
-    """All restarts of one attack; yields the steps done, the mean gain and how many succeeded."""
+    """Run all restarts of one attack; yield the steps done, the mean gain and the successes."""
     if attack.rivals and not task.targeted:
         wide = task.aimed(attack.rivals)
     else:
@@ -160,7 +160,7 @@ def _rounds(
         images = attack.start(part)
         for step in range(task.steps):
             state = _seen(attack, part, images, step, memory)
-            if step or attack.random or attack.minimal:  # others start at the clean image itself
+            if step or attack.random or attack.minimal:  # others start at the original
                 best.take(places, _judged(attack, part, state, enough))
                 open_rows = np.flatnonzero(best.unsettled(group)[places])
                 if not len(open_rows):
@@ -190,7 +190,7 @@ def _seen(
     *,
     blind: bool = False,
 ) -> State:
-    """What the model says of ``images``; without its gradient if ``blind``."""
+    """The state at ``images``; without the gradient if ``blind``."""
     if attack.white_box and not blind:
         slopes = [
             task.classifier.gradients(images, task.classes, task.rivals, scaled=attack.scaled)
@@ -200,7 +200,7 @@ def _seen(
             sum(getattr(slope, name) for slope in slopes) / np.float32(len(slopes))
             for name in ("lead", "scores", "gradient")
         )
-        if not task.classifier.exact:  # success is what the model itself says
+        if not task.classifier.exact:  # success is decided by the prediction
             scores = _scores(task, images)
         return State(images, step, task.sign * lead, scores, task.sign * gradient, memory)
     scores = _scores(task, images)
@@ -209,13 +209,13 @@ def _seen(
 
 
 def _scores(task: Task, images: Images) -> NDArray[np.float64]:
-    """The logarithms of what the model answers to ``images``."""
+    """The logarithms of the probabilities for ``images``."""
     probabilities = task.classifier(images).probabilities.astype(np.float64)
     return np.log(probabilities + np.finfo(np.float64).tiny)
 
 
 def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> Found:
-    """What the images of ``state`` are worth."""
+    """The levels and merits of the images of ``state``."""
     success = (state.scores.argmax(1) == task.classes) == task.targeted
     level = np.where(success, SUCCEEDED, FAILED)
     merit = task.sign * leads(state.scores, task.classes)

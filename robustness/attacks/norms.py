@@ -1,6 +1,6 @@
-"""The two ways in which a change of an image is measured, and what attacks do with each.
+"""The two norms of a change of an image, with the operations that attacks need.
 
-Changes are float32 (N, S, S, 3), in units of the full range of a pixel's value; sizes are (N,).
+Changes are float32 (N, S, S, 3), as shares of the full range of a pixel value; sizes are (N,).
 """
 
 from __future__ import annotations
@@ -19,23 +19,21 @@ Floats = NDArray[np.floating[Any]]
 Sizes = Floats
 
 _SMALLEST = np.float32(1e-20)
-"""Below it a gradient is taken for none, instead of being divided by."""
+"""Gradients smaller than this count as zero."""
 
 
 _ROUNDS = 50
-"""At most, of a search that ends in a handful."""
+"""Upper limit of iterations; a search needs about five."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """One norm; ``epsilon`` is the size that attacks are allowed unless another is asked for.
+    """One norm; ``epsilon`` is the default size of attacks, ``most`` the largest allowed.
 
-    ``most`` is the largest that may be asked for.
-
-    ``size(changes)`` measures. ``project(changes, sizes)`` gives the nearest changes that are no
-    larger. ``steepest(gradients)`` gives the changes of size 1 that gain most to first order.
-    ``dual(gradients)`` is how much they gain. ``inside(stream, shape)`` draws one change (S, S, 3)
-    uniformly among those of size 1 at most, and ``noise(stream, shape)`` one of size exactly 1.
+    ``size(changes)`` measures. ``project(changes, sizes)`` returns the nearest changes within
+    ``sizes``. ``steepest(gradients)`` returns the changes of size 1 with the largest first-order
+    gain, and ``dual(gradients)`` that gain. ``inside(stream, shape)`` draws one change (S, S, 3)
+    uniformly from those of size 1 or less, ``noise(stream, shape)`` one of size 1.
     """
 
     name: str
@@ -53,10 +51,10 @@ class Norm:
     def shortest(self, images: Images, gradients: Images, gains: Floats) -> Images:
         """The smallest changes of ``images`` that gain ``gains`` (N,) to first order within [0, 1].
 
-        Where the box allows no such gain they go to its end. With u the steepest direction, the
-        change is min(t |u|, room) along the signs of u, for the t at which it gains enough. That
-        gain is concave in t, so that Newton's method climbs to t from below (FAB solves it by
-        sorting: Croce & Hein, ICML 2020, section 2.2).
+        If the box does not allow the gain, they end at its border. With u the steepest direction,
+        the change is min(t |u|, room) along the signs of u, for the t with enough gain. The gain is
+        concave in t, so that Newton's method reaches t from below (FAB sorts instead: Croce & Hein,
+        ICML 2020, section 2.2).
         """
         ways = self.steepest(gradients) * column(np.sign(gains))
         room = np.where(ways > 0, 1 - images, images) * (ways != 0)
@@ -78,7 +76,7 @@ REGISTRY: Registry[Norm] = Registry("norm")
 
 
 def column(sizes: Sizes) -> Images:
-    """``sizes`` (N,) so that they multiply images (N, S, S, 3)."""
+    """``sizes`` (N,) reshaped to multiply images (N, S, S, 3)."""
     return np.asarray(sizes, np.float32)[:, None, None, None]
 
 
@@ -87,7 +85,7 @@ def _largest(changes: Floats) -> Sizes:
 
 
 def _length(changes: Floats) -> Sizes:
-    # Pairwise sums of doubles: the length is reported, and held against epsilon.
+    # Pairwise sums of doubles: the length is reported and compared with epsilon.
     rows = changes.reshape(len(changes), -1)
     return np.array([np.sqrt(np.square(row).sum(dtype=np.float64)) for row in rows])
 

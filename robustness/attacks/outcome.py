@@ -1,4 +1,4 @@
-"""From an image to its adversarial version: attacked, rounded, judged anew, set against noise."""
+"""The outcome of an attack on an image: rounded, evaluated again, compared with noise."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 
 DRAWS = 16
-"""How often noise is tried: an attack is only news if it beats the best of them. Also how many
-sizes a minimal attack's change is rounded at: one batch each."""
+"""Number of noise draws: an attack is news only if it beats them all. Also the number of sizes at
+which the change of a minimal attack is rounded."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """Random noise of the size of the attack's change, in its norm, tried ``draws`` times.
+    """The noise control: random noise of the size of the attack's change, ``draws`` times.
 
-    ``success`` says whether any of them did what the attack wants, ``successes`` how many. The
-    rest is of the draw that came nearest to it.
+    ``success``: any draw reaches the goal of the attack; ``successes`` counts them. The other
+    fields describe the draw that came closest.
     """
 
     success: bool
@@ -50,11 +50,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack made of an image: all of it about the image rounded to 8 bits.
+    """The result of an attack; all fields describe the image rounded to 8 bits.
 
-    ``image`` (S, S, 3) is that image; ``linf`` and ``l2`` measure how far it is from the clean
-    one. ``top1`` and ``probability`` are the model's answer to it. ``by`` names the attack that
-    made it: of an ensemble, the member that succeeded or came nearest.
+    ``image`` (S, S, 3) is that image; ``linf`` and ``l2`` are its distance from the original.
+    ``top1`` and ``probability`` are the prediction for it. ``by`` names the attack that made it:
+    for an ensemble, the member that succeeded or came closest.
     """
 
     spec: AttackSpec
@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def label(self) -> str:
-        """The attack for people: of an ensemble with the member that succeeded."""
+        """The readable name of the attack, for an ensemble with the member that succeeded."""
         label = self.spec.record.label
         if self.by == self.spec.name or not self.success:
             return label
@@ -81,16 +81,16 @@ class Outcome:
 
     @property
     def beats_noise(self) -> bool:
-        """Whether the attack did what no noise of its size did."""
+        """Whether the attack succeeded and no noise of its size did."""
         return self.success and not self.control.success
 
     @property
     def gain(self) -> int:
-        """By how much the difference is amplified, so that the largest change is half white."""
+        """The factor that amplifies the largest change to half white."""
         return max(1, round(0.5 / self.linf)) if self.linf else 1
 
     def as_row(self) -> dict[str, Any]:
-        """The outcome as the command prints it, without the images and ``transfer``."""
+        """The outcome as JSON of the command, without images and ``transfer``."""
         control = asdict(self.control)
         del control["image"]
         return {
@@ -112,7 +112,7 @@ def adversarial(
 ) -> Images:
     """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon.
 
-    The attack leads to the target of ``spec``, or away from the class ``label`` where it has none.
+    The attack aims at the target of ``spec`` or, without one, away from the class ``label``.
     """
     return drained(_saved(classifier, image, label, spec, digest)).images[0]
 
@@ -122,7 +122,7 @@ def _saved(
 ) -> Generator[Step, None, Found]:
     """Attacks ``image`` (S, S, 3) and rounds the result to 8 bits.
 
-    An eager attack goes on until a success holds in 8 bits.
+    An eager attack continues until a success holds in 8 bits.
     """
     clean = image[None]
 
@@ -143,11 +143,11 @@ def _saved(
 
 
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
-    """Attacks ``picture``: yields the steps, then the outcome.
+    """Attack ``picture``: yield the steps, then the outcome.
 
-    The attack leaves the class that the model gives the clean image, right or wrong. Closing
-    the iterator stops within one step. Raises ``ParameterError`` for a target that makes no sense
-    and ``GradientError`` for a model that cannot be attacked so.
+    The attack leaves the model's prediction on the original, correct or not. Closing the iterator
+    stops within one step. Raises ``ParameterError`` for an invalid target and ``GradientError`` for
+    a model that the attack cannot use.
     """
     clean = picture.image[None]
     before = classifier(clean).probabilities[0]
@@ -156,8 +156,8 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
         check_class(classifier, spec.target)
     if spec.target == own:
         raise ParameterError(
-            f"{classifier.record.label} answers {classifier.record.class_name(own)!r} "
-            "for the clean image already; choose another target."
+            f"{classifier.record.label} already predicts {classifier.record.class_name(own)!r} "
+            "for the original; choose another target."
         )
     found = yield from _saved(classifier, picture.image, own, spec, picture.digest)
     image = found.images
@@ -187,8 +187,8 @@ def _rounded(
 ) -> Images:
     """``image`` (1, S, S, 3) in 8 bits, within epsilon.
 
-    The change of a ``minimal`` attack may be too small for 8 bits, so it is enlarged, up to
-    epsilon, as little as it takes to succeed.
+    The change of a ``minimal`` attack may be too small for 8 bits. It is then enlarged, up to
+    epsilon, until it succeeds.
     """
     norm = norms.REGISTRY[spec.norm]
     size = float(norm.size(image - clean)[0])
@@ -207,10 +207,10 @@ def _rounded(
 
 
 def distances(clean: Images, image: Images) -> dict[str, float]:
-    """How far ``image`` is from ``clean``, both (S, S, 3), in every norm, and their SSIM."""
+    """The distances of ``image`` and ``clean``, both (S, S, 3), in every norm, and their SSIM."""
     change = image.astype(np.float64) - clean
     levels = np.rint(change * LEVELS)
-    if np.abs(change * LEVELS - levels).max() < 1e-4:  # between 8-bit images: whole levels
+    if np.abs(change * LEVELS - levels).max() < 1e-4:  # 8-bit images differ by whole levels
         change = levels / LEVELS
     sizes = {norm.name: float(norm.size(change[None])[0]) for norm in norms.REGISTRY}
     return {**sizes, "ssim": float(ssim(clean[None], image[None])[0])}
@@ -219,7 +219,7 @@ def distances(clean: Images, image: Images) -> dict[str, float]:
 def _control(
     picture: Picture, classifier: Classifier, spec: AttackSpec, image: Images, own: int
 ) -> Control:
-    """Noise as large as the change to ``image``, rounded and judged in the same way."""
+    """Noise as large as the change of ``image``, rounded and evaluated in the same way."""
     norm = norms.REGISTRY[spec.norm]
     size = norm.size(image - picture.image)
     sizes = np.repeat(size, DRAWS)

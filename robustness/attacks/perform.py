@@ -1,4 +1,4 @@
-"""Performs attacks on images, each alone, whatever the batch that they come in."""
+"""Attacks on batches of images, one image at a time."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def attack(
 ) -> Images:
     """The adversarial versions of ``images`` (N, S, S, 3), float32 in [0, 1]; failures included.
 
-    ``labels`` (N,) are the classes to leave, by default the model's own answers; a ``target`` of
-    ``spec`` goes first. Without ``spec`` it is PGD. ``digests`` name the images in their
-    random streams, by default taken of them. Every image goes through the model alone, as a
-    batch's size changes the last bits of its sums: the result does not depend on its neighbours.
-    ``report`` is told every step; what it raises ends the work. Raises ``ParameterError`` for
-    another shape or a label that is no class, and ``GradientError`` for a model that cannot be
-    attacked so.
+    ``labels`` (N,) are the classes to leave, by default the model's predictions; a ``target`` of
+    ``spec`` takes precedence. Without ``spec`` the attack is PGD. ``digests`` seed the random
+    streams, by default those of the images. Each image passes through the model alone, since the
+    batch size changes the last bits of sums: results do not depend on other images. ``report`` is
+    called at every step; an exception from it ends the work. Raises ``ParameterError`` for another
+    shape or an invalid label, and ``GradientError`` for a model that the attack cannot use.
     """
     classifier.check_shape(images)
     spec = spec or AttackSpec.of("pgd")
@@ -54,7 +53,7 @@ def attack(
 def drained(
     steps: Generator[Step, None, Found], report: Callable[[Step], None] | None = None
 ) -> Found:
-    """What ``steps`` return in the end; ``report`` is told every step."""
+    """The return value of ``steps``; calls ``report`` at every step."""
     while True:
         try:
             step = next(steps)
@@ -73,9 +72,9 @@ def attack_steps(
     *,
     enough: Enough | None = None,
 ) -> Generator[Step, None, Found]:
-    """Attacks one image (S, S, 3), with ``enough`` as ``search`` has it: yields the steps.
+    """Attack one image (S, S, 3) with ``enough`` as in ``search``: yield the steps.
 
-    Returns what is found of this one row. Labels, and what is raised, as in ``attack``.
+    Returns the best image of this row. Labels and exceptions as in ``attack``.
     """
     clean = image[None]
     if spec.epsilon == 0:

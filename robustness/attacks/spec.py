@@ -1,4 +1,4 @@
-"""What is asked of an attack, checked: enough to run it again and get the same image."""
+"""The checked settings of an attack: running it again gives the same image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_RESTARTS = 100
 
 
 def parse_epsilon(text: str) -> float:
-    """The number that ``text`` says: "8/255" or "0.03". Raises ``ParameterError`` otherwise."""
+    """The number in ``text``, such as "8/255" or "0.03". Raises ``ParameterError`` otherwise."""
     parts = text.split("/")
     try:
         values = [float(part) for part in parts]
@@ -33,7 +33,7 @@ def parse_epsilon(text: str) -> float:
         return value
     except (ValueError, ZeroDivisionError):
         raise ParameterError(
-            f"An epsilon must be a number or a fraction such as 8/255, got {text!r}."
+            f"Expected an epsilon as a number or a fraction such as 8/255, got {text!r}."
         ) from None
 
 
@@ -41,7 +41,7 @@ def check_epsilon(epsilon: float, norm: Norm) -> float:
     """``epsilon`` itself; raises ``ParameterError`` unless it lies in [0, ``norm.most``]."""
     if not 0 <= epsilon <= norm.most:  # also refuses NaN
         raise ParameterError(
-            f"An epsilon in {norm.label} must lie between 0 and {norm.most:g}, got {epsilon:g}; "
+            f"Expected an epsilon in {norm.label} between 0 and {norm.most:g}, got {epsilon:g}; "
             f"the usual one is {Fraction(norm.epsilon).limit_denominator(LEVELS)}."
         )
     return float(epsilon)
@@ -52,7 +52,7 @@ class AttackSpec:
     """An attack with its settings, made by ``AttackSpec.of``.
 
     ``epsilon`` is the largest change allowed, in ``norm``, of study images in [0, 1]. ``target``
-    is the class to reach; None where any other class will do.
+    is the class to reach; None for any other class.
     """
 
     name: str
@@ -95,8 +95,8 @@ class AttackSpec:
             raise ParameterError(f"Expected 1 to {MAX_RESTARTS} restarts, got {restarts}.")
         if restarts > 1 and not record.random:
             raise ParameterError(
-                f"{record.label} has no random start, so it would end alike after each of "
-                f"{restarts} restarts; leave them out, or use PGD."
+                f"Expected 1 restart, as {record.label} has no random start, got {restarts}; leave "
+                "restarts out, or use PGD."
             )
         if target is not None and not record.targeted:
             raise ParameterError(
@@ -109,17 +109,17 @@ class AttackSpec:
         return REGISTRY[self.name]
 
     def reached(self, top1: NDArray[Any] | int, own: int) -> NDArray[np.bool_]:
-        """Which answers are what is asked: the target, or without one anything but ``own``."""
+        """Which predictions are a success: the target or, without one, any class but ``own``."""
         return np.asarray(top1 != own if self.target is None else top1 == self.target)
 
     @property
     def total_steps(self) -> int:
-        """Steps of all restarts and members together: how many the loop reports at most."""
+        """Steps of all restarts and members: the most that the loop reports."""
         return self.record.total_steps(self.steps, self.restarts)
 
     @property
     def size_text(self) -> str:
-        """Epsilon for people: "8/255" where that is how it is stated, else a plain number."""
+        """Epsilon as text: "8/255" in L-infinity, else a plain number."""
         if self.norm == "linf":
             return f"{self.epsilon * LEVELS:.4g}/{LEVELS}"
         return f"{self.epsilon:.3g}"

@@ -1,4 +1,4 @@
-"""Square: a random search over squares that asks the model for answers alone.
+"""Square: a random search over squares that uses predictions only.
 
 Andriushchenko et al., ECCV 2020; section and table numbers are theirs.
 """
@@ -14,11 +14,11 @@ from robustness.models.in_tensorflow.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.8
-"""Share of the image that the first squares cover, as in AutoAttack. The paper's own 0.05 for
+"""Share of the image covered by the first squares, as in AutoAttack. The 0.05 of the paper for
 ImageNet (table 8) breaks fewer images in hundreds of queries: docs/attacks.md has the figures."""
 
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-"""After which shares of the steps that share is halved: their schedule for 10,000 steps."""
+"""Shares of the steps after which it is halved: the schedule of the paper for 10,000 steps."""
 
 _TILES = 5
 """Bumps in a row or column of the first image in L2: section 3.4."""
@@ -93,7 +93,7 @@ def _window(stream: np.random.Generator, whole: int, side: int) -> tuple[slice, 
 def _square(
     image: Images, clean: Images, size: np.float32, stream: np.random.Generator, side: int
 ) -> None:
-    """Sets a square of ``image`` (S, S, 3) to one colour at the largest change from ``clean``."""
+    """Set a square of ``image`` (S, S, 3) to one colour, at the largest change from ``clean``."""
     place = _window(stream, len(image), side)
     image[place] = clean[place] + size * _signs(stream, (3,))
 
@@ -101,7 +101,7 @@ def _square(
 def _moved_length(
     image: Images, clean: Images, size: np.float32, stream: np.random.Generator, side: int
 ) -> None:
-    """Gives a square of the change the length that another one has, as a bump: algorithm 3."""
+    """Move the length of one square of the change to another, as a bump: algorithm 3."""
     side = min(max(side, 3) | 1, len(image))
     change = image - clean
     first, second = (_window(stream, len(image), side) for _ in range(2))
@@ -116,7 +116,7 @@ def _moved_length(
 
 
 def _unit(change: Images) -> Images:
-    """``change`` (S, S, 3) with each channel of length 1, or 0 where it is nothing."""
+    """``change`` (S, S, 3) with each channel scaled to length 1; zero channels stay."""
     return change / (np.sqrt(np.square(change).sum((0, 1))) + np.float32(1e-12))
 
 

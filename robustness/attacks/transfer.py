@@ -1,4 +1,4 @@
-"""What other models make of an image that was made against one of them."""
+"""Transfer: the predictions of other models for an image made against one of them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from robustness.pictures.picture import Picture
 
 @dataclass(frozen=True)
 class Transfer:
-    """The answer of ``model`` to an image made against ``source``.
+    """The prediction of ``model`` for an image made against ``source``.
 
-    ``success`` says whether the attack worked here too: the model's own clean answer is gone, or
-    the target is reached. It is None where the target is not among the model's classes.
-    ``retained_probability`` is what is left for the model's own clean answer. ``label`` is the true
-    class of the image among the model's, where that is known.
+    ``success``: the attack changes the prediction of this model too, or reaches the target; None if
+    the model does not have the target class. ``retained_probability`` is the confidence in the
+    model's original class. ``label`` is the true class among the model's classes, if known.
     """
 
     source: str
@@ -50,7 +49,7 @@ def judged(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Transfer]:
-    """The answers of the models ``names`` to ``image`` (S, S, 3), made of ``picture`` by ``spec``.
+    """The predictions of the models ``names`` for ``image`` (S, S, 3), ``picture`` under ``spec``.
 
     Raises ``WeightsError`` when a model cannot be loaded.
     """
@@ -76,8 +75,10 @@ def judged(
 
 
 def attackable(names: Sequence[str], spec: AttackSpec, of: str) -> list[str]:
-    """Those of the models ``names`` that ``spec`` may be tried on: with a target, which was chosen
-    among the classes of the model ``of``, those that tell the same classes apart."""
+    """The models of ``names`` that ``spec`` can attack.
+
+    With a target, a class of the model ``of``, these are the models with the same classes.
+    """
     classes = models.REGISTRY[of].labels().key
     return [
         name
@@ -94,12 +95,11 @@ def transfers(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Step | Outcome | Transfer]:
-    """Attacks each of the models ``names`` and has all of them judge the result.
+    """Attack each of the models ``names`` and test each result on all of them.
 
-    Yields the steps of each attack, its outcome, and then its judgements; nothing of a model that
-    gives no gradients to an attack that needs them, that does not have the target, which is one of
-    the model ``of``, or that gives it to the clean image already. Closing the iterator stops the
-    work within one step.
+    Yields the steps of each attack, its outcome, and its ``Transfer`` records. Skips models without
+    the gradients that the attack needs, without the target (a class of the model ``of``), or with
+    the target as their original prediction. Closing the iterator stops within one step.
     """
     for source in attackable(names, spec, of):
         try:

@@ -27,7 +27,7 @@ def top_k(probabilities: Floats, k: int = 5) -> np.ndarray:
     label="Top-5 overlap",
     subject=PREDICTION,
     higher_is_better=True,
-    formula="|top5(clean) ∩ top5(perturbed)| / 5",
+    formula="|top5(original) ∩ top5(perturbed)| / 5",
 )
 def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     """Share of the original top-5 classes that stay in the top-5, in any order."""
@@ -40,7 +40,7 @@ def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     subject=PREDICTION,
     higher_is_better=True,
     low=-1.0,
-    formula="p(perturbed, clean top-1) - p(clean, clean top-1)",
+    formula="p(c, perturbed) - p(c, original), c the original top-1 class",
 )
 def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     """Change in the probability of the original top-1 class, in [-1, 1]; negative is a loss."""

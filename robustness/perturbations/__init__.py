@@ -28,15 +28,15 @@ from robustness.perturbations.perturbation import (
     check_seed,
 )
 
-# Two, not one a core: study images are small, and the other cores are TensorFlow's.
+# Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
 allocator.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
-"""The switch that makes a JPEG file of an image, as the published ones of ImageNet-C are."""
+"""The switch that saves an image as JPEG, as in the published ImageNet-C."""
 
-# The registry keeps the order of registration, so the study's come first, in its order: an import
-# statement would be sorted by name.
+# The registry keeps the order of registration: the study's perturbations first, in its order. An
+# import statement would be sorted by name.
 for _module in (
     "lighting",
     "blur",

@@ -1,4 +1,4 @@
-"""What the perturbation families share: output arrays, pixel units, fast float32 sampling.
+"""Shared helpers of the perturbations: output arrays, pixel units, fast float32 sampling.
 
 Arrays are study images: float32 RGB in [0, 1], shape (N, S, S, 3); one image is (S, S, 3).
 """
@@ -26,12 +26,12 @@ def blank(images: Images) -> Images:
 
 
 def clipped(images: Images) -> Images:
-    """``images`` itself, clipped to [0, 1] in place: only for an array made by the caller."""
+    """``images`` clipped to [0, 1] in place; only for an array of the caller."""
     return np.clip(images, 0.0, 1.0, out=images)
 
 
 def in_pixels(length: float, images: Images) -> float:
-    """``length``, stated in pixels of a 224 x 224 image, in pixels of ``images``."""
+    """``length`` in pixels of a 224 x 224 image, converted to pixels of ``images``."""
     return length * images.shape[1] / REFERENCE_SIDE
 
 
@@ -45,11 +45,11 @@ def at_side(layer: Plane, side: int) -> Plane:
 
 
 DISPLAY_GAMMA = 2.2
-"""Light is taken as value to this power, the usual approximation of sRGB's curve."""
+"""Exponent from value to light, the usual approximation of sRGB's curve."""
 
 
 def light_gain(gain: float) -> float:
-    """What to multiply values by, so that the light is multiplied by ``gain``."""
+    """The factor of values that multiplies the light by ``gain``."""
     return float(gain ** (1.0 / DISPLAY_GAMMA))
 
 

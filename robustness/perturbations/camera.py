@@ -1,4 +1,4 @@
-"""What a camera does: exposure, gamma, vignetting, chromatic aberration, flicker bands."""
+"""Effects of a camera: exposure, gamma, vignetting, chromatic aberration, flicker bands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _metering = partial(
     wording="+{value} stops",
 )
 def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Lets ``overexposure_stops(strength)`` more stops of light in; what is too bright is white."""
+    """Adds ``overexposure_stops(strength)`` stops of light, clipped at white."""
     return _exposed(images, overexposure_stops(strength))
 
 
@@ -58,7 +58,7 @@ def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
 )
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Lets as many stops less light in as ``underexposure_stops(strength)`` says, below 0."""
+    """Removes light: ``underexposure_stops(strength)`` is negative."""
     return _exposed(images, underexposure_stops(strength))
 
 

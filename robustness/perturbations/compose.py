@@ -1,4 +1,4 @@
-"""Applies one perturbation, or several in their fixed order, to a batch of study images."""
+"""Application of one perturbation, or of several in a fixed order, to study images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustness.pictures.picture import image_digest
 def stream(seed: int, digest: str, name: str) -> np.random.Generator:
     """The random stream of one image under one perturbation.
 
-    It depends on neither the strength nor the batch: moving a slider scales the same noise.
+    It does not depend on the strength or the batch: a moved slider scales the same noise.
     """
     key = hashlib.sha256(f"{seed}\0{name}\0{digest}".encode()).digest()
     return np.random.Generator(np.random.SFC64(np.frombuffer(key, dtype=np.uint32).tolist()))
@@ -31,8 +31,8 @@ def apply(
 ) -> Images:
     """``images`` (N, S, S, 3) after ``perturbation`` at ``strength`` in [0, 1]; a new array.
 
-    ``digests`` (N strings) name the images in their random streams; by default they are taken of
-    ``images``. The result is not rounded to 8 bits, as that of ``compose`` is. Strength 0 returns
+    ``digests`` (N strings) seed the random streams; the default is those of ``images``. Unlike
+    that of ``compose``, the result is not rounded to 8 bits. Strength 0 returns
     a copy. Raises ``ParameterError`` for a strength out of range.
     """
     if check_strength(strength) == 0.0:
@@ -45,7 +45,7 @@ def apply(
 
 
 def ordered(strengths: Mapping[str, float]) -> list[tuple[Perturbation, float]]:
-    """The perturbations of ``strengths`` that do something, in the order in which they compose."""
+    """The perturbations of ``strengths`` above 0, in the order of composition."""
     place = {name: index for index, name in enumerate(REGISTRY.names)}
     active = [(REGISTRY[name], check_strength(value)) for name, value in strengths.items()]
     active = [(record, value) for record, value in active if value > 0]
@@ -61,10 +61,9 @@ def compose(
 ) -> Images:
     """``images`` after every perturbation of ``strengths`` {name: strength}; a new array.
 
-    Between perturbations values are as fine as float32; the last result is rounded to 8 bits, as a
-    camera's or a file's would be. The order is that of ``ordered``, whatever the order of the
-    mapping. Random streams are named by the clean images, so adding one perturbation leaves the
-    noise of another as it was.
+    Values stay float32 between perturbations; the last result is rounded to 8 bits like a file. The
+    order is that of ``ordered``, not of the mapping. The original seeds the random streams, so
+    adding one perturbation does not change the noise of another.
     """
     digests = digests if digests is not None else [image_digest(image) for image in images]
     result = images.copy()

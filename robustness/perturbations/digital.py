@@ -1,4 +1,4 @@
-"""What files and small displays do: coarse pixels, low resolution, lossy codecs."""
+"""Effects of files and small displays: coarse pixels, low resolution, lossy codecs."""
 
 from __future__ import annotations
 

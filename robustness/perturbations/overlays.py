@@ -1,4 +1,4 @@
-"""What lies between scene and lens: snow and spatter (frost has a module of its own)."""
+"""Objects between scene and lens: snow and spatter (frost has its own module)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about a perturbation, and the registry of all of them.
+"""The record of a perturbation, and the registry of perturbations.
 
 Arrays are study images throughout the package ``perturbations``: float32 RGB in [0, 1], shape
 (N, S, S, 3). Parameters in pixels are stated at S = 224 and scale with S.
@@ -19,8 +19,8 @@ from robustness.base.registry import Registry
 
 Images = NDArray[np.float32]
 Streams = Sequence[np.random.Generator]
-"""One random stream for each image of the batch, so that an image's result does not depend on its
-neighbours; empty for a perturbation that is not random."""
+"""One random stream per image of the batch, so that results do not depend on other images; empty
+for a perturbation that is not random."""
 
 REFERENCE_SIDE = 224
 """Side in pixels at which pixel-valued parameters are stated."""
@@ -33,7 +33,7 @@ WEATHER = "Weather & obstruction"
 COLOUR = "Colour & camera"
 DIGITAL = "Compression & resolution"
 FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
-"""In the order in which people meet them: the first three are the study's."""
+"""Families in display order; the first three are the study's."""
 
 LOW_LIGHT = "low light"
 HARSH_LIGHT = "harsh light"
@@ -50,14 +50,14 @@ RISKS = (
     *(LOW_LIGHT, HARSH_LIGHT, ARTIFICIAL_LIGHT, BAD_WEATHER, OBSTRUCTED_VIEW, POOR_FOCUS),
     *(VIBRATION, VIEWPOINT, CHEAP_CAMERA, TRANSMISSION, COLOUR_PROCESSING),
 )
-"""What happens to a camera and its images in the world; each perturbation stands for one."""
+"""Risks in the world; each perturbation stands for one."""
 
 SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-"""Where the five ImageNet-C severities lie on the strength axis of every graded corruption."""
+"""The strengths of the five ImageNet-C severities, for every graded corruption."""
 
 
 class Stage(IntEnum):
-    """Where on the way from scene to file a perturbation acts; compositions run in this order."""
+    """Stages from scene to file at which perturbations act; compositions run in this order."""
 
     SCENE = 1
     GEOMETRY = 2
@@ -69,25 +69,25 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A perturbation and everything that tables, controls and reports say about it.
+    """A perturbation with its data for tables, controls and reports.
 
     ``function(images, strength, rng)`` is pure and batched: it never writes to ``images``, and
     returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only.
 
     ``parameter_at`` maps a strength to the physical value shown beside it, in ``unit``.
-    ``wording`` says that value in words ("contrast {value} x", "{percent} of the pixels");
-    without it the number and the unit do.
-    ``risk`` is what the perturbation stands for in the world, one of ``RISKS``.
-    ``search`` are further words, in lower case, by which people look for it.
-    ``study_strength`` is the study's setting; None for a perturbation that is not part of it.
+    ``wording`` is a template for that value ("contrast {value} x", "{percent} of the pixels");
+    the default is number and unit.
+    ``risk`` is the risk that the perturbation stands for, one of ``RISKS``.
+    ``search`` are more search words, in lower case.
+    ``study_strength`` is the study's setting; None for a perturbation outside the study.
     ``imagenet_c`` names the ImageNet-C corruption whose severities 1 to 5 are the perturbation at
     ``SEVERITY_STRENGTHS``.
     ``graded`` is false for a switch: any strength above 0 applies it fully.
-    ``monotone`` claims that the mean absolute difference from the clean image does not shrink as
-    the strength grows.
-    ``continuous`` is false where the effect moves in whole steps (a codec's quality, a grid of
-    pixels); the first step may be a little more than nothing.
-    ``source`` cites where the algorithm and its constants come from.
+    ``monotone``: the mean absolute difference from the original does not shrink as the strength
+    grows.
+    ``continuous`` is false if the effect has steps (a codec's quality, a grid of pixels); the
+    first step may be visible.
+    ``source`` cites the source of the algorithm and its constants.
     """
 
     name: str
@@ -111,18 +111,18 @@ class Perturbation:
 
     @property
     def severity_strengths(self) -> tuple[float, ...]:
-        """The strengths that equal ImageNet-C's severities 1 to 5; none where it has none."""
+        """The strengths of ImageNet-C's severities 1 to 5; empty outside ImageNet-C."""
         return SEVERITY_STRENGTHS if self.imagenet_c else ()
 
     def severity_at(self, strength: float) -> int | None:
-        """The ImageNet-C severity (0 to 5) nearest to ``strength``; None where there is none."""
+        """The ImageNet-C severity (0 to 5) nearest to ``strength``; None outside ImageNet-C."""
         if not self.severity_strengths:
             return None
         marks = (0.0, *self.severity_strengths)
         return min(range(len(marks)), key=lambda level: abs(marks[level] - strength))
 
     def value_text(self, strength: float) -> str:
-        """The physical value at ``strength`` for people: "3.5 px", "contrast 2 x"; "off" at 0."""
+        """The physical value at ``strength`` as text: "3.5 px", "contrast 2 x"; "off" at 0."""
         if strength == 0:
             return "off"
         if not self.graded:
@@ -137,7 +137,7 @@ class Perturbation:
 
 
 def _number(value: float, digits: int) -> str:
-    """``value`` to so many significant digits; a large one whole."""
+    """``value`` with that many significant digits; large values as integers."""
     whole = abs(value) >= 10**digits
     return f"{value:.0f}" if whole else f"{value:.{digits}g}"
 
@@ -149,7 +149,7 @@ def words(text: str) -> tuple[str, ...]:
 
 REGISTRY: Registry[Perturbation] = Registry("perturbation")
 perturbation = REGISTRY.decorator(Perturbation)
-"""Registers the function below it under its name; the keywords are ``Perturbation``'s fields."""
+"""A decorator that registers a function; keywords are the fields of ``Perturbation``."""
 
 
 def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float], float]:
@@ -163,9 +163,9 @@ def severity_curve(identity: float, levels: Sequence[float]) -> Callable[[float]
 
 
 def between_severities(strength: float) -> tuple[int, float]:
-    """The ImageNet-C severity (0 to 4) at or below ``strength``, and the share of the way above it.
+    """The ImageNet-C severity (0 to 4) at or below ``strength``, and the share above it.
 
-    At strength 1 that is all the way above 4.
+    At strength 1 it is (4, 1).
     """
     level = min(int(strength * 5), 4)
     return level, strength * 5 - level

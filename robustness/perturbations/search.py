@@ -1,6 +1,6 @@
-"""Perturbations by the words that people use: one search for the pages and the command line.
+"""Search for perturbations, for pages and the command line.
 
-The words are those of the records: label, name, family, risk and ``search``.
+It covers label, name, family, risk and ``search`` of the records.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from robustness.base.text import nearest
 from robustness.perturbations.perturbation import REGISTRY, Perturbation, words
 
 MOST_LETTERS = 80
-"""Of a query; the rest is ignored."""
+"""Longest query; the rest is ignored."""
 
 _MISSPELT, _RELATED = 0.8, 0.6
-"""How alike two words are if one may be a misspelling of the other, or is worth trying instead."""
+"""Similarity from which a word counts as a misspelling or a suggestion."""
 
 _LETTERS = 4
-"""A shorter word is taken as it is spelt."""
+"""Shorter words are never misspellings."""
 
 _USUAL = ("blur", "noise")
-"""What to try where no word comes near."""
+"""Suggestions if no word is similar."""
 
 _FILLERS = words(
     "a an and at by for from in is it like looks my not of on or over seen taken the to too very "
@@ -36,27 +36,27 @@ _ENDING = re.compile(
 
 
 class SearchResult(NamedTuple):
-    """The perturbations found, the best match first; if there are none, words to try instead."""
+    """The perturbations found, best match first; without any, words to try instead."""
 
     records: tuple[Perturbation, ...]
     instead: tuple[str, ...] = ()
 
     @property
     def no_match(self) -> str:
-        """What to say where nothing was found."""
+        """The sentence for an empty result."""
         return f"No match. Try {' or '.join(f'“{word}”' for word in self.instead)}."
 
 
 def find(query: str) -> SearchResult:
     """The perturbations that match every word of ``query``, those by their label first.
 
-    A word that matches none of them counts as the word that it may be a misspelling of.
+    A word without a match counts as the word that it may misspell.
     """
     return _find(query[:MOST_LETTERS], tuple(REGISTRY))
 
 
 def matches(record: Perturbation, query: str) -> bool:
-    """Whether every word of ``query`` begins a word of ``record``, or is another form of one."""
+    """Whether every word of ``query`` is the beginning or a form of a word of ``record``."""
     return _match(_asked(query), _said(record)[-1])
 
 
@@ -77,21 +77,21 @@ def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
 
 
 def _place(record: Perturbation, asked: Sequence[str], exactly: set[str]) -> int:
-    """Less is better: found by whole words of the label, by forms of these, by others, by kind."""
+    """The sort key, smaller is better: words of the label, their forms, other words, family."""
     label, *_ = said = _said(record)
     return sum([not exactly <= {*label}, *(not _match(asked, known) for known in said)])
 
 
 @lru_cache(maxsize=256)
 def _said(record: Perturbation) -> tuple[tuple[str, ...], ...]:
-    """The words of the label; with the name's and further ones; with the kind's."""
+    """Words of the label; also of name and ``search``; also of family and risk."""
     label = words(record.label)
     own = (*label, *words(record.name), *record.search)
     return label, own, (*own, *words(f"{record.family} {record.risk}"))
 
 
 def _asked(query: str) -> list[str]:
-    """The words of ``query``; without fillers, unless it has nothing else."""
+    """The words of ``query``, without fillers unless it has no others."""
     said = words(query)
     return [word for word in said if word not in _FILLERS] or list(said)
 

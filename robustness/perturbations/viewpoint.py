@@ -1,4 +1,4 @@
-"""Where the camera stands and what is in its way: shift, scale, perspective, occlusion."""
+"""Changes of the view: shift, scale, perspective, occlusion."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def test_an_epsilon_out_of_range_is_refused(epsilon: float) -> None:
 
 def test_a_length_may_be_more_than_the_range_of_a_pixel() -> None:
     assert AttackSpec.of("pgd", norm="l2", epsilon=3).epsilon == 3
-    with pytest.raises(ParameterError, match=r"L2 must lie between 0 and 100, .* is 1/2\."):
+    with pytest.raises(ParameterError, match=r"in L2 between 0 and 100, .* is 1/2\."):
         AttackSpec.of("pgd", norm="l2", epsilon=101)
 
 

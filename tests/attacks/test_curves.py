@@ -120,7 +120,7 @@ def points(attack: str, *successes: bool, flat: bool = False) -> list[Point]:
         (points("pgd", False, False, flat=True), ["gradient at the clean image is zero"]),
         (
             points("pgd", False, False, True) + points("square", False, True, True),
-            ["Square (black box), which sees answers alone, succeeds at 1/255"],
+            ["Square (black box), which uses predictions only, succeeds at 1/255"],
         ),
         (points("pgd", False, True, True) + points("square", False, False, True), []),
         (points("square", False, True, True), []),
