@@ -312,7 +312,7 @@ def test_epsilon_is_a_number_or_a_fraction(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "eight", "8/0", "1/2/3", "8/", "nan/1"])
 def test_other_words_for_epsilon_are_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match="epsilon must"):
+    with pytest.raises(ParameterError, match="Expected an epsilon"):
         parse_epsilon(text)
 
 

@@ -117,7 +117,7 @@ def points(attack: str, *successes: bool, flat: bool = False) -> list[Point]:
     [
         (points("pgd", False, False, True, True), []),
         (points("pgd", False, True, False, True), ["succeeds at 1/255 but not at 2/255"]),
-        (points("pgd", False, False, flat=True), ["gradient at the clean image is zero"]),
+        (points("pgd", False, False, flat=True), ["gradient at the original is zero"]),
         (
             points("pgd", False, False, True) + points("square", False, True, True),
             ["Square (black box), which uses predictions only, succeeds at 1/255"],
