@@ -161,7 +161,7 @@ def test_every_block_of_toml_is_read_by_the_code(
             assert {name: settings.text(settings.REGISTRY[name]) for name in values} == values
         else:
             others.append([*values])
-    asked = ["models", "seed", "fit", "side", "condition"]
+    asked = ["models", "seed", "fit", "condition"]
     assert others == [asked, ["baseline", "limit"], ["digits"]], "read by the tests below"
 
 
