@@ -14,12 +14,13 @@ from robustness.charts.dataset import QUANTITIES
 from robustness.charts.look import COLOURS, ZERO_LINE, drawn, whiskers
 from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import short
+from robustness.statistics.differences import OPEN
 
 
 def pair_differences(entries: Sequence[Entry]) -> go.Figure:
     """How much better one model of each pair is, with its paired interval.
 
-    ``entries`` are of ``compare``. Filled markers are established, hollow ones are not.
+    ``entries`` are of ``compare``. Filled markers are significant.
     """
     labels = [f"{models.label(e['better'])}<br>over {models.label(e['worse'])}" for e in entries]
     return _forest(labels, entries, "difference", [e["established"] for e in entries], "Difference")
@@ -31,10 +32,10 @@ def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> 
     ``entries`` are of ``difference``; those without a figure are left out.
     """
     known = [entry for entry in entries if entry[f"{quantity}_difference"] is not None]
-    established = [entry[f"{quantity}_verdict"] != "not established" for entry in known]
+    significant = [entry[f"{quantity}_verdict"] != OPEN for entry in known]
     title = f"Change of {QUANTITIES[quantity].lower()}"
     labels = [_change_label(entry) for entry in known]
-    return _forest(labels, known, f"{quantity}_difference", established, title)
+    return _forest(labels, known, f"{quantity}_difference", significant, title)
 
 
 def _change_label(entry: Entry) -> str:
@@ -46,13 +47,13 @@ def _forest(
     labels: Sequence[str],
     entries: Sequence[Entry],
     value: str,
-    established: Sequence[bool],
+    significant: Sequence[bool],
     title: str,
 ) -> go.Figure:
-    """A marker with its interval a label; established ones are filled."""
+    """One marker with its interval per label; significant ones are filled."""
     traces = []
-    for wanted, name in ((True, "established"), (False, "not established")):
-        chosen = [at for at in range(len(labels)) if established[at] is wanted]
+    for wanted, name in ((True, "significant"), (False, "not significant")):
+        chosen = [at for at in range(len(labels)) if significant[at] is wanted]
         rows = [entries[at] for at in chosen]
         traces.append(
             {

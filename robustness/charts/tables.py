@@ -70,9 +70,9 @@ def label(name: str = "model") -> Callable[[Entry], str]:
 
 
 def ranking(entries: Sequence[Entry]) -> Table:
-    """The ranking: established places, consistency, similarity, and accuracies if known."""
+    """The ranking: ranks, consistency, similarity, and accuracies if known."""
     columns: list[Column] = [
-        ("Place", _place),
+        ("Rank", _place),
         ("Model", label()),
         ("Consistency", figure("consistency", ".1%")),
         ("95 % interval", lambda entry: interval(entry, "consistency", 1)),
@@ -238,23 +238,21 @@ def decimal(value: float | None) -> str:
 def verdicts(summary: Sequence[Entry]) -> Table:
     """Consistency, similarity and verdict per model; ``summary`` is of ``scorecard.summarise``.
 
-    With a true class also how many predictions are correct.
+    With a true class also both accuracies.
     """
     columns: list[Column] = [
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
         ("95 % interval", lambda entry: interval(entry, "consistency")),
-        *similarities(summary, ".2f"),
+        *similarities(summary, ".3f"),
         ("Verdict", scorecard.verdict),
     ]
     if any(entry["perturbed_accuracy"] is not None for entry in summary):
-        columns[1:1] = [("Correct", _correct)]
+        columns[1:1] = [
+            ("Original accuracy", figure("clean_accuracy", ".0%")),
+            ("Perturbed accuracy", figure("perturbed_accuracy", ".0%")),
+        ]
     return Table.of(summary, columns)
-
-
-def _correct(entry: Entry) -> str:
-    share = entry["perturbed_accuracy"]
-    return "" if share is None else f"{share:.0%} of {entry['n']}"
 
 
 def published(summary: Sequence[Entry]) -> Table:

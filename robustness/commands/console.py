@@ -11,19 +11,6 @@ from typing import Any, TextIO
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
-
-_RANKING = {
-    "rank": ">4",
-    "  model": "<20",
-    "consistency": ">13",
-    "  95 % interval": "<16",
-    "cosine, rescaled": ">18",
-    "Euclidean, rescaled": ">21",
-}
-_OF_LABELS = {"labelled": ">16"}
-_WITH_LABELS = {"accuracy: clean": ">17", "perturbed": ">11"}
-_WITH_ATTACKS = {"robust accuracy": ">17", "  attacks succeed": ""}
 
 
 class OutputError(Exception):
@@ -53,58 +40,6 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str] | str])
     """
     for row in (tuple(columns), *rows):
         say(row if isinstance(row, str) else "".join(map(format, row, columns.values())))
-
-
-def print_ranking(summary: Sequence[Mapping[str, Any]], decimals: int = 0) -> None:
-    """Prints ``summary``, consistency with ``decimals`` of a percent and accuracy where known.
-
-    Models that tell other classes apart form a ranking of their own.
-    """
-    from robustness.statistics import scorecard
-
-    def rows() -> Iterator[Sequence[str] | str]:
-        rankings = scorecard.rankings(summary)
-        for ranking in rankings:
-            if len(rankings) > 1:
-                yield f"models of {ranking[0]['label_set']}:"
-            for rank, entry in enumerate(ranking, start=1):
-                yield _cells(rank, entry, decimals)
-
-    with_labels = any(entry.get("clean_accuracy") is not None for entry in summary)
-    attacked = any(entry.get("robust_accuracy") is not None for entry in summary)
-    counted_labels = with_labels and any("n_labelled" in entry for entry in summary)
-    columns = _RANKING | (_OF_LABELS if counted_labels else {})
-    columns |= _WITH_LABELS if with_labels else {}
-    print_table(columns | (_WITH_ATTACKS if attacked else {}), rows())
-
-
-def _cells(rank: int, entry: Mapping[str, Any], decimals: int) -> list[str]:
-    low, high = entry["consistency_low"], entry["consistency_high"]
-    kept = "none" if entry["consistency"] is None else f"{entry['consistency']:.{decimals}%}"
-    first, last = (entry.get(f"place_{end}", rank) for end in ("low", "high"))
-    cells = [
-        str(first) if first == last else f"{first}-{last}",
-        f"  {entry['model']}",
-        kept + (f" of {entry['n']}" if "n" in entry else ""),
-        "  no interval" if low is None else f"  {low:.0%} to {high:.0%}",
-        _similarity(entry, "cosine"),
-        _similarity(entry, "euclidean"),
-    ]
-    if entry.get("clean_accuracy") is not None:
-        if "n_labelled" in entry:
-            cells.append(f"{entry['n_labelled']} of {entry['n_images']}")
-        cells += [f"{entry[name]:.1%}" for name in ("clean_accuracy", "perturbed_accuracy")]
-    if entry.get("robust_accuracy") is not None:
-        broken = "none" if entry["attack_success"] is None else f"{entry['attack_success']:.1%}"
-        of = counted(entry["n_attacked"], "correct image")
-        cells += [f"{entry['robust_accuracy']:.1%}", f"  {broken} of {of}"]
-    return cells
-
-
-def _similarity(entry: Mapping[str, Any], name: str) -> str:
-    """The mean similarity, and the rescaled one if the rows have it."""
-    from_floor = entry[f"{name}_rescaled"]
-    return f"{entry[name]:.3f}" + ("" if from_floor is None else f"  {from_floor:.3f}")
 
 
 def interval(low: float | None, high: float | None) -> str:

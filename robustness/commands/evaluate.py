@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import SHARED, Parsers, add_command, add_shared, names
 
@@ -281,60 +280,15 @@ def _document(run: Run) -> dict[str, Any]:
 
 
 def _print_run(run: Run) -> None:
-    from robustness import statistics
+    from robustness import report
 
-    console.say(
-        f"{run.id}\n{counted(run.images, 'image')} x {counted(len(run.conditions), 'condition')}"
-    )
+    console.say(f"{run.id}\n")
     for name, reason in run.unreadable[:_SHOWN]:
         console.say(f"unreadable: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:
         console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable images")
     if not run.images:
-        console.say("\nNo image could be read, so there are no results.")
+        console.say("\nNo image could be read: there are no results.")
         return
-    found = statistics.Figures(run.frame())
-    if found.copies_note:
-        console.say(found.copies_note)
-    if note := run.recount_note(found):
-        console.say(note)
-    console.say("")
-    console.print_ranking(found.ranking(), decimals=1)
-    if found.images < statistics.FEWEST:
-        console.say(f"\n{statistics.TOO_FEW}")
-    _print_pairs(found.pairs())
-    _print_robust(found.robust_accuracy)
+    console.say(report.printed(report.of_run(run)))
     console.say(f"\nSaved in {run.folder}")
-
-
-def _print_robust(entries: list[dict[str, Any]]) -> None:
-    """Print the robust accuracy, and the strongest attack."""
-    from robustness.charts.tables import broken_by_attacks
-    from robustness.evaluation.condition import named
-
-    if entries:
-        console.say("\nRobust accuracy under all attacks, with its 95 % interval:")
-    for entry in entries:
-        low, high = entry["robust_low"], entry["robust_high"]
-        between = "no interval" if low is None else f"{low:.0%} to {high:.0%}"
-        console.say(
-            f"  {entry['model']}, {entry['of']}: {entry['robust']:.1%} ({between}) of "
-            f"{counted(entry['n_images'], 'image')}; most broken by "
-            f"{named(entry['strongest'])}, which leaves {entry['strongest_left']:.1%}; attacks "
-            f"succeed on {broken_by_attacks(entry, 'success')}"
-        )
-
-
-def _print_pairs(pairs: list[dict[str, Any]]) -> None:
-    """Print which differences are significant, and how many images would decide the others."""
-    from robustness.statistics import advice
-
-    if pairs:
-        what = pairs[0]["quantity"].replace("_", " ")
-        console.say(f"\nDifference in {what}, in points, with its 95 % interval:")
-    for pair in pairs:
-        interval = console.interval(pair["difference_low"], pair["difference_high"])
-        console.say(
-            f"  {pair['better']} over {pair['worse']}: {100 * pair['difference']:+.1f}{interval}, "
-            f"{advice(pair)}"
-        )

@@ -181,6 +181,7 @@ def compare_command(options: argparse.Namespace) -> None:
 
 def _print_comparison(found: Comparison) -> None:
     from robustness.evaluation.condition import named
+    from robustness.statistics.differences import said
 
     console.say(
         f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'image')} in both"
@@ -196,7 +197,7 @@ def _print_comparison(found: Comparison) -> None:
         change, low, high = (entry[f"{by}_difference{side}"] for side in ("", "_low", "_high"))
         if change is None:  # no attack of both runs had a prediction to break
             continue
-        text = f"{100 * change:+8.1f}{console.interval(low, high)}, {entry[f'{by}_verdict']}"
+        text = f"{100 * change:+8.1f}{console.interval(low, high)}, {said(entry[f'{by}_verdict'])}"
         rows.append(
             (
                 entry["model"],

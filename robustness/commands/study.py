@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
 
@@ -91,10 +90,11 @@ def study_command(options: argparse.Namespace) -> None:
     ]
     # At any side an image is one image.
     source = {picture.name: picture.digest for picture in pictures}
+    same = [replace(row, image_digest=source[row.image]) for row in rows]
     result: dict[str, Any] = {
         "manifest": manifests[0],
         **({"manifests": manifests} if len(manifests) > 1 else {}),
-        "summary": summarise([replace(row, image_digest=source[row.image]) for row in rows]),
+        "summary": summarise(same),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
@@ -116,12 +116,10 @@ def study_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(result)
     else:
-        console.say(
-            f"{counted(len({picture.digest for picture in pictures}), 'image')} x "
-            f"{counted(len(conditions), 'perturbation')}\n"
-        )
-        console.print_ranking(result["summary"])
-        _print_doubts(result["summary"])
+        from robustness import report
+
+        told = report.of_scorecard(specs[0], pictures, same)
+        console.say(report.printed(told, tables=1))
 
 
 def _picture(image: str, fit: str, side: int) -> Picture:
@@ -132,24 +130,15 @@ def _picture(image: str, fit: str, side: int) -> Picture:
     return Picture.of(image, load_study_image(picture_file(image), fit=fit, side=side), fit=fit)
 
 
-def _print_doubts(summary: list[dict[str, Any]]) -> None:
-    from robustness.statistics import scorecard
-
-    if len(scorecard.rankings(summary)) > 1:
-        console.say("\nModels are ranked only against those that tell the same classes apart.")
-    if doubt := scorecard.doubt(summary):
-        console.say(f"\n{doubt}")
-
-
 def sweep_command(options: argparse.Namespace) -> None:
     """The strength at which each model's prediction changes or becomes incorrect."""
-    from robustness import models
-    from robustness.charts import tables
+    from robustness import models, report
+    from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.sides import by_side
+    from robustness.evaluation.spec import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
-    from robustness.report.answers.sweep import answer
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
@@ -189,15 +178,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         )
         return
     breaks.sort(key=lambda entry: 2.0 if entry.strength is None else entry.strength)
-    head, told = tables.breaking(breaks)
-    last = head.index("Physical value")
-    titles = ("Perturbation", *head[: last + 1])
-    rows = [
-        (entry.perturbation, entry.model, *row[1 : last + 1])
-        for entry, row in zip(breaks, told, strict=True)
-    ]
-    widths = [2 + max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    columns = {title: f"<{width}" for title, width in zip(titles, widths, strict=True)}
-    console.print_table({**columns, titles[-1]: ""}, rows)
-    for sentence in answer(breaks, options.image):
-        console.say(f"\n{sentence}")
+    conditions = [Condition.of({name: 1.0}) for name in names]
+    side = next(iter(by_side(options.side, chosen)))
+    spec = make_spec(chosen, conditions, seed=options.seed, fit=options.fit, side=side)
+    picture = _picture(options.image, options.fit, side)
+    console.say(report.printed(report.of_sweep(spec, picture, [*points, *breaks])))

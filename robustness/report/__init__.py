@@ -1,11 +1,12 @@
-"""Reports that people hand on: one content, built from a result, rendered in several formats.
+"""Reports to share: one content, built from a result, rendered in several formats.
 
-Nothing here runs a model. A new kind of result needs a function that gives a ``Report``; every
+Nothing here runs a model. A new kind of result needs a function that returns a ``Report``; every
 format, page button and command then has it.
 """
 
 from robustness.report.content import Report
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
+from robustness.report.formats.markdown import printed
 from robustness.report.results.attack import of_attack
 from robustness.report.results.one_picture import of_live
 from robustness.report.results.run import of_run
@@ -22,6 +23,7 @@ __all__ = [
     "of_run",
     "of_scorecard",
     "of_sweep",
+    "printed",
     "rendered",
     "write",
 ]

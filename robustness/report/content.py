@@ -1,6 +1,6 @@
-"""What a report says, before it is put on paper: the one content that every format renders.
+"""The content of a report: pages draw it, files and the command line render it.
 
-All text is as it came, escaped by nobody: each format does that in its own way.
+Texts are unescaped: each format escapes them in its own way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import pyarrow as pa
 
@@ -20,14 +21,15 @@ from robustness.charts.verdict import Mark
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph; a page shows ``help``, how the figures are computed, behind an icon."""
 
     text: str
+    help: str = ""
 
 
 @dataclass(frozen=True)
 class Titled:
-    """A table with its caption. One that is ``long`` is folded where the format can do that."""
+    """A table with its caption; ``long`` ones are folded where the format allows it."""
 
     caption: str
     table: Table
@@ -35,13 +37,27 @@ class Titled:
 
 
 @dataclass(frozen=True)
+class Sortable:
+    """A long table that a page shows sortable; files have ``printed`` or nothing in its place."""
+
+    caption: str
+    read: Callable[[], pd.DataFrame]
+    percentages: Sequence[str] = ()
+    printed: Titled | None = None
+
+
+@dataclass(frozen=True)
 class Chart:
-    """A figure with its text alternative; ``note`` stands below it."""
+    """A figure with its text alternative, and a ``note`` below it.
+
+    On a page, a click on a point is kept in the link under ``link``.
+    """
 
     title: str
     figure: go.Figure
     alt: str
     note: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +89,9 @@ class Cases:
 
 @dataclass(frozen=True)
 class Film:
-    """What ``charts.film.played`` gives, made anew for every format that plays it.
+    """The film that ``charts.film.played`` makes, anew for every format that plays it.
 
-    Those that cannot play show the ``stills`` of it, or the ``title`` alone.
+    Other formats show its ``stills``, or its ``title`` alone.
     """
 
     title: str
@@ -84,55 +100,109 @@ class Film:
     stills: Cases
 
 
-Block = Text | Titled | Chart | Cases | Film
+@dataclass(frozen=True)
+class Chooser:
+    """Blocks that depend on an option: a page shows those of one, files those of ``printed``.
+
+    ``key`` is the control's parameter of the link. ``listed`` options open as a list.
+    """
+
+    label: str
+    key: str
+    options: Mapping[str, str]
+    read: Callable[[str], Sequence[Block]]
+    printed: Sequence[str]
+    first: str = ""
+    listed: bool = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Blocks that a wide page shows in two columns; files show them one after the other."""
+
+    left: Sequence[Block]
+    right: Sequence[Block]
+
+
+Printed = Text | Titled | Chart | Cases | Film
+"""What every format can render."""
+Block = Printed | Sortable | Chooser | Beside
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and its blocks."""
 
     title: str
     blocks: Sequence[Block]
+
+    @property
+    def printed(self) -> list[Printed]:
+        """The blocks of a file, which has no controls."""
+        return list(_printed(self.blocks))
+
+
+def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
+    for block in blocks:
+        if isinstance(block, Chooser):
+            for option in block.printed:
+                yield from _printed(block.read(option))
+        elif isinstance(block, Beside):
+            yield from _printed([*block.left, *block.right])
+        elif isinstance(block, Sortable):
+            yield from [block.printed] if block.printed else []
+        else:
+            yield block
 
 
 @dataclass(frozen=True)
 class Data:
     """The tidy rows in the schema ``robustness.evaluation.rows.SCHEMA``, a table at a time.
 
-    ``tables`` holds what was worked out from the rows, by name, JSON-ready.
+    ``tables`` holds the figures computed from the rows, by name, JSON-ready.
     """
 
     read: Callable[[], Iterator[pa.Table]]
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
-BRACKETS = "Brackets hold 95 % intervals."
-"""The note of an answer whose rates stand beside their intervals."""
+BRACKETS = "Parentheses: 95 % intervals."
+"""The note of an answer with intervals."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A result that can be handed on.
+    """A result to share.
 
-    ``answer`` is three sentences. ``facts`` are short pairs (name, value), ``cautions`` what must
-    be read before the numbers. ``brief`` are the tables of a model card. ``manifest`` is enough to
-    get the same rows again, and ``replay`` says how. ``note`` explains the signs in the answer.
+    ``answers`` are pairs of a question and a sentence. ``facts`` are short pairs (name, value),
+    ``cautions`` must be read before the numbers. ``brief`` are the tables of a model card and of
+    the command line. ``manifest`` suffices to reproduce the rows, and ``replay`` says how. ``note``
+    explains the answers.
     """
 
     title: str
-    question: str
-    answer: tuple[str, str, str]
+    answers: Sequence[tuple[str, str]]
     facts: Sequence[tuple[str, str]]
     cautions: Sequence[str]
     sections: Sequence[Section]
     brief: Sequence[Titled]
-    methods: Sequence[Block]
+    methods: Sequence[Printed]
     limits: Sequence[str]
     manifest: Mapping[str, Any]
     replay: str
     data: Data
     note: str = ""
 
+    @property
+    def question(self) -> str:
+        """The first question, which stands for the report."""
+        return self.answers[0][0]
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """The sentences, without their questions."""
+        return tuple(sentence for _, sentence in self.answers)
+
     def facts_at(self, when: datetime) -> list[tuple[str, str]]:
         """``facts``, and ``when`` the report was made."""
-        return [*self.facts, ("Report of", f"{when:%Y-%m-%d %H:%M} UTC")]
+        return [*self.facts, ("Report made", f"{when:%Y-%m-%d %H:%M} UTC")]

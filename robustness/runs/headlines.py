@@ -23,7 +23,7 @@ FILE = "headline.json"
 
 _RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
 _NAMES = (
-    *("model", "label_set", "ranked_by"),
+    *("model", "label_set", "ranked_by", "n_labelled", "n_images"),
     *(f"{rate}{bound}" for rate in _RATES for bound in ("", "_low", "_high")),
 )
 

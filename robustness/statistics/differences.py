@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed on the images and conditions that both have."""
+"""Two runs compared on the images and conditions that both have."""
 
 from __future__ import annotations
 
@@ -50,8 +50,13 @@ DIFFERENCE_COLUMNS = (
 BETTER, WORSE, OPEN = "better", "worse", "not established"
 
 
+def said(verdict: str) -> str:
+    """A ``q_verdict`` in words for people."""
+    return "not significant" if verdict == OPEN else f"significantly {verdict}"
+
+
 def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the second run did better or worse than the first, on what they share.
+    """What is better or worse in the second run than in the first, on what they share.
 
     Images are matched by their digest, conditions by their effect. One entry a model over all
     shared conditions (``condition`` is None), then one a model and condition. Keys: ``model``,

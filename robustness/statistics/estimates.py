@@ -23,11 +23,12 @@ from robustness.metrics.intervals import (
 Floats = NDArray[np.float64]
 
 INTERVAL_RULE = (
-    "95 % intervals take the image as the unit. A rate has Clopper and Pearson's with the "
-    "effective number of images, a difference what follows from those of its two sides, and any "
-    f"other mean Student's, from {FEWEST_OF_A_MEAN} images on. Fewer than {FEWEST} are too few "
-    "for any."
+    "95 % intervals; each image counts once. Rates: exact binomial interval (Clopper and Pearson) "
+    "with the effective number of images. Differences: from the intervals of both rates. Other "
+    f"means: Student's interval, from {FEWEST_OF_A_MEAN} images. Fewer than {FEWEST} images have "
+    "none."
 )
+"""How intervals are computed, for a help text."""
 
 TOO_FEW = f"Fewer than {FEWEST} images: no intervals, and these figures describe these images only."
 

@@ -1,4 +1,4 @@
-"""Which model is better, how sure that is, and how many more images would settle the rest."""
+"""Which models differ significantly, and how many more images the other pairs need."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ NEITHER = -1
 """In the place of 0 or 1: a row that is neither kept nor changed."""
 
 FEWEST_TO_PLAN = 20
-"""Images below which nothing is said of further ones: the difference is hardly known."""
+"""With fewer images no number of further ones is given: the difference is hardly known."""
+
+RANK_RULE = "Rank counts significant differences only; ties share a range."
+
+TEST_SUMMARY = "Significant: corrected p below 0.05, and an interval that excludes 0."
 
 TEST_RULE = (
-    "Established: an exact sign-flip test over images (McNemar's test where there is one "
-    "condition; Durkalski's cluster-adjusted form of it for large runs) gives p below 0.05 after "
-    "Holm's correction over all pairs, and the interval of the difference leaves out 0. Intervals "
-    "are of each pair by itself. More images: at that number, at least three of four such runs "
-    "would establish the difference; fewer are enough if it is as large as it seems."
+    "Exact sign-flip test over images (McNemar's test for one condition, Durkalski's "
+    "cluster-adjusted form for large runs) with Holm's correction over all pairs. Each interval "
+    "covers one pair. With the number of more images given, at least three of four such runs find "
+    "the difference significant."
 )
+"""How differences are tested, for a help text."""
 
 
 def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str, Any]]:
@@ -105,16 +109,17 @@ def _more(difference: float, low: float | None, images: int, tests: int) -> int 
 
 
 def advice(pair: Mapping[str, Any]) -> str:
-    """What a pair of ``compare`` says about more images, as half a sentence."""
+    """Whether a pair of ``compare`` differs significantly, and how many more images may help."""
     if pair["established"]:
-        return "established"
+        return "significant"
     if pair["difference"] == 0:
-        return "no difference seen"
+        return "no difference"
     if pair["n_images"] < FEWEST_TO_PLAN:
-        return f"fewer than {FEWEST_TO_PLAN} images cannot tell how many more are needed"
+        return f"not significant; needs at least {FEWEST_TO_PLAN} images"
     if pair["more_images"] is None:
-        return "these images cannot tell how many more are needed"
-    return f"up to about {counted(_rounded(pair['more_images']), 'more image')} would settle it"
+        return "not significant"
+    more = counted(_rounded(pair["more_images"]), "more image")
+    return f"not significant; about {more} should be enough"
 
 
 def _rounded(number: int) -> int:

@@ -84,11 +84,9 @@ UNSURE = 0.3
 
 
 VERDICT_RULE = (
-    "Robust: the whole 95 % interval of prediction consistency lies above 50 %. Fragile: it lies "
-    "below 50 %; called inconsistent where the features stayed all the same, at a mean rescaled "
-    "cosine similarity of 0.5 or more, which is less than half way to those of an unrelated "
-    "image: that makes a changed answer stranger. Otherwise the number of images does not "
-    f"establish either; fewer than {FEWEST} never do."
+    "Robust: the 95 % interval of consistency lies above 50 %. Fragile: it lies below 50 %, or "
+    "inconsistent if the features stay similar (mean rescaled cosine of 0.5 or more). Undecided: "
+    f"it includes 50 %, or there are fewer than {FEWEST} images."
 )
 
 
@@ -112,21 +110,20 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 PUBLISHED_NOTE = (
-    "The study scored one image under ten perturbations, so its figures rest on one image and "
-    "tell nothing of others, whatever the percentage. Its strengths and its Euclidean formula were "
-    "not published; the measured figures beside it use ours and need not agree."
+    "The study scored one image under ten perturbations. It did not publish its strengths and its "
+    "Euclidean formula, so the measured figures may differ."
 )
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
     """The verdict on one entry of ``scorecard.summarise`` by ``VERDICT_RULE``."""
     if entry["consistency_low"] is None:
-        return "not established"
+        return "undecided"
     if entry["consistency_low"] > EVEN:
         return "robust"
     if entry["consistency_high"] < EVEN:
         return "inconsistent" if entry["cosine_rescaled"] >= STABLE_FEATURES else "fragile"
-    return "not established"
+    return "undecided"
 
 
 def ends(
@@ -168,18 +165,18 @@ def _holds(entry: Mapping[str, Any], value: float | None) -> bool:
 
 
 def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
-    """What of the order is not established, in sentences; "" where all of it is."""
+    """Which differences are not significant, in a sentence; "" if all are."""
     groups = unsettled(summary)
     if not has_intervals(summary):
         return TOO_FEW
     if not groups:
         return ""
     if groups == [tuple(entry["model"] for entry in ranking) for ranking in rankings(summary)]:
-        return "No order is established: all intervals overlap. More images narrow them."
+        return "No difference is significant: all intervals overlap. More images narrow them."
     listed = "; ".join(", ".join(models.label(name) for name in group) for group in groups)
     return (
-        f"No order is established among models whose intervals overlap: {listed}. More images "
-        "narrow the intervals."
+        f"Not significantly different, because the intervals overlap: {listed}. More images narrow "
+        "the intervals."
     )
 
 
@@ -217,14 +214,14 @@ def moved(row: Measurement) -> str:
 
 
 def insight(rows: Sequence[Measurement]) -> str:
-    """The study's insight as counted here: how often features and decision part ways."""
+    """How often features and prediction disagree: the study's insight."""
     quadrants = [moved(row) for row in rows]
     surprising = quadrants.count("features stayed, decision moved")
     reassuring = quadrants.count("features moved, decision stayed")
     return (
-        f"Of {len(rows)} measurements, {surprising} changed the answer although the features "
-        f"moved less than half way to those of an unrelated image, and {reassuring} kept it "
-        "although they moved further: feature stability is not prediction robustness."
+        f"{surprising} of {len(rows)} measurements changed the prediction with similar features; "
+        f"{reassuring} kept it although the features moved: stable features are not robust "
+        "predictions."
         if surprising or reassuring
-        else f"In all {len(rows)} measurements, features and decision moved or stayed together."
+        else f"In all {len(rows)} measurements, features and prediction changed together."
     )

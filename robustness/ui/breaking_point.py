@@ -22,7 +22,8 @@ from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.report.answers.sweep import answer, coarsest, with_seeds
+from robustness.report import answers
+from robustness.report.answers.sweep import coarsest, with_seeds
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.inputs import listed
@@ -71,7 +72,8 @@ def show(
     """
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
-    first, rest, basis = answer(breaks, visible(picture.name))
+    told = answers.told(answers.SWEEP, breaks, visible(picture.name))
+    first, rest, basis = (sentence for _, sentence in told)
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
     results.warn_of_the_unsure(rows, "breaking means")
@@ -214,7 +216,8 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str |
     if found is None:
         return
     breaks = [labelled(entry, truth) for entries in found for entry in entries]
-    st.markdown(f"**{plain(' '.join(answer(breaks, visible(picture.name))[:2]))}**")
+    told = answers.told(answers.SWEEP, breaks, visible(picture.name))
+    st.markdown(f"**{plain(' '.join(sentence for _, sentence in told[:2]))}**")
     results.chart(
         st,
         breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),

@@ -14,7 +14,7 @@ from robustness.models.inference.choice import chosen
 from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, size_text, state_text
-from robustness.report import method_notes, method_tables
+from robustness.report import method_tables, methods
 from robustness.ui import add_model, model_cards
 from robustness.ui.session.kept import KEPT
 from robustness.ui.shown import results
@@ -37,7 +37,7 @@ def show() -> None:
 
 def _fits() -> None:
     st.header("Accuracy by fit", anchor="fit")
-    st.markdown(method_notes.FITS)
+    st.markdown(methods.note("Fit"))
     st.dataframe(method_tables.fits(), hide_index=True, height="content")
 
 

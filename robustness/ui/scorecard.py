@@ -23,7 +23,7 @@ from robustness.perturbations import REGISTRY, Perturbation
 from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.answers.scorecard import answer
+from robustness.report.answers import ranked
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.browser import components
@@ -175,7 +175,7 @@ def _headline(
     summary: Sequence[dict[str, Any]], pictures: Sequence[Picture], rows: Sequence[Measurement]
 ) -> None:
     scored = some([visible(picture.name) for picture in pictures], 3)
-    st.html(results.headline(f"{scored}: {answer(summary, rows, len(pictures))[0]}"))
+    st.html(results.headline(f"{scored}: {ranked.of_scorecard(summary, rows, len(pictures))}"))
     if len(scorecard.rankings(summary)) > 1:
         st.info(
             results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"

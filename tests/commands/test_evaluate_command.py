@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,10 @@ def test_what_is_printed_for_people(
     models = ["--models", "SqueezeNet,EfficientNetLite0", "--perturbations", "fog,rotation"]
     assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
     printed = capsys.readouterr()
-    assert "6 images x 2 conditions" in printed.out
+    assert "6 images under 2 conditions" in printed.out
     assert "unreadable: 670/broken.jpg" in printed.out
-    assert "accuracy: clean" in printed.out
-    assert " over " in printed.out
+    assert re.search(r"^\| Rank +\| Model .*Accuracy ", printed.out, re.MULTILINE)
+    assert "### Differences in perturbed accuracy" in printed.out
     assert "7 of 7 images" in printed.err
 
 
@@ -119,7 +120,7 @@ def test_no_readable_picture_is_no_result_and_no_crash(
     assert (found["images"], found["summary"], len(found["unreadable"])) == (0, [], 1)
     command = ["evaluate", str(tmp_path / "set"), "--out", str(tmp_path / "runs")]
     assert main.main([*command, "--models", "SqueezeNet"]) == 2
-    assert "no results" in capsys.readouterr().out
+    assert "there are no results" in capsys.readouterr().out
     assert main.main(["replay", found["run"], "--out", str(tmp_path / "runs")]) == 2
     assert "has no rows" in capsys.readouterr().err
 

@@ -161,8 +161,7 @@ def test_every_text_of_a_page_is_escaped() -> None:
     ]
     told = content.Report(
         title=HOSTILE,
-        question=HOSTILE,
-        answer=(HOSTILE, HOSTILE, HOSTILE),
+        answers=[(f"question {HOSTILE}", f"answer {HOSTILE}")],
         facts=[(f"name {HOSTILE}", f"value {HOSTILE}")],
         cautions=[f"caution {HOSTILE}"],
         sections=[content.Section(f"section {HOSTILE}", blocks)],
@@ -184,7 +183,7 @@ def test_every_text_of_a_page_is_escaped() -> None:
     assert [part["aria-label"] for part in plots] == [HOSTILE]
     for words in (
         *("name", "value", "caution", "section", "text", "head", "cell", "table", "chart", "n"),
-        *("cases", "case", "shot", "line", "method", "limit", "note"),
+        *("cases", "case", "shot", "line", "method", "limit", "note", "question", "answer"),
         *("film", "played"),
     ):
         shown = HOSTILE if words == "n" else f" {HOSTILE}"
@@ -232,7 +231,7 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
     cases = [
         case
         for section in content.sections
-        for block in section.blocks
+        for block in section.printed
         if isinstance(block, report.content.Cases)
         for case in block.read()
     ]
@@ -283,10 +282,9 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> No
     unlabelled = saved(folder, digests, SHARES, source=tmp_path / "set", labelled=False)
     content = report.of_run(unlabelled)
     titles = [section.title for section in content.sections]
-    assert "Right or wrong" not in titles
-    assert "Class by class" not in titles
+    assert not {"Accuracy", "Classes"} & set(titles)
     text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
-    assert "ccuracy clean" not in text
+    assert "Labelled" not in text
     assert statistics.TOO_FEW in text
 
 
@@ -301,16 +299,16 @@ def test_few_pictures_of_a_class_make_no_claim_and_a_model_card_shows_its_interv
         folder = tmp_path / f"run of {count}"
         run = saved(folder, digests, SHARES, source=source, conditions=conditions)
         reports[count] = report.of_run(run)
-    (fog,) = reports[20].brief[1].table.rows
+    (fog,) = reports[20].brief[-1].table.rows
     interval = r"\d+\.\d% \(\d+\.\d% to \d+\.\d%\), mean of 2 strengths"
     assert len(fog) == 1 + len(SHARES)
     assert all(re.fullmatch(interval, cell) for cell in fog[1:])
     blocks = {
-        count: next(s.blocks for s in content.sections if s.title == "Class by class")
+        count: next(s.printed for s in content.sections if s.title == "Classes")
         for count, content in reports.items()
     }
     assert blocks[9] == [Text(dataset.TOO_FEW_OF_A_CLASS)]
-    assert blocks[20][-1] == Text(dataset.CLASS_NOTE)
+    assert blocks[20][0] == Text(dataset.CLASS_NOTE)
 
 
 def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
@@ -330,9 +328,9 @@ def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
     content = report.of_run(run)
     shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
     assert sum(part.get("class") == "case" for part in shown.all("li")) == 4
-    assert [str(image["alt"]).endswith("clean") for image in shown.all("img")].count(True) == 4
+    assert [str(image["alt"]).endswith("original") for image in shown.all("img")].count(True) == 4
     assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed image"
-    assert any("which asks the model for it" in text for text in shown.text)
+    assert any("Dataset page shows the attacked image" in text for text in shown.text)
 
 
 # --- the same for everybody -----------------------------------------------------------------------
@@ -470,7 +468,7 @@ def test_every_chart_can_be_drawn_for_print(
     charts = [
         block
         for section in content.sections
-        for block in section.blocks
+        for block in section.printed
         if isinstance(block, report.content.Chart)
     ]
     assert len(charts) >= 5
@@ -517,7 +515,7 @@ def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
     (film,) = [
         block
         for section in content.sections
-        for block in section.blocks
+        for block in section.printed
         if isinstance(block, report.content.Film)
     ]
     data, pictures = film.read()
@@ -528,16 +526,16 @@ def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
     assert [base64.b64decode(text) for text in made["pictures"]] == pictures
     stills = [case.shots[0].png for case in film.stills.read()]
     assert stills == pictures[1:], "three strengths were swept"
-    assert "in stills" in pdf_text(files[".pdf"])
+    assert "stills" in pdf_text(files[".pdf"])
     text = files[".md"].decode()
-    assert "plays it as a film: Random noise from 0 to 1." in text
+    assert "plays a film: Random noise from 0 to 1." in text
 
 
 def test_a_live_report_has_the_films_that_were_played() -> None:
     data, pictures = next(
         block.read()
         for section in swept().sections
-        for block in section.blocks
+        for block in section.printed
         if isinstance(block, report.content.Film)
     )
     spec, (picture, _) = small(Condition.of({"gaussian_noise": 0.5}))
@@ -594,8 +592,7 @@ def test_an_unfinished_run_is_reported_with_a_mark(
     assert main.main(["report", str(folder), "--to", str(tmp_path / "a.md")]) == 0
     assert "is not finished (41 of 90 images)" in capsys.readouterr().err
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert "> This run is not finished: 41 of 90 images are done" in text
-    assert "of an unfinished run (41 of 90 images are done)" in text
+    assert "> Unfinished run: 41 of 90 images are done" in text
 
 
 def test_bad_input_ends_in_a_sentence_and_leaves_nothing(

@@ -45,14 +45,14 @@ def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
     [
         (10, 10, 0.4, "robust"),
         (9, 10, 0.4, "robust"),
-        (8, 10, 0.9, "not established"),
-        (5, 10, 0.4, "not established"),
+        (8, 10, 0.9, "undecided"),
+        (5, 10, 0.4, "undecided"),
         (0, 10, 0.49, "fragile"),
         (0, 10, 0.5, "inconsistent"),
-        (60, 100, 0.4, "not established"),
+        (60, 100, 0.4, "undecided"),
         (61, 100, 0.4, "robust"),
-        (1, 1, 0.4, "not established"),
-        (4, 4, 0.4, "not established"),
+        (1, 1, 0.4, "undecided"),
+        (4, 4, 0.4, "undecided"),
     ],
 )
 def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expected: str) -> None:
@@ -81,7 +81,7 @@ def test_models_far_apart_in_the_ranking_may_overlap_as_well() -> None:
         ("a", "e", "b", "c"),
         ("e", "b", "c", "d"),
     ]
-    assert scorecard.doubt([*summary[:2], wide]).startswith("No order is established: all")
+    assert scorecard.doubt([*summary[:2], wide]).startswith("No difference is significant")
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -145,7 +145,7 @@ def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
 
 def test_the_summary_of_real_rows_has_what_the_verdict_reads(rows: list[Measurement]) -> None:
     (summary,) = summarise(rows)
-    assert scorecard.verdict(summary) in {"robust", "fragile", "inconsistent", "not established"}
+    assert scorecard.verdict(summary) in {"robust", "fragile", "inconsistent", "undecided"}
     for name, from_floor in RESCALED.items():
         assert np.isfinite(summary[name])
         assert summary[from_floor] < summary[name]
@@ -160,7 +160,7 @@ def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Mea
     one, few, enough, many = (card(count) for count in (1, FEWEST - 1, FEWEST, 40))
     for found in (one, few):
         assert (found["consistency_low"], found["consistency_high"]) == (None, None)
-        assert scorecard.verdict(found) == "not established"
+        assert scorecard.verdict(found) == "undecided"
     assert enough["n"] == 10 * FEWEST
     kept = sum(row.consistent for row in rows) / 10
     assert enough["consistency"] == pytest.approx(kept)

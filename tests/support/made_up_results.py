@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
 
 import numpy as np
 import pandas as pd
@@ -12,38 +12,24 @@ from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE
 from robustness.pictures.picture import Picture
-from robustness.statistics import Figures
-from tests.support.made_up_runs import rows, severities, with_classes
+from tests.support.made_up_runs import MadeUpRun, rows, severities, with_classes
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"
 ESPRESSO = models.imagenet().names.index("espresso")
 
 
-@dataclass
-class MadeUp:
-    """A run of squares of one colour."""
+class MadeUp(MadeUpRun):
+    """A run of squares of one colour, one of which is gone."""
 
-    table: pd.DataFrame
-    conditions: tuple[Condition, ...]
-    id: str = "one-run"
-    written: int = 0
-    seed: int = 7
-    unreadable: tuple[tuple[str, str], ...] = ()
-    finished: bool = False
-    asked: list[str] = field(default_factory=list)
-
-    def frame(self) -> pd.DataFrame:
-        return self.table
-
-    def recount_note(self, found: Figures) -> str:
-        return found.recount
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        return [("<i>broken</i>.jpg", "Not an image.")]
 
     def picture(self, image_id: str) -> Picture:
-        self.asked.append(image_id)
         if image_id == MISSING:
             raise ImageError("The image *is gone*; put it back.")
-        shade = (1 + len(self.asked)) / 1000
+        shade = (1 + int(hashlib.sha256(image_id.encode()).hexdigest()[:4], 16)) / 1e5
         return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
 
 
@@ -77,4 +63,4 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
     table = pd.concat(parts, ignore_index=True)
     table["image"] = table["image"].replace("00000.png", ODD_NAME)
     table = with_classes(table, ESPRESSO + 2 if labelled else ESPRESSO, 0)
-    return MadeUp(table, conditions, unreadable=(("<i>broken</i>.jpg", "Not an image."),))
+    return MadeUp(table, conditions, seed=7)

@@ -126,13 +126,14 @@ class MadeUpRun(runs.Run):
         conditions: Sequence[tuple[str, float] | Condition],
         weights: str = "1",
         version: str = "",
+        seed: int = 0,
     ) -> None:
         asked = tuple(
             c if isinstance(c, Condition) else Condition.of(dict([c])) for c in conditions
         )
         models = tuple((str(name), weights) for name in frame["model"].unique())
         dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
-        spec = RunSpec(models, asked)
+        spec = RunSpec(models, asked, seed)
         versions = {"robustness": version} if version else {}
         manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", versions)
         super().__init__(Path("nowhere"), manifest, ())

@@ -25,7 +25,7 @@ from robustness.evaluation.loop import perturbed
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
-from robustness.report.answers.attack import answer
+from robustness.report.answers.one_image import attacked
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.session import kept
@@ -72,7 +72,7 @@ def test_it_shows_what_the_core_finds() -> None:
     spec = AttackSpec.of("pgd", epsilon=2 / 255, steps=4)
     *_, found = craft(sample("coffee"), models.load("SqueezeNet"), spec)
     assert isinstance(found, Outcome)
-    assert headline(app) == escape(answer(found, [])[0])
+    assert headline(app) == escape(attacked(found, []))
     assert "makes SqueezeNet 1.1 see" in headline(app)
     assert f"length {found.l2:.3g} (L2)" in captions(app)
     assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]

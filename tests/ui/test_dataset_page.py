@@ -99,9 +99,9 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
     assert not app.session_state["new-run"], "it is folded away"
     found = runs.load(folder)
     assert (found.images, [c.name for c in found.conditions]) == (2, ["gaussian_blur", "fog"])
-    assert "SqueezeNet 1.1 has a consistency of" in html(app)
+    assert "SqueezeNet 1.1: consistency" in html(app)
     again = run(PAGE, run=folder.name)
-    assert "SqueezeNet 1.1 has a consistency of" in html(again)
+    assert "SqueezeNet 1.1: consistency" in html(again)
 
 
 def test_an_archive_without_a_readable_image_is_refused_at_upload(

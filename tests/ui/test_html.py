@@ -11,11 +11,13 @@ import pytest
 from jinja2 import UndefinedError
 
 from robustness import models, runs
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
+from robustness.pictures.picture import Picture
+from robustness.report.results import run_cases
+from robustness.runs import Run
 from robustness.ui import scorecard
 from robustness.ui.browser.html import html
-from robustness.ui.dataset import cases
 from robustness.ui.live.asked import LiveRequest, shown
 from robustness.ui.runs import listing
 from robustness.ui.shown import results
@@ -88,8 +90,14 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays, labelled=True)
-    # the model, the condition, the class of the label, the image, and the classes of the answers
-    assert_escaped(cases._text(row.as_row(), HOSTILE), 4 + (1 if stays else 3))
+
+    class Gone(Run):
+        def picture(self, image_id: str) -> Picture:
+            raise ImageError(HOSTILE)
+
+    case = run_cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
+    # the model, the image, the class of the label, the error, and the classes of the predictions
+    assert_escaped(html("case", case=case), 4 + (1 if stays else 3))
 
 
 def test_a_run_escapes_its_title_its_folder_and_its_dataset(

@@ -146,7 +146,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     for record in REGISTRY:
         if record.in_study:
             assert escape(record.label) in text
-    assert "SqueezeNet 1.1 has a consistency of" in headline(app)
+    assert "SqueezeNet 1.1: consistency" in headline(app)
     assert "DenseNet121" in text  # the published figures stand there whatever was run
     dial = app.segmented_control(key="mode").set_value("Same strength").run()
     assert not dial.exception

@@ -203,7 +203,7 @@ class Saved(MadeUp):
 def test_the_pages_of_images_say_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Saved(FRAME[FRAME["model"] == name].reset_index(drop=True), (FLIP,), id=tmp_path.name)
+    run = Saved(FRAME[FRAME["model"] == name].reset_index(drop=True), (FLIP,))
     monkeypatch.setitem(globals(), "SHOWN", (row(name), run))
     script = tmp_path / "app.py"
     script.write_text(

@@ -1,4 +1,7 @@
-"""What a sweep answers, in three sentences that claim no more than it shows."""
+"""Sentences on a sweep of one image: ``breaks`` has one entry a model and perturbation.
+
+With a true class, models that are incorrect on the original take no part in what comes first.
+"""
 
 from __future__ import annotations
 
@@ -12,86 +15,68 @@ from robustness.evaluation.sweep import Break, most_fragile, resolution
 from robustness.perturbations import REGISTRY
 from robustness.report.wording import listed, model, sentence
 
+_BEYOND = 2.0
+"""In the place of a strength beyond 1."""
 
-def answer(breaks: Sequence[Break], title: str) -> tuple[str, str, str]:
-    """Three sentences on the ``breaks`` of one image, called ``title``, one entry a pair."""
+
+def first(breaks: Sequence[Break], title: str) -> str:
+    """The smallest breaking strength, among the models with the same classes."""
     groups = models.by_labels(dict.fromkeys(entry.model for entry in breaks))
-    mine = [[entry for entry in breaks if entry.model in names] for _, names in groups]
-    return (
-        sentence(*(_first(group) for group in mine)),
-        sentence(*_rest(breaks)),
-        sentence(
-            f"this is one image, {title}, so it shows where these predictions change and not where "
-            "those of other images do",
-            _grid(breaks),
-            _seeds(breaks),
-            _returns(breaks),
-        ),
+    return sentence(
+        *(_first([entry for entry in breaks if entry.model in names]) for _, names in groups)
     )
 
 
 def _first(group: Sequence[Break]) -> str:
-    """Who is first of the models whose original prediction is correct, or of unknown class."""
-    breaks = [entry for entry in group if entry.graded]
-    if not breaks:
+    graded = [entry for entry in group if entry.graded]
+    if not graded:
         return _switched(group)
-    sound = [entry for entry in breaks if entry.clean_correct is not False]
-    return "; ".join(filter(None, (_first_of(sound), _incorrect_before(breaks))))
+    sound, wrong = _by_original(graded)
+    return "; ".join(filter(None, (_smallest(sound), _incorrect_before(wrong))))
 
 
-def _first_of(breaks: Sequence[Break]) -> str:
+def _by_original(breaks: Sequence[Break]) -> tuple[list[Break], list[Break]]:
+    """Those whose original prediction is correct or unknown, and those where it is incorrect."""
+    wrong = [entry for entry in breaks if entry.clean_correct is False]
+    return [entry for entry in breaks if entry not in wrong], wrong
+
+
+def _smallest(breaks: Sequence[Break]) -> str:
     if not breaks:
         return ""
-    first = most_fragile(breaks)
-    several = len({entry.perturbation for entry in breaks}) > 1
-    if first is None or first.strength is None:
-        what = "anywhere" if several else f"under {perturbation_label(breaks[0].perturbation)}"
-        if len(breaks) == 1:
-            stays = no_change(breaks[0].clean_correct)
-            return f"{model(breaks[0].model)} {stays} {what}, up to strength 1"
-        return f"no model {_verb(breaks)} {what}, up to strength 1"
-    at = (
-        f"strength {first.strength:.3f} ({REGISTRY[first.perturbation].value_text(first.strength)})"
-    )
-    where = f"under {perturbation_label(first.perturbation)}"
-    if len(breaks) == 1:
-        return f"{model(first.model)} {_verb(breaks)} {where} at {at}"
-    close = [entry for entry in breaks if entry is not first and _not_apart(first, entry)]
-    if not close:
-        return f"{model(first.model)} {_verb(breaks)} first, {where} at {at}"
-    names = listed([_name(entry, several) for entry in close])
-    return (
-        f"{model(first.model)} {_verb(breaks)} at the smallest strength, {where} at {at}, but its "
-        f"range overlaps that of {names}, so which is first is not known"
-    )
-
-
-def _verb(breaks: Sequence[Break]) -> str:
-    """What all of ``breaks`` do, whose original predictions are not known to be incorrect."""
+    earliest = most_fragile(breaks)
     known = all(entry.clean_correct for entry in breaks)
-    return "becomes incorrect" if known else "changes its prediction"
+    if earliest is None or earliest.strength is None:
+        who = model(breaks[0].model) if len(breaks) == 1 else "every model"
+        return f"{who} {no_change(True) if known else 'is unchanged'} up to strength 1"
+    value = REGISTRY[earliest.perturbation].value_text(earliest.strength)
+    verb = "becomes incorrect" if known else "changes"
+    told = (
+        f"{model(earliest.model)} {verb}{' first' * (len(breaks) > 1)} under "
+        f"{perturbation_label(earliest.perturbation)} at strength {earliest.strength:.3f} ({value})"
+    )
+    several = len({entry.perturbation for entry in breaks}) > 1
+    close = [e for e in breaks if e is not earliest and _overlap(earliest, e)]
+    names = listed([_name(entry, several) for entry in close]) if close else ""
+    return f"{told}; its range overlaps {names}: order unknown" if close else told
 
 
-def _incorrect_before(breaks: Sequence[Break]) -> str:
-    """The models that are incorrect on the original, and where that changes."""
-    wrong = [entry for entry in breaks if entry.clean_correct is False]
-    if not wrong:
-        return ""
-    if len({entry.perturbation for entry in breaks}) > 1:
-        mended = sum(entry.correct is True for entry in wrong)
-        names = dict.fromkeys(model(entry.model) for entry in wrong)
-        verb = "is" if len(names) == 1 else "are"
-        return (
-            f"{listed([*names])} {verb} incorrect on the original, and become"
-            f"{'s' * (len(names) == 1)} correct in {mended} of {counted(len(wrong), 'case')}"
-        )
-    return "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in wrong)
+def _incorrect_before(wrong: Sequence[Break]) -> str:
+    several = len({entry.perturbation for entry in wrong}) > 1
+    if not several:
+        return "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in wrong)
+    mended = sum(entry.correct is True for entry in wrong)
+    names = dict.fromkeys(model(entry.model) for entry in wrong)
+    return (
+        f"incorrect on the original: {listed([*names])}, correct later in {mended} of "
+        f"{counted(len(wrong), 'case')}"
+    )
 
 
 def _told(entry: Break) -> str:
     if entry.strength is None:
         return no_change(entry.clean_correct)
-    where = f"at strength {entry.strength:.3f}" if entry.graded else "when switched on"
+    where = f"at strength {entry.strength:.3f}" if entry.graded else "when on"
     return change(entry.clean_correct, entry.correct, where)
 
 
@@ -100,109 +85,82 @@ def _name(entry: Break, several: bool) -> str:
     return f"{name} under {perturbation_label(entry.perturbation)}" if several else name
 
 
-def _not_apart(a: Break, b: Break) -> bool:
-    """Whether the ranges in which two breaks lie overlap; an end that is None lies beyond 1."""
+def _overlap(a: Break, b: Break) -> bool:
+    """Whether the ranges of two breaks overlap; an end that is None lies beyond 1."""
     (low_a, high_a), (low_b, high_b) = _range(a), _range(b)
     return low_a <= high_b and low_b <= high_a
 
 
 def _range(entry: Break) -> tuple[float, float]:
-    beyond = 2.0
-    low = beyond if entry.low is None else entry.low
-    high = beyond if entry.high is None else entry.high
-    return (beyond, beyond) if entry.never and entry.repeats == 1 else (low, high)
+    if entry.never and entry.repeats == 1:
+        return _BEYOND, _BEYOND
+    low, high = (_BEYOND if end is None else end for end in (entry.low, entry.high))
+    return low, high
 
 
 def _switched(breaks: Sequence[Break]) -> str:
-    """What perturbations did that are on or off: no strength of theirs is before another."""
-    changed = [entry for entry in breaks if not entry.never]
+    """What perturbations without a strength change."""
+    changed = sum(not entry.never for entry in breaks)
     if len({entry.perturbation for entry in breaks}) > 1:
-        return (
-            f"switches, which are on or off and have no strength, change the prediction in "
-            f"{len(changed)} of {counted(len(breaks), 'case')}"
-        )
-    under = f"under {perturbation_label(breaks[0].perturbation)}"
+        return f"switches change the prediction in {changed} of {counted(len(breaks), 'case')}"
+    under = perturbation_label(breaks[0].perturbation)
     if any(entry.clean_correct is not None for entry in breaks):
-        return f"{under}, " + "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in breaks)
-    if not changed:
-        who = model(breaks[0].model) if len(breaks) == 1 else "no model"
-        verb = no_change(None) if len(breaks) == 1 else "changes its prediction"
-        return f"{who} {verb} {under}"
-    if len(changed) == len(breaks) > 1:
-        return f"all {len(breaks)} models change their prediction {under}"
-    verb = "changes its" if len(changed) == 1 else "change their"
-    return f"{listed([model(entry.model) for entry in changed])} {verb} prediction {under}"
+        return f"{under}: " + "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in breaks)
+    names = [model(entry.model) for entry in breaks if not entry.never]
+    who = f" ({listed(names)})" if names else ""
+    return f"{under} changes {changed} of {counted(len(breaks), 'prediction')}{who}"
 
 
-def _rest(breaks: Sequence[Break]) -> list[str]:
+def last(breaks: Sequence[Break], title: str) -> str:
+    """The predictions that last longest, and what switches change."""
     graded = [entry for entry in breaks if entry.graded]
     switches = [entry for entry in breaks if not entry.graded]
     if not graded:
-        return ["it is on or off, so there is no strength at which a prediction changes"]
-    return [_last(graded), *([_switched(switches)] if switches else [])]
+        return sentence("a switch is on or off, so there is no breaking strength")
+    return sentence(_last(graded), _switched(switches) if switches else "")
 
 
 def _last(breaks: Sequence[Break]) -> str:
-    """Which of ``breaks`` comes last; with a true class of those that were correct before."""
-    if len(breaks) == 1 and not (breaks[0].never and breaks[0].repeats > 1):
-        return "nothing is said of other models, as only this one was asked"
-    asked = len(breaks)
-    breaks = [entry for entry in breaks if entry.clean_correct is not False]
-    never = [entry for entry in breaks if entry.never]
-    several = len({entry.perturbation for entry in breaks}) > 1
-    if not breaks:
-        return "no model is correct on the original, so none becomes incorrect"
-    if len(breaks) == 1 < asked:
-        return "no other model is correct on the original"
-    known = all(entry.clean_correct for entry in breaks)
+    sound, _ = _by_original(breaks)
+    if not sound:
+        return "no model is correct on the original"
+    if len(sound) == 1:
+        asked = "only one model was asked"
+        return asked if len(breaks) == 1 else "no other model is correct on the original"
+    known = all(entry.clean_correct for entry in sound)
+    several = len({entry.perturbation for entry in sound}) > 1
+    never = [entry for entry in sound if entry.never]
     if not never:
-        last = max(breaks, key=lambda entry: entry.strength or 0.0)
-        return (
-            f"the largest such strength is {last.strength or 0.0:.3f}, of {_name(last, several)}, "
-            f"and none {'stays correct' if known else 'is unchanged'} up to strength 1"
-        )
-    whole = (
-        "in at least half of the repeats" if any(e.repeats > 1 for e in never) else "all the way"
-    )
+        latest = max(sound, key=lambda entry: entry.strength or 0.0)
+        return f"largest breaking strength: {latest.strength or 0:.3f}, {_name(latest, several)}"
+    most = " in at least half of the repeats" if any(e.repeats > 1 for e in never) else ""
+    state = f"{'correct' if known else 'unchanged'} up to strength 1{most}"
     if several:
-        state = "stay correct" if known else "do not change"
-        return f"{len(never)} of {len(breaks)} pairs {state} up to strength 1, {whole}"
-    one = len(never) == 1
-    verb = f"stay{'s' * one} correct" if known else f"{'does' if one else 'do'} not change"
+        return f"{len(never)} of {len(sound)} pairs stay {state}"
     names = listed([model(entry.model) for entry in never])
-    return f"{names} {verb} up to strength 1, {whole}"
+    return f"{names} {'stays' if len(never) == 1 else 'stay'} {state}"
+
+
+def basis(breaks: Sequence[Break], title: str) -> str:
+    """The image, the resolution, the seeds, and predictions that return."""
+    grid = coarsest(breaks)
+    repeats = max(entry.repeats for entry in breaks)
+    back = [entry for entry in breaks if entry.returns]
+    return sentence(
+        f"one image, {title}",
+        f"strengths {grid} near a change" if grid else "",
+        f"median over {counted(repeats, 'seed')}" if repeats > 1 else "",
+        f"the original prediction returns at a higher strength in {counted(len(back), 'case')}"
+        f"{with_seeds(back)}"
+        if back
+        else "",
+    )
 
 
 def coarsest(breaks: Sequence[Break]) -> str:
-    """The coarsest resolution of ``breaks``; nothing where there are switches alone."""
+    """The coarsest resolution of ``breaks``; "" for switches alone."""
     steps = [entry.grid for entry in breaks if entry.graded]
     return resolution(max(steps)) if steps else ""
-
-
-def _grid(breaks: Sequence[Break]) -> str:
-    """How closely it was looked; nothing where there are switches alone."""
-    found = coarsest(breaks)
-    if not found:
-        return ""
-    return (
-        f"resolution of the strengths: {found} where the prediction was close to changing, so one "
-        "that comes and goes between may be earlier"
-    )
-
-
-def _seeds(breaks: Sequence[Break]) -> str:
-    most = max(entry.repeats for entry in breaks)
-    if most == 1:
-        return ""
-    return f"each strength of a random perturbation is the median over {counted(most, 'seed')}"
-
-
-def _returns(breaks: Sequence[Break]) -> str:
-    back = [entry for entry in breaks if entry.returns]
-    if not back:
-        return ""
-    cases = "in 1 case" if len(back) == 1 else f"in {len(back)} cases"
-    return f"{cases} the original prediction comes back at a higher strength{with_seeds(back)}"
 
 
 def with_seeds(returning: Sequence[Break]) -> str:

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
 from robustness.charts import film
-from robustness.report.content import Block, Chart, Film, Report, Section
+from robustness.report.content import Chart, Film, Printed, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The whole report; the images are read and written one at a time."""
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
     style = _own_file("report.css")
-    if any(isinstance(block, Film) for section in report.sections for block in section.blocks):
+    if any(isinstance(block, Film) for section in report.sections for block in section.printed):
         scripts["player"] = _player()
         style += film.style()
     pieces = (
@@ -66,7 +66,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Block)}
+    found.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Printed)}
     found.filters |= {
         "code_parts": code_parts,
         "data_uri": _data_uri,
@@ -76,7 +76,7 @@ def _environment() -> Environment:
     return found
 
 
-def _is(kind: type[Block]) -> Callable[[Block], bool]:
+def _is(kind: type[Printed]) -> Callable[[Printed], bool]:
     return lambda block: isinstance(block, kind)
 
 

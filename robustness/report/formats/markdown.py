@@ -1,9 +1,9 @@
-"""The report as a section of a model card: Markdown with tables."""
+"""The report as Markdown: a section of a model card, and what the command line prints."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import IO
 
@@ -12,28 +12,43 @@ from robustness.report.content import Film, Report, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
-"""What means something within a line of Markdown, and what would make a link of a word."""
+"""Signs with a meaning within a line of Markdown, and those that make a link of a word."""
+
+Say = Callable[[str], str]
+"""Makes a text safe to show."""
 
 
 def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """A section headed "Robustness": the answer, the tables, limits, and the manifest."""
+    """A section headed "Robustness": answers, tables, limits, and the manifest."""
     for line in _lines(report, when):
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def printed(report: Report, tables: int | None = None) -> str:
+    """Answers, cautions and ``tables`` (default: all) for a terminal: aligned, nothing escaped."""
+    lines = [f"- {visible(sentence)}" for sentence in report.answer]
+    lines += [f"\n{visible(text)}" for text in (report.note, *report.cautions) if text]
+    for titled in report.brief[:tables]:
+        lines += _table(titled, visible)
+    return "\n".join(lines).strip()
 
 
 def _lines(report: Report, when: datetime) -> Iterator[str]:
     yield "## Robustness"
     yield f"\n**{_text(report.title)}**"
-    told = [report.question, *report.answer, *([report.note] if report.note else [])]
-    yield f"\n{' '.join(map(_text, told))}"
+    yield ""
+    for question, sentence in report.answers:
+        yield f"- **{_text(question)}** {_text(sentence)}"
+    if report.note:
+        yield f"\n{_text(report.note)}"
     for caution in report.cautions:
         yield f"\n> {_text(caution)}"
     for titled in report.brief:
-        yield from _table(titled)
+        yield from _table(titled, _text)
     for section in report.sections:
-        for block in section.blocks:
+        for block in section.printed:
             if isinstance(block, Film):
-                yield f"\nThe HTML report plays it as a film: {_text(block.title)}."
+                yield f"\nThe HTML report plays a film: {_text(block.title)}."
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {_text(limit)}"
@@ -48,22 +63,21 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
 
 
 def _with_code(text: str) -> str:
-    """``text`` with what stands between backticks as code."""
+    """``text`` with the parts between backticks as code."""
     return "".join(
         f"`{part}`" if code else _escaped(visible_part(part)) for part, code in code_parts(text)
     )
 
 
-def _table(titled: Titled) -> Iterator[str]:
-    head, rows = titled.table
-    yield f"\n### {_text(titled.caption)}\n"
-    yield _row(head)
-    yield f"|{' --- |' * len(head)}"
-    yield from map(_row, rows)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_text, cells))} |"
+def _table(titled: Titled, say: Say) -> Iterator[str]:
+    head, *rows = [
+        [say(cell).replace("|", "\\|") if say is visible else say(cell) for cell in row]
+        for row in (titled.table.head, *titled.table.rows)
+    ]
+    widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
+    yield f"\n### {say(titled.caption)}\n"
+    for row in (head, ["-" * width for width in widths], *rows):
+        yield f"| {' | '.join(map(str.ljust, row, widths))} |"
 
 
 def _text(text: str) -> str:

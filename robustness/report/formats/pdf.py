@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import IO
 
-from robustness.report.content import Block, Cases, Chart, Film, Report, Section, Text, Titled
-from robustness.report.formats.pdf_paper import ACCENT, MUTED, RAISED, WARN, Paper
+from robustness.report.content import Cases, Chart, Film, Printed, Report, Section, Text, Titled
+from robustness.report.formats.pdf_paper import ACCENT, RAISED, WARN, Paper
 from robustness.report.wording import folded
 
 
@@ -29,10 +29,12 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
 def _opening(paper: Paper, report: Report, when: datetime) -> None:
     paper.words("Robustness report", bold=True, colour=ACCENT, gap=0.5)
     paper.words(report.title, bold=True, size=19, leading=8.5, gap=2)
-    paper.words(report.question, size=11.5, colour=MUTED, gap=4)
-    first, *rest = report.answer
-    rest += [report.note] if report.note else []
-    paper.boxed([(first, True), *((line, False) for line in rest)], RAISED)
+    lines = [
+        (text, sentence == report.answer[0] and text == sentence)
+        for question, sentence in report.answers
+        for text in (question, sentence)
+    ]
+    paper.boxed([*lines, *([(report.note, False)] if report.note else [])], RAISED)
     for caution in report.cautions:
         paper.boxed([(caution, False)], WARN)
     for name, value in report.facts_at(when):
@@ -40,12 +42,12 @@ def _opening(paper: Paper, report: Report, when: datetime) -> None:
 
 
 def _section(paper: Paper, section: Section) -> None:
-    paper.heading(section.title, max(map(paper.height, section.blocks[:1]), default=0.0))
-    for block in section.blocks:
+    paper.heading(section.title, max(map(paper.height, section.printed[:1]), default=0.0))
+    for block in section.printed:
         _block(paper, block)
 
 
-def _block(paper: Paper, block: Block) -> None:
+def _block(paper: Paper, block: Printed) -> None:
     if isinstance(block, Text):
         paper.words(block.text)
     elif isinstance(block, Titled):

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import __version__
 from robustness.base.text import visible
-from robustness.report.content import Block, Case, Cases, Chart, Film, Text, Titled
+from robustness.report.content import Case, Cases, Chart, Film, Printed, Text, Titled
 from robustness.report.formats import pdf_charts, pdf_fonts
 
 _FONT, _JAPANESE = "DejaVu", "IPAex"
@@ -176,7 +176,7 @@ class Paper:
             a + max(0.0, spare) * (b - a) / asked for a, b in zip(least, wide, strict=True)
         )
 
-    def height(self, block: Block) -> float:
+    def height(self, block: Printed) -> float:
         """Millimetres that must fit on one page for ``block`` to begin there."""
         if isinstance(block, Chart):
             inches = block.figure.layout.height / pdf_charts.PIXELS_AN_INCH

@@ -19,8 +19,8 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import method_notes
-from robustness.report.answers.attack import answer, described, title
+from robustness.report import answers, methods
+from robustness.report.answers.one_image import described, title
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results.measured import cautions, data, facts
 from robustness.report.results.one_picture import moved, shown, top5, verdicts
@@ -36,32 +36,30 @@ def of_attack(
 ) -> Report:
     """The report of ``outcome``, an attack on ``picture``.
 
-    ``rows`` are what the models of ``spec``, the one attacked among them, make of the attack's
-    image; its only condition is the attack's. ``transfer`` are the same attack on each model,
-    judged by all.
+    ``rows`` are the measurements of the attacked image by all models of ``spec``, whose only
+    condition is the attack. ``transfer`` is the same attack on each model, judged by all.
     """
     attack = outcome.spec
-    table = Titled("What each model makes of it", verdicts(rows))
+    table = Titled("Predictions", verdicts(rows))
     asked = {**asdict(attack), "model": outcome.model}
     return Report(
         title=f"{described(outcome)} against {model(outcome.model)} on {picture.name}",
-        question=_question(outcome),
-        answer=answer(outcome, rows),
+        answers=answers.told(answers.ATTACK, outcome, rows),
         facts=[*facts(spec, [picture], rows), *_facts(outcome)],
         cautions=cautions(rows),
         sections=[
             Section(
-                "The image and the answers",
+                "Image and predictions",
                 [Cases("", lambda: _shown(picture, outcome, rows)), table],
             ),
             _noise(picture, outcome),
             *_transfer(transfer),
-            Section("The five most likely classes", [top5(row) for row in rows]),
+            Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
         ],
-        brief=[table, Titled("The attack beside noise of the same size", _sizes(outcome))],
-        methods=method_notes.blocks(spec.conditions, [("Noise", method_notes.NOISE)]),
-        limits=method_notes.LIMITS,
+        brief=[table, Titled("Attack and noise of the same size", _sizes(outcome))],
+        methods=methods.blocks(spec.conditions, ["Noise"]),
+        limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": asked},
         replay=_replay(spec, outcome),
         data=data(
@@ -74,19 +72,11 @@ def of_attack(
     )
 
 
-def _question(outcome: Outcome) -> str:
-    target = outcome.spec.target
-    if target is None:
-        return f"Does so small a change bring {model(outcome.model)} to another answer?"
-    aim = title(outcome, target)
-    return f"Does so small a change make {model(outcome.model)} see {aim}?"
-
-
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     spec = outcome.spec
     return [
         ("Model attacked", model(outcome.model)),
-        ("Attack", f"{described(outcome)}, {method_notes.effort(spec)}"),
+        ("Attack", f"{described(outcome)}, {methods.effort(spec)}"),
         ("Target", "any other class" if spec.target is None else title(outcome, spec.target)),
     ]
 
@@ -97,11 +87,11 @@ def _shown(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> I
 
 
 def _noise(picture: Picture, outcome: Outcome) -> Section:
-    blocks: list[Block] = [Titled("The attack beside noise of the same size", _sizes(outcome))]
+    blocks: list[Block] = [Titled("Attack and noise of the same size", _sizes(outcome))]
     if outcome.l2:
-        caption = f"The one of {outcome.control.draws} random changes that came nearest."
+        caption = f"The closest of {outcome.control.draws} random changes."
         blocks.append(Cases(caption, lambda: _noisy(picture, outcome)))
-    return Section("Is it more than noise?", blocks)
+    return Section("Noise of the same size", blocks)
 
 
 def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
@@ -121,7 +111,7 @@ def _sizes(outcome: Outcome) -> Table:
         ("The attack", "yes" if outcome.success else "no", outcome)
     ]
     if outcome.l2:
-        changes.append(("Noise, the nearest draw", noise, control))
+        changes.append(("Noise, the closest draw", noise, control))
     rows = [
         (
             name,
@@ -133,13 +123,13 @@ def _sizes(outcome: Outcome) -> Table:
         )
         for name, succeeds, found in changes
     ]
-    return Table(("Change", "Succeeds", "Answer", "L∞", "L2", "SSIM"), rows)
+    return Table(("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM"), rows)
 
 
 def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
     if not transfer:
         return []
-    words = {True: "yes", False: "no", None: "has other classes"}
+    words = {True: "yes", False: "no", None: "other classes"}
     columns: list[Column] = [
         ("Made on", lambda entry: model(entry.source)),
         ("Judged by", lambda entry: model(entry.model)),
@@ -148,15 +138,16 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
     chart = Chart(
-        "Made on one model, judged by another",
+        "Transfer between models",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
-        "Confidence of each judge in its original class; the table below holds the numbers.",
-        f"{LEGEND} The percentage is the judge's confidence in its original class.",
+        "Confidence of each judging model in its original class; the table below holds the "
+        "numbers.",
+        f"{LEGEND} Percentages: confidence of the judging model in its original class.",
     )
     return [
         Section(
-            "Does it transfer?",
-            [chart, Titled("Every pair of models", Table.of(transfer, columns))],
+            "Transfer",
+            [chart, Titled("All pairs of models", Table.of(transfer, columns))],
         )
     ]
 
@@ -168,11 +159,11 @@ def _replay(spec: RunSpec, outcome: Outcome) -> str:
         f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
         f"--attack {attack.name} --norm {attack.norm} --epsilon {_epsilon(attack)} --steps "
         f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed} --fit {spec.fit}"
-        f"{target} --to OUT.png` makes the same image."
+        f"{target} --to OUT.png` reproduces the attacked image."
     )
 
 
 def _epsilon(attack: AttackSpec) -> str:
-    """Epsilon as it is stated, if that says it exactly."""
+    """Epsilon as text that reads back exactly."""
     text = attack.size_text
     return text if parse_epsilon(text) == attack.epsilon else repr(attack.epsilon)

@@ -13,12 +13,12 @@ _STILLS = 6
 
 
 def film(title: str, note: str, read: Callable[[], Played]) -> Film:
-    """The film that ``read`` gives, which is made anew for every format that shows it."""
+    """The film that ``read`` makes anew for every format that shows it."""
     return Film(title, note, read, Cases(f"{title}, in stills.", lambda: _stills(*read())))
 
 
 def _stills(shown: Mapping[str, Any], pictures: Sequence[bytes]) -> Iterator[Case]:
-    """Frames at even distances, each with the verdict on every model at it."""
+    """Frames at even distances, each with the verdicts on every model."""
     last = len(shown["frames"]) - 1
     for place in dict.fromkeys(round(last * at / (_STILLS - 1)) for at in range(_STILLS)):
         frame = shown["frames"][place]

@@ -1,4 +1,4 @@
-"""What several reports share: facts and cautions, rows, images, and how to get them again."""
+"""What several reports share: facts, cautions, rows, images, and commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustness.statistics import scorecard
 def facts(
     spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]
 ) -> list[tuple[str, str]]:
-    """What was asked, in short."""
+    """The request, in short."""
     shown = ", ".join(picture.name for picture in pictures[:5])
     more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
     labels = {row.image: class_title(row.model, row.label) for row in rows if row.label is not None}
@@ -39,29 +39,29 @@ def facts(
 
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
-    """What must be read before the numbers."""
+    """What to know before reading the numbers."""
     found = []
     unsure = scorecard.unsure(rows)
     if unsure:
         cases = ", ".join(
             f"{model(name)} ({percent(p)} on {visible(image)})" for image, name, p in unsure
         )
-        found.append(f"Unsure even of the clean image, so consistency means little there: {cases}.")
+        found.append(f"Low confidence on the original, treat with caution: {cases}.")
     return [*found, *several_label_sets(row.model for row in rows)]
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:
-    """What must be read where the models ``names`` do not all tell the same classes apart."""
+    """A caution if the models ``names`` do not all have the same classes; [] if they do."""
     if len(models.by_labels(dict.fromkeys(names))) < 2:
         return []
     return [
-        "The models tell different classes apart. Keeping an answer among few classes is easier "
-        "than among many, so models are ranked only against those with the same classes."
+        "Models are ranked only against those with the same classes: with fewer classes, a "
+        "prediction changes less easily."
     ]
 
 
 def answer_line(row: Measurement) -> str:
-    """What one model made of one image, on a line, with its verdict."""
+    """One model's verdict and predictions for one image, on a line."""
     before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
     told = verdict(row)
     now = share(row.probability) if row.consistent else f"{after} {share(row.probability)}"
@@ -72,24 +72,24 @@ def answer_line(row: Measurement) -> str:
 
 
 def clean_shot(picture: Picture) -> Shot:
-    """The image as it was before anything was done to it."""
-    return Shot(to_png(picture.image), "clean", f"{picture.name}, clean")
+    """The original image."""
+    return Shot(to_png(picture.image), "original", f"{picture.name}, original")
 
 
 def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
-    """The image under ``condition``, made anew."""
+    """The image under ``condition``."""
     image = perturbed(picture, [condition], seed)[0]
     return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
-    """``rows`` as they are handed on; their images are numbered in order of appearance."""
+    """``rows`` as a report has them; their images are numbered in order of appearance."""
     order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
     positions = [order[row.image_digest] for row in rows]
     return Data(lambda: iter([to_table(rows, positions)]), tables)
 
 
 def command(spec: RunSpec, what: str) -> str:
-    """The start of the command line that asks the same of the same models."""
+    """The start of the command line that repeats the request."""
     names = ",".join(spec.model_names)
     return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}"

@@ -1,4 +1,4 @@
-"""The report of a Live view, one image under one condition, and what an attack's has of it."""
+"""The report of a Live view: one image under one condition. An attack's report uses its parts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import method_notes
-from robustness.report.answers.live import answer
+from robustness.report import answers as told
+from robustness.report import methods
 from robustness.report.content import Case, Cases, Chart, Film, Report, Section, Shot, Titled
 from robustness.report.results.film import film
 from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
@@ -36,36 +36,35 @@ def of_live(
 ) -> Report:
     """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``.
 
-    ``films`` are those of the condition that were played, as ``charts.film.played`` gives them.
+    ``films`` are the condition's films that were played, from ``charts.film.played``.
     """
     condition = spec.conditions[0]
-    table = Titled("What each model makes of it", verdicts(rows))
+    table = Titled("Predictions", verdicts(rows))
     return Report(
         title=f"{picture.name} under {condition.described}",
-        question=f"What does this do to the answer{'s' * (len(rows) > 1)}?",
-        answer=answer(rows, condition),
+        answers=told.told(told.LIVE, rows, condition),
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
             Section(
-                "The image and the answers",
+                "Image and predictions",
                 [Cases("", lambda: _shown(spec, picture, rows)), table],
             ),
-            Section("The five most likely classes", [top5(row) for row in rows]),
+            Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
-            *([Section("As it gets stronger", [_film(played) for played in films])] * bool(films)),
+            *([Section("Over strength", [_film(played) for played in films])] * bool(films)),
         ],
         brief=[table],
-        methods=method_notes.blocks(spec.conditions, []),
-        limits=method_notes.LIMITS,
+        methods=methods.blocks(spec.conditions, []),
+        limits=methods.limits(),
         manifest=manifest(spec, [(picture.name, picture.digest)]),
-        replay="The Live page with this image, these strengths, models and seed shows the same.",
+        replay="Reproduce it on the Live page with this image, strengths, models and seed.",
         data=data(rows, {}),
     )
 
 
 def _film(played: Played) -> Film:
-    note = "Play it, or move the slider: the marks are where each answer first changes."
+    note = "Play it or move the slider. Marks: where each prediction first changes."
     return film(str(played[0]["title"]), note, lambda: played)
 
 
@@ -84,9 +83,9 @@ def shown(
     gain: int,
     rows: Sequence[Measurement],
 ) -> Iterator[Case]:
-    """The image, what it was ``changed`` to (224, 224, 3), and their difference times ``gain``.
+    """The image, the ``changed`` one (224, 224, 3), and their difference times ``gain``.
 
-    ``caption`` and ``alt`` are of the changed one, and ``rows`` the answers to it.
+    ``caption``, ``alt`` and ``rows`` belong to the changed one.
     """
     difference = amplified_difference(picture.image, changed, gain)
     yield Case(
@@ -97,7 +96,7 @@ def shown(
             Shot(
                 to_png(difference),
                 f"difference x {gain}",
-                "Where the two differ: black where nothing changed",
+                "Difference of both images; black is unchanged",
             ),
         ],
         None,
@@ -110,9 +109,9 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
     columns: list[Column] = [
         ("Model", lambda row: model(row.model)),
         ("Prediction", lambda row: verdict(row).said),
-        ("Clean", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
+        ("Original", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
         ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
-        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
     ]
@@ -127,37 +126,37 @@ def top5(row: Measurement) -> Titled:
         (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
         for (a, p), (b, q) in zip(clean, after, strict=True)
     ]
-    head = ("Clean", "Probability", "Perturbed", "Probability")
+    head = ("Original", "Confidence", "Perturbed", "Confidence")
     return Titled(model(row.model), Table(head, cells))
 
 
 def moved(rows: Sequence[Measurement]) -> Section:
-    """The charts on one image before and after, for every model."""
+    """The charts of features and confidence, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     stages = answers.stage_frame(rows)
     return Section(
-        "How far features and answers moved",
+        "Features and confidence",
         [
             Chart(
-                "Similarity of the features",
+                "Feature similarity",
                 answers.similarity_bars(frame),
                 look.describe(frame, [n for pair in RESCALED.items() for n in pair]),
-                "Of the embeddings of both images: 1 where nothing moved, 0 where they are as "
-                "alike as those of unrelated images. In brackets the raw similarity.",
+                "Similarity of the embeddings: 1 is unchanged, 0 is as similar as unrelated "
+                "images. Unscaled values in parentheses.",
             ),
             Chart(
-                "What is left for the clean class",
+                "Confidence in the original class",
                 answers.clean_class_bars(frame),
                 look.describe(frame, ["clean_probability", "retained_probability"]),
             ),
             Chart(
-                "Where in each network it departs",
+                "Where the features diverge",
                 answers.stage_lines(stages),
                 look.describe(
                     stages.assign(model=stages["model"] + " " + stages["stage"]),
                     ["cosine", "cosine_rescaled"],
                 ),
-                method_notes.STAGES,
+                methods.note("Stages"),
             ),
         ],
     )

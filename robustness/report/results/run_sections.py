@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -10,80 +10,130 @@ from robustness import models, statistics
 from robustness.charts import dataset, differences, label_tables, scorecard, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.report.content import Block, Chart, Section, Text, Titled
+from robustness.report.content import (
+    Beside,
+    Block,
+    Chart,
+    Chooser,
+    Section,
+    Sortable,
+    Text,
+    Titled,
+)
 from robustness.report.wording import model, rate
+from robustness.statistics import Figures
 
-_CURVES = 6
-"""Perturbations whose curves are drawn; all figures stand in the table."""
+_CURVES, _CLASSES, _UNREADABLE = 6, 15, 50
+"""So many curves, classes and unreadable files are in a file or listed."""
 
-_CLASSES = 15
+_AVERAGE = "average"
+CELL_STRENGTH, CELL_MEAN = "cell_strength", "mean"
+"""The control of the heatmap's strength, and its option for the mean of all."""
 
-
-def ranking(ranked: Sequence[Entry], pairs: Sequence[Entry]) -> Section:
-    """Who is the most robust, and which differences are established."""
-    by = ranked[0]["ranked_by"]
-    title = dataset.QUANTITIES[by]
-    blocks: list[Block] = [
-        Chart(
-            title,
-            scorecard.ranking(pd.DataFrame(ranked), by, title),
-            f"{title} of each model with its 95 % interval; the table below holds the numbers.",
-        ),
-        Titled("The ranking", tables.ranking(ranked)),
-        Text(
-            f"{_MEANING[by]} Place: behind every model that is established as better, ahead of "
-            f"every one established as worse. {statistics.INTERVAL_RULE}"
-        ),
-    ]
-    if pairs:
-        blocks += [
-            Chart(
-                "Differences between models",
-                differences.pair_differences(pairs),
-                "Difference of each pair of models with its interval; the table below holds the "
-                "numbers.",
-            ),
-            Titled("Which differences are established, in points", tables.pairs(pairs)),
-            Text(statistics.TEST_RULE),
-        ]
-    return Section(_HEADINGS[by], blocks)
-
-
-_HEADINGS = {
-    "consistency": "Who is consistent",
-    "perturbed_accuracy": "Who stays correct",
-    "robust_accuracy": "Who stays correct",
-}
 _MEANING = {
-    "consistency": (
-        "Consistency is the share of perturbed images whose prediction is that for the original."
-    ),
-    "perturbed_accuracy": (
-        "Accuracy is the share of perturbed images with a label whose prediction is correct."
-    ),
+    "consistency": "Consistency: share of perturbed images with the prediction of the original.",
+    "perturbed_accuracy": "Accuracy: share of perturbed, labelled images predicted correctly.",
     "robust_accuracy": (
-        "Robust accuracy is the share of labelled images that are correct under every attack of "
-        "the run; with several epsilons or norms, the mean over them."
+        "Robust accuracy: share of labelled images that stay correct under every attack, averaged "
+        "over epsilons and norms."
     ),
 }
 
 
-def perturbations(entries: Sequence[Entry]) -> Section:
-    """What each perturbation, or attack, did to each model."""
-    return Section(
-        "What each perturbation did",
-        [
-            Chart(
-                "Prediction consistency under each perturbation",
-                dataset.perturbation_heatmap(entries),
-                "Consistency of each model under each perturbation, the worst perturbation on top; "
-                "the table below holds the numbers.",
-                "A perturbation at several strengths shows the mean of them.",
-            ),
-            Titled("Per model and condition", _conditions(entries), long=True),
-            Text("Brackets hold 95 % intervals. The JSON file has every figure with its interval."),
-        ],
+def ranking(found: Figures) -> Section:
+    """The ranking, and which differences are significant."""
+    choice = Chooser(
+        "Rank by",
+        "rank_by",
+        _titles(found.quantities),
+        lambda quantity: _ranked(found, quantity),
+        printed=[found.ranked_by],
+        first=found.ranked_by,
     )
+    return Section("Ranking", [choice])
+
+
+def _titles(quantities: Iterable[str]) -> dict[str, str]:
+    return {name: dataset.QUANTITIES[name] for name in quantities}
+
+
+def _ranked(found: Figures, quantity: str) -> list[Block]:
+    ranked, pairs = found.ranking(quantity), found.pairs(quantity)
+    title = dataset.QUANTITIES[quantity]
+    chart = Chart(
+        title,
+        scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+        f"{title} of each model with its 95 % interval; the table below holds the numbers.",
+    )
+    note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
+    table = Titled("Ranking", tables.ranking(ranked))
+    return [Beside([chart], [note]), table, *(_pairs(found, quantity, pairs) if pairs else [])]
+
+
+def _pairs(found: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]:
+    chart = Chart(
+        "Differences between models",
+        differences.pair_differences(pairs),
+        "Difference of each pair of models with its interval; the table below holds the numbers.",
+    )
+    each = "Each pair under each condition (McNemar's test)"
+    return [
+        Beside([chart], [Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)]),
+        Titled("Differences in points", tables.pairs(pairs)),
+        Sortable(each, lambda: tables.tests(found.tests(quantity))),
+    ]
+
+
+def perturbations(found: Figures) -> Section:
+    """Each model under each perturbation or attack."""
+    entries = found.by_perturbation
+    there = [
+        name for name in dataset.QUANTITIES if any(entry.get(name) is not None for entry in entries)
+    ]
+    by_figure = Chooser(
+        "Figure",
+        "cell_figure",
+        _titles(there),
+        lambda quantity: [_at_strengths(found, quantity)],
+        printed=["consistency"],
+        first="consistency",
+    )
+    table = Titled("By model and condition", _conditions(entries), long=True)
+    every = Sortable(
+        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
+    )
+    return Section("Perturbations", [by_figure, every])
+
+
+def _at_strengths(found: Figures, quantity: str) -> Chooser:
+    """The heatmap at one strength, or the mean of all."""
+    entries = found.by_perturbation
+    several = any(
+        len({entry["strength"] for entry in rows}) > 1
+        for rows in dataset.grouped(entries, "series").values()
+    )
+    levels = sorted({entry["strength"] for entry in entries} - {None}) if several else []
+    options = {CELL_MEAN: "Mean of all"} | {f"{at:.3g}": f"{at:.3g}" for at in levels}
+
+    def heatmap(level: str) -> list[Block]:
+        mean = " Perturbations with several strengths: mean." if several else ""
+        return [
+            Chart(
+                f"{dataset.QUANTITIES[quantity]} under each perturbation",
+                dataset.perturbation_heatmap(at_strength(entries, level), quantity),
+                f"{dataset.QUANTITIES[quantity]} of each model under each perturbation, the "
+                "lowest on top; the table below holds the numbers.",
+                (tables.labels_note(found.summary, quantity) + mean).strip(),
+                link="cell",
+            )
+        ]
+
+    return Chooser("Strength", CELL_STRENGTH, options, heatmap, printed=[CELL_MEAN])
+
+
+def at_strength(entries: Sequence[Entry], level: str) -> list[Entry]:
+    """The ``entries`` at the strength ``level``, an option of ``CELL_STRENGTH``."""
+    return [e for e in entries if level == CELL_MEAN or f"{e['strength'] or 0:.3g}" == level]
 
 
 def _conditions(entries: Sequence[Entry]) -> Table:
@@ -107,145 +157,216 @@ def counted_images(entry: Entry) -> str:
     return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
 
 
-def curves(
-    entries: Sequence[Entry], by_severity: Sequence[Entry], over_models: Sequence[Entry]
-) -> Section | None:
-    """Consistency over severity and strength; None where there is one strength of each."""
-    of = dataset.grouped(entries, "series")
+def curves(found: Figures) -> Section | None:
+    """Rates over severity and strength; None if each perturbation has one strength."""
+    of = dataset.grouped(found.by_perturbation, "series")
     several = [
         entry["series"]
-        for entry in over_models
+        for entry in found.over_models
         if len({row["strength"] for row in of[entry["series"]]}) > 1
     ]
     if not several:
         return None
-    blocks: list[Block] = []
-    if by_severity and len(by_severity[0]["perturbations"]) > 1:
-        count = len(by_severity[0]["perturbations"])
-        blocks.append(
-            _curve(f"Mean of {count} ImageNet-C corruptions", by_severity, level="severity")
+    names = {name: name for name in several}
+    count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
+    if count > 1:
+        names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
+
+    def by_quantity(name: str) -> list[Block]:
+        drawn = [q for q in found.quantities if q in found.by_perturbation[0]]
+        rows, level = (
+            (found.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
         )
-    blocks += [_curve(name, of[name], level="strength") for name in several[:_CURVES]]
-    if len(several) > _CURVES:
-        blocks.append(
-            Text(
-                f"Drawn are the {_CURVES} of {len(several)} perturbations under which the fewest "
-                "answers stayed; the table above holds all."
+        return [
+            Chooser(
+                "Figure",
+                "curve_figure",
+                _titles(drawn),
+                lambda quantity: [_curve(names[name], rows, quantity, level, found.summary)],
+                printed=["consistency"],
+                listed=True,
             )
-        )
-    blocks.append(
-        Text("Bands: 95 % intervals over the images. They overlap more than paired differences.")
+        ]
+
+    printed = list(names)[: _CURVES + (count > 1)]
+    choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
+    return Section(
+        "Over strength",
+        [choice, Text("Bands are 95 % intervals. They overlap more than paired differences.")],
     )
-    return Section("As it gets stronger", blocks)
 
 
-def _curve(title: str, entries: Sequence[Entry], level: str) -> Chart:
+def _curve(
+    title: str, rows: Sequence[Entry], quantity: str, level: str, summary: Sequence[Entry]
+) -> Chart:
     return Chart(
         title,
-        dataset.over_levels(entries, "consistency", level),
-        f"Consistency of each model over {dataset.LEVELS[level]}; the table of all figures "
-        "holds the numbers.",
+        dataset.over_levels(rows, quantity, level),
+        f"{dataset.QUANTITIES[quantity]} of each model over {dataset.LEVELS[level]}; the table of "
+        "all figures holds the numbers.",
+        tables.labels_note(summary, quantity),
     )
 
 
-def accuracy(summary: Sequence[Entry], bins: Sequence[Entry]) -> Section | None:
-    """What the labels say; None without labels."""
-    labelled = [entry for entry in summary if entry["clean_accuracy"] is not None]
+def accuracy(found: Figures) -> Section | None:
+    """Accuracy and calibration; None without labels."""
+    labelled = {e["model"]: e for e in found.summary if e["clean_accuracy"] is not None}
     if not labelled:
         return None
+    choice = Chooser(
+        "Reliability of",
+        "reliability_of",
+        {name: models.label(name) for name in labelled},
+        lambda name: _reliability(found, name, labelled[name]),
+        printed=list(labelled),
+        listed=True,
+    )
+    entries = list(labelled.values())
+    return Section(
+        "Accuracy",
+        [
+            Titled("Accuracy", label_tables.accuracy(entries)),
+            Titled("Expected calibration error (ECE)", label_tables.calibration(entries)),
+            Beside([choice], [Text(label_tables.CALIBRATION_NOTE)]),
+        ],
+    )
+
+
+def _reliability(found: Figures, name: str, entry: Entry) -> list[Block]:
+    bins = [row for row in found.reliability if row["model"] == name]
+    if not bins:
+        return []
+    before, after = (
+        tables.with_interval(entry, f"{kind}_ece", ".3f") for kind in ("clean", "perturbed")
+    )
+    chart = Chart(
+        f"Reliability of {model(name)}",
+        dataset.reliability_diagram(bins),
+        "Accuracy over confidence, original and perturbed. Expected calibration error: "
+        f"{before} original, {after} perturbed.",
+        "Below the diagonal: overconfident.",
+    )
+    return [chart]
+
+
+def corruption_errors(found: Figures) -> Section | None:
+    """Corruption errors against AlexNet; None unless a corruption has all severities."""
+    if not found.corruption_errors:
+        return None
     blocks: list[Block] = [
-        Titled("Accuracy by the labels", label_tables.accuracy(labelled)),
-        Titled("Expected calibration error", label_tables.calibration(labelled)),
-        Text(label_tables.CALIBRATION_NOTE),
+        Text(
+            "100 is AlexNet's error; lower is better. Relative: the error added to that on the "
+            "originals."
+        )
     ]
-    for entry in labelled:
-        mine = [row for row in bins if row["model"] == entry["model"]]
-        if mine:
-            blocks.append(
-                Chart(
-                    f"Reliability of {model(entry['model'])}",
-                    dataset.reliability_diagram(mine),
-                    "Share of right answers over confidence, clean and perturbed. Expected "
-                    f"calibration error: {tables.with_interval(entry, 'clean_ece', '.3f')} clean, "
-                    f"{tables.with_interval(entry, 'perturbed_ece', '.3f')} perturbed.",
-                    "Below the diagonal a model claims more than it knows.",
-                )
-            )
-    return Section("Right or wrong", blocks)
+    for note, alike in dataset.grouped(found.corruption_errors, "note").items():
+        table = label_tables.corruption_errors(alike)
+        blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95 % intervals", table)]
+    run = [entry["model"] for entry in found.corruption_errors]
+    shown = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
+    columns: list[Column] = [
+        ("Model", lambda row: models.label(row["model"])),
+        ("mCE", figure("mce", ".1f")),
+        ("Relative mCE", figure("relative_mce", ".1f")),
+    ]
+    sources = "; ".join(dict.fromkeys(row["source"] for row in shown[1:]))
+    published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(shown, columns))
+    notes = [Text(f"Sources: {sources}.")] if sources else []
+    return Section("ImageNet-C corruption error", [*blocks, published, *notes])
 
 
-def corruption_errors(entries: Sequence[Entry]) -> Section | None:
-    """Corruption errors against AlexNet; None where no corruption was run whole."""
-    if not entries:
+def under_attack(found: Figures) -> Section | None:
+    """Robust accuracy; None without attacks."""
+    if not found.robust_accuracy:
         return None
-    blocks: list[Block] = [Text("100 is AlexNet's error, lower is better.")]
-    for note, alike in dataset.grouped(entries, "note").items():
-        blocks += [
-            Text(f"{note}."),
-            Titled("Corruption errors with 95 % intervals", label_tables.corruption_errors(alike)),
-        ]
-    return Section("Against AlexNet, as ImageNet-C does it", blocks)
-
-
-def under_attack(entries: Sequence[Entry], pairs: Sequence[Entry]) -> Section | None:
-    """What no attack broke; None where there was none. ``pairs`` are by robust accuracy."""
-    if not entries:
-        return None
-    table = Titled("Robust accuracy", label_tables.robust_accuracy(entries))
+    table = Titled("Robust accuracy", label_tables.robust_accuracy(found.robust_accuracy))
     blocks: list[Block] = [table, Text(label_tables.ROBUST_NOTE)]
-    if pairs:
+    if pairs := found.pairs_under_attack:
         blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
-    return Section("Under attack", blocks)
+    return Section("Attacks", blocks)
 
 
-def classes(entries: Sequence[Entry]) -> Section | None:
-    """The classes that lose most accuracy; None without labels."""
-    if not entries:
+def classes(found: Figures) -> Section | None:
+    """The classes that lose most accuracy, and a table of all; None without labels."""
+    if not (entries := found.by_class):
         return None
-    known = dataset.comparable_classes(entries)
+    known = dataset.grouped(dataset.comparable_classes(entries), "model")
     if not known:
-        return Section("Class by class", [Text(dataset.TOO_FEW_OF_A_CLASS)])
-    blocks: list[Block] = []
-    for labels, names in models.by_labels(dataset.grouped(known, "model")):
-        mine = [entry for entry in known if entry["model"] in names]
+        return Section("Classes", [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)])
+    blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
+    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
+        mine = [entry for name in names for entry in known.get(name, [])]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
-        blocks += [
-            Chart(
-                f"Classes that lose most accuracy, {labels.title}",
-                dataset.class_drops(mine, _CLASSES),
-                "Accuracy lost in the classes that lose most; the table below names them.",
-            ),
-            Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS)),
+        if not worst:
+            continue
+        chart = Chart(
+            f"Classes that lose most accuracy, {labels.title}",
+            dataset.class_drops(mine, _CLASSES),
+            "Accuracy lost in the classes that lose most; the table below names them.",
+        )
+        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS))
+        every = [entry for entry in entries if entry["model"] in names]
+        blocks += [chart, _every_class(every, table)]
+    return Section("Classes", blocks)
+
+
+def _every_class(entries: Sequence[Entry], printed: Titled | None = None) -> Sortable:
+    names = ("clean_accuracy", "perturbed_accuracy", "drop", "consistency")
+    titles = ("Original accuracy", "Perturbed accuracy", "Accuracy lost", "Consistency")
+
+    def read() -> pd.DataFrame:
+        rows = [
+            {
+                "Class": entry["class_name"],
+                "Model": model(entry["model"]),
+                "Images": entry["n_images"],
+                **dict(zip(titles, map(entry.__getitem__, names), strict=True)),
+                "95 % interval of the loss": tables.interval(entry, "drop"),
+            }
+            for entry in entries
         ]
-    blocks.append(Text(dataset.CLASS_NOTE))
-    return Section("Class by class", blocks)
+        return pd.DataFrame(rows).sort_values(titles[2], ascending=False, kind="stable")
+
+    return Sortable("All classes, with any number of images", read, titles, printed)
 
 
 _CLASS: Sequence[Column] = (
     ("Class", lambda entry: entry["class_name"]),
     ("Model", lambda entry: model(entry["model"])),
     ("Images", figure("n_images", "")),
-    ("Clean", figure("clean_accuracy", ".0%")),
+    ("Original", figure("clean_accuracy", ".0%")),
     ("Perturbed", figure("perturbed_accuracy", ".0%")),
     ("Lost", figure("drop", ".0%")),
     ("95 % interval", lambda entry: tables.interval(entry, "drop")),
 )
 
 
-def brief(ranked: Sequence[Entry], over_strengths: Sequence[Entry]) -> list[Titled]:
-    """The tables of a model card: the ranking, and consistency under each perturbation."""
+def unreadable(images: Sequence[tuple[str, str]]) -> Section | None:
+    """The images that could not be read, with their reasons; None if all could."""
+    if not images:
+        return None
+    shown = f", the first {_UNREADABLE}" if len(images) > _UNREADABLE else ""
+    table = Table(("Image", "Reason"), images[:_UNREADABLE])
+    return Section("Unreadable images", [Titled(f"{len(images):,} unreadable{shown}", table, True)])
+
+
+def brief(found: Figures) -> list[Titled]:
+    """The tables of a model card and of the command line."""
+    ranked, pairs = found.ranking(), found.pairs()
     names = [entry["model"] for entry in ranked]
     rows = [
         (series, *(_over_strengths(mine, one) for one in names))
-        for series, mine in dataset.grouped(over_strengths, "series").items()
+        for series, mine in dataset.grouped(found.over_strengths, "series").items()
     ]
-    return [
-        Titled("Ranking", tables.ranking(ranked)),
-        Titled(
-            "Consistency under each perturbation, with 95 % intervals",
-            Table(("Perturbation", *map(model, names)), rows),
-        ),
-    ]
+    told = [Titled("Ranking", tables.ranking(ranked))]
+    if pairs:
+        what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
+        told.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
+    if found.robust_accuracy:
+        robust = label_tables.robust_accuracy(found.robust_accuracy)
+        told.append(Titled("Robust accuracy", robust))
+    each = Table(("Perturbation", *map(model, names)), rows)
+    return [*told, Titled("Consistency under each perturbation, with 95 % intervals", each)]
 
 
 def _over_strengths(entries: Sequence[Entry], name: str) -> str:

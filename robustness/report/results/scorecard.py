@@ -17,8 +17,8 @@ from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.picture import Picture
-from robustness.report import method_notes
-from robustness.report.answers.scorecard import answer
+from robustness.report import answers as told
+from robustness.report import methods
 from robustness.report.content import (
     BRACKETS,
     Block,
@@ -40,11 +40,11 @@ from robustness.report.results.measured import (
     perturbed_shot,
 )
 from robustness.report.wording import model
-from robustness.statistics import INTERVAL_RULE, TOO_FEW, scorecard
+from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
-"""So many images of each kind: what a reader looks at, and what a file can hold."""
+"""So many images of each kind are in a file."""
 
 Group = tuple[Picture, Condition, list[Measurement]]
 
@@ -58,11 +58,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
     on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} images"
     return Report(
         title=f"Robustness of {who} on {on}",
-        question=(
-            f"{'Does it keep its answer' if count == 1 else 'Do these models keep their answers'} "
-            f"when {'this picture is' if len(pictures) == 1 else 'these pictures are'} not perfect?"
-        ),
-        answer=answer(summary, rows, len(pictures)),
+        answers=told.told(told.SCORECARD, summary, rows, len(pictures)),
         facts=facts(spec, pictures, rows),
         cautions=cautions(rows),
         sections=[
@@ -75,11 +71,8 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
             Titled("Ranking", tables.verdicts(summary)),
             Titled(f"Predictions under each perturbation. {LEGEND}", _cells(frame)),
         ],
-        methods=method_notes.blocks(
-            spec.conditions,
-            [("Intervals", INTERVAL_RULE), ("Verdict", scorecard.VERDICT_RULE)],
-        ),
-        limits=(method_notes.ANECDOTE, *method_notes.LIMITS),
+        methods=methods.blocks(spec.conditions, ["Intervals"]),
+        limits=methods.limits(),
         manifest=manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
         replay=_replay(spec),
         data=data(rows, {"summary": summary}),
@@ -92,10 +85,10 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
         Chart(
             "Prediction consistency",
             charts_scorecard.ranking(pd.DataFrame(summary)),
-            "Consistency of each model, with its 95 % interval where there are images enough for "
-            "one; the table below holds the numbers.",
+            "Consistency of each model with its 95 % interval, given enough images; the table "
+            "below holds the numbers.",
         ),
-        Titled("The ranking", tables.verdicts(summary)),
+        Titled("Ranking", tables.verdicts(summary)),
         Text(scorecard.VERDICT_RULE),
     ]
     if any(entry["model"] in scorecard.PUBLISHED for entry in summary):
@@ -103,21 +96,20 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
             Titled("The study's published figures", tables.published(summary)),
             Text(scorecard.PUBLISHED_NOTE),
         ]
-    return Section("Who keeps its answer", blocks)
+    return Section("Ranking", blocks)
 
 
 def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     return Section(
-        "What each perturbation did",
+        "Perturbations",
         [
             Chart(
                 "Outcome under each perturbation",
                 charts_scorecard.outcomes(frame),
-                "The prediction of each model under each perturbation; the table below holds every "
-                "one.",
+                "The prediction of each model under each perturbation; the table below lists them.",
                 charts_scorecard.OUTCOMES,
             ),
-            Titled("Every prediction", _answers(rows), long=True),
+            Titled("All predictions", _answers(rows), long=True),
         ],
     )
 
@@ -128,7 +120,7 @@ def _answers(rows: Sequence[Measurement]) -> Table:
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
         ("Model", lambda row: model(row.model)),
         ("Prediction", lambda row: verdict(row).said),
-        ("Left for the clean class", lambda row: f"{row.retained_probability:.1%}"),
+        ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
     ]
     return Table.of(rows, columns)
@@ -152,20 +144,20 @@ def _cells(frame: pd.DataFrame) -> Table:
 
 def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     return Section(
-        "Features moved, decision moved",
+        "Features and predictions",
         [
             Text(scorecard.insight(rows)),
             Chart(
-                "Every measurement by how far features and decision moved",
+                "Change of features and of confidence",
                 charts_scorecard.movement(frame),
                 scorecard.insight(rows),
                 charts_scorecard.MOVEMENT,
             ),
             Chart(
-                "Where in each network it departs",
+                "Where the features diverge",
                 answers.stage_lines(answers.stage_means(rows)),
                 "Mean rescaled cosine similarity of each model after each stage.",
-                f"Mean over all perturbations. {method_notes.STAGES}",
+                f"Mean over all perturbations. {methods.note('Stages')}",
             ),
         ],
     )
@@ -186,9 +178,9 @@ def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measure
             yield Case(picture.name, [clean_shot(picture)], None, [])
 
     return Section(
-        "The images",
+        "Images",
         [
-            Cases(_count("The clean images", pictures, _PICTURES), clean),
+            Cases(_count("Originals", pictures, _PICTURES), clean),
             Cases(
                 _count(failed, worst, _WORST),
                 lambda: _cases(worst[:_WORST], spec.seed),
@@ -242,8 +234,8 @@ def _replay(spec: RunSpec) -> str:
     strengths = list(dict.fromkeys(c.strength for c in spec.conditions))
     if spec.conditions != study_conditions(names):
         if len(strengths) > 1 or strengths[0] is None:
-            return "The Scorecard page with these models, strengths and seed gives the same rows."
+            return "Reproduce it on the Scorecard page with these models, strengths and seed."
         options += f" --strength {strengths[0]:g}"
     return (
-        f"With the same images, `{command(spec, 'study PICTURE...')}{options}` gives the same rows."
+        f"With the same images, `{command(spec, 'study PICTURE...')}{options}` reproduces the rows."
     )

@@ -1,4 +1,4 @@
-"""The report of a sweep: the strengths at which the answers to one image break."""
+"""The report of a sweep: the strengths at which the predictions for one image change."""
 
 from __future__ import annotations
 
@@ -19,31 +19,22 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.sweep import CLOSE, TOLERANCE, Break
+from robustness.evaluation.sweep import TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import method_notes
-from robustness.report.answers.sweep import answer, coarsest
+from robustness.report import answers, methods
+from robustness.report.answers.sweep import coarsest
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results.film import film
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
 from robustness.report.wording import model
 
 _CASES = 8
-"""Images at breaking strengths that are shown."""
-
-METHOD = (
-    "Breaking strength is the smallest strength at which the top-1 class was seen to change: on a "
-    f"grid of equal steps, and between these down to {TOLERANCE:g} of the range wherever the lead "
-    "of the clean class, the logarithm of its probability over that of the next, is below "
-    f"{CLOSE:g} times its bend near by; for a random perturbation the median over several seeds. "
-    "An answer that changes and comes back between two strengths of the grid may still be missed. "
-    "Where the clean answer comes back at a higher strength, that is said."
-)
+"""So many images at breaking strengths are shown."""
 
 
 def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break]) -> Report:
-    """The report of what ``sweep.sweep`` found on ``picture``.
+    """The report of a sweep of ``picture``, ``found`` by ``sweep.sweep``.
 
     ``spec`` names the models and the seed; its conditions are the perturbations at strength 1.
     """
@@ -57,20 +48,17 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
     swept = {"steps": _steps(rows), "repeats": repeats, "tolerance": TOLERANCE}
     return Report(
         title=f"Breaking point of {picture.name} under {label}",
-        question=(
-            "How strong must the perturbation be until a prediction changes or becomes incorrect?"
-        ),
-        answer=answer(breaks, visible(picture.name)),
+        answers=answers.told(answers.SWEEP, breaks, visible(picture.name)),
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section("Where each prediction changes", [*_overview(breaks), table]),
-            Section("As it gets stronger", [*_films(spec, picture, found, names), *_curves(rows)]),
+            Section("Breaking strengths", [*_overview(breaks), table]),
+            Section("Over strength", [*_films(spec, picture, found, names), *_curves(rows)]),
             Section(
-                "The images",
+                "Images",
                 [
                     Cases(
-                        "The image at the breaking strengths, the smallest first "
+                        "The image at the breaking strengths, smallest first "
                         f"({min(len(_broken(breaks)), _CASES)} of {len(_broken(breaks))}).",
                         lambda: _cases(picture, breaks, spec.seed),
                     )
@@ -78,8 +66,8 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
             ),
         ],
         brief=[table],
-        methods=method_notes.blocks(spec.conditions, [("Breaking strength", METHOD)]),
-        limits=method_notes.LIMITS,
+        methods=methods.blocks(spec.conditions, ["Breaking strength"]),
+        limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "sweep": swept},
         replay=_replay(spec, names, swept),
         data=data(rows, {"breaking": [entry.as_row() for entry in breaks]}),
@@ -100,7 +88,7 @@ def _overview(breaks: Sequence[Break]) -> list[Block]:
         Chart(
             "Breaking strength of every model under every perturbation",
             sweep.breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
-            "Breaking strengths, the most fragile perturbation on top; the table below holds them.",
+            "Breaking strengths, the lowest on top; the table below holds them.",
             f"Resolution of the strengths: {coarsest(breaks)}.",
         )
     ]
@@ -113,8 +101,8 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
         yield Chart(
             f"Confidence in the original class under {perturbation_label(str(name))}",
             sweep.over_strength(mine, "retained_probability"),
-            "Confidence of each model in its original class over the strength; the breaking "
-            "strengths stand in the table above.",
+            "Confidence of each model in its original class over the strength; the table above "
+            "holds the breaking strengths.",
             OPEN_MARKERS,
         )
 
@@ -122,14 +110,14 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
 def _films(
     spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break], names: Sequence[str]
 ) -> Iterator[Block]:
-    """The film of the sweep, where it is of one perturbation: of all of them it is too large."""
+    """The film of a sweep of one perturbation; of several it would be too large."""
     if len(names) != 1:
         return
     (name,) = names
 
     yield film(
         moving(name),
-        "Play it, or move the slider: the marks are the breaking strengths.",
+        "Play it or move the slider. Marks: breaking strengths.",
         lambda: played_sweep(film_of_sweep(picture, name, found, spec.seed), picture, found),
     )
 
@@ -165,4 +153,4 @@ def _replay(spec: RunSpec, names: Sequence[str], swept: Mapping[str, Any]) -> st
     which = names[0] if len(names) == 1 else "NAME"
     each = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
     options = f"--perturbation {which} --steps {swept['steps']} --repeats {swept['repeats']}"
-    return f"With the same image, `{command(spec, 'sweep IMAGE')} {options}`{each} finds the same."
+    return f"With the same image, `{command(spec, 'sweep IMAGE')} {options}`{each} repeats it."

@@ -15,7 +15,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
-from robustness.report.answers.attack import answer
+from robustness.report.answers.one_image import attacked
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
 from robustness.ui.work import memo
@@ -67,7 +67,7 @@ def row(
 def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
     """Draw the result of one attack: headline, noise control and images."""
     made = row(picture, adversarial(picture, outcome), outcome.model, outcome.spec, truth)
-    st.html(results.headline(answer(outcome, [made])[0]))
+    st.html(results.headline(attacked(outcome, [made])))
     _say_what_noise_does(outcome)
     results.show_pictures(
         picture,
@@ -89,9 +89,9 @@ def show_answers(
     """Draw each model's predictions, the attacked model first, and those under noise."""
     spec, control = outcome.spec, outcome.control
     changed = adversarial(picture, outcome)
-    attacked, noise = st.columns(2, gap="small")
-    attacked.header("Attacked model", anchor=False)
-    attacked.html(results.card(row(picture, changed, outcome.model, spec, truth), "Adversarial"))
+    attack, noise = st.columns(2, gap="small")
+    attack.header("Attacked model", anchor=False)
+    attack.html(results.card(row(picture, changed, outcome.model, spec, truth), "Adversarial"))
     noise.header("Noise of the same size", anchor=False)
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)

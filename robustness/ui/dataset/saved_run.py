@@ -1,4 +1,4 @@
-"""The runs that are kept: the choice among them, and the one that is open, with what it is."""
+"""The choice of a saved run, and the state of the open one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import streamlit as st
 
 from robustness import models, runs
 from robustness.base.text import counted, plain
-from robustness.pictures.picture import Picture
 from robustness.runs import Listed, Manifest, jobs
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
@@ -19,26 +18,20 @@ from robustness.ui.work import jobs as under_way
 
 
 class Opened:
-    """A run that is looked at, finished or not: its rows and list of images are read once.
+    """An open run, finished or not, whose rows are read once.
 
-    ``written`` tells its rows from others of a run of its id; ``unreadable`` holds (image, reason).
+    ``written`` tells its rows from earlier ones of the same run.
     """
 
     def __init__(self, run: runs.Run, written: int) -> None:
         self.run = run
         self.written = written
-        self.id, self.conditions, self.seed = run.id, run.conditions, run.seed
-        self.finished = run.finished
-        self.unreadable, self.recount_note = run.unreadable, run.recount_note
+        self.id = run.id
         self._frame = run.frame()
 
     def frame(self) -> pd.DataFrame:
         """One row a measurement: ``statistics.COLUMNS`` and ``CASE_COLUMNS`` among the columns."""
         return self._frame
-
-    def picture(self, image_id: str) -> Picture:
-        """The study image called ``image_id``; raises ``RobustnessError`` if it is not there."""
-        return self.run.picture(image_id)
 
 
 @st.cache_resource(show_spinner="Reading the run …", max_entries=4)
@@ -47,7 +40,7 @@ def _opened(folder: str, run_id: str, written: int) -> Opened:
 
 
 def saved_run() -> Opened | None:
-    """The choice among the runs that are kept; the one that is open, with what it is."""
+    """The open run, if any, below the choice of runs."""
     folder = runs_folder()
     entries = runs.listing(folder)
     known = [entry.folder.name for entry in entries if entry.manifest is not None]
@@ -57,7 +50,7 @@ def saved_run() -> Opened | None:
         _choice(entries, known, asked)
     if asked is None:
         if known:
-            st.info("Choose a run to see what it tells.", icon=":material/ads_click:")
+            st.info("Choose a run to see its results.", icon=":material/ads_click:")
         return None
     opened = _opened(str(folder), asked, last_written(folder, asked))
     _state(opened.run)
@@ -100,16 +93,13 @@ def _open_chosen() -> None:
 
 
 def _unfinished(run: runs.Run) -> None:
-    """How far it is while it is worked on, else why it is not, and the button for the other."""
+    """The progress of a running run, or why it stopped, with the buttons."""
     if jobs.is_ordered(run.folder):
         fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
         return
-    done = run.images + len(run.unreadable)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
-            f"This run is not finished: {done:,} of "
-            f"{counted(run.manifest.dataset.pictures, 'image')} are done, and what follows "
-            f"counts these alone. {plain(without_folders(jobs.why_it_stopped(run.folder)))}",
+            "This run is not finished. " + plain(without_folders(jobs.why_it_stopped(run.folder))),
             icon=":material/hourglass_bottom:",
         )
         under_way.buttons(run.folder, False, "page")
@@ -119,32 +109,31 @@ def _unfinished(run: runs.Run) -> None:
 def _under_way(folder: Path) -> None:
     entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
     if entry is None:
-        st.rerun()  # done, or stopped: the page shows what there is now
+        st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(entry.share, text=plain(entry.text))
         with st.container(horizontal=True, vertical_alignment="center"):
             under_way.buttons(folder, True, "page")
-            st.caption("It goes on without this page; its link brings you back to it.")
+            st.caption("You can leave; reopen it from Runs.")
 
 
 def _state(run: runs.Run) -> None:
-    """What has to be known before the figures are read."""
+    """The state of the run, above its figures."""
     if not run.finished:
         _unfinished(run)
     if run.imported:
         st.info(
-            "This run was imported: another machine computed its rows. Its images are shown "
-            "where they lie in the folder of the setting *datasets* here.",
+            "Imported run: its rows come from another machine. Images are shown if they are in the "
+            "folder of the setting *datasets*.",
             icon=":material/move_to_inbox:",
         )
 
 
 def about(run: runs.Run) -> None:
-    """What was asked, and how the run is found again."""
+    """The request, and how to share the run."""
     manifest = run.manifest
     asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
     st.caption(
-        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · "
-        f"{run.seconds:.1f} s of evaluation · {plain(run.id)}. The link holds the run: whoever "
-        "opens it on this server sees the same."
+        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · evaluated in "
+        f"{run.seconds:.1f} s · {plain(run.id)}. To share it on this server, copy the link."
     )

@@ -1,4 +1,4 @@
-"""Runs side by side on the Runs page: which are chosen, and what changed from the first on."""
+"""The comparison of runs on the Runs page: the choice, and what changed since the baseline."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import streamlit as st
 from robustness import models, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
 from robustness.evaluation.condition import perturbation_label, setting, short
 from robustness.runs import Comparison, Listed
+from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import results
 
 COMPARE = "compare"
-"""Parameter of the link: the runs that are compared, the baseline first."""
+"""Parameter of the link: the compared runs, the baseline first."""
 
 Entry = Mapping[str, Any]
 
 
 def chosen() -> list[str]:
-    """The runs that the link asks for, the baseline first."""
+    """The compared runs in the link, the baseline first."""
     return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
 
 
 def tick(name: str, known: Mapping[str, Listed]) -> None:
-    """The box by which the run called ``name`` is compared."""
+    """The checkbox to compare the run ``name``."""
     key = f"compare {name}"
     st.session_state[key] = name in chosen()  # the link decides
     st.checkbox("Compare", key=key, on_change=_toggle, args=(name, known))
@@ -48,11 +49,11 @@ def _toggle(name: str, known: Mapping[str, Listed]) -> None:
     rest = [each for each in (*names, name) if each not in by_hand]
     _choose([*by_hand, *_by_age(rest, known)])
     if names:
-        st.toast("What changed stands at the top of the page.", icon=":material/arrow_upward:")
+        st.toast("The comparison is at the top of the page.", icon=":material/arrow_upward:")
 
 
 def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
-    """The oldest run first; those that are not there come last."""
+    """The oldest run first, missing ones last."""
 
     def created(name: str) -> tuple[bool, str]:
         manifest = known[name].manifest if name in known else None
@@ -62,7 +63,7 @@ def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
 
 
 def forget(name: str) -> None:
-    """Compares the run called ``name`` no longer."""
+    """Remove the run ``name`` from the comparison."""
     _choose([each for each in chosen() if each != name])
 
 
@@ -74,18 +75,18 @@ def _choose(names: Sequence[str]) -> None:
 
 
 def show(folder: Path, known: Mapping[str, Listed]) -> None:
-    """Draws the comparison of the chosen runs; nothing where none is chosen."""
+    """Draw the comparison of the chosen runs, if any."""
     names = chosen()
     if not names:
         return
     with st.container(border=True, key="comparison"):
-        st.header("What changed", anchor=False)
+        st.header("Comparison", anchor=False)
         gone = [name for name in names if name not in known]
         for name in gone:
-            st.warning(f"There is no run {plain(name)} here.", icon=":material/link_off:")
+            st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
         there = [name for name in names if name in known]
         if len(there) < 2:
-            st.info("Tick one more run below to compare.", icon=":material/difference:")
+            st.info("Tick another run below to compare.", icon=":material/difference:")
             st.button("Clear", on_click=_choose, args=([],))
             return
         _controls(there, known)
@@ -97,7 +98,7 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
-    """What is compared: of those that any comparison tells, the one that it goes by first."""
+    """The compared quantity: one that is known, by default the one the verdict uses."""
     entries = [e for each in compared if not isinstance(each, str) for e in each.differences]
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
@@ -107,7 +108,7 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     }
     if not titles:
         return "consistency"
-    return one_of("Of what", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
+    return one_of("Quantity", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
 
 
 def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
@@ -122,7 +123,7 @@ def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
             args=(there,),
         )
         st.button("Clear", on_click=_choose, args=([],))
-    st.caption("The oldest run that is ticked is the baseline, unless another is chosen here.")
+    st.caption("By default the oldest ticked run.")
 
 
 def _rebase(there: Sequence[str]) -> None:
@@ -143,14 +144,14 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
 
 
 def _found(baseline: Listed, other: Listed) -> Comparison | str:
-    """The comparison, or a sentence that says why there is none."""
+    """The comparison, or why there is none."""
     paths = [entry.folder for entry in (baseline, other)]
     try:
         written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
         return _compared(str(paths[0]), str(paths[1]), *written)
     except RobustnessError as error:
         return sentence(error)
-    except OSError as error:  # it may have been deleted meanwhile
+    except OSError as error:  # deleted meanwhile
         gone = isinstance(error, FileNotFoundError)
         return "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
 
@@ -164,18 +165,18 @@ def _one(other: Listed, found: Comparison | str, quantity: str) -> None:
     if known:
         _changes(found, known, quantity, other.folder.name)
     elif found.differences:
-        st.info(f"{QUANTITIES[quantity]} is not known in both runs.")
+        st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
     if not found.differences:
         text = f"Cannot compare. {' '.join(found.apart)}"
         st.warning(plain(text), icon=":material/difference:")
     elif found.apart:
-        st.caption("Not shared, or not alike: " + plain(" ".join(found.apart)))
+        st.caption("Differences between the runs: " + plain(" ".join(found.apart)))
 
 
 def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in known if entry["perturbation"] is None]
     st.html(html("changes", sentences=[_sentence(entry, quantity) for entry in overall]))
-    count = f"{found.images:,} image{'s' * (found.images != 1)} that both have"
+    count = counted(found.images, "shared image")
     right = st.container()
     if _moved(overall, quantity):
         left, right = st.columns([2, 3], gap="medium")
@@ -188,8 +189,8 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
     with right:
         st.html(results.html_table(_HEAD, [_row(entry, quantity) for entry in overall]))
         st.caption(
-            f"On the {count}, over all shared conditions. Intervals are paired, 95 %. Better or "
-            "worse: by the exact sign-flip test after Holm's correction."
+            f"{count}, all shared conditions. Intervals are 95 %, paired by image.",
+            help="Exact sign-flip test over images with Holm's correction.",
         )
     each = [entry for entry in known if entry["perturbation"] is not None]
     with st.expander(_summary(each, quantity)):
@@ -207,12 +208,12 @@ def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
         f"{entry[f'{quantity}_b']:.1%}",
         _points(entry[f"{quantity}_difference"]),
         _interval(entry, quantity) or "none",
-        entry[f"{quantity}_verdict"],
+        said(entry[f"{quantity}_verdict"]),
     )
 
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
-    """Whether there is anything to draw: some answer is not what it was."""
+    """Whether any prediction changed."""
     return any(entry[f"{quantity}_moved"] for entry in entries)
 
 
@@ -227,23 +228,21 @@ def _interval(entry: Entry, quantity: str) -> str:
 
 
 def _sentence(entry: Entry, quantity: str) -> str:
-    """What became of one model over all conditions, no surer than the test."""
+    """The change of one model over all conditions."""
     name, what = models.label(entry["model"]), QUANTITIES[quantity].lower()
-    rates = f"{entry[f'{quantity}_b']:.1%} instead of {entry[f'{quantity}_a']:.1%}"
+    rates = f"{entry[f'{quantity}_a']:.1%} → {entry[f'{quantity}_b']:.1%}"
     interval = _interval(entry, quantity)
     by = f"{_points(entry[f'{quantity}_difference'])} points"
     by += f", {interval}" if interval else ""
-    if entry[f"{quantity}_verdict"] == "not established":
-        if not entry[f"{quantity}_moved"]:
-            return f"{name} did as before: {what} {entry[f'{quantity}_b']:.1%}."
-        return f"{name}: no change of {what} is established; {rates} ({by})."
-    return f"{name} got {entry[f'{quantity}_verdict']}: {what} {rates} ({by})."
+    if not entry[f"{quantity}_moved"]:
+        return f"{name}: {what} unchanged, {entry[f'{quantity}_b']:.1%}."
+    return f"{name}: {what} {rates} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
 def _summary(entries: Sequence[Entry], quantity: str) -> str:
     verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
-    counts = [f"{verdicts.count(word)} {word}" for word in ("better", "worse")]
-    return f"Each condition by itself: {', '.join(counts)}, of {len(entries)}"
+    counts = [f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE)]
+    return f"By condition: {', '.join(counts)}, of {len(entries)}"
 
 
 def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:

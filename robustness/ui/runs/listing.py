@@ -14,7 +14,7 @@ from robustness import models, report, runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
-from robustness.report.answers.run import who
+from robustness.report.answers import ranked
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping
 from robustness.runs.jobs import is_ordered
@@ -113,7 +113,7 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
         if entry.manifest is not None and is_ordered(entry.folder):
             fragment(_follow, run_every=jobs.SECONDS_BETWEEN)(entry.folder)
         else:
-            st.html(_description(entry, _headline(entry, until)))
+            st.html(_description(entry, *_results(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
@@ -137,21 +137,24 @@ def _follow(folder: Path) -> None:
     st.html(_description(entry))
 
 
-def _headline(entry: Listed, until: float) -> str:
-    """Which model of a finished run is ahead; "" where that is not known yet."""
+def _results(entry: Listed, until: float) -> tuple[str, str]:
+    """The headline of a finished run, and how many images have labels; "" if not known yet."""
     manifest = entry.manifest
     assert manifest is not None
     found = headlines.kept(entry.folder, manifest)
     if found is None and time.monotonic() < until:
         found = headlines.keep(entry.folder, manifest)
     if not found or not (entries := found["models"]):
-        return ""
+        return "", ""
     by = entries[0]["ranked_by"]
     pairs = [[p for p in found["pairs"] if (p["quantity"] == by) is mine] for mine in (True, False)]
-    return who(entries, *pairs)
+    labels = max(entry["n_labelled"] for entry in entries)
+    images = max(entry["n_images"] for entry in entries)
+    told = "no labels" if not labels else f"{labels:,} of {images:,} labelled"
+    return ranked.headline(entries, *pairs), "all labelled" if labels == images else told
 
 
-def _description(entry: Listed, headline: str = "") -> Html:
+def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
@@ -166,6 +169,7 @@ def _description(entry: Listed, headline: str = "") -> Html:
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
         f"{counted(manifest.images, 'image')} of {manifest.dataset.title}",
+        *([labels] if labels else []),
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
         manifest.how,

@@ -103,7 +103,7 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
     left = page.url
     page.get_by_role("link", name="Scorecard").click()
-    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 has a")
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1: ")
     expect(page).to_have_url(re.compile(r"/scorecard\?"))
     for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
         assert part in page.url
@@ -114,7 +114,7 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     settled(page)
     assert asked(page.url) == asked(left)
     page.go_forward()
-    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 has a")
+    expect(page.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1: ")
     expect(page.locator(AT_REST)).to_be_visible()
     assert asked(page.url) == asked(reached)
     photo = tmp_path / "mine.png"
@@ -219,7 +219,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     expect(again.locator(".st-key-under-way")).to_be_visible()
     held.unlink()
     hand_back(page)
-    expect(again.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1 has a")
+    expect(again.locator(HEADLINE)).to_contain_text("SqueezeNet 1.1: ")
     worked_off(kept_runs)
     (name,) = re.findall(r"run=([^&]+)", again.url)
     assert [entry.folder.name for entry in runs.listing(kept_runs)] == [name], "one, gone on with"

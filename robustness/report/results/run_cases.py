@@ -1,0 +1,101 @@
+"""The images behind the figures of a run: the worst cases and the survivors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from robustness import statistics
+from robustness.base.errors import RobustnessError
+from robustness.base.text import counted, visible
+from robustness.charts.verdict import outcomes, verdict_of
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import Images
+from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
+from robustness.report.content import Case, Cases, Section, Shot
+from robustness.report.results.measured import clean_shot, perturbed_shot
+from robustness.report.wording import class_title, model, share
+from robustness.runs import Run
+
+KINDS: Mapping[str, str] = {
+    statistics.WORST: "Worst cases",
+    statistics.SURVIVORS: "Survivors",
+}
+_ORDER = {
+    statistics.WORST: "largest loss of confidence first",
+    statistics.SURVIVORS: "most visible change (lowest SSIM) first",
+}
+_PRINTED = {statistics.WORST: 9, statistics.SURVIVORS: 6}
+"""So many images of a kind are in a file."""
+
+Row = Mapping[str, Any]
+Change = Callable[[Picture, Condition, Row], Images]
+"""Makes the image that the model of a row saw."""
+
+
+def section(run: Run, frame: pd.DataFrame) -> Section:
+    """The worst and the surviving cases of the rows ``frame``, each image once."""
+    return Section("Images", [_cases(run, frame, kind) for kind in KINDS])
+
+
+def _cases(run: Run, frame: pd.DataFrame, kind: str) -> Cases:
+    found = statistics.cases(frame, kind)
+    shown = found[list(statistics.CASE_COLUMNS)].head(_PRINTED[kind])
+
+    def read() -> Iterator[Case]:
+        for row in shown.to_dict("records"):
+            yield case(run, {str(key): value for key, value in row.items()})
+
+    first = f"the first {len(shown)} of " if len(shown) < len(found) else ""
+    return Cases(f"{KINDS[kind]}: {first}{caption(frame, kind, len(found))}", read)
+
+
+def caption(frame: pd.DataFrame, kind: str, count: int) -> str:
+    """How many images are of ``kind``, and their order; ``frame`` says if there are labels."""
+    what = f"{outcomes(frame)[kind == statistics.WORST]} prediction"
+    if not count:
+        return f"no image with a prediction of this kind ({what})."
+    return f"{counted(count, 'image')} ({what}), {_ORDER[kind]}."
+
+
+def case(run: Run, row: Row, change: Change | None = None) -> Case:
+    """One measurement with its images; without ``change``, attacked images are left out."""
+    condition = Condition.parse(str(row["condition"]))
+    lines = [condition.described, *_predictions(row)]
+    if condition.needs_model and change is None:
+        lines.append("The Dataset page shows the attacked image.")
+    shots: list[Shot] = []
+    try:
+        shots = _shots(run, row, condition, change)
+    except RobustnessError as error:
+        lines.append(f"The image cannot be shown: {visible(str(error))}")
+    title = f"{model(str(row['model']))}: {row['image']}"
+    return Case(title, shots, verdict_of(row), lines)
+
+
+def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
+    picture = run.picture(str(row["image"]))
+    shots = [clean_shot(picture)]
+    if change is not None:
+        png = to_png(change(picture, condition, row))
+        shots.append(Shot(png, "perturbed", f"{picture.name} under {condition.described}"))
+    elif not condition.needs_model:
+        shots.append(perturbed_shot(picture, condition, run.seed))
+    return shots
+
+
+def _predictions(row: Row) -> list[str]:
+    name = str(row["model"])
+    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
+    told = f"{before} {share(row['clean_probability'])} → "
+    told += "" if row["consistent"] else f"{after} "
+    told += share(row["probability"])
+    if not row["consistent"]:
+        told += f"; {before}: {share(row['retained_probability'])}"
+    lines = [told, f"SSIM {row['ssim']:.2f}"]
+    if pd.notna(row["label"]):
+        lines.insert(1, f"True class: {class_title(name, int(row['label']))}")
+    return lines

@@ -1,0 +1,112 @@
+"""How the blocks of a report look on a page, with controls where they offer a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from robustness.base.text import plain
+from robustness.report.content import (
+    Beside,
+    Block,
+    Chart,
+    Chooser,
+    Report,
+    Section,
+    Sortable,
+    Text,
+    Titled,
+)
+from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.shown import results
+
+Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
+"""Draws what a click on a point opens, with its ``customdata`` and the options chosen by key."""
+
+
+def opening(report: Report) -> None:
+    """Draw the answers, and the cautions."""
+    first, *rest = report.answer
+    st.html(results.headline(first))
+    st.caption(plain(" ".join([*rest, report.note])))
+    for caution in report.cautions:
+        st.info(plain(caution), icon=":material/info:")
+
+
+def section(section: Section, clicked: Clicked, kept: str) -> None:
+    """Draw a section; a click on a chart is remembered under ``kept``."""
+    st.header(section.title, anchor=False)
+    _draw(section.blocks, clicked, kept, {})
+
+
+def _draw(
+    blocks: Sequence[Block],
+    clicked: Clicked,
+    kept: str,
+    chosen: Mapping[str, str],
+    row: DeltaGenerator | None = None,
+) -> None:
+    """Draw ``blocks``, given the options ``chosen`` around them; ``row`` takes further controls."""
+    for block in blocks:
+        if isinstance(block, Text):
+            st.caption(plain(block.text), help=block.help or None)
+        elif isinstance(block, Titled):
+            _table(block)
+        elif isinstance(block, Sortable):
+            _frame(block)
+        elif isinstance(block, Chart):
+            _chart(block, clicked, kept, chosen)
+        elif isinstance(block, Chooser):
+            row = row or st.container(horizontal=True, vertical_alignment="bottom")
+            option = _option(block, row)
+            _draw(block.read(option), clicked, kept, {**chosen, block.key: option}, row)
+        elif isinstance(block, Beside):
+            for column, part in zip(
+                st.columns([2, 3], gap="medium"), (block.left, block.right), strict=True
+            ):
+                with column:
+                    _draw(part, clicked, kept, chosen)
+
+
+def _option(block: Chooser, row: DeltaGenerator) -> str:
+    """The chosen option; one alone is not asked for."""
+    first = block.first or next(iter(block.options))
+    if len(block.options) == 1:
+        return first
+    with row:
+        draw = listed if block.listed else one_of
+        return draw(block.label, block.options, block.key, first=first)
+
+
+def _table(block: Titled) -> None:
+    if block.long:
+        with st.expander(plain(block.caption)):
+            st.html(results.html_table(*block.table))
+        return
+    st.markdown(f"**{plain(block.caption)}**")
+    st.html(results.html_table(*block.table))
+
+
+def _frame(block: Sortable) -> None:
+    form = st.column_config.NumberColumn(format="percent")
+    with st.expander(plain(block.caption)):
+        st.dataframe(
+            block.read(), hide_index=True, column_config=dict.fromkeys(block.percentages, form)
+        )
+
+
+def _chart(block: Chart, clicked: Clicked, kept: str, chosen: Mapping[str, str]) -> None:
+    key = "_".join([f"{block.link}s" if block.link else block.title, *chosen.values()])
+    st.markdown(f"**{plain(block.title)}**")
+    point = None
+    if block.link:
+        point = results.clicked(block.figure, key, block.alt, kept=kept, link=block.link)
+    else:
+        results.chart(st, block.figure, key, block.alt)
+    note = f"{block.note} Click a cell to see its images." if block.link else block.note
+    if note:
+        st.caption(plain(note.strip()))
+    if point:
+        clicked(point, chosen)
