@@ -18,6 +18,7 @@ from robustness.base import settings
 from robustness.evaluation.request_file import read_request
 from robustness.metrics import metric
 from robustness.models.own import user_models
+from robustness.models.python_models.in_process import ADDED
 from robustness.pictures import decoding
 from robustness.runs import gate
 from tests.support.documents import (
@@ -101,7 +102,7 @@ def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
 
 
 def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> None:
-    run = {"README.md": 1, "CONTRIBUTING.md": 1, "docs/python.md": 2}
+    run = {"README.md": 1, "CONTRIBUTING.md": 1, "docs/python.md": 2, "docs/own-models.md": 1}
     assert {
         name: len(found) for name, text in DOCUMENTS.items() if (found := blocks("python", text))
     } == run
@@ -162,23 +163,32 @@ def test_every_block_of_toml_is_read_by_the_code(
         else:
             others.append([*values])
     asked = ["models", "seed", "fit", "condition"]
-    assert others == [asked, ["baseline", "limit"], ["digits"]], "read by the tests below"
+    assert others == [asked, ["baseline", "limit"], ["digits"], ["service"]], (
+        "read by the tests below"
+    )
 
 
 def test_the_description_of_ones_own_model_works_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (text,) = blocks("toml", DOCUMENTS["docs/own-models.md"])
+    text, function = blocks("toml", DOCUMENTS["docs/own-models.md"])
+    (code,) = blocks("python", DOCUMENTS["docs/own-models.md"])
     small_network(side=32).save(tmp_path / "digits.keras")
     (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
-    (tmp_path / "models.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "classes.txt").write_text("dark\nbright", encoding="utf-8")
+    (tmp_path / "models.toml").write_text(f"{text}\n{function}", encoding="utf-8")
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
     user_models.refresh()
     try:
         assert len(text.strip().splitlines()) <= 10
         assert models.REGISTRY["digits"].label == "My digits network"
         assert models.load("digits").record.input_size == 32
+        assert "my_service.py" in models.state(models.REGISTRY["service"]).reason
+        assert len(code.strip().splitlines()) <= 10
+        exec(code, {})
+        assert models.load("brightness").stages == ("answer",)
     finally:
+        ADDED.clear()
         monkeypatch.delenv("ROBUSTNESS_MODELS")
         user_models.refresh()
 

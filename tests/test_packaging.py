@@ -82,10 +82,11 @@ def test_the_wheel_asks_for_what_the_requirements_ask_for(wheel: ZipFile) -> Non
     said = metadata(wheel)
     assert (said["Name"], said["Version"]) == (DISTRIBUTION, robustness.__version__)
     wanted = asked("requirements.in")
-    for extra in ("hub", "ray"):
+    extras = ["hub", "onnxruntime", "ray", "torch"]
+    for extra in extras:
         wanted += [f'{line}; extra == "{extra}"' for line in asked(f"requirements-{extra}.in")]
     assert said.get_all("Requires-Dist") == wanted
-    assert said.get_all("Provides-Extra") == ["hub", "ray"]
+    assert said.get_all("Provides-Extra") == extras
     assert said["License-Expression"] == "MIT"
 
 
