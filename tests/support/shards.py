@@ -35,6 +35,9 @@ LONG = (
     *TOGETHER[2],
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",
+    "tests/test_deployment.py",
+    "tests/ui/test_model_pages.py",
+    "tests/ui/test_pages.py",
 )
 """What takes longest comes first, so that all processes end at about the same time."""
 
