@@ -1,6 +1,6 @@
-"""Who may do what: the actions, the roles, and the one function that says yes or no.
+"""Permissions: actions, roles, and the function that allows or refuses an action.
 
-Nothing here knows a page or a server: ``Who`` is what these found out about whoever asks.
+Pages and the server identify the user as ``Who``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from robustness.base.errors import AccessError
 
 
 class Role(IntEnum):
-    """What somebody is to the dashboard; each role may do all that those before it may."""
+    """Roles of users; each includes the permissions of the roles before it."""
 
     NONE = 0
     VIEWER = 1
@@ -24,7 +24,7 @@ class Role(IntEnum):
 
 
 class Action(Enum):
-    """What somebody may want to do; the value completes "You may not ..."."""
+    """Actions; the value completes "You may not ..."."""
 
     LOOK = "look at this dashboard"
     MEASURE = "measure images"
@@ -47,9 +47,10 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Permission:
-    """Who may have an action done: from which role on, of others' things too, in ``read_only`` too.
+    """The lowest ``role`` that may perform an action.
 
-    Where ``own`` is set, the role is enough for one's own things alone; others' need an owner.
+    With ``own``, that role may act on its own things only, and an owner on all. Actions with
+    ``writes`` are refused while the dashboard is read-only.
     """
 
     role: Role
@@ -80,11 +81,11 @@ RULES: Mapping[Action, Permission] = {
 
 @dataclass(frozen=True)
 class Who:
-    """Somebody who asks.
+    """A user.
 
-    ``name`` is that under which things are theirs: the verified e-mail address of a login, or a
-    name made for their browser; "" has no things. ``logged_in`` is true for the former alone;
-    ``local`` for who comes from this machine itself, through no proxy.
+    ``name`` identifies the owner of things: the verified e-mail address of a login, or a name
+    created for the browser; "" owns nothing. ``logged_in`` is true only with a login, ``local`` for
+    connections from this machine without a proxy.
     """
 
     name: str = ""
@@ -94,7 +95,7 @@ class Who:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the operator has settled; made by ``policy``."""
+    """The operator's rules; created by ``policy``."""
 
     login: bool = False
     owners: tuple[str, ...] = ()
@@ -107,7 +108,7 @@ class Policy:
     contact: str = "the operator of this dashboard"
 
     def role(self, who: Who) -> Role:
-        """What ``who`` is: without a login nobody is what a list says."""
+        """The role of ``who``; the lists apply only to users who are logged in."""
         if self.login and who.logged_in:
             lists = {
                 Role.OWNER: self.owners,
@@ -122,7 +123,7 @@ class Policy:
 
 
 def policy() -> Policy:
-    """What the settings say now; raises ``ParameterError`` for what is no role or no switch."""
+    """The current rules, from the settings; raises ``ParameterError`` for an invalid setting."""
     login = bool(settings.value(settings.LOGIN))
     return Policy(
         login=login,
@@ -138,7 +139,7 @@ def policy() -> Policy:
 
 
 def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy) -> None:
-    """Raises ``AccessError``, which says whom to ask, unless ``who`` may have ``action`` done.
+    """Raise ``AccessError``, which names whom to ask, unless ``who`` may perform ``action``.
 
     ``owner_of_thing`` is the name under which the thing is somebody's; None or "" is nobody's.
     """
@@ -169,7 +170,7 @@ def _role(setting: settings.Setting[str], default: Role) -> Role:
 
 
 def address_of(text: str) -> str:
-    """The e-mail address ``text`` as it is compared; "" unless exactly one @ parts it.
+    """The e-mail address ``text`` in a comparable form; "" unless it has exactly one @.
 
     Only the letters A to Z have a lower case here: another alphabet's may be somebody else.
     """
@@ -180,7 +181,7 @@ def address_of(text: str) -> str:
 
 
 def _is_among(name: str, entries: tuple[str, ...]) -> bool:
-    """Whether ``entries`` name the address ``name`` itself, or its domain as ``*@example.org``."""
+    """Whether ``entries`` contain the address ``name``, or its domain as ``*@example.org``."""
     address = address_of(name)
     domain = f"*@{address.partition('@')[2]}"
     return bool(address) and any(address_of(entry) in (address, domain) for entry in entries)

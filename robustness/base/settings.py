@@ -75,8 +75,8 @@ Kind = TypeVar("Kind", covariant=True)
 class Setting(Generic[Kind]):
     """A value that the operator may set.
 
-    ``meaning`` is one line for the documentation, ``kind`` the type as which ``value`` reads the
-    text. A ``Switch`` may be true or false in a file, ``Names`` a TOML array.
+    ``meaning`` is one line for the documentation, ``kind`` the type of its value. In a file, a
+    ``Switch`` may be true or false, and ``Names`` a TOML array.
     """
 
     name: str
@@ -166,7 +166,7 @@ UPLOADS = _size("uploads", "memory for all uploads together (default: 2GB)")
 def value(setting: Setting[Kind]) -> Kind | None:
     """The value of ``setting``; None if unset or empty. A relative path becomes absolute.
 
-    Raises ``ParameterError`` for a text that is no such value, and as ``text`` does.
+    Raises ``ParameterError`` for an invalid value, and as ``text`` does.
     """
     for values, folder in _places(setting):
         if given := values.get(setting.name):

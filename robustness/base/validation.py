@@ -1,7 +1,7 @@
-"""The check of structured input: a pydantic model says what is expected, errors become sentences.
+"""Validation of structured input: pydantic models, whose errors become sentences.
 
-Nothing is converted on the way: the text "1" is not the number 1. Import it late: it takes longer
-to import than the command line takes to print its help.
+Values are not converted: the text "1" is not the number 1. Import this module late, as pydantic
+takes as long to import as the command line takes to print its help.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from robustness.base.disk import read_regular
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import did_you_mean
 
@@ -30,11 +31,11 @@ Kind = TypeVar("Kind")
 
 
 class RefusedError(ValueError):
-    """Raised by a validator; its message is a sentence without its full stop."""
+    """Raised by a validator; the message is a sentence without its full stop."""
 
 
 class _UnexpectedError(ValueError):
-    """Its message says what was expected."""
+    """The message names what was expected."""
 
 
 _AS_PEOPLE_SAY = {
@@ -48,27 +49,27 @@ _AS_PEOPLE_SAY = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
-"""What is expected, by pydantic's type of the error; its own words serve for all others."""
+"""Expected values by pydantic's type of the error; other types keep pydantic's words."""
 
 
 CONFIG = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-"""Of every input; a dataclass has it as ``__pydantic_config__``."""
+"""For every input; dataclasses use it as ``__pydantic_config__``."""
 
 
 class StrictRecord(BaseModel):
-    """Base of what programs write; unknown keys are ignored, as a newer version may have more."""
+    """Base of files written by programs; ignores unknown keys, which newer versions may add."""
 
     model_config = CONFIG
 
 
 class StrictTable(StrictRecord):
-    """Base of what people write; an unknown key is refused with the nearest known one."""
+    """Base of files written by people; refuses unknown keys and suggests the nearest one."""
 
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
     def known(cls) -> tuple[str, ...]:
-        """Every key, as it is written."""
+        """All keys as written in the file."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
     @model_validator(mode="before")
@@ -82,7 +83,7 @@ class StrictTable(StrictRecord):
 
 
 def made_by(make: Callable[[Any], Kind]) -> PlainValidator:
-    """An annotation: ``make`` turns the value into the field's; its error keeps the place."""
+    """An annotation that creates the field's value with ``make`` and locates its errors."""
 
     def check(value: Any) -> Kind:
         try:
@@ -94,7 +95,7 @@ def made_by(make: Callable[[Any], Kind]) -> PlainValidator:
 
 
 def expected(what: str) -> WrapValidator:
-    """An annotation: the sentence says that ``what`` was expected, unless a validator refused."""
+    """An annotation that names ``what`` as expected, unless a validator raised its own error."""
 
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         try:
@@ -110,8 +111,8 @@ def expected(what: str) -> WrapValidator:
 def checked(kind: type[Kind], values: object, where: str = "", *, context: Any = None) -> Kind:
     """``values`` as ``kind``.
 
-    Raises ``ParameterError`` for the first problem, in a sentence that begins with ``where``.
-    ``context`` is for validators, which find it in ``ValidationInfo.context``.
+    Raises ``ParameterError`` for the first problem; the message begins with ``where``.
+    ``context`` is passed to validators as ``ValidationInfo.context``.
     """
     with _told(where):
         found: Kind = _adapter(kind).validate_python(values, context=context)
@@ -125,10 +126,10 @@ def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
     return found
 
 
-def kept_json(kind: type[Kind], file: Path) -> Kind | None:
-    """The content of the JSON ``file`` as ``kind``; None if it is missing or something else."""
+def kept_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
+    """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing or invalid."""
     try:
-        return checked_json(kind, file.read_bytes())
+        return checked_json(kind, read_regular(file, most))
     except (OSError, ParameterError):
         return None
 
@@ -163,7 +164,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
-    """Where in nested tables and lists an error is, as a prefix; and the key, if it is of one."""
+    """The position of an error in nested tables and lists, as a prefix, and its key if any."""
     places: list[str] = []
     for step in location:
         if isinstance(step, int) and places:

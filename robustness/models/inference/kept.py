@@ -20,7 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import TEMPORARY, alone, put_whole, read_regular, write_whole
+from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
+from robustness.base.validation import kept_json
 from robustness.models.in_tensorflow.conversion import RefusalError, convert
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
@@ -236,14 +237,7 @@ def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
 
 
 def _read_record(file: Path) -> Conversion | None:
-    try:
-        told = json.loads(read_regular(file, _LARGEST_RECORD))
-        stages, *others = (told[name] for name in ("stages", "refusal", "network", "weights"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # missing or invalid
-        return None
-    if not isinstance(stages, list) or not all(isinstance(text, str) for text in stages + others):
-        return None
-    return Conversion(tuple(stages), *others)
+    return kept_json(Conversion, file, _LARGEST_RECORD)
 
 
 def _write_record(file: Path, kept: Conversion) -> None:
