@@ -33,7 +33,7 @@ with page(
     events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     found = [labelled(event, truth) for event in events]
     conditions = [Condition.of({perturbation: 1.0})]
-    spec = make_spec(model_names, conditions, seed=seed, fit=picture.fit)
+    spec = make_spec(model_names, conditions, seed=seed, fit=picture.fit, side=picture.side)
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
     breaking_point.show(picture, perturbation, model_names, seed, found, truth)
     breaking_point.show_summary(picture, model_names, seed, truth)

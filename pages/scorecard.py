@@ -24,6 +24,6 @@ with page(
     require_models(model_names)
     found = scorecard.measure(pictures, model_names, conditions, seed)
     rows = [labelled(row, true_classes.get(row.image_digest)) for row in found]
-    spec = make_spec(model_names, conditions, seed=seed, fit=pictures[0].fit)
+    spec = make_spec(model_names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
     report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
     scorecard.show(rows, pictures, conditions, seed)

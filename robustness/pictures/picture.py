@@ -29,6 +29,11 @@ class Picture:
     label: int | None = None
     fit: str = DEFAULT_FIT
 
+    @property
+    def side(self) -> int:
+        """Width and height in pixels."""
+        return len(self.image)
+
     @classmethod
     def of(
         cls,

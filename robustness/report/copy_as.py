@@ -77,6 +77,8 @@ def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
         values["seed"] = str(spec.seed)
     if spec.fit != DEFAULT_FIT:
         values["fit"] = spec.fit
+    if spec.side != STUDY_SIDE:
+        values["side"] = str(spec.side)
     return query(values)
 
 

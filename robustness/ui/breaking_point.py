@@ -53,6 +53,7 @@ def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: in
             repeats=REPEATS,
             seed=seed,
             fit=picture.fit,
+            side=picture.side,
         ),
         len(names) * (repeats * (STEPS if record.graded else 2) + 1),
     )
@@ -166,7 +167,7 @@ def _at_one_strength(
         in_link=True,
     )
     condition = Condition.of({perturbation: strength})
-    spec = make_spec(names, [condition], seed=seed, fit=picture.fit)
+    spec = make_spec(names, [condition], seed=seed, fit=picture.fit, side=picture.side)
     altered = memo.change(picture, condition, seed)
     what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)

@@ -82,7 +82,7 @@ def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
     """The rows of the scorecard, cached or computed with progress; stops the page if cancelled."""
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
     return Measuring(
         "Scoring",
         work_key("score", pictures, names, conditions, seed),
@@ -158,7 +158,7 @@ def _by_place(
 ) -> list[Measurement]:
     """``rows`` with their stages compared place by place, cached or computed with progress."""
     names = list(dict.fromkeys(row.model for row in rows))
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
     what = "Comparing place by place"
     found = Measuring(
         what,

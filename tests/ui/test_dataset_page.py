@@ -104,6 +104,15 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
     assert "SqueezeNet 1.1: consistency" in html(again)
 
 
+def test_a_run_has_the_side_of_the_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE, models=["SqueezeNet", "EfficientNet-Lite1"], dataset_side="model")
+    assert any("240" in element.value for element in app.error), "they have two sides"
+    app = run(PAGE, models="EfficientNet-Lite1", dataset_side="model", limit="1")
+    folder = evaluate(app)
+    assert runs.load(folder).manifest.spec.side == 240
+
+
 def test_an_archive_without_a_readable_image_is_refused_at_upload(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,10 +6,12 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.controls import picture_input
 from robustness.ui.session import access
-from tests.support.pages import headline, run
+from tests.support.pages import changes, headline, html, run
 from tests.support.places import ROOT
 
 SCORECARD = ROOT / "pages" / "scorecard.py"
@@ -93,3 +95,17 @@ def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:
         app.run()
         assert not app.exception
     assert any("rocket" in caption.value for caption in app.caption)
+
+
+def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = changes(monkeypatch)
+    app = run(sample="coffee", side="240", models="EfficientNetLite1", brightness="0.5")
+    assert not app.exception
+    assert app.segmented_control(key="side").value == "240"
+    image = study_image(sample_bytes("coffee"), side=240)
+    assert {digest for digest, *_ in asked} == {image_digest(image)}
+    assert "EfficientNet-Lite1" in html(app)
+    other = run(sample="coffee", side="9999", models="EfficientNetLite1")
+    assert not other.exception

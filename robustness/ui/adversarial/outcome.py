@@ -37,7 +37,7 @@ def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
 
 
 def _events(picture: Picture, model: str, spec: AttackSpec) -> Iterator[Step | Outcome]:
-    yield from craft(picture, models.load(model), spec)
+    yield from craft(picture, models.load(model, side=picture.side), spec)
 
 
 def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
@@ -60,7 +60,7 @@ def row(
     """
     hashed = ((model, models.digest(models.REGISTRY[model])),)
     conditions = (AttackCondition.of_spec(spec),)
-    run = RunSpec(hashed, conditions, spec.seed, picture.fit, side=len(picture.image))
+    run = RunSpec(hashed, conditions, spec.seed, picture.fit, side=picture.side)
     return labelled(memo.comparison(run, picture, model, changed), truth)
 
 

@@ -58,7 +58,7 @@ def show_report(
     """Draws its button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
     conditions = [AttackCondition.of_spec(attack)]
-    asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit)
+    asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit, side=picture.side)
     changed = adversarial(picture, outcome)
     rows = [row(picture, changed, name, attack, truth) for name in names]
     transferred = transferring(picture, outcome, names)
@@ -214,7 +214,7 @@ def _strengths(
     """Curves of all ``specs`` and the smallest epsilon of the first; a sentence per failure."""
     for name in names:
         try:
-            classifier = models.load(name)
+            classifier = models.load(name, side=picture.side)
             yield from smallest_epsilon(picture, classifier, specs[0])
             for spec in specs:
                 yield from over_epsilon(picture, classifier, spec)

@@ -43,7 +43,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
         captions=("Adversarial", together),
         key="pictures-undo",
     )
-    spec = make_spec(names, [condition], seed=outcome.spec.seed, fit=picture.fit)
+    spec = make_spec(names, [condition], seed=outcome.spec.seed, fit=picture.fit, side=picture.side)
     attacked = [row(picture, changed, model, outcome.spec, truth) for model in names]
     both = memo.all_answers(spec, changed, names, altered)
     alone = memo.all_answers(spec, picture, names, beside)

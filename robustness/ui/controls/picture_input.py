@@ -16,7 +16,7 @@ from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain, some
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.pictures.fitting import DEFAULT_FIT, FITS
+from robustness.pictures.fitting import DEFAULT_FIT, FITS, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -31,6 +31,9 @@ from robustness.ui.session.sentences import sentence
 from robustness.ui.work.memo import sample_picture, uploaded_picture
 
 FIRST_SAMPLE = "chelsea"
+
+SIDES = (str(STUDY_SIDE), "240", "260", "384")
+"""Sides of study images offered: the bundled models' own, and a common one of larger models."""
 
 CAMERA_FILE = "camera.png"
 """Name of a camera frame."""
@@ -62,7 +65,7 @@ def _choice(
     *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The chosen images, and the row below the samples."""
-    sample, fit = current_sample(), _current_fit()
+    sample, fit, side = current_sample(), _current_fit(), _current_side()
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -88,14 +91,16 @@ def _choice(
             else:
                 _camera(f"camera_{version}")
             restore("fit", DEFAULT_FIT)
+            restore("side", str(STUDY_SIDE))
             with st.popover("Fit", icon=":material/crop:"):
                 keep("fit", fit_input("fit"))
+                keep("side", side_input("side"))
             sharing.button(st.session_state.get("uploads", []))
             if more:
                 more()
-    uploaded = _uploaded(fit)
+    uploaded = _uploaded(fit, side)
     of_run = [] if uploaded else linked_picture()
-    given = uploaded or of_run or _shared(fit)
+    given = uploaded or of_run or _shared(fit, side)
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
@@ -111,9 +116,10 @@ def _choice(
             if uploaded:
                 told = "Links include it." if _linked_copy() else "Links do not include uploads."
             st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
-    chosen = given or [sample_picture(sample, fit)]
-    if several:  # in the first one's fit, which may be a run's
-        return [*chosen, *(sample_picture(name, chosen[0].fit) for name in also)], below
+    chosen = given or [sample_picture(sample, fit, side)]
+    if several:  # in the first one's fit and side, which may be a run's
+        first = chosen[0]
+        return [*chosen, *(sample_picture(name, first.fit, first.side) for name in also)], below
     return chosen[-1:], below
 
 
@@ -143,6 +149,17 @@ def fit_input(key: str) -> str:
         first=DEFAULT_FIT,
         help="crop: centre of the image, as ImageNet models are tested; squash: the whole "
         "image, distorted; letterbox: the whole image with grey bars.",
+    )
+
+
+def side_input(key: str, *more: str) -> str:
+    """Draws the choice of the side of that square: pixels, or one of ``more``."""
+    return one_of(
+        "Side of that square (px)",
+        (*SIDES, *more),
+        key,
+        first=str(STUDY_SIDE),
+        help="Models with a larger input see more detail. A strength looks the same at any side.",
     )
 
 
@@ -193,11 +210,11 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = sharing.OWN
 
 
-def _uploaded(fit: str) -> list[Picture]:
+def _uploaded(fit: str, side: int) -> list[Picture]:
     pictures = []
     for name, data in st.session_state.get("uploads", []):
         try:
-            pictures.append(uploaded_picture(name, data, fit))
+            pictures.append(uploaded_picture(name, data, fit, side))
         except ImageError as error:
             st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
@@ -208,7 +225,7 @@ def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
     return sharing.shared(st.query_params.get(UPLOAD, ""))
 
 
-def _shared(fit: str) -> list[Picture]:
+def _shared(fit: str, side: int) -> list[Picture]:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
@@ -222,7 +239,7 @@ def _shared(fit: str) -> list[Picture]:
         return []
     copy, data = found
     try:
-        picture = uploaded_picture(copy.name, data, fit)
+        picture = uploaded_picture(copy.name, data, fit, side)
     except ImageError as error:
         st.error(plain(sentence(error)), icon=":material/broken_image:")
         return []
@@ -253,6 +270,12 @@ def _current_fit() -> str:
     """The fit chosen on the page or in the link."""
     fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
     return fit if fit in FITS else DEFAULT_FIT
+
+
+def _current_side() -> int:
+    """The side chosen on the page or in the link."""
+    side = st.session_state.get("side") or st.query_params.get("side")
+    return int(side) if side in SIDES else STUDY_SIDE
 
 
 def _gallery(selected: str | None) -> None:

@@ -13,6 +13,7 @@ from robustness.base.access import Action
 from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
+from robustness.evaluation.sides import one_side
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
@@ -45,7 +46,8 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
     ):
         request = request_input()
         if request is not None:
-            spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit)
+            side = one_side(request.side, model_names)
+            spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit, side=side)
             _begin(request, spec)
 
 

@@ -14,6 +14,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.sides import OWN_SIDE
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -24,7 +25,7 @@ from robustness.evaluation.suites import (
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.ui.controls.picture_input import fit_input
+from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.dataset.uploads import upload
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed, one_of
@@ -44,13 +45,17 @@ WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Opti
 
 @dataclass(frozen=True)
 class Request:
-    """What the page's controls ask for; ``source`` is as ``open_dataset`` takes it."""
+    """What the page's controls ask for.
+
+    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.one_side`` does.
+    """
 
     source: str
     conditions: tuple[Condition, ...]
     labelling: str
     limit: int | None
     fit: str
+    side: str
 
 
 def request_input() -> Request | None:
@@ -62,10 +67,10 @@ def request_input() -> Request | None:
         conditions = _conditions_input()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             limit = _limit_input()
-            labelling, fit = _options()
+            labelling, fit, side = _options()
     if source is None or not conditions:
         return None
-    return Request(source, conditions, labelling, limit, fit)
+    return Request(source, conditions, labelling, limit, fit, side)
 
 
 def _source_input() -> str | None:
@@ -192,10 +197,11 @@ def _limit_input() -> int | None:
     )
 
 
-def _options() -> tuple[str, str]:
+def _options() -> tuple[str, str, str]:
     with st.popover("Options", icon=":material/tune:"):
         labelling = one_of(
             "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
         )
         fit = fit_input("dataset_fit")
-    return labelling, fit
+        side = side_input("dataset_side", OWN_SIDE)
+    return labelling, fit, side

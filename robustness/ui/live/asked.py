@@ -44,7 +44,13 @@ class LiveRequest(NamedTuple):
 
     @property
     def spec(self) -> RunSpec:
-        return make_spec(self.models, [self.condition], seed=self.seed, fit=self.picture.fit)
+        return make_spec(
+            self.models,
+            [self.condition],
+            seed=self.seed,
+            fit=self.picture.fit,
+            side=self.picture.side,
+        )
 
     @property
     def what(self) -> str:

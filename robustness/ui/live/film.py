@@ -39,7 +39,11 @@ def _offer(asked: LiveRequest, name: str) -> films.Offer:
         key=f"{key} {name} {asked.truth}",
         label=moving(name),
         events=partial(
-            film.shoot, picture, condition, name, asked.models, seed=seed, fit=picture.fit
+            film.shoot,
+            *(picture, condition, name, asked.models),
+            seed=seed,
+            fit=picture.fit,
+            side=picture.side,
         ),
         total=len(wanted) * (1 + len(asked.models)),
         finish=lambda events: played(

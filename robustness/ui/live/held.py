@@ -132,7 +132,8 @@ def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     fit = asked.picture.fit
-    image = study_image(pictures[0], name="camera", fit=fit, pixels=MOST_PIXELS)
+    side = asked.picture.side
+    image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
     asked = asked._replace(picture=Picture.of("camera", image, fit=fit), truth=None)
     header, (_, after) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)

@@ -79,7 +79,7 @@ def work_key(
 
     All ``pictures`` share one fit.
     """
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit)
+    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
     return " ".join([what, spec.digest, str(chosen()), *(picture.digest for picture in pictures)])
 
 

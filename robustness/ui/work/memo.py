@@ -29,7 +29,7 @@ from robustness.models.together import together
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject
-from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.fitting import STUDY_SIDE, study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -46,34 +46,34 @@ KEYS: dict[str | type, Callable[[Any], object]] = {
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def sample_picture(name: str, fit: str) -> Picture:
+def sample_picture(name: str, fit: str, side: int = STUDY_SIDE) -> Picture:
     """A bundled sample as a study image."""
-    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit), fit=fit)
+    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit, side=side), fit=fit)
 
 
 def is_sample(picture: Picture) -> bool:
     """Whether ``picture`` is a bundled sample, not just an image with its name."""
     if picture.name not in SAMPLES:
         return False
-    return sample_picture(picture.name, picture.fit).digest == picture.digest
+    return sample_picture(picture.name, picture.fit, picture.side).digest == picture.digest
 
 
-def uploaded_picture(name: str, data: bytes, fit: str) -> Picture:
+def uploaded_picture(name: str, data: bytes, fit: str, side: int = STUDY_SIDE) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` for an unusable one."""
-    found = _decoded(data, fit)
+    found = _decoded(data, fit, side)
     if isinstance(found, str):
         raise ImageError(found.replace(as_subject(""), as_subject(name), 1))
     return replace(found, name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _decoded(data: bytes, fit: str) -> Picture | str:
+def _decoded(data: bytes, fit: str, side: int) -> Picture | str:
     """The image or its error sentence, computed once, both without a file name.
 
     The cache keys ``data`` by a digest.
     """
     try:
-        return Picture.of("", untrusted.study_image(data, fit=fit), fit=fit)
+        return Picture.of("", untrusted.study_image(data, fit=fit, side=side), fit=fit)
     except BusyError:  # a later attempt may succeed
         raise
     except ImageError as error:
