@@ -1,4 +1,4 @@
-"""One condition on one image as texts that reproduce it: a link, a command, Python, TOML."""
+"""Texts that reproduce one condition on one image: a link, a command, Python, TOML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DEFAULT_SEED = 0
 def copies(
     spec: RunSpec, picture_name: str, *, sample: str | None, truth: str | None = None
 ) -> dict[str, str]:
-    """By its title, each text that gives the answers of ``spec``, which has one condition.
+    """The texts that reproduce ``spec``, which has one condition, by title.
 
     ``sample`` names the bundled photograph shown. Without it the image is a file: in its place
     stands ``picture_name``, and there is no link, which cannot carry a file. Nor has an attack a

@@ -1,4 +1,4 @@
-"""Numbers and lists in sentences, the same in every answer."""
+"""Numbers and lists in sentences."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -
 
 
 def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The readable names of the models of ``entries``."""
+    """The labels of the models of ``entries``."""
     return listed([model(entry["model"]) for entry in entries])
 
 
 def common_rate(
     entries: Sequence[Mapping[str, Any]], digits: int = 1, name: str = "consistency"
 ) -> str:
-    """The rate that all of ``entries`` have; with its interval if that is the same, too."""
+    """The rate of all ``entries``, with its interval if they share that, too."""
     rates = {rate(entry, name, digits) for entry in entries}
     return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
 
@@ -53,7 +53,7 @@ def share(value: float, digits: int = 1) -> str:
 
 
 def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency") -> bool:
-    """Whether the intervals of two entries overlap; one that is not known overlaps everything."""
+    """Whether the intervals of two entries overlap; an unknown one overlaps everything."""
     bounds = [entry[f"{name}_{side}"] for entry in (a, b) for side in ("low", "high")]
     if None in bounds:
         return True

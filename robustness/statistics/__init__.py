@@ -1,7 +1,7 @@
-"""What a run over many images tells, with intervals and tests that take images as the unit.
+"""Statistics of a run over many images; intervals and tests count each image once.
 
 Frames have one row a measurement, with at least ``COLUMNS``. Tables come as lists of flat,
-JSON-ready dictionaries; what is not known is None.
+JSON-ready dictionaries; None is unknown.
 """
 
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness

@@ -1,4 +1,4 @@
-"""Which rows of an attack count: those that had a prediction to break."""
+"""Which rows of an attack count: those with a prediction to break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a model's confidence mean what it says? Confidence against the share of right answers."""
+"""Calibration: confidence compared with accuracy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS = 15
 Modern Neural Networks*, ICML 2017."""
 
 KINDS = {"clean": ("clean_probability", "clean_correct"), "perturbed": ("probability", "correct")}
-"""The columns of the top-1 probability and of whether the answer was right."""
+"""The columns of the top-1 probability and of correctness."""
 
 
 def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float]:

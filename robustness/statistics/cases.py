@@ -1,4 +1,4 @@
-"""Which measurements to look at: the predictions that failed, and those that held out."""
+"""The measurements to look at: failures, and predictions that survive."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ CASE_COLUMNS = (
     "consistent",
     "ssim",
 )
-"""What a case is told by."""
+"""The columns of a case."""
 
 WORST, SURVIVORS = "worst", "survivors"
 
 
 def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Rows of ``frame`` in the order in which to look at them, each image once.
+    """Rows of ``frame`` of one ``kind``, most interesting first, each image once.
 
-    Rows whose attack had no prediction to break are left out.
+    Rows of attacks without a prediction to break are left out.
 
     ``WORST``: predictions that are incorrect or, without a label, changed. Those that were correct
     before come first, by the fall of the confidence in the original class.
@@ -53,7 +53,7 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def class_names(frame: pd.DataFrame) -> pd.Series:
-    """The class of every row's image: of its label, else the one the model names for it clean."""
+    """The class of every row's image: its label, else the prediction on the original."""
     index = frame["label"].astype("Int64").fillna(frame["clean_top1"].astype("Int64"))
     keys = pd.DataFrame({"model": frame["model"].astype(str), "index": index.astype(int)})
     names = {

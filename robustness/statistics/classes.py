@@ -1,4 +1,4 @@
-"""Which classes suffer: accuracy and consistency of the images of each class."""
+"""Accuracy and consistency of each class."""
 
 from __future__ import annotations
 

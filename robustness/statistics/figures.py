@@ -1,4 +1,4 @@
-"""Every table of this package on one run: the same for pages, reports, gate and command line."""
+"""All tables of a run, for pages, reports, gate and command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Entries = list[dict[str, Any]]
 
 
 def recount(frame: pd.DataFrame) -> str:
-    """How the consistency of ``frame`` differs from what versions up to 0.6.7 told; "" if not."""
+    """How the consistency of ``frame`` differs from that of versions up to 0.6.7; "" if not."""
     known = with_conditions(with_correctness(without_copies(frame)))
     found = []
     for before, now in zip(laid_out(known), grids(known), strict=True):
@@ -53,9 +53,9 @@ def recount(frame: pd.DataFrame) -> str:
 
 
 class Figures:
-    """The tables on the measurements ``frame``, each worked out when it is first asked for.
+    """The tables of the measurements ``frame``, each computed on first use.
 
-    An image that stands in it under several names counts once, as in each of the tables.
+    An image that is present under several names counts once.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -64,7 +64,7 @@ class Figures:
         self._measured = with_conditions(with_correctness(distinct))
         self.frame = as_counted(self._measured)
         self.copies = 0
-        """Images of ``frame`` that are, pixel by pixel, copies of others, and not counted."""
+        """Images of ``frame`` that are exact copies of others, and not counted."""
         if len(distinct) < len(frame):
             self.copies = int(frame["image"].nunique()) - self.images
         self._pairs: dict[str, Entries] = {}
@@ -112,28 +112,25 @@ class Figures:
 
     @property
     def copies_note(self) -> str:
-        """A sentence on ``copies``; nothing where there are none."""
+        """A sentence on ``copies``; "" if there are none."""
         if not self.copies:
             return ""
         are = "is a copy of another" if self.copies == 1 else "are copies of others"
-        return (
-            f"{self.copies:,} of {self.images + self.copies:,} images {are}, pixel by pixel: "
-            "each image counts once."
-        )
+        return f"{self.copies:,} of {self.images + self.copies:,} images {are} and not counted."
 
     @cached_property
     def recount(self) -> str:
-        """How the consistency differs from what earlier versions told; "" where it does not."""
+        """How the consistency differs from that of earlier versions; "" if not."""
         return recount(self._measured)
 
     @property
     def quantities(self) -> list[str]:
-        """What models can be ranked by here: an accuracy only where there are labels."""
+        """What models can be ranked by; accuracies need labels."""
         return [q for q in QUANTITIES if any(entry[q] is not None for entry in self.summary)]
 
     @property
     def ranked_by(self) -> str:
-        """The quantity that models are ranked by unless another is asked for."""
+        """The default quantity of the ranking."""
         return str(self.summary[0]["ranked_by"])
 
     def pairs(self, quantity: str = "") -> Entries:
@@ -145,7 +142,7 @@ class Figures:
 
     @property
     def pairs_under_attack(self) -> Entries:
-        """The pairs by robust accuracy, where models are ranked by something else."""
+        """The pairs by robust accuracy, if models are ranked by something else."""
         robust = "robust_accuracy"
         return [] if self.ranked_by == robust else self.pairs(robust)
 
@@ -157,5 +154,5 @@ class Figures:
         return self._tests[quantity]
 
     def ranking(self, quantity: str = "") -> Entries:
-        """The summary with the places that are established."""
+        """The summary with ranks."""
         return ranking(self.summary, self.pairs(quantity))

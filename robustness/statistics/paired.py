@@ -1,4 +1,4 @@
-"""Tests of two answers to the same images, and how many images would settle them.
+"""Paired tests of two models on the same images, and how many images they need.
 
 With one condition an image adds at most 1 to either side, and McNemar's test counts the images
 that do. Under several conditions the rows of one image are not independent. Then the image's net

@@ -35,7 +35,7 @@ QUANTITIES: Mapping[str, str] = {
 under all attacks of one norm and epsilon at once."""
 
 NEITHER = -1
-"""In the place of 0 or 1: a row that is neither kept nor changed."""
+"""Instead of 0 or 1: a row that counts as neither unchanged nor changed."""
 
 FEWEST_TO_PLAN = 20
 """With fewer images no number of further ones is given: the difference is hardly known."""
@@ -61,8 +61,8 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     of both to break. Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
     ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
     ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
-    ``more_images``: how many more would probably establish it, by ``images_needed``; None if it is
-    established, or if these images cannot tell.
+    ``more_images``: how many more would probably make it significant, by ``images_needed``; None if
+    it is significant, or if these images cannot tell.
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
@@ -131,12 +131,11 @@ def _rounded(number: int) -> int:
 def ranking(
     summary: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The entries of ``summary`` with the places that are established, best first.
+    """The entries of ``summary`` with their ranks, best first.
 
     Per group of models with the same classes: by falling quantity of the ``pairs`` (as ``compare``
-    gives them), which replaces ``ranked_by``. Adds ``place_low`` and ``place_high``: a model stands
-    behind those established as better and ahead of those established as worse, and anywhere
-    between.
+    gives them), which replaces ``ranked_by``. Adds ``place_low`` and ``place_high``: a model ranks
+    behind those significantly better and ahead of those significantly worse.
     """
     quantity = pairs[0]["quantity"] if pairs else summary[0]["ranked_by"]
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What no attack of a run broke: the accuracy that is left under the strongest of them."""
+"""Robust accuracy: the images that no attack of a run breaks."""
 
 from __future__ import annotations
 

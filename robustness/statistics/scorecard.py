@@ -1,4 +1,4 @@
-"""The study's reading of a set of measurements: ranking, verdicts, and the published figures."""
+"""The study's ranking and verdicts, and its published figures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ they were (1) to those of an unrelated image (0)."""
 
 
 UNSURE = 0.3
-"""Clean top-1 probability below which keeping or changing an answer means little."""
+"""Top-1 probability on the original below which a change means little."""
 
 
 VERDICT_RULE = (
@@ -148,8 +148,8 @@ _SAME = 1e-12
 def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Groups of models, each best first, within which all intervals overlap: no order is known.
 
-    Any two of one ranking whose order is not established stand in a group together, and none lies
-    in another. Without intervals a whole ranking is a group.
+    Any two of one ranking without a significant difference share a group, and no group contains
+    another. Without intervals a whole ranking is a group.
     """
     groups: list[tuple[str, ...]] = []
     for ranking in rankings(summary):  # intervals that all overlap hold the highest of their lows

@@ -97,6 +97,7 @@ def perturbations(found: Figures) -> Section:
         lambda quantity: [_at_strengths(found, quantity)],
         printed=["consistency"],
         first="consistency",
+        listed=True,
     )
     table = Titled("By model and condition", _conditions(entries), long=True)
     every = Sortable(
@@ -225,7 +226,7 @@ def accuracy(found: Figures) -> Section | None:
     return Section(
         "Accuracy",
         [
-            Titled("Accuracy", label_tables.accuracy(entries)),
+            Titled("Top-1 and top-5 accuracy", label_tables.accuracy(entries)),
             Titled("Expected calibration error (ECE)", label_tables.calibration(entries)),
             Beside([choice], [Text(label_tables.CALIBRATION_NOTE)]),
         ],

@@ -1,0 +1,37 @@
+"""The prose of the methods: its numbers are those of the code, and a run's report has its notes."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustness.attacks.outcome import DRAWS
+from robustness.evaluation.sweep import CLOSE, TOLERANCE
+from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
+from robustness.models.model_record import FIT_PHOTOGRAPHS
+from robustness.report import methods
+from robustness.report.content import Text
+from robustness.statistics.calibration import BINS
+from robustness.statistics.ranking import FEWEST_TO_PLAN
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Fit", f"on {FIT_PHOTOGRAPHS} labelled photographs"),
+        ("Noise", f"{DRAWS} random changes"),
+        ("Breaking strength", f"refined to {TOLERANCE:g} "),
+        ("Breaking strength", f"below {CLOSE:g} times"),
+        ("Intervals", f"from {FEWEST_OF_A_MEAN} images. Fewer than {FEWEST} images have none"),
+        ("More images", f"below {FEWEST_TO_PLAN} images"),
+        ("Calibration", f"{BINS} bins"),
+    ],
+)
+def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
+    assert words in methods.note(title)
+
+
+def test_a_report_has_the_notes_as_plain_paragraphs() -> None:
+    told = [block.text for block in methods.blocks([], methods.MANY_IMAGES) if type(block) is Text]
+    for title in methods.MANY_IMAGES:
+        assert f"{title}. {methods.note(title)}" in told
+    assert not any("#" in text or "`" in text for text in told)
