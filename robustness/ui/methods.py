@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import pandas as pd
@@ -31,7 +32,7 @@ def show() -> None:
     st.html(html("glossary", terms=TERMS))
     for title, text in methods.sections().items():
         st.header(title, anchor=title.lower().replace(" ", "-"))
-        st.markdown(text.replace("### ", "#### "))
+        st.markdown(re.sub(r"^### (.+)$", r"**\1**", text, flags=re.MULTILINE))
         if title in _TABLES:
             st.dataframe(_TABLES[title](), hide_index=True, height="content")
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
