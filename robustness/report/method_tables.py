@@ -1,4 +1,4 @@
-"""What is measured and how, in tables drawn from the registries."""
+"""Tables of perturbations, fits, metrics and attacks, from the registries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustness.perturbations import Perturbation
 
 
 def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
-    """What is known of the ``records``, one a row."""
+    """One row for each of ``records``."""
     return pd.DataFrame(
         [
             {
@@ -37,7 +37,7 @@ def perturbations(records: Iterable[Perturbation]) -> pd.DataFrame:
 
 
 def fits() -> pd.DataFrame:
-    """What the fit and the side do to each model on which that was measured."""
+    """Accuracy of each model by fit and side, where measured."""
     return pd.DataFrame(
         [
             {
@@ -70,12 +70,12 @@ def metric_formulas() -> pd.DataFrame:
 
 
 def attacks(records: Iterable[Attack]) -> pd.DataFrame:
-    """What is known of the attacks ``records``, one a row."""
+    """One row for each of the attacks ``records``."""
     return pd.DataFrame(
         [
             {
                 "Attack": record.label,
-                "Sees": "gradients" if record.white_box else "answers alone",
+                "Sees": "gradients" if record.white_box else "predictions only",
                 "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
                 "Target": "can aim" if record.targeted else "none",
                 "Steps": record.steps,

@@ -1,4 +1,4 @@
-"""A new run: what it would evaluate, and the start button."""
+"""The form of a new run: its size, and the start button."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from robustness.ui.work import jobs
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
 
 _SECONDS_TO_LOOK = 10.0
-"""For a readable image among damaged ones; a run lists them all with their reasons."""
+"""Time limit of the search for a readable image."""
 
 FRAMES_AT_ONCE = 44
-"""Images and their perturbed versions from one look whether the run was cancelled to the next."""
+"""Images and their perturbed versions between two checks for cancelling."""
 
 
 def new_run(model_names: Sequence[str], seed: int) -> None:
@@ -38,7 +38,7 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
     clean()
     opened = st.query_params.get(RUN)
     if _FOLDED_FOR not in st.session_state or st.session_state[_FOLDED_FOR] != opened:
-        st.session_state[_FORM] = opened is None  # what a run tells is what people want to see then
+        st.session_state[_FORM] = opened is None  # an open run is what people want to see
         st.session_state[_FOLDED_FOR] = opened
     with (
         st.expander("New evaluation", icon=":material/add_circle:", key=_FORM, on_change="rerun"),
@@ -52,7 +52,7 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
 
 
 def _written(source: str) -> tuple[int, ...]:
-    """When the file ``source``, or the folder and the folders right in it, last changed."""
+    """When the file or folder ``source``, or a folder directly in it, last changed."""
     path = Path(source)
     if source == SAMPLES or not path.exists():
         return ()
@@ -69,7 +69,7 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
     show_spinner=False, max_entries=8, hash_funcs={RunSpec: lambda spec: spec.digest}
 )
 def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
-    """What the run would do."""
+    """The plan of the run."""
     try:
         return runs.plan(
             _listed(request.source, written),
@@ -84,7 +84,7 @@ def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
 
 @st.cache_resource(show_spinner="Looking for a readable image …", max_entries=8)
 def _unreadable(source: str, written: tuple[int, ...]) -> str:
-    """Why no image of ``source`` can be read; "" where one can, or a look is too short to tell."""
+    """Why no image of ``source`` can be read; "" if one can, or time ran out."""
     reasons: list[str] = []
     until = time.monotonic() + _SECONDS_TO_LOOK
     for entry in (entries := _listed(source, written)).entries:
@@ -124,7 +124,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
         )
         st.caption(f"{size} Runs in the background. You can close this page.")
     if pressed:
-        _listed.clear()  # what the source holds now is what is evaluated
+        _listed.clear()  # evaluate the current content of the source
         _planned.clear()
         st.query_params[RUN] = jobs.submit(_planned(request, spec, _written(request.source)))
         st.rerun()

@@ -1,7 +1,7 @@
-"""Uploaded images: kept beside the runs, under their digest, while anything needs them.
+"""Uploaded images, stored beside the runs under their digest while they are needed.
 
-That is a session of this server that holds them, or a run whose manifest names them, finished or
-not, deleted for good or not yet. They take as much room as the setting ``uploads`` allows.
+A session of this server or the manifest of a run, in the bin or not, may need them. The setting
+``uploads`` limits their total size.
 """
 
 from __future__ import annotations
@@ -31,41 +31,40 @@ from robustness.ui.session.run_link import runs_folder
 from robustness.ui.session.upload_limit import room
 
 YOUNG = 3600.0
-"""Seconds in which an upload of another server, or an earlier one, stays though no run names it.
+"""Seconds that an upload of another server stays without a run: its session may hold it.
 
-Its session may hold it. While one does, its server says so by the time of the folder.
+While one does, its server touches the folder.
 """
 
 SECONDS_BETWEEN = 600.0
-"""After which a server has a look at the uploads, and touches those that its sessions hold."""
+"""After which a server checks the uploads, and touches those of its sessions."""
 
 _HELD, _CLEANED = "dataset upload", "uploads cleaned"
 
 
 @dataclass(eq=False)
 class Held:
-    """An upload that a session holds: the archive at ``path``, made of the files ``ids``."""
+    """An upload of a session: the archive at ``path``, made of the files ``ids``."""
 
     path: Path
     ids: tuple[str, ...]
 
 
 _HOLDERS: weakref.WeakSet[Held] = weakref.WeakSet()
-"""What the sessions of this server hold; one that has ended lets go of its own."""
+"""The uploads of this server's sessions; those of ended ones disappear."""
 
 _OWN: set[Path] = set()
-"""Folders that this server has made; another's session that holds the same makes it anew."""
+"""Folders that this server has made."""
 
 _CHANGING = threading.Lock()
-"""Nothing is removed between the look whether it is needed and another session's taking hold."""
+"""Held from the check whether an upload is needed until it is removed or taken."""
 
 
 def upload(files: Sequence[UploadedFile]) -> Path | None:
-    """Where the archive of ``files`` lies, packed and hashed once; None without any.
+    """The path of the archive of ``files``, packed and hashed once; None without files.
 
-    ``files`` are one zip archive or several images. What this session had uploaded before is
-    removed unless it is needed elsewhere. Raises ``ParameterError`` where there is no room for
-    them, or the disk takes nothing.
+    ``files`` are one zip archive or several images. The session's earlier upload is removed unless
+    needed elsewhere. Raises ``ParameterError`` if there is no room, or writing fails.
     """
     held: Held | None = st.session_state.get(_HELD)
     ids = tuple(file.file_id for file in files)
@@ -87,7 +86,7 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
 
 
 def clean() -> None:
-    """Removes the uploads that nothing needs any more; once a session."""
+    """Remove unneeded uploads, once per session."""
     if _CLEANED not in st.session_state:
         st.session_state[_CLEANED] = True
         collect()
@@ -95,10 +94,10 @@ def clean() -> None:
 
 @afterwards
 def collect() -> None:
-    """Removes the uploads of this server that nothing needs, and the old ones of any other."""
+    """Remove unneeded uploads of this server, and old ones of others."""
     try:
         there = list((runs_folder() / UPLOADS).iterdir())
-    except (OSError, RobustnessError):  # there is none, it cannot be listed, or is not known
+    except (OSError, RobustnessError):  # missing, or it cannot be listed
         return
     with _CHANGING:
         _remove_unneeded([path for path in there if path in _OWN or _age(path) > YOUNG])
@@ -106,7 +105,7 @@ def collect() -> None:
 
 @contextlib.contextmanager
 def tended() -> Iterator[None]:
-    """Has a look at the uploads at once and again and again, in a thread."""
+    """Check the uploads now and regularly, in a thread."""
     ended = threading.Event()
 
     def tend() -> None:
@@ -125,9 +124,9 @@ def tended() -> Iterator[None]:
 
 
 def forget(source: str) -> None:
-    """Removes the upload ``source``, which a run named that is gone, unless it is needed still.
+    """Remove the upload ``source`` of a deleted run, unless it is still needed.
 
-    Any other source is left alone.
+    Other sources stay.
     """
     folder = Path(source).parent
     if folder.parent == runs_folder() / UPLOADS:
@@ -136,18 +135,15 @@ def forget(source: str) -> None:
 
 
 def _age(folder: Path) -> float:
-    """Seconds since somebody has last written into ``folder``, or touched it."""
+    """Seconds since ``folder`` was last written to or touched."""
     try:
         return time.time() - max(p.stat().st_mtime for p in (folder, *folder.glob("*")))
-    except OSError:  # somebody else removes it
+    except OSError:  # removed meanwhile
         return 0.0
 
 
 def _remove_unneeded(folders: Sequence[Path]) -> None:
-    """Removes those of ``folders`` that no session of this server holds and no run names.
-
-    A run names its images in its manifest, whatever version of this program wrote that.
-    """
+    """Remove those of ``folders`` that no session of this server and no manifest needs."""
     held = {held.path.parent for held in _HOLDERS}
     if not (unneeded := [folder for folder in folders if folder not in held]):
         return
@@ -155,7 +151,7 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     manifests = [*kept.glob(f"*/{MANIFEST_FILE}"), *kept.glob(f"{BIN}/*/{MANIFEST_FILE}")]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
-    except OSError:  # whether it is needed cannot be known
+    except OSError:  # it may be needed
         return
     for folder in unneeded:
         if not any(folder.name in text for text in texts):
@@ -169,13 +165,13 @@ def _check_room(more: int) -> None:
     if taken + more > most:
         raise ParameterError(
             f"There is no room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
-            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}; delete runs of "
+            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}. Delete runs of "
             "uploaded images, or ask the operator to raise the setting 'uploads'."
         )
 
 
 def _archive(files: Sequence[UploadedFile]) -> tuple[str, bytes]:
-    """The name and the bytes of the zip archive that ``files`` are, or that is made of them."""
+    """Name and bytes of the zip archive of ``files``."""
     if files[0].name.lower().endswith(".zip"):
         return files[0].name, files[0].getvalue()
     return "uploaded pictures.zip", _packed([(file.name, file.getvalue()) for file in files])
@@ -192,12 +188,12 @@ def _packed(files: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _keep(name: str, data: bytes) -> Path:
-    """Where the archive ``data`` lies from now on: beside the runs, under its digest."""
+    """Write the archive ``data`` beside the runs, under its digest; return its path."""
     folder = runs_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:32]
     path = folder / f"{Path(name).stem[:60] or 'upload'}.zip"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()  # young again, should an earlier session have left it
+        folder.touch()  # in case an earlier session left it
         _OWN.add(folder)
         if not path.exists():
             write_whole(path, data)
