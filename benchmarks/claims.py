@@ -9,20 +9,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
+from robustness.perturbations import REGISTRY
 from robustness.statistics import over_models
 from robustness.statistics.calibration import estimated_error
+from robustness.statistics.paired import images_needed
 from tests.support.made_up_claims import (
+    IMAGES,
     Pair,
+    Random,
     confident_answers,
-    numbers_named,
+    logistic,
     one_condition,
     perturbed,
     power,
-    ten_conditions,
-    untrue,
+    verdicts,
 )
 
 Floats = NDArray[np.float64]
+
+
+def ten_conditions(shift: float, own: float) -> Pair:
+    """Two models that find the same images hard, but for ``own``; one is better by ``shift``."""
+    rng = np.random.default_rng(0)
+    hardness = rng.normal(1, 1.5, IMAGES)
+    better, worse = (
+        rng.binomial(10, logistic(hardness + by + rng.normal(0, own, IMAGES))) for by in (shift, 0)
+    )
+    return Pair(10, better - worse)
+
+
+def numbers_named(pair: Pair, images: int, runs: int, tests: int, rng: Random) -> list[int | None]:
+    """How many images each pilot of so many ``images`` asks for that establishes nothing."""
+    nets = pair.drawn(images, runs, rng)
+    settled, low, high = verdicts(pair, nets, tests)
+    means = nets.mean(axis=0) / pair.conditions
+    nearer = np.where(means > 0, low, -high)
+    return [
+        images_needed(abs(means[at]), nearer[at], images, tests) if means[at] else None
+        for at in np.flatnonzero(~settled)
+    ]
+
+
+def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
+    """Whether ``over_models`` claims a difference that there is not."""
+    names = [record.name for record in REGISTRY]
+    true = [ease[names.index(entry["perturbation"])] for entry in entries]
+    above = [t <= true[0] for t, e in zip(true, entries, strict=True) if e["above_lowest"]]
+    below = [t >= true[-1] for t, e in zip(true, entries, strict=True) if e["below_highest"]]
+    return any(above) or any(below)
+
 
 PAIRS: dict[str, Pair] = {
     "6 % won, 3 % lost": one_condition(0.06, 0.03),

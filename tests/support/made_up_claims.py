@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
-from robustness.statistics.paired import established, images_needed, sign_flip
+from robustness.statistics.paired import established, sign_flip
 from tests.support.made_up_runs import rows
 
 Floats = NDArray[np.float64]
@@ -45,17 +45,7 @@ def one_condition(won: float, lost: float) -> Pair:
     return Pair(1, np.repeat([1, -1, 0], [*counts, IMAGES - sum(counts)]))
 
 
-def ten_conditions(shift: float, own: float) -> Pair:
-    """Two models that find the same images hard, but for ``own``; one is better by ``shift``."""
-    rng = np.random.default_rng(0)
-    hardness = rng.normal(1, 1.5, IMAGES)
-    better, worse = (
-        rng.binomial(10, _logistic(hardness + by + rng.normal(0, own, IMAGES))) for by in (shift, 0)
-    )
-    return Pair(10, better - worse)
-
-
-def _logistic(x: Floats) -> Floats:
+def logistic(x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
@@ -70,18 +60,6 @@ def verdicts(pair: Pair, nets: Integers, tests: int) -> tuple[NDArray[np.bool_],
         for net, *bounds in zip(nets.T, low, high, strict=True)
     ]
     return np.array(found), low, high
-
-
-def numbers_named(pair: Pair, images: int, runs: int, tests: int, rng: Random) -> list[int | None]:
-    """How many images each pilot of so many ``images`` asks for that establishes nothing."""
-    nets = pair.drawn(images, runs, rng)
-    settled, low, high = verdicts(pair, nets, tests)
-    means = nets.mean(axis=0) / pair.conditions
-    nearer = np.where(means > 0, low, -high)
-    return [
-        images_needed(abs(means[at]), nearer[at], images, tests) if means[at] else None
-        for at in np.flatnonzero(~settled)
-    ]
 
 
 class Power(NamedTuple):
@@ -119,7 +97,7 @@ def confident_answers(
     Less often by ``off``. ``alike``: most answers to one image are right or wrong together.
     """
     ease = rng.normal(0, 1.2, (images, 1)) + rng.normal(0, 0.8, (images, conditions))
-    confidence = _logistic(1 - np.linspace(-2, 2, conditions) + ease)
+    confidence = logistic(1 - np.linspace(-2, 2, conditions) + ease)
     chance = rng.random((images, conditions))
     if alike:
         together = rng.random((images, conditions)) < 0.7
@@ -136,15 +114,6 @@ def perturbed(ease: Floats, images: int, rng: Random) -> pd.DataFrame:
     The images are the same under all of them, some easy and some hard.
     """
     names = [record.name for record in REGISTRY][: len(ease)]
-    chance = _logistic(ease + rng.normal(0, 1.5, (images, 1)))
+    chance = logistic(ease + rng.normal(0, 1.5, (images, 1)))
     kept = rng.random(chance.shape) < chance
     return rows(kept, conditions=[(name, 0.6) for name in names])
-
-
-def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
-    """Whether ``over_models`` claims a difference that there is not."""
-    names = [record.name for record in REGISTRY]
-    true = [ease[names.index(entry["perturbation"])] for entry in entries]
-    above = [t <= true[0] for t, e in zip(true, entries, strict=True) if e["above_lowest"]]
-    below = [t >= true[-1] for t, e in zip(true, entries, strict=True) if e["below_highest"]]
-    return any(above) or any(below)
