@@ -13,6 +13,7 @@ from robustness.models.file_formats.kinds import stands_in
 from robustness.models.loaded import engine_text
 from robustness.models.model_record import UserFile
 from robustness.models.own import beside, entry, package
+from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.places import all_places
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,
@@ -120,6 +121,11 @@ def _limits(record: models.ModelRecord) -> list[str]:
         found.append(
             "Not measured as deployed: onnxruntime is not installed, and OpenVINO rounds "
             "differently."
+        )
+    if isinstance(weights, PythonModel):
+        found.append(
+            "Asked as a function: no feature similarities, no heat maps, and Square alone attacks "
+            "it. Networks of Keras or torch can do all, where they can be exported."
         )
     if weights.path.is_dir():
         found.append("No feature similarities: a SavedModel gives predictions only.")
