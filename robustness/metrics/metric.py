@@ -15,7 +15,7 @@ Scores = NDArray[np.float64]
 
 PREDICTION = "prediction"
 FEATURES = "features"
-PICTURE = "picture"
+PICTURE = "image"
 
 
 @dataclass(frozen=True)
