@@ -1,6 +1,6 @@
-"""Runs between machines: one file out, one file in, which comes whole or not at all.
+"""Export and import of runs as zip archives; an import is complete or leaves nothing behind.
 
-The archive holds one folder with the manifest, the files of rows and the title; no images.
+An archive holds one folder with the manifest, the rows and the title, but no images.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from robustness.runs.store import Run, load
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3
 MAX_RATIO = 20
-"""Bytes unpacked for each byte of the archive; rows are packed already and hardly shrink again."""
+"""Most unpacked bytes for each byte of the archive; rows are compressed already."""
 
 MAX_MANIFEST, MAX_MANIFEST_PART = 1024**2, 64
-"""Bytes of the manifest, and as many more for each file of rows that it may list."""
+"""Most bytes of the manifest, plus those for each file of rows."""
 
 _MAX_TITLE = 4 * notes.MAX_TITLE
 
@@ -39,9 +39,9 @@ _FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.T
 
 
 def write_archive(run: Run, to: Path | BinaryIO) -> None:
-    """Writes ``run`` as a zip archive: the same bytes for the same run.
+    """Write ``run`` as a zip archive, with the same bytes for the same run.
 
-    Raises ``RunError`` for one that is not finished or cannot be read.
+    Raises ``RunError`` for a run that is unfinished or unreadable.
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
@@ -58,14 +58,14 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
 def _opened(path: Path, run: Run) -> BinaryIO:
     try:
         return path.open("rb")
-    except OSError as error:  # else it would pass for a fault of where the archive goes
+    except OSError as error:  # not an error of the archive's place
         raise RunError(
             f"The file {path.name} of the run {run.id} cannot be read: {error.strerror}."
         ) from error
 
 
 def export_run(run: Run, file: Path) -> None:
-    """Writes ``run`` to ``file``, whole or not at all; raises ``RunError`` where that fails."""
+    """Write ``run`` to ``file`` atomically; raises ``RunError`` if that fails."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         put_whole(file, lambda temporary: write_archive(run, temporary))

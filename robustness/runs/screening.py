@@ -1,8 +1,7 @@
-"""Whether a run from elsewhere can be what its manifest says: before anybody opens it.
+"""Checks of an imported run before it is opened.
 
-A file of rows may claim any number of them and repeat a long text at no cost; both would fill the
-memory of whoever opens it. So its bytes are looked at first, then what it says of itself, and the
-rows last, some thousands at a time.
+A file of rows may claim any number of rows and repeat a long text at no cost; both could exhaust
+memory. So its bytes are checked first, then its metadata, and last the rows, in batches.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _MAX_VALUES = 64  # of one row in one column: stages, or classes of the top 5
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Raises ``RunError`` unless ``manifest`` asks for something that can be evaluated."""
+    """Raise ``RunError`` unless ``manifest`` can be evaluated."""
     spec = manifest.spec
     try:
         check_fit(spec.fit)
