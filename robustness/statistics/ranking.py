@@ -118,11 +118,11 @@ def advice(pair: Mapping[str, Any]) -> str:
         return f"not significant; needs at least {FEWEST_TO_PLAN} images"
     if pair["more_images"] is None:
         return "not significant"
-    more = counted(_rounded(pair["more_images"]), "more image")
+    more = counted(rounded(pair["more_images"]), "more image")
     return f"not significant; about {more} should be enough"
 
 
-def _rounded(number: int) -> int:
+def rounded(number: int) -> int:
     """``number`` with two leading digits, rounded up: it rests on an estimate."""
     step = 10 ** max(0, len(str(number)) - 2)
     return -(-number // step) * step

@@ -1,0 +1,261 @@
+"""Which model of a run to choose: the best, or those that cannot be told apart, and how sure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.metrics.intervals import FEWEST, difference_bounds
+from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
+from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
+from robustness.statistics.estimates import number, shares
+from robustness.statistics.figures import Figures
+from robustness.statistics.grid import Grid, grids
+from robustness.statistics.paired import established, holm, images_needed, sign_flip
+from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
+from robustness.statistics.robust_accuracy import budgets, survived
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 1_000
+_AT_ONCE = 4_000_000  # numbers of images drawn, in one block of resamples
+_STEPS = 100  # weights are whole numbers of hundredths of the largest, for the exact test
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer.
+
+    ``best`` is one model, or those tied with the first; empty if none meets the criteria.
+    ``certainty`` is the share of resamples of the images in which the first of ``best`` scores
+    highest, None for one candidate or too few images. ``worse`` names the models that are
+    significantly worse than the first, by ``margin`` or more. ``models`` has an entry per model,
+    best first: ``model``, ``status``, ``reason`` (of one ruled out), ``accuracy`` of the originals,
+    ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
+    ``place_high`` (simultaneous 95 %), ``weakest`` (perturbation) with ``weakest_value``,
+    ``latency_ms``, ``megabytes``. ``more_images`` would probably separate the first two of a tie.
+    ``weighted`` says which perturbations each weight was for.
+    """
+
+    best: tuple[str, ...]
+    certainty: float | None
+    worse: tuple[str, ...]
+    models: tuple[Mapping[str, Any], ...]
+    quantity: str
+    images: int
+    margin: float
+    more_images: int | None
+    weighted: Mapping[str, Sequence[str]]
+    sentences: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "models": [dict(entry) for entry in self.models]}
+
+
+def choose(
+    figures: Figures,
+    criteria: Criteria | None = None,
+    costs: Mapping[str, Cost] | None = None,
+    ruled_out: Mapping[str, str] | None = None,
+) -> Choice:
+    """The choice among the models of ``figures``.
+
+    Models score by what the run ranks them by: accuracy on labelled images, robust accuracy under
+    attacks alone, else consistency; only images that every candidate was asked about count.
+    Candidates have the same classes. ``ruled_out`` gives reasons why models are none.
+
+    A model is worse than the first if the paired difference is significant (as in ``compare``) and
+    at least the margin. Raises ``ParameterError`` for criteria that the run cannot answer.
+    """
+    criteria, costs = criteria or Criteria(), costs or {}
+    quantity = figures.ranked_by
+    of = {grid.model: grid for grid in grids(figures.frame)}
+    summary = {entry["model"]: entry for entry in figures.summary}
+    reasons = {**reasons_against(summary, criteria, costs), **(ruled_out or {})}
+    allowed = [name for name in of if name not in reasons]
+    sets = [names for _, names in models.by_labels(allowed)]
+    group: Sequence[str] = max(sets, key=len, default=())
+    keys = next(iter(of.values())).conditions
+    weights, weighted = weights_of(keys, criteria.weights, quantity)
+    scored = _Scored([_values(of[name], quantity) for name in group], weights)
+    ranked = _ranked(group, scored, criteria.margin)
+    others = [
+        {
+            "model": name,
+            "status": RULED_OUT if name in reasons else NOT_COMPARED,
+            "reason": reasons.get(name, "it has other classes"),
+        }
+        for name in of
+        if name not in group
+    ]
+    told = tuple(
+        {
+            **dict.fromkeys(_SCORES),
+            **entry,
+            "accuracy": summary[entry["model"]]["clean_accuracy"],
+            **_weakest(figures, entry["model"], quantity),
+            **vars(costs.get(entry["model"], Cost())),
+        }
+        for entry in [*ranked.entries, *others]
+    )
+    compared = len(group) > 1 and scored.images >= FEWEST
+    return Choice(
+        best=tuple(entry["model"] for entry in told if entry["status"] in (BEST, TIED)),
+        certainty=told[0]["certainty"] if compared else None,
+        worse=tuple(entry["model"] for entry in told if entry["status"] == WORSE),
+        models=told,
+        quantity=quantity,
+        images=scored.images,
+        margin=criteria.margin,
+        more_images=ranked.more,
+        weighted=weighted,
+        sentences=tuple(sentences(told, scored.images, ranked.more, criteria.margin)),
+    )
+
+
+class _Ranked(NamedTuple):
+    """The candidates' entries, best first, and how many more images would separate a tie."""
+
+    entries: list[dict[str, Any]]
+    more: int | None
+
+
+def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
+    order = np.argsort(-scored.scores, kind="stable").tolist()
+    pairs, firsts = _pairs(scored), _resampled(scored)
+    behind = [place for place in order[1:] if _is_worse(pairs, order[0], place, margin)]
+    alone = len(behind) == len(order) - 1
+    entries = [
+        {
+            "model": group[place],
+            "status": WORSE if place in behind else BEST if alone else TIED,
+            "reason": "",
+            **shares(scored.per_image[place][:, None]).named("robust", 0),
+            "certainty": float(firsts[place]),
+            "place_low": 1 + sum(_is_worse(pairs, other, place) for other in order),
+            "place_high": len(order) - sum(_is_worse(pairs, place, other) for other in order),
+        }
+        for place in order
+    ]
+    second = None if alone or len(order) < 2 else order[1]
+    return _Ranked(entries, None if second is None else _more(pairs[order[0], second], scored))
+
+
+_SCORES = (
+    *("robust", "robust_low", "robust_high", "certainty", "place_low", "place_high"),
+    *("weakest", "weakest_value"),
+)
+
+
+def _values(grid: Grid, quantity: str) -> Floats:
+    values = grid.values(QUANTITIES[quantity])
+    return survived(values, budgets(grid.conditions)) if quantity == "robust_accuracy" else values
+
+
+class _Scored:
+    """Scores of models: ``scores`` (models,), ``per_image`` (models, images)."""
+
+    def __init__(self, values: Sequence[Floats], weights: Floats) -> None:
+        used = weights > 0
+        steps = np.maximum(1, np.rint(weights[used] / weights.max() * _STEPS)).astype(np.int64)
+        steps //= math.gcd(*steps.tolist())
+        stacked = np.stack(values)[:, :, used] if values else np.zeros((0, 0, len(steps)))
+        # Where an attack had no prediction of one model to break, none is compared there.
+        shared = np.logical_and.reduce(~np.isnan(stacked), axis=0)
+        kept = shared.any(axis=1)
+        self.totals = (shared[kept] * steps).sum(axis=1)
+        """(images,) steps of weight that each image has."""
+        filled = np.where(shared, stacked, 0.0)[:, kept]
+        self.gained = (filled * steps).sum(axis=2).astype(np.int64)
+        """(models, images) of ``totals``."""
+        self.images = int(kept.sum())
+
+    @property
+    def per_image(self) -> Floats:
+        found: Floats = self.gained / np.maximum(self.totals, 1)
+        return found
+
+    @property
+    def scores(self) -> Floats:
+        found: Floats = self.gained.sum(axis=1) / max(int(self.totals.sum()), 1)
+        return found
+
+
+Pair = Mapping[str, Any]
+
+
+def _pairs(scored: _Scored) -> dict[tuple[int, int], Pair]:
+    """By (a, b) the difference of a minus b, its interval, and whether it is significant."""
+    places = list(itertools.combinations(range(len(scored.gained)), 2))
+    nets = [scored.gained[a] - scored.gained[b] for a, b in places]
+    adjusted = holm([sign_flip(net) for net in nets]) if nets else []
+    found: dict[tuple[int, int], Pair] = {}
+    for (a, b), net, p in zip(places, nets, adjusted, strict=True):
+        apart = (net / np.maximum(scored.totals, 1))[:, None]
+        low, high = (number(bound[0]) for bound in difference_bounds(apart))
+        difference = float(scored.scores[a] - scored.scores[b])
+        significant = established(p, low, high)
+        for key, sign in (((a, b), 1), ((b, a), -1)):
+            found[key] = {
+                "difference": sign * difference,
+                "low": low if sign > 0 else None if high is None else -high,
+                "significant": significant,
+                "tests": len(places),
+            }
+    return found
+
+
+def _is_worse(
+    pairs: Mapping[tuple[int, int], Pair], better: int, worse: int, margin: float = 0.0
+) -> bool:
+    pair = pairs.get((better, worse))
+    if pair is None or not pair["significant"]:
+        return False
+    return bool(pair["difference"] > 0 and pair["difference"] >= margin)
+
+
+def _resampled(scored: _Scored) -> Floats:
+    """(models,) share of resamples of the images in which each scores highest; ties are shared."""
+    count, images = scored.gained.shape[0], scored.images
+    if count < 2 or not images:
+        return np.ones(count)
+    rng = np.random.default_rng(0)
+    wins = np.zeros(count)
+    at_once = max(1, _AT_ONCE // images)
+    for start in range(0, RESAMPLES, at_once):
+        drawn = rng.multinomial(
+            images, np.full(images, 1 / images), size=min(at_once, RESAMPLES - start)
+        )
+        scores = drawn @ scored.gained.T
+        top = scores == scores.max(axis=1, keepdims=True)
+        wins += (top / top.sum(axis=1, keepdims=True)).sum(axis=0)
+    return wins / RESAMPLES
+
+
+def _more(pair: Pair, scored: _Scored) -> int | None:
+    """How many more images would probably separate a ``pair``; None if that is unknown."""
+    images, low, difference = scored.images, pair["low"], pair["difference"]
+    if images < FEWEST_TO_PLAN or pair["significant"] or low is None or difference <= 0:
+        return None
+    needed = images_needed(difference, low, images, pair["tests"])
+    return None if needed is None else max(1, needed - images)
+
+
+def _weakest(figures: Figures, model: str, quantity: str) -> dict[str, Any]:
+    known = [
+        entry
+        for entry in figures.by_perturbation
+        if entry["model"] == model and entry.get(quantity) is not None
+    ]
+    if not known:
+        return {"weakest": None, "weakest_value": None}
+    worst = min(known, key=lambda entry: float(entry[quantity]))
+    return {"weakest": worst["perturbation"], "weakest_value": worst[quantity]}

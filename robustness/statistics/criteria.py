@@ -1,0 +1,129 @@
+"""What matters in the choice of a model: weights of perturbations, and limits of cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ParameterError
+from robustness.perturbations import REGISTRY
+from robustness.perturbations.search import find
+from robustness.statistics.grid import ConditionKey
+from robustness.statistics.robust_accuracy import budgets
+
+Floats = NDArray[np.float64]
+
+OTHERS = "others"
+"""Names the weight of every perturbation that has none of its own."""
+
+MARGIN = 0.01
+"""The smallest difference that matters, unless another is asked for: one point."""
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What matters in the choice.
+
+    ``weights`` (0 or more) are by perturbation, risk, family or a word that finds perturbations;
+    ``OTHERS`` is for all that is not named, 1 unless given. ``min_accuracy`` is a share of the
+    originals, ``max_latency_ms`` milliseconds an image, ``max_megabytes`` the size of the weights
+    (1 MB = 10**6 bytes). A difference below ``margin``, a share, is a tie.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    min_accuracy: float | None = None
+    max_latency_ms: float | None = None
+    max_megabytes: float | None = None
+    margin: float = MARGIN
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("min_accuracy", self.min_accuracy, 1.0),
+            ("max_latency_ms", self.max_latency_ms, math.inf),
+            ("max_megabytes", self.max_megabytes, math.inf),
+            ("margin", self.margin, 1.0),
+            *((f"weight of {name}", weight, math.inf) for name, weight in self.weights.items()),
+        ):
+            if value is not None and not 0 <= value <= most:
+                up_to = "" if math.isinf(most) else f" to {most:g}"
+                raise ParameterError(f"Expected {name} to be a number from 0{up_to}, got {value}.")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs: milliseconds an image and megabytes of weights; None if unknown."""
+
+    latency_ms: float | None = None
+    megabytes: float | None = None
+
+
+def reasons_against(
+    summary: Mapping[str, Mapping[str, Any]], criteria: Criteria, costs: Mapping[str, Cost]
+) -> dict[str, str]:
+    """Why models are out of the question, by model."""
+    found = {}
+    floor = criteria.min_accuracy
+    if floor is not None and all(e["clean_accuracy"] is None for e in summary.values()):
+        raise ParameterError(
+            "A floor of accuracy needs labelled images, and this run has none: leave out "
+            "min_accuracy, or evaluate images with labels."
+        )
+    for name, entry in summary.items():
+        accuracy, cost = entry["clean_accuracy"], costs.get(name, Cost())
+        if floor is not None and (accuracy is None or accuracy < floor):
+            known = "unknown" if accuracy is None else f"{accuracy:.1%}"
+            found[name] = f"accuracy {known}, wanted at least {floor:.1%}"
+        for most, value, what, unit in (
+            (criteria.max_latency_ms, cost.latency_ms, "latency", "ms"),
+            (criteria.max_megabytes, cost.megabytes, "size", "MB"),
+        ):
+            if most is not None and (value is None or value > most):
+                known = "unknown" if value is None else f"{value:.1f} {unit}"
+                found[name] = f"{what} {known}, wanted at most {most:g} {unit}"
+    return found
+
+
+def weights_of(
+    keys: Sequence[ConditionKey], asked: Mapping[str, float], quantity: str
+) -> tuple[Floats, dict[str, list[str]]]:
+    """(conditions,) weights, and the perturbations that each of the ``asked`` was for."""
+    if quantity == "robust_accuracy":
+        if asked:
+            raise ParameterError(
+                "Weights are for perturbations, and this run has attacks alone: leave them out."
+            )
+        return np.ones(len(budgets(keys))), {}
+    present = dict.fromkeys(key.perturbation for key in keys)
+    found = np.full(len(keys), asked.get(OTHERS, 1.0))
+    meant: dict[str, list[str]] = {}
+    for word, weight in asked.items():
+        if word == OTHERS:
+            continue
+        meant[word] = [name for name in present if name in _named(word)]
+        if not meant[word]:
+            raise ParameterError(
+                f"There is nothing called {word!r} among the run's perturbations: "
+                f"{', '.join(present)}. A weight is for a perturbation, or for a risk: "
+                f"{', '.join(dict.fromkeys(record.risk for record in REGISTRY))}."
+            )
+        found[[key.perturbation in meant[word] for key in keys]] = weight
+    if not found.any():
+        raise ParameterError("Every weight is 0: expected one above 0.")
+    return found, meant
+
+
+def _named(word: str) -> set[str]:
+    """The perturbations that ``word`` names, as one, by risk or family, else by a search."""
+    by_name = {
+        name
+        for record in REGISTRY
+        for name in [record.name]
+        if word.casefold()
+        in {text.casefold() for text in (name, record.label, record.risk, record.family)}
+    }
+    return by_name or {record.name for record in find(word).records} or {word}
