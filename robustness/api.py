@@ -41,12 +41,15 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
-from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
+from robustness.runs import Comparison, Progress, Replay, Run, choosing, compare, gate, replay
+from robustness.statistics import Choice, Criteria
+from robustness.statistics.criteria import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Choice",
     "Comparison",
     "Condition",
     "Progress",
@@ -56,6 +59,7 @@ __all__ = [
     "RunSpec",
     "add_model",
     "check",
+    "choose",
     "compare",
     "evaluate",
     "evaluate_pictures",
@@ -279,3 +283,26 @@ def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None)
     budget that cannot be checked.
     """
     return gate.check(gate.read_budget(Path(budget)), run, baseline)
+
+
+def choose(
+    run: Run,
+    *,
+    weights: Mapping[str, float] | None = None,
+    min_accuracy: float | None = None,
+    max_latency_ms: float | None = None,
+    max_megabytes: float | None = None,
+    margin: float = MARGIN,
+    budget: str | PathLike[str] | None = None,
+) -> Choice:
+    """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
+
+    ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
+    ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
+    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A
+    difference below ``margin`` (a share) is a tie. Raises ``ParameterError`` for criteria that the
+    run cannot answer.
+    """
+    criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
+    limits = None if budget is None else gate.read_budget(Path(budget))
+    return choosing.choose(run, criteria, limits)

@@ -39,6 +39,7 @@ Word = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Pictures = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Cost = Annotated[float, Field(ge=0, lt=1e9)]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Manifest:
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
+    ``costs`` has, by model, ``latency_ms`` of one image on the machine that finished the run, and
+    ``megabytes`` of its weights, as far as they are known.
     """
 
     __pydantic_config__ = CONFIG
@@ -88,6 +91,9 @@ class Manifest:
     parts: Mapping[str, Count] = field(default_factory=dict)
     content: Word | None = None
     creator: Word = ""
+    costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes"], Cost]] = field(
+        default_factory=dict
+    )
 
     @property
     def counted_otherwise(self) -> bool:

@@ -22,6 +22,7 @@ from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import headlines
 from robustness.runs.compacting import compact
+from robustness.runs.costs import measured
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
@@ -157,7 +158,10 @@ class Session:
                 hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
-        self._write(status=FINISHED, content=content(self._parts))
+        costs = (
+            measured(self.manifest.spec, here=engine == "local") if todo else self.manifest.costs
+        )
+        self._write(status=FINISHED, content=content(self._parts), costs=costs)
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 

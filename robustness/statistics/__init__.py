@@ -14,7 +14,9 @@ from robustness.statistics.cases import (
     cases,
     class_names,
 )
+from robustness.statistics.choosing import Choice, choose
 from robustness.statistics.classes import by_class
+from robustness.statistics.criteria import Cost, Criteria
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
@@ -58,12 +60,16 @@ __all__ = [
     "TEST_SUMMARY",
     "TOO_FEW",
     "WORST",
+    "Choice",
+    "Cost",
+    "Criteria",
     "Figures",
     "advice",
     "by_class",
     "by_perturbation",
     "by_severity",
     "cases",
+    "choose",
     "class_names",
     "compare",
     "compare_by_condition",

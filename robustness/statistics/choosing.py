@@ -161,31 +161,36 @@ def _values(grid: Grid, quantity: str) -> Floats:
 
 
 class _Scored:
-    """Scores of models: ``scores`` (models,), ``per_image`` (models, images)."""
+    """Scores of models by weighted conditions, on the cells that all models have.
+
+    ``images`` is how many images count; ``totals`` (images,) is the weight that each has, and
+    ``gained`` (models, images) how much of it was correct or unchanged. ``steps`` (models, images)
+    is ``gained`` in whole numbers, for the exact test.
+    """
 
     def __init__(self, values: Sequence[Floats], weights: Floats) -> None:
         used = weights > 0
-        steps = np.maximum(1, np.rint(weights[used] / weights.max() * _STEPS)).astype(np.int64)
-        steps //= math.gcd(*steps.tolist())
-        stacked = np.stack(values)[:, :, used] if values else np.zeros((0, 0, len(steps)))
+        weights = weights[used] / weights.max()
+        stacked = np.stack(values)[:, :, used] if values else np.zeros((0, 0, len(weights)))
         # Where an attack had no prediction of one model to break, none is compared there.
         shared = np.logical_and.reduce(~np.isnan(stacked), axis=0)
         kept = shared.any(axis=1)
-        self.totals = (shared[kept] * steps).sum(axis=1)
-        """(images,) steps of weight that each image has."""
-        filled = np.where(shared, stacked, 0.0)[:, kept]
-        self.gained = (filled * steps).sum(axis=2).astype(np.int64)
-        """(models, images) of ``totals``."""
+        cells = np.where(shared, stacked, 0.0)[:, kept]
+        whole = np.maximum(1, np.rint(weights * _STEPS)).astype(np.int64)
         self.images = int(kept.sum())
+        self.totals: Floats = shared[kept] @ weights
+        self.gained: Floats = cells @ weights
+        self.steps = cells.astype(np.int64) @ (whole // math.gcd(*whole.tolist()))
 
     @property
     def per_image(self) -> Floats:
-        found: Floats = self.gained / np.maximum(self.totals, 1)
-        return found
+        """(models, images), in [0, 1]."""
+        return self.gained / self.totals
 
     @property
     def scores(self) -> Floats:
-        found: Floats = self.gained.sum(axis=1) / max(int(self.totals.sum()), 1)
+        """(models,), in [0, 1]."""
+        found: Floats = self.gained.sum(axis=1) / max(float(self.totals.sum()), 1e-12)
         return found
 
 
@@ -195,12 +200,11 @@ Pair = Mapping[str, Any]
 def _pairs(scored: _Scored) -> dict[tuple[int, int], Pair]:
     """By (a, b) the difference of a minus b, its interval, and whether it is significant."""
     places = list(itertools.combinations(range(len(scored.gained)), 2))
-    nets = [scored.gained[a] - scored.gained[b] for a, b in places]
-    adjusted = holm([sign_flip(net) for net in nets]) if nets else []
+    adjusted = holm([sign_flip(scored.steps[a] - scored.steps[b]) for a, b in places])
     found: dict[tuple[int, int], Pair] = {}
-    for (a, b), net, p in zip(places, nets, adjusted, strict=True):
-        apart = (net / np.maximum(scored.totals, 1))[:, None]
-        low, high = (number(bound[0]) for bound in difference_bounds(apart))
+    for (a, b), p in zip(places, adjusted, strict=True):
+        apart = scored.per_image[a] - scored.per_image[b]
+        low, high = (number(bound[0]) for bound in difference_bounds(apart[:, None]))
         difference = float(scored.scores[a] - scored.scores[b])
         significant = established(p, low, high)
         for key, sign in (((a, b), 1), ((b, a), -1)):
@@ -235,7 +239,7 @@ def _resampled(scored: _Scored) -> Floats:
             images, np.full(images, 1 / images), size=min(at_once, RESAMPLES - start)
         )
         scores = drawn @ scored.gained.T
-        top = scores == scores.max(axis=1, keepdims=True)
+        top = scores >= scores.max(axis=1, keepdims=True) - 1e-9
         wins += (top / top.sum(axis=1, keepdims=True)).sum(axis=0)
     return wins / RESAMPLES
 

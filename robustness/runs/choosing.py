@@ -1,0 +1,35 @@
+"""The choice among the models of a saved run, by its figures, costs and the limits of a gate."""
+
+from __future__ import annotations
+
+from robustness.base.errors import ParameterError
+from robustness.base.text import some
+from robustness.runs import gate
+from robustness.runs.store import Run
+from robustness.statistics import Choice, Cost, Criteria, Figures
+from robustness.statistics import choose as choose_among
+
+_NAMED = 2
+"""Limits of a budget that are named in the reason why a model is ruled out."""
+
+
+def choose(run: Run, criteria: Criteria | None = None, budget: gate.Budget | None = None) -> Choice:
+    """The best model of ``run`` by ``criteria``, or those tied; ``budget`` rules out who breaks it.
+
+    Raises ``ParameterError`` for criteria or a budget that the run cannot answer.
+    """
+    frame = run.frame()
+    if frame.empty:
+        raise ParameterError(f"The run {run.id} has no image that could be read.")
+    costs = {
+        name: Cost(cost.get("latency_ms"), cost.get("megabytes"))
+        for name, cost in run.manifest.costs.items()
+    }
+    return choose_among(Figures(frame), criteria, costs, _ruled_out(run, budget))
+
+
+def _ruled_out(run: Run, budget: gate.Budget | None) -> dict[str, str]:
+    broken: dict[str, list[str]] = {}
+    for verdict in gate.check(budget, run).broken if budget else ():
+        broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
+    return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}

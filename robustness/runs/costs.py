@@ -1,0 +1,31 @@
+"""What the models of a run cost on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.spec import RunSpec
+from robustness.models.selfcheck import latency
+from robustness.models.weights.ready import size
+
+Costs = Mapping[str, Mapping[str, float]]
+
+
+def measured(spec: RunSpec, *, here: bool) -> Costs:
+    """Per model ``megabytes`` of weights and, if it answers ``here``, ``latency_ms`` of one image.
+
+    1 MB = 10**6 bytes. The latency is the median of a few passes of the model that is loaded
+    already. What is unknown is left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name in spec.model_names:
+        cost = found.setdefault(name, {})
+        if held := size(models.REGISTRY[name]):
+            cost["megabytes"] = held / 1e6
+        with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
+            if here:
+                cost["latency_ms"] = latency(models.load(name, side=spec.side))
+    return found

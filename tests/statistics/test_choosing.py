@@ -1,0 +1,187 @@
+"""Which model to choose: ties, weights, limits of cost, and how often the answer is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustness import api
+from robustness.base.errors import ParameterError
+from robustness.statistics import Choice, Cost, Criteria, Figures, choose
+from tests.support.made_up_runs import MadeUpRun, attacked, rows
+
+NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
+CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
+COSTS = {name: Cost(10.0 * place, 5.0 * place) for place, name in enumerate(NAMES, start=1)}
+
+
+def models_with(
+    chances: Sequence[float | Sequence[float]], images: int, seed: int = 0, **changes: Any
+) -> pd.DataFrame:
+    """A model per entry of ``chances`` of being correct, of all conditions or of each."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for name, chance in zip(NAMES, chances, strict=False):
+        right = rng.random((images, len(CONDITIONS))) < np.asarray(chance)
+        labelled: dict[str, Any] = {
+            "labels": np.zeros(images, int),
+            "clean_correct": np.ones(images, bool),
+            "correct": right,
+        }
+        frames.append(rows(right, model=name, conditions=CONDITIONS, **{**labelled, **changes}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def chosen(frame: pd.DataFrame, **criteria: Any) -> Choice:
+    return choose(Figures(frame), Criteria(**criteria), COSTS)
+
+
+def test_the_better_model_is_best_and_the_other_worse() -> None:
+    found = chosen(models_with([0.6, 0.9], 200))
+    assert found.best == ("EfficientNetLite0",)
+    assert found.worse == ("SqueezeNet",)
+    assert found.certainty is not None
+    assert found.certainty > 0.99
+    first, second = found.models
+    assert (first["place_low"], first["place_high"]) == (1, 1)
+    assert (second["place_low"], second["place_high"]) == (2, 2)
+    assert first["robust"] == pytest.approx(0.9, abs=0.05)
+    assert first["robust_low"] < first["robust"] < first["robust_high"]
+    assert (first["latency_ms"], first["megabytes"]) == (20.0, 10.0)
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None:
+    found = chosen(models_with([0.7, 0.72, 0.3], 60))
+    assert set(found.best) == {"SqueezeNet", "EfficientNetLite0"}
+    assert found.worse == ("EfficientNetLite1",)
+    assert {entry["status"] for entry in found.models[:2]} == {"tied"}
+
+
+def test_a_difference_below_the_margin_is_a_tie_however_significant() -> None:
+    frame = models_with([0.8, 0.9], 500)
+    assert len(chosen(frame).best) == 1
+    assert len(chosen(frame, margin=0.2).best) == 2
+
+
+def test_places_are_those_of_the_ranking() -> None:
+    figures = Figures(models_with([0.7, 0.75, 0.5, 0.9], 80))
+    ranked = {entry["model"]: entry for entry in figures.ranking()}
+    for entry in choose(figures).models:
+        for place in ("place_low", "place_high"):
+            assert entry[place] == ranked[entry["model"]][place]
+        assert entry["robust"] == pytest.approx(ranked[entry["model"]]["perturbed_accuracy"])
+
+
+@pytest.mark.parametrize("word", ["fog", "bad weather", "misty"])
+def test_what_weighs_more_decides(word: str) -> None:
+    frame = models_with([(0.9, 0.3), (0.5, 0.8)], 300)
+    assert chosen(frame).best == ("EfficientNetLite0",)
+    found = chosen(frame, weights={word: 1, "others": 0})
+    assert found.best == ("SqueezeNet",)
+    assert found.weighted == {word: ["fog"]}
+    assert found.models[0]["robust"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_weighted_score_is_the_weighted_mean() -> None:
+    frame = models_with([(0.9, 0.3), (0.5, 0.8)], 50)
+    found = chosen(frame, weights={"fog": 3})
+    for entry in found.models:
+        mine = frame[frame["model"] == entry["model"]]
+        means = mine.groupby("perturbation")["correct"].mean()
+        expected = (3 * means["fog"] + means["gaussian_noise"]) / 4
+        assert entry["robust"] == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("criteria", "out"),
+    [
+        ({"max_latency_ms": 15}, "EfficientNetLite0"),
+        ({"max_megabytes": 5}, "EfficientNetLite0"),
+        ({"min_accuracy": 0.9}, "SqueezeNet"),
+    ],
+)
+def test_what_costs_too_much_is_ruled_out_with_the_reason(
+    criteria: dict[str, float], out: str
+) -> None:
+    frame = models_with([0.6, 0.9], 100)
+    wrong = (frame["model"] == "SqueezeNet") & (frame["image"] < "00050.png")
+    found = chosen(frame.assign(clean_correct=frame["clean_correct"] & ~wrong), **criteria)
+    assert out not in (*found.best, *found.worse)
+    entry = next(entry for entry in found.models if entry["model"] == out)
+    assert entry["status"] == "ruled out"
+    assert entry["reason"]
+    assert len(found.best) == 1
+    assert found.certainty is None
+
+
+def test_if_all_are_ruled_out_none_is_best() -> None:
+    found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
+    assert (found.best, found.worse, found.images) == ((), (), 0)
+    assert [entry["status"] for entry in found.models] == ["ruled out"] * 2
+
+
+def test_a_cost_that_is_unknown_is_above_every_ceiling() -> None:
+    found = choose(Figures(models_with([0.6, 0.9], 50)), Criteria(max_megabytes=1e6))
+    assert found.best == ()
+
+
+def test_without_labels_consistency_decides_and_few_images_tell_nothing() -> None:
+    unlabelled: dict[str, Any] = {"labels": None, "clean_correct": None, "correct": None}
+    assert chosen(models_with([0.6, 0.9], 200, **unlabelled)).quantity == "consistency"
+    few = chosen(models_with([0.0, 1.0], 3, **unlabelled))
+    assert len(few.best) == 2
+    assert few.certainty is None
+
+
+def test_under_attacks_alone_robust_accuracy_decides() -> None:
+    frame = pd.concat([attacked("SqueezeNet", 40, 30), attacked("EfficientNetLite0", 60, 5)])
+    found = choose(Figures(frame))
+    assert (found.quantity, found.best) == ("robust_accuracy", ("SqueezeNet",))
+    with pytest.raises(ParameterError, match="attacks"):
+        choose(Figures(frame), Criteria(weights={"fog": 1}))
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"weights": {"nonsense": 1}},
+        {"weights": {"others": 0}},
+        {"weights": {"fog": -1}},
+        {"weights": {"fog": float("nan")}},
+        {"min_accuracy": 1.5},
+        {"margin": -0.1},
+    ],
+)
+def test_criteria_that_make_no_sense_are_refused(criteria: dict[str, Any]) -> None:
+    frame = models_with([0.6, 0.9], 10)
+    with pytest.raises(ParameterError, match=r"[Ee]xpected|called"):
+        chosen(frame, **criteria)
+
+
+def test_equal_models_are_seldom_told_apart_and_a_better_one_is_found() -> None:
+    """Holm's correction keeps false claims at 5 %: 6 of 30 would be p < 0.005."""
+    alone = sum(len(chosen(models_with([0.7] * 3, 60, seed)).best) < 3 for seed in range(30))
+    assert alone < 6
+    hits = [chosen(models_with([0.7, 0.6], 500, seed)).best for seed in range(8)]
+    assert hits.count(("SqueezeNet",)) >= 7
+
+
+def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
+    run = MadeUpRun(models_with([0.3, 0.9], 100), CONDITIONS)
+    costs: Any = {"SqueezeNet": {"latency_ms": 4.0}, "EfficientNetLite0": {"megabytes": 19.0}}
+    run.manifest = replace(run.manifest, costs=costs)
+    budget = tmp_path / "gate.toml"
+    budget.write_text("[[limit]]\nmin_accuracy = 0.6\n")
+    found = api.choose(run, budget=budget)
+    assert found.best == ("EfficientNetLite0",)
+    by_name = {entry["model"]: entry for entry in found.models}
+    assert by_name["SqueezeNet"]["status"] == "ruled out"
+    assert by_name["SqueezeNet"]["latency_ms"] == 4.0
+    assert by_name["EfficientNetLite0"]["megabytes"] == 19.0
