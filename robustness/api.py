@@ -41,17 +41,18 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
-from robustness.runs import Comparison, Progress, Replay, Run, choosing, compare, gate, replay
-from robustness.statistics import Choice, Criteria
+from robustness.runs import Comparison, Progress, Replay, Run, compare, gate, replay
+from robustness.runs.gate import choosing
+from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Choice",
     "Comparison",
     "Condition",
+    "ModelChoice",
     "Progress",
     "Replay",
     "RobustnessError",
@@ -294,7 +295,7 @@ def choose(
     max_megabytes: float | None = None,
     margin: float = MARGIN,
     budget: str | PathLike[str] | None = None,
-) -> Choice:
+) -> ModelChoice:
     """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
 
     ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below

@@ -12,7 +12,7 @@ from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.statistics import Choice
+    from robustness.statistics import ModelChoice
 
 _COLUMNS = {
     "place": "<7",
@@ -94,7 +94,7 @@ def choose_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: Choice) -> None:
+def _print(found: ModelChoice) -> None:
     for sentence in found.sentences:
         console.say(sentence)
     console.say("")

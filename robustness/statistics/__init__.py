@@ -14,7 +14,7 @@ from robustness.statistics.cases import (
     cases,
     class_names,
 )
-from robustness.statistics.choosing import Choice, choose
+from robustness.statistics.choosing import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.criteria import Cost, Criteria
 from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
@@ -60,10 +60,10 @@ __all__ = [
     "TEST_SUMMARY",
     "TOO_FEW",
     "WORST",
-    "Choice",
     "Cost",
     "Criteria",
     "Figures",
+    "ModelChoice",
     "advice",
     "by_class",
     "by_perturbation",

@@ -30,7 +30,7 @@ _STEPS = 100  # weights are whole numbers of hundredths of the largest, for the 
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """The answer.
 
     ``best`` is one model, or those tied with the first; empty if none meets the criteria.
@@ -65,7 +65,7 @@ def choose(
     criteria: Criteria | None = None,
     costs: Mapping[str, Cost] | None = None,
     ruled_out: Mapping[str, str] | None = None,
-) -> Choice:
+) -> ModelChoice:
     """The choice among the models of ``figures``.
 
     Models score by what the run ranks them by: accuracy on labelled images, robust accuracy under
@@ -107,7 +107,7 @@ def choose(
         for entry in [*ranked.entries, *others]
     )
     compared = len(group) > 1 and scored.images >= FEWEST
-    return Choice(
+    return ModelChoice(
         best=tuple(entry["model"] for entry in told if entry["status"] in (BEST, TIED)),
         certainty=told[0]["certainty"] if compared else None,
         worse=tuple(entry["model"] for entry in told if entry["status"] == WORSE),

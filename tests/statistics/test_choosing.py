@@ -13,7 +13,7 @@ import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
-from robustness.statistics import Choice, Cost, Criteria, Figures, choose
+from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import MadeUpRun, attacked, rows
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
@@ -38,7 +38,7 @@ def models_with(
     return pd.concat(frames, ignore_index=True)
 
 
-def chosen(frame: pd.DataFrame, **criteria: Any) -> Choice:
+def chosen(frame: pd.DataFrame, **criteria: Any) -> ModelChoice:
     return choose(Figures(frame), Criteria(**criteria), COSTS)
 
 

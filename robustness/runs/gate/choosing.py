@@ -6,14 +6,16 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.runs import gate
 from robustness.runs.store import Run
-from robustness.statistics import Choice, Cost, Criteria, Figures
+from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 
 _NAMED = 2
 """Limits of a budget that are named in the reason why a model is ruled out."""
 
 
-def choose(run: Run, criteria: Criteria | None = None, budget: gate.Budget | None = None) -> Choice:
+def choose(
+    run: Run, criteria: Criteria | None = None, budget: gate.Budget | None = None
+) -> ModelChoice:
     """The best model of ``run`` by ``criteria``, or those tied; ``budget`` rules out who breaks it.
 
     Raises ``ParameterError`` for criteria or a budget that the run cannot answer.
