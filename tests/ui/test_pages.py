@@ -154,7 +154,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
     (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
-    assert f"consistency of {expected['consistency']:.0%}" in headline(weak)
+    assert f"consistency {expected['consistency']:.0%}" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("Individual strengths").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5
