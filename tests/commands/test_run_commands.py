@@ -91,7 +91,7 @@ def test_a_run_is_exported_imported_and_deleted(
     there = answer(capsys, "runs", "import", "a/run.zip", "--out", "there")
     assert answer(capsys, "runs", "--out", "there")[0]["imported"]
     assert main.main(["runs", "delete", there["run"], "--out", "there"]) == 2
-    assert "say --yes" in capsys.readouterr().err
+    assert "--yes" in capsys.readouterr().err
     answer(capsys, "runs", "delete", there["run"], "--out", "there", "--yes")
     assert os.listdir("there") == []
     assert main.main(["runs", "import", "nowhere.zip"]) == 2
