@@ -89,7 +89,9 @@ def made_by(make: Callable[[Any], Kind]) -> PlainValidator:
         try:
             return make(value)
         except RobustnessError as error:
-            raise RefusedError(str(error).rstrip(".")) from error
+            text = str(error).rstrip(".")
+            begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
+            raise RefusedError(begins + text[1:]) from error
 
     return PlainValidator(check)
 

@@ -64,5 +64,5 @@ class Painted(StrictTable):
 
 
 def test_what_a_registry_says_keeps_its_place() -> None:
-    with pytest.raises(ParameterError, match=r"^it: colours 1: There is no colour called 'reed'\."):
+    with pytest.raises(ParameterError, match=r"^it: colours 1: there is no colour called 'reed'\."):
         checked(Painted, {"colours": ["reed"]}, "it")

@@ -227,7 +227,7 @@ def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
         ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
         (
             "[[condition]]\nfog = 'much'",
-            "condition 1: Expected fog to be a strength from 0 to 1, got 'much'.",
+            "condition 1: expected fog to be a strength from 0 to 1, got 'much'.",
         ),
         ("[[condition]]\nfog = '1'", "fog to be a strength from 0 to 1, got '1'."),
         ("[[condition]]\nattack = 'pgd'", "'epsilon' is missing"),
