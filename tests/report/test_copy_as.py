@@ -259,7 +259,7 @@ def test_a_file_and_an_option_are_not_both_taken(
     file.write_text("[[condition]]\nfog = 0.2\n")
     assert main(["evaluate", "samples", "--request", str(file), option]) == 2
     flag = option.partition("=")[0]
-    assert f"says what {flag} would: expected one of them." in capsys.readouterr().err
+    assert f"or {flag}, got both" in capsys.readouterr().err
 
 
 # --- the command ----------------------------------------------------------------------------------

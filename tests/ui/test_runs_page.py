@@ -269,7 +269,7 @@ def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
     app = visit("first", "../made", "<b>x</b>")
     warnings = [warning.value for warning in app.warning]
     assert len(warnings) == 2
-    assert all("There is no run" in text and "<b>" not in text for text in warnings)
+    assert all("No run" in text and "<b>" not in text for text in warnings)
     (folder / "second" / "part-000000.parquet").write_bytes(b"x")
     assert "damaged" in visit("first", "second").error[0].value
 
@@ -286,7 +286,7 @@ def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
         )
     text = html(visit("attack-a", "attack-b"))
     assert "robust accuracy 60.0% → 20.0%" in text
-    assert ">worse</td>" in text
+    assert ">significantly worse</td>" in text
     assert "SqueezeNet 1.1 has a robust accuracy of 60.0%" in text, "its card"
     app = visit("first", "attack-b")
     assert "no image in common" in texts(app)
@@ -365,7 +365,7 @@ def test_a_run_is_downloaded_and_brought_in_elsewhere(
     opened = run(ROOT / "pages" / "dataset.py", run=entry.folder.name)
     assert not opened.exception
     assert not opened.error
-    assert "came from another machine" in texts(opened).replace("\\", "")
+    assert "come from another machine" in texts(opened).replace("\\", "")
 
 
 def test_the_download_is_the_exported_archive(folder: Path) -> None:
