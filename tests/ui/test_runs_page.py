@@ -287,7 +287,7 @@ def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
     text = html(visit("attack-a", "attack-b"))
     assert "robust accuracy 60.0% → 20.0%" in text
     assert ">significantly worse</td>" in text
-    assert "SqueezeNet 1.1 has a robust accuracy of 60.0%" in text, "its card"
+    assert "SqueezeNet 1.1: robust accuracy 60.0%" in text, "its card"
     app = visit("first", "attack-b")
     assert "no image in common" in texts(app)
     assert not [each for each in app.segmented_control if each.key == "change_of"]
