@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from robustness.metrics.intervals import FEWEST, difference_bounds
 from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import number, shares
-from robustness.statistics.figures import Figures
 from robustness.statistics.grid import Grid, grids
 from robustness.statistics.paired import established, holm, images_needed, sign_flip
 from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
+
+if TYPE_CHECKING:
+    from robustness.statistics.figures import Figures
 
 Floats = NDArray[np.float64]
 

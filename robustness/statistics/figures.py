@@ -12,6 +12,7 @@ from robustness import models
 from robustness.evaluation.correctness import with_correctness
 from robustness.statistics.attacked import as_counted
 from robustness.statistics.calibration import reliability
+from robustness.statistics.choosing import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.estimates import number, over_conditions, shares
 from robustness.statistics.grid import (
@@ -122,6 +123,11 @@ class Figures:
     def recount(self) -> str:
         """How the consistency differs from that of earlier versions; "" if not."""
         return recount(self._measured)
+
+    @cached_property
+    def choice(self) -> ModelChoice:
+        """The model to choose if every perturbation matters alike, whatever it costs."""
+        return choose(self)
 
     @property
     def quantities(self) -> list[str]:

@@ -13,7 +13,7 @@ from robustness.base.text import counted
 from robustness.evaluation.spec import RunSpec
 from robustness.report import answers, methods
 from robustness.report.content import BRACKETS, Data, Report
-from robustness.report.results import run_cases, run_sections
+from robustness.report.results import run_cases, run_choice, run_sections
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
 from robustness.runs import Run
@@ -37,6 +37,7 @@ def of_run(run: Run, found: Figures | None = None) -> Report:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     found = found or Figures(frame)
     sections = [
+        run_choice.section(run, found),
         run_sections.ranking(found),
         run_sections.perturbations(found),
         run_sections.curves(found),

@@ -13,6 +13,9 @@ import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
+from robustness.charts import trade
+from robustness.report.content import Chooser, Titled
+from robustness.report.results import run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import MadeUpRun, attacked, rows
 
@@ -185,3 +188,22 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
     assert by_name["SqueezeNet"]["status"] == "ruled out"
     assert by_name["SqueezeNet"]["latency_ms"] == 4.0
     assert by_name["EfficientNetLite0"]["megabytes"] == 19.0
+
+
+def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> None:
+    run = MadeUpRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
+    costs: Any = {name: {"latency_ms": cost.latency_ms} for name, cost in COSTS.items()}
+    run.manifest = replace(run.manifest, costs=costs)
+    section = run_choice.section(run, Figures(run.frame()))
+    assert section is not None
+    (table,) = [block.table for block in section.blocks if isinstance(block, Titled)]
+    latency = table.head.index("Latency")
+    assert [row[latency] for row in table.rows] == ["10 ms", "20 ms", "30 ms"]
+    (against,) = [block for block in section.blocks if isinstance(block, Chooser)]
+    assert set(against.options) == {"accuracy", "latency_ms"}
+    models = Figures(run.frame()).choice.models
+    entries = [{**e, "latency_ms": COSTS[e["model"]].latency_ms} for e in models]
+    losers = trade.dominated(entries, "latency_ms")
+    assert losers == {"EfficientNetLite0": "SqueezeNet", "EfficientNetLite1": "SqueezeNet"}
+    alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
+    assert run_choice.section(alone, Figures(alone.frame())) is None

@@ -1,0 +1,99 @@
+"""The trade between models: how robust each is against what it gives on the originals, or costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from robustness import models
+from robustness.charts.look import drawn, model_style, whiskers
+
+Entry = Mapping[str, Any]
+
+
+class Axis(NamedTuple):
+    """What ``trade`` can have across: its name, unit and format, and whether more is better."""
+
+    title: str
+    unit: str
+    form: str = ""
+    more_is_better: bool = False
+
+
+AXES: Mapping[str, Axis] = {
+    "accuracy": Axis("Accuracy", "on the originals", ".0%", more_is_better=True),
+    "latency_ms": Axis("Latency", "in ms per image"),
+    "megabytes": Axis("Size", "in MB"),
+}
+"""By the column of a choice."""
+
+_SMALLEST, _LARGEST = 12, 34  # pixels across a marker
+
+
+def across(entries: Sequence[Entry]) -> list[str]:
+    """The columns of ``AXES`` that are known of two models or more."""
+    return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
+
+
+def dominated(entries: Sequence[Entry], name: str) -> dict[str, str]:
+    """The models that another is no worse than in ``name`` and ``robust``, and better in one."""
+    sign = 1 if AXES[name].more_is_better else -1
+    at = {e["model"]: (sign * e[name], e["robust"]) for e in entries if e[name] is not None}
+    found = {}
+    for model, (x, y) in at.items():
+        better = [m for m, (a, b) in at.items() if a >= x and b >= y and (a, b) != (x, y)]
+        if better:
+            found[model] = max(better, key=lambda other: at[other][1])
+    return found
+
+
+def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
+    """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
+
+    ``entries`` are those of a choice that have a score. The area of a marker is the model's size.
+    A line joins the models that none dominates.
+    """
+    known = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
+    axis = AXES[name]
+    front = [e for e in known if e["model"] not in dominated(known, name)]
+    largest = max((e["megabytes"] or 0.0 for e in known), default=0.0) or 1.0
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "not dominated",
+            "x": [e[name] for e in front],
+            "y": [e["robust"] for e in front],
+            "mode": "lines",
+            "line": {"color": "#8796a5", "width": 1, "dash": "dot"},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+    for entry in known:
+        colour, marker, _ = model_style(entry["model"])
+        size = _LARGEST * math.sqrt((entry["megabytes"] or 0.0) / largest)
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(entry["model"]),
+                "x": [entry[name]],
+                "y": [entry["robust"]],
+                "mode": "markers",
+                "marker": {"size": max(_SMALLEST, size), "color": colour, "symbol": marker},
+                "error_y": whiskers([entry], "robust"),
+                "hovertemplate": f"%{{x:{axis.form or '.3g'}}}, %{{y:.1%}}"
+                f"<extra>{models.label(entry['model'])}</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=380,
+        xaxis={
+            "title": f"{axis.title} {axis.unit}",
+            **({"tickformat": axis.form} if axis.form else {"rangemode": "tozero"}),
+        },
+        yaxis={"title": title, "tickformat": ".0%"},
+    )
