@@ -85,7 +85,7 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
                 "marker": {"size": max(_SMALLEST, size), "color": colour, "symbol": marker},
                 "error_y": whiskers([entry], "robust"),
                 "hovertemplate": f"%{{x:{axis.form or '.3g'}}}, %{{y:.1%}}"
-                f"<extra>{models.label(entry['model'])}</extra>",
+                "<extra>%{fullData.name}</extra>",
             }
         )
     return drawn(

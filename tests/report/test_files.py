@@ -198,9 +198,9 @@ def test_words_of_others_in_a_chart_are_no_tags(
 ) -> None:
     monkeypatch.setattr("robustness.models.label", lambda name: f"<i>{name}</i>")
     text = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
-    script = Page(text).scripts[0]
-    assert "&lt;i>" in script
-    assert "<i>" not in script
+    figures = json.dumps(json.loads(Page(text).scripts[0]))
+    assert "&lt;i>" in figures
+    assert "<i>" not in figures
 
 
 def test_headings_descend_and_everything_seen_has_words(page: Page) -> None:

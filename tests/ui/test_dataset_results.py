@@ -75,6 +75,7 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
     assert "Highest accuracy: EfficientNet-Lite1" in text
     assert "not significantly above EfficientNet-Lite0" in text
     assert headings(app) == [
+        "Choice",
         "Ranking",
         "Perturbations",
         "Over strength",
@@ -87,7 +88,7 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
     assert any("not comparable with published mCE" in caption.value for caption in app.caption)
     assert "104.1" in text, "the published figure stands beside"
     assert "60 images under 8 conditions" in app.caption[0].value
-    assert len(charts(app)) == 6
+    assert len(charts(app)) == 7
 
 
 def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> None:
@@ -133,7 +134,7 @@ def test_attacks_on_labelled_images_are_ranked_by_robust_accuracy(shown: Shown) 
     app = shown(MadeUp(table.reset_index(drop=True), (APGD, PGD)))
     assert not app.exception
     text = html(app)
-    assert text.count(">1 to 2</td>") == 2
+    assert text.count(">1 to 2</td>") == 2 * 2, "of the choice and of the ranking"
     assert "95.2%" in text, "40 of 42"
     assert "42 correct images" in text
     assert "Robust accuracy" in json.dumps(charts(app)[0])
