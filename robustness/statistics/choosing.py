@@ -6,9 +6,10 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
@@ -21,14 +22,24 @@ from robustness.statistics.paired import established, holm, images_needed, sign_
 from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
 
-if TYPE_CHECKING:
-    from robustness.statistics.figures import Figures
-
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1_000
 _AT_ONCE = 4_000_000  # numbers of images drawn, in one block of resamples
 _STEPS = 100  # weights are whole numbers of hundredths of the largest, for the exact test
+
+
+class Told(Protocol):
+    """What a choice reads of the tables on a run, which ``Figures`` has."""
+
+    frame: pd.DataFrame
+
+    @property
+    def ranked_by(self) -> str: ...
+    @property
+    def summary(self) -> list[dict[str, Any]]: ...
+    @property
+    def by_perturbation(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class ModelChoice:
 
 
 def choose(
-    figures: Figures,
+    figures: Told,
     criteria: Criteria | None = None,
     costs: Mapping[str, Cost] | None = None,
     ruled_out: Mapping[str, str] | None = None,
@@ -255,7 +266,7 @@ def _more(pair: Pair, scored: _Scored) -> int | None:
     return None if needed is None else max(1, needed - images)
 
 
-def _weakest(figures: Figures, model: str, quantity: str) -> dict[str, Any]:
+def _weakest(figures: Told, model: str, quantity: str) -> dict[str, Any]:
     known = [
         entry
         for entry in figures.by_perturbation
