@@ -1,3 +1,3 @@
 """Measures how robust image classifiers are to real-world perturbations."""
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
