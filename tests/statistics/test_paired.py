@@ -224,7 +224,7 @@ def test_equal_models_and_tiny_differences_are_not_given_a_number() -> None:
     nearly[0] = ~nearly[0]
     (pair,) = compare(run(kept, nearly))
     assert pair["more_images"] is None
-    assert advice(pair) == "not significant"
+    assert advice(pair).startswith("not significant")
     assert "about 1,300 more images" in advice({**pair, "more_images": 1234})
     assert "about 1 more image " in advice({**pair, "more_images": 1})
 
@@ -366,7 +366,7 @@ def test_a_difference_that_one_image_could_outweigh_is_not_established() -> None
     assert pair["p_holm"] < ALPHA
     assert pair["difference_low"] < 0 < pair["difference_high"]
     assert not pair["established"]
-    assert advice(pair) == "not significant"
+    assert advice(pair).startswith("not significant")
     verdict = difference(
         *(run(kept, conditions=severities("fog", "snow")) for kept in (before, after))
     )[0]

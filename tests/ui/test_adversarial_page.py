@@ -73,7 +73,7 @@ def test_it_shows_what_the_core_finds() -> None:
     *_, found = craft(sample("coffee"), models.load("SqueezeNet"), spec)
     assert isinstance(found, Outcome)
     assert headline(app) == escape(attacked(found, []))
-    assert "makes SqueezeNet 1.1 see" in headline(app)
+    assert "succeeds on SqueezeNet 1.1" in headline(app)
     assert f"length {found.l2:.3g} (L2)" in captions(app)
     assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]
     assert "(0 of 16)" in app.success[0].value
@@ -85,7 +85,7 @@ def test_a_first_visit_shows_an_attack_that_is_news() -> None:
     """It errs by far, and no noise of that size does it; so does another bundled model."""
     app = run(PAGE)
     assert app.query_params == {"sample": "coffee", "epsilon": "2"}
-    assert re.search("makes SqueezeNet 1.1 see consomme .* instead of espresso", headline(app))
+    assert re.search("espresso .* consomme", headline(app))
     assert "(0 of 16)" in app.success[0].value
     spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
     *_, found = craft(sample(FIRST_SAMPLE), models.load("EfficientNetLite0"), spec)
@@ -144,14 +144,14 @@ def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
 
 
 def test_a_target_is_reached_or_said_to_be_missed(few_draws: None) -> None:
-    assert "see tench" in headline(opened(target="tench", steps_pgd="10"))
+    assert "→ tench" in headline(opened(target="tench", steps_pgd="10"))
     missed = headline(opened(target="tench", epsilon="1", steps_pgd="1"))
-    assert "does not make SqueezeNet 1.1 see tench" in missed
+    assert "fails on SqueezeNet 1.1" in missed
 
 
 def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
     app = opened(epsilon="0")
-    assert "does not change the prediction of SqueezeNet 1.1" in headline(app)
+    assert "fails on SqueezeNet 1.1" in headline(app)
     assert "both images are identical" in pictures(app)[0]["text"]
     refused = opened(target="espresso")
     assert "already" in refused.error[0].value

@@ -84,7 +84,7 @@ def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:
     app = run(DATASET, run=ordered.name, models="SqueezeNet")
     app.button(key=f"page Cancel {ordered.name}").click().run()
-    assert "This run is not finished: 0 of 6 images are done" in said(app)
+    assert "This run is not finished" in said(app)
     assert "It was cancelled" in said(app).replace("\\", "")
     other = run(RUNS)
     other.button(key=f"card Continue {ordered.name}").click().run()

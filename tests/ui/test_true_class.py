@@ -57,7 +57,7 @@ def test_an_attack_is_judged_by_the_true_class() -> None:
     )
     assert app.selectbox(key="shows").value == "tench"
     assert "incorrect, changed" in html(app)
-    assert "it was incorrect on the original" in html(app)
+    assert "incorrect on the original" in html(app)
 
 
 def test_a_class_stays_with_its_picture() -> None:

@@ -129,10 +129,9 @@ def test_a_dataset_is_ranked_by_each_set_of_classes(
     ]
     assert main.main([*asked, "--perturbations", "fog"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    first = lines.index("models of digits:")
-    assert lines[first + 1].split()[:2] == ["1", "digits"]
-    assert lines[first + 2] == "models of ImageNet-1k:"
-    assert lines[first + 3].split()[:2] == ["1", "SqueezeNet"]
+    table = lines[lines.index("### Ranking") + 4 :][:2]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table]
+    assert rows == [["1", "digits"], ["1", "SqueezeNet 1.1"]]
 
 
 def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:

@@ -15,7 +15,7 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
 ) -> None:
     page = visit(browser, f"{address}/adversarial")
     headline = page.locator(".rb-headline")
-    expect(headline).to_contain_text("makes SqueezeNet 1.1 see consomme")
+    expect(headline).to_contain_text("succeeds on SqueezeNet 1.1")
     expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
     expect(page).to_have_url(f"{address}/adversarial?sample=coffee&epsilon=2")
     pictures = page.locator(".st-key-pictures .rb-pair figure:visible")

@@ -77,7 +77,7 @@ def test_a_film_plays_and_scrubs_without_the_server(browser: Browser, address: s
     assert "the model is incorrect" in (slider.get_attribute("aria-valuetext") or "")
     assert not asked, "the browser plays alone"
     put_on(page, "jpg")
-    expect(page.get_by_text(re.compile("film of an earlier setting: Random noise"))).to_be_visible()
+    expect(page.get_by_text(re.compile("earlier setting: Random noise"))).to_be_visible()
     ticket = page.evaluate("document.querySelector('.rb-film-bar').parentElement.film.data.ticket")
     assert post(f"{address}/film/{ticket}", b"of something else") == 404
     assert post(f"{address}/film/{ticket}", b" " * 10_000) == 413
