@@ -155,6 +155,7 @@ def test_pgd(bent: Peer, norm: str, epsilon: float, target: int | None) -> None:
     assert at_least_as_high(*compare(bent, spec, pgd(bent, spec)))
 
 
+@pytest.mark.slow
 def test_pgd_on_a_real_network(squeezenet: Peer) -> None:
     spec = AttackSpec.of("pgd", epsilon=0.5 / 255, steps=5)
     assert at_least_as_high(*compare(squeezenet, spec, pgd(squeezenet, spec)))

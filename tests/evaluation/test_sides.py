@@ -48,6 +48,7 @@ def test_a_request_file_keeps_the_side(tmp_path: Path) -> None:
     assert read_request(tmp_path / "request.toml") == asked
 
 
+@pytest.mark.slow
 def test_runs_at_different_sides_compare_by_the_source_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_without_a_softmax_the_log_probability_is_explained(photographs: Floats)
 
 
 @needs_hub
+@pytest.mark.slow
 def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
     photographs: Floats,
 ) -> None:

@@ -95,6 +95,7 @@ def survived(
     return Survived(runs.load(session.folder), done, notes, names[-1])
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     survived: Survived, local: runs.Run
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     assert survived.done == [0, 0, 2, 4, 6, 8, 10], "progress is passed through"
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_every_worker_is_named_and_the_run_goes_on(
     survived: Survived, local: runs.Run
 ) -> None:
@@ -157,6 +159,7 @@ class Machines:
         return SimpleNamespace(map_batches=map_batches)
 
 
+@pytest.mark.slow
 def test_every_machine_has_a_worker_and_what_comes_in_any_order_counts_once(
     plan: runs.Plan, local: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_the_images_needed_allow_for_a_smaller_difference_than_was_found() -> No
     assert images_needed(0.1, 0.1 - 0.99999 * almost, 30, 1) is None, "or next to none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("won", "lost", "models"), [(0.25, 0.15, 2), (0.25, 0.17, 3)])
 def test_the_images_that_a_pilot_asks_for_are_enough(won: float, lost: float, models: int) -> None:
     rng, pair, tests = random(11), one_condition(won, lost), models * (models - 1) // 2

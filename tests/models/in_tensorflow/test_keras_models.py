@@ -218,7 +218,12 @@ def kerass_preprocessing(name: str, images: Floats) -> Floats:
     return np.asarray(module.preprocess_input(images * np.float32(255)))
 
 
-@pytest.fixture(scope="module", params=COMPARED)
+def _first_alone(name: str) -> Any:
+    """The plainest network is compared every time, the others by ``-m slow``."""
+    return name if name == "MobileNetV3Large" else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[_first_alone(name) for name in COMPARED])
 def compared(
     request: pytest.FixtureRequest, photographs: Floats, tmp_path_factory: pytest.TempPathFactory
 ) -> Compared:
@@ -270,6 +275,7 @@ def test_the_normalisation_of_a_record_is_kerass_preprocessing(
     np.testing.assert_allclose(found, kerass_preprocessing(name, images), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PREPROCESSING if name not in COMPARED])
 def test_a_record_of_keras_has_its_stages_parameters_and_file(name: str) -> None:
     record = models.REGISTRY[name]

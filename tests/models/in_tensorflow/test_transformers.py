@@ -93,6 +93,7 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @needs_hub
+@pytest.mark.slow
 def test_a_preset_answers_as_kerashubs_own_pipeline(saved: Saved, photographs: Floats) -> None:
     prepared = saved.task.preprocessor(photographs[:2] * np.float32(255))
     logits = np.asarray(saved.task(prepared))
@@ -103,6 +104,7 @@ def test_a_preset_answers_as_kerashubs_own_pipeline(saved: Saved, photographs: F
 
 
 @needs_hub
+@pytest.mark.slow
 def test_features_are_the_class_token_after_chosen_blocks(
     saved: Saved, photographs: Floats
 ) -> None:
@@ -116,6 +118,7 @@ def test_features_are_the_class_token_after_chosen_blocks(
 
 
 @needs_hub
+@pytest.mark.slow
 def test_an_answer_is_the_same_in_every_batch(saved: Saved, photographs: Floats) -> None:
     images = np.tile(photographs, (2, 1, 1, 1))
     whole = saved.classifier(images)
@@ -128,6 +131,7 @@ def test_an_answer_is_the_same_in_every_batch(saved: Saved, photographs: Floats)
 
 
 @needs_hub
+@pytest.mark.slow
 def test_the_epsilon_of_a_preset_is_used(saved: Saved) -> None:
     norms = keras().layers.LayerNormalization
     found = {n.epsilon for n in saved.network._flatten_layers() if isinstance(n, norms)}
@@ -153,6 +157,7 @@ def test_handle_and_parameters_are_those_that_kerashub_publishes(
 
 
 @needs_hub
+@pytest.mark.slow
 def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     """As narrow as DeiT-Tiny; ViT-B/16 is four times as wide and three times as deep."""
     record, images = models.REGISTRY["ViTB16"], photographs[:2]

@@ -81,15 +81,23 @@ ONE = "models=SqueezeNet+1.1"
     ("path", "title"),
     [
         ("?gaussian_blur=0.6&fog=0.2", "Live robustness check"),
-        ("catalogue?search=geometric", "Catalogue"),
+        pytest.param("catalogue?search=geometric", "Catalogue", marks=pytest.mark.slow),
         (f"scorecard?sample=coffee&seed=4&{ONE}", "Scorecard"),
         ("models", "Models"),
-        (f"breaking_point?sample=coffee&perturbation=Rotation&{ONE}", "Breaking point"),
-        ("operations", "Operations"),
+        pytest.param(
+            f"breaking_point?sample=coffee&perturbation=Rotation&{ONE}",
+            "Breaking point",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("operations", "Operations", marks=pytest.mark.slow),
         (f"dataset?run=a&{ONE}", "Dataset"),
-        ("methods", "Methods"),
-        (f"adversarial?attack=Square+%28black+box%29&steps_square=2&{ONE}", "Adversarial"),
-        ("runs?compare=a&compare=b", "Runs"),
+        pytest.param("methods", "Methods", marks=pytest.mark.slow),
+        pytest.param(
+            f"adversarial?attack=Square+%28black+box%29&steps_square=2&{ONE}",
+            "Adversarial",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("runs?compare=a&compare=b", "Runs", marks=pytest.mark.slow),
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:

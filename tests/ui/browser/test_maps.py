@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.journeys import hand_back, visit
@@ -12,6 +13,7 @@ LOOKS = 1500
 """Milliseconds in which a page that waits for maps looks for them at least once."""
 
 
+@pytest.mark.slow
 def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address: str) -> None:
     page = visit(browser, "about:blank")
     sent: list[str | bytes] = []

@@ -153,7 +153,9 @@ def test_a_replay_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPa
         ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
 
 
-@pytest.mark.parametrize("name", OFFLINE_NAMES[:2])  # the others are wider and deeper Lite0s
+@pytest.mark.parametrize(  # the others are wider and deeper Lite0s
+    "name", [OFFLINE_NAMES[0], pytest.param(OFFLINE_NAMES[1], marks=pytest.mark.slow)]
+)
 def test_a_bundled_network_has_the_gradients_that_keras_has(
     classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
 ) -> None:
