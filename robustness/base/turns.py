@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 2.0
 """Long work that has waited this long counts as any other request."""
 
 REMEMBERED = 1000
-"""Sessions whose last turns and wishes are remembered."""
+"""Number of sessions whose last turn and latest request are remembered."""
 
 Item = TypeVar("Item")
 

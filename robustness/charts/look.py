@@ -123,7 +123,7 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
 def _covering(
     here: Sequence[tuple[float, int, int]], near: float
 ) -> list[list[tuple[float, int, int]]]:
-    """``here``, sorted by y, in groups whose consecutive members are ``near`` each other."""
+    """Groups of ``here``, sorted by y: neighbours within a group are ``near`` each other."""
     groups: list[list[tuple[float, int, int]]] = []
     for each in here:
         if groups and each[0] - groups[-1][-1][0] <= near:

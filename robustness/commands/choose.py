@@ -48,7 +48,6 @@ def add(parsers: Parsers) -> None:
         "--margin",
         metavar="SHARE",
         type=float,
-        default=0.01,
         help="a smaller difference is a tie (default: 0.01)",
     )
     chosen.add_argument(
@@ -84,8 +83,8 @@ def choose_command(options: argparse.Namespace) -> int:
         min_accuracy=options.min_accuracy,
         max_latency_ms=options.max_latency_ms,
         max_megabytes=options.max_megabytes,
-        margin=options.margin,
         budget=options.budget,
+        **({} if options.margin is None else {"margin": options.margin}),
     )
     if options.json:
         console.print_json(found.as_dict())

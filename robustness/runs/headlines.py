@@ -56,7 +56,7 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and writes it beside the run, where that can be written.
 
     The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
-    is not finished or cannot be read: whoever opens it is told why.
+    is not finished or cannot be read; opening it says why.
     """
     if manifest.status != FINISHED or not manifest.images:
         return _short([], [])

@@ -25,7 +25,8 @@ from robustness.statistics.robust_accuracy import budgets, survived
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1_000
-_AT_ONCE = 4_000_000  # numbers of images drawn, in one block of resamples
+_DRAWN = 5_000
+"""Images up to which resamples draw each of them."""
 _STEPS = 100  # weights are whole numbers of hundredths of the largest, for the exact test
 
 
@@ -245,16 +246,15 @@ def _resampled(scored: _Scored) -> Floats:
     if count < 2 or not images:
         return np.ones(count)
     rng = np.random.default_rng(0)
-    wins = np.zeros(count)
-    at_once = max(1, _AT_ONCE // images)
-    for start in range(0, RESAMPLES, at_once):
-        drawn = rng.multinomial(
-            images, np.full(images, 1 / images), size=min(at_once, RESAMPLES - start)
-        )
+    if images <= _DRAWN:
+        drawn = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         scores = drawn @ scored.gained.T
-        top = scores >= scores.max(axis=1, keepdims=True) - 1e-9
-        wins += (top / top.sum(axis=1, keepdims=True)).sum(axis=0)
-    return wins / RESAMPLES
+    else:  # means of so many images are normal, and need no draws of each
+        spread = np.atleast_2d(np.cov(scored.per_image)) / images
+        scores = rng.multivariate_normal(scored.scores, spread, size=RESAMPLES)
+    top = scores >= scores.max(axis=1, keepdims=True) - 1e-9
+    found: Floats = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
+    return found
 
 
 def _more(pair: Pair, scored: _Scored) -> int | None:

@@ -40,7 +40,7 @@ def _load_defaults() -> None:
     # Modules stay, so garbage collection, at the end of sessions, can skip them. Networks load
     # later: those of TensorFlow's engine become garbage when released.
     gc.freeze()
-    with suppress(RobustnessError):  # shown to whoever requests these models
+    with suppress(RobustnessError):  # shown to those who request these models
         for _ in together(models.default_names(), _ready):
             pass
 

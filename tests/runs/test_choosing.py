@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from robustness import api
 from robustness.base.errors import ParameterError
@@ -58,6 +59,15 @@ def test_the_better_model_is_best_and_the_other_worse() -> None:
     assert first["robust_low"] < first["robust"] < first["robust_high"]
     assert (first["latency_ms"], first["megabytes"]) == (20.0, 10.0)
     json.dumps(found.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("images", [4_000, 6_000])
+def test_certainty_is_the_chance_that_the_difference_keeps_its_sign(images: int) -> None:
+    frame = models_with([0.70, 0.71], images)
+    by_image = frame.pivot_table("consistent", "image", "model", aggfunc="mean")
+    apart = by_image["EfficientNetLite0"] - by_image["SqueezeNet"]
+    expected = norm.cdf(abs(apart.mean()) / (apart.std() / np.sqrt(images)))
+    assert chosen(frame).certainty == pytest.approx(float(expected), abs=0.05)
 
 
 def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None:

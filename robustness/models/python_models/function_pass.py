@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
+from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.native import native_probabilities, prepared
 from robustness.models.graph_files.study_model import Use
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.user_network import is_distribution
 from robustness.models.inference.forward_pass import Floats
-from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Ask, Caller
 from robustness.models.python_models.record import PythonModel
@@ -76,16 +76,8 @@ class FunctionPass:
 
 def use_of_answers(record: ModelRecord, side: int) -> Use:
     """How answers of the model of ``record`` to study images of ``side`` are to be read."""
-    labels, weights = record.labels(), record.weights
-    assert isinstance(weights, UserFile), "a model of the user's"
-    return Use(
-        side=side,
-        size=record.input_size,
-        normalisation=record.normalisation,
-        logits=weights.output == "logits",
-        classes=len(labels),
-        background=labels == imagenet(),
-    )
+    assert isinstance(record.weights, UserFile), "a model of the user's"
+    return use_of(record, record.weights, side)
 
 
 def trial_images(side: int) -> Floats:

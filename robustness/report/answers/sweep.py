@@ -16,7 +16,7 @@ from robustness.perturbations import REGISTRY
 from robustness.report.wording import listed, model, sentence
 
 _BEYOND = 2.0
-"""In the place of a strength beyond 1."""
+"""Stands for a breaking strength if no strength up to 1 breaks the model."""
 
 
 def first(breaks: Sequence[Break], title: str) -> str:

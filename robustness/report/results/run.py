@@ -13,7 +13,7 @@ from robustness.base.text import counted
 from robustness.evaluation.spec import RunSpec
 from robustness.report import answers, methods
 from robustness.report.content import BRACKETS, Data, Report
-from robustness.report.results import run_cases, run_choice, run_sections
+from robustness.report.results import run_accuracy, run_cases, run_choice, run_sections
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
 from robustness.runs import Run
@@ -41,10 +41,10 @@ def of_run(run: Run, found: Figures | None = None) -> Report:
         run_sections.ranking(found),
         run_sections.perturbations(found),
         run_sections.curves(found),
-        run_sections.accuracy(found),
-        run_sections.corruption_errors(found),
+        run_accuracy.accuracy(found),
+        run_accuracy.corruption_errors(found),
         run_sections.under_attack(found),
-        run_sections.classes(found),
+        run_accuracy.classes(found),
         run_cases.section(run, frame),
         run_sections.unreadable(run.unreadable),
     ]

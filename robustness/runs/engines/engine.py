@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What came of one chunk: its rows, image by image, and what could not be read.
+    """The result of one chunk: its rows, image by image, and the images that failed.
 
     ``images`` counts the images that were read; ``unreadable`` are (name, reason).
     """

@@ -18,7 +18,7 @@ from robustness.ui.work import jobs as under_way
 
 
 class Opened:
-    """An open run, finished or not, whose rows are read once.
+    """An open run, finished or not; its rows are read once.
 
     ``written`` tells its rows from earlier ones of the same run.
     """

@@ -32,7 +32,7 @@ class Ending:
             self._moves = []
 
     def of(self, images: Any, beside: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
-        """In TensorFlow: the scores (N, classes), whose differences are those of logarithms.
+        """TensorFlow scores (N, classes) that differ as the log probabilities of the classes do.
 
         Confident probabilities round to 0 and 1, which no gradient passes through. Also returns the
         values of the outputs ``beside``, which lead to the scores.
