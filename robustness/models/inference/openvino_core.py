@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -14,11 +15,22 @@ _WHERE = (
 )
 
 
-@cache
+_first = threading.Lock()
+
+
 def core() -> Any:
     """OpenVINO's core, one for this process."""
+    with _first:
+        return _core()
+
+
+@cache
+def _core() -> Any:
     import openvino
 
+    # OpenVINO 2026.4 fills a table in the first of these calls and lets go of the GIL meanwhile. A
+    # second thread that enters it then waits for the table with the GIL: the process stands still.
+    openvino.Type.f32.to_dtype()
     return openvino.Core()
 
 

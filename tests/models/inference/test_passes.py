@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -170,3 +172,29 @@ def test_openvino_tells_nobody_that_it_is_used() -> None:
     for path in (ROOT / "robustness").rglob("*.py"):
         if not path.is_relative_to(rooms):
             assert not re.search(r"(import|from) openvino\b", path.read_text()), path
+
+
+RACE = """
+import sys, threading
+
+from robustness.models.inference.openvino_core import core
+
+def ask():
+    together.wait()
+    core()
+    import openvino
+    openvino.Type.f32.to_dtype()
+
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_first_passes_in_several_threads_do_not_stop_the_process() -> None:
+    """As of a page and the warm-up: without a first call by itself this hangs every time."""
+    subprocess.run([sys.executable, "-c", RACE], cwd=ROOT, check=True, timeout=120)
