@@ -30,9 +30,9 @@ def show() -> None:
     checks = _self_check(ready)
     with place:
         _table(states, checks)
+    add_model.show()
     _fits()
     model_cards.show(states)
-    add_model.show()
 
 
 def _fits() -> None:
