@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from robustness.statistics import ModelChoice
 
 _COLUMNS = {
-    "place": "<7",
+    "rank": "<7",
     "model": "<20",
     "robust (95 % interval)": "<26",
     "originals": ">9",

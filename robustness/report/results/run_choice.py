@@ -14,7 +14,7 @@ from robustness.statistics import Figures
 
 _RULE = (
     "A model is worse if the paired difference to the first is significant and at least 1 point. "
-    "Places hold for all models together at 95 %. First: the share of 1,000 resamples of the "
+    "Ranks hold for all models together at 95 %. First: the share of 1,000 resamples of the "
     "images in which the model scores highest. Latency is that of one image, measured when the run "
     "ended; `choose` weighs perturbations and sets limits."
 )
@@ -50,10 +50,10 @@ def section(run: Run, found: Figures) -> Section | None:
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     losers = trade.dominated(scored, name)
-    note = "The dotted line joins the models that no other beats in both."
+    note = "The dotted line joins the models that no other beats in both figures."
     if losers:
         each = [f"{model(worse)} (by {model(better)})" for worse, better in losers.items()]
-        note += f" Dominated: {listed(each, 4)}."
+        note += f" Beaten in both, significantly or not: {listed(each, 4)}."
     across = trade.AXES[name].title.lower()
     return Chart(
         f"{title} against {across}",
@@ -65,7 +65,7 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
 
 def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
     columns: list[Column] = [
-        ("Place", _place),
+        ("Rank", _rank),
         ("Model", lambda entry: model(entry["model"])),
         (title, lambda entry: with_interval(entry, "robust")),
         ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
@@ -77,7 +77,7 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 
 
-def _place(entry: Entry) -> str:
+def _rank(entry: Entry) -> str:
     low, high = entry["place_low"], entry["place_high"]
     if low is None:
         return str(entry["status"])
