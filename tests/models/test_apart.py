@@ -84,20 +84,6 @@ def test_one_process_converts_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) 
     assert len(made.begun) == 1, "what is kept is not converted again"
 
 
-def test_a_model_that_the_running_process_leaves_out_gets_one_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made, converter = Made(lambda names: keep(names[:1])), Apart()
-    monkeypatch.setattr(apart.subprocess, "Popen", made)
-    with ThreadPoolExecutor(2) as pool:
-        for _ in pool.map(lambda n: converter.convert(models.REGISTRY[n], SIDE), OFFLINE_NAMES[:2]):
-            pass
-    assert [names[0] for names in made.begun] in (
-        list(OFFLINE_NAMES[:2]),
-        list(reversed(OFFLINE_NAMES[:2])),
-    )
-
-
 def test_who_waits_for_a_process_that_fails_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made(lambda names: None)
     monkeypatch.setattr(apart.subprocess, "Popen", made)
@@ -124,11 +110,3 @@ def test_nobody_waits_for_a_server_that_ends(monkeypatch: pytest.MonkeyPatch) ->
     go_on.set()
     with pytest.raises(WeightsError, match="the server is ending"):
         converter.convert(record, SIDE)
-
-
-def test_tensorflow_needs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Made(keep)
-    monkeypatch.setattr(apart.subprocess, "Popen", made)
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
-    apart.convert_apart(models.REGISTRY[OFFLINE_NAMES[0]], SIDE)
-    assert made.begun == []

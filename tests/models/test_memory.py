@@ -192,23 +192,6 @@ def test_a_network_that_cannot_be_built_is_not_counted(
     assert kept.bytes() == alone
 
 
-def test_every_model_of_the_catalogue_in_turn_stays_within(
-    monkeypatch: pytest.MonkeyPatch, kept: Loaded
-) -> None:
-    """Their sizes are the published ones; nothing is built."""
-    records = list(models.REGISTRY)
-    largest = max(memory.needed(record) for record in records)
-    monkeypatch.setenv("ROBUSTNESS_MEMORY", str(largest))
-    build_nothing(monkeypatch)
-    most = 0
-    for record in records:
-        load(record.name, side=SIDE)
-        assert kept.names()[-1] == record.name
-        assert kept.bytes() <= largest
-        most = max(most, len(kept.names()))
-    assert most > 1, "as many as fit are kept"
-
-
 def test_a_run_over_more_models_than_fit_gives_the_same_rows(
     monkeypatch: pytest.MonkeyPatch, kept: Loaded, twin: str
 ) -> None:

@@ -19,8 +19,6 @@ from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.in_tensorflow.folding import fold_batch_normalisation
-from robustness.models.in_tensorflow.grid import grip
-from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
@@ -65,16 +63,6 @@ def test_an_offline_network_has_the_parameters_of_its_record(built: Built) -> No
     assert built.network.count_params() == built.record.parameters
     for name in OFFLINE_NAMES:
         assert models.REGISTRY[name].parameters == REFERENCE["models"][name]["parameters"]
-
-
-@pytest.mark.parametrize(("name", "cells"), [("SqueezeNet", 13), ("EfficientNetLite0", 7)])
-def test_heat_maps_find_the_last_grid_of_an_offline_network(
-    classifiers: Mapping[str, models.Classifier], name: str, cells: int
-) -> None:
-    network = classifiers[name].graph
-    assert isinstance(network, ReplayedNetwork)
-    layout = grip(name, network.graph).layout
-    assert (layout.height, layout.width) == (cells, cells)
 
 
 def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(built: Built) -> None:

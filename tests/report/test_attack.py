@@ -25,9 +25,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.answers import ATTACK as ATTACKED
 from robustness.report.answers import told
-from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
-from tests.support.places import ROOT
 from tests.support.reports import HOSTILE, WHEN, Page, pdf_text
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)
@@ -140,15 +138,6 @@ def test_what_it_says_makes_the_picture_again_can_be_typed() -> None:
         words = shlex.split(line)[3:]
         options = main._parser().parse_args(words)
         assert _spec(options, "SqueezeNet") == replace(found.spec, epsilon=epsilon)
-
-
-def test_the_page_offers_it() -> None:
-    page = ROOT / "pages" / "adversarial.py"
-    app = pages.run(page, sample="coffee", models="SqueezeNet", steps_pgd="2")
-    assert not app.exception
-    buttons = app.get("download_button")
-    assert len(buttons) == len(report.FORMATS) + 1
-    assert all(button.proto.deferred_file_id for button in buttons)
 
 
 @pytest.fixture(scope="module")

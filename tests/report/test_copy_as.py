@@ -12,7 +12,6 @@ from urllib.parse import parse_qs
 import pytest
 
 from robustness import api
-from robustness.base.errors import ParameterError
 from robustness.charts.verdict import verdict
 from robustness.commands.main import main
 from robustness.evaluation import loop
@@ -158,20 +157,6 @@ def test_an_upload_is_named_and_has_no_link(
     assert shlex.quote(ODD_NAME) in copies(spec, ODD_NAME, sample=None)[COMMAND]
 
 
-def test_a_dataset_is_asked_by_the_file(tmp_path: Path) -> None:
-    sample, spec = VIEWS["a mix"]
-    photos, file, runs = tmp_path / "photos", tmp_path / "request.toml", tmp_path / "runs"
-    photos.mkdir()
-    (photos / "coffee.png").write_bytes(sample_bytes(sample))
-    file.write_text(copies(spec, sample, sample=sample)[TOML])
-    command = ["evaluate", str(photos), "--request", str(file), "--out", str(runs), "--json"]
-    assert main(command) == 0
-    (folder,) = (path for path in runs.iterdir() if path.is_dir())
-    frame = api.open_run(folder).frame()
-    told = list(zip(frame["model"], frame["top1"], frame["probability"], strict=True))
-    assert told == shown(spec, sample)
-
-
 def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) -> None:
     attack = Condition.attack("fgsm", epsilon=0.01)
     spec = make_spec(["SqueezeNet"], [attack])
@@ -180,12 +165,6 @@ def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) 
     expected = shown(spec, "coffee")
     assert told_by_the_command(texts[COMMAND], capsys) == expected
     assert told_by_python(texts[PYTHON]) == expected
-
-
-def test_several_conditions_are_no_view() -> None:
-    several = make_spec(TWO, [Condition.of({"fog": s}) for s in (0.2, 0.4)])
-    with pytest.raises(ParameterError, match="Expected one condition to copy, got 2"):
-        copies(several, "coffee", sample="coffee")
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -248,23 +248,6 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shot.png))), to_uint8(image))
 
 
-def test_only_the_pictures_that_are_shown_are_read(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-    original = runs.Run.picture
-
-    def picture(self: runs.Run, name: str) -> Picture:
-        read.append(name)
-        return original(self, name)
-
-    monkeypatch.setattr(runs.Run, "picture", picture)
-    content = report.of_run(run)
-    assert not read
-    text = report.rendered(content, report.FORMATS[".html"].write, WHEN)
-    assert len(read) == text.count(b'class="case"') <= 15
-
-
 def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path: Path) -> None:
     shutil.copytree(run.folder.parent.parent / "set", tmp_path / "set")
     for name in NAMES[:20]:
@@ -406,12 +389,6 @@ def test_csv_holds_the_rows_and_a_second_file_explains_them(
     text = (tmp_path / "a.columns.csv").read_text(encoding="utf-8")
     told = list(csv.DictReader(io.StringIO(text)))
     assert [row["column"] for row in told] == list(rows[0])
-
-
-def test_rows_are_read_a_file_at_a_time(run: runs.Run, content: report.Report) -> None:
-    tables = content.data.read()
-    assert [table.num_rows for table in tables] == [part.rows for part in run.parts]
-    assert len(run.parts) > 1
 
 
 # --- Markdown and PDF -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,10 @@ import pytest
 from robustness import runs
 from robustness.base import disk
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs import compacting, engines, parts, session
-from robustness.runs.engines import Chunk, Engine
-from robustness.runs.engines.local import chunks
+from robustness.runs import compacting, parts, session
 from robustness.runs.parts import is_compacted
 from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import spec, use_stand_ins
-from tests.support.stand_ins import Stable
 
 PICTURES, FEW = 7, 3
 
@@ -85,14 +82,6 @@ def test_a_compacted_run_travels_and_has_nothing_left_to_do(
     assert again.manifest.parts == run.manifest.parts
 
 
-def test_few_files_stay_as_they_are(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1000)
-    monkeypatch.setattr(session, "_SECONDS_TO_WRITE", 1000.0)
-    assert files(performed(photos, tmp_path).folder) == ["part-000000.parquet"]
-
-
 def test_a_file_takes_no_more_than_can_be_read_at_once(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,20 +93,6 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
     assert run.table().equals(whole.table())
     runs.export_run(run, tmp_path / "run.zip")
     assert runs.import_run(tmp_path / "run.zip", tmp_path / "b").table().equals(whole.table())
-
-
-def test_chunks_may_come_in_any_order(
-    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def backwards(job: engines.Job, numbers: object, _address: object) -> Iterator[Chunk | None]:
-        assert isinstance(numbers, list)
-        return chunks(job, numbers[::-1], load=Stable().load)
-
-    monkeypatch.setitem(engines.REGISTRY._records, "local", Engine("local", "backwards", backwards))
-    run = performed(photos, tmp_path)
-    assert len(run.parts) == 1
-    assert run.table().equals(whole.table())
-    assert run.manifest.content == whole.manifest.content
 
 
 class Stopped(BaseException):
@@ -194,16 +169,3 @@ def test_a_disk_without_room_for_a_second_copy_leaves_the_first(
     assert len(run.parts) > FEW
     assert not any(map(is_compacted, run.manifest.parts))
     assert run.table().equals(whole.table())
-
-
-def test_who_opens_it_while_it_is_finished_gets_the_rows(
-    photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reads the manifest of the unfinished run, and the files are gone when it looks."""
-    run = performed(photos, tmp_path)
-    finished = run.manifest
-    before = finished.updated(status=runs.UNFINISHED, parts={})
-    answers = [before, finished]
-    monkeypatch.setattr("robustness.runs.manifest.read", lambda _folder: answers.pop(0))
-    assert runs.load(run.folder).table().equals(whole.table())
-    assert not answers

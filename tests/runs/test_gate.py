@@ -244,20 +244,6 @@ def test_a_model_that_gets_more_wrong_is_no_better_against_attacks(
     assert {v.outcome for v in same} == {KEPT}
 
 
-def test_an_earlier_baseline_says_what_was_told_of_it(tmp_path: Path) -> None:
-    asked = budget(tmp_path, 'baseline = "x"\n[[limit]]\nmax_regression = 0.1')
-    earlier, now = labelled_attack(42, 2, version="0.6.7"), labelled_attack(42, 2, version="0.7.0")
-    (note,) = gate.check(asked, now, earlier).notes
-    assert f"{30 / 70:.1%}, now {2 / 42:.1%}" in note
-    found = gate.check(asked, earlier, now)
-    assert len(found.notes) == 1
-    assert gate.as_dict(found)["notes"] == list(found.notes)
-    assert note in gate.junit(found).decode()
-    assert "42.9%" in gate.markdown(found)
-    assert gate.check(asked, now, now).notes == ()
-    assert any(note in each for each in runs.compare(earlier, now).apart)
-
-
 @pytest.mark.parametrize(
     ("shares", "wanted", "level", "outcome", "bounds"),
     [

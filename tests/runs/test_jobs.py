@@ -294,28 +294,6 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     assert "robustness.toml is not a TOML file" in caplog.text
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_keeper_that_was_ended_by_an_error_begins_anew(tmp_path: Path, sooner: None) -> None:
-    ordered(tmp_path, "first")
-    processes = Processes()
-    errors = [RuntimeError("nobody expected this")]
-
-    def start(folder: Path) -> Any:
-        if errors:
-            raise errors.pop()
-        return processes(folder)
-
-    def begun() -> list[str]:
-        keeper.begin()
-        return processes.started
-
-    keeper = Keeper(tmp_path, 1, start)
-    try:
-        waited_for(begun)
-    finally:
-        keeper.end()
-
-
 def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     manifest = folder / "manifest.json"

@@ -11,20 +11,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from robustness import runs
-from robustness.base.errors import ParameterError, RobustnessError, RunError, WeightsError
+from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
@@ -35,9 +32,8 @@ from robustness.evaluation.suites import graded_conditions, suite_conditions, su
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines
-from robustness.runs import session as session_module
 from robustness.runs.engines import Chunk, Engine, Job
-from robustness.runs.engines.local import PREPARERS, chunks
+from robustness.runs.engines.local import chunks
 from robustness.runs.manifest import Manifest
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import SIDE
@@ -131,38 +127,11 @@ def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run)
     assert (whole.manifest.images, whole.manifest.unreadable) == (9, 1)
 
 
-def test_a_dataset_without_a_readable_picture_is_a_finished_run(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "a.png").write_bytes(b"nothing of the kind")
-    run = performed(tmp_path / "set", tmp_path / "runs")
-    assert run.finished
-    assert (run.images, len(run.unreadable), run.table().num_rows) == (0, 1, 0)
-
-
 def test_a_picture_of_a_run_can_be_read_again(whole: runs.Run) -> None:
     row = whole.frame().iloc[-1]
     assert whole.picture(str(row["image"])).digest == row["image_digest"]
     with pytest.raises(RobustnessError, match="not among the images"):
         whole.picture("elsewhere.png")
-
-
-def test_few_chunks_are_in_memory_at_a_time(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = runs.plan(str(folder), SPEC, batch=1)
-    begun: list[int] = []
-    prepared = engines.local.prepared
-
-    def counted(job: Job, number: int) -> object:
-        begun.append(number)
-        return prepared(job, number)
-
-    monkeypatch.setattr(engines.local, "prepared", counted)
-    work = chunks(plan, range(plan.chunk_count), load=Stable().load)
-    for done, _ in enumerate(work):  # the first is the news that the models are loaded
-        time.sleep(0.05)
-        assert len(begun) <= done + PREPARERS
-    assert sorted(begun) == list(range(plan.chunk_count))
 
 
 # --- going on -------------------------------------------------------------------------------------
@@ -245,32 +214,6 @@ def test_two_processes_do_not_write_one_run(folder: Path, tmp_path: Path) -> Non
         runs.start(plan, tmp_path, resume=True)
 
 
-def test_a_new_run_is_nobody_elses_from_the_moment_it_is_seen(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = runs.plan(str(folder), SPEC)
-    written = Manifest.write
-    answers: list[str] = []
-
-    def take_it_over() -> None:
-        with pytest.raises(RunError) as caught:
-            runs.start(plan, tmp_path, resume=True)
-        answers.append(str(caught.value))
-
-    def seen_by_another(manifest: Manifest, place: Path) -> None:
-        written(manifest, place)
-        other = threading.Thread(target=take_it_over)
-        other.start()
-        other.join()
-
-    monkeypatch.setattr(Manifest, "write", seen_by_another)
-    with runs.start(plan, tmp_path) as session:
-        assert answers == [
-            f"The run {session.folder.name} is being written by another process: wait for it to "
-            "end."
-        ]
-
-
 def test_a_run_that_cannot_be_begun_leaves_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,20 +235,6 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-def test_a_run_that_cannot_be_gone_on_with_is_let_go_of(folder: Path, tmp_path: Path) -> None:
-    plan = runs.plan(str(folder), SPEC)
-    run = performed(folder, tmp_path)
-    part = run.parts[0].path
-    whole = part.read_bytes()
-    part.write_bytes(whole[:-100])
-    with pytest.raises(RunError, match="damaged") as caught:
-        runs.start(plan, tmp_path, resume=True)
-    part.write_bytes(whole)
-    with runs.start(plan, tmp_path, resume=True) as session:  # while the error is still at hand
-        assert session.finished
-    assert caught.value is not None
-
-
 def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     folder: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,54 +252,6 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     with runs.start(plan, tmp_path, resume=True) as resumed:
         list(resumed.perform("stand-in"))
     assert runs.load(resumed.folder).table().equals(whole.table())
-
-
-def test_a_manifest_that_cannot_be_written_gets_the_same_sentence(
-    folder: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    plan = runs.plan(str(folder), SPEC, batch=2)
-    with runs.start(plan, tmp_path) as session, monkeypatch.context() as patch:
-        patch.setattr(Manifest, "write", full)
-        with pytest.raises(RunError, match="No space left"):
-            list(session.perform("stand-in"))
-    with runs.start(plan, tmp_path, resume=True) as resumed:
-        assert resumed.resumed == 10
-        list(resumed.perform("stand-in"))
-    assert runs.load(resumed.folder).table().equals(whole.table())
-
-
-def test_a_disk_with_room_for_no_lock_leaves_no_folder(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(session_module, "locked", full)
-    with pytest.raises(RunError, match=r"cannot be written to: No space left on device; who"):
-        runs.start(runs.plan(str(folder), SPEC), tmp_path)
-    assert os.listdir(tmp_path) == []
-
-
-def test_leftovers_that_cannot_be_removed_get_the_same_sentence(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = runs.plan(str(folder), SPEC, batch=2)
-    with runs.start(plan, tmp_path) as session:
-        pass
-    (session.folder / ".part-000000.parquet.0123.tmp").write_bytes(b"half")
-
-    def read_only(path: Path, **_: object) -> None:
-        raise OSError(30, "Read-only file system", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", read_only)
-        with pytest.raises(RunError, match=r"cannot be written to: Read-only file system; who"):
-            runs.start(plan, tmp_path, resume=True)
-    with runs.start(plan, tmp_path, resume=True) as again:  # nobody holds it any more
-        assert again.folder == session.folder
 
 
 STOPPED = """
@@ -579,21 +460,3 @@ def test_suites_and_severities_are_conditions() -> None:
 def test_a_senseless_batch_is_refused(folder: Path, batch: int) -> None:
     with pytest.raises(ParameterError, match="--batch"):
         runs.plan(str(folder), SPEC, batch=batch)
-
-
-def test_a_model_that_cannot_be_loaded_leaves_a_run_to_go_on_with(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
-        raise WeightsError("no weights")
-        yield None
-
-    record = Engine(name="broken", label="broken", run=broken)
-    monkeypatch.setitem(engines.REGISTRY._records, record.name, record)
-    with (
-        pytest.raises(WeightsError, match="no weights"),
-        runs.start(runs.plan(str(folder), SPEC), tmp_path) as session,
-    ):
-        list(session.perform("broken"))
-    assert not runs.load(session.folder, unfinished=True).parts
-    assert np.isclose(session.manifest.seconds, 0.0)

@@ -129,13 +129,6 @@ def test_a_browser_keeps_its_name_and_another_cannot_tell_its_cookie(elsewhere: 
     assert access.me() != access._browser(Connection("192.0.2.7", {}, {access.COOKIE: "other"}))
 
 
-def test_whose_browser_has_gone_is_nobody_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "connection", lambda: None)
-    monkeypatch.delitem(access.st.session_state, access._WHO, raising=False)
-    assert access.who() == Who()
-    assert not access.who().local
-
-
 # --- the pages ------------------------------------------------------------------------------------
 
 
@@ -180,15 +173,6 @@ def test_nobody_brings_back_what_is_not_theirs(folder: Path, elsewhere: None) ->
     assert not [button for button in app.button if str(button.key).startswith("restore")]
 
 
-def test_a_run_that_changed_hands_meanwhile_is_not_deleted(folder: Path, elsewhere: None) -> None:
-    app = run(RUNS)
-    app.checkbox(key=f"sure {MINE}").check().run()
-    manifest.read(folder / MINE).updated(creator="bob@example.org").write(folder / MINE)
-    app.button(key=f"delete {MINE}").click().run()
-    assert "You may not delete this run" in app.error[0].value.replace("\\", "")
-    assert (folder / MINE).is_dir()
-
-
 def test_a_viewer_imports_nothing(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,17 +185,6 @@ def test_a_viewer_imports_nothing(
     assert "You may not import runs" in app.error[0].value.replace("\\", "")
     assert len(runs.listing(folder)) == 2
     assert logged(folder) == [("import", "run.zip", False)]
-
-
-def test_a_read_only_dashboard_deletes_nothing_even_for_its_owner(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = run(RUNS)
-    app.checkbox(key=f"sure {MINE}").check().run()
-    monkeypatch.setenv("ROBUSTNESS_READ_ONLY", "on")
-    app.button(key=f"delete {MINE}").click().run()
-    assert "this dashboard is read-only" in app.error[0].value.replace("\\", "")
-    assert (folder / MINE).is_dir()
 
 
 def test_a_viewer_evaluates_continues_and_cancels_nothing(

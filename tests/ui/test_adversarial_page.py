@@ -10,15 +10,13 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft, curves
-from robustness.attacks.curves import Point, Smallest, smallest_epsilon
+from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.base.errors import GradientError
-from robustness.charts import attacks
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
@@ -264,31 +262,6 @@ def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
     assert [row for row in rows if row not in html(app)] == []
     assert len(rows) > len(names)  # one that is fooled shows its new class as well
     assert [text.split(":")[0] for text in maps(app)] == shown * len(rows)
-
-
-def test_the_maps_follow_the_perturbation_of_the_adversarial_picture(
-    few_draws: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
-    app = completed(opened(epsilon="1", undo_strength="0", attention="true"))
-    assert len(maps(app)) == 2 * 2
-    app.query_params["undo_strength"] = "0.5"
-    app.run()
-    completed(app)
-    assert not app.exception
-    assert "With JPEG compression" in maps(app)[2]
-
-
-def test_charts_say_who_is_fooled() -> None:
-    points = [
-        Point("SqueezeNet", "coffee", "pgd", epsilon, success, 3, 0.5)
-        for epsilon, success in ((0.0, False), (0.5 / 255, True))
-    ]
-    frame = pd.DataFrame([point.as_row() for point in points])
-    (trace,) = attacks.over_epsilon(frame, "linf").data
-    assert list(trace.x) == ["0", "1/2"]
-    assert [symbol.endswith("-open") for symbol in trace.marker.symbol] == [False, True]
 
 
 def test_a_model_without_gradients_gets_a_sentence_and_can_still_be_asked(

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -265,23 +265,6 @@ def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
     assert "the model is" in html(app)
 
 
-def test_a_case_of_a_run_that_was_deleted_is_shown_no_longer(saved: str, tmp_path: Path) -> None:
-    script = tmp_path / "page.py"
-    script.write_text(
-        "import streamlit as st\n"
-        "from robustness.ui.session import run_link\n"
-        "for image in run_link.linked_picture():\n"
-        "    st.caption(f'Showing {image.name}')\n"
-    )
-    folder = tmp_path / "runs" / saved
-    image = str(runs.load(folder).frame()["image"].iat[0])
-    assert "Showing" in texts(run(script, run=saved, image=image))
-    runs.delete(folder)
-    app = run(script, run=saved, image=image)
-    assert "Showing" not in texts(app)
-    assert "There is no run" in app.warning[0].value
-
-
 def test_no_link_leads_to_a_run_that_is_not_there(
     saved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,25 +294,6 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(new_run, "open_dataset", noted)
     monkeypatch.setattr("robustness.runs.session.open_dataset", noted)
     return found
-
-
-def test_a_source_is_listed_once_while_it_stays_as_it_is(
-    saved: str, listings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    labelled_folder(tmp_path / "sets" / "mine", 1)
-    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
-    app = run(PAGE, source="On the server", models="SqueezeNet")
-    assert "3 images × (10 conditions" in texts(app)
-    app.number_input(key="seed").set_value(3).run()
-    app.number_input(key="limit").set_value(2).run()
-    assert "2 images × (10 conditions" in texts(app)
-    app.number_input(key="limit").set_value(None).run()
-    assert listings == ["mine"]
-    folder = tmp_path / "sets" / "mine" / "670"
-    shutil.copy(next(folder.iterdir()), folder / "more.png")
-    app.run()
-    assert "4 images × (10 conditions" in texts(app)
-    assert listings == ["mine", "mine"]
 
 
 def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
@@ -381,25 +345,6 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     app.segmented_control(key="labelling").set_value("none").run()
     assert not app.error
     assert "2 images × (2" in texts(app)
-
-
-def test_an_upload_is_packed_and_hashed_once(
-    uploaded: Path, listings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packed = []
-    pack = uploads._packed
-
-    def noted(files: Sequence[tuple[str, bytes]]) -> bytes:
-        packed.append(len(files))
-        return pack(files)
-
-    monkeypatch.setattr(uploads, "_packed", noted)
-    app = give(session(), "coffee", "rocket")
-    assert "2 images × (2 conditions" in texts(app)
-    app.number_input(key="seed").set_value(5).run()
-    assert "2 images × (2 conditions" in texts(app)
-    assert packed == [2]
-    assert listings == ["uploaded pictures.zip"]
 
 
 def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploaded: Path) -> None:

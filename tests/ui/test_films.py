@@ -160,24 +160,6 @@ def test_work_that_nobody_waits_for_ends_and_is_not_kept() -> None:
     assert films.made(offer) is None
 
 
-def test_a_film_that_waits_for_a_thread_is_not_begun_for_nobody() -> None:
-    busy = [Work(1) for _ in range(films._THREADS._max_workers)]
-    late = Work()
-
-    async def watch() -> None:
-        offers = [work.offer(f"busy {place}") for place, work in enumerate(busy)]
-        tasks = [asyncio.create_task(coming(offer)) for offer in offers]
-        await until(lambda: len(films._MAKING) == len(busy))
-        await coming(late.offer("late"), first=1)
-        for work in busy:
-            work.go_on(1)
-        for task in tasks:
-            await task
-
-    asyncio.run(watch())
-    assert late.begun == 0
-
-
 def test_an_error_is_its_sentence() -> None:
     def failing() -> Iterator[int]:
         yield 1

@@ -13,7 +13,6 @@ from robustness import runs
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, Teller
 from robustness.ui.runs import listing
-from robustness.ui.session import access
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run
@@ -94,23 +93,3 @@ def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path)
     assert "is ready" in said(other).replace("\\", ""), "who asked for it hears of it on any page"
     app.run()
     assert "not finished" not in said(app)
-
-
-def test_a_viewer_watches_and_changes_nothing(
-    ordered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    monkeypatch.setattr(access, "connection", lambda: access.Connection("192.0.2.7", {}, {}))
-    app = run(DATASET, run=ordered.name, models="SqueezeNet")
-    assert app.button(key=f"page Cancel {ordered.name}").disabled
-    # As a browser would have it that does not heed what it is told.
-    monkeypatch.setattr(access, "allowed", lambda *_given, **_named: {})
-    app.run()
-    app.button(key=f"page Cancel {ordered.name}").click().run()
-    assert jobs.is_ordered(ordered)
-    assert any("You may not cancel an evaluation" in error.value for error in app.error)
-    jobs.cancel(ordered)
-    app.run()
-    app.button(key=f"page Continue {ordered.name}").click().run()
-    assert not jobs.is_ordered(ordered)
-    assert any("You may not start or continue" in error.value for error in app.error)

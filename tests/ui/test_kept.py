@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import sweep
 from robustness.models.own import user_models
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures import untrusted
-from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.ui import breaking_point
@@ -79,13 +76,6 @@ def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
     assert 2 * len(models.REGISTRY) * sweeps * once < kept.LIMIT
 
 
-def test_more_than_sixty_four_sweeps_stay(fresh: Kept) -> None:
-    """As many as two images take: the second one's do not push out the first one's."""
-    for place in range(2 * len(PERTURBATIONS)):
-        fresh.put(f"sweep {place}", list(range(500)))
-    assert all(fresh.get(f"sweep {n}") for n in range(2 * len(PERTURBATIONS)))
-
-
 # --- of what weights ------------------------------------------------------------------------------
 
 
@@ -109,17 +99,6 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     assert card != html(run(sample="coffee", models="digits", fog="0.4"))
 
 
-def test_an_attack_on_other_weights_is_made_anew(models_folder: Path) -> None:
-    attack = Condition.attack("pgd", epsilon=0.1, steps=2)
-    made = []
-    for _ in range(2):
-        small_network().save(models_folder / "digits.keras")
-        describe(models_folder)
-        user_models.refresh()
-        made.append(memo.attacked_picture(sample("coffee"), attack, 0, "digits"))
-    assert (made[0] != made[1]).any()
-
-
 # --- under whose names ----------------------------------------------------------------------------
 
 
@@ -129,13 +108,6 @@ def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
     pictures = [memo.uploaded_picture(name, data, "crop") for name in names]
     assert [picture.name for picture in pictures] == names
     assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
-
-
-def test_no_cache_holds_the_bytes_of_an_upload() -> None:
-    data = bytes(bytearray(sample_bytes("rocket")))
-    held = sys.getrefcount(data)
-    memo.uploaded_picture("a.png", data, "squash")
-    assert sys.getrefcount(data) == held
 
 
 def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,24 +126,6 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 
-def test_rows_go_by_the_names_of_the_session_that_asks(fresh: Kept) -> None:
-    def found(*names: str) -> list[Measurement]:
-        pictures = [
-            Picture(name, sample("coffee").image, sample("coffee").digest) for name in names
-        ]
-        spec = make_spec(["SqueezeNet"], FOG)
-        return work.Measuring(
-            "Scoring", "any", pictures, lambda nameless: evaluate(spec, nameless), len(pictures)
-        ).in_silence()
-
-    assert [row.image for row in found("her secret.png", "again.png")] == [
-        "her secret.png",
-        "again.png",
-    ]
-    assert [row.image for row in found("his.png", "too.png")] == ["his.png", "too.png"]
-    assert "secret" not in str(fresh.get("any"))
-
-
 def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
     """Neither in a warning nor in a table nor in what the page gives on."""
     seen = []
@@ -187,17 +141,3 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
     assert "21% on her secret.png" in seen[0]
     assert "21% on his.png" in seen[1]
     assert "secret" not in seen[1]
-
-
-def test_another_engine_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    names, picture = ("SqueezeNet",), sample("coffee")
-    spec = make_spec(names, FOG, seed=0)
-    altered = memo.change(picture, FOG[0], 0)
-    keys = [work_key("work", [picture], names, FOG, 0)]
-    rows = [memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0]]
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
-    keys.append(work_key("work", [picture], names, FOG, 0))
-    rows.append(memo.all_answers(spec, picture, ["SqueezeNet"], altered)[0])
-    assert keys[0] != keys[1]
-    assert rows[0].probability == pytest.approx(rows[1].probability, abs=1e-5)
-    assert rows[0] != rows[1], "it rounds otherwise, so it was asked"

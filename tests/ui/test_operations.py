@@ -79,14 +79,6 @@ def test_a_label_is_escaped(folder: Path, fresh: tuple[Latency, Faults]) -> None
     assert values()[r'robustness_errors_total{type="x\"y\\z\nq"}'] == 1
 
 
-def test_every_figure_has_a_name_of_its_own(folder: Path) -> None:
-    found = figures.all_figures()
-    assert len({figure.name for figure in found}) == len(found)
-    for figure in found:
-        assert re.fullmatch(r"robustness_[a-z_]*", figure.name)
-        assert figure.documentation.endswith(".")
-
-
 def test_a_quantile_lies_within_its_bucket() -> None:
     assert Spread().quantile(0.5) is None
     spread = Latency()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -52,25 +51,6 @@ def test_a_model_of_the_link_that_cannot_run_is_named(
     assert "Did you mean" in run(sample="coffee", models="SqueezeNt").warning[0].value
 
 
-def test_another_sample_under_the_same_perturbation_is_another_picture() -> None:
-    app = run(sample="coffee", brightness="0.4")
-    coffee = html(app)
-    assert "espresso" in coffee
-    app.button(key="choose_motorcycle").click().run()
-    assert "espresso" not in html(app)
-    assert "moped" in html(app)
-
-
-def test_charts_hold_every_chosen_model() -> None:
-    app = run(sample="coffee", gaussian_blur="0.4")
-    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
-    labels = {models.REGISTRY[name].label for name in models.default_names()}
-    similarity, clean_class, stages = specs
-    for chart in (similarity, clean_class):
-        assert all(set(trace["y"]) == labels for trace in chart["data"])
-    assert {trace["name"] for trace in stages["data"]} == labels
-
-
 def last_chart(app: AppTest) -> list[float]:
     """The values of the last chart's only line."""
     (trace,) = json.loads(app.get("plotly_chart")[-1].proto.spec)["data"]
@@ -89,16 +69,6 @@ def test_a_flip_departs_place_by_place_and_not_on_average() -> None:
     assert max(placed) < 0.75
     by_link = run(LIVE, **link, compared="place by place")
     assert last_chart(by_link) == placed
-
-
-def test_the_scorecard_compares_place_by_place() -> None:
-    link = {"sample": "coffee", "models": "SqueezeNet"}
-    averaged, placed = (
-        last_chart(run(ROOT / "pages" / "scorecard.py", **link, compared=compared))
-        for compared in ("averaged over the image", "place by place")
-    )
-    assert len(averaged) == len(placed) == 5
-    assert np.mean(placed) < np.mean(averaged) - 0.1
 
 
 @pytest.mark.parametrize("link", ["EfficientNetLite0", "EfficientNet-Lite0"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
@@ -18,7 +17,6 @@ from robustness.evaluation.condition import Condition
 from robustness.runs import headlines
 from robustness.runs import manifest as manifests
 from robustness.statistics.differences import said
-from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
 from tests.support.made_up_saved_runs import saved
@@ -293,27 +291,6 @@ def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
     assert not [each for each in app.segmented_control if each.key == "change_of"]
 
 
-BASE = {
-    "model": "SqueezeNet",
-    "consistency_a": 0.4,
-    "consistency_b": 0.3,
-    "consistency_difference": -0.1,
-    "consistency_difference_low": -0.15,
-    "consistency_difference_high": -0.05,
-    "consistency_moved": 20,
-}
-
-
-@pytest.mark.parametrize("verdict", ["better", "worse", "not established"])
-def test_a_sentence_claims_no_more_than_the_test(verdict: str) -> None:
-    told = comparison._sentence({**BASE, "consistency_verdict": verdict}, "consistency")
-    assert "40.0% → 30.0% (−10.0 points, −15.0 to −5.0)" in told
-    assert ("not significant" in told) == (verdict == "not established")
-    assert verdict == "not established" or f"significantly {verdict}" in told
-    same = {**BASE, "consistency_verdict": "not established", "consistency_moved": 0}
-    assert "unchanged" in comparison._sentence(same, "consistency")
-
-
 # --- what can be done with a run ------------------------------------------------------------------
 
 
@@ -366,9 +343,3 @@ def test_a_run_is_downloaded_and_brought_in_elsewhere(
     assert not opened.exception
     assert not opened.error
     assert "come from another machine" in texts(opened).replace("\\", "")
-
-
-def test_the_download_is_the_exported_archive(folder: Path) -> None:
-    stream = io.BytesIO()
-    runs.write_archive(runs.load(folder / "first"), stream)
-    assert page._archive(folder / "first", OWNER) == stream.getvalue()

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -324,32 +322,6 @@ def test_each_side_has_its_own(folder: Path, asked: Asked) -> None:
     assert (asked.times, larger.times) == (1, 1)
 
 
-def other_version(package: str, name: str) -> str:
-    return "another" if name == package else version(name)
-
-
-def test_its_makers_are_the_packages_and_the_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    maker = kept._maker.__wrapped__
-    assert maker() == kept._maker()
-    seen = {maker()}
-    for package in ("tensorflow", "keras", "openvino"):
-        with monkeypatch.context() as patch:
-            patch.setattr(kept, "version", partial(other_version, package))
-            seen.add(maker())
-    code = tmp_path / "models"
-    shutil.copytree(
-        Path(kept.__file__).parent.parent, code, ignore=lambda _, names: {"__pycache__"}
-    )
-    monkeypatch.setattr(kept, "__file__", str(code / "inference" / "kept.py"))
-    assert maker() in seen, "the same code at another place"
-    with (code / "folding.py").open("a") as file:
-        file.write("# changed\n")
-    seen.add(maker())
-    assert len(seen) == 5
-
-
 # --- where nothing can be kept, and where others keep at once -------------------------------------
 
 
@@ -370,17 +342,6 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
         assert asked.times == times
     assert [path.name for path in closed.iterdir()] == ["file"]
     assert kept.refusal(RECORD, "w", SIDE) == ""
-
-
-@pytest.mark.usefixtures("converted_once")
-@pytest.mark.parametrize("part", PARTS)
-def test_a_place_that_is_taken_costs_a_conversion(
-    folder: Path, asked: Asked, expected: NDArray[np.float32], part: str
-) -> None:
-    parts(kept.place(RECORD, "w", SIDE))[PARTS.index(part)].mkdir(parents=True)
-    assert_right(asked.forward(), expected)
-    assert_right(asked.forward(), expected)
-    assert asked.times == 2
 
 
 @pytest.mark.usefixtures("converted_once")

@@ -112,28 +112,6 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert checked.milliseconds is not None
 
 
-def test_a_dataset_is_ranked_by_each_set_of_classes(
-    models_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    describe(models_folder, path=str(trained))
-    pictures = models_folder / "pictures"
-    pictures.mkdir()
-    digit_file(pictures, 3)
-    asked = [
-        "evaluate",
-        str(pictures),
-        "--models",
-        "digits,SqueezeNet",
-        "--out",
-        str(models_folder / "r"),
-    ]
-    assert main.main([*asked, "--perturbations", "fog"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    table = lines[lines.index("### Ranking") + 4 :][:2]
-    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table]
-    assert rows == [["1", "digits"], ["1", "SqueezeNet 1.1"]]
-
-
 def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
     describe(models_folder, path=str(trained))
     user_models.refresh()
@@ -204,39 +182,6 @@ def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
     expected = np.exp(logits) / np.exp(logits).sum()
     found = models.load("digits", side=8)(picture).probabilities
     np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_named_features_are_compared_and_a_nested_model_serves(models_folder: Path) -> None:
-    layers = keras().layers
-    base = keras().Sequential(
-        [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, name="inner"), layers.ReLU()], name="base"
-    )
-    stack = [layers.Input((8, 8, 3)), base, layers.Flatten(name="flat"), layers.Dense(10)]
-    network = keras().Sequential([*stack, layers.Softmax()])
-    network.save(models_folder / "digits.keras")
-    describe(models_folder, features=["base", "flat"])
-    user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
-    outputs = models.load("digits", side=8)(picture)
-    assert {stage: f.shape for stage, f in outputs.features.items()} == {
-        "base": (1, 4),
-        "flat": (1, 144),
-    }
-    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
-
-
-def test_half_precision_gives_float32(models_folder: Path) -> None:
-    keras().config.set_dtype_policy("mixed_float16")
-    try:
-        network = small_network()
-    finally:
-        keras().config.set_dtype_policy("float32")
-    network.save(models_folder / "digits.keras")
-    describe(models_folder)
-    user_models.refresh()
-    outputs = models.load("digits", side=8)(np.full((2, 8, 8, 3), 0.5, np.float32))
-    assert outputs.probabilities.dtype == np.float32
-    assert all(features.dtype == np.float32 for features in outputs.features.values())
 
 
 def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:

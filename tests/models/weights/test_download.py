@@ -4,13 +4,10 @@ well, and where files come from."""
 from __future__ import annotations
 
 import hashlib
-import http.server
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from robustness import models
 from robustness.base.disk import occupied
 from robustness.base.errors import (
     DownloadError,
-    ParameterError,
     UnknownNameError,
 )
 from robustness.models.weights.download import download
@@ -32,9 +28,7 @@ from tests.support.download_server import (
     assert_sentence,
     files_left,
     final_path,
-    other_machine,
     part_path,
-    running,
     sends_in_pieces,
     sends_up_to,
     serve_published,
@@ -210,18 +204,6 @@ def test_every_source_is_named_with_its_reason_and_without_a_password(
     assert "secret" not in said
 
 
-def test_a_mirror_is_set_by_the_configuration_file_as_well(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / ".streamlit").mkdir()
-    secrets = f'[robustness]\nweights_mirror = "{server.url}/mirror"\ndownload_timeout = 5\n'
-    (tmp_path / ".streamlit" / "secrets.toml").write_text(secrets)
-    monkeypatch.chdir(tmp_path)
-    server.files[f"/mirror/{final_path().name}"] = CONTENT
-    download(FIRST)
-    assert server.paths == [f"/mirror/{final_path().name}"]
-
-
 @pytest.mark.parametrize("mirror", ["mirror/without/scheme", "http://", "http://[::1", "ftp://x"])
 def test_a_mirror_that_is_no_url_is_named(
     server: Server, monkeypatch: pytest.MonkeyPatch, mirror: str
@@ -233,16 +215,6 @@ def test_a_mirror_that_is_no_url_is_named(
     assert mirror.rstrip("/") in str(caught.value)
     assert_sentence(caught.value)
     assert files_left() == []
-
-
-@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf"])
-def test_a_timeout_that_means_nothing_is_refused(
-    server: Server, monkeypatch: pytest.MonkeyPatch, given: str
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", given)
-    with pytest.raises(ParameterError, match=f"expected .*number.*got {given!r}") as caught:
-        download(FIRST)
-    assert_sentence(caught.value)
 
 
 def test_proxy_variables_are_honoured(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,31 +294,6 @@ def test_a_folder_is_filled_from_the_host_or_from_what_is_here(
     )
     download(FIRST, to=tmp_path / "usb")
     assert len(server.paths) == 2
-
-
-def test_such_a_folder_serves_another_machine_by_disk_and_by_http(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    usb = tmp_path / "usb"
-    download(FIRST, to=usb)
-    asked = len(server.paths)
-    other_machine(monkeypatch, tmp_path / "second")
-    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(usb))
-    assert models.require(models.REGISTRY[FIRST]) == usb / final_path().name
-    assert download(FIRST) == usb / final_path().name
-    other_machine(monkeypatch, tmp_path / "third")
-    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(usb)))
-    with running(plain):
-        url = f"http://127.0.0.1:{plain.server_port}"
-        monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", url)
-        assert download(FIRST) == final_path()
-    assert final_path().read_bytes() == CONTENT
-    assert len(server.paths) == asked
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """The tests' output stays clean."""
 
 
 def test_a_network_runs_from_the_file_that_was_fetched(

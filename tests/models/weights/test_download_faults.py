@@ -42,7 +42,6 @@ from tests.support.download_server import (
     status,
     unreachable,
     waits,
-    waits_and_sends_the_rest,
 )
 
 __all__ = ["server"]
@@ -294,22 +293,6 @@ def test_a_process_killed_mid_download_is_followed_by_the_next(server: Server) -
     out, err = ended(start(server))
     assert out == f"{final_path()}\n", err
     assert final_path().read_bytes() == CONTENT
-    assert files_left() == [final_path().name]
-
-
-def test_two_processes_at_once_fetch_once(server: Server) -> None:
-    server.faults = [waits_and_sends_the_rest(0.6)]
-    first = start(server)
-    until(lambda: occupied(part_path()) > 100_000)
-    second = start(server)
-    assert second.stderr is not None
-    assert second.stderr.readline() == "some is there\n"  # it waits for the first
-    server.go_on.set()
-    for process in (first, second):
-        out, err = ended(process)
-        assert out == f"{final_path()}\n", err
-    assert len(server.paths) == 1
-    assert server.sent == len(CONTENT)
     assert files_left() == [final_path().name]
 
 

@@ -34,7 +34,6 @@ from tests.support.download_server import (
     sends_up_to,
     server,
     status,
-    unreachable,
     waits,
 )
 
@@ -169,15 +168,6 @@ def test_an_interrupted_preset_keeps_its_finished_files(
     assert_whole(folder())
 
 
-def test_a_preset_of_which_nothing_came_leaves_nothing(
-    server: Server, weights: LocalPreset
-) -> None:
-    server.faults = [status(404)]
-    with pytest.raises(DownloadError, match="Nothing was kept"):
-        download(NAME)
-    assert list(folder().parent.iterdir()) == []
-
-
 def test_a_finished_file_that_changed_since_is_fetched_again(
     server: Server, weights: LocalPreset
 ) -> None:
@@ -286,16 +276,6 @@ def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
     assert_whole(folder())
     assert server.paths[:2] == [f"/mirror/small_preset/{SUMS}", "/mirror/small_preset/config.json"]
     assert server.paths[2:] == [f"/hub/{name}" for name in ORDER], "the mirror is not asked again"
-
-
-def test_a_mirror_that_cannot_be_reached_is_told_from_one_that_breaks_off(
-    server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with unreachable(monkeypatch) as mirror:
-        server.faults = [status(404)]
-        with pytest.raises(DownloadError) as caught:  # though the preset's name ends in "reset"
-            download(NAME)
-    assert f"{mirror} (the host cannot be reached)" in str(caught.value)
 
 
 def test_a_folder_for_another_machine_serves_it_by_disk_and_by_http(

@@ -399,14 +399,6 @@ def test_every_operation_is_tried() -> None:
     assert set(TABLE) - found == set()
 
 
-def test_an_operation_that_is_not_known_is_named() -> None:
-    def unknown(x: Any) -> Any:
-        return o.roi_pooling(x, weights(1, 5, low=0), [2, 2], np.array(1.0, np.float32), "max")
-
-    with pytest.raises(UnknownOperationError, match="ROIPooling"):
-        Graph(simplified(model_of(unknown)))
-
-
 def test_a_form_that_is_not_known_is_named() -> None:
     model = model_of(lambda x: o.depth_to_space(x, "depth_first", 1))
     graph = Graph(simplified(model))
