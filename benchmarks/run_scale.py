@@ -1,0 +1,146 @@
+"""Opens, controls and reports of runs of up to nineteen million rows, and the memory they take.
+
+The runs are replicas of a small real run, see ``benchmarks.replicas``. Every figure is of a fresh
+process: a server that is asked without a browser, or the command line. The first opening finds
+nothing kept beside the run; the second one, in another server, finds what the first kept.
+
+``python -m benchmarks run_scale [--json]`` measures all sizes. One size alone:
+``python -m benchmarks.run_scale --sizes 20000x1 --folder DIR``, where DIR keeps the replicas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dataset_memory import peak_of
+from benchmarks.offline_models import NAMES
+from benchmarks.page_session import PageSession
+from benchmarks.processes import held_by, serving
+from benchmarks.replicas import replicated, small_run
+from robustness import runs
+from tests.support.server import dashboard
+
+SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
+"""(images, models)."""
+
+VISITORS = 10
+CONTROL, CASES = "curve_of", "case_perturbation"
+_SECONDS_TO_SETTLE = 3.0
+
+
+def measure(folder: Path, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[dict[str, Any]]:
+    """A row for each size, whose replica is made in ``folder`` if it is not there."""
+    small = small_run(folder)
+    for images, models in sizes:
+        place = folder / "runs" / f"images-{images}-models-{models}"
+        run = replicated(small, place, images, NAMES[:models])
+        yield {"images": images, "models": models, "rows": _rows(run), **_of(run)}
+
+
+def _rows(run: runs.Run) -> int:
+    return sum(part.rows for part in run.parts)
+
+
+def _of(run: runs.Run) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    with _server(run) as (address, memory):
+        first, _, _ = _visit(address, run)
+        row |= {"first_headline_s": first.headline, "first_page_s": first.end}
+        row["first_above_idle_mb"] = memory()
+    with _server(run) as (address, memory):
+        again, control, cases = _visit(address, run)
+        row |= {"headline_s": again.headline, "page_s": again.end}
+        row |= {"control_s": control, "cases_s": cases, "above_idle_mb": memory()}
+    with _server(run) as (address, memory), ThreadPoolExecutor(VISITORS) as pool:
+        seen = list(pool.map(lambda _: _visit(address, run)[0], range(VISITORS)))
+        row[f"headline_of_{VISITORS}_s"] = max(each.headline or each.end for each in seen)
+        row[f"above_idle_of_{VISITORS}_mb"] = memory()
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        peak = peak_of("report", str(run.folder), "--to", str(Path(scratch) / "report.html"))
+        row |= {"report_s": time.perf_counter() - start, "report_peak_mb": peak / 1e6}
+    return row
+
+
+def _visit(address: str, run: runs.Run) -> tuple[Any, float, float]:
+    """What a visitor waits for: (the opening, a control, a list of cases)."""
+    with PageSession(address, "dataset", f"run={run.id}") as session:
+        return session.open(), session.choose(CONTROL), session.choose(CASES)
+
+
+@contextmanager
+def _server(run: runs.Run) -> Iterator[tuple[str, Any]]:
+    """A server of the runs beside ``run``: (its address, the MB that it held most above idle)."""
+    with dashboard(ROBUSTNESS_RUNS=str(run.folder.parent)) as address:
+        with PageSession(address, "dataset") as session:
+            session.open()
+        time.sleep(_SECONDS_TO_SETTLE)
+        process, over = serving(address), threading.Event()
+        idle = held_by(process)
+        held = [idle]
+
+        def watch() -> None:
+            while not over.wait(0.1):
+                held.append(held_by(process))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield address, lambda: (max(held) - idle) / 1e6
+        finally:
+            over.set()
+            watcher.join()
+
+
+def print_json() -> None:
+    """Prints a JSON list of the rows."""
+    with tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(list(measure(Path(scratch))), indent=2))
+
+
+def main() -> None:
+    """Prints the rows, a line for each figure."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _print(measure(Path(scratch)))
+
+
+def _print(rows: Iterator[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"{row['images']:,} images, {row['models']} models, {row['rows']:,} rows")
+        for name in list(row)[3:]:
+            value = row[name]
+            print(f"  {name:<24}" + ("-" if value is None else f"{value:>10.2f}"), flush=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    images, _, models = text.partition("x")
+    return int(images), int(models or 1)
+
+
+def _command_line() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run_scale")
+    parser.add_argument("--folder", type=Path, help="keeps the replicas")
+    parser.add_argument(
+        "--sizes", nargs="*", type=_size, default=SIZES, metavar="IMAGESxMODELS", help="50000x4"
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = measure(options.folder or Path(scratch), options.sizes)
+        if options.json:
+            print(json.dumps(list(rows), indent=2))
+        else:
+            _print(rows)
+
+
+if __name__ == "__main__":
+    _command_line()
