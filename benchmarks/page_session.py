@@ -16,12 +16,19 @@ PATIENCE = 1800
 """Seconds that an answer may take."""
 
 
+_HEADLINE = 'class="rb-headline"'
+
+
 @dataclass(frozen=True)
 class Answered:
-    """Seconds until the page's headline (None without one) and until the script ended."""
+    """Seconds until the page's headline (None without one) and until the script ended.
+
+    ``charts`` counts the charts that it drew.
+    """
 
     headline: float | None
     end: float
+    charts: int
 
 
 class PageSession:
@@ -47,8 +54,8 @@ class PageSession:
         """Runs the whole page."""
         return self._ask(lambda _asked: None)
 
-    def choose(self, key: str, option: int = -1) -> float:
-        """Seconds until the page has answered to another ``option`` of the list called ``key``."""
+    def choose(self, key: str, option: int = -1) -> Answered:
+        """Chooses another ``option`` of the list called ``key``."""
         if key not in self._lists:
             raise RuntimeError(f"expected a list {key!r} on the page, got {sorted(self._lists)}")
         found, fragment = self._lists[key]
@@ -58,7 +65,7 @@ class PageSession:
             state = asked.widget_states.widgets.add()
             state.id, state.string_value = found.id, found.options[option]
 
-        return self._ask(change).end
+        return self._ask(change)
 
     def _ask(self, change: Callable[[Any], None]) -> Answered:
         message = BackMsg()
@@ -66,7 +73,7 @@ class PageSession:
         message.rerun_script.page_name = self._name
         change(message.rerun_script)
         start = time.perf_counter()
-        headline = None
+        headline, charts = None, 0
         self._server.send(message.SerializeToString())
         while True:
             answer = ForwardMsg()
@@ -76,7 +83,8 @@ class PageSession:
             if element.selectbox.id:
                 box = element.selectbox
                 self._lists[box.id.rpartition("-")[2]] = (box, answer.delta.fragment_id)
-            if headline is None and "headline" in element.html.body:
+            if headline is None and _HEADLINE in element.html.body:
                 headline = time.perf_counter() - start
+            charts += bool(element.plotly_chart.id or element.plotly_chart.spec)
             if answer.HasField("script_finished"):
-                return Answered(headline, time.perf_counter() - start)
+                return Answered(headline, time.perf_counter() - start, charts)
