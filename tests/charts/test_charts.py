@@ -113,31 +113,10 @@ def test_bars_differ_in_pattern_and_not_in_colour_alone(chart: Chart) -> None:
     assert first.pattern.shape != second.pattern.shape
 
 
-@BAR_CHARTS
-def test_bars_stay_in_view_and_keep_the_order_of_the_frame(chart: Chart) -> None:
-    figure = chart(answer_rows(EIGHT))
-    low, high = figure.layout.xaxis.range
-    assert low <= 0
-    assert high > 1, "room for the number beside a full bar"
-    assert figure.layout.yaxis.autorange == "reversed", "the first model on top"
-    assert figure.layout.height > chart(answer_rows(EIGHT[:1])).layout.height
-
-
 def test_similarity_bars_say_the_raw_similarity_too() -> None:
     cosine, euclidean = answers.similarity_bars(answer_rows(EIGHT[:2])).data
     assert list(cosine.text) == ["0.80 (0.90)", "0.75 (0.85)"]
     assert list(euclidean.text) == ["0.50 (0.60)", "0.45 (0.55)"]
-
-
-@pytest.mark.parametrize("lowest", [1.0, 0.0, -0.4])
-def test_similarity_bars_leave_a_fifth_of_the_width_to_the_words_at_either_end(
-    lowest: float,
-) -> None:
-    frame = answer_rows(EIGHT[:2])
-    frame.loc[1, "cosine_rescaled"] = lowest
-    low, high = answers.similarity_bars(frame).layout.xaxis.range
-    assert (high - 1) / (high - low) > 0.2, "of three charts in a row each has some 200 pixels"
-    assert low == 0 if lowest >= 0 else (lowest - low) / (high - low) > 0.2
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -167,18 +146,6 @@ def test_lines_of_eight_models_differ_in_colour_and_in_marker() -> None:
     assert len({trace.marker.symbol for trace in traces}) == 8
     assert len({trace.line.dash for trace in traces}) > 4
     assert all(trace.mode == "lines+markers" for trace in traces)
-
-
-def test_a_model_looks_the_same_whatever_stands_beside_it() -> None:
-    def drawn_as(figure: go.Figure, name: str) -> tuple[str, str, str]:
-        trace = next(trace for trace in figure.data if trace.name == REGISTRY[name].label)
-        return trace.line.color, trace.marker.symbol, trace.line.dash
-
-    alone, reversed_ = (
-        answers.stage_lines(stages(EIGHT[5:6])),
-        answers.stage_lines(stages(EIGHT[::-1])),
-    )
-    assert drawn_as(alone, EIGHT[5]) == drawn_as(reversed_, EIGHT[5]) == look.model_style(EIGHT[5])
 
 
 @pytest.fixture
@@ -218,25 +185,6 @@ def test_stage_lines_show_every_value(lowest: float) -> None:
 
 def test_stage_lines_of_nothing_are_an_empty_figure() -> None:
     assert not answers.stage_lines(stages(EIGHT[:1]).iloc[:0]).data
-
-
-def test_only_markers_that_would_cover_each_other_move_and_none_passes_another() -> None:
-    def trace(x: list[float], y: list[float | None]) -> dict[str, Any]:
-        return {"x": x, "y": y, "hovertemplate": "%{x:.3g}"}
-
-    near = 0.011
-    traces = [
-        trace([0.0, 0.5, 0.5 + near, 1.0], [1.0, 0.9, 0.2, None]),
-        trace([0.0, 0.5, 0.5 + near, 1.0], [1.0, 0.8, 0.2, 0.0]),
-        trace([0.0, 1.0], [0.999, 0.1]),
-    ]
-    first, second, third = (each["x"] for each in look.dodged(traces, 1.0))
-    assert first[0] < second[0] == 0.0 < third[0]
-    assert min(second[0] - first[0], third[0] - second[0]) == pytest.approx(0.015)
-    assert first[1] == second[1] == 0.5
-    assert 0.5 < first[2] < second[2] < 0.5 + 2 * near, "no further than to its neighbours"
-    assert (first[3], second[3], third[1]) == (1.0, 1.0, 1.0)
-    assert [each["x"][0] for each in traces] == [0.0] * 3, "what was given stays as it was"
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -339,13 +287,6 @@ def test_outcomes_count_what_is_correct_or_unchanged_and_tell_the_pointer_the_re
     assert list(several.customdata[0]) == pytest.approx([0.9, 0.525])
 
 
-def test_movement_opens_the_markers_of_changed_answers() -> None:
-    kept, mixed = scorecard.movement(measured_rows()).data
-    assert not any(symbol.endswith("-open") for symbol in kept.marker.symbol)
-    assert [symbol.endswith("-open") for symbol in mixed.marker.symbol] == [False, True] * 2
-    assert list(mixed.x) == pytest.approx([0.5, 1.0] * 2)
-
-
 @pytest.mark.parametrize("axis", sweep.AXES)
 def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
     points = measured_rows()
@@ -361,22 +302,6 @@ def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
         assert "%{text}" in trace.hovertemplate
     assert "severity" not in sweep.axis_names("rotation")
     assert sweep.axis_names("vertical_flip") == ["strength"]
-
-
-def test_the_breaking_table_sorts_by_fragility_and_says_never() -> None:
-    breaks = pd.DataFrame(
-        [
-            {
-                **{"model": model, "perturbation": name, "label": None},
-                **{"strength": strength, "never": strength is None, "clean_top1": 3, "top1": 4},
-            }
-            for name, strengths in (("brightness", (0.8, None)), ("fog", (0.1, 0.2)))
-            for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
-        ]
-    )
-    (table,) = sweep.breaking_table(breaks).data
-    assert list(table.y) == ["Fog effect", "Increased brightness"]
-    assert [list(words) for words in table.text] == [["0.10", "0.20"], ["0.80", "never"]]
 
 
 def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> None:

@@ -66,13 +66,6 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
         assert list(band.x[:5]) == list(band.x[5:])[::-1]
 
 
-def test_one_perturbation_can_be_drawn_over_its_strengths() -> None:
-    entries = by_perturbation(run(("rotation", 0.9), ("rotation", 0.1), ("fog", 0.2)))
-    some = [entry for entry in entries if entry["perturbation"] == "rotation"]
-    line = dataset.over_levels(some, "perturbed_accuracy", "strength").data[1]
-    assert list(line.x) == [0.1, 0.9]
-
-
 def test_what_has_no_interval_has_no_band() -> None:
     entries = by_perturbation(rows([[1, 1]], conditions=severities("fog")[:2]))
     band, line = dataset.over_levels(entries, "cosine", "strength").data

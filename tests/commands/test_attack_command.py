@@ -109,15 +109,6 @@ def test_epsilon_0_saves_the_clean_study_image(
     )
 
 
-def test_for_people_it_says_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["attack", COFFEE, *QUICK, "--epsilon", "4/255"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith("PGD, linf 4/255, on SqueezeNet: succeeds\n")
-    assert "prediction    espresso 93.7% -> " in out
-    assert "in 0 of 16 draws" in out
-    assert "PGD: step 3 of 3" in err
-
-
 @pytest.mark.parametrize(
     ("options", "word"),
     [

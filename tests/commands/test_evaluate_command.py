@@ -13,8 +13,7 @@ import pytest
 from robustness import models, runs
 from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.commands import main
-from robustness.evaluation.condition import AttackCondition, Condition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.condition import AttackCondition
 from robustness.perturbations import REGISTRY
 from tests.support.made_datasets import labelled_folder
 
@@ -79,23 +78,6 @@ def test_severities_and_strengths_are_conditions(
     assert [row["severity"] for row in by_strength] == [None, 3] * 2
     same = [row for row in by_severity if row["severity"] == 3]
     assert same == [row for row in by_strength if row["severity"] == 3]
-
-
-def test_the_imagenet_c_suite_has_all_corruptions_at_all_severities(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = answer(capsys, folder, "--out", tmp_path, "--suite", "imagenet-c", "--limit", 2)
-    assert len(found["by_perturbation"]) == 95
-
-
-def test_the_jpeg_suite_has_them_by_severity_too(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = ("--suite", "imagenet-c-jpeg", "--severities", "3", "--limit", 2)
-    found = answer(capsys, folder, "--out", tmp_path, *asked)["by_perturbation"]
-    assert len(found) == 19
-    assert {row["severity"] for row in found} == {3}
-    assert all(row["condition"].endswith("=0.6+saved_as_jpeg=1.0") for row in found)
 
 
 def test_what_is_printed_for_people(
@@ -240,21 +222,6 @@ def test_an_attack_in_a_run_is_the_attack_on_the_picture(
         assert (row["clean_top1"], row["top1"]) == (outcome.clean_top1, outcome.top1)
         assert row["ssim"] == pytest.approx(outcome.ssim, abs=1e-6)
         assert row["consistent"] is not outcome.success
-
-
-def test_an_attacked_run_goes_on_to_the_same_rows(folder: Path, tmp_path: Path) -> None:
-    conditions = (Condition.attack("pgd", epsilon=1 / 255, steps=2),)
-    plan = runs.plan(str(folder), make_spec(["SqueezeNet"], conditions), limit=5, batch=2)
-    with runs.start(plan, tmp_path / "a") as session:
-        work = session.perform()
-        next(work), next(work)
-        work.close()
-    with runs.start(plan, tmp_path / "a", resume=True) as resumed:
-        assert resumed.folder == session.folder
-        list(resumed.perform())
-    with runs.start(plan, tmp_path / "b") as whole:
-        list(whole.perform())
-    assert runs.load(resumed.folder).table().equals(runs.load(whole.folder).table())
 
 
 @pytest.mark.parametrize(

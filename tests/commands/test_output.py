@@ -14,7 +14,7 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.commands.console import OutputError, say, write_file
+from robustness.commands.console import write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence
@@ -48,18 +48,6 @@ def test_a_full_disk_under_stderr_ends_with_the_status_alone() -> None:
     with FULL.open("wb") as full:
         done = start("predict", "nothing-here.png", stdout=subprocess.PIPE, stderr=full)
     assert (done.returncode, done.stdout) == (EXIT_BAD_INPUT, "")
-
-
-def test_output_is_written_at_once_or_its_failure_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with open(writing, "w") as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        with pytest.raises(OutputError) as failed:
-            say("a line")
-        monkeypatch.undo()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is buffered goes there
-    assert isinstance(failed.value.cause, BrokenPipeError)
 
 
 def test_only_the_console_prints() -> None:

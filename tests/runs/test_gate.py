@@ -81,20 +81,6 @@ def test_a_regression_under_one_of_them_is_seen(
     assert verdicts[conditions[1].id] == BROKEN
 
 
-def test_a_switch_at_another_strength_is_compared_as_it_is_in_the_run(tmp_path: Path) -> None:
-    limits = budget(
-        tmp_path,
-        'baseline = "x"\n[[limit]]\nperturbation = "*"\nstrength = 1\nmax_regression = 0.1',
-    )
-    before, after = (
-        of_conditions([share], [Condition.of({"horizontal_flip": strength})])
-        for share, strength in ((0.9, 0.6), (0.1, 1.0))
-    )
-    (verdict,) = gate.check(limits, after, before).verdicts
-    assert (verdict.condition, verdict.outcome) == ("horizontal_flip=1.0", BROKEN)
-    assert not any("Condition" in note for note in runs.compare(before, after).apart)
-
-
 def test_conditions_that_only_share_their_name_and_strength_are_not_compared() -> None:
     found = runs.compare(of_conditions([0.9], [SHORT]), of_conditions([0.1], [LONG]))
     assert found.differences == []

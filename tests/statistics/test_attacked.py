@@ -153,14 +153,6 @@ def test_of_attacks_alone_the_whole_is_judged_by_robust_accuracy() -> None:
     assert overall["consistency_difference"] == 0
 
 
-def test_a_recount_names_what_was_told_and_what_is_told_now() -> None:
-    told = Figures(both()).recount
-    assert f"{30 / 70:.1%}, now {2 / 42:.1%}" in told
-    assert f"{12 / 70:.1%}, now {2 / 60:.1%}" in told
-    all_right = pd.concat([attacked(WEAK, 70, 2), attacked(STRONG, 70, 3)])
-    assert Figures(all_right).recount == ""
-
-
 def test_the_interval_over_perturbations_and_attacks_holds() -> None:
     """Where an attack counts few images: an interval that took them for all would hold in 86 %."""
     rng, images, draws, held = np.random.default_rng(0), 100, 300, 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness.metrics.intervals import difference_bounds
-from robustness.models.own import user_models
 from robustness.statistics import (
     FEWEST_TO_PLAN,
     advice,
@@ -25,7 +23,6 @@ from robustness.statistics import (
     compare_by_condition,
     difference,
     ranking,
-    scorecard,
     summary,
 )
 from robustness.statistics.paired import (
@@ -42,7 +39,6 @@ from robustness.statistics.paired import (
 )
 from tests.support.made_up_claims import one_condition, power
 from tests.support.made_up_runs import rows, severities
-from tests.support.user_models import describe
 
 THREE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
 
@@ -237,24 +233,6 @@ def test_models_with_other_classes_are_not_compared() -> None:
     assert [e["place_high"] for e in ranking(summary(apart), [])] == [1, 1]
 
 
-def test_classes_that_only_share_their_title_are_not_ranked_together(models_folder: Path) -> None:
-    (models_folder / "digits.keras").write_bytes(b"not asked here")
-    told = ""
-    for name, classes in {"cats": "lion\nlynx", "trees": "oak\nelm\nash"}.items():
-        (models_folder / name).mkdir()
-        (models_folder / name / "labels.txt").write_text(classes)
-        told += describe(models_folder, name, labels=f"{name}/labels.txt").read_text()
-    (models_folder / "models.toml").write_text(told)
-    user_models.refresh()
-    frame = pd.concat([rows(np.ones(9), model="cats"), rows(np.zeros(9), model="trees")])
-    entries = summary(frame)
-    assert [entry["label_set"] for entry in entries] == ["labels (cats)", "labels (trees)"]
-    assert [e["place_high"] for e in ranking(entries, compare(frame))] == [1, 1]
-    assert [len(alone) for alone in scorecard.rankings(entries)] == [1, 1]
-    (alone,) = summary(rows(np.ones(9), model="cats"))
-    assert alone["label_set"] == "labels"
-
-
 def test_pairs_use_the_images_that_all_models_have_seen_whole() -> None:
     frame = run(
         *(random(seed).random((30, 2)) < 0.5 for seed in range(3)), conditions=severities("fog")[:2]
@@ -336,16 +314,6 @@ def test_a_run_does_not_differ_from_itself_and_strangers_share_nothing() -> None
         assert entry["consistency_difference"] == 0
         assert entry["consistency_verdict"] == "not established"
     assert difference(frame, frame.assign(image_digest="another")) == []
-
-
-def test_the_paired_interval_is_narrower_than_an_unpaired_one() -> None:
-    before = random(7).random((80, 1)) < 0.5
-    after = before | (random(8).random((80, 1)) < 0.1)
-    overall = difference(run(before), run(after))[0]
-    low, high = (overall[f"consistency_difference_{side}"] for side in ("low", "high"))
-    unpaired = 2 * 1.96 * np.sqrt(before.var() / 80 + after.var() / 80)
-    assert high - low < unpaired / 1.5
-    assert overall["consistency_moved"] == (after & ~before).sum()
 
 
 @pytest.mark.parametrize("images", [10, 20, 30])

@@ -15,7 +15,6 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import study_conditions
-from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
@@ -68,20 +67,6 @@ def test_the_order_is_established_only_where_intervals_part() -> None:
     assert "intervals overlap: b, c." in scorecard.doubt(summary)
     assert scorecard.unsettled(summary[:1]) == []
     assert scorecard.doubt(summary[:1]) == scorecard.doubt(summary[:2]) == ""
-
-
-def test_models_far_apart_in_the_ranking_may_overlap_as_well() -> None:
-    names = ("a", "b", "c", "d")
-    summary = [
-        {"model": name, **entry(kept, 20)} for name, kept in zip(names, (16, 12, 9, 5), strict=True)
-    ]
-    assert scorecard.unsettled(summary) == [("a", "b", "c"), ("b", "c", "d")]
-    wide = {"model": "e", **entry(3, 5)}
-    assert scorecard.unsettled([summary[0], wide, *summary[1:]]) == [
-        ("a", "e", "b", "c"),
-        ("e", "b", "c", "d"),
-    ]
-    assert scorecard.doubt([*summary[:2], wide]).startswith("No difference is significant")
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -141,14 +126,6 @@ def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
     assert "1 of 5" in scorecard.insight(made_up)
     assert "2 kept" in scorecard.insight(made_up)
     assert "together" in scorecard.insight(made_up[-1:])
-
-
-def test_the_summary_of_real_rows_has_what_the_verdict_reads(rows: list[Measurement]) -> None:
-    (summary,) = summarise(rows)
-    assert scorecard.verdict(summary) in {"robust", "fragile", "inconsistent", "undecided"}
-    for name, from_floor in RESCALED.items():
-        assert np.isfinite(summary[name])
-        assert summary[from_floor] < summary[name]
 
 
 def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Measurement]) -> None:

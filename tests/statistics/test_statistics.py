@@ -92,15 +92,6 @@ def test_a_picture_without_rows_does_not_count() -> None:
     assert np.nanmean(values) == pytest.approx(5 / 6)
 
 
-def test_conditions_worked_on_in_pieces_give_the_same_table(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    table = by_perturbation(two_models())
-    monkeypatch.setattr("robustness.statistics.summaries._CELLS", 2000)
-    for entry, peer in zip(by_perturbation(two_models()), table, strict=True):
-        assert entry == pytest.approx(peer, abs=1e-12)
-
-
 @pytest.mark.parametrize("n", [5, 20, 60])
 def test_where_all_images_agree_a_rate_has_the_exact_interval_and_a_mean_none(n: int) -> None:
     (entry,) = summary(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)}))

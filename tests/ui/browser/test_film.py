@@ -9,10 +9,8 @@ import numpy as np
 from playwright.sync_api import Browser, Page, expect
 
 from robustness import report
-from robustness.charts.film import script as player
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.browser import components
 from tests.support.journeys import PIXELS, drawn_on, hand_back, put_on, settled, visit
 from tests.support.pages import sample
 from tests.support.reports import swept
@@ -101,38 +99,6 @@ def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address:
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     expect(play).to_be_focused()
     expect(page.locator(FILM)).to_have_count(0)
-    page.close()
-
-
-STOPPED = """async script => {
-    const show = new Function(script.replace("export default", "return"))()
-    window.fetch = (_, { signal }) => new Promise((_, fail) => {
-        signal.onabort = () => fail(signal.reason)
-    })
-    const said = []
-    for (const stop of [".rb-film-bar button:not([hidden])", null]) {
-        const parentElement = document.createElement("div")
-        document.body.replaceChildren(parentElement)
-        const offer = key => show({ parentElement, data: { films: [{ key, label: key }] } })
-        offer("a")
-        document.querySelector(".rb-film-start").click()
-        stop ? document.querySelector(stop).click() : offer("another")
-        await new Promise(done => setTimeout(done))
-        said.push(document.querySelector(".rb-film-said").textContent.trim())
-    }
-    return said
-}"""
-
-
-def test_a_film_says_whether_it_was_cancelled_or_is_no_longer_what_is_on(
-    browser: Browser, tmp_path: Path
-) -> None:
-    (tmp_path / "empty.html").touch()
-    page = browser.new_page()
-    page.goto((tmp_path / "empty.html").as_uri())
-    script = Path(components.__file__).with_name("film_page.js").read_text("utf-8")
-    said = page.evaluate(STOPPED, f"{player()}\n{script}")
-    assert said == ["Cancelled.", "The perturbations have changed. Play again."]
     page.close()
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, Route, expect
+from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from robustness.perturbations import REGISTRY, compose
 from robustness.perturbations.search import find
 from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.browser import components
 from robustness.ui.browser.components import pack
 from tests.support.holding import following, sweep_back_and_forth, watched
 from tests.support.journeys import (
@@ -107,23 +105,6 @@ def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str)
     expect(options).to_have_text(labels or [found.no_match])
     noisy.keyboard.press("Escape")
     expect(options).to_have_count(0)
-
-
-def test_enter_waits_for_what_the_search_finds(noisy: Page) -> None:
-    held: list[Route] = []
-    noisy.route("**/perturbations?words=foggy", lambda route: held.append(route))
-    noisy.keyboard.press("/")
-    noisy.keyboard.type("foggy")
-    noisy.keyboard.press("Enter")
-    until_held = time.monotonic() + 30
-    while not held and time.monotonic() < until_held:
-        noisy.wait_for_timeout(20)
-    assert not noisy.locator(".rb-step[data-name=fog]").count()
-    held[0].continue_()
-    expect(noisy.locator(".rb-step[data-name=fog]")).to_be_visible()
-    noisy.unroute("**/perturbations?words=foggy")
-    noisy.get_by_role("button", name="Undo").click()
-    settled(noisy)
 
 
 def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
@@ -274,21 +255,6 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     assert_shows(page, strength, float(strength))
 
 
-CUT = """(seen, name) => {
-    seen.textContent = `13% ${name}`
-    return seen.scrollWidth > seen.clientWidth
-}"""
-
-
-def test_beside_or_below_the_picture_a_class_has_room_for_its_name(
-    phone: tuple[Page, CDPSession], noisy: Page
-) -> None:
-    for page, name in ((phone[0], "drilling platform"), (noisy, "American Staffordshire terrier")):
-        seen = page.locator(".rb-below .rb-verdicts li > span:last-child").first
-        expect(seen).to_contain_text("%")
-        assert not seen.evaluate(CUT, name)
-
-
 def on(page: Page) -> list[str | None]:
     return [step.get_attribute("data-name") for step in page.locator(".rb-step").all()]
 
@@ -325,25 +291,6 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     settled(page)
     assert on(page) == ["jpeg_compression"]
     hand_back(page)
-
-
-LATE = """text => {
-    const make = new Function("PARTS", text.replace("export default", "return"))({})
-    document.body.innerHTML =
-        "<div class=rb-pair><b class=rb-top></b><b class=rb-below></b></div><p></p>"
-    const data = headline => ({ headline, verdicts: "", cards: [], note: "" })
-    make({ parentElement: document.querySelector("p"), data: data("the answer") })
-    make({ parentElement: document.createElement("p"), data: data("asking") })
-    return document.querySelector(".rb-top").textContent
-}"""
-
-
-def test_what_was_to_be_shown_first_and_comes_last_replaces_nothing(browser: Browser) -> None:
-    """On a slow machine the answers may stand before the first of their drawings is begun."""
-    page = browser.new_page()
-    script = Path(components.__file__).with_name("answers.js").read_text("utf-8")
-    assert page.evaluate(LATE, script) == "the answer"
-    page.close()
 
 
 def without_that_way(page: Page) -> list[str]:
