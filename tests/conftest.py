@@ -150,11 +150,6 @@ def save_official(network: Any, path: Path) -> models.PublishedFile:
     return models.PublishedFile(f"http://127.0.0.1/{path.name}", path.stat().st_size, f"md5:{md5}")
 
 
-def trace_count(compiled: Any) -> int:
-    """How often the gradients of a classifier, or its explainer, were traced."""
-    return int(compiled._compiled.experimental_get_tracing_count())
-
-
 def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.ModelRecord:
     """Has the registry hold ``record``, anew or in place of the one of its name."""
     patch.setitem(models.REGISTRY._records, record.name, record)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from robustness.attacks import (
     REGISTRY,
     AttackSpec,
     Outcome,
-    Step,
     adversarial,
     attack,
     craft,
@@ -24,11 +21,9 @@ from robustness.attacks import (
 )
 from robustness.attacks.eight_bits import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.models import Classifier, Outputs
-from robustness.models.in_tensorflow.gradients import Gradients, Slope
+from robustness.models import Classifier
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
-from tests.conftest import trace_count
 
 Images = NDArray[np.float32]
 STEPS = 3
@@ -100,12 +95,6 @@ def test_a_result_does_not_depend_on_its_neighbours_and_repeats(
     assert np.array_equal(reseeded, alone) is not REGISTRY[name].random
 
 
-def test_nor_does_it_with_a_real_model(squeezenet: Classifier, photographs: Images) -> None:
-    spec = quick("pgd", "linf")
-    together = attack(squeezenet, photographs[1:3], None, spec)
-    np.testing.assert_array_equal(together[1:], attack(squeezenet, photographs[2:3], None, spec))
-
-
 @every_attack
 def test_epsilon_0_returns_the_picture_unchanged(
     small: Classifier, little: list[Picture], name: str, norm: str
@@ -117,72 +106,6 @@ def test_epsilon_0_returns_the_picture_unchanged(
     np.testing.assert_array_equal(found.image, little[0].image)
     assert (found.success, found.linf, found.l2, found.ssim) == (False, 0, 0, 1)
     assert not found.control.success
-
-
-@every_attack
-def test_it_stops_within_a_step(
-    small: Classifier,
-    thumbnails: Images,
-    name: str,
-    norm: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    passes: list[int] = []
-    forward, slope = Classifier.__call__, Gradients.__call__
-
-    def counted_forward(self: Classifier, images: Images) -> Outputs:
-        passes.append(1)
-        return forward(self, images)
-
-    def counted_slope(self: Gradients, *arguments: NDArray[Any], scaled: bool = False) -> Slope:
-        passes.append(1)
-        return slope(self, *arguments, scaled=scaled)
-
-    monkeypatch.setattr(Classifier, "__call__", counted_forward)
-    monkeypatch.setattr(Gradients, "__call__", counted_slope)
-
-    class EnoughError(Exception):
-        """Raised by whoever has seen enough."""
-
-    def stop(step: Step) -> None:
-        raise EnoughError
-
-    with pytest.raises(EnoughError):
-        attack(small, thumbnails[:1], None, quick(name, norm), report=stop)
-    # The clean answer, the choice of rivals, and one look, which may be a mean of several.
-    assert len(passes) <= 2 + REGISTRY[name].turns[0].passes
-
-
-def test_nothing_is_traced_again(small: Classifier, thumbnails: Images) -> None:
-    for name, norm in CASES:
-        attack(small, thumbnails[:1], None, quick(name, norm, epsilon=SIZE[norm] / 3))
-    attack(small, thumbnails[1:2], np.array([4]), quick("pgd", "linf", target=7, restarts=2))
-    small.gradients(thumbnails[:4], np.arange(4, dtype=np.int32))
-    assert trace_count(small.gradients) == 1
-
-
-def test_two_sessions_at_once_get_what_one_after_the_other_gets(
-    squeezenet: Classifier, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robustness.attacks.outcome.DRAWS", 4)
-    specs = [quick("pgd", "linf", seed=seed) for seed in (0, 1)]
-    expected = [
-        outcome(picture, squeezenet, spec)
-        for picture, spec in zip(pictures[:2], specs, strict=True)
-    ]
-    found: dict[int, Outcome] = {}
-
-    def session(place: int) -> None:
-        found[place] = outcome(pictures[place], squeezenet, specs[place])
-
-    threads = [threading.Thread(target=session, args=(place,)) for place in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for place, wanted in enumerate(expected):
-        np.testing.assert_array_equal(found[place].image, wanted.image)
-        assert found[place].as_row() == wanted.as_row()
 
 
 @pytest.mark.parametrize("name", [record.name for record in REGISTRY if record.targeted])

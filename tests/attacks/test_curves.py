@@ -45,11 +45,6 @@ def coffee(photographs: NDArray[np.float32]) -> Picture:
     return Picture.of("coffee", photographs[0])
 
 
-@pytest.fixture(scope="module")
-def squeezenet(classifiers: Mapping[str, Classifier]) -> Classifier:
-    return classifiers["SqueezeNet"]
-
-
 def smallest(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Smallest:
     *_, found = smallest_epsilon(picture, classifier, spec)
     assert isinstance(found, Smallest)
@@ -177,31 +172,6 @@ def test_a_target_is_tried_on_who_has_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert attackable(names, PGD, "SqueezeNet") == names
     assert attackable(names, replace(PGD, target=3), "SqueezeNet") == names[:2]
     assert attackable(names, replace(PGD, target=3), "Digits") == names[2:]
-
-
-def test_a_target_that_a_judge_does_not_know_is_no_verdict(
-    coffee: Picture, squeezenet: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    digits = models.Labels("digits", tuple("0123456789"))
-    record = replace(models.REGISTRY["EfficientNetLite0"], labels=lambda: digits)
-    spec = replace(PGD, target=3)
-
-    class Other:
-        """Answers as SqueezeNet, and calls its classes otherwise."""
-
-        def __init__(self) -> None:
-            self.record = record
-
-        def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
-            return squeezenet(images)
-
-    def load(name: str, side: int) -> Classifier:
-        return squeezenet if name == "SqueezeNet" else Other()  # type: ignore[return-value]
-
-    same, other = judged(
-        coffee, coffee.image, spec, "SqueezeNet", ["SqueezeNet", "Other"], load=load
-    )
-    assert (same.success, other.success) == (False, None)
 
 
 def test_a_judge_that_cannot_be_loaded_says_so(coffee: Picture) -> None:

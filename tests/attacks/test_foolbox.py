@@ -167,7 +167,7 @@ def test_pgd_on_a_real_network(squeezenet: Peer) -> None:
         ("bent", "linf", 0.5 / 255),
         ("bent", "linf", 8 / 255),
         ("bent", "l2", 0.3),
-        ("squeezenet", "linf", 0.25 / 255),
+        pytest.param("squeezenet", "linf", 0.25 / 255, marks=pytest.mark.slow),
     ],
 )
 def test_fgsm_takes_the_same_step(

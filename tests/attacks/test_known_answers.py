@@ -16,7 +16,7 @@ from robustness.attacks.attack_record import Attack, Member, State, Task
 from robustness.attacks.autopgd import _windows
 from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.attacks.ensembles import no_move
-from robustness.attacks.loop import FAILED, Found, any_success, search
+from robustness.attacks.loop import FAILED, any_success, search
 from robustness.attacks.perform import drained, make_task
 from robustness.models import Classifier
 from robustness.models.in_tensorflow.gradients import BEST_OTHER
@@ -206,24 +206,6 @@ def test_steps_are_counted_over_members_and_restarts(linear: Classifier, grey: P
     assert turns == ["apgd_ce", "apgd_t", "fab_t", "square"]
 
 
-def test_square_raises_the_lead_of_the_best_other_class(
-    linear: Classifier, grey: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[State] = []
-
-    def move(task: Task, state: State) -> NDArray[np.float32]:
-        seen.append(state)
-        return state.images
-
-    monkeypatch.setitem(REGISTRY._records, "square", replace(REGISTRY["square"], move=move))
-    own = int(linear(grey.image[None]).probabilities.argmax())
-    spec = AttackSpec.of("square", steps=1, epsilon=1e-3)
-    drained(search(spec.record, make_task(linear, grey.image[None], own, spec, [1e-3], ["a"])))
-    (probabilities,) = linear(seen[0].images).probabilities.astype(np.float64)
-    lead = np.log(np.delete(probabilities, own).max() / probabilities[own])
-    assert seen[0].gain == pytest.approx(lead, abs=1e-4)
-
-
 def test_a_gradient_is_the_mean_of_several_passes(linear: Classifier, grey: Picture) -> None:
     """A model whose answers are random is attacked by what they are on average."""
     record = replace(
@@ -261,14 +243,3 @@ def test_a_gradient_is_the_mean_of_several_passes(linear: Classifier, grey: Pict
     plain = linear.gradients(grey.image[None], np.array([0], np.int32)).gradient
     assert len(asked) == 3
     np.testing.assert_allclose(seen[0] - plain, np.mean(asked), atol=1e-3)
-
-
-def test_found_rows_are_the_best_of_their_group() -> None:
-    images = np.arange(6, dtype=np.float32)[:, None, None, None]
-    found = Found(
-        images,
-        np.array([0, 2, 2, 0, 0, 0]),
-        np.array([9, 1, 2, -3, -1, -2], np.float32),
-        np.full(6, "a", object),
-    )
-    assert found.best_of(3).images.ravel().tolist() == [2, 4]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from robustness.base import limited_worker
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
@@ -92,28 +91,6 @@ def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) 
     with pytest.raises(WorkerDiedError):
         ask(workers, b"die")
     assert ask(workers, b"hello") == b"hello"
-
-
-def test_all_but_one_end_once_they_have_had_nothing_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(limited_worker, "REST_SECONDS", 0.2)
-    workers, mark = Workers(ODD, 2), tmp_path / "both work"
-    with ThreadPoolExecutor(2) as threads:
-        both = [threads.submit(ask, workers, b"until " + os.fsencode(mark)) for _ in range(2)]
-        _wait_until(lambda: not workers._free._value)
-        mark.touch()
-        for one in both:
-            one.result()
-    begun = workers.pids()
-    assert len(begun) == 2
-    _wait_until(lambda: len(workers.pids()) == 1)
-    (kept,) = workers.pids()
-    assert kept in begun
-    _wait_until(lambda: not any(_runs(pid) for pid in begun if pid != kept))
-    assert ask(workers, b"hello") == b"hello"
-    assert workers.pids() == [kept]
-    workers.end()
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:

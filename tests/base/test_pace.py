@@ -46,26 +46,6 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert pace.text == "229 of 1000 images, 1.0 images/s, 12 min 51 s left"
 
 
-def test_the_rate_of_slow_steps_is_that_of_several() -> None:
-    """One step that takes longer than the window says little of the next."""
-    clock = Clock()
-    pace = Pace(Unit("images"), 100, clock)
-    for done in range(20):
-        pace.note(done)
-        clock.now += 2 if done % 2 else 28
-    assert pace.rate == pytest.approx(1 / 15)
-    assert pace.text == "19 of 100 images, 0.1 images/s, 20 min 15 s left"
-
-
-def test_the_rate_of_all_that_was_noted() -> None:
-    clock = Clock()
-    pace = Pace(Unit("images"), 1000, clock, overall=True)
-    for done in (0, *range(100, 200)):
-        pace.note(done)
-        clock.now += 1
-    assert pace.rate == pytest.approx(1.99)
-
-
 def test_work_that_stands_still_or_begins_anew() -> None:
     clock = Clock()
     pace = Pace(MEGABYTES, 10e6, clock)
@@ -77,27 +57,6 @@ def test_work_that_stands_still_or_begins_anew() -> None:
     pace.note(0)
     assert pace.text == "0.0 of 10.0 MB"
     assert pace.rate is None
-
-
-def test_without_a_total_and_with_a_better_one() -> None:
-    clock = Clock()
-    pace = Pace(MEGABYTES, clock=clock)
-    pace.note(1e6)
-    clock.now += 1
-    pace.note(2e6)
-    assert pace.text == "2.0 MB, 1.0 MB/s"
-    clock.now += 1
-    pace.note(3e6)
-    clock.now += 1
-    pace.note(4e6, 6e6)
-    assert pace.text == "4.0 of 6.0 MB, 1.0 MB/s, 2 s left"
-
-
-def test_two_notes_at_one_moment_give_no_rate() -> None:
-    pace = Pace(MEGABYTES, 10e6, Clock())
-    pace.note(1e6)
-    pace.note(2e6)
-    assert pace.text == "2.0 of 10.0 MB"
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,6 @@ def test_a_job_keeps_a_quarter_of_its_speed_while_a_slider_is_held() -> None:
     assert job.seconds["still"] > 1, "and answers have most of the time"
 
 
-def test_a_job_gets_its_share_between_answers_without_delaying_them() -> None:
-    job = Job()
-    waited = held(job, [0.08], 0.12, 2.0)
-    assert job.seconds["alone"] >= sum(job.seconds[s] for s in ("still", "going")) / 4
-    assert sorted(waited)[len(waited) * 9 // 10] < 0.05
-
-
 @pytest.mark.usefixtures("owed_nothing")
 def test_a_process_that_is_no_longer_a_job_resumes() -> None:
     told = Told()

@@ -34,13 +34,6 @@ def test_records_come_in_the_order_of_registration(fruits: Registry[Fruit]) -> N
     assert len(fruits) == 3
 
 
-def test_add_returns_the_record_that_the_name_then_gives(fruits: Registry[Fruit]) -> None:
-    plum = Fruit("Plum")
-    assert fruits.add(plum) is plum
-    assert fruits["Plum"] is plum
-    assert fruits.names[-1] == "Plum"
-
-
 def test_a_second_record_of_a_name_is_refused_and_the_first_stays(fruits: Registry[Fruit]) -> None:
     with pytest.raises(ValueError, match="the fruit 'Pear' is registered twice"):
         fruits.add(Fruit("Pear", "yellow"))

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.base import turns as base_turns
 from robustness.base.turns import SupersededError, Turns
 
 
@@ -120,18 +119,4 @@ def test_parts_of_long_work_keep_their_order_and_release_the_turn() -> None:
     with pytest.raises(ValueError, match="x"):
         list(turns.in_parts(broken(), "a"))
     with turns.turn("b", turns.wish("b")):
-        pass
-
-
-def test_old_sessions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_turns, "REMEMBERED", 3)
-    turns = Turns(1)
-    old = turns.wish("lasting")
-    for number in range(20):
-        turns.wish("lasting")
-        wish = turns.wish(f"held {number}")
-        with turns.turn(f"held {number}", wish):
-            pass
-    assert max(len(turns._newest), len(turns._served)) <= 4
-    with pytest.raises(SupersededError), turns.turn("lasting", old):
         pass

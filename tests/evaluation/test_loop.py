@@ -17,9 +17,7 @@ from scipy.spatial import distance
 
 from robustness import metrics
 from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
-from robustness.base.registry import Registry
 from robustness.evaluation import loop as loop
-from robustness.evaluation import suites
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement import Measurement
@@ -80,16 +78,6 @@ def test_a_strength_holds_for_all_and_repeats_are_dropped() -> None:
     conditions = study_conditions(["rotation", "fog", "rotation"], 0.25)
     assert [c.steps for c in conditions] == [(("rotation", 0.25),), (("fog", 0.25),)]
     assert [c.strength for c in study_conditions(strength=0)] == [0.0] * 10
-
-
-def test_one_without_a_study_setting_is_taken_at_severity_three(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    registry: Registry[Any] = Registry("perturbation")
-    registry.add(dataclasses.replace(REGISTRY["fog"], study_strength=None))
-    monkeypatch.setattr(suites, "REGISTRY", registry)
-    assert study_conditions(["fog"])[0].strength == 0.6
-    assert study_conditions() == ()
 
 
 def test_make_spec_records_the_weights_and_the_default_selection(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from robustness.evaluation.spec import make_spec
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED, cosine, euclidean
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
 from robustness.pictures.eight_bits import to_uint8
@@ -53,15 +51,6 @@ def test_the_floor_is_a_similarity_of_each_stage_and_repeats(
         assert set(scores) == set(RESCALED)
         for name, score in scores.items():
             assert METRICS[name].low <= score < 1
-
-
-def test_it_is_measured_once_a_classifier_whoever_asks() -> None:
-    stand_in: Any = StandIn("SqueezeNet", 224)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(floors, [stand_in] * 8))
-    assert len(stand_in.batches) == 1
-    other: Any = StandIn("SqueezeNet", 224)
-    assert all(each == floors(other) for each in found)
 
 
 @pytest.fixture
@@ -180,10 +169,3 @@ def test_a_flip_moves_places_and_hardly_the_average(squeezenet: Classifier) -> N
             averaged, placed = (s[stage]["cosine_rescaled"] for s in (row.stages, stages))
             assert averaged > 0.94
             assert placed < 0.75 if flipped else placed == pytest.approx(1.0)
-
-
-def test_whose_head_reads_a_map_is_said_in_its_record() -> None:
-    network, stages = load_network(models.REGISTRY["SqueezeNet"])
-    assert len(network.get_layer(stages[-1][1]).output.shape) == 4
-    reading = [name for name in models.default_names() if models.REGISTRY[name].head_reads_map]
-    assert reading == ["SqueezeNet"]

