@@ -39,7 +39,7 @@ def ten_conditions(shift: float, own: float) -> Pair:
 
 
 def numbers_named(pair: Pair, images: int, runs: int, tests: int, rng: Random) -> list[int | None]:
-    """How many images each pilot of so many ``images`` asks for that establishes nothing."""
+    """How many images each pilot of ``images`` asks for that finds nothing significant."""
     nets = pair.drawn(images, runs, rng)
     settled, low, high = verdicts(pair, nets, tests)
     means = nets.mean(axis=0) / pair.conditions
@@ -60,18 +60,17 @@ def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
 
 
 PAIRS: dict[str, Pair] = {
-    "6 % won, 3 % lost": one_condition(0.06, 0.03),
-    "15 % won, 10 % lost": one_condition(0.15, 0.10),
-    "25 % won, 20 % lost": one_condition(0.25, 0.20),
-    "8 % won, 2 % lost": one_condition(0.08, 0.02),
-    "20 % won, 10 % lost": one_condition(0.20, 0.10),
-    "30 % won, 10 % lost": one_condition(0.30, 0.10),
+    **{
+        f"{won} % won, {lost} % lost": one_condition(won / 100, lost / 100)
+        for lost in (3, 10, 20)
+        for won in (lost + 1, lost + 2, lost + 3, lost + 5, lost + 10)
+    },
     "ten conditions, alike": ten_conditions(0.25, 0.5),
     "ten conditions, less alike": ten_conditions(0.5, 1.0),
 }
-PILOTS = (20, 30, 50, 100)
+PILOTS = (20, 30, 60, 200)
 MODELS = (2, 4)
-RUNS = 4000
+RUNS = 1000
 RUNS_OF_TEN = 300
 RUNS_OF_POWER = 200
 

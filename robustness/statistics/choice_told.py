@@ -8,7 +8,8 @@ from typing import Any
 from robustness import models
 from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
-from robustness.statistics.ranking import rounded
+from robustness.statistics.paired import SMALLEST
+from robustness.statistics.ranking import planned
 
 BEST, TIED, WORSE, RULED_OUT, NOT_COMPARED = "best", "tied", "worse", "ruled out", "not compared"
 
@@ -49,14 +50,7 @@ def _first(
         )
         yield f"{names[0]} is the best: {best[0]['robust']:.1%}{sure}."
         return
-    further = (
-        ""
-        if more is None
-        else (
-            f" (about {counted(rounded(more), 'more image')} would separate {names[0]} from "
-            f"{names[1]})"
-        )
-    )
+    further = "" if more is None else f" ({planned(more, margin or SMALLEST)})"
     yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}."
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {100 * margin:g} points count as ties."

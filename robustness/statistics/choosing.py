@@ -18,7 +18,7 @@ from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIE
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import number, shares
 from robustness.statistics.grid import Grid, grids
-from robustness.statistics.paired import established, holm, images_needed, sign_flip
+from robustness.statistics.paired import SMALLEST, established, holm, images_needed, sign_flip
 from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
 
@@ -54,7 +54,8 @@ class ModelChoice:
     best first: ``model``, ``status``, ``reason`` (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
     ``place_high`` (simultaneous 95 %), ``weakest`` (perturbation) with ``weakest_value``,
-    ``latency_ms``, ``megabytes``. ``more_images`` would probably separate the first two of a tie.
+    ``latency_ms``, ``megabytes``. ``more_images`` would show a
+    difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each weight was for.
     """
 
@@ -160,7 +161,9 @@ def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
         for place in order
     ]
     second = None if alone or len(order) < 2 else order[1]
-    return _Ranked(entries, None if second is None else _more(pairs[order[0], second], scored))
+    return _Ranked(
+        entries, None if second is None else _more(pairs[order[0], second], scored, margin)
+    )
 
 
 _SCORES = (
@@ -257,13 +260,13 @@ def _resampled(scored: _Scored) -> Floats:
     return found
 
 
-def _more(pair: Pair, scored: _Scored) -> int | None:
-    """How many more images would probably separate a ``pair``; None if that is unknown."""
+def _more(pair: Pair, scored: _Scored, margin: float) -> int | None:
+    """How many more images would show a difference of the margin; None if that is unknown."""
     images, low, difference = scored.images, pair["low"], pair["difference"]
     if images < FEWEST_TO_PLAN or pair["significant"] or low is None or difference <= 0:
         return None
-    needed = images_needed(difference, low, images, pair["tests"])
-    return None if needed is None else max(1, needed - images)
+    needed = images_needed(difference, low, images, pair["tests"], margin or SMALLEST)
+    return None if needed is None else needed - images
 
 
 def _weakest(figures: Told, model: str, quantity: str) -> dict[str, Any]:

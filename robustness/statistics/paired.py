@@ -21,11 +21,10 @@ Integers = NDArray[np.int64]
 
 ALPHA = 0.05
 POWER = 0.8
-CAUTION, CAUTION_OF_FEW = 0.4, 8.0
-"""``images_needed`` takes 0.4 + 8 / images of a pilot's reach off its difference: a pilot that gets
-a number overstates its difference, the more so the smaller it is. Chosen so that
-``benchmarks.claims`` finds a power of 75 % or more, averaged over pilots of 20 to 100 images, where
-the true difference is 3 points or more."""
+SMALLEST = 0.01
+"""Difference that planned images are meant to show, unless a larger or smaller one is asked for.
+The difference that a pilot measured is no basis: pilots that are not significant but look promising
+overstate it, and the power at the number they give falls to 20 % (``benchmarks.claims``)."""
 SENSIBLE = 1_000_000
 """No larger number of images is named."""
 EXACT_DISCORDANT = 1000
@@ -100,21 +99,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(by_rank[rank]) for rank in ranks]
 
 
-def images_needed(difference: float, low: float, images: int, tests: int) -> int | None:
-    """The number of images that would probably establish ``difference``; None if nobody can tell.
+def images_needed(
+    difference: float, low: float, images: int, tests: int, smallest: float = SMALLEST
+) -> int | None:
+    """The number of images that show a true difference of ``smallest`` with 80 % power.
 
-    ``difference`` is above 0 and was found on ``images`` images, with the lower bound ``low`` of
-    its 95 % interval. Its distance from ``low``, rescaled to a level of 0.05 / ``tests`` (the
-    strictest that Holm's correction asks for), is what both conditions of ``established`` need at
-    ``images``; it shrinks with the square root of their number. The true difference may be smaller
-    than the one found: ``CAUTION`` says how much is allowed for.
+    ``low`` is the lower bound of the 95 % interval of ``difference``, both found on ``images``
+    images. Their distance shrinks with the square root of the number of images; the level is
+    0.05 / ``tests``, the strictest that Holm's correction asks for. None if ``images`` are already
+    enough, or more than ``SENSIBLE`` are needed.
     """
     from scipy.stats import norm  # slow to import
 
     alone, corrected = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
     reach = (difference - low) / alone
-    cautious = difference - (CAUTION + CAUTION_OF_FEW / images) * corrected * reach
-    if cautious <= 0:
-        return None
-    needed = images * ((corrected + norm.ppf(POWER)) * reach / cautious) ** 2
-    return math.ceil(needed) if needed < SENSIBLE else None
+    needed = images * ((corrected + norm.ppf(POWER)) * reach / smallest) ** 2
+    return math.ceil(needed) if images < needed < SENSIBLE else None

@@ -16,6 +16,7 @@ from robustness.statistics.estimates import Estimates, differences, over_conditi
 from robustness.statistics.grid import ConditionKey, Grid, grids
 from robustness.statistics.paired import (
     ALPHA,
+    SMALLEST,
     established,
     holm,
     images_needed,
@@ -38,7 +39,7 @@ NEITHER = -1
 """Instead of 0 or 1: a row that counts as neither unchanged nor changed."""
 
 FEWEST_TO_PLAN = 20
-"""With fewer images no number of further ones is given: the difference is hardly known."""
+"""With fewer images no number of further ones is given: their spread is hardly known."""
 
 RANK_RULE = "Rank counts significant differences only; ties share a range."
 
@@ -47,8 +48,8 @@ TEST_SUMMARY = "Significant: corrected p below 0.05, and an interval that exclud
 TEST_RULE = (
     "Exact sign-flip test over images (McNemar's test for one condition, Durkalski's "
     "cluster-adjusted form for large runs) with Holm's correction over all pairs. Each interval "
-    "covers one pair. With the number of more images given, at least three of four such runs find "
-    "the difference significant."
+    "covers one pair. The number of more images given shows a true difference of 1 point in at "
+    "least three of four runs."
 )
 """How differences are tested, for a help text."""
 
@@ -61,8 +62,8 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     of both to break. Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
     ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
     ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
-    ``more_images``: how many more would probably make it significant, by ``images_needed``; None if
-    it is significant, or if these images cannot tell.
+    ``more_images``: how many more would show a difference of 1 point, by ``images_needed``; None if
+    it is significant, these images are enough for that, or too few to plan.
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
@@ -105,11 +106,11 @@ def _more(difference: float, low: float | None, images: int, tests: int) -> int 
     if low is None or images < FEWEST_TO_PLAN:
         return None
     needed = images_needed(difference, low, images, tests)
-    return None if needed is None else max(1, needed - images)
+    return None if needed is None else needed - images
 
 
 def advice(pair: Mapping[str, Any]) -> str:
-    """Whether a pair of ``compare`` differs significantly, and how many more images may help."""
+    """Whether a pair of ``compare`` differs significantly, and how many more images to take."""
     if pair["established"]:
         return "significant"
     if pair["difference"] == 0:
@@ -118,8 +119,13 @@ def advice(pair: Mapping[str, Any]) -> str:
         return f"not significant; needs at least {FEWEST_TO_PLAN} images"
     if pair["more_images"] is None:
         return "not significant"
-    more = counted(rounded(pair["more_images"]), "more image")
-    return f"not significant; about {more} should be enough"
+    return f"not significant; {planned(pair['more_images'])}"
+
+
+def planned(more: int, difference: float = SMALLEST) -> str:
+    """What ``more`` images would do, as ``images_needed`` counts them for a true ``difference``."""
+    points = "1 point" if difference == SMALLEST else f"{100 * difference:.3g} points"
+    return f"about {counted(rounded(more), 'more image')} would show a difference of {points}"
 
 
 def rounded(number: int) -> int:

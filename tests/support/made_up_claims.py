@@ -50,7 +50,7 @@ def logistic(x: Floats) -> Floats:
 
 
 def verdicts(pair: Pair, nets: Integers, tests: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Whether each run (images, runs) establishes a difference, and the bounds of its interval.
+    """Whether each run (images, runs) finds a difference, and the bounds of its interval.
 
     At 0.05 / ``tests``, the strictest level that Holm's correction asks for.
     """
@@ -63,7 +63,7 @@ def verdicts(pair: Pair, nets: Integers, tests: int) -> tuple[NDArray[np.bool_],
 
 
 class Power(NamedTuple):
-    """How often runs of ``images`` establish which of two models is better."""
+    """How often runs of ``images`` show which of two models is better."""
 
     images: list[int]
     found: list[float]
@@ -74,10 +74,10 @@ class Power(NamedTuple):
 
 
 def power(pair: Pair, runs: int, tests: int, rng: Random) -> Power:
-    """The power at 20 images and more, until hardly any run establishes nothing."""
+    """The power at 20 images and more, until hardly any run misses the difference."""
     known = Power([], [])
     images = 20
-    while images < 60_000 and (not known.found or known.found[-1] < 0.995):
+    while images < 70_000 and (not known.found or known.found[-1] < 0.995):
         nets = pair.drawn(images, runs, rng)
         settled, _, _ = verdicts(pair, nets, tests)
         known.images.append(images)
