@@ -12,13 +12,11 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustness import models, report, statistics
+from robustness import report, statistics
 from robustness.charts import label_tables, tables
-from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.evaluation.sweep import Break
 from robustness.report.answers import LIVE, RUN, SCORECARD, SWEEP, told
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
@@ -120,14 +118,6 @@ def test_too_few_images_have_no_intervals() -> None:
     assert "too few" not in answer_of(run_of(many))[2]
 
 
-@pytest.mark.parametrize(("stays", "rate"), [(False, "0.0% (0.0% to 8."), (True, "100.0% (91.")])
-def test_when_all_fail_or_all_hold_the_interval_stands_beside(stays: bool, rate: str) -> None:
-    kept = np.full((40, 3), stays)
-    who, harm, _ = answer_of(run_of({A: kept, B: kept}))
-    assert f"the same consistency, {rate}" in who
-    assert "the same under each of the 3 perturbations" in harm
-
-
 def test_one_model_is_compared_with_none() -> None:
     kept = chance(0.7, 100, 0)
     found = answer_of(run_of({A: kept}))
@@ -207,18 +197,12 @@ def test_the_worst_perturbation_is_claimed_only_where_it_stands_out() -> None:
     assert "no difference between perturbations is significant" in alike
 
 
-@pytest.mark.parametrize("count", [10, 42])
-def test_perturbations_that_are_all_alike_seldom_seem_to_differ(count: int) -> None:
-    rng = np.random.default_rng(count)
+def test_perturbations_that_are_all_alike_seldom_seem_to_differ() -> None:
+    count, rng = 10, np.random.default_rng(10)
     none = "no difference between perturbations is significant"
     alike = [answer_of(perturbed(np.zeros(count), 40, rng))[1] for _ in range(40)]
     assert np.mean([none not in harm for harm in alike]) <= 0.05
     assert none not in answer_of(perturbed(np.linspace(-3, 3, count), 40, rng))[1]
-
-
-def test_one_perturbation_says_nothing_of_others() -> None:
-    frame = run_of({A: chance(0.7, 60, 0)[:, :1]}, conditions=LEVELS[:1])
-    assert answer_of(frame)[1] == "Only Fog effect was tested."
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -273,26 +257,6 @@ def test_a_prediction_with_low_confidence_is_counted() -> None:
     assert "1 prediction on an original below 30%" in found
 
 
-@pytest.mark.parametrize(
-    ("stays", "words"),
-    [
-        ((True, True), "all 2 predictions are unchanged"),
-        ((False, False), "all 2 models changed their prediction"),
-        ((True, False), "1 of 2 models changed its prediction"),
-    ],
-)
-def test_a_view_counts_the_models_that_changed(stays: tuple[bool, bool], words: str) -> None:
-    condition = Condition.of({"fog": 0.6})
-    shown = [
-        measurement("a.png", "a", name, condition, keeps)
-        for name, keeps in zip((A, B), stays, strict=True)
-    ]
-    first, second, third = sentences(LIVE, shown, condition)
-    assert words in first
-    assert (", now " in second) == (not all(stays))
-    assert third.startswith("One image")
-
-
 # --- a sweep --------------------------------------------------------------------------------------
 
 
@@ -316,29 +280,6 @@ def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     assert A_LABEL not in one[1], "said once"
 
 
-def switched(model: str, changes: bool, name: str = "vertical_flip") -> Break:
-    entry = broken(model, *((1.0, 0.0, 1.0) if changes else (None, 1.0, None)))
-    return replace(entry, perturbation=name)
-
-
-def test_a_switch_has_no_strength_to_break_at() -> None:
-    noise = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    first, rest, _ = sentences(SWEEP, [*noise, switched(A, True), switched(B, False)], "a")
-    assert f"{A_LABEL} changes first under Random noise at strength 0.2" in first
-    assert "0.500" in rest
-    assert f"Vertical flip changes 1 of 2 predictions ({A_LABEL})" in rest
-    every = [switched(m, m == A, n) for m in (A, B) for n in ("vertical_flip", "horizontal_flip")]
-    assert "in 2 of 4 cases" in sentences(SWEEP, [*noise, *every], "a")[1]
-
-
-def test_a_strength_between_two_severities_is_about_the_nearest() -> None:
-    severities = [
-        tables.breaking([replace(broken(A, strength, 0.1, strength), severity=severity)]).rows[0][5]
-        for strength, severity in ((0.6, 3), (0.591, 3), (0.05, 0), (0.6, None))
-    ]
-    assert severities == ["severity 3", "about severity 3", "below severity 1", "none"]
-
-
 def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
     """A change for the better comes first here, and one for the worse later."""
     better = replace(broken(A, 0.1, 0.09, 0.1), label=7, top1=7)
@@ -353,24 +294,6 @@ def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
     changed = [replace(entry, label=None) for entry in (better, worse, later)]
     assert sentences(SWEEP, changed, "a")[0].startswith(f"{A_LABEL} changes first")
     assert {entry.incorrect_at for entry in changed} == {None}
-
-
-def test_the_table_of_a_sweep_tells_both_where_a_true_class_is_known() -> None:
-    better = replace(broken(A, 0.1, 0.09, 0.1), label=7, top1=7)
-    never = replace(broken(B, None, 1.0, None), label=0)
-    unknown = broken(C, 0.4, 0.39, 0.4)
-    head, (first, second, third) = tables.breaking([better, never, unknown])
-    assert head[1:5] == (
-        "Incorrect from strength",
-        "Changes at strength",
-        "Resolution",
-        "Becomes",
-    )
-    assert first[1].startswith("0,")
-    assert (first[2], second[1:4]) == ("0.100", ("never", "never", ""))
-    assert first[4] == f"{judged(False, True).sign} {models.class_name(A, 7)}"
-    assert third[1] not in ("never", "0.400")
-    assert "Incorrect from strength" not in tables.breaking([unknown]).head
 
 
 def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,16 +153,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         ],
         source=folder / "set",
     )
-
-
-def test_a_run_with_attacks_has_a_report_in_every_format(run: runs.Run, tmp_path: Path) -> None:
-    for suffix in report.FORMATS:
-        target = tmp_path / f"a{suffix}"
-        assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
-    text = pdf_text((tmp_path / "a.pdf").read_bytes())
-    for words in ("Madry et al.", "Hendrycks", "epsilon 8/255", "7 steps, 2 restarts"):
-        assert words in text
-    assert "random changes of the same size" not in text, "a run has no control"
 
 
 def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:

@@ -56,9 +56,6 @@ from tests.support.reports import (
 NAMES = [f"{number:04}.png" for number in range(40)]
 NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest
 TEXTS = (".html", ".csv", ".json", ".md")
-COARSE = 40
-"""Dots an inch of charts that nobody reads: at those of print they take most of the time of a
-PDF."""
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +86,7 @@ def content(run: runs.Run) -> report.Report:
 @pytest.fixture(scope="module")
 def made(content: report.Report) -> dict[str, bytes]:
     """The report of the run in every format."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pdf_charts, "DPI", COARSE)
-        return every_format(content)
+    return every_format(content)
 
 
 def every_format(content: report.Report) -> dict[str, bytes]:
@@ -323,9 +318,8 @@ def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
 
 
 def test_the_command_and_the_page_make_the_same_bytes(
-    run: runs.Run, made: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: runs.Run, made: dict[str, bytes], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pdf_charts, "DPI", COARSE)
     content = report.of_run(runs.load(run.folder))
     for suffix, data in made.items():
         (file, *_) = report.write(content, tmp_path / f"a{suffix}", WHEN)
@@ -442,9 +436,8 @@ def test_a_pdf_holds_names_of_any_script_and_the_number_of_a_sign_it_cannot_draw
 
 
 def test_every_chart_can_be_drawn_for_print(
-    content: report.Report, monkeypatch: pytest.MonkeyPatch
+    content: report.Report,
 ) -> None:
-    monkeypatch.setattr(pdf_charts, "DPI", COARSE)
     charts = [
         block
         for section in content.sections

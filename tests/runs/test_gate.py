@@ -381,12 +381,6 @@ def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: P
         gate.check(asked, short)
 
 
-def test_a_baseline_that_shares_nothing_cannot_be_compared_with(tmp_path: Path) -> None:
-    frame = steady((0.9, 0.6, 0.1)).assign(image_digest="another")
-    with pytest.raises(ParameterError, match="share no image"):
-        gate.check(budget(tmp_path, REGRESSION), run(), MadeUpRun(frame, LEVELS))
-
-
 # --- documents ------------------------------------------------------------------------------------
 
 
@@ -420,9 +414,3 @@ def test_the_summary_puts_what_fails_first_and_escapes_names(found: gate.Check) 
     assert "squares \\| \\<b\\>" in text
     assert all(sign.isprintable() for sign in text.replace("\n", ""))
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
-
-
-def test_the_document_can_be_json(found: gate.Check) -> None:
-    document = gate.as_dict(found)
-    assert not document["passed"]
-    assert [entry["outcome"] for entry in document["verdicts"]] == [KEPT, NOT_SHOWN, BROKEN]

@@ -260,12 +260,6 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
     assert "other run alone" not in text
 
 
-def test_a_run_against_itself_changed_nothing(kept: runs.Run) -> None:
-    found = runs.compare(kept, kept)
-    assert not found.apart
-    assert {entry["consistency_difference"] for entry in found.differences} == {0.0}
-
-
 def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
     found = runs.compare(kept, stranger)

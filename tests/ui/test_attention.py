@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,12 +10,10 @@ from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models import explain
-from robustness.models.own import user_models
 from robustness.pictures.fitting import to_png
 from robustness.ui.session.kept import KEPT
 from robustness.ui.shown import attention
 from tests.support.pages import completed, components, html, maps, run, sample
-from tests.support.user_models import describe, small_network
 
 
 @pytest.fixture
@@ -87,16 +83,3 @@ def test_any_number_of_pictures_and_classes(at_once: None) -> None:
     assert len(found) == 9
     assert [text.split(":")[0] for text in found[:3]] == ["Original", "\\*Odd\\*", "Black"]
     assert sum("peak\u00a0100%" in text for text in found) == 1  # one scale for all nine
-
-
-def test_a_saved_model_is_explained_beside_a_bundled_one(
-    at_once: None, models_folder: Path
-) -> None:
-    small_network().export(models_folder / "saved", verbose=False)
-    describe(models_folder, name="hidden", path="saved")
-    user_models.refresh()
-    names = ["SqueezeNet", "hidden"]
-    app = completed(run(sample="coffee", models=names, attention="true"))
-    assert not app.exception
-    assert not app.info
-    assert len(maps(app)) == 4

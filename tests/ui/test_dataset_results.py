@@ -20,10 +20,8 @@ from robustness.charts.verdict import judged
 from robustness.report.content import Text
 from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
 from robustness.ui.dataset.saved_run import Opened
-from tests.conftest import register
 from tests.support import pages
 from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
-from tests.support.made_up_runs import APGD, FOG, PGD, attacked
 from tests.support.pages import html
 
 
@@ -113,47 +111,12 @@ def test_figures_are_of_the_rows_of_now(shown: Shown) -> None:
     assert "Highest accuracy: SqueezeNet 1.1" in html(shown(other, written=1))
 
 
-def test_figures_are_of_the_classes_of_now(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "lowest: SqueezeNet 1.1" in html(shown(made_up()))
-    names = tuple(f"class {number}" for number in range(1000))
-    mine = replace(models.REGISTRY["SqueezeNet"], labels=lambda: models.Labels("mine", names))
-    register(monkeypatch, mine)
-    assert "SqueezeNet 1.1: accuracy" in html(shown(made_up()))
-
-
 def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> None:
     app = shown(made_up(labelled=False))
     assert not app.exception
     assert not {"Accuracy", "Classes", "ImageNet-C corruption error"} & set(headings(app))
     assert "ccuracy" not in html(app)
     assert app.selectbox(key="case_class").options == ["All", "espresso"]
-
-
-def test_attacks_on_labelled_images_are_ranked_by_robust_accuracy(shown: Shown) -> None:
-    table = pd.concat([attacked("SqueezeNet", 42, 2), attacked("EfficientNetLite0", 60, 2)])
-    app = shown(MadeUp(table.reset_index(drop=True), (APGD, PGD)))
-    assert not app.exception
-    text = html(app)
-    assert text.count(">1 to 2</td>") == 2 * 2, "of the choice and of the ranking"
-    assert "95.2%" in text, "40 of 42"
-    assert "42 correct images" in text
-    assert "Robust accuracy" in json.dumps(charts(app)[0])
-    assert any("42.9%, now 4.8%" in info.value.replace("\\", "") for info in app.info)
-    assert app.segmented_control(key="rank_by").value == "robust_accuracy"
-
-
-def test_beside_perturbations_attacks_have_differences_of_their_own(shown: Shown) -> None:
-    conditions = (FOG, APGD)
-    table = pd.concat(
-        [
-            attacked("SqueezeNet", 42, 2, conditions),
-            attacked("EfficientNetLite0", 60, 40, conditions),
-        ]
-    )
-    app = shown(MadeUp(table.reset_index(drop=True), conditions))
-    assert not app.exception
-    assert "Attacks" in headings(app)
-    assert "+54.3" in html(app)
 
 
 def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
@@ -168,31 +131,6 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
     assert app.selectbox(key="curve_figure").value == "perturbed_accuracy"
     assert judged(True, True).said in html(app)
     assert judged(False, False).said not in html(app)
-
-
-def test_a_click_on_a_cell_shows_its_pictures(shown: Shown, tmp_path: Path) -> None:
-    app = shown(made_up())
-    before = len(case_names(app))
-    (chart,) = [
-        c
-        for c in app.get("plotly_chart")
-        if '"type":"heatmap"' in c.proto.spec.split('"layout"')[0]
-    ]
-    targets = json.loads(chart.proto.spec)["data"][1]
-    both = "Fog effect 0.4 + Rotation 0.25"
-    shown_as = {"Fog effect", "Rotation", "Horizontal flip", both}
-    assert {series for series, _ in targets["customdata"]} == shown_as
-    app.session_state[f"cell of {tmp_path.name}"] = ["Rotation", "SqueezeNet"]  # as a click has it
-    app.run()
-    assert not app.exception
-    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
-    assert len(case_names(app)) == before + 3
-    table = made_up().frame()
-    mine = table[(table["model"] == "SqueezeNet") & (table["perturbation"] == "rotation")]
-    wrong = (~mine["correct"]).sum()
-    assert any(
-        f"{wrong} of {len(mine)} images: incorrect" in caption.value for caption in app.caption
-    )
 
 
 def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:

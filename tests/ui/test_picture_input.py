@@ -9,7 +9,6 @@ from streamlit.testing.v1 import AppTest
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.controls import picture_input
 from robustness.ui.session import access
 from tests.support.pages import changes, headline, html, run
 from tests.support.places import ROOT
@@ -66,24 +65,6 @@ def test_an_upload_is_used_though_another_request_interrupts_the_callback(
     app.file_uploader(key="upload_1").set_value(FILES).run()
     app.file_uploader(key="upload_1").set_value([]).run()
     assert headline(app).startswith("chelsea: "), "who takes a file out has the sample again"
-
-
-def test_a_file_is_removed_though_another_request_interrupts_the_callback(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = scorecard()
-    app.file_uploader(key="upload_0").set_value(FILES).run()
-    stopped = interrupt_once(monkeypatch, picture_input, "_files")
-    app.file_uploader(key="upload_0").set_value(FILES[:1]).run()
-    assert stopped
-    app.run()
-    assert headline(app).startswith("rocket.png: ")
-    stopped = interrupt_once(monkeypatch, picture_input, "_files")
-    app.file_uploader(key="upload_0").set_value([]).run()
-    assert stopped
-    app.run()
-    assert headline(app).startswith("coffee: ")
-    assert "upload" not in app.query_params
 
 
 def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:

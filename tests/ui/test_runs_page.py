@@ -7,19 +7,16 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import report, runs
 from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
-from robustness.runs import headlines
 from robustness.runs import manifest as manifests
 from robustness.statistics.differences import said
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
-from tests.support.made_up_saved_runs import saved
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -126,25 +123,6 @@ def test_a_card_says_who_keeps_its_answer_most_as_the_run_itself_does(folder: Pa
     text = html(visit())
     assert len(CLAIM.findall(text)) == 2, "unfinished: no claim"
     assert "unfinished: 12 of 12" in text
-
-
-def test_headlines_are_kept_and_made_anew_for_other_rows(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (manifest,) = (e.manifest for e in runs.listing(folder) if e.folder.name == "first")
-    assert manifest is not None
-    kept = headlines.kept(folder / "first", manifest)
-    assert kept, "written as the run ended"
-    assert headlines.kept(folder / "first", manifest.updated(content="of other images")) is None
-    for spoilt in ("", "[]", '{"of": 1}', "[" * 100_000):
-        (folder / "first" / headlines.FILE).write_text(spoilt)
-        assert headlines.kept(folder / "first", manifest) is None
-    monkeypatch.setattr(page, "HEADLINE_SECONDS", -1.0)
-    assert len(CLAIM.findall(html(visit()))) == 2, "no time left for it"
-    monkeypatch.undo()
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
-    assert len(CLAIM.findall(html(visit()))) == 3
-    assert headlines.kept(folder / "first", manifest) == kept
 
 
 @pytest.mark.parametrize(
@@ -270,25 +248,6 @@ def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
     assert all("No run" in text and "<b>" not in text for text in warnings)
     (folder / "second" / "part-000000.parquet").write_bytes(b"x")
     assert "damaged" in visit("first", "second").error[0].value
-
-
-def test_attacks_on_labelled_images_go_by_robust_accuracy(folder: Path) -> None:
-    """Every fifth image is wrong before; the first run loses 4 of the other 16, the second 12."""
-    names = {f"{number:02}.png": str(number) for number in range(20)}
-    right = np.arange(20) % 5 > 0
-    attack = Condition.attack("pgd", epsilon=1 / 255)
-    for name, lost in (("attack-a", 5), ("attack-b", 15)):
-        kept = {"SqueezeNet": ~right[:, None] | (np.arange(20)[:, None] >= lost)}
-        saved(
-            folder / name, names, {"SqueezeNet": 0.5}, source=folder, conditions=[attack], kept=kept
-        )
-    text = html(visit("attack-a", "attack-b"))
-    assert "robust accuracy 60.0% → 20.0%" in text
-    assert ">significantly worse</td>" in text
-    assert "SqueezeNet 1.1: robust accuracy 60.0%" in text, "its card"
-    app = visit("first", "attack-b")
-    assert "no image in common" in texts(app)
-    assert not [each for each in app.segmented_control if each.key == "change_of"]
 
 
 # --- what can be done with a run ------------------------------------------------------------------

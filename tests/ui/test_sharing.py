@@ -84,13 +84,6 @@ def test_a_link_made_with_an_upload_says_that_it_shows_a_sample(
     assert "upload" not in sender.query_params
 
 
-def test_an_upload_that_is_taken_back_leaves_the_link() -> None:
-    app = uploading()
-    app.file_uploader[0].set_value(None).run()
-    assert "upload" not in app.query_params
-    assert A_SAMPLE not in texts(app)
-
-
 # --- shared ---------------------------------------------------------------------------------------
 
 
@@ -193,7 +186,7 @@ def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch, folder: 
     assert len(list(folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("id_", ["../../app.py", "a" * 22, "", "x", "own\0", "ä" * 22])
+@pytest.mark.parametrize("id_", ["../../app.py", "a" * 22, "own\0"])
 def test_an_id_that_is_none_shows_a_sample(id_: str) -> None:
     app = opened(id_)
     assert not app.exception

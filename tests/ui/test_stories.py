@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -85,12 +83,6 @@ def test_the_numbers_in_the_sentences_are_those_of_the_records() -> None:
     assert "below 0.6" in blur.watch
 
 
-def test_it_comes_back_surer_than_it_was() -> None:
-    *_, back = STORIES[-1].claims
-    (row,) = loop.evaluate(make_spec([back.model], [back.condition]), [sample("motorcycle")])
-    assert row.probability > row.clean_probability + 0.3
-
-
 @stories
 def test_the_link_of_a_story_opens_what_it_tells_of(
     story: Story, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +104,7 @@ def test_the_link_of_a_story_opens_what_it_tells_of(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"sample": "chelsea"}, {"seed": "3"}, {"fit": "squash"}, {"models": "SqueezeNet"}],
+    [{"sample": "chelsea"}, {"models": "SqueezeNet"}],
     ids=str,
 )
 def test_its_sentence_goes_with_what_it_tells_of(changed: dict[str, str]) -> None:
@@ -120,8 +112,3 @@ def test_its_sentence_goes_with_what_it_tells_of(changed: dict[str, str]) -> Non
     app = run(**{**link(bright), **changed})
     assert not app.exception
     assert not any(bright.title in info.value for info in app.info)
-
-
-def test_the_stories_need_no_streamlit() -> None:
-    code = "import sys, robustness.ui.live.stories; sys.exit('streamlit' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -189,56 +188,6 @@ def test_a_missing_file_is_made_again(
     assert_made_again(asked, expected)
 
 
-def other(classes: int = 10, side: int = SIDE, outputs: int = 4) -> Callable[[Path], object]:
-    """Writes a network in OpenVINO's format, with its weights beside it: it answers with zeros."""
-
-    def write(network: Path) -> None:
-        import openvino
-        from openvino import opset15 as operations
-
-        images = operations.parameter([-1, side, side, 3], np.float32)
-        flat = operations.reshape(images, np.array([-1, side * side * 3]), False)
-        zeros = np.zeros((side * side * 3, classes), np.float32)
-        answer = operations.matmul(flat, zeros, False, False)
-        results = [operations.result(answer) for _ in range(outputs)]
-        openvino.save_model(openvino.Model(results, [images]), network, compress_to_fp16=False)
-
-    return write
-
-
-def text(content: bytes) -> Callable[[Path], object]:
-    return lambda network: network.write_bytes(content)
-
-
-def without_weights(network: Path) -> None:
-    network.with_suffix(".bin").write_bytes(b"")
-
-
-NONSENSE: dict[str, Callable[[Path], object]] = {
-    "no network": text(b"nonsense"),
-    "nothing": text(b""),
-    "an empty network": text(b'<net name="x" version="11"><layers/><edges/></net>'),
-    "no weights": without_weights,
-    "other classes": other(classes=9),
-    "other images": other(side=SIDE + 1),
-    "no feature stages": other(outputs=1),
-}
-
-
-@pytest.mark.usefixtures("converted_once", "folder")
-@pytest.mark.parametrize("write", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_with_the_right_digest_is_made_again(
-    whole: tuple[Path, ...],
-    asked: Asked,
-    expected: NDArray[np.float32],
-    write: Callable[[Path], object],
-) -> None:
-    record, network, weights = copy(whole, kept.place(RECORD, "w", SIDE))
-    write(network)
-    sign(record, network, weights)
-    assert_made_again(asked, expected)
-
-
 def changed(values: dict[str, Any]) -> Callable[[str], str]:
     return lambda text: json.dumps({**json.loads(text), **values})
 
@@ -265,14 +214,6 @@ def test_a_record_that_makes_no_sense_is_made_again(
     record, *_ = copy(whole, kept.place(RECORD, "w", SIDE))
     record.write_text(change(record.read_text()))
     assert_made_again(asked, expected)
-
-
-def sign(record: Path, network: Path, weights: Path) -> None:
-    """Writes the digests of the files into the record, as whoever alters them could."""
-    told = json.loads(record.read_text())
-    for name, file in (("network", network), ("weights", weights)):
-        told[name] = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
-    record.write_text(json.dumps(told))
 
 
 DIGITS = Labels("digits", tuple("0123456789"))
@@ -342,18 +283,6 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
         assert asked.times == times
     assert [path.name for path in closed.iterdir()] == ["file"]
     assert kept.refusal(RECORD, "w", SIDE) == ""
-
-
-@pytest.mark.usefixtures("converted_once")
-def test_a_pass_lives_on_when_its_files_are_gone(
-    folder: Path, asked: Asked, expected: NDArray[np.float32]
-) -> None:
-    asked.forward()
-    forward = asked.forward()
-    for file in parts(kept.place(RECORD, "w", SIDE)):
-        file.unlink()
-    assert_right(forward, expected)
-    assert set(forward.products(images(2))) == {"map", "tokens", "vector"}
 
 
 def test_threads_that_need_it_at_once_convert_it_once(
