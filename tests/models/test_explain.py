@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +14,6 @@ import pytest
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models.explain import HeatMaps, heat_maps
-from robustness.models.explain.gradcam import _explainer
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
@@ -55,7 +52,9 @@ def paper_grad_cam(
     return weighed(activations, tape.gradient(total, activations))
 
 
-@pytest.mark.parametrize("name", LAST_MAPS)
+@pytest.mark.parametrize(
+    "name", ["SqueezeNet", pytest.param("EfficientNetLite0", marks=pytest.mark.slow)]
+)
 def test_maps_are_those_of_the_papers_formula(
     classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
 ) -> None:
@@ -143,15 +142,6 @@ def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
         together = list(pool.map(ask, tasks))
     for task, values in zip(tasks, together, strict=True):
         np.testing.assert_allclose(values, ask(task), atol=1e-5 * max(values.max(), 1))
-
-
-def test_an_explained_classifier_can_be_released(photographs: Floats) -> None:
-    classifier = squeezenet()
-    heat_maps(classifier, photographs[:1], 0)
-    alive = weakref.ref(classifier), weakref.ref(_explainer(classifier))
-    del classifier
-    gc.collect()
-    assert [reference() for reference in alive] == [None, None]
 
 
 @pytest.mark.parametrize("classes", [-1, 1000, [0, 1], 0.5, [[0]]])

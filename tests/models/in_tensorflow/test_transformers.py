@@ -139,6 +139,7 @@ def test_the_epsilon_of_a_preset_is_used(saved: Saved) -> None:
 
 
 @needs_hub
+@pytest.mark.slow
 @pytest.mark.parametrize("record", TRANSFORMERS, ids=lambda record: record.name)
 def test_handle_and_parameters_are_those_that_kerashub_publishes(
     record: models.ModelRecord,

@@ -7,7 +7,6 @@ what happened, and the next try succeeds.
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
@@ -251,19 +250,6 @@ def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def test_a_process_killed_mid_download_is_followed_by_the_next(server: Server) -> None:
-    server.faults = [sends_up_to(0.6, waits)]
-    first = start(server)
-    until(lambda: occupied(part_path()) > 100_000)
-    first.send_signal(signal.SIGKILL)
-    ended(first)
-    assert not final_path().exists()
-    out, err = ended(start(server))
-    assert out == f"{final_path()}\n", err
-    assert final_path().read_bytes() == CONTENT
-    assert files_left() == [final_path().name]
 
 
 def test_the_death_of_the_one_that_fetches_lets_the_other_go_on(server: Server) -> None:
