@@ -1,7 +1,8 @@
-"""The rows of a finished run in few files: as they come, a long run leaves one every few seconds.
+"""Many files of rows become few: while a run goes on, and when it is finished.
 
-The manifest says which files count, see ``parts.all_parts``: until it names the compacted ones they
-are nothing, and from then on the others are, whenever the program is stopped.
+A long run writes a file every few seconds. ``parts.all_parts`` counts a compacted file once the
+manifest names it, so a program may stop at any moment: before that, the files that it was made of
+count; afterwards, they do not.
 """
 
 from __future__ import annotations
@@ -16,24 +17,31 @@ import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs.parts import KEY, Part, part_name, read_part
+from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part
 
 FEW = 8
-"""Files that are left as they are."""
+"""A finished run keeps so many files as they are."""
 
-ROWS_A_FILE = 2**18  # about 100 MB in memory, for those that read a file at a time
+ROWS_A_FILE = 2**18
+"""About 100 MB in memory, for those that read a file at a time."""
+
 _ROWS_A_GROUP = 2**15
 _NOTES_A_FILE = 2**20  # characters of what a file says of itself
 
 
-def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
-    """Writes the rows of ``parts`` into few files beside theirs; returns what the run is then.
+def compact(folder: Path, parts: Sequence[Part], *, finished: bool) -> list[Part]:
+    """Writes the rows of ``parts`` into few files beside theirs; returns the parts of the run then.
 
-    The rows stay in their order. Where there are few files already, or the disk does not take
-    more, those are ``parts``.
+    Rows keep their order, and what is compacted already stays as it is. Until the run is
+    ``finished``, only whole files are written: the rest waits. Returns ``parts`` where there are
+    few files already, and where the disk has no room.
     """
-    groups = list(_groups(parts))
-    if len(parts) <= FEW or len(groups) == len(parts):
+    compacted = [part for part in parts if is_compacted(part.path.name)]
+    loose = [part for part in parts if not is_compacted(part.path.name)]
+    groups = list(_groups(loose))
+    waiting = [] if finished or not groups else groups.pop()
+    enough = bool(compacted) or (len(loose) > FEW and len(groups) < len(loose))
+    if not groups or (finished and not enough):
         return list(parts)
     written: list[Part] = []
     try:
@@ -41,15 +49,15 @@ def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
             path = folder / part_name(group[0].chunks[0], compacted=True)
             put_whole(path, partial(_write, group))
             written.append(read_part(path))
-    except OSError:  # no room for a second copy: the run is whole without
+    except OSError:  # no room for a second copy: the run is whole without it
         for part in written:
             part.path.unlink(missing_ok=True)
         return list(parts)
-    return written
+    return [*compacted, *written, *waiting]
 
 
 def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """``parts`` in their order, as many together as go into one file."""
+    """``parts`` in their order, grouped by file."""
     group: list[Part] = []
     for part in parts:
         if group and not _fit([*group, part]):

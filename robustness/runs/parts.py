@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,43 +137,58 @@ def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
 def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
     """The parts of the run in ``folder``, by their first chunk.
 
-    Those are the compacted files from when its ``manifest`` names them, and until then the others.
     Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk.
     """
-    paths, _ = _sorted_out(folder, manifest)
-    parts = [read_part(path) for path in paths]
+    parts, _ = _sorted_out(folder, manifest)
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)):
         raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
-    return parts
-
-
-def _sorted_out(folder: Path, manifest: Manifest) -> tuple[list[Path], list[Path]]:
-    """The files of rows that count for ``manifest``, and those that do not."""
-    finished = manifest.status == FINISHED and any(map(is_compacted, manifest.parts))
-    files = sorted(folder.glob("part-*.parquet"))
-    return (
-        [path for path in files if is_compacted(path.name) == finished],
-        [path for path in files if is_compacted(path.name) != finished],
-    )
+    return sorted(parts, key=lambda part: part.chunks[:1])
 
 
 def remove_superseded(folder: Path, manifest: Manifest) -> None:
     """Removes the files of rows in ``folder`` that do not count for ``manifest``.
 
-    They are those that were compacted, or what an interruption left of compacting.
+    Their rows are in compacted files, or they are what an interrupted ``compact`` left.
     """
     for path in _sorted_out(folder, manifest)[1]:
-        with contextlib.suppress(OSError):  # it counts for nothing, and may stay
+        with contextlib.suppress(OSError):  # it does not count, so it may stay
             path.unlink()
+
+
+def _sorted_out(folder: Path, manifest: Manifest) -> tuple[list[Part], list[Path]]:
+    """The parts that count for ``manifest``, and the files that do not.
+
+    A compacted file counts once the manifest names it. Another file then no longer counts if the
+    compacted ones hold its chunks.
+    """
+    finished = manifest.status == FINISHED
+    files = sorted(folder.glob("part-*.parquet"))
+    compacted = [path for path in files if is_compacted(path.name)]
+    loose = [path for path in files if not is_compacted(path.name)]
+    named = [path for path in compacted if path.name in manifest.parts]
+    if not named:
+        return [read_part(path) for path in loose], compacted
+    if finished:  # a file that it does not name is damage, unless it was compacted
+        counted = [*compacted, *(path for path in loose if path.name in manifest.parts)]
+        superseded = [path for path in loose if path.name not in manifest.parts]
+        return [read_part(path) for path in counted], superseded
+    parts = [read_part(path) for path in named]
+    held = {number for part in parts for number in part.chunks}
+    others = [read_part(path) for path in loose]
+    counts = [not held.issuperset(part.chunks) for part in others]
+    gone = [part.path for part, counted in zip(others, counts, strict=True) if not counted]
+    unnamed = [path for path in compacted if path.name not in manifest.parts]
+    return [*parts, *compress(others, counts)], [*unnamed, *gone]
 
 
 def content(parts: Sequence[Part]) -> str | None:
     """SHA-256 over the digests of the study images, in the order of the dataset."""
     digests: dict[int, str] = {}
     for part in parts:
-        table = pq.read_table(part.path, columns=["position", "image_digest"])
-        digests |= dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        table = _read(part.path, ["position", "image_digest"])
+        images = table.group_by(table.column_names).aggregate([])
+        digests |= dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
     if not digests:
         return None
     return hashlib.sha256(

@@ -20,13 +20,20 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
-from robustness.runs import headlines
+from robustness.runs import compacting, headlines
 from robustness.runs.compacting import compact
 from robustness.runs.costs import measured
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Manifest, read
-from robustness.runs.parts import Part, all_parts, content, remove_superseded, write_part
+from robustness.runs.parts import (
+    Part,
+    all_parts,
+    content,
+    is_compacted,
+    remove_superseded,
+    write_part,
+)
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.store import listing, load, locked
 from robustness.runs.unanswered import unfinished_again, without_unanswered
@@ -83,10 +90,27 @@ def plan(
     return Plan(spec, dataset, labels, batch or default_batch(spec), asked)
 
 
-class Session:
-    """One sitting over a run: holds its folder alone, and writes what comes of it.
+@dataclass
+class _Sums:
+    """What parts add up to, so that a chunk costs the same however many there are."""
 
-    A context manager; on leaving it, however that happens, what was computed is on the disk.
+    images: int = 0
+    unreadable: int = 0
+    seconds: float = 0.0
+    loose_rows: int = 0
+    """Rows in files that are not compacted."""
+
+    def add(self, part: Part) -> None:
+        self.images += part.images
+        self.unreadable += len(part.unreadable)
+        self.seconds += part.seconds
+        self.loose_rows += 0 if is_compacted(part.path.name) else part.rows
+
+
+class Session:
+    """One sitting over a run: holds its folder alone, and writes its rows.
+
+    A context manager: on leaving it, however that happens, what was computed is on the disk.
     """
 
     def __init__(self, plan: Plan, folder: Path, manifest: Manifest, lock: FileLock) -> None:
@@ -98,10 +122,12 @@ class Session:
         for leftover in folder.glob(TEMPORARY):
             leftover.unlink()
         remove_superseded(folder, manifest)
-        self._parts = all_parts(folder, manifest)
-        if not self.finished:
-            self._parts = without_unanswered(self._job, self._parts)
+        parts = all_parts(folder, manifest)
+        self._set_parts(parts if self.finished else without_unanswered(self._job, parts))
+        self._superseded: list[Path] = []
+        self._compact_beyond = compacting.ROWS_A_FILE
         self._waiting: list[Chunk] = []
+        self._waiting_sums = _Sums()
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.dataset))
 
@@ -112,7 +138,7 @@ class Session:
     @property
     def resumed(self) -> int:
         """How many images earlier sittings have done, readable or not."""
-        return sum(part.images + len(part.unreadable) for part in self._parts)
+        return self._sums.images + self._sums.unreadable
 
     def __enter__(self) -> Session:
         return self
@@ -144,20 +170,20 @@ class Session:
                 self.manifest = self.manifest.updated(startup_seconds=started)
                 yield self._progress()
                 continue
-            self._waiting.append(chunk)
-            rows = sum(waiting.table.num_rows for waiting in self._waiting)
+            self._wait(chunk)
+            rows = self._waiting_sums.loose_rows
             if rows >= _ROWS_TO_WRITE or time.perf_counter() - self._since >= _SECONDS_TO_WRITE:
                 self._write()
             yield self._progress()
         self._write()
-        done = {number for part in self._parts for number in part.chunks}
-        if len(done) < self._job.chunk_count:
+        count = sum(len(part.chunks) for part in self._parts)
+        if count < self._job.chunk_count:
             raise RunError(
-                f"The engine did only {len(done)} of {self._job.chunk_count} parts of the work: "
+                f"The engine did only {count} of {self._job.chunk_count} parts of the work: "
                 "continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
-        self._parts = compact(self.folder, self._parts)
+        self._set_parts(compact(self.folder, self._parts, finished=True))
         costs = (
             measured(self.manifest.spec, here=engine == "local") if todo else self.manifest.costs
         )
@@ -165,10 +191,20 @@ class Session:
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 
+    def _set_parts(self, parts: list[Part]) -> None:
+        self._parts, self._sums = parts, _Sums()
+        for part in parts:
+            self._sums.add(part)
+
+    def _wait(self, chunk: Chunk) -> None:
+        self._waiting.append(chunk)
+        self._waiting_sums.images += chunk.images
+        self._waiting_sums.unreadable += len(chunk.unreadable)
+        self._waiting_sums.loose_rows += chunk.table.num_rows
+
     def _progress(self, *, loading: bool = False) -> Progress:
-        found: list[Part | Chunk] = [*self._parts, *self._waiting]
-        unreadable = sum(len(part.unreadable) for part in found)
-        read = sum(part.images for part in found)
+        unreadable = self._sums.unreadable + self._waiting_sums.unreadable
+        read = self._sums.images + self._waiting_sums.images
         progress = Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
         self._teller.note(progress)
         return progress
@@ -180,22 +216,43 @@ class Session:
         try:
             if self._waiting:
                 now = time.perf_counter()
-                self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-                self._waiting, self._since = [], now
-            self.manifest = self.manifest.updated(
-                images=sum(part.images for part in self._parts),
-                unreadable=sum(len(part.unreadable) for part in self._parts),
-                seconds=sum(part.seconds for part in self._parts),
-                parts={part.path.name: part.path.stat().st_size for part in self._parts},
-                **changes,
-            )
-            self.manifest.write(self.folder)
+                part = write_part(self.folder, self._waiting, now - self._since)
+                self._parts.append(part)
+                self._sums.add(part)
+                self._waiting, self._waiting_sums, self._since = [], _Sums(), now
+            self._write_manifest(**changes)
+            if self._sums.loose_rows > self._compact_beyond and not changes:
+                self._compact()
         except OSError as error:
             raise RunError(
                 f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
                 "room, then continue the run.",
                 hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
+
+    def _write_manifest(self, **changes: object) -> None:
+        """Names every file once the run is finished, and compacted ones before: there are few."""
+        finished = (changes.get("status") or self.manifest.status) == FINISHED
+        parts = [p for p in self._parts if finished or is_compacted(p.path.name)]
+        self.manifest = self.manifest.updated(
+            images=self._sums.images,
+            unreadable=self._sums.unreadable,
+            seconds=self._sums.seconds,
+            parts={part.path.name: part.path.stat().st_size for part in parts},
+            **changes,
+        )
+        self.manifest.write(self.folder)
+
+    def _compact(self) -> None:
+        """Compacts what fills a file; those who read the run have until the next time to finish."""
+        before = {part.path for part in self._parts}
+        self._set_parts(compact(self.folder, self._parts, finished=False))
+        self._write_manifest()
+        for path in self._superseded:
+            path.unlink(missing_ok=True)
+        self._superseded = list(before.difference(part.path for part in self._parts))
+        # A disk without room for it is not filled again at every write.
+        self._compact_beyond = compacting.ROWS_A_FILE + self._sums.loose_rows
 
 
 def start(

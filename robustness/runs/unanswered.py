@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from robustness.base.disk import put_whole
 from robustness.runs.engines import UNANSWERED, Chunk, Job
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.parts import (
     Part,
     all_parts,
-    is_compacted,
-    part_name,
     read_rows,
     remove_superseded,
     write_part,
@@ -37,18 +32,17 @@ def unfinished_again(folder: Path, manifest: Manifest) -> Manifest:
     """The manifest of the finished run, unfinished again if a model left images unanswered."""
     if manifest.status != FINISHED or not has_unanswered(folder, manifest):
         return manifest
-    for part in all_parts(folder, manifest):
-        if is_compacted(part.path.name):  # does not count until the manifest is written
-            put_whole(folder / part_name(part.chunks[0]), partial(shutil.copy, part.path))
-    manifest = manifest.updated(status=UNFINISHED, content=None, parts={})
+    remove_superseded(folder, manifest)  # before a chunk leaves the file that supersedes them
+    manifest = manifest.updated(status=UNFINISHED, content=None)
     manifest.write(folder)
-    remove_superseded(folder, manifest)
     return manifest
 
 
 def without_unanswered(job: Job, parts: Sequence[Part]) -> list[Part]:
     """``parts`` of an unfinished run without the chunks of unanswered images; rewrites files."""
     names = _unanswered(parts)
+    if not names:
+        return list(parts)
     entries = enumerate(job.dataset.entries)
     lacking = {place // job.batch for place, entry in entries if entry.name in names}
     kept = []
