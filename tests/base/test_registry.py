@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from robustness import metrics, models, perturbations
 from robustness.base.errors import RobustnessError, UnknownNameError
 from robustness.base.registry import Registry
-from robustness.pictures import samples
 
 
 @dataclass(frozen=True)
@@ -79,19 +76,3 @@ def test_a_name_like_none_gets_the_list_alone(fruits: Registry[Fruit]) -> None:
     with pytest.raises(UnknownNameError) as caught:
         fruits["spanner"]
     assert str(caught.value) == ("There is no fruit called 'spanner'. Known: Pear, Apple, Quince.")
-
-
-@pytest.mark.parametrize(
-    ("registry", "kind"),
-    [
-        (models.REGISTRY, "model"),
-        (perturbations.REGISTRY, "perturbation"),
-        (metrics.REGISTRY, "metric"),
-        (samples.REGISTRY, "sample"),
-    ],
-    ids=["models", "perturbations", "metrics", "samples"],
-)
-def test_the_products_registries_speak_of_their_kind(registry: Registry[Any], kind: str) -> None:
-    assert len(set(registry.names)) == len(registry) > 0
-    with pytest.raises(UnknownNameError, match=f"There is no {kind} called 'x'"):
-        registry["x"]

@@ -140,14 +140,6 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
     assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity, rescaled"
 
 
-def test_lines_of_eight_models_differ_in_colour_and_in_marker() -> None:
-    traces = answers.stage_lines(stages(EIGHT)).data
-    assert len({trace.line.color for trace in traces}) == 8
-    assert len({trace.marker.symbol for trace in traces}) == 8
-    assert len({trace.line.dash for trace in traces}) > 4
-    assert all(trace.mode == "lines+markers" for trace in traces)
-
-
 @pytest.fixture
 def with_own_models() -> Iterator[tuple[str, ...]]:
     """The names of all models, eight of the user's among them."""
@@ -174,13 +166,6 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
 def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
     names = ("their network", "their other network", *REGISTRY.names)
     assert len({look.model_style(name)[:2] for name in names}) == len(names)
-
-
-@pytest.mark.parametrize("lowest", [-0.5, 0.0, 0.9])
-def test_stage_lines_show_every_value(lowest: float) -> None:
-    low, high = answers.stage_lines(stages(EIGHT[:2], lowest)).layout.yaxis.range
-    assert low < min(0.0, lowest)
-    assert high > 1.0
 
 
 def test_stage_lines_of_nothing_are_an_empty_figure() -> None:

@@ -164,14 +164,6 @@ def test_perturbations_are_searched_by_everyday_words(run: Run) -> None:
     assert "No match. Try “blur” or “noise”." in ended.err
 
 
-@pytest.mark.parametrize("command", ["models", "perturbations"])
-def test_a_list_for_people_has_a_line_each(run: Run, command: str) -> None:
-    ended = run(command)
-    names = [line.split()[0] for line in ended.out.splitlines()]
-    registry = models.REGISTRY if command == "models" else perturbations.REGISTRY
-    assert (ended.status, names) == (0, list(registry.names))
-
-
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     with start("perturbations", "--json") as process:
         assert process.stdout is not None
@@ -410,18 +402,3 @@ def test_the_pictures_that_study_saves_give_the_answers_of_its_rows(study: Study
             best = found["top"][0]
             assert best["index"] == row["top1"]
             assert best["probability"] == pytest.approx(row["probability"], abs=1e-5)
-
-
-def test_study_for_people_is_a_ranking_with_progress_beside_it(run: Run) -> None:
-    settings = ("--models", ",".join(MODELS), "--perturbations", "fog,rotation", "--strength=1")
-    ended = run("study", COFFEE, *settings)
-    lines = ended.out.splitlines()
-    assert ended.status == 0
-    assert any(line.startswith("Fewer than 5 images") for line in lines)
-    head, _, *ranking = [line.split("|")[1:-1] for line in lines if line.startswith("|")]
-    assert {row[0].strip() for row in ranking} == {models.label(name) for name in MODELS}
-    place = [title.strip() for title in head].index("Consistency")
-    shares = [int(row[place].split("%")[0]) for row in ranking]
-    assert shares == sorted(shares, reverse=True)
-    assert "4 of 4 measurements" in ended.err
-    assert ended.err.count("measurements") == 2, "one line an image and model"

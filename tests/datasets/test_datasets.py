@@ -167,27 +167,6 @@ def test_each_set_of_classes_has_its_own_index(tmp_path: Path) -> None:
     assert found[DIGITS.key] == (None, 2)
 
 
-def test_a_name_goes_before_an_index() -> None:
-    shifted = Labels("shifted", ("1", "2", "3"))
-    assert class_index("1", shifted) == 0
-    assert class_index("0", shifted) == 0
-    assert class_index("great_white-SHARK", imagenet()) == 2
-    assert class_index("", imagenet()) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "index"),
-    [("7", 7), ("007", 7), ("0007", 7), ("000", 0), ("0670", 670), ("01000", None), ("00x", None)],
-)
-def test_zeros_before_an_index_make_no_difference(text: str, index: int | None) -> None:
-    assert class_index(text, imagenet()) == index
-
-
-def test_a_name_with_zeros_before_it_is_a_name() -> None:
-    agents = Labels("agents", ("001", "007", "Q"))
-    assert [class_index(text, agents) for text in ("007", "7", "2", "002")] == [1, None, 2, 2]
-
-
 def test_padded_indices_are_classes_in_folders_archives_and_tables(tmp_path: Path) -> None:
     for name in ("007", "281"):
         put(tmp_path / "set" / name / "a.png")
@@ -504,15 +483,6 @@ def test_a_list_of_contents_as_long_as_allowed_is_read(tmp_path: Path) -> None:
         assert opened.read(opened.infolist()[-1]) == b""
     with pytest.raises(TooManyFilesError):
         BoundedZip(tmp_path / "some.zip", 2_999)
-
-
-def test_what_a_packed_file_holds_counts_for_nothing(tmp_path: Path) -> None:
-    inner = b"PK\1\2" * 1000
-    path = zipped(tmp_path / "nested.zip", {"a.png": inner})
-    with path.open("rb") as file, BoundedZip(file, 10) as opened:
-        assert opened.read("a.png") == inner
-        opened.close()
-        assert not file.closed
 
 
 def test_a_file_that_is_too_large_or_damaged_is_its_own_fault(tmp_path: Path) -> None:

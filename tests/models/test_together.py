@@ -57,17 +57,6 @@ def test_as_many_as_there_are_cores_leave_each_other_one(asked: int, beside: boo
     assert not BESIDE_OTHERS.get()
 
 
-def test_the_largest_begin_once_all_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
-    monkeypatch.setattr(together.os, "cpu_count", lambda: 1)
-    for _ in together.together(OFFLINE_NAMES, begun.append):
-        pass
-    monkeypatch.setattr(together.LOADED, "names", lambda: OFFLINE_NAMES)
-    for _ in together.together(OFFLINE_NAMES, begun.append):
-        pass
-    assert begun == [*OFFLINE_NAMES, *reversed(OFFLINE_NAMES)]
-
-
 def test_an_error_of_one_leaves_the_others() -> None:
     def ask(name: str) -> str:
         if name == OFFLINE_NAMES[1]:

@@ -153,19 +153,3 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         ],
         source=folder / "set",
     )
-
-
-def test_no_picture_passes_for_that_of_an_attack(run: runs.Run) -> None:
-    page = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
-    alts = [str(image["alt"]) for image in Page(page).all("img")]
-    assert alts
-    assert not any("PGD" in alt for alt in alts)
-    assert "The Dataset page shows the attacked image" in page
-
-
-def test_a_sentence_with_a_command_keeps_its_spaces(run: runs.Run) -> None:
-    content = report.of_run(run)
-    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
-    assert "versions. `python -m robustness replay RUN` repeats" in text
-    page = report.rendered(content, report.FORMATS[".html"].write, WHEN).decode()
-    assert "versions. <code>python -m robustness replay RUN</code> repeats" in page

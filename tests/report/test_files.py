@@ -11,7 +11,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -25,22 +24,18 @@ from PIL import Image
 from robustness import report, runs, statistics
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
-from robustness.charts import dataset
 from robustness.charts.verdict import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.rows import SCHEMA
-from robustness.evaluation.suites import study_conditions
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
-from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report.content import Text
 from robustness.report.formats import pdf, pdf_charts
 from robustness.report.formats.columns import columns
 from tests.support.made_up_runs import severities
-from tests.support.made_up_saved_runs import measurement, pictures, saved
+from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.reports import (
     HOSTILE,
     SHARES,
@@ -49,7 +44,6 @@ from tests.support.reports import (
     live,
     pdf_text,
     scorecard,
-    small,
     swept,
 )
 
@@ -269,29 +263,6 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> No
     assert statistics.TOO_FEW in text
 
 
-def test_few_pictures_of_a_class_make_no_claim_and_a_model_card_shows_its_intervals(
-    tmp_path: Path,
-) -> None:
-    conditions = [Condition.of({"fog": strength}) for strength in (0.2, 0.6)]
-    reports = {}
-    for count in (9, 20):  # most of one class
-        source = tmp_path / f"set of {count}"
-        digests = pictures(source, [f"{at}.png" for at in range(count)])
-        folder = tmp_path / f"run of {count}"
-        run = saved(folder, digests, SHARES, source=source, conditions=conditions)
-        reports[count] = report.of_run(run)
-    (fog,) = reports[20].brief[-1].table.rows
-    interval = r"\d+\.\d% \(\d+\.\d% to \d+\.\d%\), mean of 2 strengths"
-    assert len(fog) == 1 + len(SHARES)
-    assert all(re.fullmatch(interval, cell) for cell in fog[1:])
-    blocks = {
-        count: next(s.printed for s in content.sections if s.title == "Classes")
-        for count, content in reports.items()
-    }
-    assert blocks[9] == [Text(dataset.TOO_FEW_OF_A_CLASS)]
-    assert blocks[20][0] == Text(dataset.CLASS_NOTE)
-
-
 def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
     digests = pictures(tmp_path / "set", ["a.png", "b.png"])
     attack = Condition.attack("pgd", epsilon=8 / 255)
@@ -324,18 +295,6 @@ def test_the_command_and_the_page_make_the_same_bytes(
     for suffix, data in made.items():
         (file, *_) = report.write(content, tmp_path / f"a{suffix}", WHEN)
         assert file.read_bytes() == data, suffix
-
-
-def test_the_time_is_all_that_differs(content: report.Report, made: dict[str, bytes]) -> None:
-    later = datetime(2027, 5, 6, 7, 8, tzinfo=UTC)
-    for suffix in TEXTS:
-        other = report.rendered(content, report.FORMATS[suffix].write, later).decode()
-        for late, early in (
-            ("2027-05-06 07:08", "2026-01-02 03:04"),
-            ("2027-05-06T07:08", "2026-01-02T03:04"),
-        ):
-            other = other.replace(late, early)
-        assert other == made[suffix].decode(), suffix
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -502,39 +461,6 @@ def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
     assert "stills" in pdf_text(files[".pdf"])
     text = files[".md"].decode()
     assert "plays a film: Random noise from 0 to 1." in text
-
-
-def test_a_live_report_has_the_films_that_were_played() -> None:
-    data, pictures = next(
-        block.read()
-        for section in swept().sections
-        for block in section.printed
-        if isinstance(block, report.content.Film)
-    )
-    spec, (picture, _) = small(Condition.of({"gaussian_noise": 0.5}))
-    rows = [
-        measurement(HOSTILE, picture.digest, name, spec.conditions[0], True)
-        for name in spec.model_names
-    ]
-    content = report.of_live(spec, picture, rows, [(data, pictures)])
-    shown = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
-    assert list(json.loads(shown.scripts[3])) == ["f0"]
-    assert data["title"] in shown.text
-
-
-def test_the_largest_scorecard_stays_below_15_mb() -> None:
-    rng = np.random.default_rng(0)
-    spec, _ = small(study_conditions()[0], several=True)
-    noise = [rng.random((224, 224, 3), dtype=np.float32) for _ in range(12)]
-    shown = [Picture.of(f"{at}.png", image) for at, image in enumerate(noise)]
-    rows = [
-        measurement(picture.name, picture.digest, name, condition, bool(at % 2))
-        for at, picture in enumerate(shown)
-        for name in spec.model_names
-        for condition in spec.conditions
-    ]
-    content = report.of_scorecard(spec, shown, rows)
-    assert len(report.rendered(content, report.FORMATS[".html"].write, WHEN)) < 15 * 2**20
 
 
 # --- the command ----------------------------------------------------------------------------------

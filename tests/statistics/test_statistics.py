@@ -12,7 +12,6 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness import models
-from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
@@ -183,17 +182,6 @@ def test_images_without_a_label_do_not_count_for_the_accuracy() -> None:
     assert entry["consistency"] == 7 / 8
 
 
-def test_a_rate_of_few_labelled_images_among_many_has_an_interval_too() -> None:
-    right = np.arange(12) % 2 == 0
-    frame = rows(np.ones(12), labels=np.zeros(12, int), clean_correct=right, correct=right)
-    frame.loc[6:, ["label", *CORRECTNESS]] = None
-    (entry,) = summary(frame)
-    low, high = proportion_confint(3, 6, method="beta")
-    assert entry["clean_accuracy"] == pytest.approx(1 / 2)
-    assert entry["clean_accuracy_low"] == pytest.approx(low)
-    assert entry["clean_accuracy_high"] == pytest.approx(high)
-
-
 def test_conditions_stand_apart_with_their_severity() -> None:
     conditions = [("fog", 0.2), ("fog", 0.5), ("rotation", 0.2), ("fog+rotation", None)]
     kept = np.eye(4, dtype=bool)[random().integers(0, 4, 50)]
@@ -241,13 +229,6 @@ def test_a_class_is_judged_by_its_own_images() -> None:
         drop = mine["clean_correct"].astype(float).mean() - mine["correct"].astype(float).mean()
         assert entry["drop"] == pytest.approx(drop)
         assert entry["drop_low"] < entry["drop"] < entry["drop_high"]
-
-
-def test_frames_that_lack_a_column_are_refused_by_its_name() -> None:
-    with pytest.raises(ParameterError, match="strength is missing"):
-        summary(rows([1]).drop(columns="strength"))
-    with pytest.raises(ParameterError, match="clean_top5"):
-        summary(rows([1]).drop(columns="correct5"))
 
 
 def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
@@ -498,16 +479,6 @@ def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
         assert corruption["ce"] == pytest.approx(
             100 * errors.mean(axis=0).sum() / sum(ALEXNET_ERRORS["fog"])
         )
-
-
-def test_a_composition_with_a_switch_has_the_strength_and_severity_of_the_other() -> None:
-    conditions = [Condition.of({"fog": s, SAVED_AS_JPEG: 1.0}) for s in (1.0, 0.2, 0.25)]
-    frame = rows(np.ones((4, 3), bool), conditions=conditions)
-    for table in (frame, frame.assign(strength=np.nan)):  # older runs do not tell it
-        entries = by_perturbation(table)
-        assert [(e["strength"], e["severity"]) for e in entries] == [(0.2, 1), (0.25, None), (1, 5)]
-        assert len({entry["series"] for entry in entries}) == 1
-        assert [entry["severity"] for entry in by_severity(table)] == [1, 5]
 
 
 def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() -> None:

@@ -9,17 +9,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
 from robustness.base.errors import WeightsError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.spec import make_spec
 from robustness.ui.browser.components import unpack
-from robustness.ui.session import access
-from robustness.ui.session.access import Connection
 from robustness.ui.work import films
 from robustness.ui.work.films import Offer, messages
 from tests.support.pages import components, run, sample
@@ -167,28 +163,3 @@ def test_an_error_is_its_sentence() -> None:
 
     offer = Offer("failing", "A film", failing, 4, lambda made: ({}, []))
     assert read(offer)[-1] == ({"error": "The weights are gone.", "sizes": []}, [])
-
-
-def test_a_third_request_of_a_ticket_is_refused_until_one_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(access, "connection", lambda: Connection("127.0.0.1", {}, {}))
-    works = {str(number): Work(1) for number in range(5)}
-    ticket = films._OFFERS.give({key: work.offer(f"{key} of five") for key, work in works.items()})
-
-    async def ask() -> None:
-        app = httpx.ASGITransport(Starlette(routes=films.ROUTES))
-        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
-
-            def post(key: str) -> asyncio.Task[httpx.Response]:
-                return asyncio.create_task(client.post(f"/film/{ticket}", content=key.encode()))
-
-            tasks = {key: post(key) for key in works}
-            await until(lambda: sum(task.done() for task in tasks.values()) == 3)
-            for work in works.values():
-                work.go_on(1)
-            found = [(await task).status_code for task in tasks.values()]
-            assert sorted(found) == [200, 200, 429, 429, 429]
-            assert (await post("4")).status_code == 200
-
-    asyncio.run(ask())

@@ -54,14 +54,6 @@ def test_what_turns_the_text_beside_it_is_shown_as_its_number() -> None:
     assert "evilU+202Egpj.exe</td>" in made
 
 
-def test_a_long_text_of_a_table_may_wrap_and_every_cell_knows_its_column() -> None:
-    made = results.html_table(
-        ["Better", "Verdict"], [["A", "about 520 more images would settle it"]]
-    )
-    assert '<td role="cell" data-title="Better">A</td>' in made
-    assert '<td role="cell" data-title="Verdict" class="rb-words">about 520 more' in made
-
-
 def test_what_is_html_already_is_not_escaped_again() -> None:
     inner = html("evidence", label="a & b")
     assert html("headline", text=inner).count("a &amp; b</b></div>") == 1

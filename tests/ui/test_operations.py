@@ -73,12 +73,6 @@ def test_the_text_is_what_prometheus_reads(folder: Path, fresh: tuple[Latency, F
     assert found["robustness_jobs_waiting"] == 0
 
 
-def test_a_label_is_escaped(folder: Path, fresh: tuple[Latency, Faults]) -> None:
-    _, errors = fresh
-    errors.note(type('x"y\\z\nq', (Exception,), {})())
-    assert values()[r'robustness_errors_total{type="x\"y\\z\nq"}'] == 1
-
-
 def test_a_quantile_lies_within_its_bucket() -> None:
     assert Spread().quantile(0.5) is None
     spread = Latency()

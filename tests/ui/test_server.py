@@ -201,12 +201,6 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     assert shared() == 2, "what Streamlit does by itself, else there is nothing to prevent"
 
 
-def test_streamlit_calls_what_is_replaced_when_a_browser_asks() -> None:
-    import inspect
-
-    assert "self._handle_clear_cache_request()" in inspect.getsource(AppSession.handle_backmsg)
-
-
 @pytest.mark.parametrize(("wanted", "holds"), [("20MB", 19), ("1GB", 64), ("3KB", 1), ("", 64)])
 def test_the_lower_limit_of_uploads_holds(
     monkeypatch: pytest.MonkeyPatch, wanted: str, holds: int

@@ -65,14 +65,6 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
     assert [share for share, _ in said[7:10]] == pytest.approx([0, 1 / 34, 2 / 34])
 
 
-def test_steps_of_unlike_length_are_all_told_by_their_average(
-    clock: Clock, said: list[tuple[float, str]]
-) -> None:
-    list(Work("Work", "any").shown(worked(clock, [1, 9] * 20), 80))
-    assert said[-2][1].endswith(", 3 min 25 s left")
-    assert said[-1][1].endswith(", 3 min 24 s left")
-
-
 def test_a_sweep_over_all_counts_none_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """And one of a random perturbation by its repeats."""
     fresh = Kept(LIMIT)

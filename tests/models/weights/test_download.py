@@ -69,15 +69,6 @@ def test_a_file_of_unannounced_length_arrives_as_well(
     assert download(FIRST).read_bytes() == CONTENT
 
 
-def test_a_size_that_was_never_published_is_the_hosts(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
-    totals: list[int] = []
-    download(FIRST, lambda _, total: totals.append(total))
-    assert totals[-1] == len(CONTENT)
-
-
 def test_a_sha256_is_checked_as_well(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
     serve_published(monkeypatch, server, FIRST, CONTENT, digest=digest)
@@ -128,22 +119,6 @@ def test_a_cancelled_download_leaves_nothing_and_starts_over(server: Server) -> 
     assert download(FIRST).read_bytes() == CONTENT
     server.go_on.set()
     assert files_left() == [final_path().name]
-
-
-def test_a_page_that_is_left_stops_the_download_though_nothing_arrives(server: Server) -> None:
-    class LeftError(BaseException):  # as Streamlit's own are
-        pass
-
-    def leave(done: int, total: int) -> None:
-        calls.append(done)
-        if len(calls) > 3:
-            raise LeftError
-
-    calls: list[int] = []
-    server.faults = [waits]
-    with pytest.raises(LeftError):
-        download(FIRST, leave)
-    assert download(FIRST).read_bytes() == CONTENT
 
 
 def test_two_threads_at_once_fetch_once(server: Server) -> None:
@@ -225,21 +200,6 @@ def test_proxy_variables_are_honoured(server: Server, monkeypatch: pytest.Monkey
     server.files[url] = CONTENT
     assert download(FIRST).read_bytes() == CONTENT
     assert server.paths == [url]
-
-
-@pytest.mark.parametrize("proxy", ["http://", "nonsense::", "ftp://127.0.0.1:9", "socks5://x:9"])
-def test_a_proxy_that_cannot_be_used_is_what_the_sentence_names(
-    server: Server, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    for variable in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(variable, proxy)
-    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "http://weights.invalid/mirror")
-    for variable in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(variable, "127.0.0.1")
-    server.faults = [status(404)]
-    with pytest.raises(DownloadError, match=r"mirror \(the proxy variables name no") as caught:
-        download(FIRST)
-    assert_sentence(caught.value)
 
 
 @pytest.mark.parametrize("where", ["configured", "own"])

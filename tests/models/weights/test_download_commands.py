@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.commands import main
-from robustness.models.weights.places import all_places, keras_cache, product_cache
+from robustness.models.weights.places import product_cache
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -22,7 +22,6 @@ from tests.support.download_server import (
     Server,
     files_left,
     final_path,
-    part_path,
     sends,
     server,
     status,
@@ -145,37 +144,6 @@ def test_every_file_is_read_again(server: Server, capsys: Capture) -> None:
         f"{SECOND:18}{'missing':24}{final_path(SECOND)}",
     ]
     assert verified(capsys, SECOND)[0] == 0, "what is missing is not damaged"
-
-
-def test_every_place_is_looked_at(
-    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_DIR", str(tmp_path / "usb"))
-    places = all_places(models.REGISTRY[FIRST])
-    assert [place.parent for place in places] == [
-        tmp_path / "usb",
-        product_cache() / "weights",
-        keras_cache(),
-    ]
-    for place, content in zip(places, (CONTENT, b"damaged", CONTENT), strict=True):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    exit_status, rows = verified(capsys, FIRST)
-    assert exit_status == 1
-    assert [row["state"] for row in rows] == ["ok", "damaged", "ok"]
-
-
-def test_what_downloads_have_left_is_named(server: Server, capsys: Capture) -> None:
-    part_path().mkdir(parents=True)
-    (part_path() / "tmp").write_bytes(CONTENT[:200_000])
-    final_path().with_name(f"{final_path().name}.damaged").write_bytes(b"")
-    exit_status, rows = verified(capsys, FIRST)
-    assert exit_status == 0
-    assert [(row["state"], row["reason"]) for row in rows] == [
-        ("left over", "unfinished download of 0.2 MB, may be deleted"),
-        ("left over", "set aside as damaged, may be deleted"),
-        ("missing", ""),
-    ]
 
 
 def test_all_kinds_of_models_are_verified(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from tests.support.download_server import (
     Handler,
     Server,
     assert_sentence,
-    files_left,
     other_machine,
     running,
     sends,
@@ -34,7 +32,6 @@ from tests.support.download_server import (
     sends_up_to,
     server,
     status,
-    waits,
 )
 
 __all__ = ["server"]
@@ -168,18 +165,6 @@ def test_an_interrupted_preset_keeps_its_finished_files(
     assert_whole(folder())
 
 
-def test_a_finished_file_that_changed_since_is_fetched_again(
-    server: Server, weights: LocalPreset
-) -> None:
-    server.faults = [*skip(3), status(404)]
-    with pytest.raises(DownloadError):
-        download(NAME)
-    (part() / "config.json").write_bytes(b"[]")
-    download(NAME)
-    assert server.paths[4:] == ["/hub/config.json", "/hub/head.h5"]
-    assert_whole(folder())
-
-
 # --- the host's own hash --------------------------------------------------------------------------
 
 
@@ -248,21 +233,6 @@ def test_without_a_hash_the_end_must_be_known(server: Server, weights: LocalPres
     server.faults = [sends_in_pieces(CONTENT)]
     download(NAME)
     assert_whole(folder())
-
-
-def test_a_cancelled_preset_is_continued(server: Server, weights: LocalPreset) -> None:
-    def stop(done: int, total: int) -> None:
-        if done > 100_000:
-            raise CancelledError
-
-    server.faults = [*skip(2), sends_up_to(0.6, waits)]
-    with pytest.raises(CancelledError):
-        download(NAME, stop)
-    assert not folder().exists()
-    assert not [name for name in files_left() if name.endswith(".lock")]
-    download(NAME)
-    assert_whole(folder())
-    assert server.paths.count("/hub/config.json") == 1
 
 
 # --- mirrors and folders --------------------------------------------------------------------------
