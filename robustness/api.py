@@ -69,6 +69,7 @@ __all__ = [
     "model_names",
     "open_run",
     "read_request",
+    "remove_model",
     "replay",
     "report",
     "summary",
@@ -87,7 +88,7 @@ def add_model(
     what: Any,
     *,
     labels: str | PathLike[str] | Sequence[str] | None = None,
-    input_size: int | None = None,
+    input_size: int | tuple[int, int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
     output: str | None = None,
     weights: str | PathLike[str] | None = None,
@@ -122,6 +123,19 @@ def add_model(
         "year": year,
     }
     return add(name, what, given, calls, None if weights is None else Path(fspath(weights)))
+
+
+def remove_model(name: str) -> None:
+    """Remove a model of your own: from this process, or from ``models.toml``.
+
+    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
+    ``UnknownNameError`` for a model that is not your own.
+    """
+    from robustness.models.own import entry, package, user_models
+
+    if not user_models.remove_from_process(name):
+        entry.remove(name)
+        package.discard(name)
 
 
 def load_model(name: str) -> models.Classifier:

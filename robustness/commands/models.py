@@ -21,7 +21,7 @@ EXIT_FAILED = 2
 GROUPS = ("study", "modern", "all")
 """What ``models download --group`` takes."""
 
-_TOLD = ("name", "group", "family", "year", "parameters", "input_size")
+_TOLD = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
 """What ``models --json`` tells of a record as it stands there."""
 
 
@@ -65,6 +65,8 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.loaded import engine_text
+    from robustness.models.own.beside import licence_told
+    from robustness.models.own.limits import limits
     from robustness.models.weights.ready import parameters_text, size
 
     found = [(record, models.state(record)) for record in models.REGISTRY]
@@ -75,6 +77,12 @@ def models_command(options: argparse.Namespace) -> None:
                     **{name: getattr(record, name) for name in _TOLD},
                     "ready": state.ready,
                     "engine": engine_text(record),
+                    "source": record.weights.source,
+                    "digest": models.digest(record) if state.ready else None,
+                    "licence": licence_told(record.weights.path)
+                    if isinstance(record.weights, models.UserFile)
+                    else "",
+                    "limits": list(limits(record)),
                     "weights_bytes": size(record),
                     "published": asdict(record.published),
                     "reason": state.reason,
@@ -85,9 +93,11 @@ def models_command(options: argparse.Namespace) -> None:
         return
     for record, state in found:
         console.say(
-            f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_size:5} px"
+            f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_text:>12}"
             f"  {state.reason or 'ready'}"
         )
+        for limit in limits(record):
+            console.say(f"{'':18}{limit}")
 
 
 def download_command(options: argparse.Namespace) -> int:

@@ -26,9 +26,7 @@ def add(actions: Parsers) -> None:
     adding.add_argument(
         "--labels", metavar="imagenet|FILE", help="imagenet, or a file with one class per line"
     )
-    adding.add_argument(
-        "--input-size", type=int, metavar="PIXELS", help="if the file has no fixed size"
-    )
+    adding.add_argument("--input-size", metavar="PIXELS|HxW", help="if the file has no fixed size")
     adding.add_argument(
         "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
     )
@@ -106,12 +104,14 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say, by the keys of ``models.toml``."""
+    from robustness.models.own.user_models import parsed_size
+
     found: dict[str, Any] = {}
     if options.labels is not None:
         is_file = options.labels != "imagenet"
         found["labels"] = str(Path(options.labels).resolve()) if is_file else options.labels
     if options.input_size is not None:
-        found["input_size"] = options.input_size
+        found["input_size"] = parsed_size(options.input_size)
     if options.normalisation is not None:
         found["normalisation"] = _value(options.normalisation)
     if options.output is not None:
@@ -145,13 +145,15 @@ def _lacking(found: Proposal) -> str:
 
 def _answer(found: Proposal) -> Any:
     """What the user types for the first thing that is missing."""
+    from robustness.models.own.user_models import parsed_size
+
     missing = found.missing[0]
     for line in _trial_lines(found):
         console.remark(line)
     best = found.trials[0] if found.trials and missing == "normalisation" else None
     hints = {
         "labels": "labels (imagenet, or a file with one class a line): ",
-        "input_size": "side of its input in pixels: ",
+        "input_size": "input size in pixels (224, or height x width): ",
         "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table)"
         + (f" [{best.name}]: " if best else ": "),
     }
@@ -162,7 +164,7 @@ def _answer(found: Proposal) -> Any:
     if best and not text:
         return best.value
     if missing == "input_size":
-        return int(text) if text.isdecimal() else text
+        return parsed_size(text)
     if missing == "labels" and text != "imagenet":
         return str(Path(text).resolve())
     return _value(text)

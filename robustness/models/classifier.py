@@ -94,6 +94,12 @@ class Classifier:
         forward = pass_of(StudyGraph(record, network, stages, side=side))
         return cls(record, forward, lambda: forward.network(record.label), side)
 
+    @property
+    def call_ms(self) -> float | None:
+        """Median milliseconds per image of a function's calls so far; None for other models."""
+        found: float | None = getattr(self._forward, "call_ms", None)
+        return found
+
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
 

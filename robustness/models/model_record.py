@@ -232,6 +232,8 @@ class ModelRecord:
     for a model of the user's, whose file holds all of it. ``head_reads_map`` is whether the head
     reads the last stage place by place, and not its average over height and width. ``parameters``
     counts as Keras does, moving averages included; it and ``year`` are None where unknown.
+    ``input_shape`` is (height, width) of an input that is not square, whose longer side is
+    ``input_size``.
     """
 
     name: str
@@ -250,6 +252,17 @@ class ModelRecord:
     fits: FitAccuracies | None = None
     known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
     head_reads_map: bool = False
+    input_shape: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return self.input_shape or (self.input_size, self.input_size)
+
+    @property
+    def input_text(self) -> str:
+        """The size of the network's input, for people."""
+        return " x ".join(map(str, self.input_shape or (self.input_size,))) + " px"
 
     def class_name(self, index: int) -> str:
         """What it calls its class ``index``; the index itself where it has no such class."""

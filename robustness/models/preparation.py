@@ -30,6 +30,17 @@ def bicubic(side: int, size: int) -> NDArray[np.float32]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
+def resizing(
+    side: int, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Matrices that resize rows and columns of square images to ``shape`` (height, width).
+
+    None if the images have that shape already.
+    """
+    height, width = shape
+    return None if height == width == side else (bicubic(side, height), bicubic(side, width))
+
+
 def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
     d, a = np.abs(distance), _KEYS
     near = ((a + 2) * d - (a + 3)) * d * d + 1

@@ -152,7 +152,7 @@ def _answer(classifier: Classifier, known: KnownPicture, image: Floats) -> Answe
 def _better(classifier: Classifier) -> str:
     """The sentence of ``SelfCheck.better``: the trial of ``models add``, on the bundled images."""
     own = classifier.record.normalisation
-    if classifier.record.labels() != imagenet():
+    if classifier.record.labels() != imagenet() or classifier.record.input_shape:
         return ""
     known = trial.samples(classifier.side)
 
@@ -181,7 +181,12 @@ def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | Non
 
 
 def latency(classifier: Classifier) -> float:
-    """Median milliseconds of a pass over one image."""
+    """Median milliseconds of a pass over one image.
+
+    A function may be a paid service: its earlier calls tell.
+    """
+    if classifier.call_ms is not None:
+        return classifier.call_ms
     values = iter(np.linspace(0.2, 0.8, PASSES, dtype=np.float32))  # answers may be kept by image
 
     def ask() -> None:

@@ -45,7 +45,7 @@ def fits() -> pd.DataFrame:
                 "Crop, 224 px": found.crop,
                 "Squash, 224 px": found.squash,
                 "Letterbox, 224 px": found.letterbox,
-                "Own size": f"{record.input_size} px",
+                "Own size": record.input_text,
                 "Crop, own size": found.own,
             }
             for record in MODELS

@@ -48,7 +48,7 @@ def _models() -> pd.DataFrame:
             "Family": record.family,
             "Year": record.year,
             "Parameters": parameters_text(record),
-            "Input": f"{record.input_size} px",
+            "Input": record.input_text,
             "Weights": size_text(record),
             "State": state_text(record, models.state(record)),
         }

@@ -9,11 +9,10 @@ import streamlit as st
 from robustness import models
 from robustness.base.access import Action
 from robustness.base.text import plain
-from robustness.models.file_formats.kinds import stands_in
 from robustness.models.loaded import engine_text
 from robustness.models.model_record import UserFile
 from robustness.models.own import beside, entry, package
-from robustness.models.python_models.record import PythonModel
+from robustness.models.own.limits import limits
 from robustness.models.weights.places import all_places
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,
@@ -63,7 +62,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
     if not state.ready and (state.path or not fetched or lacks_package(record)):
         st.caption(plain(state.reason))
-    for limit in _limits(record):
+    for limit in limits(record):
         st.caption(plain(limit))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
@@ -79,7 +78,7 @@ def _facts(record: models.ModelRecord) -> str:
     parts = [
         f"{count} parameters" if count else "",
         size_text(record),
-        f"{record.input_size} px",
+        record.input_text,
         engine_text(record),
     ]
     return " · ".join(filter(None, parts))
@@ -90,8 +89,7 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     rows = [("Source", weights.source)]
     if isinstance(weights, UserFile):
         rows.append(("Digest", _short_digest(record) if state.path else "none"))
-        if licence := beside.licence_told(weights.path):
-            rows.append(("Licence", licence))
+        rows.append(("Licence", beside.licence_told(weights.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
     if state.path is not None:
@@ -109,27 +107,6 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
 def _short_digest(record: models.ModelRecord) -> str:
     algorithm, _, digits = models.digest(record).partition(":")
     return f"{algorithm}:{digits[:_SHOWN_DIGITS]}…"
-
-
-def _limits(record: models.ModelRecord) -> list[str]:
-    """What ``record`` cannot do, each with the reason."""
-    weights = record.weights
-    if not isinstance(weights, UserFile):
-        return []
-    found = []
-    if stands_in(weights.path, weights.runtime):
-        found.append(
-            "Not measured as deployed: onnxruntime is not installed, and OpenVINO rounds "
-            "differently."
-        )
-    if isinstance(weights, PythonModel):
-        found.append(
-            "Asked as a function: no feature similarities, no heat maps, and Square alone attacks "
-            "it. Networks of Keras or torch can do all, where they can be exported."
-        )
-    if weights.path.is_dir():
-        found.append("No feature similarities: a SavedModel gives predictions only.")
-    return found
 
 
 def _remove_button(record: models.ModelRecord) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from robustness.base.text import counted, plain
 from robustness.models.own import trial
 from robustness.models.own.proposal import IMAGENET_LABELS, Proposal
-from robustness.models.own.user_models import LARGEST, NORMALISATIONS, SMALLEST
+from robustness.models.own.user_models import NORMALISATIONS, parsed_size, size_text
 from robustness.ui.shown import results
 
 LINES = "class lines"
@@ -96,6 +96,8 @@ def _text(found: Proposal, key: str) -> str:
         return (
             f"{value['order']}, 0 to {value['scale']:g}, mean {value['mean']}, std {value['std']}"
         )
+    if key == "input_size":
+        return size_text(value)
     return "ImageNet" if value == IMAGENET_LABELS else str(value)
 
 
@@ -131,14 +133,13 @@ def _labels(found: Proposal) -> dict[str, Any]:
 
 
 def _input_size(found: Proposal) -> dict[str, Any]:
-    size = st.number_input(
+    size = st.text_input(
         _NAMES["input_size"],
-        SMALLEST,
-        LARGEST,
-        found.values.get("input_size", 224),
+        size_text(found.values.get("input_size", 224)),
         key=_key(found, "size"),
+        help="One side of a square, or height x width.",
     )
-    return {"input_size": int(size)}
+    return {"input_size": parsed_size(size)}
 
 
 def _normalisation(found: Proposal) -> dict[str, Any]:

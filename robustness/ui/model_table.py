@@ -94,7 +94,7 @@ def _row(
         "Family": record.family,
         "Year": record.year,
         "Parameters": parameters_text(record),
-        "Input": f"{record.input_size} px",
+        "Input": record.input_text,
         "Engine": engine_text(record),
         "Top-1": published.top1,
         "Top-5": published.top5,

@@ -133,8 +133,9 @@ def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
     assert [row["name"] for row in rows] == NAMES
     for row, record in zip(rows, models.REGISTRY, strict=True):
         assert list(row) == [
-            *("name", "group", "family", "year", "parameters", "input_size"),
-            *("ready", "engine", "weights_bytes", "published", "reason"),
+            *("name", "group", "family", "year", "parameters", "input_size", "input_shape"),
+            *("ready", "engine", "source", "digest", "licence", "limits"),
+            *("weights_bytes", "published", "reason"),
         ]
         assert (row["group"], row["parameters"]) == (record.group, record.parameters)
         assert row["weights_bytes"] == size(record)

@@ -33,10 +33,16 @@ def digit_file(folder: Path, number: int) -> Path:
     return path
 
 
-def small_network(*, side: int = 8, classes: int = 10, activation: str | None = "softmax") -> Any:
+def small_network(
+    *,
+    side: int = 8,
+    classes: int = 10,
+    activation: str | None = "softmax",
+    shape: tuple[int, int] | None = None,
+) -> Any:
     """A convolutional network with a batch normalisation, untrained."""
     layers = keras().layers
-    inputs = layers.Input((side, side, 3))
+    inputs = layers.Input((*(shape or (side, side)), 3))
     x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv1")(inputs)
     x = layers.ReLU(name="active1")(layers.BatchNormalization(name="normal1")(x))
     x = layers.MaxPooling2D(name="pool1")(x)

@@ -20,7 +20,8 @@ from robustness.base.limited_worker import (
 )
 from robustness.models.file_formats.kinds import TFLITE, all_files, misplaced, runtime
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
-from robustness.models.graph_files.study_model import Use
+from robustness.models.graph_files.study_model import Shape, Use
+from robustness.models.inference.kept import Written
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights.ready import mark_unusable
@@ -40,10 +41,10 @@ _PATIENCE = 3
 """Seconds to wait for each second of work: others use the processor, too."""
 
 
-def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> tuple[str, ...]:
-    """Has the study model of ``record`` for images of ``side`` written to ``target``.
+def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Written:
+    """Have the study model of ``record`` for images of ``side`` written to ``target``.
 
-    Gives its feature stages. Raises ``WeightsError`` for a file that is not the image classifier of
+    Raises ``WeightsError`` for a file that is not the image classifier of
     its description, that takes more than its share of memory or time, or that cannot be read;
     ``OSError`` where nothing can be written to ``target``.
     """
@@ -60,20 +61,20 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> tup
         raise WeightsError(reason)
     if "unwritten" in found:
         raise OSError(found["unwritten"])
-    return tuple(found["stages"])
+    return Written(tuple(found["stages"]), tuple(found["missing"]))
 
 
-def told(path: Path, size: int | None) -> dict[str, Any]:
-    """What the file ``path`` tells: its ``size``, its ``classes``, and whether it gives ``logits``.
+def told(path: Path, shape: Shape | None) -> dict[str, Any]:
+    """Facts of the file ``path``: its ``shape``, ``classes``, and whether it outputs ``logits``.
 
-    Each is None where it does not tell; where its side is free, ``size`` is what it is asked at.
+    Each is None if unknown; where its input is free, its shape is the one given.
     Raises ``WeightsError`` for a file that cannot be used.
     """
 
     def asked() -> dict[str, Any]:
         facts = tflite_facts(path) if path.suffix.lower() == TFLITE else None
         output = asdict(facts.output) if facts and facts.output else None
-        return {"size": size, "output": output}
+        return {"shape": shape, "output": output}
 
     found = _examined(path, asked)
     if "problem" in found:
@@ -100,7 +101,7 @@ def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
     labels = record.labels()
     return Use(
         side=side,
-        size=record.input_size,
+        shape=record.shape,
         normalisation=record.normalisation,
         logits=file.output == "logits",
         classes=len(labels),

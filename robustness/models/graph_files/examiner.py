@@ -22,12 +22,14 @@ from robustness.models.graph_files.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
     Make,
+    Shape,
     StudyModel,
     UnusableError,
     Use,
     facts,
     study_models,
 )
+from robustness.models.in_tensorflow.replay.graph import Operations, simplified
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
 from robustness.models.inference.openvino_core import core, first_line
@@ -48,18 +50,21 @@ Floats = NDArray[np.float32]
 def answer(head: bytes, _data: bytes) -> bytes:
     """JSON with the ``stages`` of the study model that it has written, or the ``problem``.
 
-    ``head`` is JSON: the ``path`` of the file, its ``use``, the native ``runtime`` that asks it as
-    well, if any, and where ``to`` write the study model. Without these it is asked what it tells.
+    It also names the operations whose gradients are ``missing``. ``head`` is JSON: the ``path`` of
+    the file, its ``use``, the native ``runtime`` that runs it as well, if any, and where ``to``
+    write the study model. Without the latter it returns the facts of the file.
     """
     asked = json.loads(head)
     try:
         if "to" not in asked:
-            return json.dumps(_told(Path(asked["path"]), asked["size"], asked["output"])).encode()
+            shape = tuple(asked["shape"]) if asked["shape"] else None
+            return json.dumps(_told(Path(asked["path"]), shape, asked["output"])).encode()
         path, use = Path(asked["path"]), _use(asked["use"])
         if asked["runtime"]:
             _ask_natively(path, asked["runtime"], use)
         found = examined(path, use, Path(asked["to"]))
-        return json.dumps({"stages": found}).encode()
+        stages, missing = found.stages, Operations(simplified(found.model)).missing
+        return json.dumps({"stages": stages, "missing": missing}).encode()
     except UnusableError as error:
         return json.dumps({"problem": str(error)}).encode()
     except OSError as error:
@@ -70,13 +75,14 @@ def _use(told: dict[str, Any]) -> Use:
     """A ``Use`` that has been through JSON."""
     ends = {end: Quantisation(**told[end]) if told[end] else None for end in ("input", "output")}
     normalisation = Normalisation(**told["normalisation"])
-    return Use(**{**told, **ends, "normalisation": normalisation})
+    shape = tuple(told["shape"])
+    return Use(**{**told, **ends, "normalisation": normalisation, "shape": shape})
 
 
-def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
-    """Reads, compiles and asks the file ``path``, and saves its study model as ``target``.
+def examined(path: Path, use: Use, target: Path) -> StudyModel:
+    """Read, compile and ask the file ``path``; save its study model to ``target`` and return it.
 
-    Gives its feature stages. Raises ``UnusableError`` for a file that cannot be used so, and
+    Raises ``UnusableError`` for a file that cannot be used so, and
     ``OSError`` where nothing can be written.
     """
     import openvino
@@ -88,12 +94,12 @@ def examined(path: Path, use: Use, target: Path) -> tuple[str, ...]:
     _check_answers(answers[0], use)
     if not _agree(answers, _asked(found, images, 1, MOST)):
         raise UnusableError("its answers to the same image differ, as if it drew random numbers")
-    free = _for_any_batch(make, images, answers)
+    kept = _for_any_batch(make, images, answers) or found
     try:
-        openvino.save_model((free or found).model, target, compress_to_fp16=False)
+        openvino.save_model(kept.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
         raise OSError(str(error)) from error
-    return found.stages
+    return kept
 
 
 def _ask_natively(path: Path, runtime: str, use: Use) -> None:
@@ -123,14 +129,14 @@ def _read(path: Path) -> Any:
         raise UnusableError(f"OpenVINO cannot read it ({told})") from error
 
 
-def _told(path: Path, size: int | None, output: dict[str, Any] | None) -> dict[str, Any]:
-    """The side and the classes of the file, and whether its answers are ``logits``."""
-    found = facts(_read(path), size)
-    if found.size is None or found.classes is None:
+def _told(path: Path, shape: Shape | None, output: dict[str, Any] | None) -> dict[str, Any]:
+    """The input's shape and the classes of the file, and whether its answers are ``logits``."""
+    found = facts(_read(path), shape)
+    if found.shape is None or found.classes is None:
         return {**asdict(found), "logits": None}
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     quantised = Quantisation(**output) if output else None
-    use = Use(found.size, found.size, plain, True, found.classes, False, output=quantised)
+    use = Use(max(found.shape), found.shape, plain, True, found.classes, False, output=quantised)
     images = _images(use.side)
     answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
     return {**asdict(found), "logits": not _is_distribution(answers, use)}

@@ -21,7 +21,7 @@ from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.runtime import tflite_interpreter
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.model_record import UserFile
-from robustness.models.preparation import bicubic, factors
+from robustness.models.preparation import factors, resizing
 
 _TINY = 1e-12
 
@@ -129,9 +129,8 @@ def _real(integers: Array, by: Quantisation) -> Array:
 def prepared(images: Floats, use: Use, second: bool, kind: np.dtype[Any]) -> Array:
     """Study images (N, S, S, 3) as the file takes them, as ``study_model`` prepares them."""
     pixels = images.transpose(0, 3, 1, 2)
-    if use.side != use.size:
-        resize = bicubic(use.side, use.size)
-        pixels = (resize @ pixels @ resize.T).clip(0, 1)
+    if (resize := resizing(use.side, use.shape)) is not None:
+        pixels = (resize[0] @ pixels @ resize[1].T).clip(0, 1)
     if use.normalisation.order == "BGR":
         pixels = pixels[:, ::-1]
     scale, offset = (each.reshape(3, 1, 1) for each in factors(use.normalisation))

@@ -12,7 +12,8 @@ from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.graph_files.stages import FeatureStage, StageError, find_stages, name_apart
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.model_record import Normalisation
-from robustness.models.preparation import bicubic, factors
+from robustness.models.preparation import factors, resizing
+from robustness.pictures.fitting import MAX_SIDE
 
 MOST_NODES = 20_000
 """Operations of a graph; the largest published classifiers have a few thousand."""
@@ -31,14 +32,14 @@ class UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class Use:
-    """How a file is to be used: what its description says, and what its own bytes do.
+    """How to use a file, by its description and its own bytes.
 
-    ``side`` is that of the study images and ``size`` that of the file's input, in pixels. With
+    ``side`` is that of the study images, ``shape`` the height and width of the file's input. With
     ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
     """
 
     side: int
-    size: int
+    shape: tuple[int, int]
     normalisation: Normalisation
     logits: bool
     classes: int
@@ -60,6 +61,9 @@ class StudyModel:
     stages: tuple[str, ...]
 
 
+Shape = tuple[int, int]
+"""Height and width of a network's input."""
+
 Make = Callable[[int], StudyModel]
 """Makes the study model for ``ANY_BATCH`` or ``ONE_IMAGE``."""
 
@@ -72,7 +76,7 @@ def study_models(read: Any, use: Use) -> Make:
     name_apart(read)
     check_size(read)
     _check_inputs(read)
-    channels_second, single = _for_one_image(read, use.size)
+    channels_second, single = _for_one_image(read, use.shape)
     answer = _answer(single, use)
     try:
         stages = find_stages(_only(single, answer.place), use.features)
@@ -81,7 +85,7 @@ def study_models(read: Any, use: Use) -> Make:
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE
-        model = single if one else _reshaped(read, use.size, channels_second, batch)
+        model = single if one else _reshaped(read, use.shape, channels_second, batch)
         return _built(model, answer, stages, use, batch)
 
     return make
@@ -89,29 +93,43 @@ def study_models(read: Any, use: Use) -> Make:
 
 @dataclass(frozen=True)
 class Facts:
-    """The side of a graph's input and the classes of its answer; None where it does not tell."""
+    """Height and width of a graph's input and the classes of its answer; None if unknown."""
 
-    size: int | None
+    shape: Shape | None
     classes: int | None
 
 
-def facts(read: Any, size: int | None) -> Facts:
-    """What the model ``read`` from a file tells, at ``size`` where its side is free.
+def facts(read: Any, given: Shape | None) -> Facts:
+    """Facts of the model ``read`` from a file; ``given`` is its input's shape if that is free.
 
     Raises ``UnusableError`` for one that takes no images.
     """
     name_apart(read)
     check_size(read)
     _check_inputs(read)
-    shape = read.inputs[0].partial_shape
-    known = {axis.get_length() for axis in shape if axis.is_static} - {1, 3}
-    if len(known) == 1 and len(shape) == 4:
-        size = min(known)
-    if size is None:
+    sizes = _sizes(read)
+    known = [size for size in sizes[1:] if size not in (None, 1, 3)]
+    if len(set(known)) == 1:  # the other side may be free
+        known = [known[0]] * 2
+    shape = (known[0], known[1]) if len(known) == 2 else given
+    if shape is None and None in sizes:
         return Facts(None, None)
-    _, single = _for_one_image(read, size)
+    if shape and max(shape) > MAX_SIDE:
+        raise UnusableError(
+            f"expected an input of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {shape[0]} x "
+            f"{shape[1]}"
+        )
+    _, single = _for_one_image(read, shape or (0, 0))
     counts = [count for count in map(_classes, single.outputs) if count > 1]
-    return Facts(size, counts[0] if len(counts) == 1 else None)
+    return Facts(shape, counts[0] if len(counts) == 1 else None)
+
+
+def _sizes(read: Any) -> list[Any]:
+    """The sizes of the input's axes, None for each that is free; empty if their number is free."""
+    shape = read.inputs[0].partial_shape
+    if shape.rank.is_dynamic:
+        return []
+    return [dimension.get_length() if dimension.is_static else None for dimension in shape]
 
 
 def _check_inputs(read: Any) -> None:
@@ -130,21 +148,24 @@ def check_size(model: Any) -> None:
         )
 
 
-def _for_one_image(read: Any, size: int) -> tuple[bool, Any]:
+def _for_one_image(read: Any, shape: Shape) -> tuple[bool, Any]:
     """Whether the channels of the image come second (NCHW), and the model for one such image."""
-    shape = read.inputs[0].partial_shape
-    sizes = [dimension.get_length() if dimension.is_static else None for dimension in shape]
+    sizes = _sizes(read)
     told: UnusableError | None = None
     for second, axes in ((True, (1, 2, 3)), (False, (3, 1, 2))) if len(sizes) == 4 else ():
         channels, *sides = (sizes[axis] for axis in axes)
-        if channels in (None, 3) and all(side in (None, size) for side in sides):
+        if channels in (None, 3) and all(
+            side in (None, wanted) for side, wanted in zip(sides, shape, strict=True)
+        ):
             try:
-                return second, _reshaped(read, size, second, ONE_IMAGE)
+                return second, _reshaped(read, shape, second, ONE_IMAGE)
             except UnusableError as error:  # where all sizes are free, the other order may do
                 told = told or error
+    height, width = shape if any(shape) else ("height", "width")
     raise told or UnusableError(
-        f"expected an input of RGB images, (N, 3, {size}, {size}) or (N, {size}, {size}, 3), got "
-        f"{_text(shape)}; correct input_size, or export the model for such images"
+        f"expected an input of RGB images, (N, 3, {height}, {width}) or (N, {height}, {width}, 3), "
+        f"got {_text(read.inputs[0].partial_shape)}; correct input_size, or export the model for "
+        "such images"
     )
 
 
@@ -159,15 +180,15 @@ def _names(ports: Sequence[Any]) -> str:
     )
 
 
-def _reshaped(read: Any, size: int, channels_second: bool, batch: int) -> Any:
-    """A copy of ``read`` for images of ``size`` with all constants computed.
+def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int) -> Any:
+    """A copy of ``read`` for images of ``size`` (height, width) with all constants computed.
 
     Raises ``UnusableError`` where it does not take these, or has loops left.
     """
     from openvino.passes import ConstantFolding, Manager
 
     model = read.clone()
-    shape = [batch, 3, size, size] if channels_second else [batch, size, size, 3]
+    shape = [batch, 3, *size] if channels_second else [batch, *size, 3]
     try:
         model.reshape(shape)
         _unpack_weights(model)
@@ -286,10 +307,11 @@ def _prepared(images: Any, use: Use, parameter: Any) -> Any:
 
     kind = parameter.get_element_type()
     pixels = operations.transpose(images, np.array([0, 3, 1, 2]))
-    if use.side != use.size:
-        resize = bicubic(use.side, use.size)
-        rows = operations.matmul(operations.constant(resize[None, None]), pixels, False, False)
-        pixels = operations.matmul(rows, operations.constant(resize[None, None]), False, True)
+    if (resize := resizing(use.side, use.shape)) is not None:
+        rows, columns = (operations.constant(matrix[None, None]) for matrix in resize)
+        pixels = operations.matmul(
+            operations.matmul(rows, pixels, False, False), columns, False, True
+        )
         pixels = operations.clamp(pixels, 0.0, 1.0)  # bicubic overshoots at edges
     if use.normalisation.order == "BGR":
         pixels = operations.gather(pixels, np.array([2, 1, 0]), np.array(1))

@@ -12,7 +12,7 @@ from robustness.models.in_tensorflow.gradients import Gradients, logits
 from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
-from robustness.models.preparation import bicubic, factors
+from robustness.models.preparation import factors, resizing
 from robustness.pictures.fitting import STUDY_SIDE
 
 
@@ -36,7 +36,7 @@ class StudyGraph:
             network = fold_batch_normalisation(network)
         outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
         self.model = keras().Model(network.inputs, [network.output, *outputs])
-        self.prepare = preparation(record.normalisation, record.input_size, side)
+        self.prepare = preparation(record.normalisation, record.shape, side)
         self._compiling = threading.Lock()
         self._gradients: Gradients | None = None
 
@@ -73,8 +73,8 @@ class StudyGraph:
             return self._gradients
 
 
-def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
-    """A function in the graph from study images to normalised pixels of ``size``.
+def preparation(normalisation: Normalisation, shape: tuple[int, int], side: int) -> Any:
+    """A function in the graph from study images to normalised pixels of ``shape``.
 
     Resizing, the order of channels and the normalisation are products with constant matrices:
     faster than TensorFlow's own operations for them, and every engine supports them.
@@ -84,18 +84,18 @@ def preparation(normalisation: Normalisation, size: int, side: int) -> Any:
     channels = np.diag(scale)
     if normalisation.order == "BGR":
         channels = channels[::-1]
-    resize = None if side == size else bicubic(side, size)
+    (height, width), resize = shape, resizing(side, shape)
 
     def prepare(images: Any) -> Any:
         if resize is not None:
-            rows = tf.matmul(resize, tf.reshape(images, (-1, side, side * 3)))
+            rows = tf.matmul(resize[0], tf.reshape(images, (-1, side, side * 3)))
             # Channels before columns, so that both products are large ones: a product with three
             # columns took a fifth of a pass.
-            planes = tf.transpose(tf.reshape(rows, (-1, size, side, 3)), (0, 1, 3, 2))
-            planes = tf.matmul(tf.reshape(planes, (-1, side)), resize.T)
-            images = tf.transpose(tf.reshape(planes, (-1, size, 3, size)), (0, 1, 3, 2))
+            planes = tf.transpose(tf.reshape(rows, (-1, height, side, 3)), (0, 1, 3, 2))
+            planes = tf.matmul(tf.reshape(planes, (-1, side)), resize[1].T)
+            images = tf.transpose(tf.reshape(planes, (-1, height, 3, width)), (0, 1, 3, 2))
             images = tf.clip_by_value(images, 0.0, 1.0)  # bicubic overshoots at edges
         pixels = tf.matmul(tf.reshape(images, (-1, 3)), channels) + offset
-        return tf.reshape(pixels, (-1, size, size, 3))
+        return tf.reshape(pixels, (-1, height, width, 3))
 
     return prepare

@@ -44,9 +44,10 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     sentence that begins with the model's name.
     """
     k = keras()
-    side = record.input_size
-    network = _saved_model(file.path, side) if file.path.is_dir() else _keras_file(file.path)
-    _check_shapes(network, side, len(record.labels()))
+    network = (
+        _saved_model(file.path, record.shape) if file.path.is_dir() else _keras_file(file.path)
+    )
+    _check_shapes(network, record.shape, len(record.labels()))
     _check_answers(record, file, network)
     stages = _stages(file, network)
     if file.output == "logits":
@@ -55,19 +56,20 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     return network, stages
 
 
-def keras_told(path: Path, size: int | None) -> dict[str, Any]:
-    """Facts about a Keras model: its ``size``, ``classes``, and whether it outputs ``logits``.
+def keras_told(path: Path, given: tuple[int, int] | None) -> dict[str, Any]:
+    """Facts about a Keras model: its ``shape``, ``classes``, and whether it outputs ``logits``.
 
-    Each is None if unknown, which for a SavedModel are all unless ``size`` is given. Raises
+    Each is None if unknown, which for a SavedModel are all unless its shape is ``given``. Raises
     ``WeightsError`` for a file that is refused.
     """
-    if path.is_dir() and size is None:
-        return {"size": None, "classes": None, "logits": None}
-    network = _saved_model(path, size or 0) if path.is_dir() else _keras_file(path)
-    side, classes = network.inputs[0].shape[1], network.outputs[0].shape[-1]
-    found = {"size": side or size, "classes": classes, "logits": None}
-    if found["size"] and len(network.inputs[0].shape) == 4:
-        images = np.random.default_rng(0).random((2, found["size"], found["size"], 3), np.float32)
+    if path.is_dir() and given is None:
+        return {"shape": None, "classes": None, "logits": None}
+    network = _saved_model(path, given or (0, 0)) if path.is_dir() else _keras_file(path)
+    shape, classes = tuple(network.inputs[0].shape[1:3]), network.outputs[0].shape[-1]
+    told = given if None in shape else shape
+    found = {"shape": told, "classes": classes, "logits": None}
+    if told and len(network.inputs[0].shape) == 4:
+        images = np.random.default_rng(0).random((2, *told, 3), np.float32)
         with suppress(Exception):  # opening it later says what is wrong
             answers = network(tensorflow().constant(images), training=False).numpy()
             found["logits"] = not is_distribution(answers)
@@ -182,7 +184,7 @@ def _keras_file(path: Path) -> Any:
         ) from error
 
 
-def _saved_model(path: Path, side: int) -> Any:
+def _saved_model(path: Path, shape: tuple[int, int]) -> Any:
     """A functional model around a SavedModel, of which only the output is visible."""
     if any(not (part.is_file() or part.is_dir()) for part in path.rglob("*")):
         raise WeightsError(
@@ -190,7 +192,7 @@ def _saved_model(path: Path, side: int) -> Any:
             "SavedModel alone."
         )
     k = keras()
-    inputs = k.layers.Input((side, side, 3))
+    inputs = k.layers.Input((*shape, 3))
     for endpoint in ("serving_default", "serve"):
         try:
             outputs = k.layers.TFSMLayer(str(path), call_endpoint=endpoint)(inputs)
@@ -203,12 +205,16 @@ def _saved_model(path: Path, side: int) -> Any:
         return k.Model(inputs, k.layers.Identity(name=_ANSWER)(answers[0]))
     raise WeightsError(
         f"{path} cannot be used as a SavedModel ({type(reason).__name__}): expected a signature "
-        f"'serving_default' or 'serve' from images (N, {side}, {side}, 3) in float32 "
+        f"'serving_default' or 'serve' from images {_images(shape)} in float32 "
         "to one output."
     )
 
 
-def _check_shapes(network: Any, side: int, classes: int) -> None:
+def _images(shape: tuple[int, int]) -> str:
+    return f"(N, {shape[0]}, {shape[1]}, 3)"
+
+
+def _check_shapes(network: Any, size: tuple[int, int], classes: int) -> None:
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise WeightsError(
             f"expected a model with one input and one output, got {len(network.inputs)} and "
@@ -216,10 +222,10 @@ def _check_shapes(network: Any, side: int, classes: int) -> None:
         )
     shape = tuple(network.inputs[0].shape)
     if len(shape) != 4 or any(
-        got not in (None, wanted) for got, wanted in zip(shape[1:], (side, side, 3), strict=True)
+        got not in (None, wanted) for got, wanted in zip(shape[1:], (*size, 3), strict=True)
     ):
         raise WeightsError(
-            f"expected input images of shape (N, {side}, {side}, 3), got {shape}; correct "
+            f"expected input images of shape {_images(size)}, got {shape}; correct "
             "input_size, or use a model of RGB images, channels last."
         )
     answer = tuple(network.outputs[0].shape)
@@ -234,8 +240,7 @@ def _check_shapes(network: Any, side: int, classes: int) -> None:
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
     """Runs the model on two images and checks its outputs."""
     tf = tensorflow()
-    side = record.input_size
-    pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
+    pictures = np.random.default_rng(0).random((2, *record.shape, 3), np.float32)
     pictures = (pictures * record.normalisation.scale).astype(np.float32)
     try:
         answers = network(tf.constant(pictures), training=False).numpy().astype(np.float64)

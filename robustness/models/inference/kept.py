@@ -43,18 +43,31 @@ _KEPT_A_MODEL = 4
 Read = Callable[[], OpenVinoPass | str | None]
 """Returns the cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
 
-Save = Callable[[Path], tuple[str, ...]]
-"""Writes a model in OpenVINO's format to a path and returns its feature stages."""
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the feature stages, and the operations without gradients here."""
+
+    stages: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+
+Save = Callable[[Path], Written]
+"""Writes a model in OpenVINO's format to a path."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """The record of a conversion: feature stages and digests, or why OpenVINO refused the model."""
+    """The record of a conversion: feature stages and digests, or why OpenVINO refused the model.
+
+    ``missing`` are the operations without gradients here.
+    """
 
     stages: tuple[str, ...]
     refusal: str
     network: str = ""
     weights: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def forward_pass(
@@ -96,8 +109,8 @@ def file_pass(
                 return found
         with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
             network = Path(folder) / "network.xml"
-            stages = save(network)
-            return OpenVinoPass(core().read_model(network), stages, precision=precision)
+            written = save(network)
+            return OpenVinoPass(core().read_model(network), written.stages, precision=precision)
 
     found = _kept_or_made(record, weights, side, precision, made)
     assert not isinstance(found, str), "a file that is refused is not kept"
@@ -167,13 +180,19 @@ def refusal(record: ModelRecord, weights: str, side: int) -> str:
     return "" if kept is None else kept.refusal
 
 
+def missing_gradients(record: ModelRecord, weights: str, side: int) -> tuple[str, ...] | None:
+    """The operations of a file's graph that have no gradients here; None before its first use."""
+    kept = _read_record(place(record, weights, side))
+    return None if kept is None else kept.missing
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
 def place(record: ModelRecord, weights: str, side: int) -> Path:
     """Path of the conversion's record; whatever may change a prediction changes it."""
     asked = (
-        *(record.name, weights, side, record.input_size, record.normalisation, record.stages),
+        *(record.name, weights, side, record.shape, record.normalisation, record.stages),
         *(record.labels().key, _maker()),
     )
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
@@ -245,14 +264,14 @@ def _write_record(file: Path, kept: Conversion) -> None:
     write_whole(file, json.dumps(asdict(kept)).encode())
 
 
-def _save(model: Any, stages: tuple[str, ...], target: Path) -> tuple[str, ...]:
+def _save(model: Any, stages: tuple[str, ...], target: Path) -> Written:
     import openvino
 
     try:
         openvino.save_model(model, target, compress_to_fp16=False)
     except RuntimeError as error:  # raised on a full disk
         raise OSError(str(error)) from error
-    return stages
+    return Written(stages)
 
 
 def _write(file: Path, save: Save) -> None:
@@ -260,9 +279,12 @@ def _write(file: Path, save: Save) -> None:
     network.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
         made = Path(folder) / network.name
-        stages = save(made)
+        written = save(made)
         parts = made, made.with_suffix(".bin")
-        kept = Conversion(stages, "", *(fresh_digest(part, "sha256:") for part in parts))
+        network_digest, weights_digest = (fresh_digest(part, "sha256:") for part in parts)
+        kept = Conversion(
+            written.stages, "", network_digest, weights_digest, missing=written.missing
+        )
         for part, target in zip(parts, (network, weights), strict=True):
             put_whole(target, partial(os.replace, part))
     _write_record(file, kept)

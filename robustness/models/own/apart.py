@@ -16,6 +16,7 @@ from robustness.base import own_process
 from robustness.base.errors import ParameterError
 from robustness.models.own.entry import as_toml
 from robustness.models.own.proposal import Proposal
+from robustness.models.own.user_models import size_text
 
 _POLL_SECONDS = 0.1
 _MOST_BYTES = 2**20
@@ -60,6 +61,8 @@ def propose_apart(
 
 
 def _option(value: Any) -> str:
+    if isinstance(value, list):
+        return size_text(value)
     return as_toml(value) if isinstance(value, Mapping) else str(value)
 
 

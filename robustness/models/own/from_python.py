@@ -39,7 +39,7 @@ _WHERE = Path("add_model")
 
 _EXPECTED = {
     "labels": 'a list of names, a file with one class a line, or "imagenet"',
-    "input_size": "the side of its input in pixels",
+    "input_size": "the side of its input in pixels, or (height, width)",
     "normalisation": '"0..1", "-1..1", "0..255", "torch", "caffe", or a table',
     "output": '"probabilities" or "logits"',
 }
@@ -135,8 +135,8 @@ def _of_model(
     if values["labels"] is None and model.labels:
         known = are_imagenet(model.labels)
         values["labels"] = IMAGENET_LABELS if known else _label_file(name, model.labels)
-    if values.get("input_size") is None:
-        values["input_size"] = model.size
+    if values.get("input_size") is None and model.shape:
+        values["input_size"] = user_models.size_of(*model.shape)
     if values.get("normalisation") is None and model.normalisation:
         values["normalisation"] = value_of(model.normalisation)
     if missing := _missing(values):

@@ -124,10 +124,10 @@ def propose(
     read = told if is_graph_file(path) else keras_told
     side = package.jatic_side(package.jatic(path))
     said("reading the file")
-    facts = read(path, given.get("input_size", side))
-    if facts["size"] is not None:
-        values["input_size"] = facts["size"]
-        sources["input_size"] = package.JATIC if facts["size"] == side else "the file"
+    facts = read(path, _shape(given.get("input_size", side)))
+    if facts["shape"] is not None:
+        size = values["input_size"] = user_models.size_of(*facts["shape"])
+        sources["input_size"] = package.JATIC if size == side else "the file"
     if facts["classes"] is not None:
         classes, names = _labels(path, facts["classes"], name)
         values |= classes
@@ -186,6 +186,14 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         samples=answers,
         native=native,
     )
+
+
+def _shape(size: Any) -> tuple[int, int] | None:
+    """Height and width of ``input_size``; None where it is none, which is refused later."""
+    sides = size if isinstance(size, list | tuple) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        return None
+    return sides[0], sides[1]
 
 
 def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,9 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 
     Raises ``WeightsError`` for a model that cannot be used.
     """
+    if record.input_shape:  # resizing comes before the normalisation, and both are in the graph
+        passes = cache(lambda by: _pass(replace(record, normalisation=by)))
+        return lambda images, by: passes(by)(images)[0]
     forward = _pass(replace(record, normalisation=AS_IT_IS))
 
     def ask(images: Floats, by: Normalisation) -> Floats:
@@ -152,7 +156,7 @@ def _pass(record: ModelRecord) -> ForwardPass:
         return pass_of(StudyGraph(record, network, stages, side=side))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "network.xml"
-        stages_found = examine(record, file, side, target)
+        stages_found = examine(record, file, side, target).stages
         return OpenVinoPass(core().read_model(target), stages_found)
 
 

@@ -3,7 +3,7 @@
 [digits]
 path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel folder
 labels = "digits.txt"        # one class per line, or "imagenet"
-input_size = 32              # pixels
+input_size = 32              # pixels; [height, width] if not square
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
 """
 
@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -90,6 +90,17 @@ def add_to_process(record: ModelRecord) -> ModelRecord:
     return record
 
 
+def remove_from_process(name: str) -> bool:
+    """Remove the model ``name`` if it was added to this process; return whether it was."""
+    with _changing:
+        if name not in ADDED:
+            return False
+        del ADDED[name]
+        REGISTRY.exchange([name], [])
+        LOADED.release(name)
+    return True
+
+
 def described_in() -> Path:
     """The path of the file that describes the user's models; the file may not exist."""
     return settings.value(settings.MODELS) or Path.cwd() / DEFAULT_FILE
@@ -152,11 +163,30 @@ def _normalisation(value: Any) -> Any:
     return Normalisation(**_Scaling.model_validate(value).model_dump())
 
 
-_SIDE = f"a whole number from {SMALLEST} to {LARGEST}"
+_SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"
 _NORMALISATION = (
     f"one of {', '.join(map(json.dumps, NORMALISATIONS))}, or a table "
     '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}'
 )
+
+
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+
+
+def size_of(height: int, width: int) -> int | list[int]:
+    """The ``input_size`` of a network's input, as a description writes it."""
+    return height if height == width else [height, width]
+
+
+def parsed_size(text: str) -> int | list[int] | str:
+    """The ``input_size`` that somebody typed, such as 224 or 48 x 192; else the text itself."""
+    found = re.fullmatch(r"\s*(\d{1,9})(?:\s*[x×]\s*(\d{1,9}))?\s*", text)
+    return size_of(int(found[1]), int(found[2] or found[1])) if found else text
+
+
+def size_text(value: int | Sequence[int]) -> str:
+    """``input_size`` as people type it."""
+    return str(value) if isinstance(value, int) else " x ".join(map(str, value))
 
 
 class _Check(StrictTable):
@@ -197,8 +227,8 @@ class Description(Calls):
         expected('"imagenet" or a file with one class per line'),
     ]
     input_size: Annotated[
-        int,
-        Field(ge=SMALLEST, le=LARGEST),
+        Side | Annotated[tuple[Side, Side], Strict(False)],
+        Field(union_mode="left_to_right"),
         expected(_SIDE),
     ]
     normalisation: Annotated[
@@ -256,6 +286,8 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
         raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
     weights = table.weights(file.parent)
+    size = table.input_size
+    shape = size if isinstance(size, tuple) else (size, size)
     return ModelRecord(
         name=name,
         label=title + (STAND_IN if stands_in(weights.path, table.runtime) else ""),
@@ -263,7 +295,8 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         family=table.family,
         year=table.year,
         parameters=None,
-        input_size=table.input_size,
+        input_size=max(shape),
+        input_shape=None if shape[0] == shape[1] else shape,
         normalisation=table.normalisation,
         stages=(),
         weights=weights,

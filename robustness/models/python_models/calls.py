@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import queue
+import statistics
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +28,9 @@ FIRST_WAIT = 0.5
 """Seconds before the first retry; each further one waits twice as long."""
 
 _KEPT_BYTES = 64 * 2**20
+_TIMES = 1000
+"""Calls whose times are kept."""
+
 _REASON = 300
 """Characters of an error that are quoted."""
 
@@ -49,6 +54,12 @@ class Caller:
         self._next_call = 0.0
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._bytes = 0
+        self._times: deque[float] = deque(maxlen=_TIMES)
+
+    @property
+    def call_ms(self) -> float:
+        """Median milliseconds per image of the successful calls so far; NaN before the first."""
+        return 1000 * statistics.median(self._times) if self._times else math.nan
 
     def answers(self, keys: Sequence[str], pixels: Callable[[list[int]], Floats]) -> list[Answer]:
         """The answer to each image, or why there is none.
@@ -95,9 +106,12 @@ class Caller:
     def _call(self, pixels: Floats) -> Floats:
         with self._free:
             self._await_turn()
+            started = time.monotonic()
             answers = as_array(_within(self._options.timeout, lambda: self._ask(pixels)))
+            seconds = time.monotonic() - started
         if problem := self._check(answers, len(pixels)):
             raise BadAnswerError(problem)
+        self._times.append(seconds / len(pixels))
         return answers
 
     def _await_turn(self) -> None:

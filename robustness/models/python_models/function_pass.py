@@ -63,6 +63,11 @@ class FunctionPass:
         probabilities = native_probabilities(rows, self._use)
         return probabilities, {STAGE: probabilities}
 
+    @property
+    def call_ms(self) -> float:
+        """Median milliseconds per image of the calls so far."""
+        return self._caller.call_ms
+
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         flat = self(images)[0].astype(np.float64)
         return {STAGE: flat @ flat.T}

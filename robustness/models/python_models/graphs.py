@@ -47,7 +47,7 @@ def as_graph(
     weights = record.weights
     assert isinstance(weights, UserFile), "a model of the user's"
     try:
-        path = model.export(new_folder(), record.input_size)
+        path = model.export(new_folder(), record.shape)
         content = model.content() if model.content else ""
         file = UserFile(path, weights.output, weights.features, "", model.kind, content)
         classifier = load(replace(record, weights=file))

@@ -73,7 +73,7 @@ def _keras(model: Any) -> LiveModel:
     def ask(pixels: Any) -> Any:
         return np.asarray(model(pixels, training=False))
 
-    def export(folder: Path, _side: int) -> Path:
+    def export(folder: Path, _shape: tuple[int, int]) -> Path:
         path = folder / "model.keras"
         model.save(path)
         return path
@@ -85,5 +85,5 @@ def _keras(model: Any) -> LiveModel:
         return f"sha256:{found.hexdigest()}"
 
     shape = tuple(getattr(model, "input_shape", None) or ())
-    size = shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None
-    return LiveModel(KERAS_MODEL, ask, size=size, export=export, content=content)
+    sides = shape[1:3] if len(shape) == 4 and None not in shape[1:3] else None
+    return LiveModel(KERAS_MODEL, ask, shape=sides, export=export, content=content)

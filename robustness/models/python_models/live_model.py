@@ -9,14 +9,15 @@ from pathlib import Path
 from robustness.models.model_record import Normalisation
 from robustness.models.python_models.calls import Ask
 
-Export = Callable[[Path, int], Path]
-"""Writes the model into a folder, for images of a side, and gives its file."""
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
 
 
 @dataclass(frozen=True)
 class LiveModel:
     """A model in Python. What it does not tell is empty or None.
 
+    ``shape`` is the height and width of its input.
     ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
     model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
     of what is exported, for a format whose files hold the time as well.
@@ -25,7 +26,7 @@ class LiveModel:
     kind: str
     ask: Ask
     labels: tuple[str, ...] = ()
-    size: int | None = None
+    shape: tuple[int, int] | None = None
     normalisation: Normalisation | None = None
     export: Export | None = None
     content: Callable[[], str] | None = None

@@ -67,14 +67,14 @@ def opened_module(module: Any) -> LiveModel:
             images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
             return answers(torch.from_numpy(images))
 
-    def export(folder: Path, side: int) -> Path:
+    def export(folder: Path, shape: tuple[int, int]) -> Path:
         path = folder / "model.onnx"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # The older exporter: a third of the time of OpenVINO's own, and any batch.
             torch.onnx.export(
                 answers,
-                (torch.zeros(1, 3, side, side),),
+                (torch.zeros(1, 3, *shape),),
                 str(path),
                 dynamo=False,
                 input_names=["image"],
@@ -83,16 +83,17 @@ def opened_module(module: Any) -> LiveModel:
         return path
 
     told = getattr(module, "pretrained_cfg", None)
-    size, normalisation = _timm_told(told) if isinstance(told, Mapping) else (None, None)
-    return LiveModel(TORCH_MODULE, ask, size=size, normalisation=normalisation, export=export)
+    shape, normalisation = _timm_told(told) if isinstance(told, Mapping) else (None, None)
+    return LiveModel(TORCH_MODULE, ask, shape=shape, normalisation=normalisation, export=export)
 
 
-def _timm_told(told: Mapping[str, Any]) -> tuple[int | None, Normalisation | None]:
+def _timm_told(told: Mapping[str, Any]) -> tuple[tuple[int, int] | None, Normalisation | None]:
     try:
         mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             return None, None
-        return int(told["input_size"][-1]), Normalisation("RGB", 1.0, mean, std)
+        height, width = map(int, told["input_size"][-2:])
+        return (height, width), Normalisation("RGB", 1.0, mean, std)
     except (KeyError, TypeError, ValueError, IndexError):
         return None, None
 
@@ -240,18 +241,26 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         opened_module(network),
         kind=f"Hugging Face {config.model_type}",
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
-        size=_size_told(folder) or getattr(config, "image_size", None),
+        shape=_shape_told(folder) or _shape(getattr(config, "image_size", None)),
     )
 
 
-def _size_told(folder: Path) -> int | None:
-    """The side in ``preprocessor_config.json``: of the crop, or else of the resized image."""
+def _shape_told(folder: Path) -> tuple[int, int] | None:
+    """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
     try:
         told = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))
     except (OSError, ValueError, TypeError):
         return None
     for value in (told.get("crop_size"), told.get("size")):
-        side = value.get("height", value.get("shortest_edge")) if isinstance(value, dict) else value
-        if isinstance(side, int):
-            return side
+        if isinstance(value, dict):
+            value = [value.get(key, value.get("shortest_edge")) for key in ("height", "width")]
+        if shape := _shape(value):
+            return shape
     return None
+
+
+def _shape(value: Any) -> tuple[int, int] | None:
+    """Height and width of a side, or of two; None if it is neither."""
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    known = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    return (sides[0], sides[1]) if known else None

@@ -182,7 +182,12 @@ def digest(record: ModelRecord) -> str:
     weights = record.weights
     if isinstance(weights, UserFile):
         # How it is used changes its predictions, too.
-        use = record.input_size, record.normalisation, weights.output, weights.features
+        use = (
+            record.input_shape or record.input_size,
+            record.normalisation,
+            weights.output,
+            weights.features,
+        )
         if by := runtime(weights.path, weights.runtime):
             use = (*use, by)  # type: ignore[assignment]
         if weights.variant:

@@ -159,6 +159,36 @@ def test_preparation_is_part_of_the_model(models_folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["wide.onnx", "wide.keras"])
+def test_an_image_is_stretched_to_an_input_that_is_not_square(
+    models_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = small_network(shape=(8, 24), activation=None)
+    if name.endswith("keras"):
+        wide.save(models_folder / name)
+    else:
+        wide_image = onnx.value("image", ["n", 3, 8, 24])
+        content = onnx.small_model(onnx.weights_of(wide), image=wide_image)
+        (models_folder / name).write_bytes(content)
+    (models_folder / "ten.txt").write_text("\n".join(DIGITS))
+    labels = str(models_folder / "ten.txt")
+    told = ["--labels", labels, "--normalisation", "caffe", "--name", "wide"]
+    assert main.main(["models", "add", str(models_folder / name), *told]) == 0
+    record = models.REGISTRY["wide"]
+    assert record.shape == (8, 24)
+    assert record.input_size == 24
+    resized = tensorflow().image.resize(IMAGES, (8, 24), "bicubic", antialias=True)
+    pixels = np.clip(np.asarray(resized), 0, 1)[..., ::-1] * 255 - np.array(
+        [103.939, 116.779, 123.68], np.float32
+    )
+    expected = softmax(np.asarray(wide(pixels.astype(np.float32), training=False)))
+    found = models.load("wide", side=8)(IMAGES).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    capsys.readouterr()
+    assert main.main(["models"]) == 0
+    assert "quarter turn" in capsys.readouterr().out
+
+
 def test_openvino_s_own_format_and_weights_beside_a_file_are_read(models_folder: Path) -> None:
     import openvino
 
@@ -234,7 +264,7 @@ def test_stages_are_in_the_order_of_the_graph() -> None:
     tensors.append(onnx.tensor("twice", np.array([1, 1, 2, 2], np.float32)))
     content = onnx.model(nodes, [onnx.IMAGE], [onnx.value("answer", ["n", 10])], tensors)
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    made = study_models(core().read_model(content), Use(8, 8, plain, True, 10, False))(1)
+    made = study_models(core().read_model(content), Use(8, (8, 8), plain, True, 10, False))(1)
     assert made.stages == ("4 x 4", "8 x 8", "embedding")
 
 
@@ -262,7 +292,7 @@ def test_a_transformer_s_stages_are_the_sums_of_its_blocks() -> None:
     tensors.append(onnx.tensor("flat", np.array([0, 16, 4], np.int64)))
     content = onnx.model(nodes, [onnx.IMAGE], [onnx.value("answer", ["n", 10])], tensors)
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    made = study_models(core().read_model(content), Use(8, 8, plain, True, 10, False))(1)
+    made = study_models(core().read_model(content), Use(8, (8, 8), plain, True, 10, False))(1)
     assert made.stages == ("block 1", "block 2", "embedding")
     shapes = [tuple(output.partial_shape.to_shape()) for output in made.model.outputs]
     assert shapes == [(1, 10), (1, 4, 16), (1, 4, 16), (1, 16)]

@@ -27,7 +27,7 @@ def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[
     user_models.refresh()
     record = models.REGISTRY["digits"]
     assert isinstance(record.weights, models.UserFile)
-    return examine.examine(record, record.weights, 8, folder / "study.xml")
+    return examine.examine(record, record.weights, 8, folder / "study.xml").stages
 
 
 def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:

@@ -45,6 +45,6 @@ def test_images_are_resized_ordered_and_normalised(side: int, size: int, kind: s
     assert side == size or pixels.max() > 1, "these images would not show that it is clipped"
     pixels = pixels.clip(0, 1)[..., :: 1 if normalisation.order == "RGB" else -1]
     expected = (pixels * normalisation.scale - normalisation.mean) / normalisation.std
-    found = np.asarray(preparation(normalisation, size, side)(images))
+    found = np.asarray(preparation(normalisation, (size, size), side)(images))
     assert found.shape == (2, size, size, 3)
     assert np.abs(found - expected).max() <= 1e-5 * normalisation.scale / min(normalisation.std)

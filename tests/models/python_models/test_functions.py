@@ -16,12 +16,18 @@ from PIL import Image
 from robustness import api, models, runs
 from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec
-from robustness.base.errors import GradientError, ParameterError, WeightsError
+from robustness.base.errors import (
+    GradientError,
+    ParameterError,
+    UnknownNameError,
+    WeightsError,
+)
 from robustness.models.loaded import LOADED
 from robustness.models.own import entry, user_models
 from robustness.models.python_models import calls
 from robustness.models.python_models.calls import Caller
 from robustness.models.python_models.record import CallOptions
+from robustness.models.selfcheck import latency
 from robustness.runs import jobs, session
 from tests.support.user_models import describe
 
@@ -376,3 +382,30 @@ def test_a_model_added_again_takes_the_place_of_the_first() -> None:
     assert "colours" not in LOADED.names()
     user_models.refresh()
     assert api.load_model("colours")(colour(0.9, 0.5, 0.1)).probabilities.argmax() == 2
+
+
+def test_the_latency_of_a_function_is_that_of_its_earlier_calls() -> None:
+    calls_made = []
+
+    def service(pixels: Floats) -> Floats:
+        calls_made.append(len(pixels))
+        time.sleep(0.02)
+        return logits(pixels)
+
+    api.add_model("colours", service, **DESCRIBED, cache=False)
+    model = api.load_model("colours")
+    before = len(calls_made)
+    assert latency(model) >= 1000 * 0.02 / max(calls_made)
+    assert len(calls_made) == before, "a service may charge for each call"
+
+
+def test_a_model_is_removed_from_the_process_or_from_the_file(models_folder: Path) -> None:
+    describe(models_folder)
+    api.add_model("colours", logits, **DESCRIBED)
+    for name in ("colours", "digits"):
+        assert name in api.model_names(ready=False)
+        api.remove_model(name)
+        user_models.refresh()
+        assert name not in api.model_names(ready=False)
+        with pytest.raises(UnknownNameError):
+            api.remove_model(name)

@@ -46,35 +46,20 @@ def simplified(model: Any) -> Any:
     return found
 
 
-class Graph:
+class Operations:
     """The operations of a ``simplified`` OpenVINO model with one input, in order of evaluation.
 
-    ``results`` are the model's outputs, in its order. Raises ``UnknownOperationError``.
+    ``results`` are the model's outputs, in its order. ``missing`` are the types of operations that
+    cannot be replayed, sorted.
     """
 
     def __init__(self, model: Any) -> None:
-        found = model.get_ordered_ops()
         self._held = model  # the memory of its constants
-        self.nodes = {node.name: node for node in map(node_of, found)}
-        (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
+        self.nodes = {node.name: node for node in map(node_of, model.get_ordered_ops())}
         self.results: list[Output] = [(node.get_name(), 0) for node in model.get_results()]
-        self.known = {
-            (node.get_name(), 0): Value(_array(node))
-            for node in found
-            if node.get_type_name() == "Constant"
-        }
         self._needed = self._back_from(self.results)
-        self._check_types()
-        self._compute_known()
-
-    @property
-    def rounds(self) -> bool:
-        """Whether it rounds values that depend on the image, as quantised models do."""
-        return any(map(self._is_rounding, self._in_order(self._needed)))
-
-    def _is_rounding(self, node: Node) -> bool:
-        small = node.type == "Convert" and node.kinds[0] in elementwise.SMALL_INTEGERS
-        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.known
+        types = {self.nodes[name].type for name in self._needed}
+        self.missing = tuple(sorted(types - set(TABLE) - _GIVEN))
 
     def reads(self, node: Node) -> tuple[Output, ...]:
         """The values that the replay of ``node`` reads, without shapes that are known already."""
@@ -94,10 +79,30 @@ class Graph:
                 pending += [source for source, _ in self.reads(self.nodes[name])]
         return found
 
-    def _check_types(self) -> None:
-        types = {self.nodes[name].type for name in self._needed}
-        if missing := sorted(types - set(TABLE) - _GIVEN):
-            raise UnknownOperationError(", ".join(missing))
+
+class Graph(Operations):
+    """Operations that TensorFlow can replay. Raises ``UnknownOperationError`` for others."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        if self.missing:
+            raise UnknownOperationError(", ".join(self.missing))
+        (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
+        self.known = {
+            (node.get_name(), 0): Value(_array(node))
+            for node in model.get_ordered_ops()
+            if node.get_type_name() == "Constant"
+        }
+        self._compute_known()
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it rounds values that depend on the image, as quantised models do."""
+        return any(map(self._is_rounding, self._in_order(self._needed)))
+
+    def _is_rounding(self, node: Node) -> bool:
+        small = node.type == "Convert" and node.kinds[0] in elementwise.SMALL_INTEGERS
+        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.known
 
     def _compute_known(self) -> None:
         tf = tensorflow()
