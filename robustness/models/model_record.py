@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from robustness.base.registry import Registry
 from robustness.base.text import visible
 from robustness.models.labels import Labels, imagenet
+from robustness.pictures.fitting import DEFAULT_FIT
 
 STUDY = "study"
 OFFLINE = "offline"
@@ -258,6 +259,11 @@ class ModelRecord:
     def shape(self) -> tuple[int, int]:
         """Height and width of the network's input."""
         return self.input_shape or (self.input_size, self.input_size)
+
+    @property
+    def own_fit(self) -> str:
+        """The fit that shows the network all that it was trained to see."""
+        return "squash" if self.input_shape else DEFAULT_FIT
 
     @property
     def input_text(self) -> str:

@@ -133,7 +133,7 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
 def _image(record: ModelRecord, known: KnownPicture) -> Floats:
     source = known.source
     data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
-    return study_image(data, name=str(source), side=record.input_size)
+    return study_image(data, name=str(source), fit=record.own_fit, side=record.input_size)
 
 
 def _answer(classifier: Classifier, known: KnownPicture, image: Floats) -> Answer:

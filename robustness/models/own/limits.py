@@ -38,7 +38,9 @@ def limits(record: ModelRecord) -> Iterator[str]:
     elif file.path.is_dir():
         yield "No feature similarities: a SavedModel only gives predictions."
     elif is_graph_file(file.path):
-        yield from _gradients(missing_gradients(record, digest(record), STUDY_SIDE))
+        weights = digest(record)
+        known = (missing_gradients(record, weights, s) for s in (STUDY_SIDE, record.input_size))
+        yield from _gradients(next((each for each in known if each is not None), None))
 
 
 def _gradients(missing: tuple[str, ...] | None) -> Iterator[str]:

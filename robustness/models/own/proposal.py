@@ -156,11 +156,11 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
     with tempfile.TemporaryDirectory() as folder:
         record = _record(proposal, Path(folder))
         ask = trial.asks(record)
-        side, labels = record.input_size, record.labels()
+        side, fit, labels = record.input_size, record.own_fit, record.labels()
         found: tuple[trial.Trial, ...] = ()
-        known = trial.from_folder(images, labels, side) if images else None
+        known = trial.from_folder(images, labels, side, fit) if images else None
         if known is None and labels == imagenet():
-            known = trial.samples(side)
+            known = trial.samples(side, fit)
         if known is not None:
             own = record.normalisation if "normalisation" in values else None
             found = trial.trials(ask, known, said, own)
@@ -172,7 +172,7 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         native = None
         if not missing:
             record = _record(replace(proposal, values=values), Path(folder))
-            shown = trial.sample_images(side)
+            shown = trial.sample_images(side, fit)
             answers = trial.answers(ask(shown, record.normalisation), labels)
             said("comparing runtimes")
             native = trial.difference(record, shown if known is None else known.images)

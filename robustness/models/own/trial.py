@@ -31,7 +31,7 @@ from robustness.models.model_record import (
 )
 from robustness.models.own.user_models import NORMALISATIONS
 from robustness.models.preparation import factors
-from robustness.pictures.fitting import read_file, study_image
+from robustness.pictures.fitting import DEFAULT_FIT, read_file, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 
@@ -94,17 +94,18 @@ def _usual() -> Iterator[tuple[str, Normalisation]]:
         yield f"{name} in {order}", replace(turned, std=(std[2], std[1], std[0]))
 
 
-def samples(side: int) -> Labelled:
+def samples(side: int, fit: str = DEFAULT_FIT) -> Labelled:
     """The bundled photographs that ImageNet's classes name."""
     labels = imagenet()
     images = [
-        study_image(sample_bytes(str(known.source)), side=side) for known in IMAGENET_PICTURES
+        study_image(sample_bytes(str(known.source)), fit=fit, side=side)
+        for known in IMAGENET_PICTURES
     ]
     classes = [frozenset(map(labels.index, known.classes)) for known in IMAGENET_PICTURES]
     return Labelled(np.stack(images), tuple(classes))
 
 
-def from_folder(folder: Path, labels: Labels, side: int) -> Labelled:
+def from_folder(folder: Path, labels: Labels, side: int, fit: str = DEFAULT_FIT) -> Labelled:
     """Images of the sub-folders of ``folder``, each named after a class; ``MOST_IMAGES`` at most.
 
     Raises ``ParameterError`` where there is none.
@@ -121,7 +122,7 @@ def from_folder(folder: Path, labels: Labels, side: int) -> Labelled:
             f"Expected sub-folders of {folder} named after classes of {labels.title}, with images "
             "in them, got none."
         )
-    images = [study_image(read_file(file), name=file.name, side=side) for file, _ in pairs]
+    images = [study_image(read_file(file), name=file.name, fit=fit, side=side) for file, _ in pairs]
     return Labelled(np.stack(images), tuple(frozenset((index,)) for _, index in pairs))
 
 
@@ -252,6 +253,6 @@ def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:
     ]
 
 
-def sample_images(side: int) -> Floats:
+def sample_images(side: int, fit: str = DEFAULT_FIT) -> Floats:
     """All bundled photographs (5, ``side``, ``side``, 3)."""
-    return np.stack([study_image(sample_bytes(name), side=side) for name in SAMPLES.names])
+    return np.stack([study_image(sample_bytes(name), fit=fit, side=side) for name in SAMPLES.names])
