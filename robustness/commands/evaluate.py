@@ -14,7 +14,7 @@ from robustness.commands.options import SHARED, Parsers, add_command, add_shared
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
-    from robustness.runs import Run, Session
+    from robustness.runs import Plan, Run, Session
 
 EXIT_NOTHING = 2
 _SHOWN = 10
@@ -34,6 +34,14 @@ def add(parsers: Parsers) -> None:
     add_request(evaluated)
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
+    )
+    evaluated.add_argument(
+        "--plan",
+        action="store_true",
+        help="only estimate passes, disk, time and memory, from a trial of half a minute",
+    )
+    evaluated.add_argument(
+        "--workers", type=int, metavar="N", help="with --plan: the time on N workers of a cluster"
     )
 
 
@@ -119,6 +127,10 @@ def _severities(text: str) -> list[int]:
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read."""
+    if options.workers is not None and not (options.plan and options.workers > 0):
+        raise ParameterError("--workers expects 1 or more, together with --plan.")
+    if options.plan:
+        return _forecast(options)
     run = evaluated(options, options.source, resume=options.resume)
     if options.json:
         console.print_json(_document(run))
@@ -131,7 +143,16 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
     """The run of ``source`` with ``options``; with ``resume`` it may exist already."""
     from robustness import runs
 
-    plan = runs.plan(
+    plan = _plan(options, source)
+    with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
+        _perform(session, options.engine, options.address)
+    return runs.load(session.folder)
+
+
+def _plan(options: argparse.Namespace, source: str) -> Plan:
+    from robustness import runs
+
+    return runs.plan(
         source,
         _spec(options),
         labelling=options.labels,
@@ -139,9 +160,34 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
         sample=options.sample,
         batch=options.batch,
     )
-    with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
-        _perform(session, options.engine, options.address)
-    return runs.load(session.folder)
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    """Print what the run would take."""
+    from robustness.base.pace import duration
+    from robustness.runs import forecast
+
+    console.progress("trying a few images ...")
+    found = forecast.tried(
+        _plan(options, options.source),
+        workers=options.workers,
+        note=lambda images: console.progress(f"trying a few images ... {images}"),
+    )
+    console.end_progress()
+    if options.json:
+        console.print_json(found.as_dict())
+        return 0 if found.tried else EXIT_NOTHING
+    console.say(found.size)
+    if found.seconds is not None:
+        console.say(f"Time: about {duration(found.seconds)} on this machine")
+    if found.seconds_on_workers is not None:
+        console.say(f"Time: about {duration(found.seconds_on_workers)} on {found.workers} workers")
+    if found.tried:
+        console.say(f"Disk: about {forecast.amount(found.bytes_on_disk)}, {found.rows:,} rows")
+    if found.memory_bytes is not None:
+        console.say(f"Memory: {forecast.amount(found.memory_bytes)}, whatever the number of images")
+    console.say("\n" + "\n".join(found.basis))
+    return 0 if found.tried else EXIT_NOTHING
 
 
 _SAID_BY_A_REQUEST = (

@@ -57,6 +57,20 @@ def test_the_document_tells_what_was_found(
     assert names == [record.name for record in REGISTRY if record.in_study]
 
 
+def test_a_plan_tells_what_a_run_takes_and_begins_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, folder, "--out", tmp_path / "runs", "--plan", "--workers", 4)
+    assert (found["images"], found["conditions"], found["models"]) == (7, 10, 1)
+    assert (found["passes"], found["rows"]) == (7 * 11, 7 * 10)
+    assert found["tried"] == 6
+    assert found["seconds_on_workers"] == pytest.approx(found["seconds"] / 4)
+    assert found["bytes_on_disk"] > 0
+    assert not (tmp_path / "runs").exists()
+    assert main.main(["evaluate", str(folder), "--workers", "4"]) == 2
+    assert "--plan" in capsys.readouterr().err
+
+
 def test_without_labels_there_is_no_accuracy(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

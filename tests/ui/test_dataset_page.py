@@ -86,6 +86,8 @@ def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not app.error
     said = texts(app)
     assert "5 images × (10 conditions + the original) × 4 models: 220 forward passes." in said
+    assert "Time unknown" in said
+    assert "kB on disk" in said
     assert not (tmp_path / "runs").exists(), "looking is not doing"
 
 

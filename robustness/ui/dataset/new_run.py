@@ -11,17 +11,18 @@ import streamlit as st
 from robustness import runs
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, LabelError, ParameterError
+from robustness.base.pace import duration
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.sides import one_side
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.untrusted import BusyError, study_image
-from robustness.runs import Plan
+from robustness.runs import Plan, forecast
 from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
 from robustness.ui.frame.page import boundary
 from robustness.ui.session import access
-from robustness.ui.session.run_link import RUN
+from robustness.ui.session.run_link import RUN, runs_folder
 from robustness.ui.work import jobs
 
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
@@ -105,15 +106,26 @@ def _unreadable(source: str, written: tuple[int, ...]) -> str:
     )
 
 
+@st.cache_data(show_spinner=False, ttl=60, max_entries=32)
+def _forecast(folder: Path, spec_digest: str, images: int, _plan: Plan) -> forecast.Forecast:
+    """What the run will take; the list of runs is not read at every click."""
+    return forecast.from_earlier(_plan, folder)
+
+
+def _size(plan: Plan) -> str:
+    """Images, conditions, passes, time and disk."""
+    found = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
+    if found.seconds is None:
+        told = "Time unknown until these models finish a run here"
+    else:
+        told = f"About {duration(found.seconds)} {found.basis[0]}"
+    return f"{found.size}. {told}; {found.disk}."
+
+
 def _begin(request: Request, spec: RunSpec) -> None:
     if trouble := _unreadable(request.source, _written(request.source)):
         raise ParameterError(trouble)
     plan = _planned(request, spec, _written(request.source))
-    pictures, conditions, asked = plan.asked.pictures, len(spec.conditions), len(spec.models)
-    size = (
-        f"{counted(pictures, 'image')} × ({counted(conditions, 'condition')} + the original) × "
-        f"{counted(asked, 'model')}: {pictures * (1 + conditions) * asked:,} forward passes."
-    )
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Evaluate",
@@ -122,7 +134,7 @@ def _begin(request: Request, spec: RunSpec) -> None:
             key="evaluate",
             **access.allowed(Action.EVALUATE),
         )
-        st.caption(f"{size} Runs in the background. You can close this page.")
+        st.caption(f"{_size(plan)} Runs in the background. You can close this page.")
     if pressed:
         _listed.clear()  # evaluate the current content of the source
         _planned.clear()

@@ -1,0 +1,208 @@
+"""What a planned run will take: images, conditions, passes, disk, time and memory."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.own_process import peak_memory
+from robustness.base.pace import duration
+from robustness.base.text import counted
+from robustness.evaluation.spec import RunSpec
+from robustness.runs.engines import Chunk, Job, local
+from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.parts import write_part
+from robustness.runs.session import Plan
+from robustness.runs.store import listing
+
+TRIAL_SECONDS = 30.0
+
+BYTES_A_ROW = 220
+"""As measured on runs of the offline models."""
+
+_ENOUGH = 5
+"""Images of an earlier run from which its rate is taken."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take. None means unknown.
+
+    ``seconds`` is on this machine and ``seconds_on_workers`` on ``workers`` like it; loading the
+    models takes ``startup_seconds`` before. ``memory_bytes`` is that of one process, whatever the
+    number of images. ``basis`` says what the figures rest on; ``tried`` counts the images that were
+    evaluated to find them.
+    """
+
+    images: int
+    conditions: int
+    models: int
+    basis: tuple[str, ...]
+    bytes_on_disk: int
+    seconds: float | None = None
+    workers: int | None = None
+    seconds_on_workers: float | None = None
+    startup_seconds: float | None = None
+    memory_bytes: int | None = None
+    tried: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Forward passes, without those of attacks."""
+        return self.images * (1 + self.conditions) * self.models
+
+    @property
+    def rows(self) -> int:
+        return self.images * self.conditions * self.models
+
+    @property
+    def size(self) -> str:
+        """Such as "5 images × (10 conditions + the original) × 4 models: 220 forward passes"."""
+        return (
+            f"{counted(self.images, 'image')} × ({counted(self.conditions, 'condition')} + the "
+            f"original) × {counted(self.models, 'model')}: {self.passes:,} forward passes"
+        )
+
+    @property
+    def disk(self) -> str:
+        """Such as "about 4.2 GB on disk"."""
+        return f"about {amount(self.bytes_on_disk)} on disk"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "basis": list(self.basis), "passes": self.passes, "rows": self.rows}
+
+
+def amount(size: float) -> str:
+    """``size`` bytes such as "4.2 GB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{max(1, round(size / 1e3))} kB"
+
+
+def tried(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    seconds: float = TRIAL_SECONDS,
+    note: Callable[[int], object] = lambda _images: None,
+) -> Forecast:
+    """A forecast from evaluating a few images of ``plan``, drawn from all over the dataset.
+
+    The trial ends after ``seconds`` or one chunk, whichever is later; loading the models counts.
+    ``note`` is told how many images are done. Raises what the local engine raises.
+    """
+    began = time.perf_counter()
+    order = np.random.default_rng(plan.spec.seed).permutation(plan.chunk_count).tolist()
+    done: list[Chunk] = []
+    ends: list[float] = []
+    loaded = began
+    with closing(local.chunks(plan, order)) as chunks:  # type: ignore[type-var]
+        for chunk in chunks:
+            now = time.perf_counter()
+            if chunk is None:
+                loaded = now
+                continue
+            done.append(chunk)
+            ends.append(now)
+            note(sum(each.images for each in done))
+            if now - began >= seconds:
+                break
+    return _scaled(plan, workers, done, [loaded, *ends], loaded - began)
+
+
+def _scaled(
+    plan: Plan, workers: int | None, done: list[Chunk], ends: list[float], startup: float
+) -> Forecast:
+    """``ends`` are the moments at which the models were loaded and each chunk was done."""
+    images = sum(chunk.images for chunk in done)
+    rows = sum(chunk.table.num_rows for chunk in done)
+    failed = sum(len(chunk.unreadable) for chunk in done)
+    size = (len(plan.dataset), len(plan.spec.conditions), len(plan.spec.models))
+    if not rows:
+        nothing = f"None of the {counted(failed, 'image')} tried could be evaluated."
+        return Forecast(*size, (nothing,), 0)
+    counts = [len(plan.positions(chunk.number)) for chunk in done]
+    first = len(done) > 1  # was prepared while the models loaded: the others say more
+    a_second = sum(counts[first:]) / (ends[-1] - ends[first])
+    basis = [
+        f"{counted(images, 'image')} evaluated in {duration(ends[-1] - ends[0])}: "
+        f"{a_second:.2f} images/s on this machine."
+    ]
+    if failed:
+        basis.append(f"{failed} of {images + failed} images could not be evaluated.")
+    if workers is not None:
+        basis.append(
+            f"{counted(workers, 'worker')}: not measured, but scaled by images, if each is as fast "
+            "as this machine."
+        )
+    basis.append("Disk: the size of the rows of these images. Memory: the peak of this trial.")
+    return Forecast(
+        *size,
+        tuple(basis),
+        bytes_on_disk=round(_bytes(done) / sum(counts) * size[0]),
+        seconds=size[0] / a_second,
+        workers=workers,
+        seconds_on_workers=None if workers is None else size[0] / a_second / workers,
+        startup_seconds=startup,
+        memory_bytes=peak_memory(),
+        tried=images,
+    )
+
+
+def _bytes(done: list[Chunk]) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        return write_part(Path(scratch), done, 0.0).path.stat().st_size
+
+
+def from_earlier(plan: Job, runs: Path) -> Forecast:
+    """A forecast at the rate of the newest earlier run of the same models in ``runs``.
+
+    Without one, or under attack, the time is unknown. Nothing is evaluated.
+    """
+    spec, images = plan.spec, len(plan.dataset)
+    conditions, names = len(spec.conditions), len(spec.models)
+    rows = images * conditions * names
+    earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
+    if earlier is None:
+        return Forecast(images, conditions, names, (), rows * BYTES_A_ROW)
+    before = len(earlier.spec.conditions)
+    a_row = sum(earlier.parts.values()) / (earlier.images * before * names)
+    a_frame = earlier.seconds / (earlier.images * (1 + before))
+    return Forecast(
+        images,
+        conditions,
+        names,
+        (f"at the rate of the run of {earlier.created[:10]}",),
+        bytes_on_disk=round(rows * a_row),
+        seconds=images * (1 + conditions) * a_frame,
+    )
+
+
+def _earlier(runs: Path, spec: RunSpec) -> Iterator[Manifest]:
+    """Manifests of finished runs that the models of ``spec`` did here, the newest first."""
+    for entry in listing(runs):
+        manifest = entry.manifest
+        if (
+            manifest is not None
+            and not entry.imported
+            and manifest.status == FINISHED
+            and manifest.engine == "local"
+            and manifest.images >= _ENOUGH
+            and manifest.spec.side == spec.side
+            and sorted(manifest.spec.model_names) == sorted(spec.model_names)
+            and not _attacks(manifest.spec)
+        ):
+            yield manifest
+
+
+def _attacks(spec: RunSpec) -> bool:
+    return any(condition.needs_model for condition in spec.conditions)
