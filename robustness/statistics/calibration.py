@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.estimates import Estimates, each_picture, shares
-from robustness.statistics.grid import Grid, grids, mean_of_rows
+from robustness.statistics.grid import Grid, Measured, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 
 BINS = 15
 """Equal-width bins ((m - 1) / 15, m / 15], as Guo, Pleiss, Sun & Weinberger, *On Calibration of
 Modern Neural Networks*, ICML 2017."""
+
+_CELLS = 1_000_000  # answers worked on at once
 
 KINDS = {"clean": ("clean_probability", "clean_correct"), "perturbed": ("probability", "correct")}
 """The columns of the top-1 probability and of correctness."""
@@ -90,15 +91,23 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
     The mean of the first (n,) is the calibration error of the answers (n, k).
     """
     known = ~np.isnan(correct)
-    sure, gaps = confidence[known], (correct - confidence)[known]
-    places = bin_of(sure)
     sums: Floats = np.zeros((len(known), BINS))
-    np.add.at(sums, (np.nonzero(known)[0], places), gaps)
+    variances = np.zeros(BINS)
+    step = max(1, _CELLS // max(1, known.shape[1]))
+    for start in range(0, len(known), step):
+        block = slice(start, start + step)
+        here = known[block]
+        sure, right = confidence[block][here], correct[block][here]
+        places = bin_of(sure)
+        cells = np.nonzero(here)[0] * BINS + places
+        gaps = np.bincount(cells, right - sure, minlength=here.shape[0] * BINS)
+        sums[block] = gaps.reshape(-1, BINS)
+        variances += np.bincount(places, sure * (1 - sure), minlength=BINS)
     each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(each, axis=0)
     noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
     # Few answers may happen to be alike: they vary no less than those of a calibrated model.
-    least = np.sqrt(np.bincount(places, sure * (1 - sure), minlength=BINS)) / len(gaps)
+    least = np.sqrt(variances) / known.sum()
     seeming = _seeming(np.abs(gap), np.maximum(noise, least))
     return each @ np.where(gap < 0, -1.0, 1.0), float(seeming.sum())
 
@@ -127,7 +136,7 @@ def bin_of(confidence: Floats) -> NDArray[np.intp]:
     return np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
 
 
-def reliability(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def reliability(measured: Measured) -> list[dict[str, Any]]:
     """The bins of a reliability diagram: per model, clean and perturbed, those with answers.
 
     Keys: ``model``, ``kind`` (a key of ``KINDS``), ``low`` and ``high`` (the bin), ``n``
@@ -135,7 +144,7 @@ def reliability(frame: pd.DataFrame) -> list[dict[str, Any]]:
     labels.
     """
     found: list[dict[str, Any]] = []
-    for grid in grids(frame):
+    for grid in grids(measured):
         for kind in KINDS:
             found += _bins(grid, kind)
     return found
@@ -148,21 +157,29 @@ def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
         for column in KINDS[kind]
     )
     known = ~np.isnan(correct)
-    places = np.where(known, bin_of(np.where(known, confidence, 0.0)), -1)
-    entries: list[dict[str, Any]] = []
-    for place in np.unique(places[known]).tolist():
-        inside = places == place
-        right = np.where(inside, correct, 0.0).sum(axis=1, keepdims=True)
-        rows = inside.sum(axis=1, keepdims=True)
-        entries.append(
-            {
-                "model": grid.model,
-                "kind": kind,
-                "low": place / BINS,
-                "high": (place + 1) / BINS,
-                "n": int(rows.sum()),
-                "confidence": float(confidence[inside].mean()),
-                **shares(each_picture(right, rows.astype(float))).named("accuracy", 0),
-            }
-        )
-    return entries
+    right, rows = np.zeros((2, len(known), BINS))
+    sure = np.zeros(BINS)
+    step = max(1, _CELLS // max(1, known.shape[1]))
+    for start in range(0, len(known), step):
+        block = slice(start, start + step)
+        here = known[block]
+        confident = confidence[block][here]
+        places = bin_of(confident)
+        cells, size = np.nonzero(here)[0] * BINS + places, here.shape[0] * BINS
+        right[block] = np.bincount(cells, correct[block][here], size).reshape(-1, BINS)
+        rows[block] = np.bincount(cells, minlength=size).reshape(-1, BINS)
+        sure += np.bincount(places, confident, BINS)
+    counts = rows.sum(axis=0)
+    accuracy = shares(each_picture(right, rows))
+    return [
+        {
+            "model": grid.model,
+            "kind": kind,
+            "low": place / BINS,
+            "high": (place + 1) / BINS,
+            "n": int(counts[place]),
+            "confidence": float(sure[place] / counts[place]),
+            **accuracy.named("accuracy", place),
+        }
+        for place in np.flatnonzero(counts).tolist()
+    ]

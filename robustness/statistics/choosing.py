@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
@@ -17,7 +16,7 @@ from robustness.metrics.intervals import FEWEST, difference_bounds
 from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import number, shares
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.grid import UNKNOWN, Grid
 from robustness.statistics.paired import SMALLEST, established, holm, images_needed, sign_flip
 from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
@@ -33,8 +32,8 @@ _STEPS = 100  # weights are whole numbers of hundredths of the largest, for the 
 class Told(Protocol):
     """What a choice reads of the tables on a run, which ``Figures`` has."""
 
-    frame: pd.DataFrame
-
+    @property
+    def grids(self) -> Sequence[Grid]: ...
     @property
     def ranked_by(self) -> str: ...
     @property
@@ -92,7 +91,7 @@ def choose(
     """
     criteria, costs = criteria or Criteria(), costs or {}
     quantity = figures.ranked_by
-    of = {grid.model: grid for grid in grids(figures.frame)}
+    of = {grid.model: grid for grid in figures.grids}
     summary = {entry["model"]: entry for entry in figures.summary}
     reasons = {**reasons_against(summary, criteria, costs), **(ruled_out or {})}
     allowed = [name for name in of if name not in reasons]
@@ -172,9 +171,12 @@ _SCORES = (
 )
 
 
-def _values(grid: Grid, quantity: str) -> Floats:
-    values = grid.values(QUANTITIES[quantity])
-    return survived(values, budgets(grid.conditions)) if quantity == "robust_accuracy" else values
+def _values(grid: Grid, quantity: str) -> NDArray[np.int8]:
+    """(images, conditions or budgets of attacks): 0, 1 or UNKNOWN."""
+    if quantity == "robust_accuracy":
+        kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
+        return np.where(np.isnan(kept), UNKNOWN, kept).astype(np.int8)
+    return grid.flags(QUANTITIES[quantity])
 
 
 class _Scored:
@@ -185,19 +187,20 @@ class _Scored:
     is ``gained`` in whole numbers, for the exact test.
     """
 
-    def __init__(self, values: Sequence[Floats], weights: Floats) -> None:
+    def __init__(self, values: Sequence[NDArray[np.int8]], weights: Floats) -> None:
         used = weights > 0
         weights = weights[used] / weights.max()
-        stacked = np.stack(values)[:, :, used] if values else np.zeros((0, 0, len(weights)))
-        # Where an attack had no prediction of one model to break, none is compared there.
-        shared = np.logical_and.reduce(~np.isnan(stacked), axis=0)
-        kept = shared.any(axis=1)
-        cells = np.where(shared, stacked, 0.0)[:, kept]
         whole = np.maximum(1, np.rint(weights * _STEPS)).astype(np.int64)
+        whole //= math.gcd(*whole.tolist())
+        chosen = [each[:, used] for each in values] or [np.zeros((0, len(weights)), np.int8)]
+        # Where an attack had no prediction of one model to break, none is compared there.
+        shared = np.logical_and.reduce([each != UNKNOWN for each in chosen])
+        kept = shared.any(axis=1)
+        cells = [np.where(shared, each, np.int8(0))[kept] for each in chosen[: len(values)]]
         self.images = int(kept.sum())
         self.totals: Floats = shared[kept] @ weights
-        self.gained: Floats = cells @ weights
-        self.steps = cells.astype(np.int64) @ (whole // math.gcd(*whole.tolist()))
+        self.gained: Floats = _products(cells, weights, self.images)
+        self.steps = _products(cells, whole, self.images)
 
     @property
     def per_image(self) -> Floats:
@@ -209,6 +212,11 @@ class _Scored:
         """(models,), in [0, 1]."""
         found: Floats = self.gained.sum(axis=1) / max(float(self.totals.sum()), 1e-12)
         return found
+
+
+def _products(cells: Sequence[NDArray[np.int8]], by: NDArray[Any], images: int) -> NDArray[Any]:
+    """(models, images): the rows of each model's ``cells`` times ``by``."""
+    return np.array([each @ by for each in cells], by.dtype).reshape(len(cells), images)
 
 
 Pair = Mapping[str, Any]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import drops, shares
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.grid import Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +20,7 @@ _FIGURES = {
 }
 
 
-def by_class(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def by_class(measured: Measured) -> list[dict[str, Any]]:
     """Per model and class, in the order of the class index; empty without labels.
 
     Keys: ``model``, ``label``, ``class_name`` (the index where the model is not registered),
@@ -29,7 +28,7 @@ def by_class(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
     may count fewer images: see ``attacked.as_counted``.
     """
-    return [entry for grid in grids(frame) for entry in _classes(grid)]
+    return [entry for grid in grids(measured) for entry in _classes(grid)]
 
 
 def _classes(grid: Grid) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,18 +10,11 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
-from robustness.evaluation.correctness import with_correctness
-from robustness.statistics.attacked import as_counted
 from robustness.statistics.calibration import reliability
 from robustness.statistics.choosing import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.estimates import number, over_conditions, shares
-from robustness.statistics.grid import (
-    grids,
-    laid_out,
-    with_conditions,
-    without_copies,
-)
+from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, Measured, grids
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
@@ -35,16 +29,15 @@ from robustness.statistics.summaries import (
 Entries = list[dict[str, Any]]
 
 
-def recount(frame: pd.DataFrame) -> str:
-    """How the consistency of ``frame`` differs from that of versions up to 0.6.7; "" if not."""
-    known = with_conditions(with_correctness(without_copies(frame)))
+def recount(measured: Measured) -> str:
+    """How the consistency of the rows differs from that of versions up to 0.6.7; "" if not."""
     found = []
-    for before, now in zip(laid_out(known), grids(known), strict=True):
-        told, counted = before.values("consistent"), now.values("consistent")
+    for grid in grids(measured):
+        told, counted = grid.values(AS_TOLD), grid.values("consistent")
         if (~np.isnan(told) & np.isnan(counted)).any():
-            after = number(over_conditions(counted, now.there, shares).value[0])
+            after = number(over_conditions(counted, grid.there, shares).value[0])
             became = "undefined" if after is None else f"{after:.1%}"
-            found.append(f"{models.label(now.model)} {np.nanmean(told):.1%}, now {became}")
+            found.append(f"{models.label(grid.model)} {np.nanmean(told):.1%}, now {became}")
     if not found:
         return ""
     return (
@@ -54,62 +47,74 @@ def recount(frame: pd.DataFrame) -> str:
 
 
 class Figures:
-    """The tables of the measurements ``frame``, each computed on first use.
+    """The tables of measurements, each computed on first use.
 
-    An image that is present under several names counts once.
+    ``measured`` are rows as a frame, or grids, or what reads these once they are needed. An image
+    that is present under several names counts once; ``copies`` are the other images, which a frame
+    tells itself.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        # Without the column, so that no table looks for copies again.
-        distinct = without_copies(frame).drop(columns="image_digest", errors="ignore")
-        self._measured = with_conditions(with_correctness(distinct))
-        self.frame = as_counted(self._measured)
-        self.copies = 0
-        """Images of ``frame`` that are exact copies of others, and not counted."""
-        if len(distinct) < len(frame):
-            self.copies = int(frame["image"].nunique()) - self.images
+    def __init__(self, measured: Measured | Callable[[], Sequence[Grid]], copies: int = 0) -> None:
+        self._measured = measured
+        self.copies = copies
+        """Images that are exact copies of others, and not counted."""
+        if isinstance(measured, pd.DataFrame):
+            self.copies = int(measured["image"].nunique()) - self.images
         self._pairs: dict[str, Entries] = {}
         self._tests: dict[str, Entries] = {}
 
     @cached_property
+    def grids(self) -> Sequence[Grid]:
+        """One grid a model."""
+        found = self._measured() if callable(self._measured) else self._measured
+        return grids(found)
+
+    @cached_property
+    def images(self) -> int:
+        """How many images count."""
+        return len(self.grids[0].images) if self.grids else 0
+
+    @cached_property
+    def labelled(self) -> int:
+        """How many images have a label that a model knows."""
+        known = [(grid.flags("correct") != UNKNOWN).any(axis=1) for grid in self.grids]
+        return int(np.logical_or.reduce(known).sum()) if known else 0
+
+    @cached_property
     def summary(self) -> Entries:
-        return summary(self.frame)
+        return summary(self.grids)
 
     @cached_property
     def by_perturbation(self) -> Entries:
-        return by_perturbation(self.frame)
+        return by_perturbation(self.grids)
 
     @cached_property
     def by_severity(self) -> Entries:
-        return by_severity(self.frame)
+        return by_severity(self.grids)
 
     @cached_property
     def over_models(self) -> Entries:
-        return over_models(self.frame)
+        return over_models(self.grids)
 
     @cached_property
     def over_strengths(self) -> Entries:
-        return over_strengths(self.frame)
+        return over_strengths(self.grids)
 
     @cached_property
     def by_class(self) -> Entries:
-        return by_class(self.frame)
+        return by_class(self.grids)
 
     @cached_property
     def corruption_errors(self) -> Entries:
-        return corruption_errors(self.frame)
+        return corruption_errors(self.grids)
 
     @cached_property
     def robust_accuracy(self) -> Entries:
-        return robust_accuracy(self.frame)
+        return robust_accuracy(self.grids)
 
     @cached_property
     def reliability(self) -> Entries:
-        return reliability(self.frame)
-
-    @property
-    def images(self) -> int:
-        return int(self.frame["image"].nunique())
+        return reliability(self.grids)
 
     @property
     def copies_note(self) -> str:
@@ -122,7 +127,7 @@ class Figures:
     @cached_property
     def recount(self) -> str:
         """How the consistency differs from that of earlier versions; "" if not."""
-        return recount(self._measured)
+        return recount(self.grids)
 
     @cached_property
     def choice(self) -> ModelChoice:
@@ -143,7 +148,7 @@ class Figures:
         """Every pair of models, as ``compare`` gives it; by default by ``ranked_by``."""
         quantity = quantity or self.ranked_by
         if quantity not in self._pairs:
-            self._pairs[quantity] = compare(self.frame, quantity)
+            self._pairs[quantity] = compare(self.grids, quantity)
         return self._pairs[quantity]
 
     @property
@@ -156,7 +161,7 @@ class Figures:
         """Every pair under every condition, as ``compare_by_condition`` gives it."""
         quantity = quantity or self.ranked_by
         if quantity not in self._tests:
-            self._tests[quantity] = compare_by_condition(self.frame, quantity)
+            self._tests[quantity] = compare_by_condition(self.grids, quantity)
         return self._tests[quantity]
 
     def ranking(self, quantity: str = "") -> Entries:

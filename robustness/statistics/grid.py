@@ -8,7 +8,9 @@ are copies of one image, which counts once: it is no further evidence.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from robustness.perturbations import REGISTRY
 from robustness.statistics.attacked import as_counted
 
 Floats = NDArray[np.float64]
+Places = slice | Sequence[int]
 
 MEANS = (
     *(m.name for m in metrics.REGISTRY if math.isfinite(m.high) and m.name != "consistent"),
@@ -84,37 +87,64 @@ class ConditionKey:
         return levels[0] if levels else None
 
 
+UNKNOWN = -1
+"""A flag of a narrow grid that is neither true nor false: there is no row, or no label."""
+
+AS_TOLD = "consistent as told"
+"""The column of ``consistent`` before ``as_counted``, as versions up to 0.6.7 counted it."""
+
+Cells = NDArray[np.int8] | NDArray[np.float32] | NDArray[np.float64]
+"""(images, conditions): flags as 0, 1 and ``UNKNOWN``, or numbers with NaN."""
+
+
 @dataclass(frozen=True)
 class Grid:
-    """The rows of one model; every grid of a frame has the same ``images`` and ``conditions``.
+    """The rows of one model; all grids of a run have the same ``images`` and ``conditions``.
 
-    ``places`` are the rows' positions in ``frame``; ``image_of`` and ``condition_of`` say where
-    in the grid each of them belongs.
+    ``there`` (images, conditions) says where there is a row. ``read`` returns the cells of a
+    column; it may read them from disk each time. A further axis, such as a remedy, is a further
+    grid, as another model is.
     """
 
     model: str
     images: NDArray[np.object_]
     conditions: tuple[ConditionKey, ...]
-    frame: pd.DataFrame
-    places: NDArray[np.intp]
-    image_of: NDArray[np.intp]
-    condition_of: NDArray[np.intp]
+    there: NDArray[np.bool_]
+    read: Callable[[str], Cells]
 
     @property
-    def there(self) -> NDArray[np.bool_]:
-        """(images, conditions): whether there is a row."""
-        found = np.zeros((len(self.images), len(self.conditions)), bool)
-        found[self.image_of, self.condition_of] = True
-        return found
+    def n_images(self) -> int:
+        """How many images have a row."""
+        return int(self.there.any(axis=1).sum())
 
     def values(self, column: str) -> Floats:
-        """(images, conditions) of a number or truth value; NaN where there is none."""
-        found = np.full((len(self.images), len(self.conditions)), np.nan)
-        if column in RESCALED.values() and column not in self.frame:  # rows of earlier versions
-            return found
-        column_values = self.frame[column].iloc[self.places]
-        found[self.image_of, self.condition_of] = column_values.to_numpy(float, na_value=np.nan)
-        return found
+        """(images, conditions) of a number or truth value; NaN where there is none.
+
+        The array is the caller's own.
+        """
+        return next(self.parts(column, [slice(None)]))
+
+    def parts(self, column: str, conditions: Iterable[Places]) -> Iterator[Floats]:
+        """As ``values``, for some conditions at a time; the column is read once."""
+        cells = self.read(column)
+        for places in conditions:
+            chosen = cells[:, places]
+            found = chosen.astype(np.float64)
+            if cells.dtype == np.int8:
+                found[chosen == UNKNOWN] = np.nan
+            yield found
+
+    def flags(self, column: str) -> NDArray[np.int8]:
+        """(images, conditions) of a truth value: 0, 1, or ``UNKNOWN`` where there is none."""
+        cells = self.read(column)
+        if cells.dtype == np.int8:
+            return cells  # type: ignore[return-value]
+        return np.where(np.isnan(cells), UNKNOWN, cells).astype(np.int8)
+
+    def blocks(self, cells: int) -> list[slice]:
+        """The conditions in blocks of at most ``cells``, to work on one after the other."""
+        step = max(1, cells // max(1, len(self.images)))
+        return [slice(at, at + step) for at in range(0, len(self.conditions), step)]
 
     def per_image(self, column: str) -> Floats:
         """(images,): mean over the conditions that are there; NaN where there is none."""
@@ -128,15 +158,22 @@ def mean_of_rows(values: Floats) -> Floats:
     return np.divide(totals, counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
-def grids(frame: pd.DataFrame) -> list[Grid]:
+Measured = pd.DataFrame | Sequence[Grid]
+"""Measurements: a frame with one row each, or their grids."""
+
+
+def grids(measured: Measured) -> Sequence[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength. ``consistent`` is as ``as_counted`` has it. Raises ``ParameterError`` if a column is
-    missing.
+    strength. ``consistent`` is as ``as_counted`` has it, ``AS_TOLD`` as the rows have it. Raises
+    ``ParameterError`` if a column is missing. Grids are returned as they are.
     """
-    require(frame, ("image", "model", "perturbation", "strength", "consistent"))
-    return laid_out(as_counted(with_conditions(with_correctness(without_copies(frame)))))
+    if not isinstance(measured, pd.DataFrame):
+        return measured
+    require(measured, ("image", "model", "perturbation", "strength", "consistent"))
+    told = with_conditions(with_correctness(without_copies(measured)))
+    return laid_out(as_counted(told).assign(**{AS_TOLD: told["consistent"]}))
 
 
 def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
@@ -157,20 +194,30 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
     image_of, images = pd.factorize(frame["image"], sort=True)
     condition_of, conditions = _conditions(frame)
     model_of, names = pd.factorize(frame["model"])
+    shape = len(images), len(conditions)
     found = []
     for code, name in enumerate(names):
         places = np.flatnonzero(model_of == code)
-        found.append(
-            Grid(
-                str(name),
-                np.asarray(images, dtype=object),
-                conditions,
-                frame,
-                places,
-                image_of[places],
-                condition_of[places],
-            )
-        )
+        cells = image_of[places], condition_of[places]
+        there = np.zeros(shape, bool)
+        there[cells] = True
+        read = partial(_cells, frame, places, cells, shape)
+        found.append(Grid(str(name), np.asarray(images, dtype=object), conditions, there, read))
+    return found
+
+
+def _cells(
+    frame: pd.DataFrame,
+    places: NDArray[np.intp],
+    cells: tuple[NDArray[np.intp], NDArray[np.intp]],
+    shape: tuple[int, int],
+    column: str,
+) -> Floats:
+    """The values of ``column`` in the rows ``places``, each in its cell."""
+    found = np.full(shape, np.nan)
+    if column in RESCALED.values() and column not in frame:  # rows of earlier versions
+        return found
+    found[cells] = frame[column].iloc[places].to_numpy(float, na_value=np.nan)
     return found
 
 
@@ -188,19 +235,31 @@ def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionK
     """(place of each row's condition, the conditions): by perturbation, then by strength."""
     condition_of, ids = pd.factorize(frame["condition"])
     first = np.unique(condition_of, return_index=True)[1]
-    names_of, names = pd.factorize(frame["perturbation"])
-    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan, copy=True)
-    for at in np.flatnonzero(np.isnan(levels)).tolist():  # what rows of older runs do not tell
-        _, levels[at] = degree(str(ids[at])) or ("", np.nan)
-    order = np.lexsort((np.nan_to_num(levels, nan=-1.0), names_of[first]))
-    keys = tuple(
-        ConditionKey(
-            str(ids[at]),
-            str(names[names_of[first[at]]]),
-            None if math.isnan(levels[at]) else float(levels[at]),
-        )
-        for at in order
-    )
+    names = frame["perturbation"].iloc[first].astype(str)
+    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan)
+    order, keys = in_order([str(text) for text in ids], list(names), levels.tolist())
     place = np.empty(len(order), np.intp)
     place[order] = np.arange(len(order))
     return place[condition_of], keys
+
+
+def in_order(
+    ids: Sequence[str], perturbations: Sequence[str], strengths: Sequence[float]
+) -> tuple[list[int], tuple[ConditionKey, ...]]:
+    """(the order of conditions, their keys): by perturbation as they appear, then by strength.
+
+    ``strengths`` are NaN where a composition has several.
+    """
+    told = [
+        (degree(text) or ("", np.nan))[1] if math.isnan(level) else level  # rows of older runs
+        for text, level in zip(ids, strengths, strict=True)
+    ]
+    place_of = {name: at for at, name in enumerate(dict.fromkeys(perturbations))}
+    order = sorted(
+        range(len(ids)),
+        key=lambda at: (place_of[perturbations[at]], -1.0 if math.isnan(told[at]) else told[at]),
+    )
+    return order, tuple(
+        ConditionKey(ids[at], perturbations[at], None if math.isnan(told[at]) else float(told[at]))
+        for at in order
+    )

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
 from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.grid import Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +54,7 @@ ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
 """Top-1 errors at severities 1 to 5: hendrycks/robustness, issue 10; the clean error: the paper."""
 
 
-def corruption_errors(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
     """Per protocol and ImageNet-1k model: CE and relative CE of what has all five severities.
 
     Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, or
@@ -64,7 +63,7 @@ def corruption_errors(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ``relative_ce`` with intervals. All in percent. A model without labels or without such a
     corruption is left out.
     """
-    known = [grid for grid in grids(frame) if _knows_imagenet(grid.model)]
+    known = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
     entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in known]
     return [entry for entry in entries if entry is not None]
 

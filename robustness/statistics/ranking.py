@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
 from robustness.statistics.estimates import Estimates, differences, over_conditions
-from robustness.statistics.grid import ConditionKey, Grid, grids
+from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 from robustness.statistics.paired import (
     ALPHA,
     SMALLEST,
@@ -35,7 +34,7 @@ QUANTITIES: Mapping[str, str] = {
 """What models can be ranked by, with the column that holds it: under every condition, the last
 under all attacks of one norm and epsilon at once."""
 
-NEITHER = -1
+NEITHER = UNKNOWN
 """Instead of 0 or 1: a row that counts as neither unchanged nor changed."""
 
 FEWEST_TO_PLAN = 20
@@ -54,7 +53,7 @@ TEST_RULE = (
 """How differences are tested, for a help text."""
 
 
-def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str, Any]]:
+def compare(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
     """Every pair of models with the same classes, over all conditions.
 
     Only images that every model of the group answered under every condition count (with an
@@ -67,7 +66,7 @@ def compare(frame: pd.DataFrame, quantity: str = "consistency") -> list[dict[str
     The pairs of one group stand together; [] where nothing can be compared.
     """
     found = []
-    for title, group, _, values in _groups(frame, quantity):
+    for title, group, _, values in _groups(measured, quantity):
         pairs = list(itertools.combinations(range(len(group)), 2))
         nets, estimates = zip(*(_apart(values, *pair) for pair in pairs), strict=True)
         ps = [sign_flip(net) for net in nets]
@@ -156,9 +155,7 @@ def ranking(
     return found
 
 
-def compare_by_condition(
-    frame: pd.DataFrame, quantity: str = "consistency"
-) -> list[dict[str, Any]]:
+def compare_by_condition(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
     """McNemar's test of every pair of models under every condition by itself.
 
     Images as in ``compare``, and conditions, but attacks alone with the robust accuracy; Holm's
@@ -168,7 +165,7 @@ def compare_by_condition(
     minus b), ``p``, ``p_holm``, ``established``.
     """
     found = []
-    for title, group, keys, values in _groups(frame, quantity, together=False):
+    for title, group, keys, values in _groups(measured, quantity, together=False):
         entries: list[dict[str, Any]] = []
         for at, key in enumerate(keys):
             for a, b in itertools.combinations(range(len(group)), 2):
@@ -205,37 +202,43 @@ Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
 """Name of the classes, models, conditions, and (models, images, conditions) of 0, 1 and NEITHER."""
 
 
-def _groups(frame: pd.DataFrame, quantity: str, *, together: bool = True) -> list[Group]:
+def _groups(measured: Measured, quantity: str, *, together: bool = True) -> list[Group]:
     """The groups of two models or more with the same classes.
 
     Only the images that all of the group's models have under all conditions. Attacks of one norm
     and epsilon count ``together`` for the robust accuracy, in the place of conditions.
     """
-    by_name: dict[str, Grid] = {grid.model: grid for grid in grids(frame)}
+    by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
     found = []
     for labels, names in models.by_labels(by_name):
         if len(names) < 2:
             continue
         keys = by_name[names[0]].conditions
-        values = [_values(by_name[name], quantity) for name in names]
-        if quantity == "robust_accuracy" and together:
-            values = [survived(each, budgets(keys)) for each in values]
-        elif quantity == "robust_accuracy":
-            attacks = [at for at, key in enumerate(keys) if key.is_attack]
-            keys, values = tuple(keys[at] for at in attacks), [each[:, attacks] for each in values]
-        whole = np.logical_and.reduce([~np.isnan(each).any(axis=1) for each in values])
-        answers = np.stack([v[whole] for v in values]).astype(np.int8)
-        if answers.size:
-            found.append((labels.title, names, keys, answers))
+        if quantity == "robust_accuracy" and not together:
+            keys = tuple(key for key in keys if key.is_attack)
+        values = [_values(by_name[name], quantity, together) for name in names]
+        whole = np.logical_and.reduce([(each != _MISSING).all(axis=1) for each in values])
+        if whole.any() and values[0].size:
+            found.append((labels.title, names, keys, np.stack([each[whole] for each in values])))
     return found
 
 
-def _values(grid: Grid, quantity: str) -> Floats:
-    """(images, conditions) of 0, 1 and NEITHER; NaN where there is no row, or no label."""
-    values = grid.values(QUANTITIES[quantity])
+_MISSING = -2
+"""In an array of answers: no row, or no label."""
+
+
+def _values(grid: Grid, quantity: str, together: bool) -> NDArray[np.int8]:
+    """(images, conditions) of 0, 1 and NEITHER; ``_MISSING`` where there is no row, or no label."""
+    if quantity == "robust_accuracy" and together:
+        kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
+        return np.where(np.isnan(kept), _MISSING, kept).astype(np.int8)
+    flags = grid.flags(QUANTITIES[quantity])
+    missing = flags == UNKNOWN
     if quantity == "consistency":
-        values[np.isnan(values) & grid.there] = NEITHER
-    return values
+        missing &= ~grid.there
+    found = np.where(missing, np.int8(_MISSING), flags)
+    attacks = [at for at, key in enumerate(grid.conditions) if key.is_attack]
+    return found[:, attacks] if quantity == "robust_accuracy" else found
 
 
 def _apart(values: NDArray[np.int8], a: int, b: int) -> tuple[NDArray[np.int64], Estimates]:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
 from robustness.statistics.estimates import each_picture, shares
-from robustness.statistics.grid import ConditionKey, Grid, grids
+from robustness.statistics.grid import ConditionKey, Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 
@@ -65,7 +64,7 @@ def survived(left: Floats, asked: Sequence[AttackBudget]) -> Floats:
     return found
 
 
-def robust_accuracy(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
     """Per model, norm and epsilon: the share of images that every attack tried left correct.
 
     An image counts as broken at an epsilon where any attack in that norm broke it at that epsilon
@@ -77,7 +76,7 @@ def robust_accuracy(frame: pd.DataFrame) -> list[dict[str, Any]]:
     id) and ``strongest_left`` (what it left by itself). Only images that met every attack count.
     [] where there is none.
     """
-    return [entry for grid in grids(frame) for entry in _of_model(grid)]
+    return [entry for grid in grids(measured) for entry in _of_model(grid)]
 
 
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:

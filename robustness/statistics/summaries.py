@@ -7,11 +7,10 @@ needs labels is None without them. Accuracies count the labelled images only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import models
@@ -23,6 +22,7 @@ from robustness.statistics.calibration import (
     estimated_error,
 )
 from robustness.statistics.estimates import (
+    Estimates,
     complement,
     differences,
     drops,
@@ -33,7 +33,15 @@ from robustness.statistics.estimates import (
     shares,
     side_by_side,
 )
-from robustness.statistics.grid import MEANS, ConditionKey, Grid, grids
+from robustness.statistics.grid import (
+    MEANS,
+    UNKNOWN,
+    ConditionKey,
+    Grid,
+    Measured,
+    Places,
+    grids,
+)
 from robustness.statistics.robust_accuracy import under_attack
 
 Floats = NDArray[np.float64]
@@ -53,11 +61,12 @@ FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 MOST_UNLABELLED = 0.5
 """Beyond this share of images without a label, models are not ranked by accuracy."""
 
-_CELLS = 16_000_000  # of the figures of conditions worked on at once: 128 MB
+_CELLS = 1_000_000  # of a column worked on at once: some arrays of 8 MB
+_TOPS = ("", "_top5")
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
 
-def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def summary(measured: Measured) -> list[dict[str, Any]]:
     """Per model, by falling ``ranked_by`` among those with the same classes.
 
     Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on labelled
@@ -74,11 +83,11 @@ def summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     entries, attacks_alone, labelled = {}, True, True
-    for grid in grids(frame):
-        (figures,) = _figures(_of_pictures(grid))
+    for grid in grids(measured):
+        (figures,) = _of_groups(grid, [slice(None)])
         entries[grid.model] = {
             "model": grid.model,
-            "n_images": len(np.unique(grid.image_of)),
+            "n_images": grid.n_images,
             **figures,
             **_consistency(grid),
             **under_attack(grid),
@@ -101,7 +110,7 @@ def _consistency(grid: Grid) -> dict[str, float | None]:
     return {**kept, **complement(kept, "consistency", "flip_rate")}
 
 
-def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
     """Per model and condition, in the order of the models and conditions.
 
     Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
@@ -112,15 +121,10 @@ def by_perturbation(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images give a perfectly
     calibrated model.
     """
-    return [entry for grid in grids(frame) for entry in _by_condition(grid)]
+    return [entry for grid in grids(measured) for entry in _by_condition(grid)]
 
 
 def _by_condition(grid: Grid) -> list[dict[str, Any]]:
-    at_once = max(1, _CELLS // (len(grid.images) * len(FIGURES)))
-    figures: list[dict[str, Any]] = []
-    for start in range(0, len(grid.conditions), at_once):
-        columns = [grid.values(name)[:, start : start + at_once] for name in FIGURES.values()]
-        figures += _figures(np.hstack(columns))
     rows = grid.there.sum(axis=0).tolist()
     counted = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
     return [
@@ -133,7 +137,7 @@ def _by_condition(grid: Grid) -> list[dict[str, Any]]:
             **calibration,
         }
         for at, (key, count, found, calibration) in enumerate(
-            zip(grid.conditions, rows, figures, _calibration(grid), strict=True)
+            zip(grid.conditions, rows, _of_conditions(grid), _calibration(grid), strict=True)
         )
         if count
     ]
@@ -190,7 +194,7 @@ def _overconfidence(grid: Grid) -> dict[str, float | None]:
     }
 
 
-def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def by_severity(measured: Measured) -> list[dict[str, Any]]:
     """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
 
     ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation`` without
@@ -198,7 +202,7 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
     (their names). Empty if no perturbation has two severities or more.
     """
     found = []
-    for grid in grids(frame):
+    for grid in grids(measured):
         names, levels = graded(grid.conditions)
         if len(levels) < 2 or not names:
             continue
@@ -210,22 +214,20 @@ def by_severity(frame: pd.DataFrame) -> list[dict[str, Any]]:
             ]
             for level in levels
         ]
-        values = np.stack([_of_pictures(grid, chosen) for chosen in places], axis=2)
-        figures = _figures(values.reshape(len(values), -1))
         found += [
             {
                 "model": grid.model,
                 "severity": level,
                 "perturbations": names,
-                "n_images": len(np.unique(grid.image_of)),
+                "n_images": grid.n_images,
                 **told,
             }
-            for level, told in zip(levels, figures, strict=True)
+            for level, told in zip(levels, _of_groups(grid, places), strict=True)
         ]
     return found
 
 
-def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def over_models(measured: Measured) -> list[dict[str, Any]]:
     """Per perturbation, over all models and strengths together; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
@@ -234,7 +236,7 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     (``above_lowest``) and below the highest (``below_highest``): the interval of the paired
     difference, corrected for the number of pairs of perturbations, leaves out 0.
     """
-    entries, values = _by_series(grids(frame))
+    entries, values = _by_series(grids(measured))
     known = [at for at, entry in enumerate(entries) if entry["n_images"]]
     order = sorted(known, key=lambda at: entries[at]["consistency"])
     values = values[:, order]
@@ -247,14 +249,14 @@ def over_models(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def over_strengths(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def over_strengths(measured: Measured) -> list[dict[str, Any]]:
     """Per model and perturbation, over all strengths together.
 
     Keys as ``over_models``, with ``model``.
     """
     return [
         {"model": grid.model, **entry}
-        for grid in grids(frame)
+        for grid in grids(measured)
         for entry in _by_series([grid])[0]
         if entry["n_images"]
     ]
@@ -264,12 +266,13 @@ def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
     """(An entry a series, each image's value in its consistency (images, series))."""
     conditions = some[0].conditions
     names = {key.series: key.perturbation for key in conditions}
-    kept = np.stack([grid.values("consistent") for grid in some])
     of_series = [[key.series == name for key in conditions] for name in names]
-    sums, counts = (
-        np.column_stack([values[:, :, chosen].sum(axis=(0, 2)) for chosen in of_series])
-        for values in (np.nan_to_num(kept), (~np.isnan(kept)).astype(np.float64))
-    )
+    sums, counts = np.zeros((2, len(some[0].images), len(names)))
+    for grid in some:
+        flags = grid.flags("consistent")
+        for at, chosen in enumerate(of_series):
+            sums[:, at] += (flags[:, chosen] == 1).sum(axis=1)
+            counts[:, at] += (flags[:, chosen] != UNKNOWN).sum(axis=1)
     values = each_picture(sums, counts)
     found = shares(values)
     entries = [
@@ -296,12 +299,37 @@ def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[i
     return names, tuple(sorted(every))
 
 
-def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
-    """(n, number of figures): each image's value over ``conditions``."""
+def _of_conditions(grid: Grid) -> list[dict[str, Any]]:
+    """The figures of each condition; one column is in memory at a time."""
+    blocks = grid.blocks(_CELLS)
+    found = {
+        name: side_by_side(*map(_estimate(name), grid.parts(column, blocks)))
+        for name, column in FIGURES.items()
+    }
+    lost: dict[str, Sequence[Estimates]] = {}
+    for suffix in _TOPS:
+        columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in ("clean", "perturbed"))
+        each = zip(*map(drops, *(grid.parts(column, blocks) for column in columns)), strict=True)
+        lost[suffix] = [side_by_side(*parts) for parts in each]
+    labelled = (grid.flags("correct") != UNKNOWN).sum(axis=0)
+    return _entries(found, lost, labelled)
+
+
+def _of_groups(grid: Grid, groups: Sequence[Places]) -> list[dict[str, Any]]:
+    """The figures of each of the ``groups`` of conditions, by what every image has over them."""
+    values = {name: _of_images(grid, column, groups) for name, column in FIGURES.items()}
+    found = {name: _estimate(name)(values[name]) for name in FIGURES}
+    lost = {
+        suffix: drops(values[f"clean_accuracy{suffix}"], values[f"perturbed_accuracy{suffix}"])
+        for suffix in _TOPS
+    }
+    return _entries(found, lost, (~np.isnan(values["perturbed_accuracy"])).sum(axis=0))
+
+
+def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
+    """(images, groups): each image's value of ``column`` over the conditions of a group."""
     sums, counts = [], []
-    for column in FIGURES.values():
-        values = grid.values(column)
-        values = values if conditions is None else values[:, list(conditions)]
+    for values in grid.parts(column, groups):
         there = ~np.isnan(values)
         count = there.sum(axis=1).astype(np.float64)
         total = np.where(there, values, 0.0).sum(axis=1)
@@ -312,23 +340,22 @@ def _of_pictures(grid: Grid, conditions: Sequence[int] | None = None) -> Floats:
     return each_picture(np.column_stack(sums), np.column_stack(counts))
 
 
-def _figures(values: Floats) -> list[dict[str, Any]]:
-    """The figures of each group from ``values`` (n, figures x groups), ordered by figure first."""
-    by_figure = np.split(values, len(FIGURES), axis=1)
-    of = dict(zip(FIGURES, by_figure, strict=True))
-    rates, others = by_figure[: len(RATES)], by_figure[len(RATES) :]
-    found = side_by_side(shares(np.hstack(rates)), means(np.hstack(others)))
-    lost = {
-        suffix: drops(of[f"clean_accuracy{suffix}"], of[f"perturbed_accuracy{suffix}"])
-        for suffix in ("", "_top5")
-    }
-    groups = by_figure[0].shape[1]
+def _estimate(name: str) -> Callable[[Floats], Estimates]:
+    return shares if name in RATES else means
+
+
+def _entries(
+    found: Mapping[str, Estimates],
+    lost: Mapping[str, Sequence[Estimates]],
+    labelled: NDArray[np.intp],
+) -> list[dict[str, Any]]:
+    """One entry for each of the places in the estimates."""
     entries: list[dict[str, Any]] = []
-    for place in range(groups):
+    for place, count in enumerate(labelled.tolist()):
         entry: dict[str, Any] = {}
-        for at, name in enumerate(FIGURES):
-            entry |= found.named(name, at * groups + place)
-        entry["n_labelled"] = int((~np.isnan(of["perturbed_accuracy"][:, place])).sum())
+        for name, estimates in found.items():
+            entry |= estimates.named(name, place)
+        entry["n_labelled"] = count
         entry |= complement(entry, "consistency", "flip_rate")
         for suffix, (drop, relative) in lost.items():
             entry |= drop.named(f"drop{suffix}", place)
