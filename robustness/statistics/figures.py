@@ -19,11 +19,11 @@ from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
-    by_perturbation,
-    by_severity,
+    ModelTables,
     over_models,
     over_strengths,
-    summary,
+    ranked,
+    tables,
 )
 
 Entries = list[dict[str, Any]]
@@ -81,16 +81,21 @@ class Figures:
         return int(np.logical_or.reduce(known).sum()) if known else 0
 
     @cached_property
+    def _of_models(self) -> list[tuple[ModelTables, Entries]]:
+        """What needs numbers of every row, model by model, as one's are in memory at a time."""
+        return [(tables(grid), reliability([grid])) for grid in self.grids]
+
+    @cached_property
     def summary(self) -> Entries:
-        return summary(self.grids)
+        return ranked(self.grids, [told.summary for told, _ in self._of_models])
 
     @cached_property
     def by_perturbation(self) -> Entries:
-        return by_perturbation(self.grids)
+        return [entry for told, _ in self._of_models for entry in told.by_perturbation]
 
     @cached_property
     def by_severity(self) -> Entries:
-        return by_severity(self.grids)
+        return [entry for told, _ in self._of_models for entry in told.by_severity]
 
     @cached_property
     def over_models(self) -> Entries:
@@ -114,7 +119,7 @@ class Figures:
 
     @cached_property
     def reliability(self) -> Entries:
-        return reliability(self.grids)
+        return [entry for _, bins in self._of_models for entry in bins]
 
     @property
     def copies_note(self) -> str:

@@ -7,7 +7,8 @@ needs labels is None without them. Accuracies count the labelled images only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,27 +83,57 @@ def summary(measured: Measured) -> list[dict[str, Any]]:
     All over all rows of the model. Without intervals as in ``by_perturbation``
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
-    entries, attacks_alone, labelled = {}, True, True
-    for grid in grids(measured):
-        (figures,) = _of_groups(grid, [slice(None)])
-        entries[grid.model] = {
-            "model": grid.model,
-            "n_images": grid.n_images,
-            **figures,
-            **_consistency(grid),
-            **under_attack(grid),
-            **_overall_calibration(grid),
-        }
-        attacks_alone &= all(key.is_attack for key in grid.conditions)
-        unknown = np.isnan(grid.values("correct")).all(axis=1)
-        labelled &= bool(unknown.mean() <= MOST_UNLABELLED)
+    some = grids(measured)
+    wholes = [_columns(grid, [slice(None)], each=False).of_groups[0] for grid in some]
+    return ranked(some, [_whole(grid, told) for grid, told in zip(some, wholes, strict=True)])
+
+
+def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The summary from the entry of each of ``some`` models, as ``tables`` has them."""
+    entries = {grid.model: whole for grid, whole in zip(some, wholes, strict=True)}
+    attacks_alone = all(key.is_attack for grid in some for key in grid.conditions)
+    unknown = [(grid.flags("correct") == UNKNOWN).all(axis=1).mean() for grid in some]
+    labelled = all(share <= MOST_UNLABELLED for share in unknown)
     robust = attacks_alone and all(e["robust_accuracy"] is not None for e in entries.values())
     by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
-    ranked: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
         group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
-        ranked += sorted(group, key=lambda entry: -(entry[by] or 0.0))
-    return ranked
+        found += sorted(group, key=lambda entry: -(entry[by] or 0.0))
+    return found
+
+
+@dataclass(frozen=True)
+class ModelTables:
+    """The tables of one model: its entry of the summary without a rank, conditions, severities."""
+
+    summary: dict[str, Any]
+    by_perturbation: list[dict[str, Any]]
+    by_severity: list[dict[str, Any]]
+
+
+def tables(grid: Grid) -> ModelTables:
+    """What ``summary``, ``by_perturbation`` and ``by_severity`` say, each column read once."""
+    severities = _severities(grid)
+    found = _columns(grid, [slice(None), *severities.values()], each=True)
+    whole, *levels = found.of_groups
+    return ModelTables(
+        _whole(grid, whole),
+        _by_condition(grid, found.of_each),
+        _by_severity(grid, severities, levels),
+    )
+
+
+def _whole(grid: Grid, figures: dict[str, Any]) -> dict[str, Any]:
+    """The entry of a model over all its rows."""
+    return {
+        "model": grid.model,
+        "n_images": grid.n_images,
+        **figures,
+        **_consistency(grid),
+        **under_attack(grid),
+        **_overall_calibration(grid),
+    }
 
 
 def _consistency(grid: Grid) -> dict[str, float | None]:
@@ -121,10 +152,14 @@ def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images give a perfectly
     calibrated model.
     """
-    return [entry for grid in grids(measured) for entry in _by_condition(grid)]
+    return [
+        entry
+        for grid in grids(measured)
+        for entry in _by_condition(grid, _columns(grid, [], each=True).of_each)
+    ]
 
 
-def _by_condition(grid: Grid) -> list[dict[str, Any]]:
+def _by_condition(grid: Grid, figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = grid.there.sum(axis=0).tolist()
     counted = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
     return [
@@ -137,7 +172,7 @@ def _by_condition(grid: Grid) -> list[dict[str, Any]]:
             **calibration,
         }
         for at, (key, count, found, calibration) in enumerate(
-            zip(grid.conditions, rows, _of_conditions(grid), _calibration(grid), strict=True)
+            zip(grid.conditions, rows, figures, _calibration(grid), strict=True)
         )
         if count
     ]
@@ -203,28 +238,40 @@ def by_severity(measured: Measured) -> list[dict[str, Any]]:
     """
     found = []
     for grid in grids(measured):
-        names, levels = graded(grid.conditions)
-        if len(levels) < 2 or not names:
-            continue
-        places = [
-            [
-                place
-                for place, key in enumerate(grid.conditions)
-                if key.perturbation in names and key.severity == level
-            ]
-            for level in levels
-        ]
-        found += [
-            {
-                "model": grid.model,
-                "severity": level,
-                "perturbations": names,
-                "n_images": grid.n_images,
-                **told,
-            }
-            for level, told in zip(levels, _of_groups(grid, places), strict=True)
-        ]
+        groups = _severities(grid)
+        told = _columns(grid, list(groups.values()), each=False).of_groups if groups else []
+        found += _by_severity(grid, groups, told)
     return found
+
+
+def _severities(grid: Grid) -> dict[int, list[int]]:
+    """The conditions of each severity, of the perturbations that have all; {} if there is one."""
+    names, levels = graded(grid.conditions)
+    if len(levels) < 2 or not names:
+        return {}
+    return {
+        level: [
+            place
+            for place, key in enumerate(grid.conditions)
+            if key.perturbation in names and key.severity == level
+        ]
+        for level in levels
+    }
+
+
+def _by_severity(
+    grid: Grid, groups: Mapping[int, Places], figures: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": grid.model,
+            "severity": level,
+            "perturbations": graded(grid.conditions)[0],
+            "n_images": grid.n_images,
+            **told,
+        }
+        for level, told in zip(groups, figures, strict=True)
+    ]
 
 
 def over_models(measured: Measured) -> list[dict[str, Any]]:
@@ -299,25 +346,41 @@ def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[i
     return names, tuple(sorted(every))
 
 
-def _of_conditions(grid: Grid) -> list[dict[str, Any]]:
-    """The figures of each condition; one column is in memory at a time."""
+@dataclass(frozen=True)
+class _Columns:
+    """The figures of groups of conditions, by what every image has over them, and of each."""
+
+    of_groups: list[dict[str, Any]]
+    of_each: list[dict[str, Any]]
+
+
+def _columns(grid: Grid, groups: Sequence[Places], *, each: bool) -> _Columns:
+    """The figures of the ``groups`` and, if asked, of ``each`` condition.
+
+    A column is read once, and one column is in memory at a time.
+    """
     blocks = grid.blocks(_CELLS)
-    found = {
-        name: side_by_side(*map(_estimate(name), grid.parts(column, blocks)))
-        for name, column in FIGURES.items()
-    }
+    values: dict[str, Floats] = {}
+    of_each: dict[str, Estimates] = {}
+    for name, column in FIGURES.items():
+        if groups:
+            values[name] = _of_images(grid, column, groups)
+        if each:
+            of_each[name] = side_by_side(*map(_estimate(name), grid.parts(column, blocks)))
     lost: dict[str, Sequence[Estimates]] = {}
-    for suffix in _TOPS:
+    for suffix in _TOPS if each else ():
         columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in ("clean", "perturbed"))
-        each = zip(*map(drops, *(grid.parts(column, blocks) for column in columns)), strict=True)
-        lost[suffix] = [side_by_side(*parts) for parts in each]
+        parts = zip(*map(drops, *(grid.parts(column, blocks) for column in columns)), strict=True)
+        lost[suffix] = [side_by_side(*some) for some in parts]
     labelled = (grid.flags("correct") != UNKNOWN).sum(axis=0)
-    return _entries(found, lost, labelled)
+    return _Columns(
+        _of_groups(values) if groups else [],
+        _entries(of_each, lost, labelled) if each else [],
+    )
 
 
-def _of_groups(grid: Grid, groups: Sequence[Places]) -> list[dict[str, Any]]:
-    """The figures of each of the ``groups`` of conditions, by what every image has over them."""
-    values = {name: _of_images(grid, column, groups) for name, column in FIGURES.items()}
+def _of_groups(values: Mapping[str, Floats]) -> list[dict[str, Any]]:
+    """The figures of each group from ``values`` (images, groups)."""
     found = {name: _estimate(name)(values[name]) for name in FIGURES}
     lost = {
         suffix: drops(values[f"clean_accuracy{suffix}"], values[f"perturbed_accuracy{suffix}"])

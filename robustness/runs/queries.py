@@ -1,0 +1,265 @@
+"""Saved rows, queried by DuckDB in the Parquet files where they lie.
+
+Nothing of a query is put together from text that a link or a file brings: values are parameters,
+and columns are those of the schema. A connection reads the files of its run and nothing else, loads
+no extension, and is limited in memory and threads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import RunError
+from robustness.evaluation.correctness import CORRECTNESS
+from robustness.evaluation.rows import SCHEMA
+from robustness.statistics.attacked import targets
+from robustness.statistics.grid import AS_TOLD, MEANS, UNKNOWN, Grid, in_order
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY = "384MB"
+_THREADS = 4
+_AT_ONCE = 2**16  # rows handed over at a time
+
+_FLAGS = ("consistent", *CORRECTNESS)
+_GROUPS = (_FLAGS, MEANS[:4], MEANS[4:], ("clean_probability", "probability"))
+"""Columns of grids that are read together, as they are needed together."""
+
+_ROW = "position::BIGINT * 4294967296 + file_row_number"
+"""The order of the rows: that of the dataset, then of the file."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the rows are of: images, models and conditions, in the order of the rows.
+
+    ``image_of`` gives each position in the dataset its place among ``images``, -1 where it has
+    none: it was not read, or is one of the ``copies`` of an image that counts already.
+    """
+
+    images: NDArray[np.object_]
+    image_of: NDArray[np.int64]
+    copies: int
+    models: tuple[str, ...]
+    conditions: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(eq=False)
+class Rows:
+    """The rows in the files ``paths``, each a Parquet file of ``evaluation.rows.SCHEMA``."""
+
+    paths: Sequence[Path]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        import duckdb  # slow to import
+
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": MEMORY,
+                "threads": str(min(_THREADS, os.cpu_count() or 1)),
+                "temp_directory": "",
+                "preserve_insertion_order": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+        allowed = [str(path) for path in self.paths]
+        connection.execute("SET allowed_paths = $allowed", {"allowed": allowed})
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
+        """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
+        with self._asked(query, values) as found:
+            return found.fetchall()
+
+    @contextmanager
+    def _asked(self, query: str, values: dict[str, object]) -> Iterator[duckdb.DuckDBPyRelation]:
+        import duckdb
+
+        if not self.paths:
+            raise RunError("There are no rows to read.")
+        paths = [str(path) for path in self.paths]
+        source = "WITH rows AS (FROM read_parquet($files, file_row_number = true)) "
+        with self._lock:
+            cursor = self._connection.cursor()
+        try:
+            yield cursor.sql(source + query, params={"files": paths, **values})
+        except duckdb.Error as error:
+            raise RunError(
+                "The rows of the run cannot be read any more: a file is gone or damaged.",
+                hint=f"They are in {self.paths[0].parent}.",
+            ) from error
+        finally:
+            cursor.close()
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The images, models and conditions of the rows."""
+        if not self.paths:
+            return Axes(np.empty(0, object), np.empty(0, np.int64), 0, (), ())
+        images = self.ask(
+            "SELECT position, any_value(image), any_value(image_digest) FROM rows "
+            "GROUP BY position ORDER BY position"
+        )
+        keys = self.ask(
+            "SELECT model, condition, any_value(perturbation), "
+            f"arg_min(strength, {_ROW}) FROM rows GROUP BY model, condition ORDER BY min({_ROW})"
+        )
+        first: dict[object, int] = {}
+        known = all(digest is not None for _, _, digest in images)
+        image_of = np.full(images[-1][0] + 1 if images else 0, -1, np.int64)
+        names: list[str] = []
+        for position, name, digest in images:
+            if first.setdefault(digest if known else position, position) == position:
+                image_of[position] = len(names)
+                names.append(name)
+        conditions: dict[str, tuple[str, float]] = {}
+        for _, condition, perturbation, strength in keys:
+            level = float("nan") if strength is None else float(strength)
+            conditions.setdefault(str(condition), (str(perturbation), level))
+        return Axes(
+            np.array(names, object),
+            image_of,
+            len(images) - len(names),
+            tuple(dict.fromkeys(str(model) for model, *_ in keys)),
+            tuple((text, *told) for text, told in conditions.items()),
+        )
+
+    def grids(self) -> list[Grid]:
+        """One grid a model, as ``statistics.grid.grids`` makes them of the frame of the rows.
+
+        Flags are a byte each and kept; numbers are read anew a few columns at a time.
+        """
+        axes = self.axes
+        if not axes.models:
+            return []
+        ids, perturbations, strengths = zip(*axes.conditions, strict=True)
+        order, keys = in_order(ids, perturbations, strengths)
+        cells = _Cells(self, axes, tuple(ids[at] for at in order))
+        attacks = np.array([key.is_attack for key in keys])
+        return [
+            Grid(
+                model,
+                axes.images,
+                keys,
+                cells.there(model),
+                partial(_counted, cells, model, attacks, targets([key.id for key in keys])),
+            )
+            for model in axes.models
+        ]
+
+
+def _counted(
+    cells: _Cells,
+    model: str,
+    attacks: NDArray[np.bool_],
+    aims: NDArray[np.float64],
+    column: str,
+) -> Any:
+    """The cells of ``column``; ``consistent`` as ``statistics.attacked.as_counted`` has it."""
+    if column == AS_TOLD:
+        return cells.read(model, "consistent")
+    found = cells.read(model, column)
+    if column != "consistent" or not attacks.any():
+        return found
+    idle = cells.read(model, "clean_correct") == 0
+    if not np.isnan(aims).all():
+        idle |= cells.read(model, "clean_top1") == aims
+    return np.where(idle & attacks, np.int8(UNKNOWN), found)
+
+
+class _Cells:
+    """The cells of grids, read from ``rows`` as they are asked for.
+
+    Flags are kept; of the numbers those that were read last.
+    """
+
+    def __init__(self, rows: Rows, axes: Axes, conditions: Sequence[str]) -> None:
+        self._rows = rows
+        self._axes = axes
+        self._shape = len(axes.images), len(conditions)
+        self._place = {"conditions": list(conditions)}
+        self._flags: dict[tuple[str, str], NDArray[Any]] = {}
+        self._numbers: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
+        self._there: dict[str, NDArray[np.bool_]] = {}
+        self._lock = threading.RLock()
+
+    def there(self, model: str) -> NDArray[np.bool_]:
+        with self._lock:
+            if model not in self._there:
+                self.read(model, "consistent")
+            return self._there[model]
+
+    def read(self, model: str, column: str) -> NDArray[Any]:
+        """(images, conditions) of ``column``: flags as bytes, numbers as they are."""
+        key = model, column
+        with self._lock:
+            found = self._flags.get(key)
+            if found is None:
+                found = self._numbers.get(key)
+            if found is None:
+                self._load(model, column)
+                found = self._flags[key] if column in _FLAGS else self._numbers[key]
+            return found
+
+    def _load(self, model: str, column: str) -> None:
+        group = next((group for group in _GROUPS if column in group), (column,))
+        flags = group is _FLAGS
+        if not flags:
+            self._numbers.clear()
+        kept: NDArray[Any]
+        arrays = {}
+        for name in group:
+            kept = np.full(self._shape, UNKNOWN if flags else np.nan, np.int8 if flags else float)
+            arrays[name] = kept
+        there = np.zeros(self._shape, bool)
+        for cells, batch in self._batches(model, group, flags):
+            there.ravel()[cells] = True
+            for name, values in zip(group, batch, strict=True):
+                arrays[name].ravel()[cells] = values
+        self._there.setdefault(model, there)
+        target = self._flags if flags else self._numbers
+        target.update({(model, name): array for name, array in arrays.items()})
+
+    def _batches(
+        self, model: str, columns: Sequence[str], flags: bool
+    ) -> Iterator[tuple[NDArray[np.int64], list[NDArray[Any]]]]:
+        """(the flat places of some rows of ``model``, their values of each of the ``columns``)."""
+        for column in columns:
+            SCHEMA.field(column)  # else a KeyError: a query names columns of the schema alone
+        form = f"coalesce({{}}::TINYINT, {UNKNOWN}::TINYINT)" if flags else "{}::DOUBLE"
+        chosen = ", ".join(form.format(f'"{column}"') for column in columns)
+        query = (
+            "SELECT position, list_position($conditions, condition)::INTEGER - 1, "
+            f"{chosen} FROM rows WHERE model = $model"
+        )
+        width = self._shape[1]
+        with self._rows._asked(query, {"model": model, **self._place}) as found:
+            for batch in found.to_arrow_reader(_AT_ONCE):
+                image = self._axes.image_of[batch.column(0).to_numpy()]
+                cells = image * width + batch.column(1).to_numpy()
+                counts = image >= 0
+                values = [
+                    batch.column(2 + at).to_numpy(zero_copy_only=False)
+                    for at in range(len(columns))
+                ]
+                if not counts.all():
+                    cells, values = cells[counts], [each[counts] for each in values]
+                yield cells, values

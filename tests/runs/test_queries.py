@@ -1,0 +1,135 @@
+"""What DuckDB reads of the files of a run equals what its frame says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robustness import runs
+from robustness.base.errors import RunError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import SCHEMA
+from robustness.runs.queries import Rows
+from robustness.statistics import CORRECTNESS, Figures
+from robustness.statistics.grid import AS_TOLD, MEANS, grids
+from tests.support.made_up_runs import APGD, PGD
+from tests.support.made_up_saved_runs import saved
+
+MODELS = {"SqueezeNet": 0.5, "EfficientNetLite0": 0.8, "EfficientNetLite1": 0.7}
+AIMED = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=281)
+CONDITIONS = (
+    *(Condition.of({name: level / 5}) for name in ("fog", "contrast") for level in (5, 1, 3)),
+    Condition.of({"fog": 0.4, "rotation": 0.25}),
+    APGD,
+    PGD,
+    AIMED,
+)
+TABLES = (
+    *("summary", "by_perturbation", "by_severity", "over_models", "over_strengths", "by_class"),
+    *("corruption_errors", "robust_accuracy", "reliability"),
+)
+
+
+def tell(figures: Figures) -> dict[str, Any]:
+    """All that is told of a run."""
+    told = {name: getattr(figures, name) for name in TABLES}
+    each = {q: [figures.pairs(q), figures.tests(q), figures.ranking(q)] for q in QUANTITIES}
+    rest = (figures.images, figures.copies, figures.labelled, figures.recount)
+    return {**told, "each": each, "rest": rest, "choice": figures.choice.as_dict()}
+
+
+QUANTITIES = ("consistency", "perturbed_accuracy", "robust_accuracy")
+
+
+def check(found: Any, expected: Any) -> None:
+    """Whether both are the same, numbers to 1e-9."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key, value in expected.items():
+            check(found[key], value)
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            check(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    else:
+        assert found == expected
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """40 images, of which one is a copy, 13 have no label and one lacks a model; parts in turns."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    digests = {f"{number:03}.png": f"digest {number}" for number in range(40)}
+    digests["031.png"] = digests["004.png"]
+    made = saved(folder, digests, MODELS, source=folder, conditions=CONDITIONS, each=10)
+    rng = np.random.default_rng(1)
+    for part in made.parts:
+        table = pq.read_table(part.path)
+        rows = table.to_pandas()[["position", "model"]]
+        keep = ~((rows["position"] == 17) & (rows["model"] == "SqueezeNet")).to_numpy()
+        place = table.schema.get_field_index("divergence")
+        table = table.set_column(place, SCHEMA.field(place), pa.array(rng.random(len(table))))
+        bare = pa.array((rows["position"] % 3 == 0).to_numpy())
+        for name in ("label", *CORRECTNESS):
+            at = table.schema.get_field_index(name)
+            nothing = pa.nulls(len(table), SCHEMA.field(name).type)
+            values = pa.compute.if_else(bare, nothing, table[name].combine_chunks())
+            table = table.set_column(at, SCHEMA.field(name), values)
+        pq.write_table(table.filter(pa.array(keep)), part.path, row_group_size=64)
+    return in_turns(made)
+
+
+def in_turns(run: runs.Run) -> runs.Run:
+    """``run`` with its parts in another order, as workers that finish in turns leave them."""
+    return runs.Run(run.folder, run.manifest, [run.parts[at] for at in (2, 0, 3, 1)])
+
+
+def rows_of(run: runs.Run) -> Rows:
+    return Rows([part.path for part in run.parts])
+
+
+def test_grids_equal_those_of_the_frame(run: runs.Run) -> None:
+    found, expected = rows_of(run).grids(), grids(run.frame())
+    assert [grid.model for grid in found] == [grid.model for grid in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.images.tolist() == other.images.tolist()
+        assert one.conditions == other.conditions
+        np.testing.assert_array_equal(one.there, other.there)
+        for name in ("consistent", AS_TOLD, "probability", "clean_probability", "label", *MEANS):
+            np.testing.assert_array_equal(one.values(name), other.values(name))
+        for name in CORRECTNESS:
+            np.testing.assert_array_equal(one.flags(name), other.flags(name))
+
+
+def test_figures_equal_those_of_the_frame(run: runs.Run) -> None:
+    rows = rows_of(run)
+    check(tell(Figures(rows.grids(), rows.axes.copies)), tell(Figures(run.frame())))
+
+
+def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"secret": [1]}), other)
+    rows = rows_of(run)
+    with pytest.raises(RunError):
+        rows.ask("SELECT * FROM read_parquet($other)", other=str(other))
+    with pytest.raises(RunError):
+        rows.ask("SET enable_external_access = true")
+    assert rows.ask("SELECT count(*) FROM rows WHERE model = $name", name="' OR '1'='1") == [(0,)]
+
+
+def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run) -> None:
+    gone = Rows([*(part.path for part in run.parts), run.folder / "part-000009.parquet"])
+    with pytest.raises(RunError, match="cannot be read any more"):
+        gone.ask("SELECT count(*) FROM rows")
+
+
+def test_no_rows_give_no_grids() -> None:
+    assert Rows([]).grids() == []
+    assert Figures(Rows([]).grids()).images == 0
