@@ -59,7 +59,7 @@ def over_epsilon(
     spec: AttackSpec,
     epsilons: Sequence[float] = (),
 ) -> Iterator[Step | Point]:
-    """Attacks ``picture`` at all ``epsilons`` in one batch; yields the steps, then a point each.
+    """Attack ``picture`` at all ``epsilons`` in one batch; yield the steps, then a point each.
 
     They are at most 16, by default those of ``EPSILONS``; the epsilon of ``spec`` is not used.
     The points begin with epsilon 0, the original. Closing the iterator stops within one step.
@@ -156,7 +156,7 @@ class Smallest:
 def smallest_epsilon(
     picture: Picture, classifier: Classifier, spec: AttackSpec
 ) -> Iterator[Step | Smallest]:
-    """Doubles epsilon until the attack succeeds, then bisects; yields the steps, then the result.
+    """Double epsilon until the attack succeeds, then bisect; yield the steps, then the result.
 
     The epsilon of ``spec`` is not used. A minimal attack runs once: its change is the result.
     Closing the iterator stops within one step.

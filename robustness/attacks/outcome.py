@@ -120,7 +120,7 @@ def adversarial(
 def _saved(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
 ) -> Generator[Step, None, Found]:
-    """Attacks ``image`` (S, S, 3) and rounds the result to 8 bits.
+    """Attack ``image`` (S, S, 3) and round the result to 8 bits.
 
     An eager attack continues until a success holds in 8 bits.
     """

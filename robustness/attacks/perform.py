@@ -114,7 +114,7 @@ def make_task(
 
 
 def check_class(classifier: Classifier, index: int) -> None:
-    """Raises ``ParameterError`` unless the model has a class ``index``."""
+    """Raise ``ParameterError`` unless the model has a class ``index``."""
     count = len(classifier.record.labels())
     if not 0 <= index < count:
         raise ParameterError(

@@ -53,25 +53,32 @@ def judged(
 
     Raises ``WeightsError`` when a model cannot be loaded.
     """
-    classes = models.REGISTRY[source].labels().key
     for name in names:
         classifier = load(name, side=len(picture.image))
         before = classifier(picture.image[None]).probabilities[0]
         own = int(before.argmax())
         answer = classifier(image[None]).probabilities[0]
         top1 = int(answer.argmax())
-        known = spec.target is None or classifier.record.labels().key == classes
-        success = bool(spec.reached(top1, own)) if known else None
         yield Transfer(
             source=source,
             model=name,
-            success=success,
+            success=fooled(spec, source, name, top1, own),
             clean_top1=own,
             clean_probability=float(before[own]),
             top1=top1,
             probability=float(answer[top1]),
             retained_probability=float(answer[own]),
         )
+
+
+def fooled(spec: AttackSpec, source: str, name: str, top1: int, before: int) -> bool | None:
+    """Whether the attack on ``source`` succeeds on ``name`` too; None without the target class.
+
+    ``top1`` is the prediction of ``name`` and ``before`` that for the original.
+    """
+    if not attackable([name], spec, source):
+        return None
+    return bool(spec.reached(top1, before))
 
 
 def attackable(names: Sequence[str], spec: AttackSpec, of: str) -> list[str]:

@@ -59,7 +59,7 @@ class Claims:
 
 
 def claims(path: Path) -> Claims:
-    """Reads the claims of the file ``path``.
+    """Read the claims of the file ``path``.
 
     Raises ``ClaimsError`` for one that holds anything but whole pages of whole columns, ``OSError``
     where it cannot be read.

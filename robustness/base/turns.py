@@ -103,7 +103,7 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, who: str, wish: int | None = None) -> Iterator[None]:
-        """Waits for a turn of ``who`` and holds it; without a ``wish`` it is part of long work.
+        """Wait for a turn of ``who`` and hold it; without a ``wish`` it is part of long work.
 
         Raises ``SupersededError`` if ``who`` has a newer wish by then.
         """
@@ -193,7 +193,7 @@ class Pauses:
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """Marks an answer that somebody waits for; waits a moment first if jobs are owed it."""
+        """Mark an answer that somebody waits for; wait a moment first if jobs are owed it."""
         with self._changed:
             self._changed.wait_for(lambda: not self._closed)
             self._answering += 1
@@ -238,7 +238,7 @@ class Pauses:
                 owed, resumed = 0.0, time.monotonic()
 
     def _pay(self, owed: float) -> None:
-        """Lets jobs run alone for ``owed`` seconds, once the answers under way have ended."""
+        """Let jobs run alone for ``owed`` seconds, once the answers under way have ended."""
         with self._changed:
             self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
             self._changed.wait_for(lambda: not self._pids, owed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ from robustness.commands.options import Parsers, add_command, add_shared
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
     from robustness.attacks.transfer import Transfer
+    from robustness.evaluation.measurement import Measurement
+    from robustness.evaluation.spec import RunSpec
     from robustness.pictures.picture import Picture
 
 REPORTS = 10
 """Most progress lines of an attack."""
-
-_TRANSFER_COLUMNS = {"model": "<20", "fooled too": "<15", "prediction": ""}
 
 
 def add(parsers: Parsers) -> None:
@@ -57,7 +58,7 @@ def attack_command(options: argparse.Namespace) -> None:
     """Change an image slightly so that a model predicts another class."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
-    from robustness.evaluation.correctness import label_index, labelled, true_class
+    from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.sides import one_side
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
@@ -81,14 +82,16 @@ def attack_command(options: argparse.Namespace) -> None:
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         console.write_file(options.to, to_png(outcome.image))
-    transfer = [labelled(entry, truth) for entry in _transfer(picture, outcome)]
-    own = label_index(name, truth)
+    asked, answers = _answers(picture, outcome)
+    rows = [labelled(row, truth) for row in answers]
     console.end_progress()
     if options.json:
-        judged = [entry.as_row() for entry in transfer]
-        console.print_json({**outcome.as_row(), "label": own, "transfer": judged})
+        others = [entry.as_row() for entry in _transfer(outcome, rows)]
+        console.print_json({**outcome.as_row(), "label": rows[0].label, "transfer": others})
     else:
-        _print_outcome(outcome, transfer, own)
+        from robustness import report
+
+        console.say(report.printed(report.of_attack(asked, picture, outcome, rows)))
 
 
 def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
@@ -109,57 +112,52 @@ def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
     )
 
 
-def _transfer(picture: Picture, outcome: Outcome) -> list[Transfer]:
-    """The predictions of all other models with weights; models that fail are skipped by name."""
-    from robustness import models
-    from robustness.attacks.transfer import judged
+def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurement]]:
+    """The predictions of the attacked model, then of all others with weights.
 
-    found: list[Transfer] = []
-    for record in models.REGISTRY:
-        if record.name == outcome.model or not models.state(record).ready:
-            continue
-        console.progress(f"asking {record.name} ...")
+    A model that fails is skipped by name.
+    """
+    import numpy as np
+
+    from robustness import models
+    from robustness.evaluation.condition import AttackCondition
+    from robustness.evaluation.loop import Batch, measured, picture_scores
+    from robustness.evaluation.spec import make_spec
+
+    ready = [record.name for record in models.REGISTRY if models.state(record).ready]
+    names = [outcome.model, *(name for name in ready if name != outcome.model)]
+    condition = AttackCondition.of_spec(outcome.spec)
+    seed, side = outcome.spec.seed, picture.side
+    asked = make_spec(names, [condition], seed=seed, fit=picture.fit, side=side)
+    clean, changed = picture.image[None], outcome.image[None]
+    batch = Batch([picture], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
+    rows: list[Measurement] = []
+    for name in names:
+        console.progress(f"asking {name} ...")
         try:
-            found += judged(picture, outcome.image, outcome.spec, outcome.model, [record.name])
+            ((row,),) = measured(asked, batch, models.load(name, side=side))
         except RobustnessError as error:
             console.progress(f"left out: {error}")
-    return found
+        else:
+            rows.append(row)
+    return asked, rows
 
 
-def _print_outcome(outcome: Outcome, transfer: list[Transfer], label: int | None) -> None:
-    from robustness.charts.verdict import verdict_of
-    from robustness.models import class_name
+def _transfer(outcome: Outcome, rows: Sequence[Measurement]) -> list[Transfer]:
+    from robustness.attacks.transfer import Transfer, fooled
 
-    told = verdict_of({**vars(outcome), "label": label}).said
-
-    spec, control = outcome.spec, outcome.control
-    aim = "" if spec.target is None else f" towards {class_name(outcome.model, spec.target)!r}"
-    before = class_name(outcome.model, outcome.clean_top1)
-    after = class_name(outcome.model, outcome.top1)
-    console.say(
-        f"{outcome.label}, {spec.norm} {spec.size_text}, on {outcome.model}{aim}: "
-        f"{'succeeds' if outcome.success else 'fails'}\n"
-        f"prediction    {before} {outcome.clean_probability:.1%} -> {after} "
-        f"{outcome.probability:.1%}  {told}\n"
-        f"change        linf {255 * outcome.linf:.3g}/255, l2 {outcome.l2:.3g}, SSIM "
-        f"{outcome.ssim:.3f}\n"
-        f"noise alone   of the same size does it in {control.successes} of {control.draws} draws"
-    )
-    if spec.epsilon and not outcome.l2:
-        console.say("note          no other 8-bit image lies within this epsilon")
-    if not transfer:
-        return
-    console.say("")
-    fooled = {True: "yes", False: "no", None: "other classes"}
-    console.print_table(
-        _TRANSFER_COLUMNS,
-        [
-            (
-                entry.model,
-                fooled[entry.success],
-                f"{class_name(entry.model, entry.top1)} {entry.probability:.1%}  "
-                f"{verdict_of(entry.as_row()).said}",
-            )
-            for entry in transfer
-        ],
-    )
+    return [
+        Transfer(
+            source=outcome.model,
+            model=row.model,
+            success=fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
+            clean_top1=row.clean_top1,
+            clean_probability=row.clean_probability,
+            top1=row.top1,
+            probability=row.probability,
+            retained_probability=row.retained_probability,
+            label=row.label,
+        )
+        for row in rows
+        if row.model != outcome.model
+    ]

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
-if TYPE_CHECKING:
-    from robustness.statistics import ModelChoice
-
-_COLUMNS = {
-    "rank": "<7",
-    "model": "<20",
-    "robust (95 % interval)": "<26",
-    "originals": ">9",
-    "first in": ">9",
-    "latency": ">10",
-    "size": ">9",
-    "  weakest under": "",
-}
-
 
 def add(parsers: Parsers) -> None:
-    """Adds ``choose``."""
+    """Add ``choose``."""
     chosen = add_command(parsers, "choose", choose_command, "--json")
     chosen.add_argument("run", metavar="RUN", help=RUN)
     chosen.add_argument(
@@ -88,39 +72,12 @@ def choose_command(options: argparse.Namespace) -> int:
     )
     if options.json:
         console.print_json(found.as_dict())
-    else:
-        _print(found)
+        return 0
+    from robustness import report
+    from robustness.report.results import run_choice
+
+    weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
+    console.say("\n".join(found.sentences))
+    table = run_choice.table(found.models, found.quantity)
+    console.say(report.printed_blocks([table, *map(report.Text, weighted)]))
     return 0
-
-
-def _print(found: ModelChoice) -> None:
-    for sentence in found.sentences:
-        console.say(sentence)
-    console.say("")
-    console.print_table(_COLUMNS, map(_row, found.models))
-    for word, names in found.weighted.items():
-        console.say(f"{word}: {', '.join(names)}")
-
-
-def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    from robustness.evaluation.condition import perturbation_label
-
-    low, high = entry["place_low"], entry["place_high"]
-    place = "-" if low is None else f"{low}" if low == high else f"{low}-{high}"
-    robust = "" if entry["robust"] is None else f"{entry['robust']:.1%}"
-    if entry["robust_low"] is not None:
-        robust += f" ({entry['robust_low']:.1%} to {entry['robust_high']:.1%})"
-    return (
-        place,
-        entry["model"],
-        robust,
-        _of("{:.1%}", entry["accuracy"]),
-        _of("{:.0%}", entry["certainty"]),
-        _of("{:.1f} ms", entry["latency_ms"]),
-        _of("{:.1f} MB", entry["megabytes"]),
-        "  " + ("" if entry["weakest"] is None else perturbation_label(entry["weakest"])),
-    )
-
-
-def _of(form: str, value: float | None) -> str:
-    return "" if value is None else form.format(value)

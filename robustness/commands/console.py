@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,21 +32,6 @@ def remark(text: str) -> None:
     _print(text, sys.stderr)
 
 
-def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str] | str]) -> None:
-    """Prints ``rows`` under the headings of ``columns``.
-
-    The values of ``columns`` are alignment and width, such as ``<20`` or ``>9``. A row may have
-    fewer cells than there are columns; one that is a text stands across them all.
-    """
-    for row in (tuple(columns), *rows):
-        say(row if isinstance(row, str) else "".join(map(format, row, columns.values())))
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """The interval of a difference in points, such as " (-1.2 to +3.4)"; "" if unknown."""
-    return "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-
-
 def make_folder(path: Path) -> None:
     """Create the folder ``path``; raises ``ParameterError`` if that fails."""
     with _written(path):
@@ -54,7 +39,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes ``data`` whole or not at all, folders included; over a pipe or device as it comes.
+    """Write ``data`` whole or not at all, folders included; over a pipe or device as it comes.
 
     Raises ``ParameterError`` with the reason where it cannot.
     """

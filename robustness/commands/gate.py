@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with which GitHub Actions names the file for the summary of a step."""
 
-_COLUMNS = {"": "<16", "model": "<20", "condition": "<34", "limit": "<23", "wanted": ""}
+_HEAD = ("", "Model", "Condition", "Limit", "Wanted", "Found")
 
 
 def add(parsers: Parsers) -> None:
@@ -105,23 +105,22 @@ def _write_documents(options: argparse.Namespace, found: Check) -> None:
 
 
 def _print_check(found: Check) -> None:
+    from robustness import report
+    from robustness.charts.tables import Table
     from robustness.runs import gate
 
-    broken = found.broken
-    console.say(f"{found.run.id}, {counted(found.run.images, 'image')}\n")
-    console.print_table(
-        _COLUMNS,
-        [
-            (
-                f"{'FAIL' if verdict in broken else 'ok':4} {verdict.outcome}",
-                verdict.model,
-                verdict.where,
-                verdict.limit,
-                f"{verdict.wanted:<8g}{verdict.found}",
-            )
-            for verdict in found.verdicts
-        ],
-    )
-    for note in found.notes:
-        console.say(f"\n{note}")
-    console.say(f"\n{gate.headline(found)}")
+    rows = [
+        (
+            f"{'FAIL' if verdict in found.broken else 'ok'} {verdict.outcome}",
+            verdict.model,
+            verdict.where,
+            verdict.limit,
+            f"{verdict.wanted:g}",
+            verdict.found,
+        )
+        for verdict in found.verdicts
+    ]
+    told = report.Titled("Limits", Table(_HEAD, rows))
+    notes = map(report.Text, (*found.notes, gate.headline(found)))
+    console.say(f"{found.run.id}, {counted(found.run.images, 'image')}")
+    console.say(report.printed_blocks([told, *notes]))

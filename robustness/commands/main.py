@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end(options: argparse.Namespace) -> int:
-    """Runs the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
+    """Run the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
     try:
         if options.asks_models:
             from robustness.models.own import user_models
@@ -73,7 +73,7 @@ def _sentence(error: OSError) -> str:
 
 
 def _without_output(error: OutputError) -> int:
-    """Ends without output: quietly if its reader has gone, as ``| head`` does."""
+    """End without output: quietly if its reader has gone, as ``| head`` does."""
     # What is still buffered goes to nowhere, lest Python complain of it while it exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error.cause, BrokenPipeError):

@@ -78,7 +78,7 @@ def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) 
 def add_command(
     parsers: Parsers, name: str, action: Action, *shared: str, asks_models: bool = True
 ) -> argparse.ArgumentParser:
-    """Adds a command that ``action`` performs, with ``shared`` options; others are the caller's.
+    """Add a command that ``action`` performs, with ``shared`` options; others are the caller's.
 
     The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
     stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's

@@ -19,7 +19,7 @@ _SHOWN_TRIALS = 4
 
 
 def add(actions: Parsers) -> None:
-    """Adds ``models add`` and ``models remove``."""
+    """Add ``models add`` and ``models remove``."""
     adding = add_command(actions, "add", add_model_command, asks_models=False)
     adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")

@@ -72,17 +72,19 @@ def predict_command(options: argparse.Namespace) -> None:
     a study image already and keeps that size. With --under the default is 224, as elsewhere.
     """
     from robustness import models
+    from robustness.charts.tables import Table
     from robustness.charts.verdict import verdict_of
     from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.perturbations import check_seed
     from robustness.pictures.fitting import check_fit
+    from robustness.report import Titled, printed_blocks
 
     check_fit(options.fit)
     check_seed(options.seed)
     condition, names = _condition(options.under), models.resolve(options.models)
     truths = [true_class(image, options.true_class, names) for image in options.images]
     answers = _answers(options, names) if condition is None else _under(condition, options, names)
-    predictions, lines = [], []
+    predictions, told = [], []
     for (place, name), answer in sorted(answers, key=lambda each: each[0][0]):
         label = label_index(name, truths[place])
         entry = {
@@ -92,17 +94,16 @@ def predict_command(options: argparse.Namespace) -> None:
             "correct": is_correct(label, answer["top1"]),
             "top": [_told(name, *each) for each in answer["top"]],
         }
-        told = f"  {verdict_of({**answer, 'label': label}).said}"
         known = condition is not None or label is not None
+        mark = f": {verdict_of({**answer, 'label': label}).said}" if known else ""
+        top = [(each["name"], f"{each['probability']:.1%}") for each in entry["top"]]
         predictions.append(entry)
-        lines.append(f"{entry['image']}  {name}{told if known else ''}")
-        lines += [f"  {each['probability']:7.1%}  {each['name']}" for each in entry["top"]]
+        told.append(Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top)))
     console.end_progress()
     if options.json:
         console.print_json({"predictions": predictions})
         return
-    for line in lines:
-        console.say(line)
+    console.say(printed_blocks(told).strip())
 
 
 Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]

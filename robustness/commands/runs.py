@@ -12,14 +12,7 @@ from robustness.commands import console
 from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.runs import Comparison, Listed, Run
-
-_CHANGES = {
-    "model": "<20",
-    "condition": "<22",
-    "consistency": ">13",
-    "  change (95 % interval)": "",
-}
+    from robustness.runs import Listed, Run
 
 
 def add(parsers: Parsers) -> None:
@@ -175,41 +168,11 @@ def compare_command(options: argparse.Namespace) -> None:
             ]
         )
         return
+    from robustness import report
+    from robustness.report.results import comparison
+
     for each in found:
-        _print_comparison(each)
-
-
-def _print_comparison(found: Comparison) -> None:
-    from robustness.evaluation.condition import named
-    from robustness.statistics.differences import said
-
-    console.say(
-        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'image')} in both"
-    )
-    for sentence in found.apart:
-        console.say(f"  {sentence}")
-    if not found.differences:
-        return
-    rows = []
-    for entry in found.differences:
-        where = "all" if entry["condition"] is None else named(entry["condition"])
-        by = entry["judged_by"]
-        change, low, high = (entry[f"{by}_difference{side}"] for side in ("", "_low", "_high"))
-        if change is None:  # no attack of both runs had a prediction to break
-            continue
-        text = f"{100 * change:+8.1f}{console.interval(low, high)}, {said(entry[f'{by}_verdict'])}"
-        rows.append(
-            (
-                entry["model"],
-                where,
-                f"{entry[f'{by}_b']:.1%}",
-                text
-                if by == "consistency"
-                else f"{text} (robust accuracy, {entry[f'{by}_images']} images)",
-            )
-        )
-    console.say("")
-    console.print_table(_CHANGES, rows)
+        console.say(report.printed_blocks(comparison.blocks(each)))
 
 
 def resume_command(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robustness.perturbations.perturbation import REFERENCE_SIDE, Images
 
 Plane = NDArray[np.float32]
-"""A float32 array of any shape that belongs to one image: noise, a mask, a kernel."""
+"""A float32 array that belongs to one image, such as noise or a mask."""
 
 
 def blank(images: Images) -> Images:
@@ -36,7 +36,7 @@ def in_pixels(length: float, images: Images) -> float:
 
 
 def at_side(layer: Plane, side: int) -> Plane:
-    """``layer``, drawn at side 224 so that its pattern is the same at every side, at ``side``."""
+    """``layer``, drawn at side 224, scaled to ``side``: every side has the same pattern."""
     if len(layer) == side:
         return layer
     resized = np.empty((side, side, *layer.shape[2:]), dtype=np.float32)
@@ -45,11 +45,11 @@ def at_side(layer: Plane, side: int) -> Plane:
 
 
 DISPLAY_GAMMA = 2.2
-"""Exponent from value to light, the usual approximation of sRGB's curve."""
+"""Exponent from pixel value to light, which approximates sRGB's curve."""
 
 
 def light_gain(gain: float) -> float:
-    """The factor of values that multiplies the light by ``gain``."""
+    """The factor for pixel values that multiplies the light by ``gain``."""
     return float(gain ** (1.0 / DISPLAY_GAMMA))
 
 
@@ -61,7 +61,7 @@ def random_words(
 ) -> NDArray[Word]:
     """Independent integers of ``shape``, uniform over the whole range of ``dtype``.
 
-    Full 64-bit words cut in pieces: several times faster than asking ``stream`` for ``dtype``.
+    Splits 64-bit words, several times faster than drawing ``dtype`` from ``stream``.
     """
     count = math.prod(shape)
     pieces = 8 // np.dtype(dtype).itemsize
@@ -74,15 +74,14 @@ def standard_normals(
 ) -> Plane:
     """Standard normal numbers of ``shape``, written to ``out`` if given.
 
-    By the inverse distribution function at 16 random bits each, several times faster than
-    ``Generator.standard_normal``. The values are the 65536 mid-quantiles: the largest is 4.3,
-    neighbours near 0 are 4e-5 apart, the standard deviation is 0.99999.
+    Looks up 16 random bits each among 65536 mid-quantiles (largest 4.3, standard deviation
+    0.99999), several times faster than ``Generator.standard_normal``.
     """
     return normal_quantiles(random_words(stream, shape, np.uint16), out)
 
 
 def normal_quantiles(words: NDArray[np.uint16], out: Plane | None = None) -> Plane:
-    """The standard normal number at each of ``words``, its place among 65536 equal shares."""
+    """The standard normal quantile number ``words`` of 65536."""
     return _normal_table().take(words, out=out, mode="clip")  # no index is out of range
 
 

@@ -40,7 +40,7 @@ GAUSSIAN_TRUNCATE = 4.0
     search=words("soft smooth unsharp sharpness fuzzy smeared out"),
 )
 def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Convolves with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
+    """Convolve with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).
 
     Pixels beyond the border repeat the nearest one.
     """
@@ -62,14 +62,13 @@ def smoothed(image: Plane, sigma: float, out: Plane | None = None) -> Plane:
 defocus_radius = severity_curve(0.0, (3.0, 4.0, 6.0, 8.0, 10.0))
 defocus_alias = severity_curve(0.0, (0.1, 0.5, 0.5, 0.5, 0.5))
 defocus_gain = severity_curve(1.0, (1.0, 1.0, 1.0, 1.0119, 1.0119))
-"""Sum of the kernel. The original normalises the disk before it blurs it on a grid without a
-margin, so that its two largest kernels sum to 1.0130 and 1.0108, and agreeing with it means
-brightening as well; their mean serves for both, lest a flat image come back as blur grows."""
+"""Sum of the kernel: the mean of 1.0130 and 1.0108, to which the original's two largest kernels sum
+because it normalises the disk before blurring it. One value keeps the effect monotone."""
 
 NO_BLUR = 0.1
-"""Pixels; so narrow a Gaussian gives a neighbour e^-50 of the weight: nothing in float32."""
+"""Pixels; so narrow a Gaussian changes nothing in float32."""
 MARGIN = 2
-"""Cells around the disk, so that its blur does not meet the border of the kernel."""
+"""Cells around the disk that keep its blur off the border of the kernel."""
 
 
 @perturbation(
@@ -80,7 +79,7 @@ MARGIN = 2
     unit="px",
     parameter_at=defocus_radius,
     study_strength=0.6,
-    # A disk inverts some frequencies: a fine periodic texture can come back a little.
+    # A disk inverts some frequencies, so a fine periodic texture can partly return.
     monotone=False,
     imagenet_c="defocus_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'defocus_blur'",
@@ -89,9 +88,9 @@ MARGIN = 2
     wording="radius {value} px",
 )
 def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Convolves with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).
+    """Convolve with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).
 
-    Pixels beyond the border mirror those within (without repeating the border itself).
+    Borders mirror, without repeating the edge pixel.
     """
     radius = in_pixels(defocus_radius(strength), images)
     kernel = disk(radius, defocus_alias(strength)) * np.float32(defocus_gain(strength))
@@ -105,12 +104,10 @@ def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
 def disk(radius: float, alias_blur: float) -> Plane:
     """Disk kernel of sum 1; ``radius`` and ``alias_blur`` in pixels of the kernel itself.
 
-    At a whole radius it is the original's: 1 where x^2 + y^2 <= radius^2, else 0, then blurred by
-    a Gaussian of ``alias_blur``. Between whole radii the cells enter ring by ring (a ring being
-    those of equal x^2 + y^2), each fading in while radius^2 grows from the ring before to its own.
-    ``alias_blur`` softens the pixel grid, which has no size in the scene: it never scales with S.
-    What it spreads beyond the original's grid, which ends at 8 or at a greater radius, is cut off:
-    four faint tips, for which the convolution would cost half as much again.
+    At a whole radius it equals the original's: 1 where x^2 + y^2 <= radius^2, else 0, then blurred
+    by a Gaussian of ``alias_blur``. Between whole radii, rings of cells with equal x^2 + y^2 fade
+    in one by one. ``alias_blur`` softens the pixel grid, so it does not scale with S. What it
+    spreads beyond the original's grid (four faint tips) is cut off to save time.
     """
     reach = max(8, math.ceil(radius))
     x = np.arange(-reach - MARGIN, reach + MARGIN + 1, dtype=np.float64)

@@ -47,7 +47,7 @@ _metering = partial(
     wording="+{value} stops",
 )
 def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Adds ``overexposure_stops(strength)`` stops of light, clipped at white."""
+    """Add ``overexposure_stops(strength)`` stops of light, clipped at white."""
     return _exposed(images, overexposure_stops(strength))
 
 
@@ -58,7 +58,7 @@ def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
 )
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Removes light: ``underexposure_stops(strength)`` is negative."""
+    """Remove light: ``underexposure_stops(strength)`` is negative."""
     return _exposed(images, underexposure_stops(strength))
 
 
@@ -85,10 +85,7 @@ gamma_exponent = linear(1.0, 2.2)
     wording="gamma {value}",
 )
 def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Raises every value to the power ``gamma_exponent(strength)``: middle tones get darker.
-
-    Black and white stay, so nothing is cut off.
-    """
+    """Raise every value to the power ``gamma_exponent(strength)``, which darkens middle tones."""
     result = blank(images)
     for image, out in zip(images, result, strict=True):
         cv2.pow(image, gamma_exponent(strength), dst=out)
@@ -112,9 +109,9 @@ vignette_stops = linear(0.0, 4.0)
     wording="corners {value} stops darker",
 )
 def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Darkens towards the corners, which get ``vignette_stops(strength)`` stops less light.
+    """Darken towards the corners, which get ``vignette_stops(strength)`` stops less light.
 
-    By the law of the fourth power of the cosine of the angle at which light meets the sensor.
+    Light falls off with the fourth power of the cosine of its angle to the sensor.
     """
     side = images.shape[1]
     offset = (np.arange(side) - (side - 1) / 2) / ((side - 1) / 2)
@@ -138,7 +135,7 @@ fringe_width = linear(0.0, 8.0)
     parameter="red from blue in the corners",
     unit="px",
     parameter_at=fringe_width,
-    # A channel moved over a periodic texture can fall on its next period.
+    # On a periodic texture a channel can move by one whole period.
     monotone=False,
     source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
     "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
@@ -147,7 +144,7 @@ fringe_width = linear(0.0, 8.0)
     wording="fringes {value} px",
 )
 def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Enlarges red and shrinks blue, so that they part by ``fringe_width`` pixels in the corners.
+    """Enlarge red and shrink blue until they are ``fringe_width`` pixels apart in the corners.
 
     Borders mirror; bicubic interpolation, as ``rotation`` does.
     """
@@ -190,10 +187,10 @@ BANDS = 3.0
     wording="bands {percent} darker",
 )
 def rolling_bands(images: Images, strength: float, rng: Streams) -> Images:
-    """Darkens ``BANDS`` horizontal bands, in their middle by ``band_depth(strength)`` of the light.
+    """Darken ``BANDS`` horizontal bands by up to ``band_depth(strength)`` of the light.
 
-    The lamp's light goes as the squared sine of time, and each row is exposed a little later than
-    the one above it. The moment at which the frame begins is random.
+    The lamp's light follows the squared sine of time; each row is exposed a little later than the
+    row above. The phase is random.
     """
     side = images.shape[1]
     turns = BANDS * (np.arange(side) + 0.5) / side

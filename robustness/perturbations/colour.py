@@ -43,7 +43,7 @@ reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
     wording="contrast {value} x",
 )
 def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Multiplies the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
+    """Multiply the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
     return scale_about_mean(images, reduced_contrast_factor(strength))
 
 
@@ -58,7 +58,7 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
     parameter="factor of HSV saturation",
     unit="times",
     parameter_at=saturation_factor,
-    # The severities turn from less saturation to more, past none of either.
+    # Severities 1 and 2 remove saturation and 3 to 5 add it.
     monotone=False,
     imagenet_c="saturate",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'saturate'",
@@ -67,11 +67,10 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
     wording="saturation {value} x",
 )
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Multiplies HSV's saturation by ``saturation_factor``, adds ``saturation_added``, cuts at 1.
+    """Multiply HSV's saturation by ``saturation_factor``, add ``saturation_added``, cut at 1.
 
-    Severities 1 and 2 take colour away and 3 to 5 overdo it, so that the image comes back to
-    itself on the way from 2 to 3, near strength 0.49. What is added gives grey the hue 0 of HSV,
-    red, as in the original.
+    Severities 1 and 2 remove colour and 3 to 5 add it, so the image is nearly unchanged near
+    strength 0.49. Added saturation turns grey red (hue 0), as in the original.
     """
     factor, added = saturation_factor(strength), saturation_added(strength)
     result = blank(images)
@@ -81,7 +80,7 @@ def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
 
 
 def _saturated(channels: Sequence[Plane], factor: float, added: float) -> list[Plane]:
-    """Hue and value stay, so every channel's distance from the value grows by one ratio."""
+    """Scale every channel's distance from HSV's value by one ratio; hue and value stay."""
     value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
     range_ = value - cv2.min(cv2.min(channels[0], channels[1]), channels[2])
     most = value / np.maximum(range_, np.float32(1e-20))
@@ -112,7 +111,7 @@ colour_taken = linear(0.0, 1.0)
     wording="{percent} less colour",
 )
 def greyscale(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Moves every pixel a share ``strength`` of the way to its luminance."""
+    """Blend every pixel with its luminance; ``strength`` is the luminance's share."""
     matrix = (1.0 - strength) * np.eye(3) + strength * LUMINANCE
     return _mixed(images, matrix)
 
@@ -127,19 +126,19 @@ hue_angle = linear(0.0, 180.0)
     parameter="angle",
     unit="degrees",
     parameter_at=hue_angle,
-    # Vivid colours leave the range on the way round and are cut off.
+    # Vivid colours leave the range and are clipped.
     monotone=False,
     source="the hueRotate matrix of the W3C Filter Effects Module Level 1",
     risk=COLOUR_PROCESSING,
     search=words("color tint filter neon green pink purple"),
 )
 def hue_shift(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Turns the hue by ``hue_angle(strength)`` degrees and keeps the luminance."""
+    """Turn the hue by ``hue_angle(strength)`` degrees and keep the luminance."""
     return _mixed(images, hue_matrix(hue_angle(strength)))
 
 
 def hue_matrix(degrees: float) -> NDArray[np.float64]:
-    """Turns colours about the grey axis; the constants are those of the W3C module."""
+    """Turn colours about the grey axis; the constants are those of the W3C module."""
     weights = np.array([0.213, 0.715, 0.072])
     grey = np.tile(weights, (3, 1))
     across = np.array([[-0.213, -0.715, 0.928], [0.143, 0.140, -0.283], [-0.787, 0.715, 0.072]])
@@ -207,7 +206,7 @@ _cast = partial(
     search=words("orange tungsten bulb candle indoor sunset yellow red golden sepia sunglasses"),
 )
 def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """The light turns from daylight to that of a bulb, and the camera does not adapt: orange."""
+    """Change the light from daylight towards a bulb's, without white balance: orange."""
     return _lit(images, TUNGSTEN, strength)
 
 
@@ -218,11 +217,11 @@ def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     search=words("blue shade led cold underwater moonlight"),
 )
 def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """The light turns from daylight to that of the blue sky, and the camera does not adapt."""
+    """Change the light from daylight towards the blue sky's, without white balance."""
     return _lit(images, SKY, strength)
 
 
 def _lit(images: Images, light: Illuminant, strength: float) -> Images:
-    """Multiplies the channels as ``light`` would, as far as ``strength`` goes, in equal ratios."""
+    """Multiply the channels by ``light``'s gains to the power ``strength``."""
     gains = (white(light) / white(DAYLIGHT)) ** (strength / DISPLAY_GAMMA)
     return _mixed(images, np.diag(gains))

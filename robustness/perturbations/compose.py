@@ -15,7 +15,7 @@ from robustness.pictures.picture import image_digest
 def stream(seed: int, digest: str, name: str) -> np.random.Generator:
     """The random stream of one image under one perturbation.
 
-    It does not depend on the strength or the batch: a moved slider scales the same noise.
+    It does not depend on strength or batch: moving a slider scales the same noise.
     """
     key = hashlib.sha256(f"{seed}\0{name}\0{digest}".encode()).digest()
     return np.random.Generator(np.random.SFC64(np.frombuffer(key, dtype=np.uint32).tolist()))

@@ -22,8 +22,8 @@ from robustness.perturbations.perturbation import (
     words,
 )
 
-# Where a grid of pixels falls on a fine texture can matter more than how fine it is, and a coarser
-# rounding can happen to hit a value better.
+# How a pixel grid falls on a fine texture can matter more than its size, and a coarser rounding can
+# happen to be closer.
 _digital = partial(perturbation, family=DIGITAL, stage=Stage.FILE, monotone=False, continuous=False)
 
 
@@ -33,7 +33,7 @@ def whole(curve: Callable[[float], float]) -> Callable[[float], float]:
 
 
 pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
-"""At side 224: the original's scales .6 to .25 of it, cut to whole pixels."""
+"""At side 224: the original's scales 0.6 to 0.25, in whole pixels."""
 
 
 @_digital(
@@ -48,9 +48,9 @@ pixels_a_side = whole(severity_curve(224.0, (134.0, 112.0, 89.0, 67.0, 56.0)))
     wording="{value} x {value} pixels",
 )
 def pixelate(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Averages into ``pixels_a_side(strength)`` pixels (at side 224), shown as squares.
+    """Average into ``pixels_a_side(strength)`` pixels (at side 224), shown as squares.
 
-    Each pixel belongs wholly to the square in which its middle lies, so squares differ by a pixel.
+    Each pixel belongs to the square that holds its centre, so square sizes differ by a pixel.
     """
     side = images.shape[1]
     few = _pixels(pixels_a_side(strength), side)
@@ -107,7 +107,7 @@ def resolution(strength: float) -> float:
     wording="{value} x {value} pixels",
 )
 def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Averages into ``resolution(strength)`` pixels a side, then enlarges smoothly (bicubic)."""
+    """Average into ``resolution(strength)`` pixels a side, then enlarge smoothly (bicubic)."""
     side = images.shape[1]
     few = _pixels(resolution(strength), side)
     result = blank(images)
@@ -133,7 +133,7 @@ webp_quality = whole(linear(100.0, 1.0))
     wording="quality {value}",
 )
 def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Saves and reads back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""
+    """Save and read back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""
     return _through_file(images, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, int(jpeg_quality(strength))])
 
 
@@ -149,13 +149,13 @@ def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Imag
     wording="quality {value}",
 )
 def webp_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Saves and reads back as lossy WebP of ``webp_quality(strength)``."""
+    """Save and read back as lossy WebP of ``webp_quality(strength)``."""
     return _through_file(images, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(webp_quality(strength))])
 
 
 FILE_QUALITY = 85
-"""Of the JPEG files as which ImageNet-C was published: ``save(path, quality=85, optimize=True)`` in
-``make_imagenet_c.py``, where optimising changes the size of a file alone."""
+"""Quality of ImageNet-C's published JPEG files: ``save(path, quality=85, optimize=True)`` in
+``make_imagenet_c.py``."""
 
 
 def file_quality(strength: float) -> float:
@@ -163,7 +163,7 @@ def file_quality(strength: float) -> float:
     return float(FILE_QUALITY) if strength > 0.0 else 100.0
 
 
-# Last of the last stage: whatever else was done to an image is in the file.
+# Last: the file holds every other change.
 @perturbation(
     label=f"Saved as JPEG (quality {FILE_QUALITY})",
     family=DIGITAL,
@@ -177,7 +177,7 @@ def file_quality(strength: float) -> float:
     search=words("jpg file imagenet recompress"),
 )
 def saved_as_jpeg(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Saves and reads back as JPEG of quality 85, colour at half resolution, at any strength."""
+    """Save and read back as JPEG of quality 85, colour at half resolution, at any strength."""
     return _through_file(images, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, FILE_QUALITY])
 
 

@@ -1,9 +1,8 @@
 """Frost on a window pane.
 
-ImageNet-C lays one of five photographs of ice over the image. This project carries no photographs:
-it grows sheets of ice feathers by a fixed recipe, with the colours of those photographs and as much
-contrast at every fineness. Models keep as many answers under them as under the photographs, at
-every severity: ``benchmarks/originals.py`` holds the one against the other.
+ImageNet-C lays one of five photographs of ice over the image. Instead, this module draws sheets of
+ice feathers with the colours and contrast of those photographs. Models are as consistent under
+both at every severity (``benchmarks/originals.py``).
 """
 
 from __future__ import annotations
@@ -83,21 +82,19 @@ SHEETS = (
         length=22.0,
     ),
 )
-"""Colour, tint and contrast are measured on the original's photographs 1 to 5 (2 and 3 show the
-same ice), the contrast in squares under a Hann window. The fourth has 0.92 of its photograph's,
-whose crystals stand in columns and hide less of a picture than these. The original carries a sixth
-photograph and never draws it: its ``randint(5)`` ends at the fifth."""
+"""Colour, tint and contrast measured on the original's photographs 1 to 5 (2 and 3 show the same
+ice), contrast in squares under a Hann window. The fourth has 0.92 of its photograph's contrast,
+since that one's columns of crystals hide less. The original never draws its sixth photograph."""
 OCTAVES = (0.4, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 113.0)
-"""Bounds of the octaves of ``Ice.contrast``, in cycles per 224 pixels, from the longest wave that a
-sheet has."""
+"""Bounds of the octaves of ``Ice.contrast``, in cycles per 224 pixels."""
 SHEET_SIDE = 512
 Points = NDArray[np.float64]
 """Points of a sheet in pixels, x then y along the last axis."""
 Floats = NDArray[np.float64]
 BARB_ANGLE = np.pi / 3
-"""Between the arms of an ice crystal."""
+"""Angle between the arms of an ice crystal."""
 LAYERS = 64
-"""Needles of one shade are drawn at once, in so many layers one over the other."""
+"""Layers of needles; those of a layer share a shade and are drawn at once."""
 SHIFT = 4
 """Fractional bits of the coordinates given to OpenCV's drawing."""
 
@@ -110,7 +107,7 @@ SHIFT = 4
     unit="times",
     parameter_at=frost_weight,
     random=True,
-    # A dark image gets lighter under ice and a light one darker: a middle one may do neither.
+    # Ice lightens a dark image and darkens a light one.
     monotone=False,
     imagenet_c="frost",
     source="the weights of Hendrycks & Dietterich, ICLR 2019, corruption 'frost', on ice that "
@@ -152,7 +149,7 @@ def sheet(number: int) -> Plane:
 def _with_contrast(relief: Plane, ice: Ice) -> Floats:
     """``relief`` about 0, each of its ``OCTAVES`` with the contrast of ``ice``.
 
-    The gain runs smoothly over the logarithm of the frequency, which the rounds settle.
+    The gain is smooth in the logarithm of the frequency; a few rounds make it converge.
     """
     spectrum = np.fft.rfft2(relief - relief.mean())
     spectrum[0, 0] = 0.0
@@ -171,7 +168,7 @@ def _with_contrast(relief: Plane, ice: Ice) -> Floats:
 
 
 def _needles(ice: Ice, stream: np.random.Generator) -> Plane:
-    """Needles with barbs, laid one over the other; each points away from the nearest seed."""
+    """Overlapping needles with barbs; each points away from the nearest seed."""
     count = ice.needles
     seeds = stream.uniform(0.0, SHEET_SIDE, (ice.seeds, 2))
     roots = stream.uniform(-0.05, 1.05, (count, 2)) * SHEET_SIDE
@@ -191,7 +188,7 @@ def _needles(ice: Ice, stream: np.random.Generator) -> Plane:
 
 
 def _lines(roots: Points, angles: Floats, lengths: Floats, stream: np.random.Generator) -> Points:
-    """Line segments (n, 2, 2): needles, and barbs to both sides that shorten to their tips."""
+    """Line segments (n, 2, 2): needles with barbs on both sides that shorten to the tip."""
     needle = np.repeat(np.arange(len(roots)), 2 + (lengths / 3).astype(int))
     along = stream.uniform(0.0, 1.0, needle.size)
     turns = BARB_ANGLE * stream.choice((-1, 1), needle.size)

@@ -31,18 +31,17 @@ QUARTER_TURNS = {90.0: cv2.ROTATE_90_COUNTERCLOCKWISE, 180.0: cv2.ROTATE_180}
     unit="degrees",
     parameter_at=rotation_angle,
     study_strength=0.5,
-    # Half a turn brings many scenes (a horizon, a face) back nearer to themselves.
+    # After half a turn many scenes look more like the original again.
     monotone=False,
     source="the study's '90 degree rotation', graded; ImageNet-C has no counterpart",
     risk=VIEWPOINT,
     search=words("turn tilt angle orientation roll upside down crooked sideways askew spin"),
 )
 def rotation(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Turns the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
+    """Turn the image counter-clockwise by ``rotation_angle(strength)`` degrees about its centre.
 
-    90 and 180 degrees only move pixels. Other angles interpolate with a bicubic kernel, clipped to
-    [0, 1] (a bilinear one blurs a turned image as much as a perturbation of its own would), and
-    fill the corners with the mirrored image, so that no black wedge is mistaken for an object.
+    90 and 180 degrees only move pixels. Other angles interpolate with a bicubic kernel, since a
+    bilinear one would blur visibly, and fill the corners with the mirrored image.
     """
     angle = rotation_angle(strength)
     side = images.shape[1]
@@ -88,7 +87,7 @@ _flip = partial(
     search=words("mirror reflection left selfie reversed backwards"),
 )
 def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Mirrors left and right, at any strength above 0."""
+    """Mirror left and right, at any strength above 0."""
     return _mirrored(images, 1)
 
 
@@ -99,7 +98,7 @@ def horizontal_flip(images: Images, strength: float, rng: Streams = ()) -> Image
     search=words("mirror reflection upside down reversed"),
 )
 def vertical_flip(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Mirrors top and bottom, at any strength above 0."""
+    """Mirror top and bottom, at any strength above 0."""
     return _mirrored(images, 0)
 
 

@@ -35,15 +35,14 @@ brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
     wording="brightness +{percent}",
 )
 def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Adds ``brightness_amount(strength)`` to the value channel of HSV and clips it at 1.
+    """Add ``brightness_amount(strength)`` to the value channel of HSV and clip it at 1.
 
-    Hue and saturation stay, so it is the same as scaling R, G and B by new value / old value;
-    black, which has no hue, becomes grey.
+    This scales R, G and B by new value / old value; black becomes grey.
     """
     amount = brightness_amount(strength)
     result = blank(images)
     for image, out in zip(images, result, strict=True):
-        # The floor leaves visible colours as they are and gives black a value to be divided by.
+        # The floor avoids division by 0 and leaves visible colours unchanged.
         channels = cv2.split(np.maximum(image, np.float32(1e-20), out=out))
         value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
         scale = np.minimum(value + amount, 1.0)
@@ -72,12 +71,12 @@ def contrast_factor(strength: float) -> float:
     wording="contrast {value} x",
 )
 def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Multiplies the distance from each channel's mean by ``contrast_factor(strength)``."""
+    """Multiply the distance from each channel's mean by ``contrast_factor(strength)``."""
     return scale_about_mean(images, contrast_factor(strength))
 
 
 def scale_about_mean(images: Images, factor: float) -> Images:
-    """Multiplies the distance from each channel's mean by ``factor``; clipped."""
+    """Multiply the distance from each channel's mean by ``factor``; clipped."""
     side = images.shape[1]
     result = blank(images)
     for image, out in zip(images, result, strict=True):

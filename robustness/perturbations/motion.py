@@ -29,7 +29,7 @@ motion_sigma = severity_curve(0.0, (3.0, 5.0, 8.0, 12.0, 15.0))
 MOTION_ANGLES = (-45.0, 45.0)
 
 Tap = tuple[int, int, float]
-"""Rows down, columns to the right, weight of one shifted copy of the image."""
+"""One shifted copy of the image: rows down, columns right, weight."""
 
 
 @perturbation(
@@ -40,7 +40,7 @@ Tap = tuple[int, int, float]
     unit="px",
     parameter_at=motion_sigma,
     random=True,
-    # A trail as long as the period of stripes can bring them half-way back.
+    # A trail as long as the period of stripes partly restores them.
     monotone=False,
     imagenet_c="motion_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
@@ -52,10 +52,10 @@ Tap = tuple[int, int, float]
     wording="trail {value} px",
 )
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
-    """Leaves a trail behind every point, straight and fading as half a Gaussian.
+    """Smear every point along a straight trail that fades as half a Gaussian.
 
-    Its standard deviation is ``motion_sigma(strength)`` pixels (at side 224), and it is cut off
-    after twice ``motion_radius``. The direction, within 45 degrees of the horizontal, is random.
+    Its standard deviation is ``motion_sigma(strength)`` pixels (at side 224), its length twice
+    ``motion_radius``. The direction is random, within 45 degrees of the horizontal.
     """
     radius = in_pixels(motion_radius(strength), images)
     sigma = in_pixels(motion_sigma(strength), images)
@@ -66,10 +66,10 @@ def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
 
 
 def taps(radius: float, sigma: float, angle: float) -> list[Tap]:
-    """The copies that make up a trail at ``angle`` degrees, their weights summing to 1.
+    """The copies that form a trail at ``angle`` degrees; their weights sum to 1.
 
-    One copy a pixel of the way, placed to whole pixels as the original does; a fractional
-    ``radius`` fades the last one in.
+    One copy per pixel of length, at whole pixels as in the original; a fractional ``radius`` fades
+    the last one in.
     """
     reach = 2.0 * radius
     along = np.arange(math.floor(reach) + 2)
@@ -87,7 +87,7 @@ def taps(radius: float, sigma: float, angle: float) -> list[Tap]:
 
 
 def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
-    """Writes the sum of the shifted ``copies`` of ``image`` to ``out``; borders repeat."""
+    """Write the sum of the shifted ``copies`` of ``image`` to ``out``; borders repeat."""
     rows, columns = image.shape[:2]
     margin = max(max(abs(down), abs(right)) for down, right, _ in copies)
     padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
@@ -98,9 +98,9 @@ def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
 
 
 ZOOM_STEPS = (0.01, 0.01, 0.01, 0.02, 0.02, 0.03)
-"""Between the zoom factors averaged over, at severities 0 to 5."""
+"""Step between the averaged zoom factors, at severities 0 to 5."""
 last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
-"""The last of the factors; the original writes arange(1, 1.16, 0.01), which ends one before."""
+"""The last factor; the original's arange(1, 1.16, 0.01) ends one before."""
 
 
 @perturbation(
@@ -110,7 +110,7 @@ last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
     parameter="largest zoom",
     unit="times",
     parameter_at=last_zoom,
-    # Stripes enlarged by their own period fall on themselves.
+    # Stripes enlarged by their own period coincide with themselves.
     monotone=False,
     imagenet_c="zoom_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
@@ -119,7 +119,7 @@ last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
     wording="zoom {value} x",
 )
 def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Averages the image and its enlargements about the centre by ``zoom_weights(strength)``."""
+    """Average the image and its enlargements about the centre by ``zoom_weights(strength)``."""
     side = images.shape[1]
     weights = zoom_weights(strength)
     result = blank(images)
@@ -143,8 +143,8 @@ def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
 def zoom_weights(strength: float) -> dict[float, float]:
     """The share of each zoom factor in the average; the image itself counts twice.
 
-    At a severity they are the original's. Between two, the factors of either step share the weight
-    as the strength lies, and fade in one after the other up to ``last_zoom(strength)``.
+    At a severity they equal the original's. Between two, the weight moves linearly from the factors
+    of one to those of the next, which fade in up to ``last_zoom(strength)``.
     """
     last = last_zoom(strength)
     level, past = between_severities(strength)
@@ -160,10 +160,10 @@ def zoom_weights(strength: float) -> dict[float, float]:
 
 
 def _zoom_matrix(factor: float, side: int) -> Plane:
-    """From a pixel of the enlarged image to its place in the original, cut as ImageNet-C cuts.
+    """The map from pixels of the enlarged image to the original, cropped as in ImageNet-C.
 
-    There a centred square of whole pixels is enlarged corner to corner, which may give a pixel
-    more than ``side``; the first ``side`` of them are kept.
+    That enlarges a centred square of whole pixels corner to corner and keeps the first ``side``
+    pixels.
     """
     cut = math.ceil(side / factor)
     start = (side - cut) // 2
@@ -173,9 +173,9 @@ def _zoom_matrix(factor: float, side: int) -> Plane:
 
 glass_sigma = severity_curve(0.0, (0.7, 0.9, 1.0, 1.1, 1.5))
 GLASS_REACH = (0, 1, 2, 2, 3, 4)
-"""How far a pixel looks, in pixels at side 224, at severities 0 to 5."""
+"""Largest distance of the copied pixel, in pixels at side 224, at severities 0 to 5."""
 GLASS_SWEEPS = (0, 2, 1, 3, 2, 2)
-"""How often every pixel looks, at severities 0 to 5."""
+"""Number of sweeps, at severities 0 to 5."""
 glass_reach = severity_curve(GLASS_REACH[0], GLASS_REACH[1:])
 
 Places = NDArray[np.int32]
@@ -190,7 +190,7 @@ Places = NDArray[np.int32]
     unit="px",
     parameter_at=glass_reach,
     random=True,
-    # Its sweeps go 2, 1, 3, 2, 2, so that a fine texture can be mixed less at more reach.
+    # The sweeps go 2, 1, 3, 2, 2, so a fine texture can be mixed less at a larger distance.
     monotone=False,
     imagenet_c="glass_blur",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
@@ -202,11 +202,11 @@ Places = NDArray[np.int32]
     wording="reach {value} px",
 )
 def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
-    """Blurs by ``glass_sigma(strength)``, lets every pixel copy one nearby, and blurs again.
+    """Blur by ``glass_sigma(strength)``, let every pixel copy one nearby, and blur again.
 
-    Between two severities a pixel looks as far as at either, the share of the upper one growing
-    with the strength; which pixels those are, and in which direction each of them looks, is the
-    same at every strength. The original cuts to 8 bits before it copies; this does not.
+    Between two severities a growing share of the pixels uses the distance of the upper one. The
+    order of the pixels and their directions are the same at every strength. Unlike the original,
+    this does not round to 8 bits before copying.
     """
     sigma = in_pixels(glass_sigma(strength), images)
     side = images.shape[1]
@@ -223,8 +223,8 @@ def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
 def glass_sources(looks: NDArray[np.int16], lots: NDArray[np.uint16], strength: float) -> Places:
     """Where each pixel is copied from in the end.
 
-    ``looks`` (sweeps, 2, S, S) are uniform numbers that say where a pixel looks, right and down;
-    ``lots`` (S * S,) say in which order the pixels go over from one severity to the next.
+    ``looks`` (sweeps, 2, S, S) are uniform numbers for the offset of the copied pixel, right and
+    down; ``lots`` (S * S,) order the pixels between one severity and the next.
     """
     level, past = between_severities(strength)
     upper = lots < round(past * 65536)
@@ -239,9 +239,9 @@ def glass_sources(looks: NDArray[np.int16], lots: NDArray[np.uint16], strength: 
 
 
 def _targets(look: NDArray[np.int16], severity: int) -> Places:
-    """Where the pixels look at ``severity``: up to its reach before themselves, one less after.
+    """The copied pixel of each pixel at ``severity``: up to its reach before, one less after.
 
-    Those so near to a border that they would look across it look at themselves.
+    Pixels that would copy from beyond the border keep their place.
     """
     side = look.shape[1]
     reach = GLASS_REACH[severity] * side / REFERENCE_SIDE
@@ -254,10 +254,10 @@ def _targets(look: NDArray[np.int16], severity: int) -> Places:
 
 
 def swept(targets: Places) -> Places:
-    """Where each pixel is copied from in one sweep, pixel by pixel from the last to the first.
+    """The source of each pixel after one sweep from the last pixel to the first.
 
-    A pixel that looks at a later one finds there what that one has just copied, so the chain of
-    looks is followed until it leads to one not yet reached. The result is that of the sweep.
+    A pixel that copies a later one gets what that one has just copied, so the chain is followed to
+    a pixel that the sweep has not reached.
     """
     sources = targets.copy()
     chained = np.flatnonzero(targets > np.arange(targets.size, dtype=np.int32))

@@ -47,9 +47,9 @@ gaussian_noise_sigma = severity_curve(0.0, (0.08, 0.12, 0.18, 0.26, 0.38))
     wording="noise {percent}",
 )
 def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
-    """Adds to every channel of every pixel independent normal noise and clips to [0, 1].
+    """Add independent normal noise to every channel and clip to [0, 1].
 
-    Its standard deviation is ``gaussian_noise_sigma(strength)`` before clipping.
+    Its standard deviation before clipping is ``gaussian_noise_sigma(strength)``.
     """
     sigma = gaussian_noise_sigma(strength)
     result = blank(images)
@@ -75,11 +75,10 @@ salt_and_pepper_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     wording="{percent} of the pixels",
 )
 def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
-    """Turns a share ``salt_and_pepper_amount(strength)`` of the pixels black or white, evenly.
+    """Turn a share ``salt_and_pepper_amount(strength)`` of the pixels black or white, evenly.
 
-    A pixel is replaced whole, as dead sensor sites are. ImageNet-C's 'impulse_noise' draws each
-    channel on its own, which gives coloured specks: any one channel here is distributed as there,
-    only the three channels together are not.
+    All three channels of a pixel are replaced, as by a dead sensor site. In ImageNet-C's
+    'impulse_noise' each channel is drawn on its own, which gives coloured specks.
     """
     amount = salt_and_pepper_amount(strength)
     result = blank(images)
@@ -89,10 +88,10 @@ def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
 
 
 def replace_extremes(image: Images, lots: NDArray[np.uint32], amount: float, out: Images) -> None:
-    """Writes ``image`` to ``out``, black where ``lots`` are low and white where they are high.
+    """Write ``image`` to ``out``, black where ``lots`` are low and white where they are high.
 
-    ``lots`` (S, S), uniform, give each pixel its place in the queue: a share ``amount`` / 2 at
-    either end is replaced, and a pixel replaced at one amount stays so at every greater one.
+    ``lots`` (S, S) are uniform; a share ``amount`` / 2 at either end is replaced. A pixel that one
+    amount replaces, every larger one does, too.
     """
     low = round(amount / 2 * 2**32)
     black_or_white = (lots >= 2**31).astype(np.float32)
@@ -116,9 +115,9 @@ impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
     wording="{percent} of the values",
 )
 def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
-    """Turns a share ``impulse_amount(strength)`` of the values to 0 or 1, evenly.
+    """Turn a share ``impulse_amount(strength)`` of the values to 0 or 1, evenly.
 
-    Each channel of a pixel is drawn on its own, which gives specks of eight colours.
+    Each channel is drawn on its own, which gives specks of eight colours.
     """
     low = round(impulse_amount(strength) / 2 * 65536)
     result = blank(images)
@@ -132,13 +131,12 @@ def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
 
 
 shot_deviation = severity_curve(0.0, tuple(photons**-0.5 for photons in (60, 25, 12, 5, 3)))
-"""Of the noise where the image is white: 1 / sqrt(photons), which starts from 0 as light grows
-without bound."""
+"""Standard deviation where the image is white: 1 / sqrt(photons)."""
 
 MANY_PHOTONS = 255
-"""From here on the count is taken as normal: it differs by less than a level of an 8-bit file."""
+"""From this mean on, counts are drawn as normal: the difference is below one 8-bit level."""
 CELLS = 2048
-"""Equal shares of probability that the table of counts tells apart."""
+"""Number of equal shares of probability in the table of counts."""
 
 
 @_noise(
@@ -153,10 +151,10 @@ CELLS = 2048
     wording="noise {percent} at white",
 )
 def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
-    """Counts photons: a Poisson number of mean ``photons`` x value, divided by ``photons``.
+    """Replace each value by a Poisson number of mean ``photons`` x value, over ``photons``.
 
-    ``photons`` = 1 / ``shot_deviation(strength)``^2. A value keeps its place in the distribution
-    at every strength. The mean is first rounded to one of the 256 levels of an 8-bit file.
+    ``photons`` = 1 / ``shot_deviation(strength)``^2. A pixel keeps its quantile at every strength.
+    The mean is first rounded to one of 256 levels.
     """
     deviation = shot_deviation(strength)
     many = deviation < MANY_PHOTONS**-0.5
@@ -180,7 +178,7 @@ def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
 def poisson_counts(photons: float) -> NDArray[np.uint8]:
     """Poisson counts of mean ``photons`` x level / 255 by quantile: 256 levels x ``CELLS``, flat.
 
-    Counts above ``photons`` are all white, so they stop at the first of them.
+    Counts above ``photons`` are all white, so the table ends at the first of them.
     """
     means = photons / 255 * np.arange(256.0)[:, None]
     factors = np.ones((256, math.ceil(photons)))
@@ -209,7 +207,7 @@ speckle_sigma = severity_curve(0.0, (0.15, 0.2, 0.35, 0.45, 0.6))
     wording="noise {percent} at white",
 )
 def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
-    """Adds to every value itself times independent normal noise of ``speckle_sigma(strength)``."""
+    """Multiply every value by 1 plus normal noise of deviation ``speckle_sigma(strength)``."""
     sigma = speckle_sigma(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):

@@ -25,7 +25,7 @@ from robustness.perturbations.perturbation import (
 )
 
 snow_mean = severity_curve(-0.85, (0.1, 0.2, 0.55, 0.55, 0.55))
-"""Of the noise whose peaks are flakes; at strength 0 no peak reaches the threshold."""
+"""Mean of the noise whose peaks are flakes; at strength 0 no peak reaches the threshold."""
 SNOW_SPREAD = 0.3
 snow_threshold = severity_curve(0.5, (0.5, 0.5, 0.9, 0.85, 0.85))
 snow_zoom_start = severity_curve(74.0, (74.0, 56.0, 84.0, 87.0, 67.0))
@@ -62,10 +62,10 @@ def snow_cover(strength: float) -> float:
     wording="flakes cover {percent}",
 )
 def snow(images: Images, strength: float, rng: Streams) -> Images:
-    """Whitens the scene and adds flakes that leave trails, once as they are and once upside down.
+    """Whiten the scene and add flakes with trails, once upright and once upside down.
 
-    The flakes are the peaks of one enlarged noise: more of it rises above the threshold as the
-    strength grows. It is drawn at side 224, so that they grow with the image.
+    Flakes are the peaks of one enlarged noise above a threshold that falls with the strength. The
+    noise is drawn at side 224, so flakes scale with the image.
     """
     side = images.shape[1]
     keep = snow_clean_share(strength)
@@ -112,7 +112,7 @@ WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
 EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
 MUD_EDGE = 0.8
-"""Mud thinner than this is none."""
+"""Thinner mud is left out."""
 spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
 """Share of the blurred noise above the threshold."""
 
@@ -125,7 +125,7 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
     unit="of the lens",
     parameter_at=spatter_cover,
     random=True,
-    # Water brightens and mud darkens: on the way from one to the other there is less of both.
+    # Water brightens and mud darkens: between them there is less of both.
     monotone=False,
     imagenet_c="spatter",
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'spatter'",
@@ -137,10 +137,10 @@ spatter_cover = severity_curve(0.0, (0.03, 0.14, 0.24, 0.50, 0.57))
     wording="{percent} of the lens wet",
 )
 def spatter(images: Images, strength: float, rng: Streams) -> Images:
-    """Puts drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).
+    """Put drops of pale water on the lens (up to severity 3), or splashes of brown mud (from 4).
 
-    Between two severities the two images are mixed; both are made of the same noise, drawn at
-    side 224 so that drops grow with the image.
+    Between two severities their images are mixed. Both come from the same noise, drawn at side 224,
+    so drops scale with the image.
     """
     level, past = between_severities(strength)
     shares = [(level, 1.0 - past), (level + 1, past)]
@@ -174,7 +174,7 @@ def spattered(image: Images, noise: Plane, severity: int) -> Images:
 
 
 def water(liquid: Plane) -> Plane:
-    """How much light the drops add, at most 1: more of it towards one side, as if lit from there.
+    """The light that the drops add, at most 1; more on one side, as if lit from there.
 
     ``liquid`` (224, 224) in [0, 1] is 0 where there is none. The steps are the original's.
     """

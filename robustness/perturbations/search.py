@@ -50,7 +50,7 @@ class SearchResult(NamedTuple):
 def find(query: str) -> SearchResult:
     """The perturbations that match every word of ``query``, those by their label first.
 
-    A word without a match counts as the word that it may misspell.
+    A word without a match is taken as a misspelling of the nearest known one.
     """
     return _find(query[:MOST_LETTERS], tuple(REGISTRY))
 

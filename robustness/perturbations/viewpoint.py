@@ -34,7 +34,7 @@ _view = partial(
     perturbation,
     family=GEOMETRIC,
     stage=Stage.GEOMETRY,
-    monotone=False,  # a texture moved by its own period falls on itself
+    monotone=False,  # a texture shifted by its own period coincides with itself
 )
 _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), "
 
@@ -50,9 +50,9 @@ _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), 
     wording="{percent} of the width",
 )
 def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Moves the image to the right by ``translation_share(strength)`` of its side.
+    """Move the image to the right by ``translation_share(strength)`` of its side.
 
-    What comes in from the left is its mirror image, as under ``rotation``.
+    The left border mirrors, as in ``rotation``.
     """
     shift = translation_share(strength) * images.shape[1]
     matrix = np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -70,7 +70,7 @@ def translation(images: Images, strength: float, rng: Streams = ()) -> Images:
     wording="zoom {value} x",
 )
 def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Enlarges by ``zoom_in_factor(strength)`` about the centre and cuts off what sticks out."""
+    """Enlarge by ``zoom_in_factor(strength)`` about the centre and crop."""
     return _zoomed(images, zoom_in_factor(strength))
 
 
@@ -85,9 +85,9 @@ def zoom_in(images: Images, strength: float, rng: Streams = ()) -> Images:
     wording="zoom {value} x",
 )
 def zoom_out(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Shrinks to ``zoom_out_factor(strength)`` about the centre, on a wall of the mean colour.
+    """Shrink to ``zoom_out_factor(strength)`` about the centre; the border has the mean colour.
 
-    It is smoothed before, as a lens does, so that fine textures do not turn into coarse ones.
+    The image is smoothed first to avoid aliasing.
     """
     factor = zoom_out_factor(strength)
     smooth = blank(images)
@@ -110,10 +110,9 @@ def _zoomed(images: Images, factor: float) -> Images:
     search=words("angle tilt skew oblique side keystone stretched distorted crooked"),
 )
 def perspective(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Turns the image by ``view_angle(strength)`` degrees about its upright axis.
+    """Turn the image by ``view_angle(strength)`` degrees about its upright axis.
 
-    The camera stands one side of the image away; the left half comes nearer. Around it is a wall
-    of its mean colour.
+    The camera is one image side away; the left half comes nearer. The border has the mean colour.
     """
     angle = math.radians(view_angle(strength))
     distance = float(images.shape[1])
@@ -174,9 +173,9 @@ OCCLUDER_GREY = np.float32(0.5)
     wording="{percent} of the side",
 )
 def occlusion(images: Images, strength: float, rng: Streams) -> Images:
-    """Covers a square with grey, its side ``occluder_side(strength)`` of the image's.
+    """Draw a grey square, ``occluder_side(strength)`` of the image's side wide.
 
-    Its place is random, always wholly inside; it grows about it. The edges are antialiased.
+    Its random position keeps it inside the image; edges are antialiased.
     """
     side = images.shape[1]
     length = occluder_side(strength) * side

@@ -24,20 +24,20 @@ from robustness.perturbations.perturbation import (
 ELASTIC_TRUNCATE = 3.0
 """Where the Gaussian that smooths the waves ends, in standard deviations."""
 elastic_shear = severity_curve(0.0, (24.4, 48.8, 4.88, 4.88, 4.88))
-"""How far each of ``CORNERS`` is moved at most, in pixels at side 224. The original's lengths are
-shares of 244, which its authors wrote where they meant 224; they are kept."""
+"""Largest shift of each of ``CORNERS``, in pixels at side 224. The original's lengths are shares of
+244, probably a slip for 224; they are kept."""
 CORNERS = np.array([[186, 186], [186, 38], [38, 38]], dtype=np.float32)
 """The three points (right, down) that pin the affine map, in pixels at side 224."""
 elastic_sigma = severity_curve(170.8, (170.8, 19.52, 2.44, 2.44, 2.44))
-"""Of the Gaussian that smooths the waves, in pixels at side 224."""
+"""Standard deviation of the Gaussian that smooths the waves, in pixels at side 224."""
 
 
 @lru_cache(maxsize=64)
 def gains(sigma: float) -> Plane:
-    """What a Gaussian of ``sigma`` pixels leaves of each cosine of a mirrored line of 224 pixels.
+    """The response of a Gaussian of ``sigma`` pixels to each cosine of a mirrored line of 224.
 
-    Mirroring (the edge pixel repeated) makes the filter diagonal in the cosine transform, exactly
-    and at any width; at severity 1 it is four times as wide as the image.
+    With mirrored borders (the edge pixel repeated) the filter is diagonal in the cosine transform,
+    at any width; at severity 1 it is four times as wide as the image.
     """
     reach = int(ELASTIC_TRUNCATE * sigma + 0.5)
     offsets = np.arange(-reach, reach + 1)
@@ -64,8 +64,8 @@ elastic_waves = severity_curve(
         )
     ],
 )
-"""Standard deviation of the waves' shift along either axis, in pixels at side 224. It, rather than
-the original's alpha, runs straight from severity to severity: alpha's pixels depend on sigma."""
+"""Standard deviation of the waves' shift along either axis, in pixels at side 224. Interpolated
+instead of the original's alpha, whose effect depends on sigma."""
 
 SHEAR_SHIFT = math.sqrt((0.5 + 4 * (REFERENCE_SIDE / 148) ** 2 / 12) / 3.0)
 """Deviation of a pixel's shift by the affine map as a share of ``elastic_shear``: three corners 148
@@ -88,7 +88,7 @@ def elastic_shift(strength: float) -> float:
     unit="px",
     parameter_at=elastic_shift,
     random=True,
-    # Severities differ in kind: 1 and 2 shear the whole image, 3 to 5 ripple it.
+    # Severities 1 and 2 shear the whole image; 3 to 5 ripple it.
     monotone=False,
     imagenet_c="elastic_transform",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'elastic_transform' of "
@@ -98,11 +98,11 @@ def elastic_shift(strength: float) -> float:
     wording="shift {value} px",
 )
 def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
-    """Moves three points and the plane with them, then every pixel along smooth random waves.
+    """Apply a random affine map, then shift every pixel along smooth random waves.
 
-    The points move by up to ``elastic_shear(strength)`` pixels along either axis, the waves have
-    the deviation ``elastic_waves(strength)``; both are drawn at side 224 and grow with the image.
-    Borders mirror. The image is interpolated twice, as in the original, which softens it.
+    The map moves three points by up to ``elastic_shear(strength)`` pixels along either axis; the
+    waves have the deviation ``elastic_waves(strength)``. Both are drawn at side 224 and scale with
+    the image. Borders mirror. Two interpolations soften the image, as in the original.
     """
     side = images.shape[1]
     scale = side / REFERENCE_SIDE

@@ -31,7 +31,7 @@ fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
     parameter_at=fog_amount,
     study_strength=0.6,
     random=True,
-    # The cloud gets rougher as well as thicker, which can thin it where the image lies.
+    # The cloud gets rougher as well as thicker, so parts of it can get thinner.
     monotone=False,
     imagenet_c="fog",
     source="Hendrycks & Dietterich, ICLR 2019, corruption 'fog' (diamond-square plasma)",
@@ -40,10 +40,10 @@ fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
     wording="fog {value} x",
 )
 def fog(images: Images, strength: float, rng: Streams) -> Images:
-    """Adds ``fog_amount(strength)`` times a cloud in [0, 1], then scales back to the old maximum.
+    """Add ``fog_amount(strength)`` times a cloud in [0, 1], then scale back to the old maximum.
 
-    ``fog_decay`` is how much rougher the cloud's coarse scales are than the next finer ones. The
-    same random numbers serve every strength: the slider thickens one cloud.
+    ``fog_decay`` is the ratio of roughness between one scale and the next finer one. All strengths
+    use the same random numbers.
     """
     side = images.shape[1]
     map_side = 1 << (side - 1).bit_length()
@@ -56,7 +56,7 @@ def fog(images: Images, strength: float, rng: Streams) -> Images:
 
 
 def add_fog(image: Images, cloud: Plane, amount: float, out: Images) -> None:
-    """Writes (image + amount cloud) max / (max + amount) to ``out``; max is the image's maximum."""
+    """Write (image + amount cloud) max / (max + amount) to ``out``; max is the image's maximum."""
     brightest = float(image.max())
     shrink = brightest / (brightest + amount)
     layer = cv2.cvtColor(cloud, cv2.COLOR_GRAY2RGB)
@@ -67,8 +67,8 @@ def plasma(displacements: NDArray[np.int16], decay: float) -> Plane:
     """Plasma fractal on a torus by the diamond-square algorithm, scaled to fill [0, 1].
 
     ``displacements`` are side^2 - 1 numbers, coarsest level first, and side a power of two. Each
-    level halves the step and divides its displacements by ``decay`` squared, as the original does
-    (it multiplies its wobble by itself). Their unit is lost in the final scaling.
+    level halves the step and divides its displacements by ``decay`` squared, as in the original.
+    The final scaling removes their unit.
     """
     grid = np.zeros((1, 1), dtype=np.float32)
     start, unit = 0, 1.0 / 32768

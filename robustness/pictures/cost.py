@@ -41,7 +41,7 @@ def memory_needed(pixels: int, kind: str | None, size: int) -> int:
 
 
 def check_cost(pixels: int, kind: str | None, size: int, allowed: int | None) -> None:
-    """Raises ``CostError`` where ``memory_needed`` is more than ``allowed``, if that is a limit."""
+    """Raise ``CostError`` where ``memory_needed`` is more than ``allowed``, if that is a limit."""
     needed = memory_needed(pixels, kind, size)
     if allowed is not None and needed > allowed:
         raise CostError(needed)

@@ -4,9 +4,9 @@ Nothing here runs a model. A new kind of result needs a function that returns a 
 format, page button and command then has it.
 """
 
-from robustness.report.content import Report
+from robustness.report.content import Report, Text, Titled
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
-from robustness.report.formats.markdown import printed
+from robustness.report.formats.markdown import printed, printed_blocks
 from robustness.report.results.attack import of_attack
 from robustness.report.results.one_picture import of_live
 from robustness.report.results.run import of_run
@@ -17,6 +17,8 @@ __all__ = [
     "FORMATS",
     "Format",
     "Report",
+    "Text",
+    "Titled",
     "format_of",
     "of_attack",
     "of_live",
@@ -24,6 +26,7 @@ __all__ = [
     "of_scorecard",
     "of_sweep",
     "printed",
+    "printed_blocks",
     "rendered",
     "write",
 ]

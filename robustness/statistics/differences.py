@@ -178,7 +178,7 @@ def _changes(
 
 
 def _settle(entries: list[dict[str, Any]], quantity: str) -> None:
-    """Adds the verdicts on ``quantity``."""
+    """Add the verdicts on ``quantity``."""
     tested = [entry for entry in entries if entry[f"{quantity}_p"] is not None]
     adjusted = holm([entry[f"{quantity}_p"] for entry in tested])
     for entry in entries:

@@ -41,7 +41,7 @@ class _Source:
 
     @property
     def key(self) -> str:
-        """Tells this model from another one; empty where none is given."""
+        """Tell this model from another one; empty where none is given."""
         return self.path or " ".join(file.file_id for file in self.files)
 
     @property

@@ -77,7 +77,7 @@ def show(
     first, rest, basis = (sentence for _, sentence in told)
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
-    results.warn_of_the_unsure(rows, "breaking means")
+    results.warn_of_the_unsure(rows)
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
     if returning:

@@ -24,6 +24,7 @@ from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.answers import ranked
+from robustness.report.results.measured import several_label_sets
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.browser import components
@@ -102,7 +103,7 @@ def show(
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
     _headline(summary, pictures, rows)
-    results.warn_of_the_unsure(rows, "consistency means")
+    results.warn_of_the_unsure(rows)
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.header("Ranking", anchor=False)
@@ -176,10 +177,8 @@ def _headline(
 ) -> None:
     scored = some([visible(picture.name) for picture in pictures], 3)
     st.html(results.headline(f"{scored}: {ranked.of_scorecard(summary, rows, len(pictures))}"))
-    if len(scorecard.rankings(summary)) > 1:
-        st.info(
-            results.other_classes([entry["model"] for entry in summary]), icon=":material/rule:"
-        )
+    for caution in several_label_sets(entry["model"] for entry in summary):
+        st.info(plain(caution), icon=":material/rule:")
     if doubt := scorecard.doubt(summary):
         few = not scorecard.has_intervals(summary)
         st.info(plain(doubt), icon=":material/science:" if few else ":material/balance:")

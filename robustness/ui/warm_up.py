@@ -24,7 +24,7 @@ from robustness.ui.session.run_link import runs_folder
 
 @asynccontextmanager
 async def warm_up(_app: App) -> AsyncIterator[None]:
-    """Loads the default models in the background and runs the queue of jobs."""
+    """Load the default models in the background and run the queue of jobs."""
     stay_off_the_network()
     LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
@@ -46,7 +46,7 @@ def _load_defaults() -> None:
 
 
 def _ready(name: str) -> None:
-    """Loads a model and runs it once, which compiles it."""
+    """Load a model and run it once, which compiles it."""
     classifier = models.load(name)
     similarity.floors(classifier)
     classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

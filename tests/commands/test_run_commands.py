@@ -12,6 +12,7 @@ import pytest
 
 from robustness import runs
 from robustness.commands import main
+from robustness.report.results import comparison
 from tests.support.made_datasets import drawing, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -78,7 +79,11 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert len(found["differences"]) == 2 * (1 + 2)
     assert len(answer(capsys, "runs", "compare", "seed-5", "seed-6", "seed-5")) == 2
     assert main.main(["runs", "compare", "seed-5", "seed-6"]) == 0
-    assert "6 images in both" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 shared images" in printed
+    for entry in found["differences"]:
+        if entry["condition"] is None:
+            assert comparison.sentence(entry, entry["judged_by"]) in printed, "as on the page"
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err
@@ -140,8 +145,8 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     assert main.main([*command, *files]) == 0
     printed = capsys.readouterr().out
     assert "The run meets the budget: 2 limits." in printed
-    head, first = printed.splitlines()[2:4]
-    assert head.index("condition") == first.index("all conditions"), "the heading of the column"
+    head, _, first = printed.splitlines()[4:7]
+    assert head.index("Condition") == first.index("all conditions"), "the heading of the column"
     assert "<testsuites>" in Path("out/a.xml").read_text()
     assert Path("step.md").read_text() == "what stood there\n" + Path("out/a.md").read_text()
     Path("budget.toml").write_text("[[limit]]\nmin_consistency = 1.0\n")

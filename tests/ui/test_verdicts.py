@@ -148,15 +148,23 @@ def _says(line: str) -> bool:
     return bool(SIGNS & set(line))
 
 
+def attack_report() -> report.Report:
+    asked = replace(SPEC, conditions=(AttackCondition.of_spec(ATTACK),))
+    return report.of_attack(asked, PICTURE, outcome(), ROWS, transferred())
+
+
+def printed_lines(made: report.Report) -> dict[str, str]:
+    """By model, its rows in what a command prints."""
+    lines = [line for line in report.printed(made).splitlines() if _says(line)]
+    starts = {name: f"| {models.label(name)} " for name in CASES}
+    return {
+        name: "\n".join(line for line in lines if line.startswith(start))
+        for name, start in starts.items()
+    }
+
+
 def report_of_attack() -> dict[str, str]:
-    made = report.of_attack(
-        replace(SPEC, conditions=(AttackCondition.of_spec(ATTACK),)),
-        PICTURE,
-        outcome(),
-        ROWS,
-        transferred(),
-    )
-    texts = report_texts(made)
+    texts = report_texts(attack_report())
     (grid,) = attacks.transfer(pd.DataFrame([entry.as_row() for entry in transferred()])).data
     return {
         name: f"{text} {cell}"
@@ -173,6 +181,7 @@ SURFACES: Mapping[str, Callable[[], dict[str, str]]] = {
     "report of Live": lambda: report_texts(report.of_live(SPEC, PICTURE, ROWS)),
     "report of the Scorecard": lambda: report_texts(report.of_scorecard(SPEC, [PICTURE], ROWS)),
     "report of an attack, and its transfer": report_of_attack,
+    "print of an attack": lambda: printed_lines(attack_report()),
 }
 
 

@@ -69,7 +69,7 @@ def format_of(path: Path) -> Format:
 
 
 def write(report: Report, path: Path, when: datetime | None = None) -> list[Path]:
-    """Writes ``report`` to ``path``, whole or not at all; returns the files written.
+    """Write ``report`` to ``path``, whole or not at all; returns the files written.
 
     ``when`` is the time that the report bears, by default now. A CSV has its columns explained in
     a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file

@@ -88,7 +88,7 @@ class _Figures(dict[str, Any]):
     """The figures that the page draws, by the names of their places."""
 
     def add(self, block: Chart) -> str:
-        """Takes the figure of ``block``, and gives the name of its place."""
+        """Take the figure of ``block``, and give the name of its place."""
         name = f"c{len(self)}"
         figure = json.loads(block.figure.to_json())
         figure["layout"].pop("template", None)  # the page has one for day and one for night
@@ -100,7 +100,7 @@ class _Films(dict[str, Any]):
     """The films that the page plays, by the names of their places; the script sets all as text."""
 
     def add(self, block: Film) -> str:
-        """Takes the film of ``block``, and gives the name of its place."""
+        """Take the film of ``block``, and give the name of its place."""
         name = f"f{len(self)}"
         data, pictures = block.read()
         self[name] = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.report.content import Film, Report, Titled
+from robustness.report.content import Film, Report, Text, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
@@ -26,11 +26,20 @@ def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
 def printed(report: Report, tables: int | None = None) -> str:
     """Answers, cautions and ``tables`` (default: all) for a terminal: aligned, nothing escaped."""
-    lines = [f"- {visible(sentence)}" for sentence in report.answer]
-    lines += [f"\n{visible(text)}" for text in (report.note, *report.cautions) if text]
-    for titled in report.brief[:tables]:
-        lines += _table(titled, visible)
-    return "\n".join(lines).strip()
+    answers = "\n".join(f"- {visible(sentence)}" for sentence in report.answer)
+    notes = [Text(text) for text in (report.note, *report.cautions) if text]
+    return f"{answers}\n{printed_blocks([*notes, *report.brief[:tables]])}".strip()
+
+
+def printed_blocks(blocks: Iterable[Text | Titled]) -> str:
+    """Paragraphs and tables for a terminal: aligned, nothing escaped."""
+    lines: list[str] = []
+    for block in blocks:
+        if isinstance(block, Titled):
+            lines += _table(block, visible)
+        else:
+            lines.append(f"\n{visible(block.text)}")
+    return "\n".join(lines)
 
 
 def _lines(report: Report, when: datetime) -> Iterator[str]:

@@ -233,7 +233,7 @@ class Paper:
             self._write(shown, 3.4, bold=bold, size=7, colour=colour, width=width, new_x="LEFT")
 
     def _room(self, height: float) -> None:
-        """Turns the page unless ``height`` fits on what is left of it."""
+        """Turn the page unless ``height`` fits on what is left of it."""
         if self._pdf.will_page_break(height) and self._pdf.get_y() > 30:
             self._pdf.add_page()
 

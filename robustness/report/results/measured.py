@@ -40,14 +40,19 @@ def facts(
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
     """What to know before reading the numbers."""
-    found = []
-    unsure = scorecard.unsure(rows)
-    if unsure:
-        cases = ", ".join(
-            f"{model(name)} ({percent(p)} on {visible(image)})" for image, name, p in unsure
-        )
-        found.append(f"Low confidence on the original, treat with caution: {cases}.")
-    return [*found, *several_label_sets(row.model for row in rows)]
+    return [*unsure_cases(rows), *several_label_sets(row.model for row in rows)]
+
+
+def unsure_cases(rows: Sequence[Measurement]) -> list[str]:
+    """A caution that names the models with a low confidence on an original; [] without any."""
+    several = len({row.image for row in rows}) > 1
+    cases = [
+        f"{model(name)} ({percent(p)}{f' on {visible(image)}' if several else ''})"
+        for image, name, p in scorecard.unsure(rows)
+    ]
+    if not cases:
+        return []
+    return [f"Low confidence on the original, treat with caution: {', '.join(cases)}."]
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:

@@ -32,10 +32,10 @@ def section(run: Run, found: Figures) -> Section | None:
         return None
     title = dataset.QUANTITIES[chosen.quantity]
     told: list[Block] = [Text(" ".join(chosen.sentences), _RULE)]
-    table = Titled("Models to choose from", Table.of(entries, _columns(entries, title)))
+    models = table(entries, chosen.quantity)
     axes = trade.across(scored)
     if not axes:
-        return Section("Choice", [*told, table])
+        return Section("Choice", [*told, models])
     options = {name: trade.AXES[name].title for name in axes}
     chart = Chooser(
         "Against",
@@ -45,7 +45,13 @@ def section(run: Run, found: Figures) -> Section | None:
         printed=axes[:1],
         first=axes[0],
     )
-    return Section("Choice", [*told, table, chart])
+    return Section("Choice", [*told, models, chart])
+
+
+def table(entries: Sequence[Entry], quantity: str) -> Titled:
+    """The models of a ``ModelChoice`` with their scores and costs."""
+    columns = _columns(entries, dataset.QUANTITIES[quantity])
+    return Titled("Models to choose from", Table.of(entries, columns))
 
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:

@@ -55,7 +55,7 @@ BISECTION_PASSES = 20
 def show_report(
     picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
 ) -> None:
-    """Draws its button. What transfers is in the report if it is known when that is made."""
+    """Draw its button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
     conditions = [AttackCondition.of_spec(attack)]
     asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit, side=picture.side)
@@ -193,7 +193,7 @@ def _strength_results(
 
 
 def _masking(points: Sequence[Point]) -> None:
-    """Warns of each sign that gradients mislead."""
+    """Warn of each sign that gradients mislead."""
     signs = [
         f"{models.label(name)}: {sign}"
         for name in dict.fromkeys(point.model for point in points)

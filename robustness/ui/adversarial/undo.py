@@ -25,7 +25,7 @@ from robustness.ui.work import memo
 
 @fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str | None) -> None:
-    """Draws both questions and their answers; reruns alone when a control of theirs changes.
+    """Draw both questions and their answers; reruns alone when a control of theirs changes.
 
     To be drawn last on the page.
     """

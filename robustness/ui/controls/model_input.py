@@ -21,19 +21,19 @@ from robustness.ui.session.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
-    """Draws the choice of models and the seed in the sidebar; returns both."""
+    """Draw the choice of models and the seed in the sidebar; returns both."""
     with st.sidebar:
         st.divider()
         return _model_input(), _seed_input()
 
 
 def ask_for_a_model() -> None:
-    """Asks the user to choose a model."""
+    """Ask the user to choose a model."""
     st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
 
 
 def require_models(names: Sequence[str]) -> None:
-    """Stops the page with a hint if ``names`` is empty.
+    """Stop the page with a hint if ``names`` is empty.
 
     Raises ``AccessError`` if this session may not measure.
     """
@@ -44,7 +44,7 @@ def require_models(names: Sequence[str]) -> None:
 
 
 def _model_input() -> tuple[str, ...]:
-    """Draws the choice of models; lists those not ready with the reason and a download."""
+    """Draw the choice of models; lists those not ready with the reason and a download."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     if not ready:
@@ -94,7 +94,7 @@ def _texts() -> Mapping[str, str]:
 
 
 def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> None:
-    """Selects the models that the link gives by name, as stories and the command line do.
+    """Select the models that the link gives by name, as stories and the command line do.
 
     The control reads and writes labels, so a name comes from a link that was just opened.
     """
@@ -109,7 +109,7 @@ def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> N
 def _say_what_the_link_cannot_have(
     states: Mapping[str, models.WeightsState], texts: Mapping[str, str]
 ) -> None:
-    """Warns of models in the link that cannot run here, until the user chooses others."""
+    """Warn of models in the link that cannot run here, until the user chooses others."""
     names = {text: name for name, text in texts.items()}
     asked = [names.get(text, text) for text in st.query_params.get_all("models") if text]
     refused = [name for name in asked if name not in states or not states[name].ready]
@@ -125,7 +125,7 @@ def _say_what_the_link_cannot_have(
 
 
 def _seed_input() -> int:
-    """Draws the seed of the random perturbations."""
+    """Draw the seed of the random perturbations."""
     restore("seed", 0)
     seed = st.number_input(
         "Seed",

@@ -44,7 +44,7 @@ _LIVE_CAMERA = "live camera"
 def picture_input(
     names: Sequence[str], more: Callable[[], None] | None = None
 ) -> tuple[Picture, str | None]:
-    """Draws gallery, upload and camera; returns the chosen image and its true class, if known.
+    """Draw gallery, upload and camera; returns the chosen image and its true class, if known.
 
     For an unusable file it shows one sentence and keeps the sample. Classes are those of the
     models ``names``. With ``more``, the camera is live, and ``more`` draws the rest of its row.
@@ -124,7 +124,7 @@ def _choice(
 
 
 def _freeze() -> None:
-    """Makes the frozen camera frame the image."""
+    """Make the frozen camera frame the image."""
     data = components.frame(_LIVE_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [(CAMERA_FILE, data)]
@@ -141,7 +141,7 @@ def _camera(key: str) -> None:
 
 
 def fit_input(key: str) -> str:
-    """Draws the choice of how images become square."""
+    """Draw the choice of how images become square."""
     return one_of(
         "Fit to the square that models see",
         FITS,
@@ -153,7 +153,7 @@ def fit_input(key: str) -> str:
 
 
 def side_input(key: str, *more: str) -> str:
-    """Draws the choice of the side of that square: pixels, or one of ``more``."""
+    """Draw the choice of the side of that square: pixels, or one of ``more``."""
     return one_of(
         "Side of that square (px)",
         (*SIDES, *more),
@@ -164,7 +164,7 @@ def side_input(key: str, *more: str) -> str:
 
 
 def _remember(key: str) -> None:
-    """Stores the upload in the session for the other pages."""
+    """Store the upload in the session for the other pages."""
     _take(key, _files(st.session_state[key]))
 
 
@@ -176,7 +176,7 @@ def _begin(key: str) -> None:
 
 
 def _catch_up(key: str, given: object) -> None:
-    """Takes what the uploader ``key`` holds if ``_remember`` was interrupted.
+    """Take what the uploader ``key`` holds if ``_remember`` was interrupted.
 
     Streamlit ends a callback at the next request of the browser, and does not call it again.
     """
@@ -205,7 +205,7 @@ def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
 
 
 def _link_to_own() -> None:
-    """Marks in the link that an upload is shown, which it cannot include."""
+    """Mark in the link that an upload is shown, which it cannot include."""
     leave()
     st.query_params[UPLOAD] = sharing.OWN
 
@@ -249,7 +249,7 @@ def _shared(fit: str, side: int) -> list[Picture]:
 
 
 def sample_input() -> str:
-    """Draws only the gallery; returns the name of the chosen sample."""
+    """Draw only the gallery; returns the name of the chosen sample."""
     sample = current_sample()
     with st.container(key="gallery", width=640):
         _gallery(sample)

@@ -74,7 +74,7 @@ def shared(id_: str) -> tuple[Shared, bytes] | None:
 
 
 def share(name: str, data: bytes) -> str:
-    """Makes this session's copy of ``data``, an image called ``name``, and returns its id.
+    """Make this session's copy of ``data``, an image called ``name``, and return its id.
 
     Raises ``AccessError`` if the session may not share, ``ParameterError`` if the image is too
     large or there is no room.
@@ -99,7 +99,7 @@ def share(name: str, data: bytes) -> str:
 
 
 def forget_expired() -> None:
-    """Deletes expired copies, and files that are not copies."""
+    """Delete expired copies, and files that are not copies."""
     with suppress(OSError, RobustnessError):
         for path in _place().iterdir():
             found = _head(path)
@@ -108,7 +108,7 @@ def forget_expired() -> None:
 
 
 def button(files: Sequence[File]) -> None:
-    """Draws the menu that shares the only file of ``files`` and deletes this session's copies.
+    """Draw the menu that shares the only file of ``files`` and delete this session's copies.
 
     Draws nothing where sharing is off.
     """

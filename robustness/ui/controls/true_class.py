@@ -28,7 +28,7 @@ _SHOWN = "image of the true class in the link"
 
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
-    """Draws the choice of true classes; returns those of ``pictures`` by digest.
+    """Draw the choice of true classes; returns those of ``pictures`` by digest.
 
     Options are the classes of the models ``names``. Controls of several images are in a popover.
     """
@@ -48,7 +48,7 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
-    """Draws the control of one image; the link carries the first image's class."""
+    """Draw the control of one image; the link carries the first image's class."""
     known = _known(picture)
     known = known if known in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
@@ -76,7 +76,7 @@ def _say(digest: str, key: str) -> None:
 def _settle(
     picture: Picture, key: str, known: str | None, options: Sequence[str], *, in_link: bool
 ) -> None:
-    """Sets the control to this image's class: from the link, or else as entered."""
+    """Set the control to this image's class: from the link, or else as entered."""
     said = st.session_state.setdefault(_SAID, {})
     stays = st.session_state.get(_SHOWN, picture.digest) == picture.digest or not in_link
     if in_link:

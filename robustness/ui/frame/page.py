@@ -57,7 +57,7 @@ _STYLE = Path(__file__).with_name("style.css")
 
 @contextmanager
 def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[None]:
-    """Draws the frame of a page and shows the sentence of a ``RobustnessError`` inside it.
+    """Draw the frame of a page and show the sentence of a ``RobustnessError`` inside it.
 
     ``skips_to`` is the id of the element that the first link, for keyboard users, jumps to.
     Every page's script draws all of itself inside, so that each works when opened first.

@@ -39,7 +39,7 @@ class LiveRequest(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Identifies all that is shown."""
+        """Identify all that is shown."""
         return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
 
     @property

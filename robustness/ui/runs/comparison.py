@@ -14,7 +14,9 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
-from robustness.evaluation.condition import perturbation_label, setting, short
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import short
+from robustness.report.results import comparison
 from robustness.runs import Comparison, Listed
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
@@ -175,8 +177,8 @@ def _one(other: Listed, found: Comparison | str, quantity: str) -> None:
 
 def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in known if entry["perturbation"] is None]
-    st.html(html("changes", sentences=[_sentence(entry, quantity) for entry in overall]))
-    count = counted(found.images, "shared image")
+    st.html(html("changes", sentences=[comparison.sentence(entry, quantity) for entry in overall]))
+    count, columns = counted(found.images, "shared image"), comparison.figures(quantity)
     right = st.container()
     if _moved(overall, quantity):
         left, right = st.columns([2, 3], gap="medium")
@@ -187,7 +189,7 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
             "Change of each model with its interval; the table holds the numbers.",
         )
     with right:
-        st.html(results.html_table(_HEAD, [_row(entry, quantity) for entry in overall]))
+        st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
         st.caption(
             f"{count}, all shared conditions. Intervals are 95 %, paired by image.",
             help="Exact sign-flip test over images with Holm's correction.",
@@ -197,46 +199,9 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
         _by_condition(each, quantity, name)
 
 
-_HEAD = ("Model", "Images", "Baseline", "This run", "Change, points", "95 % interval", "Verdict")
-
-
-def _row(entry: Entry, quantity: str) -> tuple[str, ...]:
-    return (
-        models.label(entry["model"]),
-        f"{entry[f'{quantity}_images']:,}",
-        f"{entry[f'{quantity}_a']:.1%}",
-        f"{entry[f'{quantity}_b']:.1%}",
-        _points(entry[f"{quantity}_difference"]),
-        _interval(entry, quantity) or "none",
-        said(entry[f"{quantity}_verdict"]),
-    )
-
-
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
     """Whether any prediction changed."""
     return any(entry[f"{quantity}_moved"] for entry in entries)
-
-
-def _points(value: float) -> str:
-    text = f"{100 * value:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
-
-
-def _interval(entry: Entry, quantity: str) -> str:
-    low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
-    return "" if low is None else f"{_points(low)} to {_points(high)}"
-
-
-def _sentence(entry: Entry, quantity: str) -> str:
-    """The change of one model over all conditions."""
-    name, what = models.label(entry["model"]), QUANTITIES[quantity].lower()
-    rates = f"{entry[f'{quantity}_a']:.1%} → {entry[f'{quantity}_b']:.1%}"
-    interval = _interval(entry, quantity)
-    by = f"{_points(entry[f'{quantity}_difference'])} points"
-    by += f", {interval}" if interval else ""
-    if not entry[f"{quantity}_moved"]:
-        return f"{name}: {what} unchanged, {entry[f'{quantity}_b']:.1%}."
-    return f"{name}: {what} {rates} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
 def _summary(entries: Sequence[Entry], quantity: str) -> str:
@@ -256,12 +221,5 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
             f"changes by condition {name}",
             "Change under each condition with its interval; the table holds the numbers.",
         )
-    rows = [
-        (
-            perturbation_label(entry["perturbation"]),
-            setting(entry["condition"]),
-            *_row(entry, quantity)[1:],
-        )
-        for entry in mine
-    ]
-    st.html(results.html_table(("Perturbation", "Strength", *_HEAD[1:]), rows))
+    columns = [*comparison.CONDITION, *comparison.figures(quantity)]
+    st.html(results.html_table(*Table.of(mine, columns)))

@@ -35,7 +35,7 @@ class Faults:
         self._counts: Counter[str] = Counter()
 
     def note(self, error: BaseException) -> None:
-        """Counts ``error``."""
+        """Count ``error``."""
         kind = type(error).__name__
         with self._lock:
             self._last.appendleft(Fault(time.time(), kind, _place(error)))

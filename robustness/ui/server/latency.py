@@ -49,7 +49,7 @@ class Latency:
         self._spreads: dict[str, Spread] = {}
 
     def note(self, kind: str, seconds: float) -> None:
-        """Adds an update of ``kind`` that took ``seconds``."""
+        """Add an update of ``kind`` that took ``seconds``."""
         with self._lock:
             spread = self._spreads.setdefault(kind, Spread())
             spread.counts[bisect_left(BOUNDS, seconds)] += 1

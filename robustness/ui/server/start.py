@@ -14,14 +14,14 @@ _MEGABYTE = 2**20
 
 
 def settle() -> None:
-    """Lowers Streamlit's limit on uploads to ours, and protects the caches that sessions share."""
+    """Lower Streamlit's limit on uploads to ours, and protects the caches that sessions share."""
     keep_shared_caches()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 
 
 def lower_upload_limit() -> None:
-    """Applies the smaller of both limits, in megabytes; raises ``ParameterError``."""
+    """Apply the smaller of both limits, in megabytes; raises ``ParameterError``."""
     wanted = settings.value(settings.UPLOAD_LIMIT)
     if wanted is not None:
         allowed = int(config.get_option("server.maxUploadSize"))

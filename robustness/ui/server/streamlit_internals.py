@@ -23,7 +23,7 @@ CHECKED_WITH = "1.67.0"
 
 
 def keep_shared_caches() -> None:
-    """Lets a browser that clears caches clear its own session, not the caches of everybody."""
+    """Let a browser that clears caches clear its own session, not the caches of everybody."""
     AppSession._handle_clear_cache_request = _clear_own  # type: ignore[method-assign, assignment]
 
 
@@ -32,7 +32,7 @@ def _clear_own(session: AppSession) -> None:
 
 
 def stay_off_the_network() -> None:
-    """Stops the look-up of this server's public address.
+    """Stop the look-up of this server's public address.
 
     Streamlit asks a public host whenever a connection names a foreign origin, and everybody waits.
     The operator names the address instead: ``server.corsAllowedOrigins``.
@@ -63,7 +63,7 @@ def uploaded_bytes() -> dict[str, int]:
 
 
 def forget_files(given: object) -> None:
-    """Frees the files in this server's memory that an uploader, now gone, was ``given``."""
+    """Free the files in this server's memory that an uploader, now gone, was ``given``."""
     context = get_script_run_ctx()
     manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
     if context is None or not isinstance(manager, MemoryUploadedFileManager):
@@ -74,7 +74,7 @@ def forget_files(given: object) -> None:
 
 
 def correct_link(key: str, values: list[str]) -> bool:
-    """Replaces the values of the bound control ``key`` in the link; False outside of a script.
+    """Replace the values of the bound control ``key`` in the link; False outside of a script.
 
     ``st.query_params`` refuses a key that a control is bound to.
     """

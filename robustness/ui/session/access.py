@@ -106,7 +106,7 @@ def is_owner() -> bool:
 def require(
     action: Action, owner: str | None = None, thing: str = "", by: Who | None = None
 ) -> None:
-    """Raises ``AccessError`` unless this session, or ``by``, may do ``action``.
+    """Raise ``AccessError`` unless this session, or ``by``, may do ``action``.
 
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
     Call it once per action, not whenever a page is drawn.
@@ -134,7 +134,7 @@ def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
 
 
 def say_what_was_refused() -> None:
-    """Shows once what ``refused`` found since the page was last drawn."""
+    """Show once what ``refused`` found since the page was last drawn."""
     said = st.session_state.pop(_REFUSED, "")
     if said:
         st.error(plain(said), icon=":material/lock:")

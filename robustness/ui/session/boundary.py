@@ -21,7 +21,7 @@ Given = ParamSpec("Given")
 
 @contextmanager
 def boundary(icon: str = ":material/error:") -> Iterator[None]:
-    """Stops drawing at the first ``RobustnessError`` and shows its sentence.
+    """Stop drawing at the first ``RobustnessError`` and show its sentence.
 
     Does the same for an unexpected error of the disk, and records that for the operator.
     Exceptions by which Streamlit stops or reruns a script pass through.

@@ -13,7 +13,7 @@ from robustness.ui.session import access
 
 
 def enter() -> None:
-    """Stops the page for unauthorised users; shows what the last click was refused."""
+    """Stop the page for unauthorised users; show what the last click was refused."""
     settled, who = policy(), access.who()
     if settled.login and st.user.to_dict().get("is_logged_in"):
         _account(who.name, settled.role(who))

@@ -24,7 +24,7 @@ def one_of(
     in_link: bool = True,
     help: str | None = None,
 ) -> str:
-    """Draws ``options`` as buttons and returns the chosen one, by default ``first``."""
+    """Draw ``options`` as buttons and return the chosen one, by default ``first``."""
     texts = _texts(options, key)
     return st.segmented_control(
         label,
@@ -59,13 +59,13 @@ def _texts(options: Options, key: str) -> Mapping[str, str]:
 
 
 def forget_unless(options: Iterable[str], key: str) -> None:
-    """Empties the control ``key`` if its value is no longer among ``options``."""
+    """Empty the control ``key`` if its value is no longer among ``options``."""
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
 
 
 def perturbation_input(label: str, first: str, key: str) -> str:
-    """Draws a list of perturbations and returns the chosen name; ``first`` is the default."""
+    """Draw a list of perturbations and return the chosen name; ``first`` is the default."""
     return listed(label, {record.name: record.label for record in REGISTRY}, key, first)
 
 
@@ -73,14 +73,14 @@ def perturbation_input(label: str, first: str, key: str) -> str:
 
 
 def arrive(page: str) -> None:
-    """Records which page this script run draws; called first on every page."""
+    """Record which page this script run draws; called first on every page."""
     st.session_state["arrived"] = st.session_state.get("page", page) != page
     st.session_state["page"] = page
     restore_link()
 
 
 def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
-    """Gives the control ``key`` the value that it had on the previous page.
+    """Give the control ``key`` the value that it had on the previous page.
 
     Called right before the control is drawn. Streamlit forgets a control when its page is left,
     and drops from the link what another page's control had bound. A value in the link wins.
@@ -98,5 +98,5 @@ def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
 
 
 def keep(key: str, value: Any) -> None:
-    """Stores the ``value`` of the control ``key`` for the other pages of this session."""
+    """Store the ``value`` of the control ``key`` for the other pages of this session."""
     st.session_state[f"kept {key}"] = value

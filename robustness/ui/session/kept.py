@@ -35,7 +35,7 @@ class Kept:
         self._results: OrderedDict[str, tuple[list[Any], int]] = OrderedDict()
 
     def get(self, key: str) -> list[Any] | None:
-        """Returns the results under ``key`` and marks them as used; None if there are none."""
+        """Return the results under ``key`` and mark them as used; None if there are none."""
         with self._lock:
             if key not in self._results:
                 return None
@@ -43,7 +43,7 @@ class Kept:
             return self._results[key][0]
 
     def put(self, key: str, results: list[Any]) -> None:
-        """Stores ``results`` under ``key``, whatever their size."""
+        """Store ``results`` under ``key``, whatever their size."""
         size = len(pickle.dumps(results, pickle.HIGHEST_PROTOCOL))
         with self._lock:
             self._bytes += size - self._results.pop(key, ([], 0))[1]
@@ -52,7 +52,7 @@ class Kept:
                 self._bytes -= self._results.popitem(last=False)[1][1]
 
     def clear(self) -> None:
-        """Drops all results."""
+        """Drop all results."""
         with self._lock:
             self._results.clear()
             self._bytes = 0

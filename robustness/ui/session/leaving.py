@@ -31,20 +31,20 @@ _GIVING_BACK = threading.Lock()
 
 
 def watch() -> None:
-    """Arranges for this session to end after its browser leaves; call it whenever a page runs."""
+    """Arrange for this session to end after its browser leaves; call it whenever a page runs."""
     context = get_script_run_ctx()
     if context is not None:
         _connected(context.session_id)
 
 
 def afterwards(action: Callable[[], object]) -> Callable[[], object]:
-    """Runs ``action`` in a thread after each session's end; a decorator."""
+    """Run ``action`` in a thread after each session's end; a decorator."""
     _AFTERWARDS.append(action)
     return action
 
 
 def _disconnected(session_id: str) -> None:
-    """Schedules the end of a session that lost its connection or whose caches were cleared."""
+    """Schedule the end of a session that lost its connection or whose caches were cleared."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # called from its script: the browser is there
@@ -73,7 +73,7 @@ def _end(session: AppSession) -> None:
 
 @afterwards
 def _give_back() -> None:
-    """Returns freed memory to the system, once for several sessions that end together."""
+    """Return freed memory to the system, once for several sessions that end together."""
     if _GIVING_BACK.acquire(blocking=False):
         try:
             time.sleep(_SECONDS_TOGETHER)

@@ -30,13 +30,13 @@ def runs_folder() -> Path:
 
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
-    """Draws a link to another page; nothing where a page runs alone as the main script."""
+    """Draw a link to another page; nothing where a page runs alone as the main script."""
     with contextlib.suppress(StreamlitAPIException):
         st.page_link(page, label=label, icon=icon, query_params=query)
 
 
 def linked_run() -> None:
-    """Links to the run that this page's link names, on pages other than the run's own."""
+    """Link to the run that this page's link names, on pages other than the run's own."""
     run_id = st.query_params.get(RUN)
     if run_id is not None and _is_there(run_id):
         label = f"Open the run {plain(run_id)}"
@@ -109,7 +109,7 @@ def last_written(folder: Path, run_id: str) -> int:
 
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
-    """Lists the folders among ``entries`` that cannot be opened as runs, with the reasons."""
+    """List the folders among ``entries`` that cannot be opened as runs, with the reasons."""
     broken = [entry for entry in entries if entry.manifest is None]
     if broken:
         several = "folders that are not runs" if len(broken) > 1 else "folder that is not a run"
@@ -119,6 +119,6 @@ def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
 
 
 def leave() -> None:
-    """Removes the run's image and the upload from the link, as another image was chosen."""
+    """Remove the run's image and the upload from the link, as another image was chosen."""
     for name in (RUN, IMAGE, UPLOAD):
         st.query_params.pop(name, None)

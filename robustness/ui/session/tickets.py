@@ -39,7 +39,7 @@ class Tickets(Generic[What]):
         self._held: WeakValueDictionary[str, _Held[What]] = WeakValueDictionary()
 
     def give(self, what: What) -> str:
-        """Returns this session's ticket, which stands for ``what`` from now on.
+        """Return this session's ticket, which stands for ``what`` from now on.
 
         Raises ``AccessError`` if the session may not measure.
         """
@@ -53,7 +53,7 @@ class Tickets(Generic[What]):
         return held.ticket
 
     def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
-        """Returns what ``ticket`` stands for; None if it is unknown or its session has ended.
+        """Return what ``ticket`` stands for; None if it is unknown or its session has ended.
 
         Raises ``AccessError`` if its holder may no longer do ``action``.
         """
@@ -66,7 +66,7 @@ class Tickets(Generic[What]):
 
     @contextmanager
     def place(self, ticket: str) -> Iterator[bool]:
-        """Counts one open request of ``ticket``; yields whether it is allowed.
+        """Count one open request of ``ticket``; yield whether it is allowed.
 
         Only for the server's event loop.
         """
@@ -82,7 +82,7 @@ class Tickets(Generic[What]):
 
 
 async def body(request: Request, most: int) -> bytes | None:
-    """Reads the body of ``request``; stops and returns None once it exceeds ``most`` bytes."""
+    """Read the body of ``request``; stop and return None once it exceeds ``most`` bytes."""
     found = bytearray()
     async for part in request.stream():
         found += part

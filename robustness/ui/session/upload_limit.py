@@ -48,7 +48,7 @@ class UploadLimit:
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request or WebSocket."""
+        """Handle one request or WebSocket."""
         found = _PATH.search(scope["path"]) if scope["type"] == "http" else None
         if found is None or scope["method"] != "PUT":
             await self._app(scope, receive, send)

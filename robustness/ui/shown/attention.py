@@ -79,7 +79,7 @@ class Attention:
 
 
 def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequence[int]]) -> None:
-    """Draws a switch and, while it is on, every model's maps.
+    """Draw a switch and, while it is on, every model's maps.
 
     ``pictures`` are (caption, study image). ``classes`` are the distinct class indices to explain
     by model name, the original's first. Drawn last on a page, once; while the switch is off,
@@ -103,7 +103,7 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
 
 
 def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:
-    """Draws the finished maps; ``since`` is when they were requested, None once all are there."""
+    """Draw the finished maps; ``since`` is when they were requested, None once all are there."""
     answers = [(KEPT.get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
@@ -123,7 +123,7 @@ def _show(work: Sequence[Question], captions: Sequence[str], since: float | None
 
 
 def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> None:
-    """Draws one model's maps: a row of images for each class."""
+    """Draw one model's maps: a row of images for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
     st.html(html("heat_maps", model=model, height=height, width=width))
@@ -158,7 +158,7 @@ def _legend() -> Html:
 
 
 def _begin(work: Question) -> None:
-    """Starts ``work`` unless this session's last work is still running.
+    """Start ``work`` unless this session's last work is still running.
 
     One model at a time, so that no queue is left when the image changes.
     """

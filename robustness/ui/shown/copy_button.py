@@ -13,7 +13,7 @@ _LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
 
 
 def copy_button(spec: RunSpec, picture: Picture, truth: str | None) -> None:
-    """Draws the button; ``spec`` has one condition, and ``truth`` is the true class."""
+    """Draw the button; ``spec`` has one condition, and ``truth`` is the true class."""
     sample = picture.name if is_sample(picture) else None
     with st.popover("Copy as", icon=":material/content_copy:"):
         if sample is None:

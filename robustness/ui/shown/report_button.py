@@ -23,7 +23,7 @@ _ICONS = {
 
 
 def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
-    """Draws the button; a click on a format calls ``build`` outside of the page's thread.
+    """Draw the button; a click on a format calls ``build`` outside of the page's thread.
 
     ``name`` is the files' name without a suffix; ``key`` distinguishes several buttons on a page.
     Nothing is built before the click, and the page does not rerun.

@@ -15,12 +15,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, visible
-from robustness.charts.verdict import percent, verdict
+from robustness.charts.verdict import verdict
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.statistics.scorecard import UNSURE, unsure
+from robustness.report.results.measured import unsure_cases
+from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.work.memo import original_png
@@ -39,7 +40,7 @@ def show_pictures(
     key: str = "pictures",
     follows: bool = False,
 ) -> None:
-    """Draws the original, the perturbed image and their difference times ``gain``, lossless.
+    """Draw the original, the perturbed image and their difference times ``gain``, lossless.
 
     ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows``, the same
     original was drawn just before and is not sent again.
@@ -84,39 +85,14 @@ def headline(text: str) -> Html:
     return html("headline", text=text)
 
 
-def warn_of_the_unsure(rows: Sequence[Measurement], means: str) -> None:
-    """Warns of models with a low confidence on the original image.
-
-    ``means`` is what then says little: a noun and its verb.
-    """
-    several = len({row.image for row in rows}) > 1
-    cases = ", ".join(
-        f"{plain(models.label(model))} ({plain(percent(probability))}"
-        + (f" on {plain(image)})" if several else ")")
-        for image, model, probability in unsure(rows)
-    )
-    if cases:
-        st.warning(
-            f"Low confidence on the original, so {means} little there: {cases}.",
-            icon=":material/help:",
-        )
-
-
-def other_classes(names: Sequence[str]) -> str:
-    """Why some of the models ``names`` are not ranked against others, as Markdown."""
-    groups = [
-        f"{', '.join(plain(models.label(name)) for name in members)} "
-        f"{'have' if len(members) > 1 else 'has'} {len(labels):,} classes"
-        for labels, members in models.by_labels(names)
-    ]
-    return (
-        f"{'; '.join(groups)}. Keeping a prediction is easier with fewer classes, so "
-        "models are ranked only against those with the same classes."
-    )
+def warn_of_the_unsure(rows: Sequence[Measurement]) -> None:
+    """Warn of models with a low confidence on the original image."""
+    for caution in unsure_cases(rows):
+        st.warning(plain(caution), icon=":material/help:")
 
 
 def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:
-    """Yields cells without end, row by row; a row is drawn when its first cell is taken."""
+    """Yield cells without end, row by row; a row is drawn when its first cell is taken."""
     while True:
         yield from st.columns(in_a_row, gap=gap)
 
@@ -160,12 +136,12 @@ def card(row: Measurement, changed: str = "Perturbed") -> Html:
 
 
 def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
-    """Draws a chart with its text alternative and no toolbar."""
+    """Draw a chart with its text alternative and no toolbar."""
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
 def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "") -> Any:
-    """Draws a ``chart`` and returns the ``customdata`` of the clicked point; None without a click.
+    """Draw a ``chart`` and return the ``customdata`` of the clicked point; None without a click.
 
     With ``kept``, the session stores it under that name for a figure that replaces this one and
     for a return to the page; the link then carries it as ``link``.

@@ -38,7 +38,7 @@ def by_place_input() -> bool:
 def chart(
     place: DeltaGenerator | ModuleType, stages: pd.DataFrame, metric: str, by_place: bool
 ) -> None:
-    """Draws the lines of ``answers.stage_frame`` or ``stage_means`` with a caption."""
+    """Draw the lines of ``answers.stage_frame`` or ``stage_means`` with a caption."""
     results.chart(
         place,
         answers.stage_lines(stages, metric),
@@ -55,7 +55,7 @@ def chart(
 
 
 def _reading_maps(names: Sequence[str]) -> str:
-    """Names the models whose head reads more than the average; "" if none does."""
+    """Name the models whose head reads more than the average; "" if none does."""
     reading = [n for n in dict.fromkeys(names) if n in MODELS and MODELS[n].head_reads_map]
     whose = " and ".join(f"{plain(models.label(name))}'s" for name in reading)
     return f"{whose} head reads its last stage place by place, not this average." if whose else ""

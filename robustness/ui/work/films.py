@@ -62,7 +62,7 @@ _MAKING: dict[str, _Making] = {}
 
 
 def show(key: str, offers: Sequence[Offer], nothing: str = "") -> None:
-    """Draws the player for one of ``offers``, once a page; shows ``nothing`` if there are none."""
+    """Draw the player for one of ``offers``, once a page; shows ``nothing`` if there are none."""
     ticket = _OFFERS.give({offer.key: offer for offer in offers})
     components.film_place(key, ticket, [(offer.key, offer.label) for offer in offers], nothing)
 
@@ -113,7 +113,7 @@ class _Making:
         self.made = _THREADS.submit(self._make)
 
     def _make(self) -> list[bytes]:
-        """Renders and caches the film; returns nothing once it is given up."""
+        """Render and caches the film; returns nothing once it is given up."""
         offer, events = self._offer, list[Any]()
         pace = Pace(Unit("steps"), offer.total)
         for event in TURNS.in_parts(offer.events(), self._who):
@@ -130,7 +130,7 @@ class _Making:
 
 
 async def messages(offer: Offer, who: str) -> AsyncGenerator[bytes]:
-    """Yields progress messages and finally the film, each prefixed with its length.
+    """Yield progress messages and finally the film, each prefixed with its length.
 
     A film that several wait for is rendered once, in turns of the first ``who``. It is given up
     when nobody waits any longer, such as after Cancel.

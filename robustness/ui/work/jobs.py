@@ -74,7 +74,7 @@ def wanted(folder: Path) -> list[Wanted]:
 
 
 def submit(plan: Plan) -> str:
-    """Queues ``plan`` and returns the id of its run, which may exist already.
+    """Queue ``plan`` and return the id of its run, which may exist already.
 
     Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
@@ -86,7 +86,7 @@ def submit(plan: Plan) -> str:
 
 
 def ask(folder: Path) -> None:
-    """Continues the unfinished run in ``folder``, or says why it cannot; for a button."""
+    """Continue the unfinished run in ``folder``, or says why it cannot; for a button."""
     try:
         access.require(Action.EVALUATE, thing=folder.name)
         keeping.check_begin(folder.parent)
@@ -97,7 +97,7 @@ def ask(folder: Path) -> None:
 
 
 def cancel(folder: Path) -> None:
-    """Cancels the run in ``folder``; for a button."""
+    """Cancel the run in ``folder``; for a button."""
     st.session_state[_CLICKED] = True
     if access.refused(Action.CANCEL, thing=folder.name):
         return
@@ -107,7 +107,7 @@ def cancel(folder: Path) -> None:
 
 
 def _asker() -> str:
-    """Identifies who asks: a person, a browser, or this session."""
+    """Identify who asks: a person, a browser, or this session."""
     return access.me() or session()
 
 
@@ -117,7 +117,7 @@ def _watch(folder: Path) -> None:
 
 
 def buttons(folder: Path, active: bool, key: str) -> None:
-    """Draws Cancel for the run in ``folder`` if it is ``active``, else Continue."""
+    """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
     label, icon, does, action = (
         ("Cancel", ":material/stop_circle:", cancel, Action.CANCEL)
         if active
@@ -134,13 +134,13 @@ def buttons(folder: Path, active: bool, key: str) -> None:
 
 
 def said() -> None:
-    """Shows why the last click failed, if it did."""
+    """Show why the last click failed, if it did."""
     if text := st.session_state.pop(_SAID, ""):
         st.error(plain(text), icon=":material/error:")
 
 
 def sidebar(opened: str | None) -> None:
-    """Draws the running and queued jobs, and the outcome of those that this session started.
+    """Draw the running and queued jobs, and the outcome of those that this session started.
 
     Leaves out the run ``opened``, which the page itself shows.
     """

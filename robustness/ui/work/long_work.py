@@ -43,11 +43,11 @@ class Work:
         return self._is(_CANCELLED)
 
     def ask(self) -> None:
-        """Starts the work at the next script run."""
+        """Start the work at the next script run."""
         st.session_state[self._place] = _ASKED, self.key
 
     def cancel(self) -> None:
-        """Cancels the work."""
+        """Cancel the work."""
         st.session_state[self._place] = _CANCELLED, self.key
 
     @property
@@ -59,7 +59,7 @@ class Work:
 
     @contextmanager
     def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
-        """Draws a progress bar with ``text`` and a Cancel button; removes both at the end.
+        """Draw a progress bar with ``text`` and a Cancel button; removes both at the end.
 
         They fill the empty ``places``: one place holds both, two hold one each. The button reruns
         the page, which stops the script at the next update of the bar. After the work's end, or an
@@ -93,7 +93,7 @@ class Work:
         places: Sequence[DeltaGenerator] = (),
         effort: Callable[[Item], float] = lambda _: 1,
     ) -> Iterator[Item]:
-        """Yields ``items`` while a bar shows the share of ``total`` and the time left.
+        """Yield ``items`` while a bar shows the share of ``total`` and the time left.
 
         ``effort`` is an item's part of ``total``; 0 for a cached one, which says nothing about
         time. ``said`` makes the bar's text from the number of items and their share. Items are
@@ -188,7 +188,7 @@ class Measuring(Work):
         return self._made() if found is None else found
 
     def _made(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
-        """Computes the results, with progress in ``places`` if there are any."""
+        """Compute the results, with progress in ``places`` if there are any."""
         events = self.events(nameless(self.pictures))
         if places:
             events = self.shown(events, self.total, self.said, places, self.effort)

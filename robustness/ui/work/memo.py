@@ -130,7 +130,7 @@ def _answer(
 def answers(
     spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered, who: str | None = None
 ) -> Iterator[tuple[str, Measurement | RobustnessError]]:
-    """Yields each model's row under the only condition of ``spec``, or its error, as they finish.
+    """Yield each model's row under the only condition of ``spec``, or its error, as they finish.
 
     Each takes a turn of ``who``, by default this session; its older requests still waiting for a
     turn end with ``SupersededError``. The pass over the original image is computed once a model,

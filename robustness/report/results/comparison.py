@@ -1,0 +1,90 @@
+"""What changed between two runs: sentences and tables of the Runs page and ``runs compare``.
+
+``entries`` are those of ``statistics.difference`` that know ``quantity``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from robustness.base.text import counted
+from robustness.charts.dataset import QUANTITIES
+from robustness.charts.tables import Column, Table
+from robustness.evaluation.condition import perturbation_label, setting
+from robustness.report.content import Text, Titled
+from robustness.report.wording import model
+from robustness.statistics.differences import said
+
+if TYPE_CHECKING:
+    from robustness.runs import Comparison
+
+Entry = Mapping[str, Any]
+
+MODEL: Sequence[Column] = (("Model", lambda entry: model(entry["model"])),)
+CONDITION: Sequence[Column] = (
+    ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
+    ("Strength", lambda entry: setting(entry["condition"])),
+)
+
+
+def figures(quantity: str) -> Sequence[Column]:
+    """The columns with both rates, their difference and its verdict."""
+    return (
+        ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
+        ("Baseline", lambda entry: f"{entry[f'{quantity}_a']:.1%}"),
+        ("This run", lambda entry: f"{entry[f'{quantity}_b']:.1%}"),
+        ("Change, points", lambda entry: _points(entry[f"{quantity}_difference"])),
+        ("95 % interval", lambda entry: _interval(entry, quantity) or "none"),
+        ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
+    )
+
+
+def sentence(entry: Entry, quantity: str) -> str:
+    """The change of one model over all conditions."""
+    what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
+    before, after = (f"{entry[f'{quantity}_{side}']:.1%}" for side in "ab")
+    if not entry[f"{quantity}_moved"]:
+        return f"{what} unchanged, {after}."
+    by = f"{_points(entry[f'{quantity}_difference'])} points"
+    interval = _interval(entry, quantity)
+    by += f", {interval}" if interval else ""
+    return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
+
+
+def blocks(found: Comparison) -> Iterator[Text | Titled]:
+    """The comparison as the command line prints it: each condition by what it is judged by."""
+    yield Text(
+        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'shared image')}."
+    )
+    for text in found.apart:
+        yield Text(text)
+    judged = [entry for entry in found.differences if _judged(entry) is not None]
+    for entry in judged:
+        if entry["condition"] is None:
+            yield Text(sentence(entry, entry["judged_by"]))
+    for quantity in dict.fromkeys(entry["judged_by"] for entry in judged):
+        mine = [entry for entry in judged if entry["judged_by"] == quantity]
+        overall = [entry for entry in mine if entry["condition"] is None]
+        each = [entry for entry in mine if entry["condition"] is not None]
+        label, columns = QUANTITIES[quantity], figures(quantity)
+        if overall:
+            yield Titled(label, Table.of(overall, [*MODEL, *columns]))
+        if each:
+            table = Table.of(each, [*MODEL, *CONDITION, *columns])
+            yield Titled(f"{label} by condition", table)
+
+
+def _judged(entry: Entry) -> float | None:
+    found: float | None = entry[f"{entry['judged_by']}_difference"]
+    return found
+
+
+def _points(value: float) -> str:
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def _interval(entry: Entry, quantity: str) -> str:
+    low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
+    return "" if low is None else f"{_points(low)} to {_points(high)}"
