@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import StrictBool, StrictFloat
 
-from robustness.attacks import NORMS, AttackSpec, adversarial
+from robustness.attacks import NORMS, AttackSpec, adversarial, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.validation import StrictTable, checked, expected
@@ -29,7 +29,7 @@ CLEAN = "clean"
 NOTHING = "no perturbation"
 """The description of a condition without perturbations."""
 
-_ATTACK_ID = re.compile(r"(\w+)\((.*)\)")
+_ATTACK_ID = re.compile(r"(\w+) *\((.*)\)")
 
 
 class _AttackTable(StrictTable):
@@ -40,6 +40,17 @@ class _AttackTable(StrictTable):
     norm: str
     steps: int
     restarts: int
+    target: int | None = None
+
+
+class _WrittenAttack(StrictTable):
+    """An attack as people write it; what is left out has the attack's default."""
+
+    attack: str
+    epsilon: float | None = None
+    norm: str | None = None
+    steps: int | None = None
+    restarts: int = 1
     target: int | None = None
 
 
@@ -87,24 +98,29 @@ class Condition:
 
     @staticmethod
     def parse(text: str) -> Condition:
-        """The condition with the id ``text``; raises ``ParameterError`` for an invalid id."""
+        """The condition that ``text`` describes: an id, or one that people wrote.
+
+        ``fog=0.6``, ``fog=.2 + gaussian_blur=0.4`` and ``pgd(epsilon=2/255)`` are read; settings of
+        an attack that are left out have its defaults. Raises ``ParameterError`` for anything else.
+        """
+        attack = _ATTACK_ID.fullmatch(text.strip())
+        parts = attack[2].split(",") if attack else text.split("+")
         try:
-            attack = _ATTACK_ID.fullmatch(text)
-            parts = attack[2].split(",") if attack else text.split("+")
-            values: dict[str, Any] = dict(part.split("=") for part in parts)
+            pairs = [part.split("=") for part in parts if not attack or part.strip()]
+            values: dict[str, Any] = {name.strip(): value.strip() for name, value in pairs}
+            if len(values) < len(pairs):
+                raise ValueError(text)
             if attack:
-                values = {"attack": attack[1], **values}
-                values = _AttackTable.model_validate_strings(values, strict=False).model_dump()
-            else:
-                values = {name: float(value) for name, value in values.items()}
+                if "epsilon" in values:
+                    values["epsilon"] = str(parse_epsilon(values["epsilon"]))
+                written = {"attack": attack[1], **values}
+                table = _WrittenAttack.model_validate_strings(written, strict=False)
+                return Condition.attack(table.attack, **table.model_dump(exclude={"attack"}))
+            return Condition.of({name: float(value) for name, value in values.items()})
         except ValueError as error:
-            raise ParameterError(f"Expected a condition such as fog=0.6, got {text!r}.") from error
-        found = Condition.from_dict(values)
-        if found.id != text:
             raise ParameterError(
-                f"Expected the condition to be written as {found.id!r}, got {text!r}."
-            )
-        return found
+                f"Expected a condition such as fog=0.6 or pgd(epsilon=2/255), got {text!r}."
+            ) from error
 
     @property
     def id(self) -> str:

@@ -97,16 +97,25 @@ def test_what_differs_in_strength_alone_is_one_series() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.60", "pgd()", "a(b)"]
+    "text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.2+fog=0.6", "a(b)"]
 )
 def test_what_is_no_id_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(RobustnessError, match=r"\.$"):
         Condition.parse(text)
 
 
-def test_an_id_in_another_spelling_names_its_own() -> None:
-    with pytest.raises(ParameterError, match=r"fog=0.2.gaussian_noise=0.4"):
-        Condition.parse("gaussian_noise=0.4+fog=0.2")
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("fog=.60", Condition.of({"fog": 0.6})),
+        ("gaussian_noise=0.4 + fog=0.2", Condition.of({"fog": 0.2, "gaussian_noise": 0.4})),
+        ("pgd(epsilon=2/255)", Condition.attack("pgd", epsilon=2 / 255)),
+        ("pgd(norm=l2, epsilon=1)", Condition.attack("pgd", epsilon=1.0, norm="l2")),
+        ("pgd()", Condition.attack("pgd")),
+    ],
+)
+def test_what_people_write_is_the_condition_that_it_means(text: str, same: Condition) -> None:
+    assert Condition.parse(text) == same
 
 
 def test_texts_of_what_is_not_known_say_what_it_says() -> None:

@@ -248,9 +248,8 @@ def test_a_file_and_an_option_are_not_both_taken(
     ("arguments", "words"),
     [
         (["sample:coffe", "--under=clean"], "There is no sample called 'coffe'."),
-        (["sample:coffee", "--under=fog"], "Expected a condition such as fog=0.6, got 'fog'."),
+        (["sample:coffee", "--under=fog"], "Expected a condition such as fog=0.6"),
         (["sample:coffee", "--under=frog=1.0"], "Did you mean 'fog'?"),
-        (["sample:coffee", "--under=fog=1"], "written as 'fog=1.0', got 'fog=1'."),
     ],
 )
 def test_what_predict_cannot_ask_is_refused(
