@@ -38,7 +38,7 @@ def attack(
     called at every step; an exception from it ends the work. Raises ``ParameterError`` for another
     shape or an invalid label, and ``GradientError`` for a model that the attack cannot use.
     """
-    classifier.check_shape(images)
+    classifier.check_images(images)
     spec = spec or AttackSpec.of("pgd")
     digests = digests if digests is not None else [image_digest(image) for image in images]
     results = []

@@ -106,7 +106,7 @@ class Classifier:
         Raises ``ParameterError`` for another shape, and ``WeightsError`` for an answer that is
         not finite.
         """
-        self.check_shape(images)
+        self.check_images(images)
         found = Outputs(*self._forward(images))
         self._check(found, len(images))
         return found
@@ -132,13 +132,19 @@ class Classifier:
         """What runs the pass, in which version and precision."""
         return self._forward.engine
 
-    def check_shape(self, images: Floats) -> None:
-        """Raises ``ParameterError`` unless ``images`` has the shape (N, side, side, 3), N >= 1."""
+    def check_images(self, images: Floats) -> None:
+        """Raises ``ParameterError`` unless they are (N, side, side, 3), N >= 1, within [0, 1]."""
         expected = (self.side, self.side, 3)
         if images.ndim != 4 or images.shape[1:] != expected or not len(images):
             raise ParameterError(
                 f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
                 f"got {images.shape}."
+            )
+        low, high = images.min(), images.max()
+        if not (low >= 0 and high <= 1):  # NaN, too
+            raise ParameterError(
+                f"{self.record.name} expects values from 0 to 1, got {low:g} to {high:g}; divide "
+                "pixels by 255."
             )
 
     @property
@@ -175,7 +181,7 @@ class Classifier:
         are float32 (N, side, side, 3) in [0, 1], 1 to ``MAX_BATCH`` of them. Raises
         ``ParameterError`` for another shape.
         """
-        self.check_shape(images)
+        self.check_images(images)
         found = self._forward.products(images)
         return {stage: _coordinates(products) for stage, products in found.items()}
 

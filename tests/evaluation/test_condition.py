@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import RobustnessError
 from robustness.evaluation import condition as texts
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
@@ -96,9 +96,7 @@ def test_what_differs_in_strength_alone_is_one_series() -> None:
     assert len({Condition.attack("pgd", epsilon=e / 255).series for e in (1, 4, 8)}) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.2+fog=0.6", "a(b)"]
-)
+@pytest.mark.parametrize("text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.2+fog=0.6", "a(b)"])
 def test_what_is_no_id_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(RobustnessError, match=r"\.$"):
         Condition.parse(text)

@@ -61,7 +61,7 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     features cannot be reached or have no places.
     """
     count = len(classifier.record.labels())
-    classifier.check_shape(images)
+    classifier.check_images(images)
     wanted = np.asarray(classes)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ParameterError(

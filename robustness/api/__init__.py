@@ -1,0 +1,65 @@
+"""Robustness from Python: a few lines from images and models to a decision.
+
+::
+
+    import robustness as rb
+
+    run = rb.evaluate("photos", models=["SqueezeNet", "EfficientNetLite0"], conditions=["fog=0.6"])
+    print(run.summary(), rb.choose(run).sentences)
+    run.report("report.html")
+
+Every public name here is one of the package ``robustness``, too, unless a package has it. Whatever
+goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing imports TensorFlow
+before a model is loaded.
+"""
+
+from robustness.api.arrays import Pair, pair, perturb
+from robustness.api.evaluating import (
+    Sweep,
+    evaluate,
+    evaluate_pictures,
+    make_spec,
+    read_request,
+    sweep,
+)
+from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
+from robustness.api.reading import check, choose, compare, open_run, replay, report, summary
+from robustness.api.result import EvaluatedRun
+from robustness.base.errors import RobustnessError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import RunSpec
+from robustness.runs import Comparison, Progress, Replay, Run
+from robustness.statistics import ModelChoice
+
+__all__ = [
+    "Comparison",
+    "Condition",
+    "EvaluatedRun",
+    "ModelChoice",
+    "Pair",
+    "Progress",
+    "Replay",
+    "RobustnessError",
+    "Run",
+    "RunSpec",
+    "Sweep",
+    "add_model",
+    "check",
+    "choose",
+    "compare",
+    "evaluate",
+    "evaluate_pictures",
+    "load_model",
+    "make_spec",
+    "model",
+    "model_names",
+    "open_run",
+    "pair",
+    "perturb",
+    "read_request",
+    "remove_model",
+    "replay",
+    "report",
+    "summary",
+    "sweep",
+]

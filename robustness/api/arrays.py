@@ -1,0 +1,200 @@
+"""Images as a Python session has them: arrays of any layout and kind, PIL images, files."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness.api.calls import checked_call
+from robustness.base.errors import ParameterError
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import check_seed
+from robustness.pictures import fitting
+from robustness.pictures.decoding import decode, read_file
+from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.pictures.picture import image_digest
+from robustness.pictures.samples import picture_file
+
+Levels = NDArray[np.uint8]
+
+_EXPECTED = (
+    "an image: an array (height, width, 3) of uint8 or of numbers from 0 to 1, a PIL image or the "
+    "path of a file"
+)
+
+
+def is_image(given: Any) -> bool:
+    """Whether ``given`` is one image: an array of two or three axes, a PIL image, or a path."""
+    if isinstance(given, str | os.PathLike | Image.Image):
+        return True
+    return getattr(given, "ndim", 0) in (2, 3) and hasattr(given, "dtype")
+
+
+def levels(given: Any, name: str = "the image") -> Levels:
+    """The image ``given`` as 8-bit RGB (H, W, 3).
+
+    Arrays are (H, W, 3), (3, H, W) or grey (H, W); floating point in [0, 1] is rounded to 8 bits.
+    Raises ``ImageError`` for a file that is no image, ``ParameterError`` for anything else.
+    """
+    if isinstance(given, str | os.PathLike):
+        path = picture_file(given)
+        return np.asarray(decode(read_file(path), name=os.fspath(path)))
+    if isinstance(given, Image.Image):
+        return np.asarray(decode(_encoded(given), name=name))
+    return _rgb(in_range(as_array(given, name), name), name)
+
+
+def png(given: Any, name: str) -> bytes:
+    """``levels`` of an image as a lossless PNG; of a file its own bytes."""
+    if isinstance(given, str | os.PathLike):
+        return read_file(picture_file(given))
+    if isinstance(given, Image.Image):
+        return _encoded(given)
+    return fitting.to_png(from_uint8(levels(given, name)))
+
+
+def _encoded(image: Image.Image) -> bytes:
+    kept = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+    file = io.BytesIO()
+    kept.save(file, "PNG", exif=image.getexif())
+    return file.getvalue()
+
+
+def as_array(given: Any, name: str = "images") -> NDArray[Any]:
+    """``given`` as an array of numbers; a tensor of another library is copied to NumPy."""
+    if hasattr(given, "detach"):  # of PyTorch
+        given = given.detach().cpu()
+    try:
+        found = np.asarray(given)
+    except Exception as error:  # what a stranger's object raises when it is asked for an array
+        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(given)}.") from error
+    if found.dtype.kind not in "uif" or not found.size:
+        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(given)}.")
+    return found
+
+
+def _kind(given: Any) -> str:
+    dtype, shape = getattr(given, "dtype", None), getattr(given, "shape", None)
+    if dtype is None or shape is None:
+        return type(given).__name__
+    return f"{dtype} of shape {tuple(shape)}"
+
+
+def in_range(found: NDArray[Any], name: str) -> Levels:
+    """``found`` on the scale 0 to 255, in any number of axes.
+
+    Raises ``ParameterError`` unless it is uint8, or whole numbers from 0 to 255, or floating point
+    in [0, 1].
+    """
+    if found.dtype == np.uint8:
+        return found
+    most = 1 if found.dtype.kind == "f" else 255
+    low, high = found.min(), found.max()
+    if not (low >= 0 and high <= most):  # NaN, too
+        hint = "; divide pixels by 255" if most == 1 and 1 < high <= 255 and low >= 0 else ""
+        raise ParameterError(
+            f"{name}: expected values from 0 to {most}, got {low:g} to {high:g}{hint}."
+        )
+    return to_uint8(found.astype(np.float64)) if most == 1 else found.astype(np.uint8)
+
+
+def _rgb(found: Levels, name: str) -> Levels:
+    if found.ndim == 2:
+        return np.repeat(found[..., None], 3, axis=2)
+    if found.ndim == 3 and found.shape[2] == 3:
+        return found
+    if found.ndim == 3 and found.shape[0] == 3:
+        return np.ascontiguousarray(found.transpose(1, 2, 0))
+    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {found.shape}.")
+
+
+@checked_call
+def perturb(
+    images: Any,
+    perturbation: str | Condition,
+    strength: float | None = None,
+    *,
+    seed: int = 0,
+) -> NDArray[Any]:
+    """``images`` under ``perturbation``; a new array of the same shape and type.
+
+    ``images`` are (N, H, W, 3) or one (H, W, 3) of any size, uint8 or floating point in [0, 1], or
+    one PIL image or path of a file (as uint8). ``perturbation`` is a name with a ``strength`` from
+    0 to 1, or a condition such as ``"fog=0.2+gaussian_blur=0.4"``. Results lie on the 8-bit grid.
+    Parameters in pixels scale with the longer side: an image that is not square is perturbed within
+    a square that mirrors its edges. Raises ``ParameterError`` or ``UnknownNameError``.
+    """
+    condition = _condition(perturbation, strength)
+    if isinstance(images, str | os.PathLike | Image.Image):
+        images = levels(images)
+    given = as_array(images)
+    if given.ndim not in (3, 4) or given.shape[-1] != 3:
+        raise ParameterError(
+            f"images: expected an array (N, height, width, 3) or (height, width, 3), got "
+            f"{_kind(given)}."
+        )
+    batch = in_range(given, "images").reshape(-1, *given.shape[-3:])
+    check_seed(seed)
+    found = np.stack([_perturbed(image, condition, seed) for image in batch]).reshape(given.shape)
+    if given.dtype.kind != "f":
+        return found.astype(given.dtype)
+    return np.divide(found, given.dtype.type(255), dtype=given.dtype)
+
+
+def _perturbed(image: Levels, condition: Condition, seed: int) -> Levels:
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    edges = ((top, side - height - top), (left, side - width - left), (0, 0))
+    square = np.pad(image, edges, mode="reflect")
+    study = from_uint8(square)
+    found = to_uint8(condition.images(study[None], [image_digest(study)], seed)[0])
+    return found[top : top + height, left : left + width]
+
+
+def _condition(perturbation: str | Condition, strength: float | None) -> Condition:
+    if isinstance(perturbation, Condition):
+        found = perturbation
+    elif strength is not None:
+        return Condition.of({perturbation: strength})
+    elif "=" in perturbation:
+        found = Condition.parse(perturbation)
+    else:
+        raise ParameterError(f"Expected a strength from 0 to 1 for {perturbation!r}, got none.")
+    if strength is not None or found.needs_model:
+        what = "an attack" if found.needs_model else "a condition and a strength"
+        raise ParameterError(
+            f"Expected a perturbation with a strength, or a condition such as fog=0.6, got {what}."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and what a perturbation makes of it, uint8 (H, W, 3) each; a notebook draws both."""
+
+    original: Levels
+    perturbed: Levels
+    condition: Condition
+
+    def _repr_png_(self) -> bytes:
+        gap = np.full((len(self.original), 8, 3), 255, np.uint8)
+        both: Sequence[Levels] = (self.original, gap, self.perturbed)
+        return fitting.to_png(from_uint8(np.hstack(both)))
+
+
+@checked_call
+def pair(
+    image: Any, perturbation: str | Condition, strength: float | None = None, *, seed: int = 0
+) -> Pair:
+    """One ``image`` beside itself as ``perturb`` makes it; raises as that does."""
+    original = levels(image)
+    condition = _condition(perturbation, strength)
+    return Pair(original, perturb(original, condition, seed=seed), condition)

@@ -1,0 +1,286 @@
+"""Requests, and what is measured of images."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness import models as known_models
+from robustness import runs
+from robustness.api.arrays import levels
+from robustness.api.calls import checked_call
+from robustness.api.result import EvaluatedRun
+from robustness.api.sources import opened
+from robustness.base.errors import ParameterError
+from robustness.datasets import FOLDERS
+from robustness.evaluation import loop, request_file, sides
+from robustness.evaluation import spec as specs
+from robustness.evaluation import sweep as sweeps
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled, true_class
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.rows import NUMBERS, to_frame, to_table
+from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
+from robustness.evaluation.sweep import Break
+from robustness.pictures import fitting
+from robustness.pictures.eight_bits import round_to_grid
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import picture_file
+from robustness.runs import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@checked_call
+def make_spec(
+    model_names: Sequence[str] | None = None,
+    *,
+    suite: str = STUDY_SUITE,
+    perturbations: Iterable[str] | None = None,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+    conditions: Sequence[Condition | str] | None = None,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+    side: int | str = STUDY_SIDE,
+) -> RunSpec:
+    """What is to be asked: models, and perturbations with their strengths.
+
+    The models are by default those of the command line. The perturbations are those of a ``suite``
+    (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each image as JPEG), or named
+    one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
+    ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
+    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,
+    squash or letterbox; ``side`` is in pixels, or "model" for the published side of models that
+    share one. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
+    for what does not exist.
+    """
+    if conditions is None:
+        conditions = (
+            suite_conditions(suite, strengths=strengths, severities=severities)
+            if perturbations is None
+            else graded_conditions(perturbations, strengths=strengths, severities=severities)
+        )
+    asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
+    names = known_models.resolve(list(model_names) if model_names else None)
+    at = sides.one_side(str(side), names)
+    return specs.make_spec(names, asked, seed=seed, fit=fit, side=at)
+
+
+@checked_call
+def read_request(path: str | PathLike[str]) -> RunSpec:
+    """What the TOML file ``path`` asks for, as ``robustness.evaluation.request_file`` describes it.
+
+    Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
+    """
+    return request_file.read_request(Path(path))
+
+
+@checked_call
+def evaluate(
+    source: Any,
+    spec: RunSpec | None = None,
+    *,
+    models: Any = None,
+    conditions: Sequence[Condition | str] | None = None,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+    side: int | str = STUDY_SIDE,
+    out: str | PathLike[str] | None = None,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+    resume: bool = True,
+    engine: str = "local",
+    address: str | None = None,
+    note: Callable[[Progress], object] | None = None,
+    progress: bool | None = None,
+) -> EvaluatedRun:
+    """Evaluate every image of ``source``; keep the run in the folder ``out``, if one is given.
+
+    ``source`` is a folder (its subfolders may be classes), a zip, a table, a URL or ``samples``;
+    images as an array (N, H, W, 3), uint8 or floating point in [0, 1], or as a list of arrays, PIL
+    images or paths, alone or with labels as ``(images, labels)``; a frame with the columns ``path``
+    and ``label``; or a dataset of torchvision, Hugging Face, maite or TensorFlow. All are made
+    square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
+
+    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns) and ``conditions``
+    as for ``make_spec``. With ``out`` and ``resume`` an unfinished run of the same request is
+    continued, and a finished one is not computed again. ``note`` is called with the progress;
+    ``progress`` draws a bar with tqdm (by default in notebooks). Raises ``ParameterError`` for a
+    source that cannot be used, ``RunError`` where the run cannot be kept.
+    """
+    if spec is None:
+        names = None if models is None else [_name(each) for each in _listed(models)]
+        spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
+    elif models is not None or conditions is not None:
+        raise ParameterError("Expected a spec, or models and conditions, got both.")
+    dataset = opened(source)
+    plan = runs.plan(dataset, spec, labelling=labelling, limit=limit, sample=sample)
+    folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
+    try:
+        with (
+            _told(note, progress, len(plan.dataset)) as tell,
+            runs.start(plan, folder, engine=engine, resume=resume) as session,
+        ):
+            for state in () if session.finished else session.perform(engine, address):
+                tell(state)
+        run = EvaluatedRun.of(runs.load(session.folder, anywhere=True))
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder, True)
+    if not isinstance(source, str | PathLike):
+        run.dataset = plan.dataset  # it cannot be opened by name
+    return run
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list | tuple) else [given]
+
+
+def _name(given: Any) -> str:
+    """The name of a model that was given by name, or as what ``model`` returned."""
+    if isinstance(given, str):
+        return given
+    record = getattr(given, "record", given)
+    if isinstance(record, known_models.ModelRecord):
+        return record.name
+    raise ParameterError(
+        f"Expected the name of a model, got {type(given).__name__}: add it with "
+        "robustness.model(..., labels=..., normalisation=...) first."
+    )
+
+
+@contextmanager
+def _told(
+    note: Callable[[Progress], object] | None, shown: bool | None, total: int
+) -> Iterator[Callable[[Progress], object]]:
+    """What tells the progress: ``note``, and a bar if it is ``shown``."""
+    if shown is None:
+        shown = note is None and "ipykernel" in sys.modules
+    if not shown:
+        yield note or (lambda _state: None)
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="image") as bar:
+
+        def tell(state: Progress) -> None:
+            bar.update(state.done - bar.n)
+            if note is not None:
+                note(state)
+
+        yield tell
+
+
+@checked_call
+def evaluate_pictures(
+    pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int | str] | None = None
+) -> pd.DataFrame:
+    """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
+
+    ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, a PIL image, or an
+    array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point (224, 224, 3) is
+    a study image, and not fitted again. ``labels`` are true classes by the image's name, each a
+    class index or the name of a class. Raises ``ImageError`` for a file that is no image,
+    ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
+    """
+    known = labels or {}
+    indices = {name: label for name, label in known.items() if not isinstance(label, str)}
+    shown = [_picture(name, given, spec, indices.get(name)) for name, given in pictures.items()]
+    named = {
+        name: true_class(name, label, spec.model_names)
+        for name, label in known.items()
+        if isinstance(label, str)
+    }
+    rows = [
+        labelled(row, named[row.image]) if row.image in named else row
+        for row in loop.evaluate(spec, shown)
+    ]
+    return to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS))
+
+
+def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+    if isinstance(given, str | PathLike):
+        image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
+    else:
+        image = _from_array(given, name, spec)
+    return Picture.of(name, image, label=label, fit=spec.fit)
+
+
+def _from_array(given: Any, name: str, spec: RunSpec) -> NDArray[np.float32]:
+    study = (spec.side, spec.side, 3)
+    if getattr(given, "shape", None) == study and np.issubdtype(given.dtype, np.floating):
+        levels(given, name)  # refuses values out of range
+        return round_to_grid(np.array(given, np.float32, order="C"))
+    return fitting.fit(Image.fromarray(levels(given, name)), fit=spec.fit, side=spec.side)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How one image fares under one perturbation at rising strengths.
+
+    ``points`` has a row a model and strength; ``breaks`` an entry a model; ``breaking`` the
+    strength at which each model's prediction changes, None where it never does.
+    """
+
+    points: pd.DataFrame
+    breaks: tuple[Break, ...]
+
+    @property
+    def breaking(self) -> dict[str, float | None]:
+        return {each.model: each.strength for each in self.breaks}
+
+
+@checked_call
+def sweep(
+    image: Any,
+    *,
+    models: Any = None,
+    perturbation: str,
+    label: int | str | None = None,
+    steps: int = sweeps.DEFAULT_STEPS,
+    repeats: int = sweeps.DEFAULT_REPEATS,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+    side: int = STUDY_SIDE,
+) -> Sweep:
+    """Find the strength at which each model's prediction of ``image`` changes.
+
+    ``image`` is an array, a PIL image or the path of a file. ``label`` is its true class, an index
+    or a name. ``steps`` strengths from 0 to 1 are tried, and more near a change; a random
+    perturbation is drawn ``repeats`` times. Raises as ``evaluate`` does.
+    """
+    names = None if models is None else [_name(each) for each in _listed(models)]
+    fitted = fitting.fit(Image.fromarray(levels(image)), fit=fit, side=side)
+    picture = Picture.of("image", fitted, fit=fit)
+    how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
+    chosen = known_models.resolve(names)
+    truth = None if label is None else true_class("image", str(label), chosen)
+    events = [
+        labelled(event, truth)
+        for event in sweeps.sweep(picture, [perturbation], chosen, **how)  # type: ignore[arg-type]
+    ]
+    rows = [event for event in events if isinstance(event, Measurement)]
+    return Sweep(
+        to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS)),
+        tuple(event for event in events if isinstance(event, Break)),
+    )

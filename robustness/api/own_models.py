@@ -1,0 +1,104 @@
+"""The models that can be asked, and a user's own among them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from robustness import models
+from robustness.api.calls import checked_call
+
+
+@checked_call
+def model_names(*, ready: bool = True) -> tuple[str, ...]:
+    """The names of the models that can run here, or of all."""
+    return tuple(
+        record.name for record in models.REGISTRY if not ready or models.state(record).ready
+    )
+
+
+@checked_call
+def add_model(
+    name: str,
+    what: Any,
+    *,
+    labels: str | PathLike[str] | Sequence[str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    normalisation: str | Mapping[str, Any] | None = None,
+    output: str | None = None,
+    weights: str | PathLike[str] | None = None,
+    features: Sequence[str] | None = None,
+    runtime: str | None = None,
+    title: str | None = None,
+    family: str | None = None,
+    year: int | None = None,
+    **calls: Any,
+) -> models.ModelRecord:
+    """Add the model ``what`` as ``name`` until this process ends; return its record.
+
+    ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
+    Hugging Face's format, ``"timm:NAME"`` with local ``weights``, a maite model, or a function of
+    normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
+    keys of ``models.toml``; ``labels`` may also be a list of names. ``calls`` limit the calls of a
+    function: ``batch``, ``concurrency``, ``retries``, ``timeout``, ``per_second``, ``cache``,
+    ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
+    model that cannot be used.
+    """
+    from robustness.models.own.from_python import add_model as add
+
+    given = {
+        "labels": labels,
+        "input_size": input_size,
+        "normalisation": normalisation,
+        "output": output,
+        "features": None if features is None else list(features),
+        "runtime": runtime,
+        "title": title,
+        "family": family,
+        "year": year,
+    }
+    return add(name, what, given, calls, None if weights is None else Path(fspath(weights)))
+
+
+@checked_call
+def remove_model(name: str) -> None:
+    """Remove a model of your own: from this process, or from ``models.toml``.
+
+    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
+    ``UnknownNameError`` for a model that is not your own.
+    """
+    from robustness.models.own import entry, package, user_models
+
+    if not user_models.remove_from_process(name):
+        entry.remove(name)
+        package.discard(name)
+
+
+@checked_call
+def model(what: Any, *, name: str | None = None, **described: Any) -> models.ModelRecord:
+    """Add the model ``what`` as ``add_model`` does, by default under the name of its class.
+
+    ``evaluate`` and ``sweep`` take the returned record among their ``models``.
+    """
+    called = name or getattr(what, "__name__", None) or type(what).__name__
+    if isinstance(what, str | PathLike):
+        called = name or re.split(r"[:/]", fspath(what))[-1].partition(".")[0]
+    plain = re.sub(r"\W+", "_", called).strip("_") or "model"
+    free = (plain if number == 1 else f"{plain}_{number}" for number in itertools.count(1))
+    chosen = name or next(each for each in free if each not in models.REGISTRY)
+    return add_model(chosen, what, **described)
+
+
+@checked_call
+def load_model(name: str) -> models.Classifier:
+    """The model called ``name``, ready to be called.
+
+    Called with study images (N, 224, 224, 3), float32 RGB in [0, 1], it returns ``probabilities``
+    (N, classes) and ``features`` by stage, (N, D) each. Raises ``UnknownNameError`` or
+    ``WeightsError``.
+    """
+    return models.load(name)

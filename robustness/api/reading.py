@@ -1,0 +1,78 @@
+"""Saved runs: opened, summed up, reported, checked and chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from robustness import runs, statistics
+from robustness.api.calls import checked_call
+from robustness.api.result import EvaluatedRun
+from robustness.base.errors import ParameterError
+from robustness.runs import Run, gate
+from robustness.runs.gate import choosing
+from robustness.statistics import Criteria, ModelChoice
+from robustness.statistics.criteria import MARGIN
+
+compare = checked_call(runs.compare)
+replay = checked_call(runs.replay)
+
+
+@checked_call
+def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
+    """The finished run in ``folder``; raises ``RunError`` where there is none."""
+    return EvaluatedRun.of(runs.load(Path(folder), anywhere=True))
+
+
+@checked_call
+def summary(run: Any) -> list[dict[str, Any]]:
+    """Per model the figures with 95 % intervals over the images: ``statistics.summary``.
+
+    ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
+    """
+    frame = run.frame() if isinstance(run, Run) else run
+    if not hasattr(frame, "columns"):
+        raise ParameterError(f"Expected a run or a frame of its rows, got {type(run).__name__}.")
+    return statistics.summary(frame)
+
+
+@checked_call
+def report(run: Run, to: str | PathLike[str]) -> list[Path]:
+    """Write the report of ``run``: see ``EvaluatedRun.report``."""
+    return EvaluatedRun.of(run).report(to)
+
+
+@checked_call
+def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> gate.Check:
+    """Holds ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
+
+    ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
+    budget that cannot be checked.
+    """
+    return gate.check(gate.read_budget(Path(budget)), run, baseline)
+
+
+@checked_call
+def choose(
+    run: Run,
+    *,
+    weights: Mapping[str, float] | None = None,
+    min_accuracy: float | None = None,
+    max_latency_ms: float | None = None,
+    max_megabytes: float | None = None,
+    margin: float = MARGIN,
+    budget: str | PathLike[str] | None = None,
+) -> ModelChoice:
+    """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
+
+    ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
+    ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
+    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A
+    difference below ``margin`` (a share) is a tie. Raises ``ParameterError`` for criteria that the
+    run cannot answer.
+    """
+    criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
+    limits = None if budget is None else gate.read_budget(Path(budget))
+    return choosing.choose(run, criteria, limits)

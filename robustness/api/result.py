@@ -1,0 +1,77 @@
+"""What an evaluation returns: a run with its figures as frames, its report, and its looks."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustness import statistics
+from robustness.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(eq=False)
+class EvaluatedRun(Run):
+    """A run with its tables; ``frame()`` has one row a measurement. A notebook draws it."""
+
+    @classmethod
+    def of(cls, run: Run) -> EvaluatedRun:
+        return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
+
+    def summary(self) -> pd.DataFrame:
+        """One row a model, best first: ``statistics.summary``, with 95 % intervals."""
+        return _framed(statistics.summary(self.frame()))
+
+    def by_condition(self) -> pd.DataFrame:
+        """One row a model and condition: the columns of ``statistics.by_perturbation``."""
+        return _framed(statistics.by_perturbation(self.frame()))
+
+    def report(self, to: str | PathLike[str]) -> list[Path]:
+        """Write the report in the format of the suffix of ``to``; return the files written.
+
+        The suffix is .html, .pdf, .csv, .parquet, .json or .md. Raises ``ParameterError`` for
+        another one and where the file cannot be written, ``RunError`` for a run without rows.
+        """
+        from robustness import report
+
+        report.format_of(Path(to))  # now rather than after all the work
+        return report.write(report.of_run(self), Path(to))
+
+    def _repr_html_(self) -> str:
+        """The answers, the table of models and the heat map of the report, as static HTML."""
+        if not self.images:
+            return "<p>No image was evaluated.</p>"
+        from robustness import report
+        from robustness.charts.dataset import perturbation_heatmap
+        from robustness.report.formats.pdf_charts import to_png
+
+        told = report.of_run(self)
+        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
+        parts += [_table(titled.table.head, titled.table.rows) for titled in told.brief[:1]]
+        found = statistics.Figures(self.frame())
+        png = b64encode(to_png(perturbation_heatmap(found.by_perturbation, found.ranked_by)))
+        parts.append(
+            f'<img alt="Each model under each perturbation" width="680" '
+            f'src="data:image/png;base64,{png.decode()}">'
+        )
+        return "\n".join(parts)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    def row(cells: Iterable[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{row(head, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
+
+
+def _framed(entries: list[dict[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(entries)

@@ -1,0 +1,231 @@
+"""The images that ``evaluate`` takes: by name, in memory, or in a dataset of another library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.api.arrays import as_array, is_image, png
+from robustness.base.errors import ImageError, ParameterError
+from robustness.datasets import Dataset, Entry, distinct, open_dataset
+from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS
+
+_IMAGE_KEYS = ("image", "img", "pixel_values", *PATH_COLUMNS)
+_LABEL_KEYS = (*LABEL_COLUMNS, "labels", "fine_label")
+
+EXPECTED = (
+    "a folder, zip, table or URL; images (N, height, width, 3) or a list of images, alone or with "
+    "labels as (images, labels); a frame with the columns path and label; or a dataset of "
+    "torchvision, Hugging Face, maite or TensorFlow"
+)
+
+
+class SessionImages(Dataset):
+    """Images that a Python session holds; a run of them cannot be opened again by name."""
+
+    def __init__(
+        self,
+        get: Callable[[int], Any],
+        labels: Sequence[str | None],
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """``get`` returns the image at a place of ``labels``; each is read once to know it."""
+        self._get = get
+        digits = len(str(max(0, len(labels) - 1)))
+        names = names or [f"image {place:0{digits}d}" for place in range(len(labels))]
+        entries, content = [], hashlib.sha256()
+        for place, (name, label) in enumerate(zip(distinct(names), labels, strict=True)):
+            try:
+                data = png(get(place), name)
+                content.update(hashlib.sha256(data).digest())
+                entry = Entry(name, str(place), len(data), label=label)
+            except ImageError as error:
+                entry = Entry(name, str(place), label=label, refused=str(error))
+            entries.append(entry)
+        super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
+
+    def read(self, entry: Entry) -> bytes:
+        """A lossless PNG of an array or PIL image, the bytes of a file."""
+        return png(self._get(int(entry.place)), entry.name)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names, labels and pixels."""
+        return hashlib.sha256(f"{self.source} {super().digest}".encode()).hexdigest()
+
+
+def opened(source: Any) -> Dataset:
+    """The images of ``source``, listed; raises ``ParameterError`` for what holds none."""
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return open_dataset(os.fspath(source))
+    found = _of_session(source)
+    if not found.entries:
+        raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
+    return found
+
+
+def _of_session(source: Any) -> Dataset:
+    if _is_frame(source):
+        return _of_frame(source)
+    if isinstance(source, Mapping):
+        values = list(source.values())
+        return SessionImages(values.__getitem__, [None] * len(values), [str(key) for key in source])
+    if isinstance(source, tuple) and len(source) == 2 and _are_labels(*source):
+        images, labels = _images(source[0]), [_label(each) for each in _listed(source[1])]
+        if len(images) != len(labels):
+            raise ParameterError(
+                f"Expected a label for each image, got {len(images)} images and {len(labels)} "
+                "labels."
+            )
+        return SessionImages(images.__getitem__, labels, _names(images))
+    if hasattr(source, "as_numpy_iterator"):  # tf.data
+        return _of_items(list(_unbatched(source.as_numpy_iterator())))
+    if hasattr(source, "ndim") or isinstance(source, list | tuple):
+        return _of_items(_images(source))
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return _of_map(source)
+    if isinstance(source, Iterable):
+        return _of_items(list(source))
+    raise _unknown(source)
+
+
+def _unknown(source: Any) -> ParameterError:
+    return ParameterError(f"Expected {EXPECTED}; got {type(source).__name__}.")
+
+
+def _are_labels(images: Any, labels: Any) -> bool:
+    """Whether a pair is (images, labels) rather than two images."""
+    return getattr(images, "ndim", 0) == 4 or not is_image(labels)
+
+
+def _is_frame(source: Any) -> bool:
+    return hasattr(source, "columns") and hasattr(source, "iloc")
+
+
+def _of_frame(frame: Any) -> Dataset:
+    by_lower = {str(column).strip().lower(): column for column in frame.columns}
+    path, label = (
+        next((by_lower[name] for name in names if name in by_lower), None)
+        for names in (PATH_COLUMNS, LABEL_COLUMNS)
+    )
+    if path is None:
+        raise ParameterError(
+            f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
+        )
+    paths = [os.fspath(each) for each in frame[path]]
+    labels = [None] * len(paths) if label is None else [_label(each) for each in frame[label]]
+    return SessionImages(paths.__getitem__, labels, paths)
+
+
+def _images(source: Any) -> Sequence[Any]:
+    """The images of an array or sequence, one by one."""
+    if isinstance(source, list | tuple):
+        return source
+    if is_image(source):
+        return [source]
+    if not hasattr(source, "ndim"):
+        if isinstance(source, Iterable):
+            return list(source)
+        raise _unknown(source)
+    array = as_array(source)
+    if array.ndim != 4:
+        raise ParameterError(
+            f"Expected images of shape (N, height, width, 3), got an array of shape {array.shape}."
+        )
+    return list(array)
+
+
+def _listed(labels: Any) -> list[Any]:
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise ParameterError(f"Expected a list of labels, got {type(labels).__name__}.")
+    return list(labels)
+
+
+def _label(given: Any, names: Sequence[str] = ()) -> str | None:
+    """``given`` as the text of a class: an index, a name or one value a class (the largest)."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+    if getattr(given, "ndim", 0) == 1 and len(given) > 1:
+        given = np.asarray(given).argmax()
+    if hasattr(given, "item") and getattr(given, "size", 1) == 1:
+        given = given.item()
+    if given is None or (isinstance(given, float) and given != given):
+        return None
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    if isinstance(given, bytes):
+        given = given.decode("utf-8", "replace")
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise ParameterError(
+            f"Expected a label to be the index or name of a class, got {type(given).__name__}."
+        )
+    if isinstance(given, int) and 0 <= given < len(names):
+        return names[given]
+    return str(given)
+
+
+def _names(images: Sequence[Any]) -> list[str] | None:
+    """The paths, if all images are files."""
+    if not all(isinstance(each, str | os.PathLike) for each in images):
+        return None
+    return [Path(each).as_posix() for each in images]
+
+
+def _of_items(items: Sequence[Any]) -> Dataset:
+    """The images of ``items``, each an image or an (image, label)."""
+    found = [_item(each) for each in items]
+    images = [image for image, _ in found]
+    return SessionImages(images.__getitem__, [_label(label) for _, label in found], _names(images))
+
+
+def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
+    for each in items:
+        image, label = _item(each)
+        if getattr(image, "ndim", 0) == 4:
+            labels = [None] * len(image) if label is None else label
+            yield from zip(image, labels, strict=True)
+        else:
+            yield image, label
+
+
+def _of_map(source: Any) -> Dataset:
+    """A dataset with a length, and items that are images, tuples or mappings."""
+    names = _class_names(source)
+    labels = [_label(_item(source[place])[1], names) for place in range(len(source))]
+    return SessionImages(lambda place: _item(source[place])[0], labels)
+
+
+def _item(given: Any) -> tuple[Any, Any]:
+    """(image, label or None) of one item of a dataset."""
+    if isinstance(given, Mapping):
+        image = next((given[key] for key in _IMAGE_KEYS if key in given), None)
+        if image is None:
+            raise ParameterError(
+                f"Expected an item with 'image', got {', '.join(map(str, given))}."
+            )
+        return image, next((given[key] for key in _LABEL_KEYS if key in given), None)
+    if isinstance(given, list | tuple):
+        if len(given) < 2:
+            raise ParameterError(f"Expected an image and its label, got {len(given)} values.")
+        return given[0], given[1]
+    return given, None
+
+
+def _class_names(source: Any) -> Sequence[str]:
+    """The names of the classes, as torchvision, Hugging Face and maite tell them."""
+    for key in _LABEL_KEYS:
+        feature = (getattr(source, "features", None) or {}).get(key)
+        if names := getattr(feature, "names", None):
+            return list(names)
+    if isinstance(names := getattr(source, "classes", None), list | tuple):
+        return [str(name[0] if isinstance(name, tuple) else name) for name in names]
+    metadata = getattr(source, "metadata", None)
+    told = metadata.get("index2label") if isinstance(metadata, Mapping) else None
+    return [str(told[place]) for place in sorted(told)] if told else ()
