@@ -238,6 +238,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "sweep": lambda wrong: rb.sweep(wrong, models=["SqueezeNet"], perturbation="fog"),
     "model": lambda wrong: rb.model(wrong, name=wrong),
     "load_model": lambda wrong: rb.load_model(wrong),
+    "remove_model": lambda wrong: rb.remove_model(wrong),
     "open_run": lambda wrong: rb.open_run(wrong),
     "report": lambda wrong: api.report(wrong, wrong),
     "summary": lambda wrong: api.summary(wrong),
