@@ -98,8 +98,8 @@ def _kind(hint: Any) -> Any:
     if origin in (Union, UnionType):
         return reduce(or_, inner)
     if origin in (Iterable, Sequence):
-        return Sequence[inner[0]]  # type: ignore[misc, valid-type]
-    return InstanceOf[hint] if is_dataclass(hint) else hint
+        return Sequence[inner[0]]  # type: ignore[valid-type]
+    return InstanceOf[hint] if is_dataclass(hint) else hint  # type: ignore[misc]
 
 
 def _in_words(hint: Any) -> str:
