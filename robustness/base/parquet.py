@@ -1,9 +1,8 @@
-"""What a Parquet file from outside claims to hold, read from its bytes before anything believes it.
+"""The claimed sizes of an untrusted Parquet file, read before any library opens it.
 
-A footer may promise any number of anything, and a page of a few bytes any number of values or an
-unpacked size without end: a reader that takes them at their word is out of memory before it finds
-the lie. ``claims`` reads what a reader would go by, in Thrift's compact protocol, and makes nothing
-of it but numbers.
+A footer or a page of a few bytes may claim any number of values or any unpacked size, and a reader
+that allocates them runs out of memory. ``claims`` reads these numbers (Thrift's compact protocol)
+and allocates nothing.
 """
 
 from __future__ import annotations
@@ -18,36 +17,35 @@ from robustness.base.disk import require_regular
 
 MAX_FOOTER = 8 * 1024**2
 MAX_ITEMS = 200_000
-"""Structures and elements of lists in the footer: a thousand for each group of rows is usual."""
+"""Most structures and list elements in the footer; a thousand per row group is usual."""
 
 _MAX_DEPTH = 12
 _MAX_PAGES = 1_000_000
-_PAGE_HEADER = 64 * 1024  # statistics, of at most 4 KB each, make the most of it
+_PAGE_HEADER = 64 * 1024  # mostly statistics of up to 4 KB each
 _MAGIC = b"PAR1"
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _TEXT, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _BITS = {_I16: 16, _I32: 32, _I64: 64}
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _HEADERS = {_DATA: (5, 2), _DICTIONARY: (7, 2), _DATA_V2: (8, 4)}
-"""By the type of a page: where in its header its own header is, and where in that its encoding."""
+"""By type of page: the field of its own header, and the field of the encoding in that."""
 
 PLAIN, DICTIONARIES, BY_LENGTH = frozenset({0, 3}), frozenset({2, 8}), frozenset({6})
-"""Encodings of data: as it is or in runs; by places in a dictionary, which repeat a text at no
-cost; and texts one behind the other, their lengths first. Others may grow without bounds."""
+"""Accepted encodings: plain, run-length, dictionary (which repeats texts at no cost), and texts
+with their lengths first. Others may expand without bounds."""
 
 
 class ClaimsError(Exception):
-    """The file is no Parquet, or contradicts itself, or claims more than can be looked through."""
+    """The file is not Parquet, contradicts itself, or claims too much."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a reader of the file would go by.
+    """The claims of a file.
 
-    ``unpacked`` are the bytes of all pages unpacked; ``most_values`` is the largest number of
-    values for each row in one column of a group of rows. ``encodings`` are those of the data of
-    each column, by its path with dots between. ``notes`` are the texts beside the rows, ``footer``
-    are the bytes of all that is not rows.
+    ``unpacked`` is the size of all pages in bytes, ``most_values`` the largest number of values per
+    row in a column of a row group. ``encodings`` are those of each column, by its dotted path.
+    ``notes`` are the key-value texts, ``footer`` is the size of everything but rows in bytes.
     """
 
     rows: int
@@ -61,8 +59,8 @@ class Claims:
 def claims(path: Path) -> Claims:
     """Read the claims of the file ``path``.
 
-    Raises ``ClaimsError`` for one that holds anything but whole pages of whole columns, ``OSError``
-    where it cannot be read.
+    Raises ``ClaimsError`` unless it consists of whole pages of whole columns, and ``OSError`` if it
+    cannot be read.
     """
     require_regular(path)
     try:
@@ -101,7 +99,7 @@ def _claims(file: BinaryIO) -> Claims:
 
 
 class _Pages:
-    """Walks over the pages of columns, as a reader does, by their headers alone."""
+    """Walks over the headers of pages, as a reader does."""
 
     def __init__(self, file: BinaryIO, end: int) -> None:
         self.file, self.end = file, end
@@ -109,7 +107,8 @@ class _Pages:
         self.encodings: dict[str, set[int]] = {}
 
     def check(self, column: Mapping[int, Any]) -> int:
-        """The values of ``column``; raises ``ValueError`` unless its pages hold as many."""
+        """The number of values of ``column``; raises ``ValueError`` unless its pages have as
+        many."""
         values, place = _whole(column, 5, _I64), _whole(column, 9, _I64)
         dictionary = _whole(column, 11, _I64, 0)
         if 0 < dictionary < place:
@@ -125,7 +124,7 @@ class _Pages:
         return values
 
     def _page(self, place: int, encodings: set[int]) -> tuple[int, int]:
-        """Where the page behind that at ``place`` begins, and how many values this one brings."""
+        """The position after the page at ``place``, and its number of values."""
         self.pages += 1
         if self.pages > _MAX_PAGES or place >= self.end:
             raise ValueError("pages without end")
@@ -151,13 +150,13 @@ class _Pages:
 
 
 class _Thrift:
-    """A reader of Thrift's compact protocol that makes no more of anything than there are bytes."""
+    """A reader of Thrift's compact protocol that never allocates more than the bytes it has."""
 
     def __init__(self, data: bytes, items: int) -> None:
         self.data, self.place, self.items = data, 0, items
 
     def struct(self, depth: int = 0) -> dict[int, tuple[int, Any]]:
-        """Its fields by their numbers, each with its type; none may come twice."""
+        """Its fields by number, each with its type; none may repeat."""
         found: dict[int, tuple[int, Any]] = {}
         field = 0
         self._item(depth)
@@ -183,7 +182,7 @@ class _Thrift:
             return self._byte()
         if kind == _DOUBLE:
             return self._bytes(8)
-        raise ValueError("a value of an unknown type")  # of which Parquet has none
+        raise ValueError("a value of an unknown type")  # Parquet has none of these
 
     def _list(self, depth: int) -> tuple[int, list[Any]]:
         header = self._byte()
@@ -233,7 +232,7 @@ _REQUIRED = object()
 
 
 def _field(struct: Mapping[int, Any], number: int, kind: int, default: Any = _REQUIRED) -> Any:
-    """The value of a field; a reader passes over one of another type, so that is refused."""
+    """The value of a field; refuses another type, which readers would skip."""
     if number not in struct and default is not _REQUIRED:
         return default
     found, value = struct[number]

@@ -1,7 +1,7 @@
 """Turn-taking: sessions share this server's forward passes, and jobs pause beside them.
 
-Passes of one session after those of another take as long as all at once, and each is answered
-sooner. Long work of a page waits behind somebody at a slider.
+Sessions in turn take no longer in total than all at once, and each gets its results sooner. Long
+work of a page waits for users at a slider.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from itertools import zip_longest
 from typing import Protocol, TypeVar
 
 AT_ONCE = max(2, os.cpu_count() or 1)
-"""Small passes leave cores idle that others can use: as many at once as ``together`` asks for."""
+"""Small passes leave cores idle, so as many run at once as ``together`` asks for."""
 
 PATIENCE_SECONDS = 2.0
-"""Long work that has waited this long counts as any other request."""
+"""Seconds after which waiting long work counts like any other request."""
 
 REMEMBERED = 1000
 """Number of sessions whose last turn and latest request are remembered."""
@@ -88,7 +88,7 @@ class Turns:
         self._count = self._wishes = 0
 
     def wish(self, who: str) -> int:
-        """The number of a new wish of ``who``; whatever still waits for older ones is dropped."""
+        """The number of a new wish of ``who``; drops requests that still wait for older ones."""
         with self._lock:
             self._wishes += 1  # one count for all: a forgotten session's old wish stays older
             self._newest.pop(who, None)
@@ -159,7 +159,7 @@ TURNS = Turns()
 # --- jobs -----------------------------------------------------------------------------------------
 
 CAN_PAUSE = sys.platform == "linux"
-"""Elsewhere a paused process would stay paused if this one were killed."""
+"""On other systems a paused process would stay paused if this one were killed."""
 
 OWED = 0.5
 """Seconds of work owed to jobs for each second paused: they keep a third of the time."""
@@ -174,9 +174,9 @@ MOST_SECONDS_CLOSED = 1.0
 class Pauses:
     """Pauses job processes while answers are under way; thread-safe.
 
-    Idle priority is not enough: a job still takes the caches, the memory and the other core, and
-    updates beside it take half as long again. Paused time is counted, so that jobs keep their
-    share: between answers, and if there is no gap, while new answers wait.
+    Idle priority is not enough: a job still uses caches, memory and the other core, and slows
+    updates by half. Paused time is owed to jobs: they get it between predictions, or while new ones
+    wait.
     """
 
     def __init__(

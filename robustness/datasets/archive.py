@@ -18,9 +18,9 @@ MAX_ENTRIES = 200_000
 """Most files and folders: 100,000 images, each with the resource fork that macOS adds."""
 
 MAX_RATIO = 100
-"""Unpacked bytes per byte of the archive; photographs hardly shrink, bombs do a thousandfold."""
+"""Most unpacked bytes per byte of the archive; bombs have about a thousand."""
 
-_FREE_BYTES = 256 * 1024 * 1024  # a small archive of drawings may shrink a lot, harmlessly
+_FREE_BYTES = 256 * 1024 * 1024  # a small archive may compress well
 
 
 class Archive(Dataset):
@@ -54,7 +54,7 @@ class Archive(Dataset):
                     return file.read(MAX_FILE_BYTES + 1)
         except ImageError:
             raise
-        except NotImplementedError as error:  # of zipfile, which is a RuntimeError as well
+        except NotImplementedError as error:  # from zipfile; also a RuntimeError
             raise ImageError(
                 f"{entry.name} cannot be unpacked: expected Deflate, got a rare compression method "
                 "(Windows uses one for large files); create the archive with another program."
@@ -105,7 +105,7 @@ def _entries(path: Path) -> list[Entry]:
 
 def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
-        # The name before Python cleans it: no drive, root or parent folder is allowed.
+        # The original name, which Python cleans: no drive, root or parent folder is allowed.
         name = info.orig_filename.replace("\\", "/")
         if ".." in name.split("/") or re.match(r"/|[A-Za-z]:/", name):
             raise ParameterError(

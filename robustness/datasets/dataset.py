@@ -43,7 +43,7 @@ class Dataset(ABC):
     """
 
     wrapped = False
-    """Whether one outer folder may contain everything and mean nothing, as in many archives."""
+    """Whether a single outer folder is ignored, as in many archives."""
 
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
         """``source`` is the argument of ``open_dataset``; ``title`` is shown to people."""
@@ -88,7 +88,7 @@ class Dataset(ABC):
 def distinct(names: Sequence[str]) -> list[str]:
     """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
     seen: set[str] = set()
-    numbers: dict[str, int] = {}  # where counting continues, so that many equal names stay fast
+    numbers: dict[str, int] = {}  # last number used: keeps many equal names fast
     result = []
     for name in names:
         number, unique = numbers.get(name, 1), name
@@ -120,7 +120,7 @@ def folders_of(path: str) -> tuple[str, ...]:
 
 
 def _parts(path: str) -> list[str]:
-    """The same as the parts of ``PurePosixPath`` of a relative path, in a tenth of the time."""
+    """The parts of a relative ``PurePosixPath``, in a tenth of its time."""
     return [part for part in path.split("/") if part not in ("", ".")]
 
 

@@ -1,4 +1,4 @@
-"""From the label written for an image to a class index."""
+"""Class indices from the labels of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def labelled(
 
     The label is the dataset's, else the outermost subfolder. An archive's outer folder that is not
     a class is skipped. A class may exist in some of the label sets only. Raises ``LabelError`` for
-    a label that is a class of none.
+    a label without a class.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     distinct = dict.fromkeys(text for text in texts if text is not None)

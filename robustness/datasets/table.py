@@ -22,7 +22,7 @@ LABEL_COLUMNS = ("label", "class", "synset", "target")
 
 _ROWS_FREE, _TEXT_FREE = 100_000, 32 * 1024**2
 _OF_NUMBERS = frozenset({5, 9})  # DELTA_BINARY_PACKED and BYTE_STREAM_SPLIT
-_MAX_RATIO = 100  # bytes of all texts written out, per byte of the Parquet file
+_MAX_RATIO = 100  # bytes of all texts per byte of the Parquet file
 
 
 class TableDataset(Dataset):
@@ -74,8 +74,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return _parquet(path)
-        # A comma at the end of every row must not turn the first column into an index, as pandas'
-        # other engine would.
+        # pandas' other engine makes an index of the first column if rows end with a comma.
         return pd.read_csv(
             path,
             dtype=str,
@@ -96,9 +95,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    """The columns of paths and labels; of all others, which may be large, only the names.
+    """The columns of paths and labels; only the names of all others.
 
-    Parquet can repeat a row or a text at no cost in bytes: such a file is refused before it is
+    Parquet can repeat a row or a text at no cost in bytes; such a file is refused before it is
     expanded.
     """
     import pandas as pd
@@ -137,7 +136,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _written_out(column: pa.ChunkedArray) -> int:
-    """Bytes of all texts of ``column``, with every repetition written out."""
+    """Bytes of all texts of ``column``, repetitions included."""
     import pyarrow.compute as pc
 
     total = 0
@@ -165,5 +164,5 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:
 
 
 def _text(value: object) -> str:
-    """``value`` as text; a class index that gaps in the column made a float as a whole number."""
+    """``value`` as text; a float (a class index in a column with gaps) as a whole number."""
     return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())

@@ -1,7 +1,4 @@
-"""What a process does that decodes images for another: ``python -m robustness.pictures.decoder``.
-
-It is asked by ``pictures.untrusted``.
-"""
+"""The process that decodes images for ``pictures.untrusted``."""
 
 from __future__ import annotations
 
@@ -16,14 +13,13 @@ from robustness.pictures.decoding import decode
 from robustness.pictures.fitting import fitted
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
-"""What an answer begins with: 8-bit RGB follows, or a sentence, or the bytes of memory to allow."""
+"""First byte of a reply: 8-bit RGB, a sentence, or the bytes of memory needed follow."""
 
 
 def answer(head: bytes, data: bytes) -> bytes:
-    """The study image of the image in ``data``, or why there is none.
+    """The study image of the image in ``data``, or the reason why there is none.
 
-    ``head`` is JSON: the ``name``, ``fit`` and ``side``, how much memory is ``allowed``, and how
-    many ``pixels``.
+    ``head`` is JSON: ``name``, ``fit``, ``side``, the ``allowed`` bytes and ``pixels``.
     """
     asked = json.loads(head)
     fit, side = asked.pop("fit"), asked.pop("side")
@@ -36,6 +32,6 @@ def answer(head: bytes, data: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    Image.init()  # all formats now, rather than under an image's limit
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each takes memory
+    Image.init()  # load all formats outside the memory limit
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes memory
     serve(answer)

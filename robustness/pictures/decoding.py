@@ -1,25 +1,22 @@
 """From untrusted bytes to an upright image: 8-bit RGB without transparency, as a Pillow image.
 
-Everything that comes from outside passes through ``decode``. Bytes or files that cannot be used
-raise ``ImageError`` with one sentence; every function may be called from several threads. (The
-TIFF library alone writes a line to stderr about damaged data, out of our reach.)
+All outside images pass through ``decode``. Unusable bytes or files raise ``ImageError`` with one
+sentence. Every function is thread-safe. (Only the TIFF library may write to stderr.)
 
-What odd images become:
+Conversions:
 
-- transparency (alpha, transparent colours or palette entries): composited on white. A transparent
-  colour of 16 bits is so by its upper 8 bits, as all pixels are read;
-- grey of more than 8 bits: 0 to the most that its depth holds becomes 0 to 255, so 65535 of 16
-  bits. In a TIFF 4095 of 12 bits, and 32767 of 16 bits with a sign; where the file's own largest
-  sample is that of a depth, as 4095 of 12 bits kept in 16, and no sample lies above it, it is
-  taken; any other is the brightest value of that one image, and no scale. Whole numbers of 32
-  bits are read as 16 bits are;
-- floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused, never guessed;
-- CMYK: through its embedded profile to sRGB, else by the plain conversion;
-- RGB and grey: the stored numbers stand, whatever profile is embedded. The pipelines by which
-  ImageNet models are trained and evaluated do the same, so published accuracies and reference
-  outputs hold here too. A photo in a wide gamut, such as a phone's Display P3, therefore looks
-  slightly paler to the models than on a screen;
-- animations and files of several pages: the first frame.
+- transparency (alpha, transparent colours or palette entries): composited on white. A 16-bit
+  transparent colour is compared by its upper 8 bits;
+- grey of more than 8 bits: the largest value of the depth becomes 255, such as 65535 of 16 bits, in
+  a TIFF also 4095 of 12 bits and 32767 of signed 16 bits. A file's stated maximum is used if it is
+  that of a depth, such as 4095 in 16 bits, and no sample exceeds it. 32-bit integers are read as
+  16 bits;
+- floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused;
+- CMYK: to sRGB by its embedded profile, without one by the plain conversion;
+- RGB and grey: the stored values, ignoring profiles, as in the pipelines that train and evaluate
+  ImageNet models. A wide-gamut photo (Display P3) looks slightly paler to the models than on a
+  screen;
+- animations and files with several pages: the first frame.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ from robustness.pictures.cost import CostError, check_cost, webp_canvas
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 65_000_000
 MAX_LENGTH = 30_000
-"""Most pixels along either side of an image."""
+"""Largest width and height in pixels."""
 
 ACCEPTED_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif")
 
@@ -64,19 +61,18 @@ _KINDS = {
     "an SVG drawing": rb"(?i)\s*(<\?xml.*)?<svg\b",
     "a web page": rb"(?i)\s*<(!doctype html|html|head|body)\b",
     "text": rb"[\t\n\r -~\x80-\xff]+\Z",
-}  # what a file is, by how it starts; the first that matches
+}  # by first bytes; the first match counts
 
-_MAX_SLOW_PIXELS = MAX_PIXELS // 16  # of a run-length BMP, which Pillow decodes in Python
-_MAX_SCANS = 100  # of the most pixels that a JPEG may have, and more of a smaller one
+_MAX_SLOW_PIXELS = MAX_PIXELS // 16  # for a run-length BMP, which Pillow decodes in Python
+_MAX_SCANS = 100  # at the largest number of pixels; a smaller JPEG may have more
 _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
 _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
-# Pillow warns about odd metadata and large sizes; here what matters is raised, the rest is noise.
-# `warnings.catch_warnings` is not safe between threads, hence one filter, for Pillow only; the
-# handler keeps Pillow's log from stderr as long as nobody has asked for logs.
+# Hide Pillow's warnings about metadata and sizes: this module raises what matters. One filter,
+# since `warnings.catch_warnings` is not thread-safe; the handler keeps Pillow's log from stderr.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -90,17 +86,16 @@ def decode(
 ) -> Image.Image:
     """The image in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
-    ``name`` stands for the image in messages. Raises ``ImageError`` for anything that is not a
-    whole image of an accepted format with at most so many ``pixels``, which are counted before
-    they are decoded. Where decoding may take more than ``allowed`` bytes of memory, it raises
-    ``CostError`` instead.
+    ``name`` stands for the image in messages. Raises ``ImageError`` for
+    anything but a whole image of an accepted format with at most ``pixels`` pixels, counted before
+    decoding, and ``CostError`` if decoding may take more than ``allowed`` bytes of memory.
     """
     subject = as_subject(name)
     _check_bytes(len(data), subject)
     try:
         scans = _jpeg_scans(data)
         _check_tiff_lists(data)
-        if canvas := webp_canvas(data):  # opened, it takes memory already
+        if canvas := webp_canvas(data):  # opening it would already take memory
             _check_size(canvas, subject, pixels)
             check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
         file = io.BytesIO(_without_avif_metadata(data))
@@ -112,7 +107,7 @@ def decode(
             image.load()
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
                 ImageOps.exif_transpose(image, in_place=True)
-        vars(image).pop("_decoder", None)  # with which WebP and AVIF keep pixels of their own
+        vars(image).pop("_decoder", None)  # WebP and AVIF keep their pixels in it
         return _flatten(image, subject)
     except (ImageError, CostError):
         raise
@@ -153,10 +148,7 @@ def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
 
 
 def _flatten(image: Image.Image, subject: str) -> Image.Image:
-    """A loaded image of any mode as one in RGB, with transparency composited on white.
-
-    Both may have the same pixels.
-    """
+    """A loaded image in RGB, with transparency composited on white; may share its pixels."""
     if image.mode.startswith(("I", "F")):
         image = _eight_bit_grey(image, subject)
     if image.mode == "CMYK":
@@ -167,15 +159,15 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
         rgb = image.convert("RGB")
         rgb.paste((255, 255, 255), mask=mask)
     else:
-        # What is in RGB already is too large to be copied: the pixels, without their file.
+        # Reuse the pixels of an RGB image, without its file: a copy would take too much memory.
         rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
 
 
 def _tell_transparency_in_eight_bits(image: ImageFile.ImageFile) -> None:
-    """The transparent colour of a PNG of 16 bits a channel, which says it in 16 bits, as Pillow
-    decodes pixels: by their upper 8 bits alone."""
+    """The transparent colour of a 16-bit PNG, reduced to its upper 8 bits as Pillow's pixels
+    are."""
     if image.info.get("transparency") and any(tile[3] == "RGB;16B" for tile in image.tile):
         image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
 
@@ -197,7 +189,7 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
         for row, whole in zip(levels, values, strict=True):
             row[:] = (whole.astype(np.uint64) * 510 + top) // (2 * top)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
-        levels = 255 - levels  # "white is zero", which Pillow heeds up to 8 bits only
+        levels = 255 - levels  # "white is zero", which Pillow applies up to 8 bits only
     grey = Image.fromarray(levels)
     if "transparency" not in image.info:
         return grey
@@ -206,7 +198,7 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
 
 
 def _white_of(image: Image.Image, high: int) -> int:
-    """What stands for white in grey of whole numbers up to ``high``, by the depth of its file."""
+    """The value of white in integer grey with the maximum ``high``, by the file's depth."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 65535
     bits, signed = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(339, (1,))[0] == 2
@@ -220,7 +212,7 @@ def _white_of(image: Image.Image, high: int) -> int:
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """CMYK through its profile, for want of another sound way; without a usable one, plainly."""
+    """CMYK to RGB by its profile; by the plain conversion if that is unusable."""
     try:
         transform = ImageCms.buildTransform(
             io.BytesIO(image.info["icc_profile"]),
@@ -236,7 +228,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _jpeg_scans(data: bytes) -> int:
-    """How often the decoder would go over the pixels of a JPEG; 0 for another kind of file."""
+    """Number of scans of a JPEG; 0 for another kind of file."""
     if not data.startswith(b"\xff\xd8"):
         return 0
     scans = position = 0
@@ -250,7 +242,7 @@ def _jpeg_scans(data: bytes) -> int:
 
 
 def _check_tiff_lists(data: bytes) -> None:
-    """Refuse a TIFF with a list, as of its tiles, that Pillow would go through for minutes."""
+    """Refuse a TIFF with a list, as of tiles, that would take Pillow minutes."""
     if data[:2] not in {b"II", b"MM"}:
         return
     order = "<" if data.startswith(b"I") else ">"
@@ -262,7 +254,7 @@ def _check_tiff_lists(data: bytes) -> None:
     size = struct.calcsize(order + entry)
     whole = min(entries, (len(data) - start) // size)
     for kind, length in struct.iter_unpack(order + entry, data[start : start + whole * size]):
-        # Text and bytes are no lists to Pillow, and what exceeds the file is skipped.
+        # Pillow reads text and bytes as one value and skips what exceeds the file.
         if kind not in {1, 2, 7} and _MAX_TIFF_LIST < length <= len(data):
             raise ValueError(f"{length} values in a TIFF's list")
     if entries > _MAX_TIFF_LIST:
@@ -270,9 +262,9 @@ def _check_tiff_lists(data: bytes) -> None:
 
 
 def _without_avif_metadata(data: bytes) -> bytes:
-    """An AVIF with its EXIF and XMP blocks hidden; other files as they are.
+    """An AVIF with its EXIF and XMP blocks hidden; other files unchanged.
 
-    A broken block would cost the image, and what turns an AVIF is recorded elsewhere in it.
+    A broken block would make the image unreadable; an AVIF's orientation is stored elsewhere.
     """
     return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
@@ -296,7 +288,7 @@ def _check_bytes(size: int, subject: str) -> None:
 
 
 def _check_pixels(image: ImageFile.ImageFile, scans: int, most: int) -> None:
-    """Refuse what would take too much memory or time to decode, from the header alone."""
+    """Refuse, by its header, an image that would take too much memory or time to decode."""
     pixels = image.width * image.height
     if pixels * scans > _MAX_SCANS * most:
         raise ValueError(f"{scans} scans in a JPEG")
@@ -312,7 +304,7 @@ def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
 
 
 def _held(image: ImageFile.ImageFile) -> int:
-    """Most pixels that the decoder holds in one piece: of the image, or of a TIFF's tile."""
+    """Largest block of pixels that the decoder holds: the image, or a tile of a TIFF."""
     tile = 0
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
@@ -327,7 +319,7 @@ def _too_many_pixels(subject: str, found: str, pixels: int) -> ImageError:
 
 
 def _unreadable(subject: str, data: bytes) -> ImageError:
-    """The error for bytes that no decoder takes, by what they seem to be."""
+    """The error for bytes without a decoder, by their apparent kind."""
     found = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
     kind = next(found, "bytes of an unknown kind")
     if kind in _EXPECTED:

@@ -1,4 +1,4 @@
-"""A study image with the name that it goes by."""
+"""A study image with its name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def image_digest(image: NDArray[np.float32]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A study image with the name it goes by and the SHA-256 of its pixels.
+    """A study image with its name and the SHA-256 of its pixels.
 
-    ``fit`` is how it became square.
+    ``fit`` is the method that made it square.
     """
 
     name: str

@@ -1,7 +1,6 @@
-"""Real photographs to start with: five, the same files as scikit-image's wheel has.
+"""Five sample photographs, the same files as in scikit-image's wheel.
 
-Their sources and terms are in the README beside them. Each is checked against the SHA-256 of the
-file that the reference outputs were computed from.
+The README beside them has sources and terms. Each is checked against a SHA-256.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ _REMEDY = "fetch the dashboard's own files again"
 
 @dataclass(frozen=True)
 class Sample:
-    """A bundled photograph: how it is called, described, credited, found and verified.
+    """A bundled photograph.
 
-    ``alt`` describes the image to somebody who cannot see it. ``credit`` names the author and
-    the terms of use. ``synset`` is the WordNet id of
-    the ImageNet class that it shows; None where no class of ImageNet's is what it shows.
+    ``alt`` is its text alternative. ``credit`` names the author and the terms of use. ``synset`` is
+    the WordNet id of its ImageNet class; None if ImageNet has no such class.
     """
 
     name: str
@@ -93,7 +91,7 @@ for _sample in (
 
 
 def sample_path(name: str) -> Path:
-    """Where the sample ``name`` lies; the file itself is not looked at.
+    """The path of the sample ``name``; the file is not checked.
 
     Raises ``UnknownNameError`` for an unknown name.
     """
@@ -101,11 +99,11 @@ def sample_path(name: str) -> Path:
 
 
 SAMPLE = "sample:"
-"""What a sample is named by where the path of an image is expected: ``sample:coffee``."""
+"""Prefix of a sample in place of the path of an image: ``sample:coffee``."""
 
 
 def picture_file(path: str | os.PathLike[str]) -> str:
-    """``path`` itself, or where the sample that it names lies.
+    """``path`` itself, or the path of the sample that it names.
 
     Raises what ``sample_path`` raises.
     """

@@ -1,8 +1,8 @@
 """Study images of untrusted files, decoded in processes with limits on memory and time.
 
-The setting ``decode_memory`` limits what a server and its jobs take at once: small images have a
-fixed share in each process, and one large image at a time has the rest. Its header says how much it
-needs. Small images never wait for large ones.
+The setting ``decode_memory`` limits the memory of a server and its jobs: small images have a fixed
+share in each process, and one large image at a time, judged by its header, has the rest. Small
+images never wait for large ones.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 
 DEFAULT_MEMORY = 800 * 10**6
-"""Bytes of the setting ``decode_memory``: a shared server stays below two gigabytes with it, and
-cameras' images fit; the largest of the hungriest formats do not."""
+"""Default bytes of ``decode_memory``: keeps a shared server below two gigabytes. Camera images fit;
+the largest images of the most demanding formats do not."""
 
 SMALL = 48 * 2**20
-"""Bytes that each process may always take: enough for a JPEG of 2 megapixels."""
+"""Bytes that each process may always use: enough for a JPEG of 2 megapixels."""
 
 SECONDS = 30
-"""Of work on one image: the slowest of 65 megapixels take 10."""
+"""Longest decoding time in seconds; the slowest images of 65 megapixels take 10."""
 
 PATIENCE = 60.0
-"""Longest wait in seconds while somebody looks on."""
+"""Longest wait in seconds while a user is waiting."""
 
 PROCESSES = max(2, min(4, os.cpu_count() or 1))
 
 
 class BusyError(ImageError):
-    """The image was not decoded in time because others were first; it may be sound."""
+    """The image was not decoded in time because of others; it may be valid."""
 
 
 _WORKERS = Workers("robustness.pictures.decoder", PROCESSES)
@@ -70,9 +70,8 @@ def study_image(
     """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
     ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
-    image may have. Raises ``ImageError`` also for
-    an image that takes too much memory or time or breaks its decoder, ``BusyError`` when none of
-    this is known in time.
+    image may have. Raises ``ImageError`` also for an image that takes too much memory or time or
+    crashes its decoder, and ``BusyError`` if there was no time to find out.
     """
     check_fit(fit), check_side(side)
     deadline = None if patience is None else time.monotonic() + patience
@@ -102,7 +101,7 @@ def study_image(
 
 
 def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:
-    """The answer for an image that may take ``needed`` bytes: one at a time."""
+    """The reply for an image that may take ``needed`` bytes; one at a time."""
     total = max(SMALL, memory() - PROCESSES * SMALL)
     granted = min(needed, total)  # its header may exaggerate
     with _only_large_one(deadline):
@@ -117,9 +116,9 @@ def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float |
 
 @contextmanager
 def _only_large_one(deadline: float | None) -> Iterator[None]:
-    """Held by one thread at a time, among all processes of this user that share the cache folder.
+    """A lock over all threads and processes of this user with the same cache folder.
 
-    Where no file can be written there, threads of the same process still wait for each other.
+    If no file can be written there, it covers the threads of this process.
     """
     wait = seconds_until(deadline)
     if not _LARGE.acquire(timeout=-1 if wait is None else wait):
@@ -150,7 +149,7 @@ def _asked(
 
 
 def memory() -> int:
-    """Bytes that decoding may take at once, by the setting.
+    """Bytes that decoding may use at once, by the setting.
 
     Raises ``ParameterError`` for a setting that is not a size.
     """

@@ -15,9 +15,9 @@ from robustness.evaluation.condition import readable
 def as_counted(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` without ``consistent`` in the rows whose attack had no prediction to break.
 
-    An attack on a labelled image leads away from the true class, so it has nothing to break where
-    the model was wrong before; nor has an attack whose target the model predicts already. Such a
-    row is neither kept nor changed.
+    An attack on a labelled image leads away from the true class: it has nothing to break if the
+    model was incorrect before, or predicts the target already. Such a row is neither changed nor
+    unchanged.
     """
     attacked = frame["perturbation"].isin(ATTACKS.names).to_numpy(bool)
     if not attacked.any():

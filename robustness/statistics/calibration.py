@@ -17,18 +17,18 @@ BINS = 15
 """Equal-width bins ((m - 1) / 15, m / 15], as Guo, Pleiss, Sun & Weinberger, *On Calibration of
 Modern Neural Networks*, ICML 2017."""
 
-_CELLS = 1_000_000  # answers worked on at once
+_CELLS = 1_000_000  # predictions computed at once
 
 KINDS = {"clean": ("clean_probability", "clean_correct"), "perturbed": ("probability", "correct")}
 """The columns of the top-1 probability and of correctness."""
 
 
 def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float]:
-    """(expected calibration error, what chance alone would give), both in [0, 1]; (N,) each.
+    """(expected calibration error, its value by chance alone), both in [0, 1]; inputs are (N,).
 
-    The error is the mean over the answers of |accuracy - mean confidence| of their bin. With few
-    images it is above 0 even for a perfectly calibrated model: the second figure is how much, the
-    normal approximation sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without answers.
+    The error is the mean over predictions of |accuracy - mean confidence| of their bin. With few
+    images it is above 0 even for a calibrated model; the second figure approximates by how much:
+    the sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without predictions.
     """
     known = ~np.isnan(correct)
     confidence, correct = confidence[known], correct[known]
@@ -42,13 +42,13 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
 
 
 def estimated_error(confidence: Floats, correct: Floats, *, together: bool = True) -> Estimates:
-    """The expected calibration error over answers (n, k), k to an image, with its interval.
+    """The expected calibration error over predictions (n, k), k per image, with its interval.
 
-    NaN in ``correct`` where an image has none. Of all answers ``together``, or the mean of the
-    errors of the k conditions. Had a bin's gap its sign known, the error would be a mean over
-    images of signed gaps, with the interval of such a difference. The signs are those found,
-    which can only make the error seem larger: ``_seeming`` estimates by how much, and that is taken
-    off the lower bound. docs/intervals.md has how often that holds.
+    ``correct`` is NaN where a prediction is missing. The error is that of all predictions
+    ``together``, or the mean over the k conditions. Given the sign of each bin's gap, the error is
+    a mean over images of signed gaps, which has the interval of a difference. The signs are
+    estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
+    bound is reduced by that. docs/intervals.md shows how often the interval holds.
     """
     values, seeming = _signed_gaps(confidence, correct, together=together)
     there = ~np.isnan(seeming)
@@ -61,10 +61,7 @@ def estimated_error(confidence: Floats, correct: Floats, *, together: bool = Tru
 
 
 def condition_errors(confidence: Floats, correct: Floats) -> Estimates:
-    """The expected calibration error under each of k conditions alone, answers (n, k).
-
-    Each as ``estimated_error`` has it; NaN where no image has an answer.
-    """
+    """``estimated_error`` of each of k conditions; predictions (n, k), NaN without any."""
     values, seeming = _signed_gaps(confidence, correct, together=False)
     low, high = difference_bounds(values)
     error = mean_of_rows(values.T)
@@ -72,9 +69,9 @@ def condition_errors(confidence: Floats, correct: Floats) -> Estimates:
 
 
 def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tuple[Floats, Floats]:
-    """What ``_signed`` finds of all answers (n, k) together, or of each condition: (n, g), (g,).
+    """``_signed`` of all predictions (n, k) together, or of each condition: (n, g), (g,).
 
-    NaN where there is no answer.
+    NaN where there is no prediction.
     """
     k = confidence.shape[1]
     groups = [slice(None)] if together else [slice(at, at + 1) for at in range(k)]
@@ -86,9 +83,10 @@ def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tupl
 
 
 def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
-    """(each image's gaps, signed as those of their bins are, what that alone adds to the error).
+    """(each image's gaps with the signs of their bins, the part of the error due to estimated
+    signs).
 
-    The mean of the first (n,) is the calibration error of the answers (n, k).
+    The mean of the first (n,) is the calibration error of the predictions (n, k).
     """
     known = ~np.isnan(correct)
     sums: Floats = np.zeros((len(known), BINS))
@@ -106,24 +104,24 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
     each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(each, axis=0)
     noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
-    # Few answers may happen to be alike: they vary no less than those of a calibrated model.
+    # Few predictions may happen to agree: assume at least the spread of a calibrated model.
     least = np.sqrt(variances) / known.sum()
     seeming = _seeming(np.abs(gap), np.maximum(noise, least))
     return each @ np.where(gap < 0, -1.0, 1.0), float(seeming.sum())
 
 
 _FADING = 2.0
-"""Standard errors of a gap over which ``_seeming`` fades. Smaller values take less off the error of
-a model that is miscalibrated, and more often leave one above 0 to a model that is not; with 2 that
-is 2.5 % at most in ``benchmarks.claims``."""
+"""Standard errors of a gap over which ``_seeming`` fades. Smaller values reduce the error of a
+miscalibrated model less, but leave more calibrated models above 0; with 2 these are at most 2.5 %
+in ``benchmarks.claims``."""
 
 
 def _seeming(gap: Floats, noise: Floats) -> Floats:
-    """By how much the size of a normal number exceeds, on average, the size of its mean.
+    """The mean excess of a normal number's absolute value over that of its mean, at least.
 
-    ``gap`` is the size found, ``noise`` the standard deviation. The excess is largest at a mean of
-    0, sqrt(2 / pi) noise. With a mean of m noises this has the mean sqrt(2 / pi) noise
-    exp(-m^2 / (2 + 2 fading^2)), which is no less than the excess, whatever m.
+    ``gap`` is the absolute value, ``noise`` the standard deviation. The excess is largest at a mean
+    of 0: sqrt(2 / pi) noise. For a mean of m noises the result averages sqrt(2 / pi) noise
+    exp(-m^2 / (2 + 2 fading^2)), which is never below the excess.
     """
     ratio = np.divide(gap, noise, out=np.zeros_like(gap), where=noise > 0)
     most = np.sqrt(2 / np.pi * (1 + _FADING**-2)) * noise
@@ -137,10 +135,10 @@ def bin_of(confidence: Floats) -> NDArray[np.intp]:
 
 
 def reliability(measured: Measured) -> list[dict[str, Any]]:
-    """The bins of a reliability diagram: per model, clean and perturbed, those with answers.
+    """The bins of a reliability diagram with predictions, per model, clean and perturbed.
 
     Keys: ``model``, ``kind`` (a key of ``KINDS``), ``low`` and ``high`` (the bin), ``n``
-    (answers), ``confidence`` (their mean), and ``accuracy`` with its interval. Empty without
+    (predictions), ``confidence`` (their mean), and ``accuracy`` with its interval. Empty without
     labels.
     """
     found: list[dict[str, Any]] = []
@@ -152,7 +150,7 @@ def reliability(measured: Measured) -> list[dict[str, Any]]:
 
 def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
     confidence, correct = (
-        # What is clean is the same under every condition.
+        # The original is the same under every condition.
         grid.per_image(column)[:, None] if kind == "clean" else grid.values(column)
         for column in KINDS[kind]
     )

@@ -1,4 +1,4 @@
-"""What matters in the choice of a model: weights of perturbations, and limits of cost."""
+"""Criteria for the choice of a model: weights of perturbations, and limits of cost."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from robustness.statistics.robust_accuracy import budgets
 Floats = NDArray[np.float64]
 
 OTHERS = "others"
-"""Names the weight of every perturbation that has none of its own."""
+"""The name for the weight of every other perturbation."""
 
 MARGIN = 0.01
-"""The smallest difference that matters, unless another is asked for: one point."""
+"""Default of the smallest difference that matters: 1 point."""
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What matters in the choice.
+    """The criteria of a choice.
 
     ``weights`` (0 or more) are by perturbation, risk, family or a word that finds perturbations;
-    ``OTHERS`` is for all that is not named, 1 unless given. ``min_accuracy`` is a share of the
+    ``OTHERS`` is for all others, 1 by default. ``min_accuracy`` is a share of the
     originals, ``max_latency_ms`` milliseconds an image, ``max_megabytes`` the size of the weights
     (1 MB = 10**6 bytes). A difference below ``margin``, a share, is a tie.
     """
@@ -56,7 +56,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: milliseconds an image and megabytes of weights; None if unknown."""
+    """Milliseconds per image and megabytes of weights; None if unknown."""
 
     latency_ms: float | None = None
     megabytes: float | None = None
@@ -65,7 +65,7 @@ class Cost:
 def reasons_against(
     summary: Mapping[str, Mapping[str, Any]], criteria: Criteria, costs: Mapping[str, Cost]
 ) -> dict[str, str]:
-    """Why models are out of the question, by model."""
+    """The reasons why models are ruled out, by model."""
     found = {}
     floor = criteria.min_accuracy
     if floor is not None and all(e["clean_accuracy"] is None for e in summary.values()):
@@ -91,7 +91,7 @@ def reasons_against(
 def weights_of(
     keys: Sequence[ConditionKey], asked: Mapping[str, float], quantity: str
 ) -> tuple[Floats, dict[str, list[str]]]:
-    """(conditions,) weights, and the perturbations that each of the ``asked`` was for."""
+    """The weights (conditions,), and the perturbations that each of ``asked`` stands for."""
     if quantity == "robust_accuracy":
         if asked:
             raise ParameterError(
@@ -118,7 +118,7 @@ def weights_of(
 
 
 def _named(word: str) -> set[str]:
-    """The perturbations that ``word`` names, as one, by risk or family, else by a search."""
+    """The perturbations called ``word``, of that risk or family, or else found by a search."""
     by_name = {
         name
         for record in REGISTRY

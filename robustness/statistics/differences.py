@@ -56,19 +56,18 @@ def said(verdict: str) -> str:
 
 
 def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
-    """What is better or worse in the second run than in the first, on what they share.
+    """The differences of the second run from the first, on shared images and conditions.
 
-    Images are matched by their digest, conditions by their effect. One entry a model over all
-    shared conditions (``condition`` is None), then one a model and condition. Keys: ``model``,
-    ``condition``, ``perturbation`` and ``strength`` (as the second has them), ``n_images``, and for
-    each quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its
-    paired interval, ``q_images`` (those that it counts), ``q_moved`` (images that did better or
-    worse), ``q_p`` and ``q_verdict``
-    (better, worse, not established; by ``paired.established``, with p after Holm's correction over
-    the models, or over the models and conditions). None where labels, or attacks, are missing.
-    Consistency counts an attack where both runs had a prediction to break. ``judged_by`` is the
-    quantity by which the second is the more robust one: the robust accuracy for attacks on labelled
-    images, else the consistency. [] if the runs share nothing.
+    Images are matched by their digest, conditions by their effect. One entry per model over all
+    shared conditions (``condition`` is None), then one per model and condition. Keys: ``model``,
+    ``condition``, ``perturbation`` and ``strength`` (of the second), ``n_images``, and for each
+    quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired
+    interval, ``q_images`` (counted images), ``q_moved`` (images that did better or worse), ``q_p``
+    and ``q_verdict`` (better, worse, not established; by ``paired.established``, p with Holm's
+    correction over the models, or over models and conditions). None where labels or attacks are
+    missing. Consistency counts an attack where both runs had a prediction to break. ``judged_by``
+    is the quantity of the verdict: robust accuracy for attacks on labelled images, else
+    consistency. [] if the runs share nothing.
     """
     entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
     for quantity in QUANTITIES:
@@ -91,7 +90,7 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
         require(frame, ("image_digest", "model", *_TOLD, "consistent"))
         whole = as_counted(with_conditions(with_correctness(frame)))
         whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
-        # One image under two names gives the same rows twice.
+        # An image with two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
         effects = {text: effect(text) for text in whole["condition"].unique()}
         sides.append(whole.assign(effect=whole["condition"].map(effects)))
@@ -102,7 +101,7 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _entries(grid: Grid) -> list[dict[str, Any]]:
-    """Those of one model: over all conditions first, then each by itself."""
+    """The entries of one model: over all conditions, then each condition."""
     keys = (None, *grid.conditions)
     attacks = [key.is_attack for key in grid.conditions]
     images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
@@ -142,9 +141,9 @@ def _shared_by(grid: Grid, column: str) -> Sides:
 def _changes(
     whole: Sides, each: Sides, there: NDArray[np.bool_] | None = None
 ) -> list[dict[str, Any]]:
-    """The figures of ``whole`` (images, k) over all of it, then those of every column of ``each``.
+    """The figures over all of ``whole`` (images, k), then of each column of ``each``.
 
-    ``there`` says where ``whole`` has a row, by default where it is no NaN.
+    ``there``: where ``whole`` has a row; by default where it is not NaN.
     """
     rows = ~np.isnan(whole[0]) if there is None else there
     total, a, b = (

@@ -1,7 +1,7 @@
 """Means over the rows of a run with intervals over its images.
 
-An image may have more rows than another. Its value is then what it would be in a mean of images
-that comes to the mean of rows: R + (sum - R rows) / (mean rows an image), with R the mean of rows.
+Images may differ in their number of rows. Each gets a value such that the mean over images equals
+the mean R over rows: R + (sum - R rows) / (mean rows per image).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Estimates:
 
 
 def each_picture(sums: Floats, counts: Floats) -> Floats:
-    """(n, k): the value of each image in the means of rows, NaN where it has no row.
+    """The value of each image (n, k) in the means over rows; NaN without a row.
 
     ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
     """
@@ -69,7 +69,7 @@ def shares(values: Floats) -> Estimates:
 
 
 def means(values: Floats) -> Estimates:
-    """Means of ``values`` (n, k), of whatever range; NaN where an image has none."""
+    """Means of ``values`` (n, k) of any range; NaN where an image has none."""
     return Estimates(_mean(values), *mean_bounds(values))
 
 
@@ -81,12 +81,12 @@ def differences(values: Floats) -> Estimates:
 def over_conditions(
     values: Floats, there: NDArray[np.bool_], estimate: Callable[[Floats], Estimates]
 ) -> Estimates:
-    """The mean (1,) of ``values`` (n, k) over all conditions, as ``estimate`` has it of images.
+    """The mean (1,) of ``values`` (n, k) over all conditions; ``estimate`` is that over images.
 
-    ``values`` are NaN where a row is not ``there``, or does not count. Conditions that leave rows
-    out weigh as much as the others: else a model that is wrong more often, so that attacks count
-    fewer of its rows, would seem the more consistent for it. The interval is the mean of theirs and
-    the others', which holds however the two depend on each other.
+    ``values`` are NaN where a row is not ``there`` or does not count. Conditions that leave rows
+    out weigh as much as the others; otherwise a model that is incorrect more often, and so has
+    fewer rows under attack, would seem more consistent. The interval is the mean of the intervals
+    of both kinds of conditions, which holds for any dependence between them.
     """
     known = ~np.isnan(values)
     used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
@@ -99,7 +99,7 @@ def over_conditions(
     if 0 in weights:
         return parts[weights.index(0) - 1]
     least = -1.0 if estimate is differences else 0.0
-    low, high = parts[1].low, parts[1].high  # of too few images: whatever it may be
+    low, high = parts[1].low, parts[1].high  # of too few images: the whole range
     parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
     fields = ("value", "low", "high")
     return Estimates(
@@ -117,19 +117,19 @@ def side_by_side(*parts: Estimates) -> Estimates:
 
 
 def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
-    """What was lost from ``clean`` to ``perturbed``, shares (n, k): a difference, and of the clean.
+    """The loss from ``clean`` to ``perturbed``, shares (n, k): absolute, and relative to clean.
 
-    The second, 1 - perturbed / clean, is undefined where no image was right. Its interval is that
-    of the mean of (1 - itself) clean - perturbed, which is 0, by the clean share. Where more were
-    right than before, so that it has no least value, that is by how much the logarithm of
-    perturbed / clean may be off (as Katz et al. have it, Biometrics 34, 1978).
+    The relative loss, 1 - perturbed / clean, is undefined where no image was correct. Its interval
+    is that of the mean of (1 - loss) clean - perturbed, which is 0, divided by the clean share.
+    Where perturbed exceeds clean, the loss has no lower limit, and the interval is on the logarithm
+    of perturbed / clean (Katz et al., Biometrics 34, 1978).
     """
     lost = differences(clean - perturbed)
     before = _mean(clean)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(before > 0, lost.value / before, np.nan)
         kept = 1 - relative
-        most = np.maximum(kept, 1)  # divided by it, differences stay in [-1, 1]
+        most = np.maximum(kept, 1)  # keeps differences in [-1, 1]
         bounds = difference_bounds((kept * clean - perturbed) / most)
         low, high = (
             np.where(kept > 1, 1 - kept * np.exp(-bound / before), relative + bound / before)

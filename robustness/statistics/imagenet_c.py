@@ -1,9 +1,9 @@
 """Corruption errors as ImageNet-C defines them, relative to AlexNet.
 
-CE = sum over severities of the error / the same of AlexNet; relative CE = what the corruption adds
-to the clean error, summed and divided likewise; both in percent, lower is better (Hendrycks &
-Dietterich, ICLR 2019). The published images were saved as JPEG of quality 85 after the
-corruption; what was measured with that step and without it is told apart.
+CE = sum of the error over severities / AlexNet's; relative CE = the same for the error added to the
+clean error; both in percent, lower is better (Hendrycks & Dietterich, ICLR 2019). The published
+images were saved as JPEG of quality 85 after the corruption; results with and without that step
+are kept apart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AS_JPEG = (
     "these images in place of ImageNet's validation set"
 )
 _PROTOCOLS = {IN_MEMORY: "", AS_JPEG: f"+{SAVED_AS_JPEG}"}
-"""What the names of perturbations end with in each protocol."""
+"""Suffix of the names of perturbations in each protocol."""
 
 ALEXNET_CLEAN_ERROR = 0.435
 ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
@@ -55,13 +55,12 @@ ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
 
 
 def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
-    """Per protocol and ImageNet-1k model: CE and relative CE of what has all five severities.
+    """CE and relative CE per protocol and ImageNet-1k model, for all five severities.
 
     Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, or
-    ``AS_JPEG``), ``corruptions``, and with intervals ``mean_ce`` and ``mean_relative_ce`` over the
-    corruptions that are there. ``corruptions`` is a list of ``corruption``, ``ce`` and
-    ``relative_ce`` with intervals. All in percent. A model without labels or without such a
-    corruption is left out.
+    ``AS_JPEG``), ``corruptions``, and with intervals ``mean_ce`` and ``mean_relative_ce`` over its
+    corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
+    intervals. All in percent. A model without labels or without such a corruption is left out.
     """
     known = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
     entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in known]
@@ -69,7 +68,7 @@ def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
 
 
 def published(names: list[str]) -> list[dict[str, Any]]:
-    """What was published for ImageNet-C of the models ``names``, AlexNet's 100 first.
+    """Published ImageNet-C results of the models ``names``, AlexNet's 100 first.
 
     Keys: ``model``, ``mce``, ``relative_mce``, both in percent, and ``source``.
     """
@@ -97,7 +96,7 @@ def _knows_imagenet(model: str) -> bool:
 
 
 def _complete(grid: Grid, note: str) -> dict[str, list[int]]:
-    """The places of the five severities of every corruption that has them all."""
+    """The positions of the five severities, for every corruption that has all of them."""
     places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
     names = {name: name + _PROTOCOLS[note] for name in ALEXNET_ERRORS}
     return {
@@ -137,9 +136,9 @@ def _of_model(grid: Grid, note: str) -> dict[str, Any] | None:
 
 
 def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
-    """(1 + k,): the mean of the k percentages of AlexNet's that ``totals`` (n, k) are, and each.
+    """The mean of k percentages relative to AlexNet, then each: (1 + k,), from ``totals`` (n, k).
 
-    ``of`` estimates them from ``totals`` by the largest that there can be.
+    ``of`` estimates them from ``totals`` as shares of the largest possible total.
     """
     percent = 100 * totals / alexnet
     percent = np.column_stack([percent.mean(axis=1), percent])

@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AttackBudget:
-    """An epsilon in one norm, with the places of conditions among those of a grid.
+    """An epsilon in one norm, with positions of conditions in a grid.
 
-    ``of_norm`` are all attacks in that norm, ``allowed`` those at this epsilon or a smaller one,
-    ``here`` those at this one.
+    ``of_norm`` are all attacks in that norm, ``allowed`` those with this epsilon or a smaller one,
+    ``here`` those with this one.
     """
 
     norm: str
@@ -52,10 +52,9 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
 
 
 def survived(left: Floats, asked: Sequence[AttackBudget]) -> Floats:
-    """(images, budgets): whether an image is ``left`` by every attack that a budget allows.
+    """Whether an image is ``left`` by every attack that a budget allows: (images, budgets).
 
-    ``left`` (images, conditions) is 1 or 0. An image counts that met every attack of the norm, and
-    is NaN otherwise.
+    ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
     """
     found = np.full((len(left), len(asked)), np.nan)
     for at, budget in enumerate(asked):
@@ -65,16 +64,15 @@ def survived(left: Floats, asked: Sequence[AttackBudget]) -> Floats:
 
 
 def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
-    """Per model, norm and epsilon: the share of images that every attack tried left correct.
+    """The share of images that every attack leaves correct, per model, norm and epsilon.
 
-    An image counts as broken at an epsilon where any attack in that norm broke it at that epsilon
-    or a smaller one, whose change is allowed, too. Keys: ``model``, ``norm``, ``epsilon``,
-    ``of`` ("accuracy", or "consistency" without labels: unchanged predictions), ``n_images``,
-    ``attacks`` (how many conditions), ``robust`` with its interval, ``n_attacked`` (images that the
-    model had right, without labels all) and ``success`` with its interval, the share of these that
-    were broken; and of the attack that broke most at that epsilon ``strongest`` (its condition's
-    id) and ``strongest_left`` (what it left by itself). Only images that met every attack count.
-    [] where there is none.
+    An image is broken at an epsilon if any attack in that norm breaks it at that epsilon or a
+    smaller one. Keys: ``model``, ``norm``, ``epsilon``, ``of`` ("accuracy", or "consistency"
+    without labels: unchanged predictions), ``n_images``, ``attacks`` (how many conditions),
+    ``robust`` with its interval, ``n_attacked`` (images correct before; without labels all) and
+    ``success`` with its interval, the share of these that is broken; ``strongest``, the condition
+    id of the attack that breaks most at that epsilon, and ``strongest_left``, the share that it
+    leaves. Only images with every attack count. [] without attacks.
     """
     return [entry for grid in grids(measured) for entry in _of_model(grid)]
 
@@ -105,10 +103,10 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
 
 
 def under_attack(grid: Grid) -> dict[str, float | None]:
-    """What ``summary`` tells of the attacks of a run, all None where there is none.
+    """The keys of ``summary`` on attacks, all None without any.
 
-    ``robust_accuracy`` (None without labels) and ``attack_success``, each with its interval and the
-    mean over every norm and epsilon, and ``n_attacked``: as in ``robust_accuracy``.
+    ``robust_accuracy`` (None without labels) and ``attack_success``, each with its interval, as
+    means over every norm and epsilon, and ``n_attacked``: see ``robust_accuracy``.
     """
     asked = budgets(grid.conditions)
     kept = survived(_left(grid), asked)
@@ -132,7 +130,7 @@ def _left(grid: Grid) -> Floats:
 
 
 def _attacked(grid: Grid, asked: Sequence[AttackBudget]) -> NDArray[np.bool_]:
-    """(images, budgets): whether any attack had a prediction to break."""
+    """Whether any attack had a prediction to break: (images, budgets)."""
     counted = ~np.isnan(grid.values("consistent"))
     found = np.zeros((len(counted), len(asked)), bool)
     for at, budget in enumerate(asked):

@@ -19,12 +19,12 @@ from robustness.statistics.estimates import TOO_FEW, Estimates, each_picture, sh
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Per model, in order of falling consistency: the study's ranking with intervals over images.
 
-    Models that tell other classes apart form a ranking of their own: ``label_set`` names it, and
-    the entries of one set stand together. ``n`` counts the perturbed images; ``cosine`` and
-    ``euclidean`` are means of the embedding's similarity over them, ``cosine_rescaled`` and
-    ``euclidean_rescaled`` those of how far it is from a stranger's. ``consistency_low`` and
-    ``consistency_high`` are None with fewer than ``FEWEST`` images. ``clean_accuracy`` and
-    ``perturbed_accuracy`` are None unless every row has a label.
+    Models with other classes have a separate ranking, named by ``label_set``; its entries are
+    consecutive. ``n`` counts the perturbed images; ``cosine`` and ``euclidean`` are means of the
+    embedding's similarity over them, ``cosine_rescaled`` and ``euclidean_rescaled`` of the rescaled
+    ones (0: unrelated image). ``consistency_low`` and ``consistency_high`` are None with fewer than
+    ``FEWEST`` images. ``clean_accuracy`` and ``perturbed_accuracy`` are None unless every row has a
+    label.
     """
     by_model: dict[str, list[Measurement]] = {}
     for row in rows:
@@ -63,7 +63,7 @@ def _accuracy(rows: Sequence[Measurement]) -> dict[str, float | None]:
 
 
 def _consistency(rows: Sequence[Measurement]) -> Estimates:
-    """The share of answers that stayed, over the images of ``rows``."""
+    """The share of unchanged predictions, over the images of ``rows``."""
     of_picture: dict[str, list[bool]] = {}
     for row in rows:
         of_picture.setdefault(row.image_digest, []).append(row.consistent)
@@ -75,8 +75,8 @@ EVEN = 0.5
 
 
 STABLE_FEATURES = 0.5
-"""Rescaled cosine similarity below which features moved: they are more than half way from where
-they were (1) to those of an unrelated image (0)."""
+"""Rescaled cosine similarity below which features count as moved: halfway between the original (1)
+and an unrelated image (0)."""
 
 
 UNSURE = 0.3
@@ -129,9 +129,9 @@ def verdict(entry: Mapping[str, Any]) -> str:
 def ends(
     ranking: Sequence[Mapping[str, Any]], quantity: str = "consistency"
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """All entries with the largest ``quantity``, and all with the smallest; none if it is the same.
+    """All entries with the largest ``quantity``, and all with the smallest; none if all are equal.
 
-    ``ranking`` is of models with the same classes.
+    ``ranking`` is one of models with the same classes.
     """
     values = [entry[quantity] for entry in ranking]
     best, worst = (
@@ -142,17 +142,17 @@ def ends(
 
 
 _SAME = 1e-12
-"""Shares no further apart are one and the same, differently rounded."""
+"""Smaller differences of shares are due to rounding."""
 
 
 def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Groups of models, each best first, within which all intervals overlap: no order is known.
+    """Groups of models, best first, whose intervals all overlap: their order is unknown.
 
     Any two of one ranking without a significant difference share a group, and no group contains
     another. Without intervals a whole ranking is a group.
     """
     groups: list[tuple[str, ...]] = []
-    for ranking in rankings(summary):  # intervals that all overlap hold the highest of their lows
+    for ranking in rankings(summary):  # overlapping intervals contain the highest lower bound
         lows = [entry["consistency_low"] for entry in ranking]
         groups += [tuple(e["model"] for e in ranking if _holds(e, low)) for low in lows]
     several = list(dict.fromkeys(group for group in groups if len(group) > 1))
@@ -160,12 +160,12 @@ def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _holds(entry: Mapping[str, Any], value: float | None) -> bool:
-    """Whether the interval of ``entry`` holds ``value``; where there are none, each holds all."""
+    """Whether the interval of ``entry`` contains ``value``; True without an interval."""
     return value is None or entry["consistency_low"] <= value <= entry["consistency_high"]
 
 
 def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
-    """Which differences are not significant, in a sentence; "" if all are."""
+    """A sentence on differences that are not significant; "" if all are."""
     groups = unsettled(summary)
     if not has_intervals(summary):
         return TOO_FEW
@@ -181,7 +181,7 @@ def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
 
 
 def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether there are images enough for the intervals of ``summarise``."""
+    """Whether ``summarise`` has enough images for intervals."""
     return all(entry["consistency_low"] is not None for entry in summary)
 
 
@@ -193,7 +193,7 @@ def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
 
 
 def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
-    """(image, model, clean top-1 probability) wherever that lies below ``UNSURE``."""
+    """(image, model, clean top-1 probability) wherever that is below ``UNSURE``."""
     found = {
         (row.image, row.model): row.clean_probability
         for row in rows
@@ -203,10 +203,10 @@ def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
 
 
 def moved(row: Measurement) -> str:
-    """Which quadrant a measurement is in: did the features move, did the decision move?
+    """The quadrant of a measurement: whether the features moved and the prediction changed.
 
-    Features count as moved below a rescaled cosine similarity of ``STABLE_FEATURES``; the decision
-    as moved when the top-1 class changed.
+    Features count as moved below a rescaled cosine similarity of ``STABLE_FEATURES``, the decision
+    if the top-1 class changed.
     """
     features = "moved" if row.scores["cosine_rescaled"] < STABLE_FEATURES else "stayed"
     decision = "stayed" if row.consistent else "moved"
