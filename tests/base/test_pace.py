@@ -46,19 +46,6 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert pace.text == "229 of 1000 images, 1.0 images/s, 12 min 51 s left"
 
 
-def test_work_that_stands_still_or_begins_anew() -> None:
-    clock = Clock()
-    pace = Pace(MEGABYTES, 10e6, clock)
-    pace.note(5e6)
-    for _ in range(8):
-        clock.now += 1
-        pace.note(5e6)
-    assert pace.text == "5.0 of 10.0 MB, 0.0 MB/s"
-    pace.note(0)
-    assert pace.text == "0.0 of 10.0 MB"
-    assert pace.rate is None
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "1 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3780, "1 h 3 min")],

@@ -87,7 +87,6 @@ BARS = pytest.mark.parametrize(
     ],
     ids=["similarity", "clean class"],
 )
-BAR_CHARTS = pytest.mark.parametrize("chart", [answers.similarity_bars, answers.clean_class_bars])
 
 
 @MANY
@@ -104,13 +103,6 @@ def test_bars_show_a_pair_for_each_model(
         assert list(trace.y) == labels(names)
         assert list(trace.x) == frame[column].tolist()
         assert texts(trace) == pytest.approx(frame[column].tolist(), abs=0.005)
-
-
-@BAR_CHARTS
-def test_bars_differ_in_pattern_and_not_in_colour_alone(chart: Chart) -> None:
-    first, second = (trace.marker for trace in chart(answer_rows(EIGHT)).data)
-    assert first.color != second.color
-    assert first.pattern.shape != second.pattern.shape
 
 
 def test_similarity_bars_say_the_raw_similarity_too() -> None:
@@ -166,10 +158,6 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
 def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
     names = ("their network", "their other network", *REGISTRY.names)
     assert len({look.model_style(name)[:2] for name in names}) == len(names)
-
-
-def test_stage_lines_of_nothing_are_an_empty_figure() -> None:
-    assert not answers.stage_lines(stages(EIGHT[:1]).iloc[:0]).data
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -138,17 +138,6 @@ def test_an_unknown_model_is_refused_with_a_suggestion(refused: Refused, command
     assert "Known: VGG16, ResNet50," in sentence
 
 
-def test_a_download_starts_only_when_every_name_is_known(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched: list[str] = []
-    monkeypatch.setattr(
-        "robustness.models.weights.download.download", lambda name, _: fetched.append(name)
-    )
-    assert "'DensNet121'" in refused("models", "download", "VGG16", "DensNet121")
-    assert fetched == []
-
-
 # --- where to write -------------------------------------------------------------------------------
 
 

@@ -250,10 +250,6 @@ def test_divergence_equals_scipys() -> None:
     np.testing.assert_allclose(divergence(clean, other), expected, atol=1e-6)
 
 
-def test_divergence_of_answers_without_a_common_class_is_one_bit() -> None:
-    assert divergence(rows([0.5, 0.5, 0, 0]), rows([0, 0, 0.25, 0.75]))[0] == 1.0
-
-
 def test_top_k_puts_the_most_probable_first_and_breaks_ties_by_index() -> None:
     probabilities = rows([0.1, 0.3, 0.1, 0.3, 0.2], [0.2] * 5)
     np.testing.assert_array_equal(top_k(probabilities, 3), [[1, 3, 4], [0, 1, 2]])

@@ -18,8 +18,6 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.in_tensorflow.folding import fold_batch_normalisation
-from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from tests.conftest import OFFLINE_NAMES
@@ -66,14 +64,6 @@ def test_an_offline_network_has_the_parameters_of_its_record(built: Built) -> No
     assert built.network.count_params() == built.record.parameters
     for name in OFFLINE_NAMES:
         assert models.REGISTRY[name].parameters == REFERENCE["models"][name]["parameters"]
-
-
-def test_what_is_left_of_an_offline_network_has_no_normalisation_to_fold(built: Built) -> None:
-    folded = StudyGraph(built.record, built.network, built.record.stages).model
-    assert fold_batch_normalisation(folded) is folded
-    kinds = {type(layer).__name__ for layer in folded.layers}
-    assert ("FoldedNormalisation" in kinds) == (built.record.name != "SqueezeNet")
-    assert "BatchNormalization" not in kinds
 
 
 def test_an_answer_is_the_same_in_every_batch(

@@ -17,7 +17,7 @@ from robustness.charts import label_tables, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.report.answers import LIVE, RUN, SCORECARD, SWEEP, told
+from robustness.report.answers import RUN, SCORECARD, SWEEP, told
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_claims import perturbed
@@ -149,13 +149,6 @@ def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
     assert not tables.labels_note(entries, "consistency")
 
 
-def test_a_loss_of_accuracy_is_claimed_only_where_there_is_one() -> None:
-    frame = run_of({A: np.ones((60, 3), bool)}, labelled=True)
-    assert "100.0% of the originals and of the perturbed images" in answer_of(frame)[2]
-    frame.loc[frame.index[0], "correct"] = False
-    assert "no significant difference" in answer_of(frame)[2]
-
-
 def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:
     """The report of a model right on 42 of 70 images and one right on 60, and its first answer."""
     models = ((A, 42, weak), (B, 60, strong))
@@ -249,12 +242,6 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     assert "too few images for an order" in scored(one, 1)[0]
     same = measured({A: [True] * 10, B: [True] * 10})
     assert scored(same, 1)[0].startswith("All 2 models have the same consistency")
-
-
-def test_a_prediction_with_low_confidence_is_counted() -> None:
-    few = [replace(row, clean_probability=0.2) for row in measured({A: [True] * 10})]
-    found = sentences(LIVE, few[:1], study_conditions()[0])[2]
-    assert "1 prediction on an original below 30%" in found
 
 
 # --- a sweep --------------------------------------------------------------------------------------

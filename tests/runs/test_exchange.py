@@ -467,18 +467,6 @@ def test_a_run_is_named_by_its_folder_or_its_id(
         runs.folder_of("nonsense", run.folder.parent)
 
 
-def test_a_run_that_is_being_written_is_not_deleted(
-    made: tuple[runs.Run, Path], tmp_path: Path
-) -> None:
-    with (
-        runs.start(runs.plan(str(made[1]), spec(seed=9)), tmp_path) as session,
-        pytest.raises(RunError, match="is being written"),
-    ):
-        runs.delete(session.folder)
-    runs.delete(session.folder)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_file_that_has_gone_is_not_said_of_where_the_archive_goes(
     run: runs.Run, tmp_path: Path
 ) -> None:

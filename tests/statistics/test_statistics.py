@@ -34,7 +34,6 @@ from robustness.statistics import (
     by_severity,
     corruption_errors,
     over_strengths,
-    published,
     reliability,
     summary,
     with_correctness,
@@ -72,16 +71,6 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     assert Figures(once).copies_note == ""
     unknown = frame.drop(columns="image_digest")
     assert summary(unknown)[0]["n_images"] == 174
-
-
-def test_pictures_with_more_rows_weigh_more() -> None:
-    counts = random(1).integers(1, 5, 300).astype(float)
-    sums = random(2).binomial(counts.astype(int), 0.6).astype(float)
-    values = each_picture(sums[:, None], counts[:, None])
-    assert values.mean() == pytest.approx(sums.sum() / counts.sum())
-    residuals = np.square(sums - values.mean() * counts).sum()
-    linearised = np.sqrt(residuals) / counts.sum()  # that of a ratio, as in survey sampling
-    assert np.std(values) / np.sqrt(300) == pytest.approx(linearised)
 
 
 def test_a_picture_without_rows_does_not_count() -> None:
@@ -239,11 +228,6 @@ def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
     for table in (summary, by_perturbation, by_class, reliability):
         assert table(frame) == table(stored) == table(plain)
         assert table(frame) == table(frame.drop(columns="condition"))
-
-
-def test_no_rows_make_no_entries() -> None:
-    empty = rows([1]).iloc[:0]
-    assert summary(empty) == by_perturbation(empty) == by_class(empty) == []
 
 
 def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
@@ -489,10 +473,3 @@ def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() ->
     assert [c["corruption"] for c in entry["corruptions"]] == ["fog"]
     assert corruption_errors(frame[frame["strength"] < 1]) == []
     assert corruption_errors(frame.assign(model="some other network")) == []
-
-
-def test_published_figures_come_from_the_records() -> None:
-    alexnet, squeezenet = published(["SqueezeNet", "EfficientNetLite0", "unheard of"])
-    assert alexnet["mce"] == 100
-    assert squeezenet["mce"] == models.REGISTRY["SqueezeNet"].published.mce
-    assert "imagenet-testbed" in squeezenet["source"]

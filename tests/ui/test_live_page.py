@@ -137,18 +137,6 @@ def test_what_a_browser_reports_is_no_step_unless_it_is_one(given: Any) -> None:
     assert stack.checked(given) == []
 
 
-def test_steps_come_in_the_order_in_which_they_are_applied_and_once_each() -> None:
-    reported = [
-        {"name": "jpeg_compression", "strength": 0.2, "hidden": True},
-        {"name": "fog", "strength": 0.123456789},
-        {"name": "fog", "strength": 0.5},
-    ]
-    assert stack.checked(reported) == [
-        StackStep("fog", 0.5),
-        StackStep("jpeg_compression", 0.2, True),
-    ]
-
-
 def test_a_link_says_what_is_on_and_is_read_back_as_it() -> None:
     steps = [StackStep(record.name, components.first_strength(record)) for record in REGISTRY]
     query = stack.query([*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)])

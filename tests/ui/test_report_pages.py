@@ -68,15 +68,6 @@ def test_its_rows_say_how_the_picture_became_square(
     assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}
 
 
-def test_with_nothing_on_there_is_a_report_as_well(reported: list[report.Report]) -> None:
-    assert not run(models="SqueezeNet", sample="chelsea").exception
-    (made,) = reported
-    assert made.title == "chelsea under no perturbation"
-    assert b"chelsea under no perturbation" in report.rendered(
-        made, report.FORMATS[".html"].write, WHEN
-    )
-
-
 def test_it_says_what_is_right_where_the_page_does(reported: list[report.Report]) -> None:
     app = run(models=["SqueezeNet", "EfficientNetLite0"], sample="coffee", exposure="0.5")
     assert not app.exception

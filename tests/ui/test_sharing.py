@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -132,20 +131,6 @@ def test_a_copy_is_deleted_by_whose_it_is_or_an_owner(
     app.button(key=f"unshare {id_}").click().run()
     assert not list(folder.iterdir())
     assert A_SAMPLE in texts(app)
-
-
-def test_many_shared_images_are_listed_by_page() -> None:
-    def listed(app: AppTest) -> list[str]:
-        return re.findall(r"(\d+)\.png: shared until", texts(app).replace("\\", ""))
-
-    names = [sharing.share(f"{number}.png", b"data") for number in range(11)]
-    app = run(models="SqueezeNet")
-    assert listed(app) == [str(number) for number in range(10, 0, -1)], "the newest first"
-    app.pagination(key=sharing.PAGE).set_value(2).run()
-    assert listed(app) == ["0"]
-    app.button(key=f"unshare {names[0]}").click().run()
-    assert not app.exception
-    assert len(listed(app)) == 10
 
 
 def test_a_click_that_is_forged_deletes_nothing(

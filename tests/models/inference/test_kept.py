@@ -190,30 +190,6 @@ def changed(values: dict[str, Any]) -> Callable[[str], str]:
     return lambda text: json.dumps({**json.loads(text), **values})
 
 
-RECORDS: dict[str, Callable[[str], str]] = {
-    "a number for the stages": changed({"stages": 3}),
-    "a stage too few": changed({"stages": ["map"]}),
-    "a number for a refusal": changed({"refusal": 5}),
-    "no digest of the network": changed({"network": {}}),
-    "a list for a digest": changed({"weights": ["sha256:"]}),
-    "endless brackets": lambda _: "[" * 60_000,
-    "a text": lambda _: '"record"',
-}
-
-
-@pytest.mark.usefixtures("converted_once", "folder")
-@pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS.keys())
-def test_a_record_that_makes_no_sense_is_made_again(
-    whole: tuple[Path, ...],
-    asked: Asked,
-    expected: NDArray[np.float32],
-    change: Callable[[str], str],
-) -> None:
-    record, *_ = copy(whole, kept.place(RECORD, "w", SIDE))
-    record.write_text(change(record.read_text()))
-    assert_made_again(asked, expected)
-
-
 DIGITS = Labels("digits", tuple("0123456789"))
 OTHERS: dict[str, Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]]] = {
     "version": lambda patch: patch.setattr(kept, "_maker", lambda: "others") or (RECORD, "w"),

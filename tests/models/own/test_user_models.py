@@ -180,15 +180,6 @@ def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_imagenet_labels_put_it_beside_the_others(models_folder: Path) -> None:
-    small_network(classes=1000).save(models_folder / "digits.keras")
-    describe(models_folder, labels="imagenet")
-    user_models.refresh()
-    assert len(models.load("digits", side=8)(np.zeros((1, 8, 8, 3), np.float32)).probabilities[0])
-    ((labels, names),) = models.by_labels(["SqueezeNet", "digits"])
-    assert (labels.title, names) == ("ImageNet-1k", ("SqueezeNet", "digits"))
-
-
 # --- the file changes -----------------------------------------------------------------------------
 
 

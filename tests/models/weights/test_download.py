@@ -4,7 +4,6 @@ well, and where files come from."""
 from __future__ import annotations
 
 import hashlib
-import threading
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 
 from robustness import models
-from robustness.base.disk import occupied
 from robustness.base.errors import (
     DownloadError,
     UnknownNameError,
@@ -28,14 +26,12 @@ from tests.support.download_server import (
     assert_sentence,
     files_left,
     final_path,
-    part_path,
     sends_in_pieces,
     sends_up_to,
     serve_published,
     server,
     status,
     waits,
-    waits_and_sends_the_rest,
 )
 
 __all__ = ["server"]
@@ -118,31 +114,6 @@ def test_a_cancelled_download_leaves_nothing_and_starts_over(server: Server) -> 
     assert not models.state(models.REGISTRY[FIRST]).ready
     assert download(FIRST).read_bytes() == CONTENT
     server.go_on.set()
-    assert files_left() == [final_path().name]
-
-
-def test_two_threads_at_once_fetch_once(server: Server) -> None:
-    server.faults = [waits_and_sends_the_rest(0.5)]
-    waiting = threading.Event()
-    found: list[Path] = []
-
-    def second(done: int, total: int) -> None:
-        if done:
-            waiting.set()
-
-    threads = [threading.Thread(target=lambda: found.append(download(FIRST)))]
-    threads[0].start()
-    while not occupied(part_path()):
-        threads[0].join(0.01)
-    threads.append(threading.Thread(target=lambda: found.append(download(FIRST, second))))
-    threads[1].start()
-    assert waiting.wait(10), "the one that waits reports what the other has fetched"
-    server.go_on.set()
-    for thread in threads:
-        thread.join()
-    assert found == [final_path(), final_path()]
-    assert len(server.paths) == 1
-    assert server.sent == len(CONTENT)
     assert files_left() == [final_path().name]
 
 

@@ -69,25 +69,6 @@ def test_a_group_is_downloaded_into_a_folder(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], [FIRST, "--group", "all"], ["--group", "offline"]],
-    ids=["nothing", "both", "another group"],
-)
-def test_names_or_a_group_are_asked_for(
-    server: Server, capsys: Capture, arguments: list[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main.main(["models", "download", *arguments])
-    assert ended.value.code == 2
-    err = capsys.readouterr().err
-    if "offline" not in arguments:
-        assert "expected either names or --group; names: VGG16, ResNet50" in err
-        assert "SqueezeNet" not in err
-    assert all(group in err.splitlines()[-1] for group in ("study", "modern", "all"))
-    assert server.paths == []
-
-
-@pytest.mark.parametrize(
     ("names", "said"),
     [
         ([FIRST, "ResNet5"], "Did you mean 'ResNet50'"),

@@ -203,23 +203,6 @@ def test_the_hash_on_a_redirect_counts_as_well(server: Server, weights: LocalPre
     assert_whole(folder())
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"x-goog-hash": google(b"gzip"), "x-goog-stored-content-encoding": "gzip"},
-        {"x-goog-hash": "md5=?, what"},
-        {"X-Linked-ETag": "abc"},
-    ],
-    ids=["of the compressed file", "no base64", "no SHA-256"],
-)
-def test_a_hash_of_something_else_is_not_used(
-    server: Server, weights: LocalPreset, headers: dict[str, str]
-) -> None:
-    server.faults = [with_hash(sends_up_to(1), **headers)] * len(FILES)
-    download(NAME)
-    assert_whole(folder())
-
-
 def endless(request: Handler) -> None:
     """Neither a length nor a frame: its end could be a break."""
     request.head(200, None)

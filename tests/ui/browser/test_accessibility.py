@@ -80,7 +80,7 @@ ONE = "models=SqueezeNet+1.1"
 @pytest.mark.parametrize(
     ("path", "title"),
     [
-        ("?gaussian_blur=0.6&fog=0.2", "Live robustness check"),
+        (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "Live robustness check"),
         pytest.param("catalogue?search=geometric", "Catalogue", marks=pytest.mark.slow),
         (f"scorecard?sample=coffee&seed=4&{ONE}", "Scorecard"),
         ("models", "Models"),

@@ -90,7 +90,7 @@ def never_wholly_there(page: Page) -> None:
 
 
 def test_a_film_that_is_cancelled_can_be_played_again(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=rocket&defocus_blur=0.3"))
+    page = settled(visit(browser, f"{address}/?sample=rocket&defocus_blur=0.3&models=SqueezeNet"))
     never_wholly_there(page)
     play = page.get_by_role("button", name="Play Defocus blur from 0 to 1")
     play.click()

@@ -56,7 +56,7 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
 def noisy(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page on a desk, for the four tests below, the last of which changes what it shows;
     and for one of how much room there is."""
-    link = f"{address}/?sample=coffee&gaussian_noise=0.2"
+    link = f"{address}/?sample=coffee&gaussian_noise=0.2&models=SqueezeNet"
     with visiting(browser, link, charts=True) as page:
         yield settled(page)
 
@@ -262,7 +262,7 @@ def on(page: Page) -> list[str | None]:
 def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     browser: Browser, address: str
 ) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee"))
+    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
     assert headline(page).startswith("Original: ")
     put_on(page, "jpg")
     assert on(page) == ["jpeg_compression"]
@@ -314,7 +314,7 @@ def without_that_way(page: Page) -> list[str]:
 def test_without_that_way_the_page_itself_answers(browser: Browser, address: str) -> None:
     page = visit(browser, "about:blank")
     in_vain = without_that_way(page)
-    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
+    page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2&models=SqueezeNet")
     settled(page)
     box = page.locator(SLIDER).bounding_box()
     assert box is not None
