@@ -3,6 +3,8 @@
 The runs are replicas of a small real run, see ``benchmarks.replicas``. Every figure is of a fresh
 process: a server that is asked without a browser, or the command line. The first opening finds
 nothing kept beside the run; the second one, in another server, finds what the first kept.
+``reference_s`` is a fixed work of one core, sorting five million numbers, halfway through: where
+it takes longer than on another machine, so does the rest.
 
 ``python -m benchmarks run_scale [--json]`` measures all sizes. One size alone:
 ``python -m benchmarks.run_scale --sizes 20000x1 --folder DIR``, where DIR keeps the replicas.
@@ -20,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.dataset_memory import peak_of
 from benchmarks.offline_models import NAMES
@@ -64,11 +68,19 @@ def _of(run: runs.Run) -> dict[str, Any]:
         seen = list(pool.map(lambda _: _visit(address, run)[0], range(VISITORS)))
         row[f"headline_of_{VISITORS}_s"] = max(each.headline for each in seen)
         row[f"above_idle_of_{VISITORS}_mb"] = memory()
+    row["reference_s"] = min(_reference() for _ in range(3))
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()
         peak = peak_of("report", str(run.folder), "--to", str(Path(scratch) / "report.html"))
         row |= {"report_s": time.perf_counter() - start, "report_peak_mb": peak / 1e6}
     return row
+
+
+def _reference() -> float:
+    numbers = np.random.default_rng(0).random(5_000_000)
+    start = time.perf_counter()
+    numbers.sort()
+    return time.perf_counter() - start
 
 
 def _visit(address: str, run: runs.Run) -> tuple[Any, float, float]:
