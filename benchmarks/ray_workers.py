@@ -1,7 +1,8 @@
 """Two Ray workers, each pinned to a core, against one: rate, equal rows, and the driver's share.
 
-The driver's share is its processor time over that of the workers: it holds on a busy machine too,
-and says how many workers one driver can serve. Needs Linux and ``requirements-ray.txt``.
+The driver's share is its processor time an image beside that of the workers: it holds on a busy
+machine too, and says how many workers one driver can serve. Needs Linux and
+``requirements-ray.txt``.
 """
 
 from __future__ import annotations
@@ -61,11 +62,14 @@ def _run(plan: runs.Plan, folder: Path, workers: int) -> tuple[dict[str, Any], r
                 for state in session.perform("ray", cluster.address)
                 if state.done
             ]
-        spent = [last - first for first, last in zip(samples[0], samples[-1], strict=True)]
+        seconds, images, driver, working = (
+            max(column) - min(column) for column in zip(*samples, strict=True)
+        )  # a worker that has ended is no longer counted: the most, not the last
         row = {
             "workers": workers,
-            "images_per_second": spent[1] / spent[0],
-            "driver_share": spent[2] / spent[3],
+            "images_per_second": images / seconds,
+            "driver_ms_an_image": 1000 * driver / images,
+            "worker_ms_an_image": 1000 * working / images,
             "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         return row, runs.load(session.folder)
@@ -88,9 +92,10 @@ def main() -> None:
     """Prints the table."""
     for row in measure():
         print(
-            f"{row['workers']} workers: {row['images_per_second']:.2f} images/s, the driver used "
-            f"{row['driver_share']:.1%} of their processor time and {row['driver_mb']:.0f} MB; "
-            f"rows {'equal' if row['same_rows'] else 'differ'}"
+            f"{row['workers']} workers: {row['images_per_second']:.2f} images/s; processor time "
+            f"an image: {row['worker_ms_an_image']:.0f} ms in workers, "
+            f"{row['driver_ms_an_image']:.1f} ms in the driver, which held "
+            f"{row['driver_mb']:.0f} MB; rows {'equal' if row['same_rows'] else 'differ'}"
         )
 
 

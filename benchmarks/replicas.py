@@ -45,7 +45,6 @@ EACH = 2
 """Images a class in the small run, of three classes."""
 
 WRITERS = 2
-_ROWS_A_GROUP = 2**15
 _LEAST_FACTOR = 0.999
 """Measured values of a replica are those of its original times a factor of its own, from this to 1:
 repeated values would compress, and be read, better than measured ones."""
@@ -143,9 +142,9 @@ def _write(
 
     def put(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for first in _steps(start, stop, _ROWS_A_GROUP // original.rows_an_image):
+            for first in _steps(start, stop, compacting.ROWS_A_GROUP // original.rows_an_image):
                 table = _rows(original, drawn, first)
-                writer.write_table(table.replace_schema_metadata(about), _ROWS_A_GROUP)
+                writer.write_table(table.replace_schema_metadata(about), compacting.ROWS_A_GROUP)
 
     put_whole(path, put)
     return read_part(path)

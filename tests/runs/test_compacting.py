@@ -91,7 +91,7 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
 ) -> None:
     each = whole.parts[0].rows
     monkeypatch.setattr(compacting, "ROWS_A_FILE", 4 * each)
-    monkeypatch.setattr(compacting, "_ROWS_A_GROUP", 3 * each)
+    monkeypatch.setattr(compacting, "ROWS_A_GROUP", 3 * each)
     run = performed(photos, tmp_path)
     assert [part.rows for part in run.parts] == [4 * each, 2 * each]
     assert run.table().equals(whole.table())
