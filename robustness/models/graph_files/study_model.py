@@ -134,9 +134,8 @@ def _sizes(read: Any) -> list[Any]:
 
 def _check_inputs(read: Any) -> None:
     if len(read.inputs) != 1:
-        raise UnusableError(
-            f"expected one input, the image, got {len(read.inputs)}: {_names(read.inputs)}"
-        )
+        got = f"{len(read.inputs)}: {_names(read.inputs)}" if read.inputs else "none"
+        raise UnusableError(f"expected one input, the image, got {got}")
 
 
 def check_size(model: Any) -> None:

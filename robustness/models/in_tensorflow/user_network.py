@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.base.disk import require_regular
 from robustness.base.errors import WeightsError
 from robustness.base.zips import BoundedZip
 from robustness.models.in_tensorflow.internals import layer_output
@@ -93,6 +94,7 @@ def _screen(path: Path) -> None:
     class of another package would have that package imported.
     """
     try:
+        require_regular(path)  # a pipe may never end
         with BoundedZip(path, _MOST_FILES) as archive:
             _check_sizes(path, archive)
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
@@ -109,16 +111,16 @@ def _screen(path: Path) -> None:
         name, module = str(item["class_name"]), str(item.get("module") or "")
         if name == "Lambda" or "lambda" in name.lower():
             raise WeightsError(
-                "it holds a Lambda layer, which is code that would run here, so it is not loaded; "
-                "replace that layer by one of Keras' own and save the model again."
+                f"{path.name} holds a Lambda layer, which is code, and is not loaded; replace the "
+                "layer with one of Keras' own and save the model again."
             )
         package = module.partition(".")[0]
         if (module and package not in ("keras", "builtins")) or ">" in str(
             item.get("registered_name") or ""
         ):
             raise WeightsError(
-                f"it uses {name}, which is not part of Keras and so not loaded; export the model "
-                "as a SavedModel with model.export(folder) instead."
+                f"{path.name} uses {name}, which is not part of Keras, and is not loaded; export "
+                "the model as a SavedModel with model.export(folder)."
             )
 
 
@@ -171,8 +173,8 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _keras_file(path: Path) -> Any:
-    k = keras()
     _screen(path)
+    k = keras()
     try:
         model = k.saving.load_model(str(path), compile=False, safe_mode=True)
         outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import files_below, read_regular
+from robustness.base.disk import files_below, read_regular, require_regular
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.kinds import FORMATS
@@ -51,13 +51,44 @@ def model_file(path: Path) -> Path:
     """``path`` itself, or the one model file below it if it is a folder and no SavedModel."""
     if not path.exists():
         raise ParameterError(f"There is no model at {path}.")
-    if not path.is_dir() or (path / _SAVED_MODEL).exists():
+    if not path.is_dir():
+        _check_file(path)
         return path
-    found = [file for file in files_below(path) if file.suffix.lower() in ENDINGS]
+    if (path / _SAVED_MODEL).exists():
+        return path
+    files = files_below(path)
+    found = [file for file in files if file.suffix.lower() in ENDINGS]
     if len(found) != 1:
         names = ", ".join(file.name for file in found[:5]) or "none"
-        raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.")
+        advice = "" if found else _advice(file.suffix.lower() for file in files)
+        raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
+    _check_file(found[0])
     return found[0]
+
+
+_ADVICE = {
+    **dict.fromkeys(
+        (".pt", ".pth", ".safetensors"),
+        " Add weights of torch from Python, with api.add_model, or export the model to ONNX.",
+    ),
+    ".h5": " Load it in Keras and save it with model.save('x.keras').",
+}
+
+
+def _advice(endings: Iterable[str]) -> str:
+    return next((_ADVICE[ending] for ending in endings if ending in _ADVICE), "")
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix.lower() not in ENDINGS:
+        raise ParameterError(
+            f"Expected a model file ({', '.join(ENDINGS)}) or a folder, got {path.name}."
+            f"{_advice([path.suffix.lower()])}"
+        )
+    try:
+        require_regular(path)  # a pipe may never end
+    except OSError as error:
+        raise ParameterError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def _unpack(path: Path, folder: Path) -> None:

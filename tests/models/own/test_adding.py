@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tomllib
 import zipfile
@@ -220,12 +221,16 @@ def test_a_package_that_holds_no_classifier_is_refused(
     with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.onnx", bytes(40 * 2**20))
     (folder / "broken.zip").write_bytes(b"PK no archive")
+    (folder / "weights.pt").write_bytes(b"")
+    os.mkfifo(folder / "pipe.keras")  # opening it would never end
     for file, reason in {
         "detector": "IMAGE_OBJECT_DETECTION",
         "empty.zip": "got none",
         "bomb.zip": "unpack",
         "broken.zip": "zip archive",
         "images": "one model",
+        "weights.pt": "api.add_model",
+        "pipe.keras": "pipe",
     }.items():
         assert run("add", file) == 2
         assert reason in capsys.readouterr().err
