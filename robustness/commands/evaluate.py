@@ -126,35 +126,53 @@ def _severities(text: str) -> list[int]:
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
-    """Evaluate a dataset and save the run. Exit status 2 if no image could be read."""
+    """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
+
+    With --side model there is a run for each input size of the models.
+    """
     if options.workers is not None and not (options.plan and options.workers > 0):
         raise ParameterError("--workers expects 1 or more, together with --plan.")
     if options.plan:
         return _forecast(options)
-    run = evaluated(options, options.source, resume=options.resume)
+    specs = _specs(options)
+    found = [_evaluated(options, options.source, spec, resume=options.resume) for spec in specs]
     if options.json:
-        console.print_json(_document(run))
-    else:
+        documents = [_document(run) for run in found]
+        console.print_json(documents[0] if len(documents) == 1 else documents)
+        return 0 if found[0].images else EXIT_NOTHING
+    for run in found:
+        if len(found) > 1:
+            console.say(f"Side {run.manifest.spec.side} px:")
         _print_run(run)
-    return 0 if run.images else EXIT_NOTHING
+    if len(found) > 1:
+        folders = " ".join(str(run.folder) for run in found)
+        console.say(f"\nCompare: python -m robustness runs compare {folders}")
+    return 0 if found[0].images else EXIT_NOTHING
 
 
 def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
-    """The run of ``source`` with ``options``; with ``resume`` it may exist already."""
+    """The one run of ``source`` with ``options``; with ``resume`` it may exist already.
+
+    Raises ``ParameterError`` if the models have several sides.
+    """
+    return _evaluated(options, source, _spec(options), resume=resume)
+
+
+def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resume: bool) -> Run:
     from robustness import runs
 
-    plan = _plan(options, source)
+    plan = _plan(options, source, spec)
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
     return runs.load(session.folder)
 
 
-def _plan(options: argparse.Namespace, source: str) -> Plan:
+def _plan(options: argparse.Namespace, source: str, spec: RunSpec) -> Plan:
     from robustness import runs
 
     return runs.plan(
         source,
-        _spec(options),
+        spec,
         labelling=options.labels,
         limit=options.limit,
         sample=options.sample,
@@ -169,7 +187,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
     console.progress("trying a few images ...")
     found = forecast.tried(
-        _plan(options, options.source),
+        _plan(options, options.source, _spec(options)),
         workers=options.workers,
         note=lambda images: console.progress(f"trying a few images ... {images}"),
     )
@@ -202,19 +220,31 @@ _UNSAID = {
 
 
 def _spec(options: argparse.Namespace) -> RunSpec:
-    """The request, from a file or from the options."""
-    from robustness.evaluation.request_file import read_request
+    """The request for one run, from a file or from the options."""
     from robustness.evaluation.sides import one_side
+    from robustness.models import resolve
+
+    if options.request is None:
+        one_side(options.side, resolve(options.models))
+    return _specs(options)[0]
+
+
+def _specs(options: argparse.Namespace) -> list[RunSpec]:
+    """The requests, from a file or from the options: one for each side."""
+    from robustness.evaluation.request_file import read_request
+    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
     from robustness.models import resolve
 
     if options.request is None:
-        names = resolve(options.models)
-        how = {"seed": options.seed, "fit": options.fit, "side": one_side(options.side, names)}
-        return make_spec(names, _conditions(options), **how)
+        how = {"seed": options.seed, "fit": options.fit}
+        return [
+            make_spec(names, _conditions(options), side=side, **how)
+            for side, names in by_side(options.side, resolve(options.models)).items()
+        ]
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
-    return read_request(options.request)
+    return [read_request(options.request)]
 
 
 def said(options: argparse.Namespace) -> str:

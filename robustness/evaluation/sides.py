@@ -1,4 +1,4 @@
-"""The side of study images that models are measured at: one for all, or each model's own."""
+"""Side of the study images: one for all models, or each model's own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from robustness.base.errors import ParameterError
 from robustness.pictures.fitting import STUDY_SIDE, check_side
 
 OWN_SIDE = "model"
-"""Asks for the published input side of each model."""
+"""Stands for the published input side of each model."""
 
 
 def by_side(asked: str | None, names: Sequence[str]) -> dict[int, tuple[str, ...]]:
-    """The models ``names`` by the side that each is measured at, in order of appearance.
+    """The models ``names`` by the side of their study images, in order of appearance.
 
     ``asked`` is a number of pixels, ``OWN_SIDE``, or None for 224. Raises ``ParameterError`` for
     anything else.
@@ -36,7 +36,7 @@ def by_side(asked: str | None, names: Sequence[str]) -> dict[int, tuple[str, ...
 
 
 def one_side(asked: str | None, names: Sequence[str]) -> int:
-    """The side that all models ``names`` are measured at.
+    """The side of the study images of all models ``names``.
 
     Raises ``ParameterError`` as ``by_side`` does, and where ``OWN_SIDE`` means several.
     """
@@ -44,7 +44,7 @@ def one_side(asked: str | None, names: Sequence[str]) -> int:
     if len(found) > 1:
         groups = "; ".join(f"{side}: {', '.join(group)}" for side, group in found.items())
         raise ParameterError(
-            f"Expected models of one side in one run, got {groups}. Evaluate each group in a run "
-            "of its own; runs of the same images compare at different sides."
+            f"Expected models of one input size, got {groups}. Choose models of one size, or give "
+            "a side in pixels."
         )
     return next(iter(found))

@@ -65,7 +65,9 @@ def test_runs_at_different_sides_compare_by_the_source_of_images(
     assert runs.compare(first, fewer).images == 0, "another listing may be of other images"
 
 
-def test_commands_measure_each_model_at_its_own_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_measure_each_model_at_its_own_side(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def printed(*arguments: str) -> Any:
         names = ["--models", "SqueezeNet,EfficientNetLite1", "--side", "model", "--json"]
         assert main([*arguments, *names]) == 0
@@ -77,6 +79,14 @@ def test_commands_measure_each_model_at_its_own_side(capsys: pytest.CaptureFixtu
     assert {row["model"]: row["side"] for row in study["measurements"]} == sides
     assert [each["spec"]["side"] for each in study["manifests"]] == [224, 240]
     assert [entry["n"] for entry in study["summary"]] == [2, 2]
+    evaluated = printed(
+        *("evaluate", "samples", "--limit", "1", "--perturbations", "brightness"),
+        *("--out", str(tmp_path)),
+    )
+    found = [runs.load(Path(each["folder"])).manifest.spec for each in evaluated]
+    assert {spec.side: spec.model_names for spec in found} == {
+        side: (name,) for name, side in sides.items()
+    }
     swept = printed("sweep", images[0], "--perturbation", "brightness", "--steps", "3")
     assert {row["model"]: row["side"] for row in swept["points"]} == sides
     at_study = next(row for row in study["measurements"] if row["model"] == "EfficientNetLite1")

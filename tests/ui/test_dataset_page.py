@@ -108,11 +108,13 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
 
 def test_a_run_has_the_side_of_the_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    app = run(PAGE, models=["SqueezeNet", "EfficientNet-Lite1"], dataset_side="model")
-    assert any("240" in element.value for element in app.error), "they have two sides"
-    app = run(PAGE, models="EfficientNet-Lite1", dataset_side="model", limit="1")
-    folder = evaluate(app)
-    assert runs.load(folder).manifest.spec.side == 240
+    chosen = ["SqueezeNet", "EfficientNet-Lite1"]
+    app = run(PAGE, models=chosen, dataset_side="model", suite="My own choice", limit="1")
+    first = evaluate(app)
+    folders = [file.parent for file in first.parent.glob(f"*/{runs.MANIFEST_FILE}")]
+    specs = [runs.load(folder).manifest.spec for folder in folders]
+    found = {spec.side: spec.model_names for spec in specs}
+    assert found == {224: ("SqueezeNet",), 240: ("EfficientNetLite1",)}, "a run for each side"
 
 
 def test_an_archive_without_a_readable_image_is_refused_at_upload(

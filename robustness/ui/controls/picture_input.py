@@ -13,8 +13,9 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.base.access import Action
-from robustness.base.errors import ImageError, UnknownNameError
+from robustness.base.errors import ImageError, ParameterError, UnknownNameError
 from robustness.base.text import plain, some
+from robustness.evaluation.sides import OWN_SIDE, one_side
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import DEFAULT_FIT, FITS, STUDY_SIDE
 from robustness.pictures.picture import Picture
@@ -49,23 +50,23 @@ def picture_input(
     For an unusable file it shows one sentence and keeps the sample. Classes are those of the
     models ``names``. With ``more``, the camera is live, and ``more`` draws the rest of its row.
     """
-    (picture,), below = _choice(several=False, more=more)
+    (picture,), below = _choice(names, several=False, more=more)
     with below:
         return picture, true_class_input([picture], names).get(picture.digest)
 
 
 def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, str]]:
     """As ``picture_input``, for several images; returns their true classes by digest."""
-    pictures, below = _choice(several=True)
+    pictures, below = _choice(names, several=True)
     with below:
         return pictures, true_class_input(pictures, names)
 
 
 def _choice(
-    *, several: bool, more: Callable[[], None] | None = None
+    names: Sequence[str], *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The chosen images, and the row below the samples."""
-    sample, fit, side = current_sample(), _current_fit(), _current_side()
+    sample, fit, side = current_sample(), _current_fit(), _current_side(names)
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -152,14 +153,15 @@ def fit_input(key: str) -> str:
     )
 
 
-def side_input(key: str, *more: str) -> str:
-    """Draw the choice of the side of that square: pixels, or one of ``more``."""
+def side_input(key: str) -> str:
+    """Draw the choice of the side of that square: pixels, or ``OWN_SIDE``."""
     return one_of(
         "Side of that square (px)",
-        (*SIDES, *more),
+        (*SIDES, OWN_SIDE),
         key,
         first=str(STUDY_SIDE),
-        help="Models with a larger input see more detail. A strength looks the same at any side.",
+        help="'model' is the published input size of each model. Models with a larger input see "
+        "more detail. A strength looks the same at any side.",
     )
 
 
@@ -272,9 +274,14 @@ def _current_fit() -> str:
     return fit if fit in FITS else DEFAULT_FIT
 
 
-def _current_side() -> int:
-    """The side chosen on the page or in the link."""
+def _current_side(names: Sequence[str]) -> int:
+    """The side chosen on the page or in the link; of the models ``names`` if it is theirs."""
     side = st.session_state.get("side") or st.query_params.get("side")
+    if side == OWN_SIDE:
+        try:
+            return one_side(side, names)
+        except ParameterError as error:
+            st.warning(plain(f"{sentence(error)} Showing {STUDY_SIDE} px."))
     return int(side) if side in SIDES else STUDY_SIDE
 
 

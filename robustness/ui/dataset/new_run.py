@@ -14,7 +14,7 @@ from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.pace import duration
 from robustness.base.text import counted
 from robustness.datasets import SAMPLES, Dataset, open_dataset
-from robustness.evaluation.sides import one_side
+from robustness.evaluation.sides import by_side
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan, forecast
@@ -47,9 +47,11 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
     ):
         request = request_input()
         if request is not None:
-            side = one_side(request.side, model_names)
-            spec = make_spec(model_names, request.conditions, seed=seed, fit=request.fit, side=side)
-            _begin(request, spec)
+            specs = [
+                make_spec(names, request.conditions, seed=seed, fit=request.fit, side=side)
+                for side, names in by_side(request.side, model_names).items()
+            ]
+            _begin(request, specs)
 
 
 def _written(source: str) -> tuple[int, ...]:
@@ -122,10 +124,16 @@ def _size(plan: Plan) -> str:
     return f"{found.size}. {told}; {found.disk}."
 
 
-def _begin(request: Request, spec: RunSpec) -> None:
+def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
+    """Draw the start button of a run for each of ``specs``, which differ in side and models."""
     if trouble := _unreadable(request.source, _written(request.source)):
         raise ParameterError(trouble)
-    plan = _planned(request, spec, _written(request.source))
+    plans = [_planned(request, spec, _written(request.source)) for spec in specs]
+    size = " ".join(
+        (f"{plan.spec.side} px: " if len(plans) > 1 else "") + _size(plan) for plan in plans
+    )
+    if len(plans) > 1:
+        size = f"One run for each side; compare them on the Runs page. {size}"
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Evaluate",
@@ -134,9 +142,11 @@ def _begin(request: Request, spec: RunSpec) -> None:
             key="evaluate",
             **access.allowed(Action.EVALUATE),
         )
-        st.caption(f"{_size(plan)} Runs in the background. You can close this page.")
+        st.caption(f"{size} Runs in the background. You can close this page.")
     if pressed:
         _listed.clear()  # evaluate the current content of the source
         _planned.clear()
-        st.query_params[RUN] = jobs.submit(_planned(request, spec, _written(request.source)))
+        written = _written(request.source)
+        begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
+        st.query_params[RUN] = begun[0]
         st.rerun()

@@ -14,7 +14,6 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.sides import OWN_SIDE
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -47,7 +46,7 @@ WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Opti
 class Request:
     """What the page's controls ask for.
 
-    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.one_side`` does.
+    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.by_side`` does.
     """
 
     source: str
@@ -203,5 +202,5 @@ def _options() -> tuple[str, str, str]:
             "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
         )
         fit = fit_input("dataset_fit")
-        side = side_input("dataset_side", OWN_SIDE)
+        side = side_input("dataset_side")
     return labelling, fit, side
