@@ -129,31 +129,6 @@ def test_a_failure_to_read_is_not_said_of_the_output(
 # --- names and tables -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("script", "name"),
-    [
-        ("/somewhere/robustness/__main__.py", "python -m robustness"),
-        ("/usr/local/bin/robustness", "robustness"),
-        ("robustness.exe", "robustness"),
-        ("/usr/bin/pytest", "python -m robustness"),
-        ("", "python -m robustness"),
-    ],
-)
-def test_help_and_errors_name_the_program_as_it_was_called(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, script: str, name: str
-) -> None:
-    monkeypatch.setattr(sys, "argv", [script, "predict"])
-    for arguments in ([], ["--help"], ["runs", "compare", "--help"]):
-        with pytest.raises(SystemExit):
-            main(arguments or None)
-        out, err = capsys.readouterr()
-        command = " ".join(arguments[:-1] if arguments else ["predict"])
-        assert (out or err).startswith(f"usage: {name} {command}".rstrip())
-    with pytest.raises(SystemExit):
-        main(["guess"])
-    assert f"\n{name}: error: " in capsys.readouterr().err
-
-
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 
 from robustness.base.pace import Pace
-from robustness.perturbations import REGISTRY
-from robustness.ui import breaking_point
-from robustness.ui.session.kept import LIMIT, Kept
 from robustness.ui.work import long_work as work
-from robustness.ui.work.long_work import Measuring, Show, Work
-from tests.support.pages import sample
+from robustness.ui.work.long_work import Show, Work
 
 
 class Clock:
@@ -63,29 +58,3 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
     assert texts[8 + 3] == "Work: 12 of 34, 4 min 30 s left"
     assert texts[8 + 20] == "Work: 29 of 34, 1 min 57 s left"
     assert [share for share, _ in said[7:10]] == pytest.approx([0, 1 / 34, 2 / 34])
-
-
-def test_a_sweep_over_all_counts_none_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one of a random perturbation by its repeats."""
-    fresh = Kept(LIMIT)
-    monkeypatch.setattr(work, "KEPT", fresh)
-    asked: list[tuple[Measuring, str]] = []
-
-    def on_request(every: Measuring, button: str, caption: str) -> None:
-        asked.append((every, caption))
-
-    monkeypatch.setattr(Measuring, "on_request", on_request)
-    picture, names = sample("coffee"), ["SqueezeNet"]
-    fresh.put(breaking_point.sweeping(picture, "contrast", names, 0).key, [])
-    breaking_point.show_summary(picture, names, 0, None)
-    ((every, caption),) = asked
-    done, short, long = (
-        every.effort([SimpleNamespace(perturbation=name)])
-        for name in ("contrast", "gaussian_blur", "gaussian_noise")
-    )
-    assert (done, short) == (0, breaking_point.STEPS + 1)
-    assert long == breaking_point.REPEATS * breaking_point.STEPS + 1
-    efforts = (every.effort([SimpleNamespace(perturbation=name)]) for name in REGISTRY.names)
-    assert every.total == sum(efforts)
-    left = len(REGISTRY) - 1
-    assert f"1 of {len(REGISTRY)} is done on coffee with 1 model, {left} are left" in caption

@@ -183,32 +183,6 @@ def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
 # --- the file changes -----------------------------------------------------------------------------
 
 
-def test_a_changed_description_or_model_is_another_model(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
-    describe(models_folder)
-    user_models.refresh()
-    record = models.REGISTRY["digits"]
-    user_models.refresh()
-    assert models.REGISTRY["digits"] is record, "unchanged"
-    first = models.digest(record)
-    picture = np.full((1, 8, 8, 3), 0.5, np.float32)
-    before = models.load("digits", side=8)(picture).probabilities
-
-    describe(models_folder, normalisation="-1..1")
-    user_models.refresh()
-    second = models.digest(models.REGISTRY["digits"])
-    assert second != first
-    assert np.abs(models.load("digits", side=8)(picture).probabilities - before).max() > 1e-4
-
-    small_network().save(models_folder / "digits.keras")
-    assert models.digest(models.REGISTRY["digits"]) not in (first, second)
-
-    (models_folder / "models.toml").write_text("")
-    user_models.refresh()
-    assert "digits" not in models.REGISTRY
-    assert models.REGISTRY.names[0] == "VGG16"
-
-
 def test_without_a_file_there_is_nothing_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
