@@ -17,13 +17,12 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import runs
 from robustness.charts.verdict import verdict_of
-from robustness.datasets import Dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.dataset import new_run, request, uploads
+from robustness.ui.dataset import uploads
 from robustness.ui.session import run_link
 from robustness.ui.session.run_link import runs_folder
 from tests.support.bad_images import BAD
@@ -191,7 +190,10 @@ def test_a_link_out_of_the_permitted_folder_is_not_offered(
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "secret").symlink_to(tmp_path / "elsewhere")
     labelled_folder(tmp_path / "sets" / "mine", 1)
-    assert request._below(tmp_path / "sets") == ["mine"]
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
+    app = run(PAGE, source="On the server", models="SqueezeNet")
+    assert app.selectbox(key="server_source").options == ["mine"]
 
 
 def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
@@ -274,35 +276,22 @@ def test_no_link_leads_to_a_run_that_is_not_there(
 # --- listed once, and uploads only while they are needed ------------------------------------------
 
 
-@pytest.fixture
-def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Sources, each time that one is listed."""
-    found: list[str] = []
-    listed = new_run.open_dataset
-    new_run._listed.clear()
-    new_run._planned.clear()
-
-    def noted(source: str) -> Dataset:
-        found.append(Path(source).name)
-        return listed(source)
-
-    monkeypatch.setattr(new_run, "open_dataset", noted)
-    monkeypatch.setattr("robustness.runs.session.open_dataset", noted)
-    return found
-
-
 def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
-    saved: str, listings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    saved: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     deep = labelled_folder(tmp_path / "sets" / "mine", 1) / "670" / "below"
     deep.mkdir()
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
     app = run(PAGE, source="On the server", models="SqueezeNet", suite="My own choice")
     assert "3 images × (2 conditions" in texts(app)
-    shutil.copy(next(deep.parent.glob("*.*")), deep / "more.png")
+    image = next(deep.parent.glob("*.*"))
+    shutil.copy(image, deep.parent / "another.png")
     app.run()
-    assert "3 images × (2 conditions" in texts(app), "nothing right below has changed"
-    assert runs.load(evaluate(app)).images == 4
+    assert "4 images × (2 conditions" in texts(app)
+    shutil.copy(image, deep / "more.png")
+    app.run()
+    assert "4 images × (2 conditions" in texts(app), "nothing right below has changed"
+    assert runs.load(evaluate(app)).images == 5
 
 
 @pytest.fixture

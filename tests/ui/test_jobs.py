@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from robustness import runs
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, Teller
-from robustness.ui.runs import listing
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run
@@ -49,18 +47,6 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     assert not jobs.is_ordered(ordered)
     assert "2 of 6" not in said(app)
     teller.end()
-
-
-def test_its_card_is_followed_until_it_is_worked_on_no_longer(
-    ordered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn_again = Mock()
-    monkeypatch.setattr(listing.st, "rerun", drawn_again)
-    listing._follow(ordered)
-    drawn_again.assert_not_called()
-    jobs.cancel(ordered)
-    listing._follow(ordered)
-    drawn_again.assert_called_once()
 
 
 def test_a_picture_of_it_is_shown_before_there_is_a_row(ordered: Path) -> None:
