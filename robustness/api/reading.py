@@ -32,10 +32,11 @@ def summary(run: Any) -> list[dict[str, Any]]:
 
     ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
     """
-    frame = run.frame() if isinstance(run, Run) else run
-    if not hasattr(frame, "columns"):
+    if isinstance(run, Run):
+        return run.figures().summary
+    if not hasattr(run, "columns"):
         raise ParameterError(f"Expected a run or a frame of its rows, got {type(run).__name__}.")
-    return statistics.summary(frame)
+    return statistics.summary(run)
 
 
 @checked_call

@@ -338,9 +338,7 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
 
 
 def _document(run: Run) -> dict[str, Any]:
-    from robustness import statistics
-
-    found = statistics.Figures(run.frame()) if run.images else None
+    found = run.figures() if run.images else None
     return {
         "run": run.id,
         "folder": str(run.folder),

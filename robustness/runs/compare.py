@@ -55,7 +55,7 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         apart=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
-            *filter(None, map(told, (baseline, other), frames)),
+            *filter(None, map(told, (baseline, other))),
         ),
     )
 
@@ -75,9 +75,11 @@ def _by_source(
     return of_other.assign(image_digest=of_other["image"].astype(str).map(known).fillna(own))
 
 
-def told(run: Run, frame: pd.DataFrame) -> str:
-    """How the figures of ``frame``, rows of ``run``, differ from what was told of them before."""
-    note = run.recount_note(statistics.Figures(frame))
+def told(run: Run) -> str:
+    """How the figures of ``run`` differ from what was told of them before."""
+    if not run.manifest.counted_otherwise:
+        return ""
+    note = run.recount_note(run.figures())
     return f"{run.id}: {note}" if note else ""
 
 

@@ -17,7 +17,6 @@ from robustness.base.errors import RobustnessError
 from robustness.base.validation import StrictRecord, kept_json
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.store import load
-from robustness.statistics import Figures
 
 FILE = "headline.json"
 
@@ -61,7 +60,7 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
     if manifest.status != FINISHED or not manifest.images:
         return _short([], [])
     try:
-        figures = Figures(load(folder).frame())
+        figures = load(folder).figures()
         found = _short(figures.summary, [*figures.pairs(), *figures.pairs_under_attack])
         text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
     except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):

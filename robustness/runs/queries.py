@@ -142,6 +142,13 @@ class Rows:
             tuple((text, *told) for text, told in conditions.items()),
         )
 
+    def classes(self) -> list[tuple[str, int]]:
+        """(model, class) of every image: its label, else the prediction on the original."""
+        if not self.paths:
+            return []
+        query = "SELECT DISTINCT model, coalesce(label, clean_top1)::INTEGER FROM rows ORDER BY ALL"
+        return [(str(model), int(index)) for model, index in self.ask(query)]
+
     def grids(self) -> list[Grid]:
         """One grid a model, as ``statistics.grid.grids`` makes them of the frame of the rows.
 

@@ -22,10 +22,11 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
+from robustness.runs import kept_figures, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
+from robustness.runs.queries import Rows
 from robustness.statistics import Figures
 
 if TYPE_CHECKING:
@@ -93,6 +94,20 @@ class Run:
     def seconds(self) -> float:
         """Time spent on the images in all sittings, without loading the models."""
         return sum(part.seconds for part in self.parts)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Its rows, to be queried where they lie."""
+        return Rows([part.path for part in self.parts])
+
+    @property
+    def row_count(self) -> int:
+        """How many rows, that is measurements, there are."""
+        return sum(part.rows for part in self.parts)
+
+    def figures(self) -> Figures:
+        """Its figures, which are worked out once and kept beside a finished run."""
+        return kept_figures.of(self.folder, self.manifest, self.rows)
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named."""

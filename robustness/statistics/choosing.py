@@ -73,6 +73,12 @@ class ModelChoice:
         """JSON-ready."""
         return {**vars(self), "models": [dict(entry) for entry in self.models]}
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> ModelChoice:
+        """What ``as_dict`` told, also after a way through JSON."""
+        names = ("best", "worse", "models", "sentences")
+        return cls(**{**told, **{name: tuple(told[name]) for name in names}})
+
 
 def choose(
     figures: Told,

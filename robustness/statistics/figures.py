@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,21 @@ def recount(measured: Measured) -> str:
     )
 
 
+_KEPT = (
+    *("images", "labelled", "copies", "recount", "summary", "by_perturbation", "by_severity"),
+    *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
+    "reliability",
+)
+
+
+@cache
+def version() -> str:
+    """A digest of the code of the statistics: figures that other code told are told anew."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), here.parent / "metrics" / "intervals.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 class Figures:
     """The tables of measurements, each computed on first use.
 
@@ -60,8 +77,34 @@ class Figures:
         """Images that are exact copies of others, and not counted."""
         if isinstance(measured, pd.DataFrame):
             self.copies = int(measured["image"].nunique()) - self.images
+        self.classes: Sequence[tuple[str, int]] = ()
+        """(model, class) of the images, where the rows were asked for them."""
         self._pairs: dict[str, Entries] = {}
         self._tests: dict[str, Entries] = {}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], read: Callable[[], Sequence[Grid]]) -> Figures:
+        """What ``as_dict`` told of the grids that ``read`` returns, should they be needed.
+
+        Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
+        """
+        found = cls(read)
+        for name in _KEPT:
+            setattr(found, name, told[name])
+        found.choice = ModelChoice.from_dict(told["choice"])
+        found._pairs, found._tests = dict(told["pairs"]), dict(told["tests"])
+        if not isinstance(found.images, int) or not all(q in found._tests for q in QUANTITIES):
+            raise TypeError("These are no figures.")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """All tables, JSON-ready."""
+        return {
+            **{name: getattr(self, name) for name in _KEPT},
+            "pairs": {quantity: self.pairs(quantity) for quantity in QUANTITIES},
+            "tests": {quantity: self.tests(quantity) for quantity in QUANTITIES},
+            "choice": self.choice.as_dict(),
+        }
 
     @cached_property
     def grids(self) -> Sequence[Grid]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,9 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
+from robustness.runs import kept_figures
 from robustness.runs.queries import Rows
-from robustness.statistics import CORRECTNESS, Figures
+from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved
@@ -133,3 +138,68 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run) -> None:
 def test_no_rows_give_no_grids() -> None:
     assert Rows([]).grids() == []
     assert Figures(Rows([]).grids()).images == 0
+
+
+# --- kept figures ---------------------------------------------------------------------------------
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each time that figures are worked out from now on."""
+    found: list[int] = []
+    real = kept_figures.fresh
+
+    def fresh(rows: Rows) -> Figures:
+        found.append(1)
+        return real(rows)
+
+    monkeypatch.setattr(kept_figures, "fresh", fresh)
+    return found
+
+
+def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, worked_out = kept_figures.fresh(run.rows), counted(monkeypatch)
+    first = run.figures()
+    kept = run.figures()
+    assert len(worked_out) == 1
+    assert kept.classes == fresh.classes == first.classes
+    check(tell(kept), tell(fresh))
+    assert choose(kept, Criteria(weights={"fog": 3})) == choose(fresh, Criteria(weights={"fog": 3}))
+
+
+@pytest.mark.parametrize(
+    "harm", ["half", "text", "lacks", "other code", "other rows", "unfinished"]
+)
+def test_figures_that_may_be_wrong_are_worked_out_anew(
+    harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run.figures().summary
+    file, worked_out = run.folder / kept_figures.FILE, counted(monkeypatch)
+    if harm == "half":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif harm == "text":
+        file.write_bytes(gzip.compress(b"[1, 2"))
+    elif harm == "lacks":
+        document = json.loads(gzip.decompress(file.read_bytes()))
+        del document["reliability"]
+        file.write_bytes(gzip.compress(json.dumps(document).encode()))
+    elif harm == "other code":
+        monkeypatch.setattr(kept_figures, "version", lambda: "0")
+    else:
+        changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
+        run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
+    assert run.figures().summary == expected
+    assert len(worked_out) == 1
+
+
+def test_figures_are_told_where_they_cannot_be_kept(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    (run.folder / kept_figures.FILE).unlink(missing_ok=True)
+    monkeypatch.setattr(kept_figures, "write_whole", full)
+    assert run.figures().images == 39
+    assert not (run.folder / kept_figures.FILE).exists()

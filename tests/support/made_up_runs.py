@@ -13,6 +13,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.manifest import Asked
+from robustness.statistics import Figures
 from robustness.statistics.grid import MEANS
 
 Told = tuple[str, float | None]
@@ -142,6 +143,13 @@ class MadeUpRun(runs.Run):
     @property
     def images(self) -> int:
         return int(self._frame["image"].nunique())
+
+    @property
+    def row_count(self) -> int:
+        return len(self._frame)
+
+    def figures(self) -> Figures:
+        return Figures(self._frame)
 
     def frame(self, *_arguments: object) -> pd.DataFrame:
         return self._frame

@@ -6,7 +6,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.runs import gate
 from robustness.runs.store import Run
-from robustness.statistics import Cost, Criteria, Figures, ModelChoice
+from robustness.statistics import Cost, Criteria, ModelChoice
 from robustness.statistics import choose as choose_among
 
 _NAMED = 2
@@ -20,14 +20,13 @@ def choose(
 
     Raises ``ParameterError`` for criteria or a budget that the run cannot answer.
     """
-    frame = run.frame()
-    if frame.empty:
+    if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
     costs = {
         name: Cost(cost.get("latency_ms"), cost.get("megabytes"))
         for name, cost in run.manifest.costs.items()
     }
-    return choose_among(Figures(frame), criteria, costs, _ruled_out(run, budget))
+    return choose_among(run.figures(), criteria, costs, _ruled_out(run, budget))
 
 
 def _ruled_out(run: Run, budget: gate.Budget | None) -> dict[str, str]:

@@ -115,16 +115,15 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
                 f"{budget.path}: a limit on regression needs a run to compare with: add "
                 'baseline = "RUN" at the top.'
             )
-    frame = run.frame()
-    if frame.empty:
+    if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
-    told = statistics.Figures(frame)
+    told = run.figures()
     before = () if baseline is None else baseline.manifest.spec.models
     tables = Tables(
         figures=[*({**entry, **_TOGETHER} for entry in told.summary), *told.by_perturbation],
         differences=[] if baseline is None else compare(baseline, run).differences,
         weights={name for name, _ in set(run.manifest.spec.models) & set(before)},
-        labelled=frame.loc[frame["label"].notna(), "image"].nunique(),
+        labelled=told.labelled,
     )
     found: dict[tuple[Any, ...], Verdict] = {}
     for rule in budget.rules:
@@ -134,9 +133,9 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule replaces an earlier one
             found[verdict.model, verdict.where, verdict.limit] = verdict
-    notes = [told_before(run, frame)]
+    notes = [told_before(run)]
     if baseline is not None:
-        notes.append(told_before(baseline, baseline.frame()))
+        notes.append(told_before(baseline))
     return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
 
 
