@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
-from robustness.runs import Progress
+from robustness.runs import Progress, images_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +150,33 @@ def evaluate(
     if not isinstance(source, str | PathLike):
         run.dataset = plan.dataset  # it cannot be opened by name
     return run
+
+
+@checked_call
+def export(
+    source: Any,
+    to: str | PathLike[str],
+    *,
+    conditions: Sequence[Condition | str],
+    models: Any = None,
+    seed: int = 0,
+    fit: str = DEFAULT_FIT,
+    side: int | str = STUDY_SIDE,
+    progress: bool | None = None,
+) -> Path:
+    """Write the images of ``source``, original and perturbed, to ``to``; return it.
+
+    ``to`` is a folder, a ``.zip`` or a URL of fsspec; ``images.csv`` in it says what each image is.
+    The other arguments are those of ``evaluate``. Raises ``ParameterError`` for attacks,
+    ``RunError`` where the images cannot be written.
+    """
+    names = None if models is None else [_name(each) for each in _listed(models)]
+    spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
+    plan = runs.plan(opened(source), spec)
+    with _told(None, progress, len(plan.dataset)) as tell:
+        for state in images_out.export(plan, fspath(to)):
+            tell(state)
+    return Path(to)
 
 
 def _listed(given: Any) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,13 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
         "quality 85, as in the published images",
     )
+    which.add_argument(
+        "--conditions",
+        metavar="C,C",
+        type=_written,
+        help='perturbations with their strengths, such as "fog=0.6,fog=0.2+gaussian_blur=0.4", or '
+        'attacks, such as "pgd(epsilon=2/255)"',
+    )
     how = evaluated.add_mutually_exclusive_group()
     how.add_argument(
         "--strength", type=_strengths, metavar="S[,S]", help="one or several, from 0 to 1"
@@ -99,6 +107,11 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         help="true classes from subfolders or the table (default), or none",
     )
     add_shared(evaluated, "--engine", "--address")
+
+
+def _written(text: str) -> list[str]:
+    """Conditions separated by commas, which attacks have within their parentheses, too."""
+    return re.split(r",(?![^()]*\))", text)
 
 
 def _strengths(text: str) -> list[float]:
@@ -161,18 +174,19 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resume: bool) -> Run:
     from robustness import runs
 
-    plan = _plan(options, source, spec)
+    plan = planned(options, source, spec)
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
     return runs.load(session.folder)
 
 
-def _plan(options: argparse.Namespace, source: str, spec: RunSpec) -> Plan:
+def planned(options: argparse.Namespace, source: str, spec: RunSpec | None = None) -> Plan:
+    """What ``options``, or ``spec``, ask of ``source``, listed; nothing is done yet."""
     from robustness import runs
 
     return runs.plan(
         source,
-        spec,
+        _spec(options) if spec is None else spec,
         labelling=options.labels,
         limit=options.limit,
         sample=options.sample,
@@ -187,7 +201,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
     console.progress("trying a few images ...")
     found = forecast.tried(
-        _plan(options, options.source, _spec(options)),
+        planned(options, options.source),
         workers=options.workers,
         note=lambda images: console.progress(f"trying a few images ... {images}"),
     )
@@ -209,9 +223,10 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 _SAID_BY_A_REQUEST = (
-    *("models", "perturbations", "suite", "strength", "severities", "epsilon"),
+    *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
     *("attack_steps", "attack_restarts", "seed", "fit", "side"),
 )
+_DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
 _UNSAID = {
     **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
     "labels": "folders",
@@ -261,7 +276,12 @@ def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
     from robustness.evaluation import suites
+    from robustness.evaluation.condition import Condition
 
+    if options.conditions:
+        if twice := _said(options, _DEGREES):
+            raise ParameterError(f"Expected either --conditions or {twice}, got both.")
+        return tuple(Condition.parse(text) for text in options.conditions)
     attacks = [name for name in options.perturbations or () if name in ATTACKS]
     attacked = _attacks(options, attacks)
     plain = [name for name in options.perturbations or () if name not in ATTACKS]

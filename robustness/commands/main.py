@@ -18,13 +18,23 @@ from pathlib import Path
 from robustness import __version__
 from robustness.base.errors import RobustnessError
 from robustness.base.text import visible
-from robustness.commands import attack, choose, evaluate, gate, models, pictures, runs, study
+from robustness.commands import (
+    attack,
+    choose,
+    evaluate,
+    export,
+    gate,
+    models,
+    pictures,
+    runs,
+    study,
+)
 from robustness.commands.console import OutputError, remark
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (models, pictures, study, evaluate, attack, runs, choose, gate)
+FAMILIES = (models, pictures, study, evaluate, export, attack, runs, choose, gate)
 """In the order of the help."""
 
 

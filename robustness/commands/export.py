@@ -1,0 +1,44 @@
+"""The command that writes the perturbed images of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+
+from robustness.commands import console, evaluate
+from robustness.commands.options import Parsers, add_command
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``export``."""
+    exported = add_command(parsers, "export", export_command, "--json")
+    exported.add_argument("source", metavar="SOURCE", help="as for evaluate")
+    exported.add_argument(
+        "--to",
+        required=True,
+        metavar="DIR|FILE.zip|URL",
+        help="where to write; a folder or URL where the same export was interrupted is continued",
+    )
+    evaluate.add_request(exported)
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Write every image of a dataset, original and perturbed, with a table of what each is."""
+    from robustness.base.pace import Pace, Unit
+    from robustness.runs import images_out
+
+    plan = evaluate.planned(options, options.source)
+    pace = Pace(Unit("images"), len(plan.dataset))
+    done = unreadable = 0
+    for state in images_out.export(plan, options.to):
+        done, unreadable = state.done, state.unreadable
+        pace.note(done)
+        console.progress(pace.text)
+    console.end_progress()
+    written = (done - unreadable) * (1 + len(plan.spec.conditions))
+    if options.json:
+        console.print_json({"to": options.to, "images": written, "unreadable": unreadable})
+    else:
+        console.say(f"{written:,} images and {images_out.TABLE} in {options.to}")
+        if unreadable:
+            console.say(f"{unreadable:,} images could not be read.")
+    return 0 if written else evaluate.EXIT_NOTHING

@@ -1,0 +1,210 @@
+"""The images of a dataset as models are asked about them, written out with a table of all.
+
+``CONDITION/NAME.png`` is lossless, ``clean`` holds the originals, and ``images.csv`` says what each
+is; its columns ``path`` and ``label`` make it a dataset.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError, RunError
+from robustness.evaluation.condition import CLEAN
+from robustness.pictures.fitting import to_png
+from robustness.runs.engines.engine import Prepared, prepared
+from robustness.runs.progress import Progress
+from robustness.runs.session import Plan
+
+TABLE = "images.csv"
+COLUMNS = (
+    *("path", "label", "image", "condition", "perturbation", "strength", "parameter", "seed"),
+    *("fit", "side", "sha256"),
+)
+_PROGRESS = "export-progress"
+"""The folder of what is done: the request, and the rows of each chunk. It goes at the end."""
+
+
+class _Target(Protocol):
+    def write(self, name: str, data: bytes) -> None: ...
+    def read(self, name: str) -> bytes | None: ...
+    def finish(self) -> None: ...
+
+
+def export(plan: Plan, to: str) -> Iterator[Progress]:
+    """Write every image of ``plan``, original and perturbed, to ``to``; yield after each chunk.
+
+    ``to`` is a folder, a ``.zip`` or a URL that fsspec knows. A folder or URL where the same export
+    was interrupted is gone on with. Raises ``ParameterError`` for attacks, whose images depend on
+    the model, and for a place that holds something else, ``RunError`` where it cannot be written.
+    """
+    attacks = [condition.id for condition in plan.spec.conditions if condition.needs_model]
+    if attacks:
+        raise ParameterError(
+            f"Expected perturbations, got {attacks[0]}: what an attack makes depends on the model."
+        )
+    try:
+        with _opened(to) as target:
+            yield from _written(plan, target, to)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"The images cannot be written: {reason}.", hint=f"The place is {to}."
+        ) from error
+
+
+def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
+    request = json.dumps([plan.spec.digest, plan.asked.digest, plan.batch]).encode()
+    begun = target.read(f"{_PROGRESS}/request.json")
+    if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
+        raise ParameterError(
+            "Expected an empty place, or one where this export was interrupted; got one that holds "
+            "another export.",
+            hint=f"The place is {to}.",
+        )
+    target.write(f"{_PROGRESS}/request.json", request)
+    rows: list[dict[str, Any]] = []
+    done = unreadable = 0
+    for number in range(plan.chunk_count):
+        chunk = f"{_PROGRESS}/{number:08d}.json"
+        kept = target.read(chunk)
+        found = json.loads(kept) if kept else _of_chunk(plan, prepared(plan, number), target)
+        if not kept:
+            target.write(chunk, json.dumps(found).encode())
+        rows += found["rows"]
+        unreadable += found["unreadable"]
+        done += len(plan.positions(number))
+        yield Progress(done, len(plan.dataset), unreadable)
+    target.write(TABLE, _table(rows))
+    target.finish()
+
+
+def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
+    rows = []
+    labels: Sequence[int | None] = next(iter(plan.labels.values()))
+    if ready.batch is not None:
+        for position, picture, frames in zip(
+            ready.positions, ready.batch.pictures, ready.batch.frames, strict=True
+        ):
+            for condition, image in zip((None, *plan.spec.conditions), frames, strict=True):
+                about = CLEAN if condition is None else condition.id
+                path = f"{about}/{_file_name(picture.name)}"
+                png = to_png(image)
+                target.write(path, png)
+                rows.append(
+                    {
+                        "path": path,
+                        "label": labels[position],
+                        "image": picture.name,
+                        "condition": about,
+                        "perturbation": condition and condition.name,
+                        "strength": condition and condition.strength,
+                        "parameter": condition and condition.parameter,
+                        "seed": plan.spec.seed,
+                        "fit": plan.spec.fit,
+                        "side": plan.spec.side,
+                        "sha256": hashlib.sha256(png).hexdigest(),
+                    }
+                )
+    return {"rows": rows, "unreadable": len(ready.unreadable)}
+
+
+def _file_name(name: str) -> str:
+    """``name`` as a path below a folder; a name that leads out of it is told by its digest."""
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        plain = re.sub(r"[^\w.-]+", "_", parts[-1]).strip(".") or "image"
+        return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{plain}.png"
+    return f"{name}.png"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def _opened(to: str) -> Iterator[_Target]:
+    if to.lower().endswith(".zip") and "://" not in to:
+        place = Path(to)
+        if place.exists():
+            raise ParameterError(f"{place.name} exists already: expected a new file.")
+        with _Zip(place) as target:
+            yield target
+    else:
+        yield _Folder(to)
+
+
+class _Folder:
+    """A folder, here or in shared storage."""
+
+    def __init__(self, to: str) -> None:
+        import fsspec
+
+        try:
+            self._files, root = fsspec.core.url_to_fs(to)
+        except (ImportError, ValueError) as error:
+            raise ParameterError(f"{to} cannot be opened: {error}.") from error
+        self._root = root.rstrip("/")
+        self._local = "://" not in to
+
+    def write(self, name: str, data: bytes) -> None:
+        path = f"{self._root}/{name}"
+        self._files.makedirs(os.path.dirname(path), exist_ok=True)
+        if self._local:
+            put_whole(Path(path), lambda temporary: temporary.write_bytes(data))
+        else:
+            self._files.pipe_file(path, data)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            found: bytes = self._files.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return None
+        return found
+
+    def finish(self) -> None:
+        self._files.rm(f"{self._root}/{_PROGRESS}", recursive=True)
+
+
+class _Zip:
+    """A new archive, there once it is whole."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        self._whole = False
+
+    def __enter__(self) -> _Zip:
+        self._file = zipfile.ZipFile(self._temporary, "x")
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+        if self._whole:
+            os.replace(self._temporary, self._place)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        if not name.startswith(_PROGRESS):
+            self._file.writestr(zipfile.ZipInfo(name), data)
+
+    def read(self, name: str) -> bytes | None:
+        return None
+
+    def finish(self) -> None:
+        self._whole = True

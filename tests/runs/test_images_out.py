@@ -1,0 +1,114 @@
+"""The perturbed images written out: the bytes that models are asked about, and what each is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robustness as rb
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.commands.main import main
+from robustness.evaluation.spec import make_spec
+from robustness.perturbations import compose
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import load_study_image
+from robustness.pictures.picture import image_digest
+from robustness.runs import images_out, plan
+from robustness.runs.session import Plan
+from tests.support.made_datasets import labelled_folder
+
+CONDITION = {"fog": 0.4, "gaussian_noise": 0.3}
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Plan:
+    folder = labelled_folder(tmp_path / "photos", 1)
+    conditions = [rb.Condition.of(CONDITION), rb.Condition.of({"rotation": 1.0})]
+    return plan(str(folder), make_spec(["SqueezeNet"], conditions, seed=5), batch=1)
+
+
+def table(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode())))
+
+
+def test_the_pixels_are_those_that_models_are_asked_about(planned: Plan, tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    assert [state.done for state in images_out.export(planned, str(to))] == [1, 2, 3]
+    rows = table((to / "images.csv").read_bytes())
+    assert len(rows) == 3 * 3
+    assert len({row["label"] for row in rows}) == 3
+    files = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
+    assert files == {"images.csv", *(row["path"] for row in rows)}
+    for row in rows:
+        study = load_study_image(tmp_path / "photos" / row["image"])
+        strengths = {"clean": {}, "rotation=1.0": {"rotation": 1.0}}.get(
+            row["condition"], CONDITION
+        )
+        digests = [image_digest(study)]
+        wanted = compose(study[None], strengths, seed=5, digests=digests)[0]
+        assert (np.asarray(Image.open(to / row["path"])) == to_uint8(wanted)).all()
+
+
+def test_an_interrupted_export_goes_on_and_another_is_refused(
+    planned: Plan, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    list(images_out.export(planned, str(whole)))
+    list(islice(images_out.export(planned, str(broken)), 1))
+    first = {path: path.stat().st_mtime_ns for path in broken.rglob("*.png")}
+    list(images_out.export(planned, str(broken)))
+    assert (broken / "images.csv").read_bytes() == (whole / "images.csv").read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in first} == first, "not written again"
+    with pytest.raises(ParameterError, match="another export"):
+        list(images_out.export(planned, str(whole)))
+
+
+def test_an_archive_holds_the_same(planned: Plan, tmp_path: Path) -> None:
+    list(images_out.export(planned, str(tmp_path / "out")))
+    list(images_out.export(planned, str(tmp_path / "out.zip")))
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    assert held == {
+        path.relative_to(tmp_path / "out").as_posix(): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    names = ["../../a", "/b", "c/../d", "e\\f", "plain/g"]
+    rb.export(dict.fromkeys(names, pixels), tmp_path / "out", conditions=["fog=1"])
+    written = list(tmp_path.rglob("*.png"))
+    assert len(written) == 2 * len(names)
+    assert all(path.is_relative_to(tmp_path / "out") for path in written)
+
+
+def test_the_command_writes_what_evaluate_would_ask(
+    planned: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", planned.dataset.source, "--to", str(tmp_path / "out")]
+    assert main([*command, "--conditions", "fog=.4+gaussian_noise=0.3,rotation=1"]) == 0
+    assert "9 images" in capsys.readouterr().out
+    assert main([*command[:2], "--to", "x", "--conditions", "pgd(epsilon=2/255,norm=l2)"]) == 2
+    assert main([*command[:2], "--to", "x", "--conditions", "fog=1", "--severities", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "depends on the model" in error
+    assert "--severities" in error
+
+
+@pytest.mark.parametrize("to", ["nothing://x", "taken.zip"])
+def test_a_place_that_cannot_be_used_is_refused(
+    to: str, planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.zip").touch()
+    with pytest.raises(RobustnessError, match=r"\.$"):
+        list(images_out.export(planned, to))
