@@ -260,3 +260,16 @@ def test_a_wrong_argument_is_refused_with_a_sentence(
             continue
         with pytest.raises(api.RobustnessError, match=r"[.?]$"):
             CALLS[call](wrong)
+
+
+def test_every_package_can_be_the_first_that_is_imported() -> None:
+    """As in a worker of a cluster, which reads what it is sent before anything else."""
+    script = (
+        "import importlib, sys\n"
+        "for name in ['runs', 'runs.session', 'evaluation.spec', 'report', 'models', 'api']:\n"
+        "    for known in [k for k in sys.modules if k.partition('.')[0] == 'robustness']:\n"
+        "        del sys.modules[known]\n"
+        "    importlib.import_module(f'robustness.{name}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
