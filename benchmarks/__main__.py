@@ -20,6 +20,7 @@ from benchmarks import (
     decoding,
     explain_speed,
     forward_speed,
+    framework_models,
     interval_coverage,
     kills,
     live_beside_job,
@@ -40,6 +41,7 @@ from robustness.models.in_tensorflow.runtime import tensorflow
 _TABLES = {
     perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 image",
     forward_speed: "Forward passes against TensorFlow's, and the float32 matrix-product rate",
+    framework_models: "Networks of torchvision, timm and Hugging Face against torch itself",
     start_speed: "From a new process to an answer, offline models",
     study_speed: f"A study of one image with {', '.join(NAMES)}",
     batch_speed: "A Scorecard and a sweep against the bare forward passes, offline models",

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import onnx_speed
 from benchmarks.study_networks import random_classifier, study_graph
 from benchmarks.timing import in_turns_ms
 from robustness import models
@@ -116,6 +117,7 @@ def main() -> None:
         )
     for what, ratio in summary(rows).items():
         print(f"at batch 1, {what}: {ratio:.2f} times faster than TensorFlow")
+    onnx_speed.main()
 
 
 def print_json() -> None:

@@ -19,14 +19,14 @@ EXIT_WRONG = 1
 EXIT_FAILED = 2
 
 GROUPS = ("study", "modern", "all")
-"""What ``models download --group`` takes."""
+"""Choices of ``models download --group``."""
 
 _TOLD = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
-"""What ``models --json`` tells of a record as it stands there."""
+"""Fields of a record in ``models --json``."""
 
 
 def add(parsers: Parsers) -> None:
-    """Adds ``models`` with its actions."""
+    """Add ``models`` with its actions."""
     listing = add_command(parsers, "models", models_command, "--json")
     actions = listing.add_subparsers(metavar="[add|remove|download|verify|check|convert]")
 
@@ -107,7 +107,7 @@ def download_command(options: argparse.Namespace) -> int:
     from robustness.models.weights.download import download
 
     rows: list[dict[str, Any]] = []
-    for record in _asked_for(options):  # all of them, before the first download
+    for record in _asked_for(options):  # unknown names fail before the first download
         name, path, reason = record.name, None, ""
         try:
             path = download(name, _shown(name), options.to)
@@ -149,7 +149,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
 
 
 def _shown(name: str) -> Callable[[int, int], None]:
-    """Says how far the download of ``name`` is: on a terminal as it goes, else a line a tenth."""
+    """Return a function that reports the progress of ``name``; off a terminal, a line per tenth."""
     from robustness.base.pace import MEGABYTES, Pace
 
     pace, last = Pace(MEGABYTES), -1
@@ -167,12 +167,12 @@ def _shown(name: str) -> Callable[[int, int], None]:
 
 
 def verify_command(options: argparse.Namespace) -> int:
-    """Read every weight file again and say what is wrong; status 1 if anything is."""
+    """Read every weight file again and report damage. Exit status 1 if there is any."""
     from robustness import models
     from robustness.models.weights import verify
 
     names = dict.fromkeys(options.names or models.REGISTRY.names)
-    records = [models.REGISTRY[name] for name in names]  # all, before the first file is read
+    records = [models.REGISTRY[name] for name in names]  # fails before any file is read
     rows: list[dict[str, Any]] = []
     for record in records:
         console.progress(f"{record.name} ...") if sys.stderr.isatty() else None
@@ -190,7 +190,7 @@ def verify_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Check models on reference images; status 1 if a prediction is not as expected."""
+    """Check models on reference images. Exit status 1 if a prediction is not as expected."""
     from robustness import models
     from robustness.models.selfcheck import self_checks
 
@@ -224,9 +224,9 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 def convert_command(options: argparse.Namespace) -> int:
-    """Convert models for OpenVINO ahead of use; status 1 if one cannot be loaded.
+    """Convert models for OpenVINO ahead of use. Exit status 1 if one cannot be loaded.
 
-    The first use of a model does the same: this prepares container images and first visits.
+    The first use of a model does the same. Use this for container images and first visits.
     """
     from robustness import models
     from robustness.base.errors import RobustnessError

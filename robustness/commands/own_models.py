@@ -67,7 +67,7 @@ def add_model_command(options: argparse.Namespace) -> None:
 
 
 def _complete(path: Path, options: argparse.Namespace) -> Proposal:
-    """The proposal with nothing missing; what is missing is allowed to ``--dry-run --json``."""
+    """The complete proposal; with ``--dry-run --json`` values may be missing."""
     from robustness.models.own.proposal import name_of, propose
 
     given = _given(options)
@@ -103,7 +103,7 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options say, by the keys of ``models.toml``."""
+    """The values of the options, by the keys of ``models.toml``."""
     from robustness.models.own.user_models import parsed_size
 
     found: dict[str, Any] = {}
@@ -134,9 +134,9 @@ def _value(text: str) -> Any:
 
 
 def _lacking(found: Proposal) -> str:
-    """What to give for the first thing that is missing."""
+    """A message that names the option for the first missing value."""
     option = "--" + found.missing[0].replace("_", "-")
-    text = f"{found.name}: expected {option}, as nothing in the file tells it."
+    text = f"{found.name}: expected {option}, which the file does not tell."
     if found.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(found))
         text += f" Of {found.tried_on} images: {tried}."
@@ -144,7 +144,7 @@ def _lacking(found: Proposal) -> str:
 
 
 def _answer(found: Proposal) -> Any:
-    """What the user types for the first thing that is missing."""
+    """The user's input for the first missing value."""
     from robustness.models.own.user_models import parsed_size
 
     missing = found.missing[0]
@@ -186,7 +186,8 @@ def _say(found: Proposal) -> None:
         console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
     if found.native:
         console.say(
-            f"asked by {found.native.runtime}: OpenVINO agrees on {found.native.agreement:.1%} of "
-            f"the images, and its probabilities differ by up to {found.native.largest:.2f}"
+            f"predictions by {found.native.runtime}; OpenVINO agrees on "
+            f"{found.native.agreement:.1%} of the images, and its probabilities differ by up to "
+            f"{found.native.largest:.2f}"
         )
     console.say(found.toml.rstrip())
