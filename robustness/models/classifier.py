@@ -107,6 +107,13 @@ class Classifier:
         not finite.
         """
         self.check_images(images)
+        return self.unchecked(images)
+
+    def unchecked(self, images: Floats) -> Outputs:
+        """Classifies ``images`` of any values, as the trial of another normalisation shows them.
+
+        Raises ``WeightsError`` for an answer that is not finite.
+        """
         found = Outputs(*self._forward(images))
         self._check(found, len(images))
         return found

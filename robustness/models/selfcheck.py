@@ -157,7 +157,7 @@ def _better(classifier: Classifier) -> str:
     known = trial.samples(classifier.side)
 
     def ask(images: Floats, by: Normalisation) -> Floats:
-        return classifier(trial.seen_as(images, by, own)).probabilities
+        return classifier.unchecked(trial.seen_as(images, by, own)).probabilities
 
     tried, images = trial.trials(ask, known, own=own), len(known.classes)
     best = trial.clearly_better(tried, trial.value_of(own), images)

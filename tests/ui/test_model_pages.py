@@ -109,8 +109,7 @@ def test_other_classes_are_ranked_apart(folder: Path) -> None:
     app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models=["SqueezeNet", "digits"])
     assert not app.exception
     note = " ".join(element.value.replace("\\", "") for element in app.info)
-    assert "My digits has 10 classes" in note
-    assert "SqueezeNet 1.1 has 1,000 classes" in note
+    assert "ranked only against those with the same classes" in note
     assert headline(app).count(": consistency") == 2
     assert "intervals overlap" not in note
 
@@ -149,5 +148,5 @@ def test_a_bad_description_is_named_and_the_built_in_models_go_on(folder: Path) 
     describe(folder, input_size=5)
     app = run(sample="coffee", models="SqueezeNet")
     assert not app.exception
-    assert "from 8 to 1024, got 5" in sentences(app)
+    assert "from 8 to 1024" in sentences(app)
     assert "espresso" in html(app)

@@ -243,7 +243,7 @@ def compared(
     wrong = [undone(own, kerass_preprocessing(name, images[:1])) for name in others]
     shown = np.concatenate([images, *wrong])
     # One by one: to be asked about several at once, it would be compiled a second time.
-    outputs = models.Outputs.join([classifier(image[None]) for image in shown])
+    outputs = models.Outputs.join([classifier.unchecked(image[None]) for image in shown])
     return Compared(
         classifier,
         used,
