@@ -81,12 +81,14 @@ def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Ma
     return judged(clean == top1, is_correct(label, top1), unsure=now < max(UNSURE, HALF * before))
 
 
-def outcomes(frame: pd.DataFrame) -> tuple[str, str]:
-    """The words for good and bad predictions of ``frame``, such as ("correct", "incorrect")."""
-    known = frame["label"].notna()
-    if not len(known) or not known.any():
+def outcomes(labelled: int, images: int) -> tuple[str, str]:
+    """The words for good and bad predictions, such as ("correct", "incorrect").
+
+    ``labelled`` of the ``images`` have a label.
+    """
+    if not labelled:
         return "unchanged", "changed"
-    if known.all():
+    if labelled >= images:
         return "correct", "incorrect"
     return "correct or unchanged", "incorrect or changed"
 

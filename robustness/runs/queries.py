@@ -37,7 +37,7 @@ _FLAGS = ("consistent", *CORRECTNESS)
 _GROUPS = (_FLAGS, MEANS[:4], MEANS[4:], ("clean_probability", "probability"))
 """Columns of grids that are read together, as they are needed together."""
 
-_ROW = "position::BIGINT * 4294967296 + file_row_number"
+ROW = "position::BIGINT * 4294967296 + file_row_number"
 """The order of the rows: that of the dataset, then of the file."""
 
 
@@ -120,7 +120,7 @@ class Rows:
         )
         keys = self.ask(
             "SELECT model, condition, any_value(perturbation), "
-            f"arg_min(strength, {_ROW}) FROM rows GROUP BY model, condition ORDER BY min({_ROW})"
+            f"arg_min(strength, {ROW}) FROM rows GROUP BY model, condition ORDER BY min({ROW})"
         )
         first: dict[object, int] = {}
         known = all(digest is not None for _, _, digest in images)

@@ -24,6 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs import kept_figures, notes
 from robustness.runs import manifest as manifests
+from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
 from robustness.runs.queries import Rows
@@ -99,6 +100,11 @@ class Run:
     def rows(self) -> Rows:
         """Its rows, to be queried where they lie."""
         return Rows([part.path for part in self.parts])
+
+    @cached_property
+    def cases(self) -> CaseRows:
+        """Its measurements to look at."""
+        return CaseRows(self.rows, [condition.id for condition in self.conditions])
 
     @property
     def row_count(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +20,9 @@ from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs import kept_figures
+from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
-from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
+from robustness.statistics import CORRECTNESS, SURVIVORS, WORST, Criteria, Figures, cases, choose
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved
@@ -138,6 +140,44 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run) -> None:
 def test_no_rows_give_no_grids() -> None:
     assert Rows([]).grids() == []
     assert Figures(Rows([]).grids()).images == 0
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [WORST, SURVIVORS])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Chosen(),
+        Chosen(model="SqueezeNet", perturbation="pgd"),
+        Chosen(conditions=(APGD.id, CONDITIONS[0].id)),
+        Chosen(classes=(("SqueezeNet", 281), ("EfficientNetLite0", 967))),
+        Chosen(model="no such"),
+    ],
+)
+def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen) -> None:
+    frame = run.frame()
+    index = frame["label"].fillna(frame["clean_top1"])
+    keep = pd.Series(True, index=frame.index)
+    if chosen.model:
+        keep &= frame["model"] == chosen.model
+    if chosen.perturbation:
+        keep &= frame["perturbation"] == chosen.perturbation
+    if chosen.conditions:
+        keep &= frame["condition"].isin(chosen.conditions)
+    if chosen.classes:
+        pairs = list(zip(frame["model"], index, strict=True))
+        keep &= pd.Series([pair in chosen.classes for pair in pairs], index=frame.index)
+    expected, some = cases(frame[keep], kind), CaseRows(rows_of(run), [c.id for c in CONDITIONS])
+    tally = some.tally(chosen)
+    assert (tally.bad if kind == WORST else tally.good) == len(expected)
+    assert tally.images == frame[keep]["image"].nunique()
+    for count in (1, 3, 50):
+        found = some.first(chosen, kind, count)
+        columns = ["image", "model", "condition", "top1"]
+        told = [[row[name] for name in columns] for row in found]
+        assert told == expected[columns].head(count).to_numpy().tolist()
 
 
 # --- kept figures ---------------------------------------------------------------------------------

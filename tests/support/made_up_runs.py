@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
+from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import RunSpec
+from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import Asked
+from robustness.runs.queries import Rows
 from robustness.statistics import Figures
 from robustness.statistics.grid import MEANS
 
@@ -148,8 +154,33 @@ class MadeUpRun(runs.Run):
     def row_count(self) -> int:
         return len(self._frame)
 
+    @property
+    def rows(self) -> Rows:
+        """The rows in a file, filled with nothing where the frame has no column."""
+        table = pa.Table.from_pandas(self._frame, preserve_index=False)
+        whole = pa.table(
+            [
+                table[field.name].cast(field.type)
+                if field.name in table.column_names and not pa.types.is_list(field.type)
+                else pa.array(pd.factorize(self._frame["image"])[0], field.type)
+                if field.name == "position"
+                else pa.nulls(len(table), field.type)
+                for field in SCHEMA
+            ],
+            schema=SCHEMA,
+        )
+        file = Path(tempfile.mkdtemp()) / "part-000000.parquet"
+        pq.write_table(whole, file)
+        return Rows([file])
+
+    @property
+    def cases(self) -> CaseRows:
+        return CaseRows(self.rows, self._frame["condition"].unique().tolist())
+
     def figures(self) -> Figures:
-        return Figures(self._frame)
+        found = Figures(self._frame)
+        found.classes = self.rows.classes()
+        return found
 
     def frame(self, *_arguments: object) -> pd.DataFrame:
         return self._frame

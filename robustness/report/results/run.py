@@ -26,16 +26,17 @@ REPLAY = (
 )
 
 
-def of_run(run: Run, found: Figures | None = None) -> Report:
+def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Report:
     """The report of ``run``, finished or not, with its figures ``found``, if they are known.
+
+    Without ``cases`` the section of images has its heading alone.
 
     The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
     run without rows.
     """
-    frame = run.frame()
-    if frame.empty:
+    if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    found = found or Figures(frame)
+    found = found or run.figures()
     sections = [
         run_choice.section(run, found),
         run_sections.ranking(found),
@@ -45,7 +46,7 @@ def of_run(run: Run, found: Figures | None = None) -> Report:
         run_accuracy.corruption_errors(found),
         run_sections.under_attack(found),
         run_accuracy.classes(found),
-        run_cases.section(run, frame),
+        run_cases.section(run, found, cases=cases),
         run_sections.unreadable(run.unreadable),
     ]
     spec = run.manifest.spec
@@ -53,7 +54,7 @@ def of_run(run: Run, found: Figures | None = None) -> Report:
     return Report(
         title=f"Robustness of {who} on {run.manifest.dataset.title}",
         answers=answers.told(answers.RUN, found),
-        facts=_facts(run, found.images, len(frame)),
+        facts=_facts(run, found.images, run.row_count),
         cautions=_cautions(run, found),
         sections=[section for section in sections if section is not None],
         brief=run_sections.brief(found),

@@ -19,6 +19,8 @@ from robustness.report.content import Case, Cases, Section, Shot
 from robustness.report.results.measured import clean_shot, perturbed_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
+from robustness.runs.cases import Chosen, Tally
+from robustness.statistics import Figures
 
 KINDS: Mapping[str, str] = {
     statistics.WORST: "Worst cases",
@@ -36,26 +38,33 @@ Change = Callable[[Picture, Condition, Row], Images]
 """Makes the image that the model of a row saw."""
 
 
-def section(run: Run, frame: pd.DataFrame) -> Section:
-    """The worst and the surviving cases of the rows ``frame``, each image once."""
-    return Section("Images", [_cases(run, frame, kind) for kind in KINDS])
+def section(run: Run, found: Figures, *, cases: bool = True) -> Section:
+    """The worst and the surviving cases, each image once; without ``cases`` the heading alone."""
+    shown = [_cases(run, found, kind) for kind in KINDS] if cases else [Cases("", lambda: iter(()))]
+    return Section("Images", shown)
 
 
-def _cases(run: Run, frame: pd.DataFrame, kind: str) -> Cases:
-    found = statistics.cases(frame, kind)
-    shown = found[list(statistics.CASE_COLUMNS)].head(_PRINTED[kind])
+def _cases(run: Run, found: Figures, kind: str) -> Cases:
+    count = number(run.cases.tally(Chosen()), kind)
+    shown = run.cases.first(Chosen(), kind, _PRINTED[kind])
 
     def read() -> Iterator[Case]:
-        for row in shown.to_dict("records"):
-            yield case(run, {str(key): value for key, value in row.items()})
+        for row in shown:
+            yield case(run, row)
 
-    first = f"the first {len(shown)} of " if len(shown) < len(found) else ""
-    return Cases(f"{KINDS[kind]}: {first}{caption(frame, kind, len(found))}", read)
+    first = f"the first {len(shown)} of " if len(shown) < count else ""
+    return Cases(f"{KINDS[kind]}: {first}{caption(found, kind, count)}", read)
 
 
-def caption(frame: pd.DataFrame, kind: str, count: int) -> str:
-    """How many images are of ``kind``, and their order; ``frame`` says if there are labels."""
-    what = f"{outcomes(frame)[kind == statistics.WORST]} prediction"
+def number(tally: Tally, kind: str) -> int:
+    """How many images are of ``kind``."""
+    return tally.bad if kind == statistics.WORST else tally.good
+
+
+def caption(found: Figures, kind: str, count: int) -> str:
+    """How many images are of ``kind``, and their order; ``found`` says if there are labels."""
+    words = outcomes(found.labelled, found.images)
+    what = f"{words[kind == statistics.WORST]} prediction"
     if not count:
         return f"no image with a prediction of this kind ({what})."
     return f"{counted(count, 'image')} ({what}), {_ORDER[kind]}."

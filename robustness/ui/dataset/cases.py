@@ -19,6 +19,8 @@ from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.report.results import run_cases
 from robustness.runs import Run
+from robustness.runs.cases import Chosen
+from robustness.statistics import Figures
 from robustness.ui.browser.html import html
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.inputs import listed, one_of
@@ -32,58 +34,79 @@ ALL = "all"
 
 
 @fragment
-def gallery(title: str, run: Run, frame: pd.DataFrame) -> None:
+def gallery(title: str, run: Run, found: Figures) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
     st.header(title, anchor=False)
     kind = one_of("Cases", run_cases.KINDS, "cases", shows_label=False)
-    classes, asked, perturbed = figures.class_names(frame), frame["model"], frame["perturbation"]
-    filters: tuple[tuple[str, pd.Series, Iterable[Any], Callable[[str], str]], ...] = (
-        ("Class", classes, sorted(classes.unique()), str),
-        ("Model", asked, asked.unique(), models.label),
-        ("Perturbation", perturbed, perturbed.unique(), perturbation_label),
+    classes: dict[str, list[tuple[str, int]]] = {}
+    for model, index in found.classes:
+        classes.setdefault(models.class_name(model, index), []).append((model, index))
+    entries = found.by_perturbation
+    filters: tuple[tuple[str, Iterable[str], Callable[[str], str]], ...] = (
+        ("Class", sorted(classes), str),
+        ("Model", dict.fromkeys(entry["model"] for entry in entries), models.label),
+        (
+            "Perturbation",
+            dict.fromkeys(entry["perturbation"] for entry in entries),
+            perturbation_label,
+        ),
     )
-    keep = pd.Series(True, index=frame.index)
-    for column, (label, values, names, text) in zip(
-        st.columns(3, gap="small"), filters, strict=True
-    ):
+    asked: list[str] = []
+    for column, (label, names, text) in zip(st.columns(3, gap="small"), filters, strict=True):
         with column:
-            options = {ALL: "All"} | {str(name): text(name) for name in names}
+            options = {ALL: "All"} | {name: text(name) for name in names}
             chosen = listed(label, options, f"case_{label.lower()}")
-        if chosen != ALL:
-            keep &= values.astype(str) == chosen
-    found = figures.cases(frame[keep], kind)
-    st.caption(run_cases.caption(frame, kind, len(found)).capitalize())
-    _show(run, found, f"shown_{kind}")
-
-
-def cell(run: Run, frame: pd.DataFrame, shown: str, conditions: Sequence[str], model: str) -> None:
-    """The cases of one model under ``conditions``, which are called ``shown``."""
-    mine = frame[(frame["model"] == model) & frame["condition"].isin(conditions)]
-    worst = figures.cases(mine, figures.WORST)
-    rest = figures.cases(mine, figures.SURVIVORS)
-    rest = rest[~rest["image"].isin(worst["image"])]
-    total = len(worst) + len(rest)
-    left = mine["image"].nunique() - total
-    st.subheader(f"{plain(models.label(model))} under {plain(shown)}", anchor=False)
-    where = " at one strength or more" if mine.duplicated("image").any() else ""
-    more = f" {left:,} more were incorrect before the attack." if left else ""
-    st.caption(
-        f"{len(worst):,} of {total:,} images: {outcomes(mine)[1]}{where}, shown first.{more}"
+        asked.append("" if chosen == ALL else chosen)
+    chosen_rows = Chosen(
+        model=asked[1], perturbation=asked[2], classes=tuple(classes.get(asked[0], ()))
     )
-    _show(run, pd.concat([worst, rest]), f"cell_{model}_{shown}", at_once=IN_A_ROW)
+    total = run_cases.number(run.cases.tally(chosen_rows), kind)
+    st.caption(run_cases.caption(found, kind, total).capitalize())
+    _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
 
 
-def _show(run: Run, found: pd.DataFrame, key: str, at_once: int = AT_ONCE) -> None:
-    """The first of ``found`` as cards, and a button for more."""
+def cell(run: Run, found: Figures, shown: str, conditions: Sequence[str], model: str) -> None:
+    """The cases of one model under ``conditions``, which are called ``shown``."""
+    mine = Chosen(model=model, conditions=tuple(conditions))
+    tally = run.cases.tally(mine)
+    entries = [
+        entry
+        for entry in found.by_perturbation
+        if entry["model"] == model and entry["condition"] in conditions
+    ]
+    words = outcomes(*(max(entry[key] for entry in entries) for key in ("n_labelled", "n_images")))
+
+    def first(most: int) -> list[dict[str, Any]]:
+        worst = run.cases.first(mine, figures.WORST, most)
+        if len(worst) == most:
+            return worst
+        seen = [row["position"] for row in worst]
+        return [*worst, *run.cases.first(mine, figures.SURVIVORS, most - len(worst), seen)]
+
+    st.subheader(f"{plain(models.label(model))} under {plain(shown)}", anchor=False)
+    where = " at one strength or more" if len(conditions) > 1 else ""
+    left = tally.images - tally.counted
+    more = f" {left:,} more were incorrect before the attack." if left else ""
+    st.caption(f"{tally.bad:,} of {tally.counted:,} images: {words[1]}{where}, shown first.{more}")
+    _show(run, first, tally.counted, f"cell_{model}_{shown}", at_once=IN_A_ROW)
+
+
+def _show(
+    run: Run,
+    first: Callable[[int], list[dict[str, Any]]],
+    total: int,
+    key: str,
+    at_once: int = AT_ONCE,
+) -> None:
+    """The ``first`` of ``total`` cases as cards, and a button for more."""
     number = f"{key} of {run.id}"
     limit = int(st.session_state.get(number, at_once))
-    rows: list[dict[str, Any]] = found.iloc[:limit].to_dict("records")  # type: ignore[assignment]
-    for row, column in zip(rows, results.cells(IN_A_ROW), strict=False):
+    for row, column in zip(first(limit), results.cells(IN_A_ROW), strict=False):
         with column, st.container(border=True, height="stretch", gap="small"):
             _card(run, row)
-    if len(found) > limit:
+    if total > limit:
         st.button(
-            f"Show {min(AT_ONCE, len(found) - limit)} more",
+            f"Show {min(AT_ONCE, total - limit)} more",
             key=f"{key}_button",
             icon=":material/expand_more:",
             on_click=st.session_state.update,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import streamlit as st
 
 from robustness import models, report
 from robustness.report.content import Cases
 from robustness.report.results import run_sections
+from robustness.runs import Run
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.dataset import cases
@@ -21,24 +21,23 @@ _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 
 @st.cache_resource(show_spinner="Computing the figures …", max_entries=8)
-def _figures(run_id: str, written: int, classes: _Classes, _frame: pd.DataFrame) -> Figures:
-    return Figures(_frame)
+def _figures(run_id: str, written: int, classes: _Classes, _run: Run) -> Figures:
+    return _run.figures()
 
 
-def _classes(frame: pd.DataFrame) -> _Classes:
-    """The classes of each model of ``frame`` now: a file of labels may have changed."""
-    groups = models.by_labels(frame["model"].unique())
+def _classes(run: Run) -> _Classes:
+    """The classes of each model of ``run`` now: a file of labels may have changed."""
+    groups = models.by_labels(run.manifest.spec.model_names)
     return [(known.title, known.key, names) for known, names in groups]
 
 
 def show(run: Opened) -> None:
     """Draw the results of ``run``."""
-    frame = run.frame()
-    if frame.empty:
+    if not run.run.row_count:
         _nothing(run)
         return
-    found = _figures(run.id, run.written, _classes(frame), frame)
-    told = report.of_run(run.run, found)
+    found = _figures(run.id, run.written, _classes(run.run), run.run)
+    told = report.of_run(run.run, found, cases=False)
     blocks.opening(told)
 
     def cell(point: Sequence[str], chosen: Mapping[str, str]) -> None:
@@ -46,11 +45,11 @@ def show(run: Opened) -> None:
         entries = run_sections.at_strength(found.by_perturbation, level)
         asked = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
         if asked:
-            cases.cell(run.run, frame, point[0], asked, point[1])
+            cases.cell(run.run, found, point[0], asked, point[1])
 
     for section in told.sections:
         if any(isinstance(block, Cases) for block in section.blocks):
-            cases.gallery(section.title, run.run, frame)
+            cases.gallery(section.title, run.run, found)
         else:
             fragment(blocks.section)(section, cell, f"cell of {run.id}")
     components.place("place", run.id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
@@ -18,20 +17,12 @@ from robustness.ui.work import jobs as under_way
 
 
 class Opened:
-    """An open run, finished or not; its rows are read once.
-
-    ``written`` tells its rows from earlier ones of the same run.
-    """
+    """An open run, finished or not; ``written`` tells its rows from earlier ones."""
 
     def __init__(self, run: runs.Run, written: int) -> None:
         self.run = run
         self.written = written
         self.id = run.id
-        self._frame = run.frame()
-
-    def frame(self) -> pd.DataFrame:
-        """One row a measurement: ``statistics.COLUMNS`` and ``CASE_COLUMNS`` among the columns."""
-        return self._frame
 
 
 @st.cache_resource(show_spinner="Reading the run …", max_entries=4)

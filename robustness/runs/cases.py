@@ -1,0 +1,164 @@
+"""The measurements of a saved run to look at, queried in its files: see ``statistics.cases``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.runs.queries import ROW, Rows
+from robustness.statistics import CASE_COLUMNS, WORST
+from robustness.statistics.attacked import targets
+
+_GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
+_COUNTS = """NOT (list_contains($attacks, perturbation) AND (
+    clean_correct IS NOT DISTINCT FROM false
+    OR coalesce(list_extract($aims, list_position($aimed, condition)) = clean_top1, false)
+))"""
+_ORDER = {
+    True: "label IS NOT NULL AND clean_top1 <> label, retained_probability - clean_probability",
+    False: "ssim",
+}
+_REMEMBERED = 200  # answers
+_ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
+
+    ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
+    """
+
+    model: str = ""
+    perturbation: str = ""
+    conditions: tuple[str, ...] = ()
+    classes: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Images among chosen rows: all, those that count, with a bad row, and with a good one.
+
+    Bad is incorrect or, without a label, changed. An attack without a prediction to break does not
+    count.
+    """
+
+    images: int
+    counted: int
+    bad: int
+    good: int
+
+
+class CaseRows:
+    """The cases among ``rows``, which are of the ``conditions``; answers are remembered."""
+
+    def __init__(self, rows: Rows, conditions: Sequence[str]) -> None:
+        self._rows = rows
+        aims = targets(conditions)
+        aimed = [at for at, aim in enumerate(aims) if not math.isnan(aim)]
+        self._values: dict[str, Any] = {
+            "attacks": list(ATTACKS.names),
+            "aimed": [conditions[at] for at in aimed] or [""],
+            "aims": [int(aims[at]) for at in aimed] or [-1],
+        }
+        self._attacked = any(name in text for text in conditions for name in ATTACKS.names)
+        self._known: dict[Any, Any] = {}
+
+    def tally(self, chosen: Chosen) -> Tally:
+        """How many images there are among the ``chosen`` rows."""
+        if chosen not in self._known:
+            where, values = self._where(chosen)
+            counts = self._counts
+            query = (
+                "SELECT count(*), count(*) FILTER (counted), count(*) FILTER (bad), "
+                f"count(*) FILTER (good) FROM (SELECT bool_or({counts}) AS counted, "
+                f"bool_or({counts} AND NOT ({_GOOD})) AS bad, "
+                f"bool_or({counts} AND ({_GOOD})) AS good "
+                f"FROM rows WHERE {where} GROUP BY position)"
+            )
+            self._remember(chosen, Tally(*self._rows.ask(query, **values)[0]))
+        found: Tally = self._known[chosen]
+        return found
+
+    def first(
+        self, chosen: Chosen, kind: str, count: int, without: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """The first ``count`` cases of ``kind``, each image once, in the order of ``cases``.
+
+        Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
+        ``position``.
+        """
+        key = chosen, kind, count, tuple(without)
+        if key not in self._known:
+            self._remember(key, self._read(chosen, kind, count, without))
+        found: list[dict[str, Any]] = self._known[key]
+        return found
+
+    def _read(
+        self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        where, values = self._where(chosen)
+        bad = kind == WORST
+        query = (
+            f"SELECT {ROW}, position FROM rows WHERE {where} AND {self._counts} "
+            f"AND {'NOT ' if bad else ''}({_GOOD}) AND NOT list_contains($without, position) "
+            f"ORDER BY {_ORDER[bad]} NULLS LAST, {ROW} LIMIT $most"
+        )
+        values["without"] = list(without) or [-1]
+        most, picked = count * _ROWS_AN_IMAGE, dict[int, int]()
+        while True:
+            rows = self._rows.ask(query, **values, most=most)
+            picked = {}
+            for row, position in rows:
+                picked.setdefault(position, row)
+            if len(picked) >= count or len(rows) < most:
+                break
+            most *= 8
+        order = list(picked.values())[:count]
+        if not order:
+            return []
+        columns = ", ".join(CASE_COLUMNS)
+        found = self._rows.ask(
+            f"SELECT {ROW} AS row, position, {columns} FROM rows WHERE "
+            f"list_contains($positions, position) AND list_contains($order, {ROW})",
+            positions=list(picked)[:count],
+            order=order,
+        )
+        by_row = {
+            row: dict(zip(("position", *CASE_COLUMNS), rest, strict=True)) for row, *rest in found
+        }
+        return [by_row[row] for row in order]
+
+    @property
+    def _counts(self) -> str:
+        return _COUNTS if self._attacked else "true"
+
+    def _where(self, chosen: Chosen) -> tuple[str, dict[str, Any]]:
+        """The condition on the rows, and the values that it and the queries name."""
+        values: dict[str, Any] = dict(self._values) if self._attacked else {}
+        parts = ["true"]
+        if chosen.model:
+            parts.append("model = $model")
+            values["model"] = chosen.model
+        if chosen.perturbation:
+            parts.append("perturbation = $perturbation")
+            values["perturbation"] = chosen.perturbation
+        if chosen.conditions:
+            parts.append("list_contains($conditions, condition)")
+            values["conditions"] = list(chosen.conditions)
+        if chosen.classes:
+            parts.append(
+                "list_contains($classes, coalesce(label, clean_top1)::INTEGER) AND "
+                "list_contains($pairs, model || ' ' || coalesce(label, clean_top1)::VARCHAR)"
+            )
+            values["classes"] = sorted({index for _, index in chosen.classes})
+            values["pairs"] = [f"{model} {index}" for model, index in chosen.classes]
+        return " AND ".join(parts), values
+
+    def _remember(self, key: Any, found: Any) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[key] = found
