@@ -1,6 +1,6 @@
 # The dashboard for a server; docs/deployment.md says how to run it, compose.yaml does.
-# docs/deployment.md says how to name it by its digest.
-ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+# docs/deployment.md says how to check the digest.
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1
 FROM ${PYTHON_IMAGE}
 
 ENV HOME=/tmp \

@@ -101,7 +101,7 @@ def test_what_the_image_is_made_of_is_exact() -> None:
     assert said("FROM") == ["${PYTHON_IMAGE}"]
     ((name, _, base),) = (text.partition("=") for text in said("ARG"))
     assert name == "PYTHON_IMAGE"
-    assert re.fullmatch(r"python:3\.1[123]\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"python:3\.1[123]\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     copied = {source for text in said("COPY") for source in shlex.split(text)[:-1]}
     listed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in listed if line and not line.startswith("#")]
@@ -167,7 +167,7 @@ def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert {"mem_limit", "cpus", "pids_limit", "tmpfs"} <= service.keys()
     assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
-    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine", default(services["proxy"]["image"]))
+    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine@sha256:[0-9a-f]{64}", default(services["proxy"]["image"]))
     arguments = services["dashboard"]["build"]["args"]
     assert [f"{name}={default(text)}" for name, text in arguments.items()] == said("ARG")
     assert services["dashboard"]["networks"] == ["inside"]
