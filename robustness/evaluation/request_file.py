@@ -35,7 +35,7 @@ from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 
 _CLEAN = "brightness"
-"""At strength 0 it stands for the original image, which has no other name in such a file."""
+"""A perturbation whose strength 0 denotes the original in such a file."""
 
 
 def _condition(values: Any) -> Condition:

@@ -1,8 +1,7 @@
 """Feature similarity, rescaled so that unrelated images (the floor) are at 0.
 
-Features that are never negative, as most are, lie in one corner of their space: two photographs
-that have nothing in common are 0.3 alike there, or 0.8. A similarity says something between models
-and stages once it is measured from that floor.
+Most features are never negative, so even unrelated photographs have a similarity of 0.3 to 0.8.
+Only measured from that floor can similarities be compared between models and stages.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ _BRIGHTER = 0.25
 def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
     """Unrelated images (N, ``side``, ``side``, 3), and the photograph each is made from, (N,).
 
-    They are the bundled samples, each as it is, brighter and in grey: the five are mostly brown and
-    dim, and first stages see little but colour and light. Fifteen go in one pass.
+    They are the samples, unchanged, brighter and in grey: the five are mostly brown and dim, and
+    first stages respond mainly to colour and light. All fifteen are predicted in one pass.
     """
     plain = np.stack(
         [study_image(samples.sample_bytes(name), side=side) for name in samples.REGISTRY.names]
@@ -108,7 +107,7 @@ class _Kept:
         images, origins = strangers(classifier.side)
         found = _between(self._features(classifier, images), origins)
         if file:
-            with contextlib.suppress(OSError):  # without the cache they are measured at every start
+            with contextlib.suppress(OSError):  # without a cache they are measured at every start
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(file, json.dumps(found).encode())
         return found
@@ -163,8 +162,8 @@ def floors_by_place(classifier: Classifier) -> Floors:
 def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarities:
     """The similarity of the activations of ``images`` to those of ``clean``, at each place.
 
-    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). What moves within the image departs here,
-    which an average over the image does not see.
+    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). Unlike averages over the image, this is
+    sensitive to movement.
     """
     parts = []
     for start in range(0, len(images), MAX_BATCH - 1):

@@ -1,8 +1,9 @@
 """Suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
 
-The files of ImageNet-C were saved as JPEG of quality 85 after the corruption, which moves the
-answers of models by up to several points either way. ``imagenet-c`` is without that step,
-``imagenet-c-jpeg`` with it."""
+ImageNet-C's files were saved as JPEG of quality 85 after the corruption, which changes consistency
+by several points in either direction. ``imagenet-c`` leaves that step out, ``imagenet-c-jpeg`` has
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def study_conditions(
 ) -> tuple[Condition, ...]:
     """One condition per perturbation, at its study setting or at ``strength``.
 
-    By default the perturbations of the study. One without a study setting needs ``strength``; it
-    is otherwise taken at 0.6, where ImageNet-C has its severity 3.
+    The default is the study's perturbations. One without a study setting is taken at 0.6 (severity
+    3 of ImageNet-C) unless ``strength`` is given.
     """
     chosen = list(names) if names else [record.name for record in REGISTRY if record.in_study]
     conditions = []
@@ -76,8 +77,8 @@ def graded_conditions(
 ) -> tuple[Condition, ...]:
     """Each perturbation at each of the ``strengths``, or of ImageNet-C's ``severities``.
 
-    With neither, each at its study setting as in ``study_conditions``. A switch, which has no
-    degrees, comes once. Raises ``UnknownNameError`` or ``ParameterError`` for what does not exist.
+    With neither, each at its study setting as in ``study_conditions``. A switch comes once. Raises
+    ``UnknownNameError`` or ``ParameterError`` for what does not exist.
     """
     if strengths is None and severities is None:
         return study_conditions(names)

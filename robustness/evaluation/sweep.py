@@ -29,10 +29,10 @@ TOLERANCE = 0.005
 """Resolution of the search."""
 
 CLOSE = 4.0
-"""An answer may change unseen between two strengths where its lead is below so many times the
-largest bend of the lead near by. That finds most earlier changes, not all: of 144 sweeps (6
-photographs, two models, 12 perturbations) 201 steps show 7 that change more than 0.005 earlier, six
-of them by at most 0.026 and one by 0.5. It costs 15 passes beside the 21 instead of 3."""
+"""A prediction may change unseen between two strengths where its lead is below this multiple of the
+lead's largest bend nearby. This finds most earlier changes: of 144 sweeps (6 photographs, two
+models, 12 perturbations) 201 steps show 7 that change more than 0.005 earlier, six by at most 0.026
+and one by 0.5. It adds 15 passes to the 21, instead of 3."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,14 @@ class Break:
     With a true class as its ``label``, a model whose original prediction is correct becomes
     incorrect there; one that was incorrect may become correct. ``top1`` is the class there.
 
-    Seen on strengths ``grid`` apart, and ``TOLERANCE`` where the answer was close to changing.
+    The resolution is ``grid``, and ``TOLERANCE`` where the prediction was close to changing.
 
     ``strength`` is the median over the repeats (one repeat unless the perturbation is random),
-    None when ``never``: at least half of the repeats keep their answer up to strength 1. ``low``
-    and ``high`` are the range over the repeats, a repeat that never breaks counting as None, or
-    for a single repeat the last strength that keeps the answer and the first that changes it.
-    ``parameter`` (physical), ``severity`` (nearest ImageNet-C one) and ``ssim`` belong to
-    ``strength``. ``returns`` are swept strengths beyond it, of which there are none when ``never``,
-    at which a repeat that has broken before has the clean answer back.
+    None if ``never``: at least half of the repeats stay unchanged up to strength 1. ``low`` and
+    ``high`` are the range over the repeats (None for one that never breaks); for a single repeat,
+    the last unchanged and the first changed strength. ``parameter`` (physical), ``severity``
+    (nearest ImageNet-C one) and ``ssim`` belong to ``strength``. ``returns`` are swept strengths
+    beyond it at which a repeat that has broken has its original prediction again.
     """
 
     model: str
@@ -135,12 +134,11 @@ def sweep(
 ) -> Iterator[Measurement | Break]:
     """Sweep each perturbation of ``names``; yield its points, then its breaks.
 
-    A random perturbation is swept ``repeats`` times, with the seeds from ``seed`` on (0 comes after
-    the largest). The points
-    are those of the even ``steps``; before the first break that they show, the search goes on
-    between those where the answer is close to changing. The clean pass is computed once a model.
-    Closing the iterator stops the work. Raises what ``make_spec`` raises, and ``ParameterError``
-    for ``steps`` or ``repeats`` out of range.
+    A random perturbation is swept ``repeats`` times, with consecutive seeds from ``seed`` (0
+    follows the largest). The points are those of the even ``steps``; up to the first break the
+    search is refined where the prediction is close to changing. The original is predicted once per
+    model. Closing the iterator stops the work. Raises what ``make_spec`` raises, and
+    ``ParameterError`` for ``steps`` or ``repeats`` out of range.
     """
     if not 2 <= steps <= MAX_STEPS or not 1 <= repeats <= MAX_REPEATS:
         raise ParameterError(
@@ -168,7 +166,7 @@ def sweep(
         for spec in specs[record.name]:
             batch = prepare([picture], spec.conditions, spec.seed)
             for name in chosen:
-                classifier = load(name, side=side)  # anew if the memory budget had it released
+                classifier = load(name, side=side)  # again if the memory budget released it
                 (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
                 found[name].append(_search(picture, classifier, rows, spec.seed, record))
@@ -252,16 +250,15 @@ def _first_break(leads: Sequence[tuple[float, float]]) -> tuple[float, float | N
 
 
 def _doubtful(leads: Mapping[float, float]) -> list[float]:
-    """Strengths between those tried, up to the first break, where the answer may change before.
+    """Strengths between tried ones, up to the first break, where the prediction may change earlier.
 
-    That is so where the lead, at either end, is small against how far it strays from a straight
-    line near by.
+    That is where the lead at either end is small against its deviation from a straight line nearby.
     """
     tried = sorted(leads.items())
     _, changed = _first_break(tried)
     at = np.array([s for s, _ in tried if changed is None or s <= changed])
     lead = np.array([leads[strength] for strength in at])
-    bend = np.zeros(len(at) + 2)  # of each strength, with one more at either end
+    bend = np.zeros(len(at) + 2)  # per strength, padded at both ends
     if len(at) > 2:
         share = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
         bend[2:-2] = np.abs(lead[1:-1] - lead[:-2] - share * (lead[2:] - lead[:-2]))
@@ -282,10 +279,10 @@ def _summary(
     strength = ssim = low = high = there = None
     returns: set[float] = set()
     if not never:
-        # A repeat that never breaks lies beyond all others, so the median is among the broken.
+        # A repeat that never breaks counts as the largest, so the median is one that breaks.
         median = broken[(len(found) - 1) // 2]
         strength, ssim, there = median.changed, median.ssim, median.top1
-        # Each repeat's lie beyond its own break, which may be well below the median.
+        # Each repeat's returns are beyond its own break, which may be below the median.
         returns = {s for f in broken for s in f.returns if s > (strength or 0.0)}
     if len(found) == 1:
         low, high = found[0].kept, found[0].changed

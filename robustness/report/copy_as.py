@@ -18,7 +18,7 @@ from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.samples import SAMPLE
 
 TRUE_CLASS = "shows"
-"""Parameter of a link: the true class of its image, where that is not known anyway."""
+"""Parameter of a link: the true class of its image, unless it is known."""
 
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
@@ -30,10 +30,10 @@ def copies(
 ) -> dict[str, str]:
     """The texts that reproduce ``spec``, which has one condition, by title.
 
-    ``sample`` names the bundled photograph shown. Without it the image is a file: in its place
-    stands ``picture_name``, and there is no link, which cannot carry a file. Nor has an attack a
-    link, for the Live page has none. ``truth`` is the true class; that of a sample may be known
-    anyway. Raises ``ParameterError`` unless there is one condition.
+    ``sample`` names the sample shown. Without it the image is the file ``picture_name``, and there
+    is no link, since links cannot include files; nor is there one for an attack. ``truth`` is the
+    true class, None for a sample with a known one. Raises ``ParameterError`` unless there is
+    exactly one condition.
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
@@ -48,7 +48,7 @@ def copies(
 
 
 def link_values(condition: Condition) -> dict[str, str]:
-    """The perturbations of ``condition`` as a link to the Live page has them."""
+    """The perturbations of ``condition`` as parameters of a link to the Live page."""
     return {
         name: _number(strength) if REGISTRY[name].graded else "true"
         for name, strength in condition.steps
@@ -67,7 +67,7 @@ def _number(value: float) -> str:
 
 
 def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
-    # The sample stands in every link: without any value the Live page is that of a first visit.
+    # Every link names the sample: without parameters the Live page shows a first visit.
     values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
     if truth is not None:
         values[TRUE_CLASS] = truth
@@ -99,7 +99,7 @@ def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | 
 
 
 def _path(name: str, sample: str | None) -> str:
-    """The sample, or the file ``name``, which nothing takes for an option or for a sample."""
+    """The sample, or the file ``name`` in a form that is no option and no sample."""
     if sample is not None:
         return f"{SAMPLE}{sample}"
     return f"./{name}" if name.startswith(("-", SAMPLE)) else name

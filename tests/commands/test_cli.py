@@ -243,8 +243,8 @@ def test_predict_for_people_can_print_any_name_of_a_file(
     assert main(["predict", str(picture), "--models", "SqueezeNet"]) == 0
     narrow.seek(0)
     lines = narrow.read().splitlines()
-    assert lines[0].endswith("caf\\xe9 \\u2615.png  SqueezeNet")
-    assert [line.split("%")[1].strip() for line in lines[1:3]] == ["espresso", "consomme"]
+    assert lines[0].endswith("caf\\xe9 \\u2615.png, SqueezeNet")
+    assert [line.split("|")[1].strip() for line in lines[4:6]] == ["espresso", "consomme"]
 
 
 # --- perturb --------------------------------------------------------------------------------------

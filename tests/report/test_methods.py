@@ -11,6 +11,7 @@ from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.report import methods
 from robustness.report.content import Text
 from robustness.statistics.calibration import BINS
+from robustness.statistics.paired import SMALLEST
 from robustness.statistics.ranking import FEWEST_TO_PLAN
 
 
@@ -23,6 +24,7 @@ from robustness.statistics.ranking import FEWEST_TO_PLAN
         ("Breaking strength", f"below {CLOSE:g} times"),
         ("Intervals", f"from {FEWEST_OF_A_MEAN} images. Fewer than {FEWEST} images have none"),
         ("More images", f"below {FEWEST_TO_PLAN} images"),
+        ("More images", f"a true difference d of {100 * SMALLEST:g} point "),
         ("Calibration", f"{BINS} bins"),
     ],
 )
