@@ -167,7 +167,8 @@ def test_the_containers_are_confined_and_only_the_proxy_is_reached() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert {"mem_limit", "cpus", "pids_limit", "tmpfs"} <= service.keys()
     assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
-    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine@sha256:[0-9a-f]{64}", default(services["proxy"]["image"]))
+    proxy = default(services["proxy"]["image"])
+    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine@sha256:[0-9a-f]{64}", proxy)
     arguments = services["dashboard"]["build"]["args"]
     assert [f"{name}={default(text)}" for name, text in arguments.items()] == said("ARG")
     assert services["dashboard"]["networks"] == ["inside"]
