@@ -143,16 +143,16 @@ class Machines:
     def shutdown(self) -> None:
         pass
 
-    def _from_items(self, items: list[dict[str, int]], override_num_blocks: int) -> Any:
+    def _from_items(self, items: list[int], override_num_blocks: int) -> Any:
         def map_batches(worker: Callable[..., Any], **options: Any) -> Any:
             self.asked.append({"blocks": override_num_blocks, **options})
             work = worker(*options["fn_constructor_args"])
 
             def iter_batches(**_: object) -> Iterator[pa.Table]:
-                numbers = pa.table({"number": [item["number"] for item in items]})
+                numbers = pa.table({"item": items})
                 for place in [*range(len(items))[::-1], 0]:
                     batch = numbers.slice(place, 1).to_pandas()
-                    yield pa.table(work({"number": batch["number"].to_numpy()}))
+                    yield pa.table(work({"item": batch["item"].to_numpy()}))
 
             return SimpleNamespace(iter_batches=iter_batches)
 

@@ -23,6 +23,9 @@ _MAX_GROUP = 16
 _ROUNDS = 20
 """Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
 
+_MOST_GROUPS = 2**13
+"""Ray keeps about 9 kB in the driver for each group: more would grow with the dataset."""
+
 _RETRIES = 2
 """How often work whose worker ended is given to another: machines fail, but some images kill."""
 
@@ -42,10 +45,10 @@ class RayWorker:
         self._job = job
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The chunks called ``batch["number"]``, pickled, or the error that stopped them."""
+        """The chunks called ``batch["item"]``, pickled, or the error that stopped them."""
         found: list[Chunk | RunError]
         try:
-            found = [c for c in local_chunks(self._job, batch["number"].tolist()) if c is not None]
+            found = [c for c in local_chunks(self._job, batch["item"].tolist()) if c is not None]
         except RobustnessError as error:  # Ray would wrap it in pages of its own
             found = [RunError(f"A worker of the cluster stopped: {error}")]
         except Exception as error:  # else it would pass for an image that ends its worker
@@ -160,12 +163,10 @@ def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
     machines = [count for count in cores if count > 0]
     workers = max(1, min(len(machines), len(numbers)))
     group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
+    group = max(group, -(-len(numbers) // _MOST_GROUPS))
     # Nothing waits behind an image alone: what waits on a worker that ends counts as tried.
     ahead = 1 if job.batch == 1 else 2
-    asked = ray.data.from_items(
-        [{"number": number} for number in numbers],
-        override_num_blocks=-(-len(numbers) // group),
-    )
+    asked = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // group))
     answered = asked.map_batches(
         RayWorker,
         fn_constructor_args=(job, os.getcwd()),
