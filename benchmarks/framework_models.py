@@ -97,10 +97,9 @@ def measure() -> Iterator[dict[str, Any]]:
             row["probabilities"] = _apart(classifier(images).probabilities, probabilities)
             found = classifier.gradients(images, classes.astype(np.int32))
             row["gradients"] = _apart(found.gradient, gradient)
+            ours, theirs = (each.astype(np.float64) for each in (found.gradient, gradient))
             row["cosine"] = float(
-                (found.gradient * gradient).sum()
-                / np.linalg.norm(found.gradient)
-                / np.linalg.norm(gradient)
+                (ours * theirs).sum() / np.linalg.norm(ours) / np.linalg.norm(theirs)
             )
         except GradientError as error:
             row["problem"] = str(error)

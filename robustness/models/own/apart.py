@@ -1,4 +1,4 @@
-"""Inspects a model file in a process of its own, which ends with the wait for it."""
+"""Inspect a model file in a separate process, which ends when the caller stops waiting."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ def _option(value: Any) -> str:
 
 
 def _lines(file: Any) -> list[str]:
-    # Not by its position, at which the process writes.
+    # pread keeps the position, where the process writes.
     return os.pread(file.fileno(), _MOST_BYTES, 0).decode(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""What is written in a model file, or in the files beside it, about its classes and its images."""
+"""Classes, normalisation and licence, as a model file or the files beside it state them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _MOST_BYTES = 4 * 2**20
 _MOST_FILES = 100
 _LONGEST_LICENCE = 80
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
-"""Under which exporters write the classes: Ultralytics, Hugging Face, JATIC, timm."""
+"""Keys of class names in the metadata of Ultralytics, Hugging Face, JATIC and timm."""
 
 _PREPROCESSOR = "preprocessor_config.json"
 _CONFIG = "config.json"
 
 
 def classes_told(path: Path, count: int) -> tuple[str, ...]:
-    """The names of the ``count`` classes of the model file ``path``; empty if none are told.
+    """The names of the ``count`` classes of the model file ``path``; empty if unknown.
 
     In the metadata of an ONNX file, in the archive at the end of a TensorFlow Lite file, and in the
     ``config.json`` of its folder, a JSON file of its own name, or JATIC_ONNX metadata beside it.
     """
     for read in (_in_metadata, _in_archive, _in_json):
-        with suppress(Exception):  # what others wrote there may be anything
+        with suppress(Exception):  # foreign metadata may hold anything
             for names in read(path):
                 if len(names) == count == len(set(names)) and all(map(str.strip, names)):
                     return tuple(" ".join(name.split()) for name in names)
@@ -103,7 +103,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def normalisation_told(path: Path) -> tuple[Normalisation, str] | None:
-    """The normalisation of the model file ``path`` and what tells it; None where nothing does."""
+    """The normalisation of the model file ``path`` and its source; None if unknown."""
     for read in (_of_integers, _of_jatic, _of_hugging_face, _of_timm):
         with suppress(Exception):  # as above
             if found := read(path):
@@ -119,7 +119,7 @@ def _of_integers(path: Path) -> tuple[Normalisation, str] | None:
 
 
 def of_integers(quantised: Quantisation) -> Normalisation:
-    """What makes the values 0 to 255 of a pixel the integers of a quantised input, one by one."""
+    """The normalisation that maps pixels 0 to 255 to the integers of a quantised input."""
     zero = float(quantised.zero_point - quantised.lowest)
     return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
 

@@ -1,4 +1,4 @@
-"""Descriptions of the user's models written into their TOML file, and taken out again."""
+"""Add descriptions of models to the user's TOML file, and remove them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_toml(value: Any) -> str:
 
 
 def check(name: str, values: Mapping[str, Any]) -> None:
-    """Raises ``ParameterError`` unless ``values`` can describe a further model called ``name``."""
+    """Raise ``ParameterError`` unless ``values`` can describe a new model called ``name``."""
     if "function" in values:
         raise ParameterError(f"A function is code: describe {name!r} by hand in models.toml.")
     file = user_models.described_in()
@@ -47,7 +47,7 @@ def check(name: str, values: Mapping[str, Any]) -> None:
 
 
 def add(name: str, values: Mapping[str, Any]) -> Path:
-    """Writes the model ``name`` into the user's file, and registers it; gives that file.
+    """Write the model ``name`` to the user's file, register it, and return the file.
 
     Raises what ``check`` raises, and ``ParameterError`` where it cannot be written.
     """
@@ -63,7 +63,7 @@ def add(name: str, values: Mapping[str, Any]) -> Path:
 
 
 def remove(name: str) -> Path:
-    """Takes the model ``name`` out of the user's file, and out of the registry; gives that file.
+    """Remove the model ``name`` from the user's file and the registry; return the file.
 
     Its own file stays. Raises ``UnknownNameError`` where there is no such model, and
     ``ParameterError`` where its table cannot be told from the others.

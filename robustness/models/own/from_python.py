@@ -1,4 +1,4 @@
-"""Models added from Python: what they do not tell is asked for, then they join the registry."""
+"""Add models from Python to the registry; an error asks for what they do not tell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from robustness.models.python_models.record import CallOptions, PythonModel
 from robustness.pictures.fitting import STUDY_SIDE
 
 _WHERE = Path("add_model")
-"""What stands in place of the file of descriptions in messages."""
+"""Stands for the file of descriptions in messages."""
 
 _EXPECTED = {
     "labels": 'a list of names, a file with one class a line, or "imagenet"',
@@ -48,7 +48,7 @@ _EXPECTED = {
 def add_model(
     name: str, what: Any, given: Mapping[str, Any], calls: Mapping[str, Any], weights: Path | None
 ) -> ModelRecord:
-    """Registers ``what`` as ``name``; ``given`` are keys of ``models.toml`` that are not None.
+    """Register ``what`` as ``name``; ``given`` holds values for keys of ``models.toml``.
 
     Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
     be used.
@@ -77,7 +77,7 @@ def add_model(
 
 
 def _labels(name: str, given: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The value of ``labels`` for ``models.toml``, and the names if they were given as such."""
+    """The value of ``labels`` for ``models.toml``, and the names if they are given."""
     if given is None or given == IMAGENET_LABELS:
         return given, ()
     if isinstance(given, str | os.PathLike):
@@ -109,7 +109,7 @@ def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
 
 
 def _missing(values: Mapping[str, Any]) -> str:
-    """The first key that is needed and missing; empty if none is."""
+    """The first required key that is missing; empty if none is."""
     return next((key for key in user_models.REQUIRED if values.get(key) is None), "")
 
 
@@ -176,7 +176,7 @@ def _output_of(record: ModelRecord) -> str:
 
 
 def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
-    """The model's own answers to two images; raises ``WeightsError`` where there are none."""
+    """The model's raw answers to two images; raises ``WeightsError`` if it gives none."""
     use = replace(use_of_answers(record, record.input_size), logits=True)
     pixels = np.asarray(
         prepared(trial_images(use.side), use, False, np.dtype(np.float32)), np.float32

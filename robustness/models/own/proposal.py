@@ -1,4 +1,4 @@
-"""A description of a model file, filled in as far as its bytes and a few images tell."""
+"""Describe a model file by its content and its predictions on a few images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from robustness.models.own import beside, entry, package, trial, user_models
 
 IMAGENET_LABELS = "imagenet"
 _ALIKE = 0.5
-"""Share of names that make 1,000 classes those of ImageNet, whatever its maker calls the others."""
+"""Share of matching names from which 1,000 classes count as ImageNet's."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def propose(
     images: Path | None = None,
     said: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
-    """What can be known of the model file ``path``, beside the keys and values that are ``given``.
+    """Describe the model file ``path``; values that are ``given`` are kept.
 
     ``images`` is a folder of sub-folders named after classes; without it the bundled photographs
     serve for ImageNet's classes. ``said`` is told of each step. Raises ``WeightsError`` for a file
@@ -150,7 +150,7 @@ def propose(
 
 
 def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None]) -> Proposal:
-    """``proposal`` with its normalisation, if that is not known, and answers to the samples."""
+    """``proposal`` with a normalisation, if it lacks one, and predictions for the samples."""
     values, sources = dict(proposal.values), dict(proposal.sources)
     entry.check(proposal.name, {"normalisation": "0..1", **values})
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +189,7 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
 
 
 def _shape(size: Any) -> tuple[int, int] | None:
-    """Height and width of ``input_size``; None where it is none, which is refused later."""
+    """Height and width of ``input_size``; None if it is invalid, which is refused later."""
     sides = size if isinstance(size, list | tuple) else [size, size]
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         return None
@@ -203,7 +203,7 @@ def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(proposal: Proposal, folder: Path) -> ModelRecord:
-    """The record that the description would make, with any normalisation where it has none."""
+    """The record of the description, with a stand-in normalisation if it has none."""
     values = {"normalisation": "0..1", **proposal.values}
     if proposal.label_names:
         values["labels"] = str(folder / "labels.txt")
@@ -217,7 +217,7 @@ def _lines(names: Sequence[str]) -> bytes:
 
 
 def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The value of ``labels``, if it can be told, and the names that are to be in that file."""
+    """The value of ``labels``, if known, and the class names for its file."""
     names = beside.classes_told(path, count)
     if names and not are_imagenet(names):
         return {"labels": f"{name}.labels.txt"}, names
@@ -226,7 +226,7 @@ def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[st
 
 
 def are_imagenet(names: Sequence[str]) -> bool:
-    """Whether ``names`` are ImageNet's classes, with or without a background ahead of them."""
+    """Whether ``names`` are ImageNet's classes, with or without a background class first."""
     ours: Labels = imagenet()
     names = names[-len(ours) :]
     alike = sum(
@@ -243,6 +243,6 @@ def name_of(path: Path) -> str:
 
 
 def _relative(path: Path) -> str:
-    """``path`` as the file of descriptions names it: relative to it where that is below it."""
+    """``path`` for the file of descriptions: relative if it is below its folder."""
     folder = user_models.described_in().parent.resolve()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -41,18 +41,18 @@ AS_IT_IS = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _CLEARLY = 0.02
-"""By which the mean confidence of equally accurate normalisations has to differ."""
+"""Least lead in mean confidence over an equally accurate normalisation."""
 
 _BETTER = 0.05
-"""The same for a normalisation that somebody chose. Of the bundled models another than the right
-one was at most 0.02 ahead, and the right one 0.05 to 0.4 ahead of what harms."""
+"""Least lead over a normalisation that the user chose. Measured on the bundled models: a wrong
+one leads by at most 0.02, the right one leads harmful ones by 0.05 to 0.4."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images (N, S, S, 3) in [0, 1] at the model's own side, and the classes right for each."""
+    """Images (N, S, S, 3) in [0, 1] at the model's own side, and the correct classes of each."""
 
     images: Floats
     classes: tuple[frozenset[int], ...]
@@ -60,7 +60,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Trial:
-    """A normalisation, how many images it gets right, and the mean confidence in their true class.
+    """A normalisation, its number of correct images, and their mean true-class confidence.
 
     ``value`` is what ``models.toml`` says for it.
     """
@@ -72,7 +72,7 @@ class Trial:
 
 
 def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
-    """``normalisation`` as ``models.toml`` writes it: a name where it has one, else a table."""
+    """``normalisation`` for ``models.toml``: its name if it has one, else a table."""
     for name, known in NORMALISATIONS.items():
         if known == normalisation:
             return name
@@ -133,7 +133,7 @@ def _in_turn(rows: Sequence[Sequence[tuple[Path, int]]]) -> Iterator[list[tuple[
 
 
 def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
-    """What gives the probabilities for images by any normalisation, of the model of ``record``.
+    """A function from images and a normalisation to probabilities of the model of ``record``.
 
     Raises ``WeightsError`` for a model that cannot be used.
     """
@@ -163,7 +163,7 @@ def _pass(record: ModelRecord) -> ForwardPass:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far OpenVINO's answers are from those of a quantised file's own ``runtime``.
+    """Difference between OpenVINO's predictions and those of a quantised file's own ``runtime``.
 
     ``agreement`` is the share of images with one top-1 class, ``largest`` of a probability.
     """
@@ -174,7 +174,7 @@ class Difference:
 
 
 def difference(record: ModelRecord, images: Floats) -> Difference | None:
-    """That of ``record`` on ``images`` of its own side; None where OpenVINO asks its file."""
+    """The difference for ``record`` on ``images`` of its own side; None if OpenVINO runs it."""
     file, side = record.weights, record.input_size
     if not isinstance(file, UserFile) or not runtime(file.path, file.runtime):
         return None
@@ -194,7 +194,7 @@ def trials(
     said: Callable[[str], None] = lambda _: None,
     own: Normalisation | None = None,
 ) -> tuple[Trial, ...]:
-    """Every usual normalisation, in either order of the channels, and ``own``; the best first."""
+    """Try every usual normalisation, in RGB and BGR, and ``own``; return the best first."""
     found = []
     usual = list(_usual())
     if own is not None and own not in (known for _, known in usual):
@@ -242,7 +242,7 @@ def clearly_better(found: Sequence[Trial], value: Any, images: int) -> Trial | N
 
 
 def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:
-    """What the model says of each bundled sample: its top-1 class and the confidence."""
+    """The top-1 class and confidence for each bundled sample."""
     return [
         {
             "image": sample.label,

@@ -1,1 +1,1 @@
-"""Models that Python code answers for: functions, networks of other frameworks, remote services."""
+"""Models called through Python: functions, networks of other frameworks, remote services."""

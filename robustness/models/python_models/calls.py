@@ -1,4 +1,4 @@
-"""Calls of a user's function: in batches, within limits, each answer checked and kept."""
+"""Call a user's function in batches, within limits; check and cache its answers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Caller:
         return 1000 * statistics.median(self._times) if self._times else math.nan
 
     def answers(self, keys: Sequence[str], pixels: Callable[[list[int]], Floats]) -> list[Answer]:
-        """The answer to each image, or why there is none.
+        """The answer for each image, or the reason why there is none.
 
         ``keys`` identify the images; ``pixels`` gives those at some places. An image that was
         answered before is not asked about again.
@@ -84,7 +84,7 @@ class Caller:
         return [answer for answer in found if answer is not None]
 
     def _rows(self, pixels: Floats) -> list[Answer]:
-        """The answers to ``pixels``; of a batch that fails, each image is asked about alone."""
+        """The answers to ``pixels``; a batch that fails is retried image by image."""
         try:
             return list(self._asked(pixels))
         except Exception as error:  # a function of the user's raises anything
@@ -140,7 +140,7 @@ class Caller:
 
 
 def as_array(values: Any) -> Floats:
-    """``values`` as float32, from the processor's or a graphics card's memory."""
+    """``values`` as a float32 array, copied from a graphics card if need be."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     elif isinstance(values, list | tuple):
@@ -149,7 +149,7 @@ def as_array(values: Any) -> Floats:
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What ``call`` returns or raises; ``TimeoutError`` after ``seconds``, while it goes on."""
+    """The result of ``call``. Raises ``TimeoutError`` after ``seconds``; the call goes on."""
     found: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The forward pass of a function: probabilities alone, asked for within limits."""
+"""The forward pass of a function, which only gives probabilities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FunctionPass:
     stages: tuple[str, ...] = (STAGE,)
 
     def __init__(self, record: ModelRecord, model: PythonModel, ask: Ask, side: int) -> None:
-        """Asks about two images, to see that answers are as described.
+        """Call the function on two images and check its answers.
 
         Raises ``WeightsError`` where they are not.
         """
@@ -46,7 +46,7 @@ class FunctionPass:
             raise WeightsError(str(error)) from error
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        """Raises ``AnswerError`` where an image has no answer; the others' are kept."""
+        """Raise ``AnswerError`` if an image has no answer; answers of the others are cached."""
 
         def pixels(places: list[int]) -> Floats:
             shown = prepared(images[places], self._use, False, np.dtype(np.float32))
@@ -80,7 +80,7 @@ class FunctionPass:
 
 
 def use_of_answers(record: ModelRecord, side: int) -> Use:
-    """How answers of the model of ``record`` to study images of ``side`` are to be read."""
+    """How to read answers of the model of ``record`` to study images of ``side``."""
     assert isinstance(record.weights, UserFile), "a model of the user's"
     return use_of(record, record.weights, side)
 

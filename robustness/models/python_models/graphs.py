@@ -1,4 +1,4 @@
-"""From a network in Python to a model file, which everything works with."""
+"""Export a network in Python to a model file, which has features and gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robustness.models.python_models.function_pass import trial_images, use_of_a
 from robustness.models.python_models.live_model import LiveModel
 
 _TOLERANCE = 1e-3
-"""Largest difference of a probability between a network and the file made of it."""
+"""Accepted difference of a probability between a network and its exported file."""
 
 
 @cache
@@ -38,7 +38,7 @@ def new_folder() -> Path:
 def as_graph(
     record: ModelRecord, model: LiveModel, load: Callable[[ModelRecord], Classifier]
 ) -> Classifier | str:
-    """The classifier of the file that ``model`` is exported to, or why there is none, as a clause.
+    """The classifier of the exported ``model``, or a clause that says why there is none.
 
     ``load`` loads a record. The file's predictions must be those of the model.
     """
@@ -65,7 +65,7 @@ def as_graph(
 
 
 def source_text(what: Any, answers: Any) -> str:
-    """What tells the function ``what`` from others: its source, and its ``answers`` to two images.
+    """Identify the function ``what`` by its source and its ``answers`` to two images.
 
     Weights that it holds elsewhere show in the answers alone.
     """

@@ -1,4 +1,4 @@
-"""Models that were added from Python: they live as long as this process."""
+"""Models added from Python, which last as long as this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object from Python is: how it is asked, and what it tells of itself."""
+"""Recognise a model object, how to call it, and what it tells of itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
 
 
 def opened(what: Any) -> LiveModel:
-    """The model ``what``, an object; raises ``ParameterError`` for one that is none."""
+    """The model ``what``; raises ``ParameterError`` for any other object."""
     keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
     if callable(what) and _index2label(what):
         return _maite(what)

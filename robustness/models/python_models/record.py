@@ -1,4 +1,4 @@
-"""The record of a model that Python code answers for, and how it may be called."""
+"""The record of a model called through Python, and the limits of its calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CALL_KEYS = tuple(option.name for option in fields(CallOptions))
 
 @dataclass(frozen=True)
 class PythonModel(UserFile):
-    """A model that Python code answers for.
+    """A model called through Python.
 
     ``path`` is the file with its source. ``reference`` is ``module:name``, which is imported, from
     ``folder`` if need be, when the model is loaded; it is empty for an object of this process,

@@ -1,4 +1,4 @@
-"""Models named as ``module:name``: where their source is, and how they are imported."""
+"""Find and import models named as ``module:name``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
             if _imported.get(module, now) != now:
                 found = importlib.reload(found)
             _imported[module] = now
-        except Exception as error:  # a module of the user's raises anything
+        except Exception as error:  # importing may raise anything
             text = " ".join(str(error).split())
             raise WeightsError(
                 f"The module {module!r} cannot be imported ({type(error).__name__}: {text})."
