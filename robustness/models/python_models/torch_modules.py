@@ -253,7 +253,8 @@ def _shape_told(folder: Path) -> tuple[int, int] | None:
         return None
     for value in (told.get("crop_size"), told.get("size")):
         if isinstance(value, dict):
-            value = [value.get(key, value.get("shortest_edge")) for key in ("height", "width")]
+            height = value.get("height", value.get("shortest_edge"))
+            value = [height, value.get("width", height)]
         if shape := _shape(value):
             return shape
     return None
