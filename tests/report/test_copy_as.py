@@ -130,10 +130,10 @@ def test_the_true_class_is_copied(
     assert [entry["correct"] for entry in told] == correct
     assert [entry["consistent"] for entry in told] == [row.consistent for row in expected]
     assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "sample:" in line] == [
-        f"sample:{sample}  {row.model}  {verdict(row).said}" for row in expected
-    ]
+    printed = [line for line in capsys.readouterr().out.splitlines() if "sample:" in line]
+    for line, row in zip(printed, expected, strict=True):
+        assert row.model in line
+        assert verdict(row).said in line
     names: dict[str, Any] = {}
     exec(texts[PYTHON], names)
     assert names["rows"]["correct"].tolist() == correct
