@@ -45,11 +45,12 @@ ROW = "position::BIGINT * 4294967296 + file_row_number"
 class Axes:
     """What the rows are of: images, models and conditions, in the order of the rows.
 
-    ``image_of`` gives each position in the dataset its place among ``images``, -1 where it has
-    none: it was not read, or is one of the ``copies`` of an image that counts already.
+    ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
+    each among ``images``, -1 for one of the ``copies`` of an image that counts already.
     """
 
     images: NDArray[np.object_]
+    positions: NDArray[np.int64]
     image_of: NDArray[np.int64]
     copies: int
     models: tuple[str, ...]
@@ -113,7 +114,8 @@ class Rows:
     def axes(self) -> Axes:
         """The images, models and conditions of the rows."""
         if not self.paths:
-            return Axes(np.empty(0, object), np.empty(0, np.int64), 0, (), ())
+            none = np.empty(0, np.int64)
+            return Axes(np.empty(0, object), none, none, 0, (), ())
         images = self.ask(
             "SELECT position, any_value(image), any_value(image_digest) FROM rows "
             "GROUP BY position ORDER BY position"
@@ -124,11 +126,11 @@ class Rows:
         )
         first: dict[object, int] = {}
         known = all(digest is not None for _, _, digest in images)
-        image_of = np.full(images[-1][0] + 1 if images else 0, -1, np.int64)
+        image_of = np.full(len(images), -1, np.int64)
         names: list[str] = []
-        for position, name, digest in images:
+        for place, (position, name, digest) in enumerate(images):
             if first.setdefault(digest if known else position, position) == position:
-                image_of[position] = len(names)
+                image_of[place] = len(names)
                 names.append(name)
         conditions: dict[str, tuple[str, float]] = {}
         for _, condition, perturbation, strength in keys:
@@ -136,6 +138,7 @@ class Rows:
             conditions.setdefault(str(condition), (str(perturbation), level))
         return Axes(
             np.array(names, object),
+            np.array([position for position, *_ in images], np.int64),
             image_of,
             len(images) - len(names),
             tuple(dict.fromkeys(str(model) for model, *_ in keys)),
@@ -260,7 +263,9 @@ class _Cells:
         width = self._shape[1]
         with self._rows._asked(query, {"model": model, **self._place}) as found:
             for batch in found.to_arrow_reader(_AT_ONCE):
-                image = self._axes.image_of[batch.column(0).to_numpy()]
+                # By search: a file from outside may have any position.
+                place = np.searchsorted(self._axes.positions, batch.column(0).to_numpy())
+                image = self._axes.image_of[place]
                 cells = image * width + batch.column(1).to_numpy()
                 counts = image >= 0
                 values = [
