@@ -146,10 +146,13 @@ class Rows:
         )
 
     def classes(self) -> list[tuple[str, int]]:
-        """(model, class) of every image: its label, else the prediction on the original."""
+        """(model, class) of every image that has one: its label, else the original's prediction."""
         if not self.paths:
             return []
-        query = "SELECT DISTINCT model, coalesce(label, clean_top1)::INTEGER FROM rows ORDER BY ALL"
+        query = (
+            "SELECT DISTINCT model, coalesce(label, clean_top1)::INTEGER AS class FROM rows "
+            "WHERE class IS NOT NULL ORDER BY ALL"
+        )
         return [(str(model), int(index)) for model, index in self.ask(query)]
 
     def grids(self) -> list[Grid]:

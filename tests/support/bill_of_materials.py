@@ -67,7 +67,7 @@ def licence(package: str) -> str | None:
     """
     told = metadata(package)
     said = [*_fields(told, "License"), *_fields(told, "Classifier")]
-    known = [_SAID.get(text, text) for text in said if text in {*_SAID, *ALLOWED}]
+    known = [_SAID.get(text, text) for text in said if text in _SAID or may_be_used(text)]
     found = [*_fields(told, "License-Expression"), *known, _SAID_ELSEWHERE.get(package)]
     return next(filter(None, found), None)
 

@@ -201,8 +201,9 @@ def test_calls_are_spaced() -> None:
         began.append(time.monotonic())
         return logits(pixels)
 
+    start = time.monotonic()
     asked(Caller(function, CallOptions(batch=1, concurrency=4, per_second=100)), IMAGES[:5])
-    assert max(began) - min(began) >= 0.039
+    assert max(began) - start >= 0.04
 
 
 def test_a_failed_call_is_repeated_and_waits_longer_each_time(
