@@ -84,11 +84,12 @@ def _settle(
         if stays and (linked := st.query_params.get(key)) in options:
             said[picture.digest] = linked
             return
-    if stays and st.session_state.get(key) in options:
-        return
-    wanted = said.get(picture.digest, known)
-    wanted = wanted if wanted in options else known
-    st.session_state[key] = wanted
+    wanted = st.session_state.get(key) if stays else None
+    if wanted not in options:
+        wanted = said.get(picture.digest, known)
+        wanted = wanted if wanted in options else known
+        st.session_state[key] = wanted
+    # Streamlit drops the key when a run ends early, as when a page is just being left.
     if in_link and wanted is not None and wanted != known:
         with suppress(StreamlitAPIException):  # a control on the page writes it itself
             st.query_params[key] = wanted
